@@ -1,0 +1,33 @@
+// Builds dist/: a clean folder (a deleted test must not run again), TypeScript, and the WebAssembly kernels from their text form.
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { createRequire } from 'node:module'
+import wabt from 'wabt'
+
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
+const outDir = resolve(root, process.argv[2] ?? 'dist')
+const keep = process.argv.includes('--keep')
+
+if (!keep) rmSync(outDir, { recursive: true, force: true })
+
+const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
+const compiled = spawnSync(process.execPath, [tsc, '-p', root, '--outDir', outDir], { stdio: 'inherit' })
+
+/** Every `.wat` below src/ becomes a `.wasm` at the same place below the output folder. */
+const assembler = await wabt()
+const features = { simd: true, bulk_memory: true, sat_float_to_int: true }
+for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile() || !entry.name.endsWith('.wat')) continue
+  const source = join(entry.parentPath, entry.name)
+  const target = join(outDir, relative(root, source)).replace(/\.wat$/, '.wasm')
+  mkdirSync(dirname(target), { recursive: true })
+  const parsed = assembler.parseWat(entry.name, readFileSync(source, 'utf8'), features)
+  writeFileSync(target, parsed.toBinary({}).buffer)
+  parsed.destroy()
+}
+
+const bin = join(outDir, 'src/cli/main.js')
+if (existsSync(bin)) chmodSync(bin, 0o755)
+process.exit(compiled.status ?? 1)

@@ -1,0 +1,111 @@
+import type { BackendEvent } from '../call/backend-events.js'
+import type { SampleRateHz } from '../core/units.js'
+
+export type { BackendErrorCode, BackendEvent, BackendUsage } from '../call/backend-events.js'
+
+/** What a backend can do; fixed before `connect`. */
+export interface BackendCapabilities {
+  /** The name in metrics and records: `embedded`, `openai`, `gemini`, ... */
+  readonly name: string
+  /** Rate of the samples that `pushAudio` takes; the gateway resamples to it. */
+  readonly inputRateHz: SampleRateHz
+  /** Rate of the samples that the audio sink gets, unless the backend says another rate there. */
+  readonly outputRateHz: SampleRateHz
+  /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend listens by itself. */
+  readonly serverVad: boolean
+  /** The backend takes the heard position of an interrupted item into account. */
+  readonly truncate: boolean
+  /** Longest session, null for no limit. */
+  readonly maxSessionMs: number | null
+}
+
+/** A tool as the model sees it. */
+export interface ToolSpec {
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of the arguments object. */
+  readonly parameters: Readonly<Record<string, unknown>>
+}
+
+/** One line of what was said, for a session that takes over from another. */
+export interface HistoryEntry {
+  readonly role: 'caller' | 'agent'
+  readonly text: string
+}
+
+/** A tool call that was already answered, so that it is never run again. */
+export interface ToolLedgerEntry {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly ok: boolean
+  readonly result: unknown
+}
+
+/** All that a backend is told when it is connected. Plain data: it crosses threads by structured clone. */
+export interface BackendSession {
+  readonly callSid: string
+  readonly agent: string
+  /** The caller's number in E.164, or empty when withheld. Never logged. */
+  readonly from: string
+  readonly to: string
+  readonly instructions: string
+  readonly greeting: string | null
+  readonly tools: readonly ToolSpec[]
+  readonly language: string
+  readonly voice: string | null
+  /** What was said and done before, when this session replaces another in mid-call. */
+  readonly history: readonly HistoryEntry[]
+  readonly toolLedger: readonly ToolLedgerEntry[]
+  /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
+  readonly offline: unknown
+  /** The backend's own state from a checkpoint (`Backend.snapshot`), null at the start of a call. */
+  readonly resume: unknown
+}
+
+export interface ToolReply {
+  readonly ok: boolean
+  /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
+  readonly value: unknown
+}
+
+/** Where a backend delivers; all methods are called on the call's own thread. */
+export interface BackendSink {
+  event(event: BackendEvent): void
+  /**
+   * Speech of the agent, any number of samples, usually faster than real time. The memory is the backend's and
+   * only valid during the call.
+   */
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+}
+
+/**
+ * A realtime model, or something that behaves like one. One instance serves one call and is never reused.
+ * No method throws for what the other side did; that arrives as `error` and `closed` events.
+ */
+export interface Backend {
+  readonly capabilities: BackendCapabilities
+  /** Resolves when ready for audio (after the `ready` event). Rejects with GatewayError BACKEND_*. */
+  connect(session: BackendSession, signal: AbortSignal): Promise<void>
+  /** Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops oldest when full. */
+  pushAudio(pcm: Int16Array): void
+  /** The caller began to speak, up to 300 ms ago; frames from then on follow through `pushAudio`. Only without `serverVad`. */
+  speechStart(atMs: number): void
+  /** The caller stopped; `atMs` is the last voiced sample. */
+  speechEnd(atMs: number): void
+  /** A text turn: `respond` asks for an answer to it. */
+  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void
+  dtmf(digit: string): void
+  /** Answers a tool call; exactly once each, unknown or repeated ids are ignored. */
+  toolResult(callId: string, reply: ToolReply): void
+  /** Stop answering; `itemId` was heard up to `playedMs`. Idempotent, safe when idle. */
+  interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
+  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
+  /** State to resume this conversation in a new instance, JSON-safe and small; null when history is enough. */
+  snapshot(): unknown
+  /** Idempotent; resolves within 1 s, after the `closed` event. */
+  close(reason: string): Promise<void>
+}
+
+/** Makes the backend of one call. */
+export type BackendFactory = (sink: BackendSink) => Backend

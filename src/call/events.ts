@@ -1,0 +1,117 @@
+import type { BackendEvent } from './backend-events.js'
+import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy, TranscriptEntry } from './record.js'
+import type { LegRateHz } from '../core/units.js'
+
+/**
+ * Everything that can happen to a call session. Inputs are plain data with the time beside them, so that a
+ * journal of them runs the call again.
+ */
+export type CallInput =
+  /** The carrier's media socket is open. */
+  | { readonly type: 'stream-opened'; readonly sampleRateHz: LegRateHz }
+  /** The first text frame named a call; `matches` is false when it was another than the token's. */
+  | { readonly type: 'stream-metadata'; readonly matches: boolean }
+  /** The carrier's media socket is gone (also after we closed it). */
+  | { readonly type: 'stream-closed'; readonly code: number }
+  /** A lifecycle edge from a webhook. */
+  | { readonly type: 'carrier-state'; readonly state: CarrierState }
+  /** Someone on our side wants the call ended: `speak` says whether the agent's goodbye is spoken first. */
+  | { readonly type: 'hangup-requested'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
+  /** An operator wants a human on the call. */
+  | { readonly type: 'escalate-requested'; readonly reason: string }
+  /** What the escalation machine wants of the stream. */
+  | { readonly type: 'escalation'; readonly step: EscalationStep }
+  | { readonly type: 'dtmf'; readonly digit: string }
+  | { readonly type: 'backend'; readonly event: BackendEvent }
+  | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown; readonly error?: string }
+  /** Playout: the first sample of an item went to the carrier's socket. */
+  | { readonly type: 'item-started'; readonly itemId: string; readonly sentAtMs: number }
+  /** Playout: the last sample of an item has left, and the caller has heard it. */
+  | { readonly type: 'item-heard'; readonly itemId: string }
+  /** A phrase of the gateway could not be synthesised. */
+  | { readonly type: 'announce-failed'; readonly itemId: string }
+  | { readonly type: 'timer' }
+
+/** The carrier's call states, normalised from its many spellings (`src/sautikit`). */
+export type CarrierState =
+  | 'ringing' | 'answered' | 'stream-started' | 'stream-stopped' | 'stream-error' | 'dial-completed'
+  | 'completed' | 'failed' | 'busy' | 'no-answer' | 'unknown'
+
+export type EscalationStep =
+  /** Finish what is being said, then close the stream: the carrier will ask how to go on. */
+  | { readonly type: 'close-stream' }
+  /** Keep the stream open and be silent: the human joins this leg. */
+  | { readonly type: 'hold' }
+  | { readonly type: 'bridged'; readonly strategy: EscalationStrategy }
+  /** Every strategy failed: tell the caller, offer the fallback, go on. */
+  | { readonly type: 'failed'; readonly outcome: EscalationOutcome; readonly detail: string }
+
+/** What kind of speech an item is: fillers do not count as an answer. */
+export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation'
+
+/** Everything a session can ask for. Drained with `pollOutput()` after every input. */
+export type CallOutput =
+  /** The gateway's own VAD saw the caller start or stop; only for backends without their own. */
+  | { readonly type: 'backend-speech-start'; readonly atMs: number }
+  | { readonly type: 'backend-speech-end'; readonly atMs: number }
+  | { readonly type: 'backend-text'; readonly text: string; readonly role: 'caller' | 'system'; readonly respond: boolean }
+  | { readonly type: 'backend-dtmf'; readonly digit: string }
+  | { readonly type: 'backend-tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
+  | { readonly type: 'backend-interrupt'; readonly itemId: string | null; readonly playedMs: number }
+  | { readonly type: 'backend-close'; readonly reason: string }
+  /** Barge-in, step one: fall silent with a fade, keep everything. */
+  | { readonly type: 'playout-pause' }
+  /** It was a cough: go on where it paused, with a fade. */
+  | { readonly type: 'playout-resume' }
+  /** Step two: throw away what was not yet sent and flush the carrier. */
+  | { readonly type: 'playout-clear' }
+  /** Say a phrase of the gateway's own; arrives through the same playout as item `itemId`. */
+  | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
+  | {
+      readonly type: 'run-tool'; readonly callId: string; readonly name: string
+      readonly args: Readonly<Record<string, unknown>>; readonly idempotencyKey: string
+    }
+  | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
+  /** Hand the caller to a human; the packet is stored before the stream ends. */
+  | { readonly type: 'escalate'; readonly packet: EscalationPacket }
+  /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
+  | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
+  | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
+  /** One turn's clocks, for the metrics. Null where that sound never came. */
+  | { readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null }
+  | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean; readonly why: string }
+  | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
+  /** The session changed in a way that a takeover must know. Read it with `checkpoint()`. */
+  | { readonly type: 'checkpoint-due' }
+  /** Last output of a session: nothing is wanted of it any more. */
+  | { readonly type: 'ended'; readonly outcome: CallOutcome; readonly reason: EndReason; readonly detail: string }
+
+/** What the human gets. Stored under the call SID; versioned as `schema/handoff.schema.json`. */
+export interface EscalationPacket {
+  readonly version: 1
+  readonly callSid: string
+  readonly agent: string
+  readonly reason: string
+  readonly summary: string
+  /** Verified identity and account id, when the agent has established them. */
+  readonly identity: Readonly<Record<string, unknown>> | null
+  /** Tools that ran, with their outcome in short. */
+  readonly tried: readonly { readonly name: string; readonly ok: boolean; readonly args: Readonly<Record<string, unknown>> }[]
+  readonly transcript: readonly TranscriptEntry[]
+  /** Calendar time, ISO 8601. */
+  readonly at: string
+}
+
+/** What the session must know of the speech that is on its way to the caller; `PlayoutLedger` answers. */
+export interface PlayoutView {
+  /** True while agent sound is at the caller's ear or will be without another output of ours. */
+  audible(nowMs: number): boolean
+  /** Milliseconds of the item that the caller has heard; 0 for an unknown item. */
+  heardMs(itemId: string, nowMs: number): number
+  /** The item that the caller hears now or heard last; null before any. */
+  currentItem(nowMs: number): string | null
+  /** Speech that waits to be sent, in milliseconds, ring and backlog together. */
+  pendingMs(): number
+  /** When the last agent sample was given to the socket; null when none was. */
+  lastSentAtMs(): number | null
+}

@@ -1,0 +1,21 @@
+/**
+ * Monotonic milliseconds with a fraction, on one time base for all threads of a process (CLOCK_MONOTONIC).
+ * Pure rooms take `nowMs` from this clock as an argument and never read it themselves.
+ */
+export type Clock = () => number
+
+/** Calendar milliseconds (`Date.now()`); only for what people read: records, tokens, log lines. */
+export type WallClock = () => number
+
+/** When a state machine wants to be called again, and why: an operator may ask. */
+export interface Wake {
+  readonly atMs: number
+  readonly reason: string
+}
+
+/** The earlier of two wishes; null when neither has one. */
+export function earlier(a: Wake | null, b: Wake | null): Wake | null {
+  if (a === null) return b
+  if (b === null) return a
+  return b.atMs < a.atMs ? b : a
+}

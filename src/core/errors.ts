@@ -1,0 +1,52 @@
+/**
+ * Every error code Mkondo reports, in one place. Codes are part of what operators search logs for: they are
+ * never renamed, only added. `docs/CLOSURES.md` says what each one does to a call.
+ */
+export type ErrorCode =
+  // configuration and start-up (exit code 2)
+  | 'CONFIG_INVALID' | 'AGENT_INVALID' | 'AGENT_UNKNOWN' | 'BACKEND_KEY_MISSING' | 'PORT_IN_USE'
+  // the carrier's side
+  | 'WEBHOOK_UNSIGNED' | 'WEBHOOK_STALE' | 'WEBHOOK_MALFORMED' | 'BODY_TOO_LARGE' | 'CONTENT_TYPE' | 'RATE_LIMITED'
+  | 'TOKEN_MISSING' | 'TOKEN_INVALID' | 'TOKEN_EXPIRED' | 'TOKEN_USED' | 'SUBPROTOCOL' | 'XML_INVALID'
+  // admission and the life of a call
+  | 'CAPACITY' | 'DRAINING' | 'DUPLICATE_CALL' | 'CALL_UNKNOWN' | 'CALL_FAULT' | 'WORKER_DIED' | 'STREAM_SILENT' | 'STREAM_ABUSE'
+  // backends
+  | 'BACKEND_AUTH' | 'BACKEND_RATE_LIMIT' | 'BACKEND_QUOTA' | 'BACKEND_SESSION_EXPIRED' | 'BACKEND_BAD_REQUEST'
+  | 'BACKEND_NETWORK' | 'BACKEND_TIMEOUT' | 'BACKEND_INTERNAL' | 'BACKEND_CLOSED'
+  // tools
+  | 'TOOL_UNKNOWN' | 'TOOL_ARGUMENTS' | 'TOOL_TIMEOUT' | 'TOOL_HTTP' | 'TOOL_RESPONSE' | 'TOOL_FORBIDDEN_HOST' | 'TOOL_CANCELLED'
+  // speech
+  | 'SPEECH_BUSY' | 'SPEECH_FAULT'
+  // the carrier's REST API
+  | 'CARRIER_API' | 'CARRIER_API_NETWORK'
+  // files
+  | 'WAV_INVALID' | 'SCRIPT_INVALID' | 'JOURNAL_INVALID'
+
+/** What `GatewayError` needs besides its sentence. */
+export interface GatewayErrorOptions {
+  /** True when the same request may succeed later without a change. */
+  readonly retryable?: boolean
+  readonly cause?: unknown
+}
+
+/**
+ * An operating error: something outside went wrong, and someone can act on it. The message says what was tried,
+ * with which value (never a secret, a phone number or a caller's words), and what is allowed. Programmer errors
+ * are assertions instead (`assert.ts`).
+ */
+export class GatewayError extends Error {
+  readonly code: ErrorCode
+  readonly retryable: boolean
+
+  constructor(code: ErrorCode, message: string, options: GatewayErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'GatewayError'
+    this.code = code
+    this.retryable = options.retryable ?? false
+  }
+}
+
+/** The text of anything that was thrown; libsamplerate-js throws strings. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown)
+}

@@ -1,0 +1,26 @@
+import { GatewayError } from './errors.js'
+
+declare const brand: unique symbol
+
+/** The carrier's id of a call (`HD_` and 12 hex digits on the wire today); the key of everything we know of it. */
+export type CallSid = string & { readonly [brand]: 'CallSid' }
+
+// 64 characters of a safe alphabet: a SID becomes a metric label, a log field, part of a URL and of a file name.
+const CALL_SID = /^[A-Za-z0-9_-]{1,64}$/
+
+export function isCallSid(value: unknown): value is CallSid {
+  return typeof value === 'string' && CALL_SID.test(value)
+}
+
+/** @throws GatewayError WEBHOOK_MALFORMED when `value` cannot be a call SID. */
+export function parseCallSid(value: unknown): CallSid {
+  if (isCallSid(value)) return value
+  throw new GatewayError('WEBHOOK_MALFORMED', 'call SID is missing or not 1 to 64 characters of A-Z a-z 0-9 _ -')
+}
+
+/** Agent names appear in URLs, metric labels and file names. */
+const AGENT_NAME = /^[a-z][a-z0-9-]{0,39}$/
+
+export function isAgentName(value: unknown): value is string {
+  return typeof value === 'string' && AGENT_NAME.test(value)
+}

@@ -1,0 +1,63 @@
+/**
+ * Every bound of the gateway, by room. A bound that an operator may want to change is also a setting
+ * (src/config); the value here is then its default. What is dropped at a bound is counted by the part that
+ * drops it.
+ */
+
+// --- carrier protocol -------------------------------------------------------------------------------------
+/** Largest webhook body we read. The carrier's are under 2 KiB; ops.md 6b. */
+export const WEBHOOK_BODY_BYTES_MAX = 16 * 1024
+/** Age of a signature that we still accept, either way. sautikit.md 1. */
+export const SIGNATURE_SKEW_S = 300
+/** Largest text frame whose JSON we read; the lineage's first frame is at most 8,192 bytes. sautikit.md 2.2. */
+export const TEXT_FRAME_BYTES_MAX = 8192
+/** Deepest JSON from outside that we walk. ops.md 6, row 12. */
+export const JSON_DEPTH_MAX = 8
+
+// --- audio socket -----------------------------------------------------------------------------------------
+/** Largest frame from the carrier: 4 s at 16 kHz mono; uWS closes on more. design.md 5. */
+export const CARRIER_FRAME_BYTES_MAX = 128 * 1024
+/** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. sautikit.md 9. */
+export const CARRIER_BURST_MS = 2000
+/** The carrier's byte rate is judged over this time. design.md 5. */
+export const CARRIER_RATE_WINDOW_MS = 10_000
+/** A call ends after this time without any frame from the carrier. */
+export const CARRIER_SILENT_MS = 5000
+/** A prepared call that no socket claims ends after this. design.md 2. */
+export const SOCKET_WAIT_MS = 10_000
+/** How long the token in an audio URL may be used. sautikit.md 3.1. */
+export const AUDIO_TOKEN_TTL_S = 60
+/** After killAudio new audio waits this long, or the carrier throws it away too. sautikit.md 9. */
+export const AFTER_KILL_SILENCE_MS = 60
+
+// --- playout ----------------------------------------------------------------------------------------------
+/** What the carrier may hold ahead of the caller's ear. design.md 4. */
+export const PLAYOUT_LEAD_MS_16K = 100
+export const PLAYOUT_LEAD_MS_8K = 140
+export const PLAYOUT_LEAD_MS_MAX = 200
+/** Zeros after an utterance, so that the carrier's hold-back lets its tail out. sautikit.md 3.4. */
+export const PLAYOUT_TAIL_MS = 200
+/** Length of every fade: long enough to make no click, short enough not to be heard. */
+export const FADE_MS = 5
+/** Agent audio kept for one call ahead of playout, ring and overflow together; more is dropped and counted. */
+export const PLAYOUT_BACKLOG_MS_MAX = 180_000
+
+// --- call session -----------------------------------------------------------------------------------------
+/** Entries of a transcript that are kept; beyond it the oldest go. */
+export const TRANSCRIPT_ENTRIES_MAX = 400
+/** Characters of one transcript entry that are kept. */
+export const TRANSCRIPT_TEXT_CHARS_MAX = 4000
+/** Tool calls of one call that are kept in its record. */
+export const TOOL_CALLS_MAX = 200
+/** Tool calls that may run at once for one call. */
+export const TOOLS_RUNNING_MAX = 8
+/** Marks of a call's timeline that are kept. */
+export const TIMELINE_MARKS_MAX = 2000
+
+// --- shard ------------------------------------------------------------------------------------------------
+/** How often a worker takes its calls through the stages. design.md 2. */
+export const TICK_MS = 10
+/** Calls that one media worker carries at most. */
+export const CALLS_PER_WORKER_MAX = 2000
+/** How often a call may be given to another worker after a worker's death. design.md 2. */
+export const REHOMES_MAX = 1
