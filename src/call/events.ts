@@ -1,6 +1,9 @@
 import type { BackendEvent } from './backend-events.js'
 import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy, TranscriptEntry } from './record.js'
 import type { LegRateHz } from '../core/units.js'
+import type { CarrierState } from '../sautikit/carrier-state.js'
+
+export type { CarrierState } from '../sautikit/carrier-state.js'
 
 /**
  * Everything that can happen to a call session. Inputs are plain data with the time beside them, so that a
@@ -31,11 +34,6 @@ export type CallInput =
   /** A phrase of the gateway could not be synthesised. */
   | { readonly type: 'announce-failed'; readonly itemId: string }
   | { readonly type: 'timer' }
-
-/** The carrier's call states, normalised from its many spellings (`src/sautikit`). */
-export type CarrierState =
-  | 'ringing' | 'answered' | 'stream-started' | 'stream-stopped' | 'stream-error' | 'dial-completed'
-  | 'completed' | 'failed' | 'busy' | 'no-answer' | 'unknown'
 
 export type EscalationStep =
   /** Finish what is being said, then close the stream: the carrier will ask how to go on. */
