@@ -17,13 +17,13 @@ module.exports = {
     {
       name: 'pure-rooms-do-no-io',
       severity: 'error',
-      from: { path: PURE, pathNot: '^src/sautikit/signature\\.ts$' },
+      from: { path: PURE, pathNot: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'], pathNot: PURE_PACKAGES },
     },
     {
-      name: 'signature-uses-crypto-only',
+      name: 'signature-and-token-use-crypto-only',
       severity: 'error',
-      from: { path: '^src/sautikit/signature\\.ts$' },
+      from: { path: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm'], pathNot: '^(node:)?crypto$' },
     },
     { name: 'edge-speaks-through-shard', severity: 'error', from: { path: '^src/edge/' }, to: { path: '^src/(agents|backends)/' } },
