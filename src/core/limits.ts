@@ -61,3 +61,40 @@ export const TICK_MS = 10
 export const CALLS_PER_WORKER_MAX = 2000
 /** How often a call may be given to another worker after a worker's death. design.md 2. */
 export const REHOMES_MAX = 1
+
+// --- telemetry --------------------------------------------------------------------------------------------
+/** Label sets of one metric; more are counted as `other`. Agents times backends of a large installation. */
+export const LABEL_SETS_MAX = 500
+/** How often counts of the hot path are copied into the metrics registry. */
+export const METRICS_FLUSH_MS = 1000
+/** Calls with series of their own on /metrics/calls; each call costs Prometheus 4 KB. ops.md 2a. */
+export const CALL_SERIES_MAX = 2000
+/** How long a call's series stay after its end: two scrapes. */
+export const CALL_SERIES_LINGER_MS = 60_000
+
+// --- agents -----------------------------------------------------------------------------------------------
+/** Largest agent file that is read, and how many of them. A page of instructions is 4 KiB. */
+export const AGENT_FILE_BYTES_MAX = 256 * 1024
+export const AGENTS_MAX = 200
+/** Deepest nesting of an agent file, and how many aliases (`*name`) it may resolve: no file grows in memory. */
+export const AGENT_DEPTH_MAX = 24
+export const AGENT_ALIASES_MAX = 64
+/** Mistakes that are reported of one folder before the rest is only counted. */
+export const AGENT_ERRORS_MAX = 100
+/** Tools of one agent, arguments of one tool, and how deep their schema may be. */
+export const AGENT_TOOLS_MAX = 40
+export const TOOL_PARAMETERS_MAX = 40
+export const TOOL_PARAMETERS_DEPTH_MAX = 4
+/** All arguments of one tool call as JSON, and any text in them. */
+export const TOOL_TEXT_CHARS_MAX = 8192
+/** Deadline of a tool unless the agent says otherwise. backends.md 6. */
+export const TOOL_TIMEOUT_MS = 5000
+/** Largest answer of a tool's API that is read, how deep its JSON may be, and how much of it a model is given. */
+export const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
+export const TOOL_RESPONSE_DEPTH_MAX = 32
+export const TOOL_RESULT_CHARS_MAX = 16 * 1024
+/** Redirects that a tool follows, and how often an idempotent one is tried. */
+export const TOOL_REDIRECTS_MAX = 2
+export const TOOL_ATTEMPTS_MAX = 2
+/** Sockets that one worker's tools keep open to one host. */
+export const TOOL_SOCKETS_MAX = 64

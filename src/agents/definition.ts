@@ -1,0 +1,139 @@
+import { z } from 'zod'
+import { isAgentName } from '../core/ids.js'
+import { AGENT_TOOLS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { toolSchema } from './tool-definition.js'
+
+/** Version of the agent file format; `schema/agent.schema.json` describes it. */
+export const AGENT_VERSION = 1
+
+/** Words that are spoken on a call: one or two sentences. */
+const spoken = z.string().trim().min(1).max(1000)
+const e164 = z.string().regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
+const httpUrl = z.url({ protocol: /^https?$/ })
+
+const streamSchema = z.strictObject({
+  name: z.string().min(1).max(100).optional()
+    .describe('Friendly name, echoed in stream status events. Default: the name of the agent.'),
+  track: z.enum(['inbound_track', 'outbound_track', 'both_tracks']).default('inbound_track')
+    .describe('Which side of the call is sent to us. inbound_track is the caller alone; both_tracks brings our own voice back as an echo.'),
+  outputSamplingRate: z.union([z.literal(8000), z.literal(16000)], { error: 'must be 8000 or 16000' }).default(16000)
+    .describe('Sample rate of both directions, in Hz.'),
+  headerMetadata: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }), z.string().max(1000))
+    .default({}).describe('Flat map that the carrier hands back with the stream.'),
+  openMetadata: z.string().max(4000).nullable().default(null)
+    .describe('Opaque text for the first text frame. Default: none beyond what the gateway itself sends.'),
+  statusCallback: z.union([z.boolean(), httpUrl], { error: 'must be true, false, or an http(s) URL' }).default(true)
+    .describe('true: the carrier reports stream events to this gateway. false: to nobody. A URL: to that URL instead.'),
+  statusEvents: z.array(z.enum(['stream-started', 'stream-stopped', 'stream-error'])).min(1).max(3)
+    .default(['stream-started', 'stream-stopped', 'stream-error']).describe('Which stream events are reported.'),
+}).superRefine((stream, context) => {
+  const bytes = Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
+  // The lineage's client keeps 8,192 bytes of metadata; half is ours, for the call SID and the JSON around it.
+  if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
+    context.addIssue({ code: 'custom', path: ['headerMetadata'], message: `headerMetadata and openMetadata have ${bytes} bytes; together at most ${TEXT_FRAME_BYTES_MAX / 2} reach the stream` })
+  }
+})
+
+const saySchema = z.strictObject({
+  greeting: spoken.optional().describe("Spoken by the carrier's own voice before the stream opens. Default: nothing."),
+  fallback: spoken.default('Sorry, we cannot take your call right now. Please call again in a few minutes.')
+    .describe("Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if there are any."),
+  voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for example alice, man, woman."),
+  language: z.string().regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, { error: 'must be a language tag such as en-KE' }).optional()
+    .describe("Language of the carrier's voice."),
+})
+
+const silenceSchema = z.strictObject({
+  afterMs: z.int().min(2000).max(60_000).default(8000)
+    .describe('How long both sides are silent before a prompt is spoken.'),
+  prompts: z.array(spoken).max(5).default(['Are you still there?', 'I cannot hear you. Are you still on the line?'])
+    .describe('Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.'),
+})
+
+const limitsSchema = z.strictObject({
+  maxDurationS: z.int().min(30).max(7200).default(900).describe('Longest call; the agent says goodbye at its end.'),
+})
+
+const bargeInSchema = z.strictObject({
+  onsetMs: z.int().min(20).max(300).default(40).describe('Voiced time over the agent until it falls silent.'),
+  commitMs: z.int().min(60).max(1500).default(200).describe('Voiced time until its speech is thrown away and the caller has the turn.'),
+  resumeAfterMs: z.int().min(200).max(5000).default(1000).describe('Without a commit in this time the speech goes on where it paused.'),
+  protectGreeting: z.boolean().default(false).describe('Whether the greeting cannot be interrupted.'),
+}).refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
+  path: ['commitMs'], error: 'must not be shorter than onsetMs',
+})
+
+const fillersSchema = z.strictObject({
+  afterMs: z.int().min(200).max(10_000).default(900).describe('How long a tool may run before a filler is spoken.'),
+  phrases: z.array(spoken).max(10).default(['One moment, please.', 'I am looking that up for you.'])
+    .describe('Spoken in turn; an empty list means silence.'),
+})
+
+const escalationSchema = z.strictObject({
+  numbers: z.array(e164).min(1).max(5).describe('Humans, in hunt order.'),
+  callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
+  strategies: z.array(z.enum(['after-stream-dial', 'supervision', 'callback'])).min(1).max(3)
+    .refine((all) => new Set(all).size === all.length, { error: 'names a strategy twice' })
+    .default(['after-stream-dial', 'supervision', 'callback'])
+    .describe('Ways to reach a human, tried in this order (docs/AGENTS.md).'),
+  timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
+  announce: spoken.default('I am connecting you to a colleague. Please stay on the line.').describe('Spoken before the transfer.'),
+  failed: spoken.default('I am sorry, nobody is free right now. We will call you back on this number.')
+    .describe('Spoken when every strategy failed.'),
+})
+
+const afterCallSchema = z.strictObject({
+  say: spoken.optional().describe("Spoken by the carrier's own voice after the stream. Default: nothing."),
+  hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
+})
+
+const voiceSchema = z.object({
+  embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
+}).catchall(z.string().min(1).max(60)).describe("Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.")
+
+/**
+ * One agent, as its YAML file says it. The types, the validation and the published JSON Schema all come from here;
+ * every key is explained in docs/AGENTS.md.
+ */
+export const agentSchema = z.strictObject({
+  version: z.literal(AGENT_VERSION, { error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files` }),
+  name: z.string().refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
+    .describe('Name in URLs (/voice/NAME), metrics and records.'),
+  description: z.string().max(1000).default('').describe('For people; not given to the model.'),
+  language: z.string().regex(/^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' }).default('en')
+    .describe('Language of the conversation.'),
+  voice: voiceSchema.prefault({}),
+  backend: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be auto, embedded, openai, gemini or the name of another backend' })
+    .default('auto').describe('auto: the first backend that has a key, else embedded.'),
+  instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
+  greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
+  say: saySchema.prefault({}),
+  stream: streamSchema.prefault({}),
+  silence: silenceSchema.prefault({}),
+  limits: limitsSchema.prefault({}),
+  bargeIn: bargeInSchema.prefault({}),
+  fillers: fillersSchema.prefault({}),
+  goodbye: spoken.default('Thank you for calling. Goodbye.').describe('Spoken before the gateway ends a call.'),
+  apology: spoken.default('I am sorry, something went wrong on our side.').describe('Spoken when a backend or the gateway fails in mid-call.'),
+  tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+  escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
+  afterCall: afterCallSchema.prefault({}),
+  offline: z.unknown().optional().describe('The scripted dialogue of the embedded backend.'),
+}).superRefine((agent, context) => {
+  agent.tools.forEach((tool, index) => {
+    if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
+    context.addIssue({ code: 'custom', path: ['tools', index, 'name'], message: `${tool.name} is the name of an earlier tool; each needs its own` })
+  })
+})
+
+/** An agent with every default filled in. Plain data: it crosses threads by structured clone. */
+export type AgentDefinition = z.output<typeof agentSchema>
+
+/** What an author writes: everything with a default may be left out. */
+export type AgentInput = z.input<typeof agentSchema>
+
+/** The published JSON Schema (`schema/agent.schema.json`); editors check agent files with it. */
+export function agentJsonSchema(): Record<string, unknown> {
+  const schema = z.toJSONSchema(agentSchema, { io: 'input', unrepresentable: 'any' })
+  return { ...schema, title: 'Mkondo agent', description: 'One voice agent. Every key is explained in docs/AGENTS.md.' }
+}

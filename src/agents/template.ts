@@ -1,0 +1,109 @@
+import { assertNever } from '../core/assert.js'
+
+/**
+ * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
+ * knows of the call) and `{{env.NAME}}` or `${NAME}` (what the operator configured). A template is parsed once, when
+ * the agent is loaded; there is no expression language in it, so there is nothing to inject into.
+ */
+export type TemplateSource =
+  | { readonly scope: 'args'; readonly name: string }
+  | { readonly scope: 'call'; readonly name: CallFact }
+  | { readonly scope: 'env'; readonly name: string }
+
+export type TemplatePart = { readonly literal: string } | TemplateSource
+export type Template = readonly TemplatePart[]
+
+/** What a template may know of the call. */
+export const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
+export type CallFact = (typeof CALL_FACTS)[number]
+
+/** Where the values of a template come from at run time. */
+export interface TemplateValues {
+  readonly args: Readonly<Record<string, unknown>>
+  readonly call: Readonly<Record<CallFact, string>>
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
+const REFERENCE = /^\s*(args|call|env)\.([A-Za-z_][A-Za-z0-9_]*)\s*$/
+
+/** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
+export function parseTemplate(text: string): Template {
+  const parts: TemplatePart[] = []
+  let end = 0
+  for (const match of text.matchAll(PLACEHOLDER)) {
+    if (match.index > end) parts.push({ literal: text.slice(end, match.index) })
+    parts.push(match[2] === undefined ? parseReference(match[0], match[1] ?? '') : { scope: 'env', name: match[2] })
+    end = match.index + match[0].length
+  }
+  if (end < text.length) parts.push({ literal: text.slice(end) })
+  for (const part of parts) {
+    if ('literal' in part && (part.literal.includes('{{') || part.literal.includes('}}'))) {
+      throw new SyntaxError('has {{ or }} without its partner')
+    }
+  }
+  return parts
+}
+
+function parseReference(placeholder: string, inner: string): TemplateSource {
+  const match = REFERENCE.exec(inner)
+  const name = match?.[2]
+  switch (match?.[1]) {
+    case 'args':
+    case 'env':
+      if (name !== undefined) return { scope: match[1] as 'args' | 'env', name } // the pattern's own alternatives
+      break
+    case 'call': {
+      const fact = CALL_FACTS.find((known) => known === name)
+      if (fact !== undefined) return { scope: 'call', name: fact }
+      break
+    }
+    default:
+  }
+  throw new SyntaxError(
+    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}} and ${CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')}`,
+  )
+}
+
+/** The sources that a template reads, in order; literals left out. */
+export function sourcesOf(template: Template): readonly TemplateSource[] {
+  return template.filter((part): part is TemplateSource => 'scope' in part)
+}
+
+/**
+ * The value of one source; undefined when it is missing. An empty text counts as missing: a withheld caller number
+ * must not become `?phone=`.
+ */
+export function valueOf(source: TemplateSource, values: TemplateValues): unknown {
+  const value = lookUp(source, values)
+  return value === '' || value === null ? undefined : value
+}
+
+function lookUp(source: TemplateSource, values: TemplateValues): unknown {
+  switch (source.scope) {
+    case 'args': return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
+    case 'call': return values.call[source.name]
+    case 'env': return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
+    default: return assertNever(source)
+  }
+}
+
+/**
+ * The text of a template, or undefined when one of its sources is missing.
+ * @param escape applied to every value, never to the author's own words
+ */
+export function fillTemplate(
+  template: Template, values: TemplateValues, escape: (text: string, source: TemplateSource) => string = (text) => text,
+): string | undefined {
+  let filled = ''
+  for (const part of template) {
+    if ('literal' in part) {
+      filled += part.literal
+      continue
+    }
+    const value = valueOf(part, values)
+    if (value === undefined) return undefined
+    filled += escape(typeof value === 'string' ? value : JSON.stringify(value), part)
+  }
+  return filled
+}
