@@ -98,3 +98,41 @@ export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
 /** Sockets that one worker's tools keep open to one host. */
 export const TOOL_SOCKETS_MAX = 64
+
+// --- embedded speech --------------------------------------------------------------------------------------
+/** Speech workers of one process, and the decoders that each makes ready at start (28 MB and 190 ms each). */
+export const SPEECH_THREADS_MAX = 4
+export const SPEECH_DECODERS_DEFAULT = 4
+/** Sessions of one speech worker; most of them are silent at any moment. */
+export const SPEECH_SESSIONS_PER_THREAD = 500
+/** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
+export const SPEECH_WAITING_MAX = 16
+/** Longest time an utterance waits for a decoder, in samples that it has brought: beyond it the wait is refused. */
+export const SPEECH_UTTERANCE_SAMPLES_MAX = 8000 * 15
+/** Utterances of one call that may be under way: the one that is decoded and the one that has begun. */
+export const SPEECH_UTTERANCES_PER_CALL_MAX = 3
+/** Texts of one call that may be spoken at once, and the characters of each. */
+export const SPEECH_SAYINGS_MAX = 16
+export const SPEECH_TEXT_CHARS_MAX = 4000
+/** Sentences of one worker that wait to be made ahead of time; the oldest go. */
+export const SPEECH_PREPARE_MAX = 64
+/** Longest JSGF grammar. */
+export const SPEECH_GRAMMAR_CHARS_MAX = 64 * 1024
+/** Speech of fixed prompts that each worker keeps: about eight minutes at 16 kHz. */
+export const SPEECH_PROMPT_CACHE_BYTES = 16 * 1024 * 1024
+/** New sessions that one call is given after its speech workers died. */
+export const SPEECH_REOPENS_MAX = 3
+
+// --- embedded dialogue ------------------------------------------------------------------------------------
+/** States, steps of a state, and phrases of an `offline:` block. */
+export const DIALOGUE_STATES_MAX = 200
+export const DIALOGUE_STEPS_MAX = 40
+export const DIALOGUE_PHRASES_MAX = 100
+/** Steps that one event may run before the dialogue counts as running in a circle. */
+export const DIALOGUE_STEPS_PER_EVENT_MAX = 200
+/** Tool calls of one dialogue that may be unanswered. */
+export const DIALOGUE_CALLS_PENDING_MAX = 8
+/** Known values (a caller's order numbers) that go into one grammar. */
+export const DIALOGUE_KNOWN_VALUES_MAX = 50
+/** Keys that are kept while a number is being keyed in. */
+export const DIALOGUE_KEYS_MAX = 20

@@ -1,0 +1,123 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+
+export type OpenMetricsRegistry = Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
+
+/** A registry that can hold exemplars; only this content type can. */
+export function openMetricsRegistry(): OpenMetricsRegistry {
+  const registry: OpenMetricsRegistry = new Registry()
+  registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE)
+  return registry
+}
+
+/** One counter with its labels chosen. Get it once, keep it. */
+export interface CounterHandle {
+  /** @param callSid becomes the exemplar: the call to look at. */
+  inc(by?: number, callSid?: string): void
+}
+
+/** One histogram with its labels chosen. Get it once, keep it. */
+export interface HistogramHandle {
+  /** @param callSid becomes the exemplar of the bucket: the call to look at. */
+  observe(seconds: number, callSid?: string): void
+}
+
+/** Chooses labels; the same values give the same handle. */
+export type CounterOf<L extends string> = (labels: Readonly<Record<L, string>>) => CounterHandle
+export type HistogramOf<L extends string> = (labels: Readonly<Record<L, string>>) => HistogramHandle
+
+export interface FamilyOptions<L extends string> {
+  readonly registry: OpenMetricsRegistry
+  /** Full name, with prefix and unit. */
+  readonly name: string
+  readonly help: string
+  readonly labels: readonly L[]
+  /** Label sets kept; what comes later is counted under `other`. A backstop: labels come from settings, not callers. */
+  readonly setsMax: number
+  /** Called for each request of a label set that did not fit. */
+  readonly overflow: () => void
+}
+
+/**
+ * Binds label values once and remembers the handle. prom-client's `labels()` cannot carry exemplars, so the handle
+ * holds the argument object itself and changes its value: nothing is allocated for an observation without exemplar.
+ */
+function bind<L extends string, H>(options: FamilyOptions<L>, make: (labels: Record<L, string>) => H): (labels: Readonly<Record<L, string>>) => H {
+  const handles = new Map<string, H>()
+  return labels => {
+    let kept = pick(options.labels, labels)
+    let key = options.labels.map(name => kept[name]).join('\u0000')
+    let handle = handles.get(key)
+    if (handle !== undefined) return handle
+    if (handles.size >= options.setsMax) {
+      options.overflow()
+      kept = pick(options.labels, null)
+      key = options.labels.map(() => 'other').join('\u0000')
+      handle = handles.get(key)
+      if (handle !== undefined) return handle
+    }
+    handle = make(kept)
+    handles.set(key, handle)
+    return handle
+  }
+}
+
+function pick<L extends string>(names: readonly L[], labels: Readonly<Record<L, string>> | null): Record<L, string> {
+  const kept = {} as Record<L, string> // filled for every L in the next line
+  for (const name of names) kept[name] = labels === null ? 'other' : labels[name]
+  return kept
+}
+
+export function counterFamily<L extends string>(options: FamilyOptions<L>): CounterOf<L> {
+  const counter = new Counter<string>({
+    name: options.name, help: options.help, labelNames: options.labels, registers: [options.registry], enableExemplars: true,
+  })
+  return bind(options, labels => {
+    counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
+    return {
+      inc: (by = 1, callSid) => {
+        if (callSid === undefined) counter.inc({ labels, value: by })
+        else counter.inc({ labels, value: by, exemplarLabels: { call_sid: callSid } })
+      },
+    }
+  })
+}
+
+export function histogramFamily<L extends string>(options: FamilyOptions<L> & { readonly boundsSeconds: readonly number[] }): HistogramOf<L> {
+  const histogram = new Histogram<string>({
+    name: options.name, help: options.help, labelNames: options.labels, buckets: [...options.boundsSeconds],
+    registers: [options.registry], enableExemplars: true,
+  })
+  return bind(options, labels => {
+    histogram.zero(labels)
+    return {
+      observe: (seconds, callSid) => {
+        if (!Number.isFinite(seconds)) return // a clock that was never set is no measurement
+        if (callSid === undefined) histogram.observe({ labels, value: seconds })
+        else histogram.observe({ labels, value: seconds, exemplarLabels: { call_sid: callSid } })
+      },
+    }
+  })
+}
+
+/** A gauge that is the sum of what its sources say at the scrape. */
+export class GaugeOfSources {
+  readonly #sources = new Set<() => number>()
+
+  constructor(registry: OpenMetricsRegistry, name: string, help: string) {
+    const sources = this.#sources
+    new Gauge({
+      name, help, registers: [registry],
+      collect() {
+        let sum = 0
+        for (const read of sources) sum += read()
+        this.set(sum)
+      },
+    })
+  }
+
+  /** Adds a source; the returned function takes it out. */
+  from(read: () => number): () => void {
+    this.#sources.add(read)
+    return () => { this.#sources.delete(read) }
+  }
+}

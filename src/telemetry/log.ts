@@ -1,0 +1,133 @@
+import { pino } from 'pino'
+import type { DestinationStream, Logger } from 'pino'
+import { GatewayError } from '../core/errors.js'
+import type { CallSid } from '../core/ids.js'
+import { maskText, scrub } from './redact.js'
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type LogLevel = (typeof LOG_LEVELS)[number]
+
+/** Data of a log line. Names end in their unit; the message itself is a constant sentence. */
+export type LogFields = Readonly<Record<string, unknown>>
+
+/**
+ * Where a part of the gateway writes what happened. Every line is one JSON object; fields and message go through
+ * the redaction first (`redact.ts`), so no caller of this interface can leak a number, a key or a caller's words.
+ */
+export interface Log {
+  trace(fields: LogFields, message: string): void
+  debug(fields: LogFields, message: string): void
+  info(fields: LogFields, message: string): void
+  warn(fields: LogFields, message: string): void
+  /** Put what was thrown into `fields.err`. */
+  error(fields: LogFields, message: string): void
+  fatal(fields: LogFields, message: string): void
+  /** True when lines of `level` are written: ask before building an expensive field. */
+  enabled(level: LogLevel): boolean
+  /** The log of one room (`edge`, `shard`, ...), at the level that is set for that room. */
+  room(name: string): Log
+  /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
+  call(callSid: CallSid, fields?: LogFields): Log
+}
+
+export interface LogSettings {
+  readonly level: LogLevel
+  /** Levels of single rooms that differ from `level`. */
+  readonly rooms: Readonly<Record<string, LogLevel>>
+}
+
+export interface LogOptions extends Partial<LogSettings> {
+  /** Where lines go, each with its newline; standard output when absent. */
+  readonly destination?: DestinationStream
+  /** Fields of every line, for example `{ node: 'gw-1' }`. */
+  readonly base?: LogFields
+}
+
+function isLogLevel(value: string): value is LogLevel {
+  return (LOG_LEVELS as readonly string[]).includes(value)
+}
+
+/**
+ * Reads a `LOG_LEVEL` such as `info` or `info,edge=debug,shard=trace`.
+ * @throws GatewayError CONFIG_INVALID
+ */
+export function parseLogSettings(text: string): LogSettings {
+  let level: LogLevel = 'info'
+  const rooms: Record<string, LogLevel> = {}
+  for (const part of text.split(',').map(piece => piece.trim()).filter(piece => piece !== '')) {
+    const [left = '', right] = part.split('=').map(piece => piece.trim())
+    const value = right ?? left
+    if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
+      throw new GatewayError('CONFIG_INVALID',
+        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and room=level, by commas`)
+    }
+    if (right === undefined) level = value
+    else rooms[left] = value
+  }
+  return { level, rooms }
+}
+
+class PinoLog implements Log {
+  readonly #pino: Logger
+  readonly #settings: LogSettings
+
+  constructor(logger: Logger, settings: LogSettings) {
+    this.#pino = logger
+    this.#settings = settings
+  }
+
+  trace(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('trace')) this.#pino.trace(scrub(fields), maskText(message))
+  }
+
+  debug(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('debug')) this.#pino.debug(scrub(fields), maskText(message))
+  }
+
+  info(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('info')) this.#pino.info(scrub(fields), maskText(message))
+  }
+
+  warn(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('warn')) this.#pino.warn(scrub(fields), maskText(message))
+  }
+
+  error(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('error')) this.#pino.error(scrub(fields), maskText(message))
+  }
+
+  fatal(fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled('fatal')) this.#pino.fatal(scrub(fields), maskText(message))
+  }
+
+  enabled(level: LogLevel): boolean {
+    return level !== 'silent' && this.#pino.isLevelEnabled(level)
+  }
+
+  room(name: string): Log {
+    const level = this.#settings.rooms[name] ?? this.#settings.level
+    return new PinoLog(this.#pino.child({ room: name }, { level }), this.#settings)
+  }
+
+  call(callSid: CallSid, fields: LogFields = {}): Log {
+    return new PinoLog(this.#pino.child({ ...scrub(fields), call_sid: callSid }), this.#settings)
+  }
+}
+
+/**
+ * The log of a process or of a media worker. Workers make their own with the same settings: standard output of a
+ * thread goes through the main thread, line by line.
+ */
+export function createLog(options: LogOptions = {}): Log {
+  const settings: LogSettings = { level: options.level ?? 'info', rooms: options.rooms ?? {} }
+  const pinoOptions = {
+    level: settings.level,
+    base: scrub(options.base ?? {}),
+    messageKey: 'msg',
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: (error: unknown) => error }, // errors are plain and masked by the time pino sees them
+    formatters: { level: (label: string) => ({ level: label }) },
+  }
+  const logger = options.destination === undefined ? pino(pinoOptions) : pino(pinoOptions, options.destination)
+  return new PinoLog(logger, settings)
+}

@@ -1,0 +1,243 @@
+import { Gauge, collectDefaultMetrics } from 'prom-client'
+import type { CallOutcome, EscalationOutcome, EscalationStrategy } from '../call/record.js'
+import { LABEL_SETS_MAX, METRICS_FLUSH_MS } from '../core/limits.js'
+import { GaugeOfSources, counterFamily, histogramFamily, openMetricsRegistry } from './bound-metrics.js'
+import type { CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry } from './bound-metrics.js'
+import type { FrameHistogram } from './frame-histogram.js'
+import { MergedHistogram } from './merged-histogram.js'
+import type { Slowest } from './merged-histogram.js'
+
+export type { Slowest } from './merged-histogram.js'
+export type { CounterHandle, CounterOf, HistogramHandle, HistogramOf } from './bound-metrics.js'
+
+const PREFIX = 'mkondo_'
+
+/** Why a call was not taken, or its socket not opened. */
+export type RefusalReason =
+  | 'capacity' | 'draining' | 'agent-unknown' | 'duplicate' | 'rate-limit' | 'fault'
+  | 'subprotocol' | 'token-missing' | 'token-invalid' | 'token-expired' | 'token-used' | 'call-unknown'
+
+/** Why a webhook was turned away. */
+export type WebhookRejection =
+  | 'unsigned' | 'signature' | 'stale' | 'token' | 'too-large' | 'too-slow' | 'content-type' | 'malformed'
+  | 'rate-limit' | 'agent-unknown' | 'method' | 'not-found'
+
+export type WebhookRoute = 'voice' | 'stream-status' | 'after-stream' | 'events'
+
+/** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
+export type FrameDirection = 'in' | 'out'
+
+// Buckets in seconds; turn and barge-in bounds lie where people feel a difference, frame bounds around the 20 ms
+// budget of design.md 6. From ops.md 2.
+const TURN_BOUNDS = [.1, .2, .3, .4, .5, .6, .8, 1, 1.25, 1.5, 2, 3, 5, 10]
+const BARGE_IN_BOUNDS = [.01, .02, .04, .06, .1, .15, .2, .3, .5, 1]
+const FRAME_BOUNDS = [.0001, .00025, .0005, .001, .002, .005, .01, .02, .04, .08, .16]
+const TICK_BOUNDS = [.0005, .001, .002, .005, .01, .02, .04, .08]
+const CONNECT_BOUNDS = [.02, .05, .1, .2, .3, .5, .8, 1.2, 2, 5, 10]
+const TOOL_BOUNDS = [.005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8, 15]
+const WEBHOOK_BOUNDS = [.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5]
+
+export interface MetricsOptions {
+  /** Of this gateway, for `build_info`. */
+  readonly version: string
+  /** False leaves out the process's and Node's own metrics (several registries in one test). */
+  readonly processMetrics?: boolean
+}
+
+/**
+ * Every number that `GET /metrics` shows. Handles are bound to their labels once, at the start of a call or of a
+ * room; what happens per frame is counted in plain fields or frame histograms and read at the scrape.
+ *
+ * One instance a process, on the main thread.
+ */
+export class Metrics {
+  readonly registry: OpenMetricsRegistry = openMetricsRegistry()
+
+  /** Calls that have a slot now. */
+  readonly callsLive: GaugeOfSources
+  readonly callCapacity: GaugeOfSources
+  readonly callCapacityRemaining: GaugeOfSources
+  /** 1 while no new calls are taken. */
+  readonly draining: GaugeOfSources
+  readonly socketsOpen: GaugeOfSources
+
+  readonly calls: CounterOf<'agent' | 'outcome'>
+  readonly callsRefused: CounterOf<'reason'>
+  readonly callsRehomed: CounterHandle
+  readonly workerDeaths: CounterHandle
+  readonly turnResponse: HistogramOf<'agent' | 'backend'>
+  readonly turnAnswer: HistogramOf<'agent' | 'backend'>
+  readonly bargeInStop: HistogramHandle
+  readonly backendConnect: HistogramOf<'backend'>
+  readonly backendErrors: CounterOf<'backend' | 'code'>
+  readonly backendFailovers: CounterOf<'from' | 'to'>
+  readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
+  readonly escalations: CounterOf<'strategy' | 'outcome'>
+  readonly playoutUnderruns: CounterHandle
+  readonly framesDropped: CounterOf<'where'>
+  readonly webhookSeconds: HistogramOf<'route'>
+  readonly webhookRejected: CounterOf<'reason'>
+  /** Webhook answered → first frame of audio from the carrier. */
+  readonly streamSetup: HistogramHandle
+  readonly socketsClosed: CounterOf<'why'>
+  readonly carrierFrames: CounterOf<'direction'>
+  readonly carrierBytes: CounterOf<'direction'>
+  readonly carrierFramesBad: CounterOf<'kind'>
+  /** Calls left out of `/metrics/calls` because of its cap, at the last scrape. */
+  readonly callSeriesDropped: GaugeOfSources
+
+  readonly #frameLatency: MergedHistogram
+  readonly #tickLateness: MergedHistogram
+  readonly #sources = new Set<() => void>()
+  readonly #labelOverflow: CounterHandle
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(options: MetricsOptions) {
+    const registry = this.registry
+    this.#labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
+
+    new Gauge({
+      name: `${PREFIX}build_info`, help: 'Always 1; the labels say what runs', labelNames: ['version', 'node_version'], registers: [registry],
+    }).set({ version: options.version, node_version: process.version }, 1)
+
+    const gauge = (name: string, help: string) => new GaugeOfSources(registry, PREFIX + name, help)
+    this.callsLive = gauge('calls_live', 'Calls that hold a slot')
+    this.callCapacity = gauge('call_capacity', 'Calls this process takes at most')
+    this.callCapacityRemaining = gauge('call_capacity_remaining', 'Calls this process would still take now')
+    this.draining = gauge('draining', '1 while no new calls are taken')
+    this.socketsOpen = gauge('sockets_open', 'Audio sockets that are open')
+    this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
+
+    this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
+    this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
+    this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
+    this.workerDeaths = this.defineCounter('worker_deaths', 'Media workers that died', [])({})
+    this.turnResponse = this.defineHistogram('turn_response_seconds',
+      'Caller stopped to first agent sound of any kind sent', ['agent', 'backend'], TURN_BOUNDS)
+    this.turnAnswer = this.defineHistogram('turn_answer_seconds',
+      'Caller stopped to first agent sound sent that is not a filler', ['agent', 'backend'], TURN_BOUNDS)
+    this.bargeInStop = this.defineHistogram('barge_in_stop_seconds',
+      'First voiced sample of a committed barge-in to the last agent sample sent', [], BARGE_IN_BOUNDS)({})
+    this.backendConnect = this.defineHistogram('backend_connect_seconds', 'Backend connection until ready', ['backend'], CONNECT_BOUNDS)
+    this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
+    this.backendFailovers = this.defineCounter('backend_failovers', 'Calls moved to another backend', ['from', 'to'])
+    this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
+    this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', ['strategy', 'outcome'])
+    this.playoutUnderruns = this.defineCounter('playout_underruns', 'Speech that ran dry before its end', [])({})
+    this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio thrown away at a bound', ['where'])
+    this.webhookSeconds = this.defineHistogram('webhook_seconds', 'Webhook received to answer written', ['route'], WEBHOOK_BOUNDS)
+    this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were turned away', ['reason'])
+    this.streamSetup = this.defineHistogram('stream_setup_seconds',
+      'Webhook answered to first audio from the carrier', [], CONNECT_BOUNDS)({})
+    this.socketsClosed = this.defineCounter('sockets_closed', 'Audio sockets that closed', ['why'])
+    this.carrierFrames = this.defineCounter('carrier_frames', 'Binary frames on the audio sockets', ['direction'])
+    this.carrierBytes = this.defineCounter('carrier_bytes', 'Bytes of audio on the audio sockets', ['direction'])
+    this.carrierFramesBad = this.defineCounter('carrier_frames_bad', 'Frames of an unexpected kind from the carrier', ['kind'])
+
+    this.#frameLatency = new MergedHistogram({
+      name: `${PREFIX}frame_latency_seconds`, help: 'Added by the gateway to one frame, socket to socket', boundsSeconds: FRAME_BOUNDS,
+      seriesMax: LABEL_SETS_MAX, registry,
+    })
+    this.#tickLateness = new MergedHistogram({
+      name: `${PREFIX}tick_lateness_seconds`, help: 'How late a shard began its tick', boundsSeconds: TICK_BOUNDS,
+      seriesMax: LABEL_SETS_MAX, registry,
+    })
+    if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry })
+  }
+
+  /**
+   * Counts what a shard's histogram gets, from now until the returned function is called.
+   * @param slowest names the call of the slowest frame since it was asked last, for the exemplar.
+   */
+  frameLatencyFrom(direction: FrameDirection, histogram: FrameHistogram, slowest?: Slowest): () => void {
+    return this.#frameLatency.addSource({ direction }, histogram, slowest)
+  }
+
+  /** See `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. */
+  tickLatenessFrom(shard: number, histogram: FrameHistogram): () => void {
+    return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
+  }
+
+  /**
+   * Copies a plain number that only grows into a counter, at each flush. A number that fell (a worker that was
+   * replaced begins at 0) counts from zero again. The returned function takes a last look and lets go.
+   */
+  countFrom(counter: CounterHandle, read: () => number): () => void {
+    let seen = 0
+    return this.onFlush(() => {
+      const now = read()
+      const added = now >= seen ? now - seen : now
+      seen = now
+      if (added > 0) counter.inc(added)
+    })
+  }
+
+  /**
+   * Calls `copy` about once a second and before each scrape: there a room copies its plain fields into handles. The
+   * returned function calls it a last time and lets go.
+   */
+  onFlush(copy: () => void): () => void {
+    this.#sources.add(copy)
+    return () => {
+      if (this.#sources.delete(copy)) copy()
+    }
+  }
+
+  /** A counter of a room's own; `name` without prefix and `_total`. Once a name. */
+  defineCounter<L extends string>(name: string, help: string, labels: readonly L[]): CounterOf<L> {
+    return counterFamily({
+      registry: this.registry, name: `${PREFIX}${name}_total`, help, labels, setsMax: LABEL_SETS_MAX, overflow: () => this.#labelOverflow.inc(),
+    })
+  }
+
+  /** A histogram of a room's own; `name` without prefix, with its unit `_seconds`. Once a name. */
+  defineHistogram<L extends string>(name: string, help: string, labels: readonly L[], boundsSeconds: readonly number[]): HistogramOf<L> {
+    return histogramFamily({
+      registry: this.registry, name: PREFIX + name, help, labels, boundsSeconds, setsMax: LABEL_SETS_MAX,
+      overflow: () => this.#labelOverflow.inc(),
+    })
+  }
+
+  /** A gauge of a room's own, without labels: the sum of its sources at the scrape. */
+  defineGauge(name: string, help: string): GaugeOfSources {
+    return new GaugeOfSources(this.registry, PREFIX + name, help)
+  }
+
+  /** Begins to flush once a second; the timer keeps no process alive. */
+  start(): void {
+    this.#timer ??= setInterval(() => this.flush(), METRICS_FLUSH_MS).unref()
+  }
+
+  flush(): void {
+    for (const copy of this.#sources) copy()
+    this.#frameLatency.flush()
+    this.#tickLateness.flush()
+  }
+
+  /** The page of `GET /metrics`; `contentType` goes with it. */
+  async render(): Promise<string> {
+    this.flush()
+    return this.registry.metrics()
+  }
+
+  get contentType(): string {
+    return this.registry.contentType
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+  }
+}
+
+/** What a finished call adds, in one place so that outcome names cannot drift apart. */
+export function countCall(metrics: Metrics, call: { readonly agent: string; readonly outcome: CallOutcome; readonly callSid: string }): void {
+  metrics.calls({ agent: call.agent, outcome: call.outcome }).inc(1, call.callSid)
+}
+
+/** What a finished attempt to reach a human adds. */
+export function countEscalation(
+  metrics: Metrics, attempt: { readonly strategy: EscalationStrategy; readonly outcome: EscalationOutcome; readonly callSid: string },
+): void {
+  metrics.escalations({ strategy: attempt.strategy, outcome: attempt.outcome }).inc(1, attempt.callSid)
+}

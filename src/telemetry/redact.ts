@@ -1,0 +1,123 @@
+/**
+ * What may never reach a log line: phone numbers, keys and tokens, and what callers say. Two nets, because each
+ * misses what the other catches: whole fields by their name, and anything in a text that has the shape of a secret.
+ */
+
+export const REDACTED = '[redacted]'
+
+/** Field names whose values are never written, whatever they hold. Compared in lower case, without `_` and `-`. */
+const SECRET_FIELDS: ReadonlySet<string> = new Set([
+  // who is on the line
+  'from', 'to', 'caller', 'callee', 'callernumber', 'destinationnumber', 'clientdialednumber', 'callerid', 'number',
+  'numbers', 'phone', 'phonenumber', 'msisdn', 'email', 'identity', 'pii',
+  // what was said or typed
+  'text', 'transcript', 'words', 'utterance', 'prompt', 'digits', 'digit', 'dtmf', 'args', 'arguments', 'result',
+  'summary', 'history', 'packet', 'openmetadata', 'headermetadata',
+  // what opens a door
+  'apikey', 'key', 'secret', 'secrets', 'tokensecret', 'token', 'opstoken', 'accesstoken', 'authorization',
+  'proxyauthorization', 'cookie', 'setcookie', 'password', 'signature', 'xsautikitsignature', 'credentials',
+  // raw input, which may hold any of the above
+  'body', 'rawbody', 'headers', 'query', 'payload',
+])
+
+/** Fields that look like secrets to the text net (long, many digits) and are not; the carrier's ids are for searching. */
+const PLAIN_FIELDS: ReadonlySet<string> = new Set([
+  'callsid', 'streamsid', 'traceid', 'spanid', 'eventid', 'version', 'commit', 'time', 'pid', 'port',
+])
+
+/** Depth to which fields are walked, and entries kept of one array or object; beyond it there is only a count. */
+const DEPTH_MAX = 5
+const ENTRIES_MAX = 64
+const TEXT_CHARS_MAX = 4000
+
+/** Shapes of secrets in running text, in the order in which they are taken out. */
+const SHAPES: readonly (readonly [RegExp, string])[] = [
+  // user:password@ of any URL, then the whole query of a URL: tokens travel there
+  [/(\b[a-z][a-z0-9+.-]{1,12}:\/\/)[^\s/@"']+@/gi, `$1${REDACTED}@`],
+  [/(\b(?:https?|wss?|rediss?):\/\/[^\s?#"']*|\/[a-z][\w/-]*)\?[^\s"']+/gi, `$1?${REDACTED}`],
+  [/\b(bearer|basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
+  [/\b(sips?:)[^\s@"']+@/gi, `$1${REDACTED}@`],
+  [/[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/g, '[email]'],
+  // keys that name themselves: OpenAI, Sautikit, webhook secrets, Google, JSON Web Tokens
+  [/\b(?:sk|pk|tsk|tskey|whsec|rk)[-_][\w-]{6,}/g, REDACTED],
+  [/\bAIza[\w-]{20,}/g, REDACTED],
+  [/\beyJ[\w-]{6,}\.[\w.-]+/g, REDACTED],
+  // name=value and "name":"value" where the name says what it is
+  [/\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi, `$1${REDACTED}`],
+  // a phone number: with a plus 7 to 15 digits, without one 9 to 15; not inside of an id such as HD_012345678901
+  [/(?<![\w-])\+\d(?:[ ().-]{0,2}\d){6,14}(?![\w])/g, '[number]'],
+  [/(?<![\w+.-])\d(?:[ ()-]?\d){8,14}(?![\w.])/g, '[number]'],
+  // whatever else is long, opaque and mixes digits with letters: digests, keys of other vendors
+  [/(?<![\w/-])(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{32,}(?![\w/-])/gi, REDACTED],
+]
+
+/** Text with everything taken out that looks like a phone number, a key, a token or an address. */
+export function maskText(text: string): string {
+  let masked = text.length > TEXT_CHARS_MAX ? `${text.slice(0, TEXT_CHARS_MAX)}…` : text
+  for (const [shape, replacement] of SHAPES) masked = masked.replace(shape, replacement)
+  return masked
+}
+
+/**
+ * A phone number for people who must tell two callers apart and need not know either: the first four and the
+ * last two characters. Too short a number is hidden whole; an empty one (withheld) stays empty.
+ */
+export function maskNumber(number: string): string {
+  if (number === '') return ''
+  if (number.length < 9) return '***'
+  return `${number.slice(0, 4)}***${number.slice(-2)}`
+}
+
+/** Fields of a log line, safe to write: secrets out, errors as plain objects, bounded in depth and size. */
+export function scrub(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return scrubObject(fields, 0)
+}
+
+function scrubObject(object: object, depth: number): Record<string, unknown> {
+  const clean: Record<string, unknown> = {}
+  let entries = 0
+  for (const [name, value] of Object.entries(object)) {
+    if (++entries > ENTRIES_MAX) {
+      clean['more'] = Object.keys(object).length - ENTRIES_MAX
+      break
+    }
+    clean[name] = scrubField(name, value, depth)
+  }
+  return clean
+}
+
+function scrubField(name: string, value: unknown, depth: number): unknown {
+  const plainName = name.toLowerCase().replace(/[_-]/g, '')
+  if (PLAIN_FIELDS.has(plainName) && typeof value !== 'object') return value
+  if (SECRET_FIELDS.has(plainName) && value !== null && value !== undefined && value !== '') return REDACTED
+  return scrubValue(value, depth)
+}
+
+function scrubValue(value: unknown, depth: number): unknown {
+  switch (typeof value) {
+    case 'string': return maskText(value)
+    case 'bigint': return maskText(value.toString())
+    // A phone number may also come as a number; no time or count of ours has twelve digits but calendar milliseconds.
+    case 'number': return Math.abs(value) >= 1e11 && Number.isInteger(value) ? '[number]' : value
+    case 'function': case 'symbol': return undefined
+    case 'boolean': case 'undefined': return value
+    case 'object': break
+  }
+  if (value === null) return null
+  if (value instanceof Error) return scrubError(value, depth)
+  if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `[${value.byteLength} bytes]`
+  if (depth >= DEPTH_MAX) return '[deeper]'
+  if (Array.isArray(value)) return value.slice(0, ENTRIES_MAX).map(entry => scrubValue(entry, depth + 1))
+  if (value instanceof Map || value instanceof Set) return `[${value.size} entries]`
+  return scrubObject(value, depth + 1)
+}
+
+/** An error's type, code, message, stack and causes, each text masked: vendors like to quote keys back at us. */
+function scrubError(error: Error, depth: number): Record<string, unknown> {
+  const clean: Record<string, unknown> = { type: error.name, message: maskText(error.message) }
+  const code = (error as { code?: unknown }).code
+  if (typeof code === 'string' || typeof code === 'number') clean['code'] = typeof code === 'string' ? maskText(code) : code
+  if (error.stack !== undefined) clean['stack'] = maskText(error.stack)
+  if (error.cause !== undefined) clean['cause'] = depth >= DEPTH_MAX ? '[deeper]' : scrubValue(error.cause, depth + 1)
+  return clean
+}
