@@ -4,15 +4,30 @@
  * drops it.
  */
 
-// --- carrier protocol -------------------------------------------------------------------------------------
-/** Largest webhook body we read. The carrier's are under 2 KiB; ops.md 6b. */
+// --- carrier protocol (sautikit) ---------------------------------------------------------------------------
+/** Largest webhook body we read. The carrier's are under 2 KiB; docs/PROTOCOL.md 1. */
 export const WEBHOOK_BODY_BYTES_MAX = 16 * 1024
-/** Age of a signature that we still accept, either way. sautikit.md 1. */
+/** Fields of one webhook, nested ones included; the carrier's have about 20. */
+export const WEBHOOK_FIELDS_MAX = 256
+/** Age of a signature that we still accept, either way. docs/PROTOCOL.md 2. */
 export const SIGNATURE_SKEW_S = 300
-/** Largest text frame whose JSON we read; the lineage's first frame is at most 8,192 bytes. sautikit.md 2.2. */
+/** Longest signature header we read, and the `v1` values in it that we compare. */
+export const SIGNATURE_HEADER_CHARS_MAX = 2048
+export const SIGNATURE_VALUES_MAX = 8
+/** Largest text frame whose JSON we read; the lineage's first frame is at most 8,192 bytes. docs/PROTOCOL.md 5. */
 export const TEXT_FRAME_BYTES_MAX = 8192
-/** Deepest JSON from outside that we walk. ops.md 6, row 12. */
+/** Messages that are read from one text frame; the rest of it is counted as one unreadable message. */
+export const TEXT_FRAME_MESSAGES_MAX = 64
+/** Headers that are kept from a first frame or from a handshake. */
+export const STREAM_HEADERS_MAX = 64
+/** Deepest JSON from outside that we walk. */
 export const JSON_DEPTH_MAX = 8
+/** Actions in one document; the carrier refuses more. docs/PROTOCOL.md 3. */
+export const VOICE_ACTIONS_MAX = 50
+/** Host, path with query, and first-frame metadata of a stream URL, in bytes: the lineage's buffers. docs/PROTOCOL.md 3. */
+export const STREAM_HOST_BYTES_MAX = 512
+export const STREAM_PATH_BYTES_MAX = 4096
+export const STREAM_METADATA_BYTES_MAX = 8192
 
 // --- audio socket -----------------------------------------------------------------------------------------
 /** Largest frame from the carrier: 4 s at 16 kHz mono; uWS closes on more. design.md 5. */
