@@ -1,0 +1,130 @@
+import { availableParallelism } from 'node:os'
+
+/** How a setting's text becomes its value; throws nothing: undefined means "not allowed". */
+interface Kind<T> {
+  readonly allowed: string
+  readonly parse: (text: string) => T | undefined
+}
+
+/** One setting: its environment variable, its key in mkondo.yaml, what it may hold and what it is when unset. */
+export interface Setting<T> {
+  readonly env: string
+  readonly key: string
+  readonly kind: Kind<T>
+  readonly fallback: T
+  /** Never shown, not even when it is wrong. */
+  readonly secret?: boolean
+  readonly help: string
+}
+
+const text = (allowed = 'any text', pattern = /./su): Kind<string> => ({
+  allowed, parse: (value) => (pattern.test(value) ? value : undefined),
+})
+
+const integer = (min: number, max: number): Kind<number> => ({
+  allowed: `a whole number from ${min} to ${max}`,
+  parse: (value) => {
+    if (!/^\d{1,9}$/.test(value)) return undefined
+    const number = Number(value)
+    return number >= min && number <= max ? number : undefined
+  },
+})
+
+const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
+  allowed: `one of ${names.join(', ')}`,
+  parse: (value) => names.find((name) => name === value),
+})
+
+const url = (...protocols: readonly string[]): Kind<string> => ({
+  allowed: `a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  parse: (value) => {
+    if (!URL.canParse(value)) return undefined
+    const parsed = new URL(value)
+    return protocols.includes(parsed.protocol) && parsed.hostname !== '' ? value.replace(/\/+$/, '') : undefined
+  },
+})
+
+const origin = (...protocols: readonly string[]): Kind<string> => {
+  const base = url(...protocols)
+  return {
+    allowed: `${base.allowed}, without a path`,
+    parse: (value) => {
+      const parsed = base.parse(value)
+      return parsed !== undefined && new URL(parsed).pathname === '/' ? new URL(parsed).origin : undefined
+    },
+  }
+}
+
+const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
+  allowed,
+  parse: (value) => {
+    const items = value.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+    return items.length > 0 && items.every((entry) => item.test(entry)) ? items : undefined
+  },
+})
+
+const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, s: 1000, m: 60_000, h: 3_600_000 }
+
+/** Milliseconds from `900`, `900s`, `15m` or `1h`. */
+const duration = (maxMs: number): Kind<number> => ({
+  allowed: `a time such as 900 (seconds), 90s, 15m or 1h, at most ${maxMs / 3_600_000}h`,
+  parse: (value) => {
+    const match = /^(\d{1,7})([smh]?)$/.exec(value)
+    const unitMs = UNIT_MS[match?.[2] ?? '']
+    if (match === null || unitMs === undefined) return undefined
+    const ms = Number(match[1]) * unitMs
+    return ms <= maxMs ? ms : undefined
+  },
+})
+
+const flag: Kind<boolean> = {
+  allowed: 'true or false',
+  parse: (value) => ({ true: true, 1: true, yes: true, on: true, false: false, 0: false, no: false, off: false } as
+    Record<string, boolean>)[value.toLowerCase()],
+}
+
+/** Where the embedded backend and the media engine leave one core to the sockets. */
+const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
+
+const define = <T>(setting: Setting<T>): Setting<T> => setting
+const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
+
+/** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
+export const SETTINGS = {
+  port: define({ env: 'PORT', key: 'port', kind: integer(0, 65535), fallback: 8080, help: 'public port: the carrier\'s traffic only' }),
+  host: define({ env: 'HOST', key: 'host', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '0.0.0.0', help: 'address of the public port' }),
+  opsPort: define({ env: 'OPS_PORT', key: 'opsPort', kind: integer(0, 65535), fallback: 9464, help: 'ops port: health, metrics, API' }),
+  opsHost: define({ env: 'OPS_HOST', key: 'opsHost', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the ops port' }),
+  opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that the ops port asks for' }),
+  publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
+  agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
+  defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
+  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls' }),
+  journalCalls: define({ env: 'JOURNAL_CALLS', key: 'journalCalls', kind: flag, fallback: false, help: 'keep a journal of each call\'s inputs under DATA_DIR' }),
+  apiKey: define<string | null>({ env: 'SAUTIKIT_API_KEY', key: 'sautikitApiKey', kind: optional(text('an API key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of the carrier\'s REST API' }),
+  apiUrl: define({ env: 'SAUTIKIT_API_URL', key: 'sautikitApiUrl', kind: url('https:', 'http:'), fallback: 'https://api.sautikit.com', help: 'origin of the carrier\'s REST API' }),
+  webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
+  tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
+  openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(text('a key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of OpenAI' }),
+  geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(text('a key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of Gemini' }),
+  mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads' }),
+  speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
+  speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),
+  maxCalls: define({ env: 'MAX_CALLS', key: 'maxCalls', kind: integer(1, 20_000), fallback: 200, help: 'calls that this process takes at once' }),
+  maxCallSeries: define({ env: 'MAX_CALL_SERIES', key: 'maxCallSeries', kind: integer(0, 20_000), fallback: 2000, help: 'live calls shown on /metrics/calls' }),
+  drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
+  shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
+  logLevel: define({ env: 'LOG_LEVEL', key: 'logLevel', kind: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), fallback: 'info', help: 'least level that is logged' }),
+} as const
+
+/** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */
+export const NOT_SERVED: Readonly<Record<string, string>> = {
+  REDIS_URL: 'the shared call store is not part of this version',
+  NODE_URL: 'running as one node of a fleet is not part of this version',
+  OTEL_EXPORTER_OTLP_ENDPOINT: 'OpenTelemetry export is not part of this version',
+}
+
+type Value<S> = S extends Setting<infer T> ? T : never
+
+/** Every setting's value. */
+export type Config = { readonly [K in keyof typeof SETTINGS]: Value<(typeof SETTINGS)[K]> }

@@ -1,0 +1,23 @@
+/**
+ * The part of the WebAssembly API that is used here. TypeScript has it only in its browser library, whose other
+ * globals do not exist in Node.
+ */
+declare namespace WebAssembly {
+  interface Memory {
+    readonly buffer: ArrayBuffer
+    grow(pages: number): number
+  }
+  const Memory: { new (descriptor: { initial: number; maximum?: number; shared?: boolean }): Memory }
+  interface Module {
+    readonly [Symbol.toStringTag]: string
+  }
+  const Module: { new (bytes: ArrayBufferView | ArrayBuffer): Module }
+  type ExportValue = ((...args: number[]) => number) | Memory
+  type Imports = Readonly<Record<string, Readonly<Record<string, unknown>>>>
+  interface Instance {
+    readonly exports: Readonly<Record<string, unknown>>
+  }
+  const Instance: { new (module: Module, imports?: Imports): Instance }
+  function compile(bytes: ArrayBufferView | ArrayBuffer): Promise<Module>
+  function instantiate(module: Module, imports?: Imports): Promise<Instance>
+}
