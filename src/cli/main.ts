@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+import { GatewayError, messageOf } from '../core/errors.js'
+import { packageVersion } from '../config/package-root.js'
+import { SETTINGS } from '../config/settings.js'
+import type { Setting } from '../config/settings.js'
+
+/** A command gets its own arguments and answers with the exit code: 0 done, 1 failed, 2 used wrongly. */
+type Command = (argv: readonly string[]) => Promise<number>
+
+// Imported when asked for, so that `mkondo help` needs no native module and each command starts fast.
+const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: () => Promise<Command> }>> = {
+  serve: { help: 'run the gateway until stopped (default)', load: async () => (await import('./serve.js')).serve },
+  call: { help: 'place a simulated call into a running gateway', load: async () => (await import('./call.js')).call },
+  demo: { help: 'start everything, place three calls, check what the callers heard', load: async () => (await import('./demo.js')).demo },
+  check: { help: 'check settings, agents, keys, ports and reachability', load: async () => (await import('./check.js')).check },
+}
+
+function usage(): string {
+  const commands = Object.entries(COMMANDS).map(([name, command]) => `  mkondo ${name.padEnd(8)} ${command.help}`)
+  return ['mkondo: a media gateway for voice agents on phone calls', '', ...commands,
+    '  mkondo help [settings]', '  mkondo version', '', 'Each command explains itself with --help.'].join('\n')
+}
+
+function settingsHelp(): string {
+  const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
+    const fallback = setting.secret === true || setting.fallback === null ? '' : ` (default ${String(setting.fallback)})`
+    return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}`
+  })
+  return ['Settings come from the environment, then from mkondo.yaml (keys in camelCase):', '', ...rows].join('\n')
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [first, ...rest] = argv
+  if (first === 'help' || first === '--help' || first === '-h') {
+    console.log(rest[0] === 'settings' ? settingsHelp() : usage())
+    return 0
+  }
+  if (first === 'version' || first === '--version') {
+    console.log(packageVersion())
+    return 0
+  }
+  const name = first === undefined || first.startsWith('-') ? 'serve' : first
+  const command = COMMANDS[name]
+  if (command === undefined) {
+    console.error(`mkondo: unknown command '${name.slice(0, 40)}'; allowed: ${Object.keys(COMMANDS).join(', ')}, help, version`)
+    return 2
+  }
+  const run = await command.load()
+  return run(name === first ? rest : argv)
+}
+
+/** Errors of what the operator gave us end with 2, everything else with 1. */
+const USAGE_CODES: ReadonlySet<string> = new Set([
+  'CONFIG_INVALID', 'AGENT_INVALID', 'AGENT_UNKNOWN', 'BACKEND_KEY_MISSING', 'PORT_IN_USE', 'SCRIPT_INVALID', 'WAV_INVALID',
+])
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (thrown) {
+  console.error(`mkondo: ${messageOf(thrown)}`)
+  process.exitCode = thrown instanceof GatewayError && USAGE_CODES.has(thrown.code) ? 2 : 1
+}

@@ -1,0 +1,83 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { AgentDefinition } from '../agents/definition.js'
+import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
+import type {
+  BargeInRecord, CallOutcome, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+} from '../call/record.js'
+import type { BackendUsage } from '../call/backend-events.js'
+import type { LegRateHz } from '../core/units.js'
+import type { StreamTrack } from '../sautikit/actions.js'
+import type { StreamText } from '../sautikit/stream-messages.js'
+
+/** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
+export interface CallStart {
+  readonly callSid: string
+  readonly agent: AgentDefinition
+  /** Resolved name of the backend: `auto` is decided by the main thread. */
+  readonly backend: string
+  readonly from: string
+  readonly to: string
+  readonly direction: 'inbound' | 'outbound'
+  readonly legRateHz: LegRateHz
+  readonly track: StreamTrack
+  readonly shared: SharedArrayBuffer
+  /** The call's control messages, `ToCall` one way and `FromCall` the other. */
+  readonly port: MessagePort
+  /** The way to a speech worker; null where the speech pool is down. */
+  readonly speech: MessagePort | null
+  /** Common-clock time of the webhook: time zero of the timeline. */
+  readonly preparedAtMs: number
+  /** Set when the call comes from a worker that died: the socket is open already. */
+  readonly resume: { readonly checkpoint: CallCheckpoint | null; readonly backendState: unknown } | null
+  readonly streamOpen: boolean
+  readonly rehomes: number
+  readonly journal: boolean
+}
+
+/** Main thread to call. */
+export type ToCall =
+  | { readonly type: 'stream-opened' }
+  | { readonly type: 'stream-closed'; readonly code: number }
+  | { readonly type: 'stream-text'; readonly messages: readonly StreamText[] }
+  | { readonly type: 'carrier-state'; readonly state: CarrierState }
+  | { readonly type: 'hangup'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
+  | { readonly type: 'escalate'; readonly reason: string }
+  | { readonly type: 'escalation'; readonly step: EscalationStep }
+  /** A speech worker died; this is the way to another. */
+  | { readonly type: 'speech'; readonly port: MessagePort }
+
+/** Call to main thread. */
+export type FromCall =
+  | { readonly type: 'backend-ready'; readonly connectMs: number }
+  | { readonly type: 'backend-error'; readonly code: string; readonly fatal: boolean }
+  | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
+  | { readonly type: 'escalate'; readonly packet: EscalationPacket }
+  | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
+  | { readonly type: 'tool'; readonly call: ToolCallRecord }
+  | { readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null }
+  | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean }
+  | { readonly type: 'checkpoint'; readonly checkpoint: CallCheckpoint; readonly backendState: unknown }
+  | { readonly type: 'journal'; readonly lines: readonly string[] }
+  | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  | { readonly type: 'speech-lost' }
+
+/** What a call's task settles with: the worker's part of the call record. */
+export interface CallResult {
+  readonly outcome: CallOutcome
+  readonly endReason: EndReason
+  readonly endDetail: string
+  readonly backend: string
+  readonly durationMs: number
+  readonly greetingMs: number | null
+  readonly transcript: readonly TranscriptEntry[]
+  readonly toolCalls: readonly ToolCallRecord[]
+  readonly turns: readonly TurnRecord[]
+  readonly bargeIns: readonly BargeInRecord[]
+  readonly timeline: readonly TimelineMark[]
+  readonly usage: BackendUsage
+  readonly framesIn: number
+  readonly framesConcealed: number
+  readonly framesDropped: number
+  readonly dtmf: number
+}

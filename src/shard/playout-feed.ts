@@ -1,0 +1,112 @@
+import { FADE_MS, PLAYOUT_BACKLOG_MS_MAX } from '../core/limits.js'
+import { msToSamples, samplesToMs } from '../core/units.js'
+import type { LegRateHz } from '../core/units.js'
+import { Word } from './shared-call.js'
+import type { SharedCall } from './shared-call.js'
+
+/** Speech that found no room in the ring, in the order it will be played. */
+interface Chunk {
+  readonly samples: Int16Array
+  from: number
+}
+
+/**
+ * The worker's end of playout: samples at the leg's rate go into the shared ring, and what does not fit waits here
+ * until the main thread has played enough. Backends speak many times faster than real time, so a whole answer may
+ * wait; past PLAYOUT_BACKLOG_MS_MAX samples are dropped and counted.
+ */
+export class PlayoutFeed {
+  /** Samples dropped because the backlog was full. */
+  droppedSamples = 0
+  readonly #shared: SharedCall
+  readonly #rateHz: LegRateHz
+  readonly #backlog: Chunk[] = []
+  #backlogSamples = 0
+  /** Items that were begun and not finished: more of them is expected. */
+  readonly #open = new Set<string>()
+
+  constructor(shared: SharedCall, rateHz: LegRateHz) {
+    this.#shared = shared
+    this.#rateHz = rateHz
+  }
+
+  /** Speech that waits in ring and backlog, in milliseconds. */
+  get pendingMs(): number {
+    return samplesToMs(this.#backlogSamples + this.#shared.outbound.available(), this.#rateHz)
+  }
+
+  /** Absolute count of the next sample to be appended, on the ring's scale. */
+  get position(): number {
+    return (this.#shared.outbound.written + this.#backlogSamples) >>> 0
+  }
+
+  begin(itemId: string): void {
+    this.#open.add(itemId)
+    this.#publish()
+  }
+
+  finish(itemId: string): void {
+    this.#open.delete(itemId)
+    this.#publish()
+  }
+
+  /** Copies `count` samples. @returns how many were taken: fewer only when the backlog is full. */
+  append(samples: Int16Array, count: number): number {
+    const room = Math.max(0, msToSamples(PLAYOUT_BACKLOG_MS_MAX, this.#rateHz) - this.#backlogSamples)
+    const taken = Math.min(count, room)
+    this.droppedSamples += count - taken
+    let written = 0
+    if (this.#backlogSamples === 0) {
+      written = Math.min(taken, this.#shared.outbound.free)
+      if (written > 0) this.#shared.outbound.write(samples, 0, written)
+    }
+    if (written < taken) {
+      this.#backlog.push({ samples: samples.slice(written, taken), from: 0 })
+      this.#backlogSamples += taken - written
+    }
+    this.#publish()
+    return taken
+  }
+
+  /** Moves what fits from the backlog into the ring; once a tick. */
+  refill(): void {
+    while (this.#backlogSamples > 0) {
+      const free = this.#shared.outbound.free
+      const chunk = this.#backlog[0]
+      if (free === 0 || chunk === undefined) return
+      const count = Math.min(free, chunk.samples.length - chunk.from)
+      this.#shared.outbound.write(chunk.samples, chunk.from, count)
+      chunk.from += count
+      this.#backlogSamples -= count
+      if (chunk.from === chunk.samples.length) this.#backlog.shift()
+    }
+    this.#publish()
+  }
+
+  pause(): void {
+    Atomics.store(this.#shared.words, Word.paused, 1)
+  }
+
+  resume(): void {
+    Atomics.store(this.#shared.words, Word.paused, 0)
+  }
+
+  /** Throws away all that was not yet sent and has the carrier flushed. */
+  clear(): void {
+    this.#backlog.length = 0
+    this.#backlogSamples = 0
+    this.#open.clear()
+    this.#shared.outbound.discard()
+    Atomics.store(this.#shared.words, Word.paused, 0)
+    // After the discard: who sees the count raised must not find old samples.
+    Atomics.add(this.#shared.words, Word.clears, 1)
+    this.#publish()
+  }
+
+  #publish(): void {
+    Atomics.store(this.#shared.words, Word.more, this.#backlogSamples > 0 || this.#open.size > 0 ? 1 : 0)
+  }
+}
+
+/** Zeros that push the last samples of an item out of a resampler: longer than its filter. */
+export const RESAMPLER_FLUSH_MS = 2 * FADE_MS
