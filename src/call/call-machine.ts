@@ -1,0 +1,61 @@
+import type { Wake } from '../core/clock.js'
+import type { BackendUsage } from './backend-events.js'
+import type { CallCheckpoint } from './checkpoint.js'
+import type { CallInput, CallOutput } from './events.js'
+import type { BargeInRecord, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+
+/** Plain numbers, copied to metrics at scrape. */
+export interface CallCounters {
+  frames: number
+  framesVoiced: number
+  /** Chunks of audio of a dead response, dropped. */
+  lateAudioDropped: number
+  /** Transcripts and tool calls of a dead response, dropped. */
+  lateEventsDropped: number
+  /** Tool calls answered with an error without running: unknown, invalid, too many. */
+  toolCallsRefused: number
+  /** Tool calls that came twice with one id. */
+  toolCallsRepeated: number
+  /** Results that came after their call was cancelled, timed out or answered. */
+  toolResultsLate: number
+  announcementsFailed: number
+  fillers: number
+  silencePrompts: number
+  marksDropped: number
+  outputsDropped: number
+  transcriptDropped: number
+  toolRecordsDropped: number
+  recordsDropped: number
+}
+
+/** The states of a call, as an operator reads them. */
+export type CallState = 'waiting' | 'connecting' | 'live' | 'handover' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+
+/** The face of a call session; `CallSession` is the only one that decides anything. */
+export interface CallMachine {
+  readonly state: CallState
+  /** Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. Never throws for what others did. */
+  handle(input: CallInput, nowMs: number): void
+  /** One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes. */
+  callerFrame(voiced: boolean, nowMs: number): void
+  /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
+  acceptAudio(itemId: string, generation: number, nowMs: number): boolean
+  pollOutput(): CallOutput | null
+  /** When to call `handle({ type: 'timer' })` at the latest; null when nothing is waited for. */
+  nextWake(): Wake | null
+  checkpoint(): CallCheckpoint
+  /** Who the caller is, once a tool has established it; goes into the escalation packet. */
+  setIdentity(identity: Readonly<Record<string, unknown>>): void
+  readonly transcript: readonly TranscriptEntry[]
+  readonly toolCalls: readonly ToolCallRecord[]
+  readonly turns: readonly TurnRecord[]
+  readonly bargeIns: readonly BargeInRecord[]
+  readonly timeline: readonly TimelineMark[]
+  readonly counters: Readonly<CallCounters>
+  readonly usage: BackendUsage
+  /** From the opened stream to the first agent sound; null before. */
+  readonly greetingMs: number | null
+  readonly escalation: EscalationRecord | null
+  /** Time the stream was open so far, or in all. */
+  streamMs(nowMs: number): number
+}

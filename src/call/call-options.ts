@@ -1,0 +1,144 @@
+/**
+ * What one call session is told before it starts. Plain data without functions: it crosses threads, and a journal
+ * keeps it beside the inputs so that the call can be run again.
+ */
+export interface CallSessionOptions {
+  readonly callSid: string
+  readonly agent: string
+  /** Monotonic time of the webhook that announced the call: zero of the timeline. */
+  readonly preparedAtMs: number
+  /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would say. */
+  readonly wallOffsetMs: number
+  /** The backend decides by itself when the caller speaks (`capabilities.serverVad`). */
+  readonly serverVad: boolean
+  /** The backend wants to know how much of an interrupted item was heard (`capabilities.truncate`). */
+  readonly truncate: boolean
+  /** Names of the agent's tools; another name is answered with an error. The gateway's own are always known. */
+  readonly toolNames: readonly string[]
+  /** Spoken by the gateway as soon as the stream is open. Null: the backend greets when it gets `kickOffText`. */
+  readonly greeting: string | null
+  /** Given to the backend once, with a wish for an answer, when the stream is open, the backend ready and `greeting` null. */
+  readonly kickOffText: string
+  /** Given to the backend of a taken-over call whose caller still waits for an answer, or for the rest of one. */
+  readonly resumeText: string
+  /** How long the caller of an open stream waits for a backend that is not ready. */
+  readonly backendReadyTimeoutMs: number
+  /** How long a caller whose words were understood waits for any sound before the backend counts as dead. */
+  readonly answerTimeoutMs: number
+  /** What the caller hears when the backend is dead. */
+  readonly apologyText: string
+  /** `escalate` falls back to hanging up where no escalation is set. */
+  readonly onBackendFailure: 'escalate' | 'hangup'
+  readonly goodbyeText: string
+  readonly speech: SpeechOptions
+  readonly bargeIn: BargeInOptions
+  readonly silence: SilenceOptions
+  readonly duration: DurationOptions
+  readonly filler: FillerOptions
+  /** A tool whose result has not come by then is answered with an error; the tool runner's own deadline is shorter. */
+  readonly toolLimitMs: number
+  /** Null: this agent cannot hand a caller to a human. */
+  readonly escalation: HandoverOptions | null
+}
+
+export interface SpeechOptions {
+  /** Voice without a pause that begins a segment of caller speech. */
+  readonly onsetMs: number
+  /** Quiet after the last voiced sample that ends it. */
+  readonly endOfSpeechMs: number
+  /** Voice in one segment that makes it speech rather than comfort noise or a click. */
+  readonly realSpeechMs: number
+}
+
+export interface BargeInOptions {
+  /** Voice since the onset after which the agent's speech is given up. */
+  readonly commitMs: number
+  /** Speech that is paused and not given up by then goes on, once the caller is quiet. */
+  readonly resumeAfterMs: number
+  /** How long the caller must have been quiet for a paused speech to go on. */
+  readonly quietMs: number
+  /** A digit interrupts speech too. */
+  readonly onDtmf: boolean
+  readonly protectGreeting: boolean
+  readonly protectEscalation: boolean
+}
+
+export interface SilenceOptions {
+  /** Quiet of both sides before a prompt, and after the last prompt before the goodbye. */
+  readonly afterMs: number
+  /** Prompts in order; empty: straight to the goodbye. */
+  readonly prompts: readonly string[]
+}
+
+export interface DurationOptions {
+  readonly maxMs: number
+  readonly text: string
+}
+
+export interface FillerOptions {
+  /** Used in turn; empty: no fillers. */
+  readonly texts: readonly string[]
+  /** Quiet while a tool runs before the first filler. */
+  readonly afterMs: number
+  /** Quiet after one filler before the next. */
+  readonly everyMs: number
+}
+
+export interface HandoverOptions {
+  /** Said before the stream is closed or held; null for nothing. */
+  readonly announceText: string | null
+  /** Said when no human could be reached. */
+  readonly failedText: string
+  readonly afterFailure: 'continue' | 'goodbye'
+  /** The escalation machine must answer within this, or it counts as failed. */
+  readonly stepTimeoutMs: number
+  /** A held stream without a human counts as failed after this. */
+  readonly holdTimeoutMs: number
+}
+
+/** What every agent gets that says nothing else. */
+export const DEFAULT_CALL_OPTIONS = {
+  kickOffText: '',
+  resumeText: 'The line had a short gap. Go on from the caller\'s last words; do not greet again.',
+  // Two webhook-to-socket times and one slow TLS connect; past this the caller has heard nothing for too long.
+  backendReadyTimeoutMs: 4000,
+  // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.
+  answerTimeoutMs: 12_000,
+  apologyText: 'I am sorry, I have a technical problem.',
+  onBackendFailure: 'escalate',
+  goodbyeText: 'Thank you for calling. Goodbye.',
+  speech: {
+    onsetMs: 40, // two frames: one voiced frame is often a click (docs/ARCHITECTURE.md, barge-in)
+    endOfSpeechMs: 600, // pauses inside a sentence stay under 500 ms for most speakers; models use 500-600
+    realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
+  },
+  bargeIn: {
+    commitMs: 200, // low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset
+    resumeAfterMs: 1000, // the field resumes after 1-2 s
+    quietMs: 200, // a pause between two syllables is shorter
+    onDtmf: true,
+    protectGreeting: false,
+    protectEscalation: true,
+  },
+  silence: {
+    afterMs: 8000, // callers look up an order number in 5-7 s
+    prompts: ['Are you still there?', 'I cannot hear you. Are you still there?'],
+  },
+  duration: { maxMs: 30 * 60_000, text: 'We have reached the time limit of this call. Goodbye.' },
+  filler: {
+    texts: ['One moment, please.', 'I am still looking, thank you for waiting.'],
+    afterMs: 700, // a pause of 700 ms is where callers begin to say "hello?"
+    everyMs: 6000,
+  },
+  toolLimitMs: 30_000,
+  escalation: null,
+} as const satisfies Partial<CallSessionOptions>
+
+/** What an agent with an escalation gets that says nothing else about it. */
+export const DEFAULT_HANDOVER_OPTIONS = {
+  announceText: 'I am connecting you to a colleague. Please hold.',
+  failedText: 'I am sorry, no colleague is free right now.',
+  afterFailure: 'continue',
+  stepTimeoutMs: 5000, // the machine answers in one thread hop; 5 s of hold is what a caller bears without a word
+  holdTimeoutMs: 60_000, // two rings-out of 30 s
+} as const satisfies HandoverOptions

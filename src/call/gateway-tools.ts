@@ -1,0 +1,37 @@
+/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this room knows no backend. */
+export interface GatewayTool {
+  readonly name: string
+  readonly description: string
+  /** JSON Schema of the arguments object. */
+  readonly parameters: Readonly<Record<string, unknown>>
+}
+
+export const ESCALATE_TOOL = 'escalate_to_human'
+export const END_CALL_TOOL = 'end_call'
+
+/** Tools that the session carries out itself. `escalate_to_human` is offered only where an escalation is set. */
+export const GATEWAY_TOOLS: readonly GatewayTool[] = [
+  {
+    name: ESCALATE_TOOL,
+    description: 'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot help. '
+      + 'The caller is told by the system; do not announce it yourself.',
+    parameters: {
+      type: 'object',
+      additionalProperties: false,
+      required: ['reason'],
+      properties: {
+        reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
+        summary: { type: 'string', description: 'What the colleague must know: what the caller wants and what was tried.' },
+      },
+    },
+  },
+  {
+    name: END_CALL_TOOL,
+    description: 'Ends the call after your current words were heard. Say goodbye first.',
+    parameters: {
+      type: 'object',
+      additionalProperties: false,
+      properties: { reason: { type: 'string', description: 'Why the call is over, in a few words.' } },
+    },
+  },
+]
