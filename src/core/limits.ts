@@ -68,6 +68,30 @@ export const TOOL_CALLS_MAX = 200
 export const TOOLS_RUNNING_MAX = 8
 /** Marks of a call's timeline that are kept. */
 export const TIMELINE_MARKS_MAX = 2000
+/** Turns and barge-ins of one call that are kept in its record, each. */
+export const CALL_RECORDS_MAX = 1000
+/** Outputs of a session that wait to be drained; beyond it marks and checkpoint notices are dropped. */
+export const CALL_OUTPUTS_QUEUED_MAX = 256
+/** Transcript entries that are still growing at once. */
+export const TRANSCRIPT_OPEN_MAX = 32
+/** Speech items (backend's and gateway's) that a session or a playout ledger remembers. */
+export const SPEECH_ITEMS_MAX = 128
+/** Runs of samples of one item that playout has not finished with. */
+export const PLAYOUT_SEGMENTS_MAX = 512
+/** Samples that the carrier keeps back until more come; observed with the lineage's client. docs/PROTOCOL.md. */
+export const CARRIER_HOLD_BACK_SAMPLES = 640
+/** An audio socket that we closed counts as closed after this, whatever the other side does. */
+export const STREAM_CLOSE_WAIT_MS = 2000
+/** Longest wait for words of ours to be heard before the call goes on without. */
+export const WORDS_HEARD_MS_MAX = 20_000
+/** Caller frames in one journal line. */
+export const JOURNAL_FRAMES_PER_LINE_MAX = 250
+/** Characters of one journal line that are read back. */
+export const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
+/** Numbers that an escalation hunts through. */
+export const ESCALATION_NUMBERS_MAX = 10
+/** Tries to hang a call up by REST before its leg is left to the carrier's own timeouts. */
+export const HANGUP_TRIES_MAX = 3
 
 // --- shard ------------------------------------------------------------------------------------------------
 /** How often a worker takes its calls through the stages. design.md 2. */

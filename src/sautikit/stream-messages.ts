@@ -1,3 +1,11 @@
+import { isCallSid } from '../core/ids.js'
+import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../core/limits.js'
+import { foldKey } from './body.js'
+import { idOf, names } from './call-fields.js'
+import { isJsonObject, jsonSpan, parseJson, parseJsonObject } from './json.js'
+import type { JsonObject } from './json.js'
+import { normaliseNumber } from './phone.js'
+
 /**
  * Text frames on the media socket. One frame may hold several JSON values in a row, or text that is no JSON at
  * all; see docs/PROTOCOL.md.
@@ -16,3 +24,212 @@ export type StreamText =
   | { readonly type: 'unknown'; readonly name: string }
   /** Neither JSON nor a metadata text; counted and ignored. */
   | { readonly type: 'garbage' }
+
+/** Stops the carrier's playout and empties its queue. What is sent in the next 60 ms may be thrown away with it. */
+export const KILL_AUDIO = '{"type":"killAudio"}'
+
+/** Forgets the marks that wait; each is answered `cleared`. */
+export const CLEAR_MARKS = '{"type":"clearMarks"}'
+
+/** Other spellings of a flush, seen beside `killAudio` in the field; sent only where the operator asks for them. */
+export function clearVariants(): readonly string[] {
+  return ['{"event":"clear"}', '{"type":"clear"}']
+}
+
+/** Longest mark name that is sent or believed. */
+const MARK_NAME_CHARS_MAX = 128
+const TYPE_NAME_CHARS_MAX = 64
+const HEADER_VALUE_CHARS_MAX = 4096
+
+/**
+ * Asks to be told when everything sent so far has been played. At most 30 may wait at the carrier; and while one
+ * waits, a sample of value -1 passes for a mark, so the audio must hold none.
+ */
+export function markText(name: string): string {
+  return JSON.stringify({ type: 'mark', data: { name: name.slice(0, MARK_NAME_CHARS_MAX) } })
+}
+
+/**
+ * Reads one text frame. Never throws: whatever a frame holds becomes messages, in order, and what cannot be
+ * read becomes `garbage`.
+ *
+ * @param isFirst true for the first text frame of a socket (audio may have come before it): its first object that
+ *   is no event of its own is the metadata, and a frame that is no JSON is metadata as a whole.
+ * @returns empty for a frame of white space.
+ */
+export function parseStreamText(text: string, isFirst: boolean): StreamText[] {
+  if (tooLarge(text)) return [{ type: 'garbage' }]
+  const messages: StreamText[] = []
+  let awaitsMetadata = isFirst
+  let at = skipSpace(text, 0)
+  while (at < text.length) {
+    const piece = nextObject(text, at)
+    if (piece === null && messages.length === 0 && isFirst) return [opaqueMetadata(text)]
+    if (piece === null || piece === 'too-deep' || messages.length === TEXT_FRAME_MESSAGES_MAX) {
+      messages.push({ type: 'garbage' })
+      break
+    }
+    const message = eventOf(piece.object)
+    if (message.type === 'unknown' && awaitsMetadata) {
+      awaitsMetadata = false
+      messages.push(metadataOf(piece.object, text.slice(at, piece.end)))
+    } else {
+      messages.push(message)
+    }
+    at = skipSpace(text, piece.end)
+  }
+  return messages
+}
+
+function tooLarge(text: string): boolean {
+  if (text.length > TEXT_FRAME_BYTES_MAX) return true
+  // A UTF-16 unit is at most 3 bytes of UTF-8, so most frames need no encoding to know.
+  return text.length * 3 > TEXT_FRAME_BYTES_MAX && new TextEncoder().encode(text).byteLength > TEXT_FRAME_BYTES_MAX
+}
+
+function skipSpace(text: string, from: number): number {
+  let at = from
+  while (at < text.length && text.charCodeAt(at) <= 0x20) at++
+  return at
+}
+
+/** The JSON object that begins at `at`; null when none does. */
+function nextObject(text: string, at: number): { readonly object: JsonObject; readonly end: number } | 'too-deep' | null {
+  if (text[at] !== '{') return null
+  const { end, depth } = jsonSpan(text, at)
+  if (depth > JSON_DEPTH_MAX) return 'too-deep'
+  if (end === -1) return null
+  const object = parseJson(text.slice(at, end))
+  return isJsonObject(object) ? { object, end } : null
+}
+
+// --- events -----------------------------------------------------------------------------------------------
+
+function eventOf(object: JsonObject): StreamText {
+  const fields = folded(object)
+  const name = textAt(fields, 'type') ?? textAt(fields, 'event') ?? ''
+  const data = objectAt(fields, 'data') ?? objectAt(fields, 'mark') ?? objectAt(fields, 'dtmf') ?? fields
+  switch (name.toLowerCase()) {
+    case 'mark': {
+      const mark = textAt(data, 'name')
+      const event = textAt(data, 'event')?.toLowerCase()
+      if (mark !== null && mark.length <= MARK_NAME_CHARS_MAX && (event === 'playout' || event === 'cleared')) {
+        return { type: 'mark', name: mark, event }
+      }
+      break
+    }
+    case 'dtmf': {
+      const digit = (textAt(data, 'digit') ?? textAt(data, 'dtmf') ?? textAt(fields, 'dtmf') ?? '').trim().toUpperCase()
+      if (/^[0-9*#A-D]$/.test(digit)) return { type: 'dtmf', digit }
+      break
+    }
+    // Everything else is a type that we do not know.
+  }
+  return { type: 'unknown', name: name.replace(/[^\x21-\x7e]/g, '').slice(0, TYPE_NAME_CHARS_MAX) }
+}
+
+// --- metadata ---------------------------------------------------------------------------------------------
+
+const CALL_SID = names('callSid', 'sessionId', 'callId')
+const STREAM_SID = names('streamSid', 'streamId')
+const FROM = names('callerNumber', 'from', 'caller')
+const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
+const KNOWN = new Set([...CALL_SID, ...STREAM_SID, ...FROM, ...TO, ...names('headers', 'metadata', 'openMetadata')])
+
+function opaqueMetadata(text: string): StreamText {
+  return { type: 'metadata', callSid: null, streamSid: null, from: null, to: null, headers: {}, openMetadata: text }
+}
+
+/** `source` is the object as it was written: a wrapper that we do not know is openMetadata as a whole. */
+function metadataOf(object: JsonObject, source: string): StreamText {
+  const top = folded(object)
+  if (![...top.keys()].some((key) => KNOWN.has(key))) return opaqueMetadata(source)
+
+  const headers = objectAt(top, 'headers')
+  // The carrier's own word first, ours that came back last.
+  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), headers].filter((layer) => layer !== null)
+  const find = (aliases: readonly string[]): string | null => {
+    for (const layer of layers) {
+      for (const alias of aliases) {
+        const value = textAt(layer, alias)
+        if (value !== null) return value
+      }
+    }
+    return null
+  }
+  const party = (aliases: readonly string[]): string | null => {
+    const value = find(aliases)
+    return value === null ? null : normaliseNumber(value) || null
+  }
+  const callSid = find(CALL_SID)?.trim()
+  return {
+    type: 'metadata',
+    callSid: isCallSid(callSid) ? callSid : null,
+    streamSid: idOf(find(STREAM_SID), MARK_NAME_CHARS_MAX),
+    from: party(FROM),
+    to: party(TO),
+    headers: headersOf(object),
+    openMetadata: sourceOf(top, 'openmetadata') ?? sourceOf(top, 'metadata'),
+  }
+}
+
+/** `headers` with the names as written: they are ours and come back as we gave them. */
+function headersOf(object: JsonObject): Readonly<Record<string, string>> {
+  const value = Object.entries(object).find(([name]) => foldKey(name) === 'headers')?.[1]
+  const headers = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value
+  return isJsonObject(headers) ? flatHeaders(Object.entries(headers)) : {}
+}
+
+/** Names that would reach a prototype when someone copies the result key by key. */
+const UNSAFE_NAMES = new Set(['__proto__', 'constructor', 'prototype'])
+
+/** Text values only, bounded in number and length. */
+export function flatHeaders(entries: Iterable<readonly [string, unknown]>): Readonly<Record<string, string>> {
+  const kept: [string, string][] = []
+  for (const [name, value] of entries) {
+    if (kept.length === STREAM_HEADERS_MAX) break
+    if (UNSAFE_NAMES.has(name)) continue
+    const text = scalarText(value)
+    if (text !== null && text.length <= HEADER_VALUE_CHARS_MAX) kept.push([name, text])
+  }
+  return Object.fromEntries(kept)
+}
+
+// --- reading loosely --------------------------------------------------------------------------------------
+
+type FoldedObject = ReadonlyMap<string, unknown>
+
+/** Of two keys that fold to one the first counts. */
+function folded(object: JsonObject): FoldedObject {
+  const map = new Map<string, unknown>()
+  for (const [name, value] of Object.entries(object)) {
+    const key = foldKey(name)
+    if (!map.has(key)) map.set(key, value)
+  }
+  return map
+}
+
+function scalarText(value: unknown): string | null {
+  if (typeof value === 'string') return value
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
+}
+
+/** The value of a key as text; null when it is absent, blank, or no scalar. */
+function textAt(fields: FoldedObject, key: string): string | null {
+  const text = scalarText(fields.get(key))
+  return text === null || text.trim() === '' ? null : text
+}
+
+/** An object, also where it was sent as a string of JSON. */
+function objectAt(fields: FoldedObject, key: string): FoldedObject | null {
+  const value = fields.get(key)
+  const object = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value
+  return isJsonObject(object) ? folded(object) : null
+}
+
+/** What a key holds, as text that can be given on: strings as they are, the rest as JSON. */
+function sourceOf(fields: FoldedObject, key: string): string | null {
+  const value = fields.get(key)
+  if (value === undefined || value === null || value === '') return null
+  return typeof value === 'string' ? value : JSON.stringify(value)
+}

@@ -1,0 +1,68 @@
+import { GatewayError } from '../core/errors.js'
+import { parseBody } from './body.js'
+import { idOf, names, readCallFields, shownText, textOf } from './call-fields.js'
+import type { CallFields } from './call-fields.js'
+
+/** A POST to the events URL, in any of its three shapes. */
+export interface CarrierEvent extends CallFields {
+  /** One event has one key, however often it is delivered. */
+  readonly dedupeKey: string
+  /** As written, for records; at most 64 characters. */
+  readonly occurredAt: string | null
+  /** The carrier's words for why a call ended (`normal_clearing`, `no_answer`). */
+  readonly hangupCause: string | null
+  readonly failureReason: string | null
+  /** A recording that can be fetched; only with `call.recording.ready`. */
+  readonly recording: CarrierRecording | null
+}
+
+export interface CarrierRecording {
+  readonly recordingId: string
+  /** Presigned and short-lived: a secret, never logged. */
+  readonly downloadUrl: string | null
+  readonly durationS: number | null
+}
+
+const OCCURRED_AT = names('occurredAt', 'timestamp')
+const HANGUP_CAUSE = names('hangupCause')
+const FAILURE_REASON = names('failureReason', 'failureCode')
+const RECORDING_ID = names('recordingId')
+const DOWNLOAD_URL = names('downloadUrl')
+const TEXT_CHARS_MAX = 64
+const URL_CHARS_MAX = 4096
+
+/**
+ * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
+ * lands at the events URL too. An event of something that is no call has a `kind` and a null `callSid`.
+ *
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also when it names neither a kind nor a call)
+ */
+export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
+  const fields = parseBody(contentType, body)
+  const call = readCallFields(fields)
+  if (call.kind === null && call.callSid === null) {
+    throw new GatewayError('WEBHOOK_MALFORMED', 'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
+  }
+  const occurredAt = shownText(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
+  return {
+    ...call,
+    dedupeKey: dedupeKeyOf(call, occurredAt),
+    occurredAt,
+    hangupCause: shownText(textOf(fields, HANGUP_CAUSE), TEXT_CHARS_MAX),
+    failureReason: shownText(textOf(fields, FAILURE_REASON), TEXT_CHARS_MAX),
+    recording: recordingOf(idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX), textOf(fields, DOWNLOAD_URL), call.durationS),
+  }
+}
+
+/** Without an id an event is what it says: a call reaches each state once, a stream starts and stops once. */
+function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
+  if (call.eventId !== null) return `id:${call.eventId}`
+  const parts = [call.callSid, call.kind, call.stateText, call.streamSid, call.digits, occurredAt]
+  return parts.map((part) => part ?? '').join('|')
+}
+
+function recordingOf(recordingId: string | null, url: string | null, durationS: number | null): CarrierRecording | null {
+  if (recordingId === null) return null
+  const usable = url !== null && url.length <= URL_CHARS_MAX && /^https:\/\//i.test(url)
+  return { recordingId, downloadUrl: usable ? url : null, durationS }
+}

@@ -1,0 +1,102 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { SIGNATURE_HEADER_CHARS_MAX, SIGNATURE_SKEW_S, SIGNATURE_VALUES_MAX } from '../core/limits.js'
+
+/** The header that carries the signature, as uWebSockets.js names it. */
+export const SIGNATURE_HEADER = 'x-sautikit-signature'
+
+/**
+ * `missing`: no header. `malformed`: a header that is neither form. `mismatch`: no secret makes it.
+ * `stale`: made with a secret of ours, but too long ago or too far ahead.
+ */
+export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch'
+
+export interface SignatureCheck {
+  readonly header: string | undefined
+  /** The raw bytes, before any parsing. */
+  readonly body: Uint8Array
+  /** Any of them may have signed: a number's own secret, a subscription's, the old one during a rotation. */
+  readonly secrets: readonly string[]
+  /** Calendar time in seconds. */
+  readonly nowS: number
+  /** Age that is still accepted, either way. */
+  readonly skewS?: number
+  /** Accept the bare form, which has no time in it and so can be replayed. Default true. */
+  readonly acceptBare?: boolean
+}
+
+interface ParsedSignature {
+  /** As written, because it is part of what was signed; null in the bare form. */
+  readonly timestamp: string | null
+  readonly values: readonly Buffer[]
+}
+
+/**
+ * Checks the carrier's signature in both of its forms: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over the
+ * body, a dot and `t` (body first), and bare hex over the body alone. Comparison takes the same time whichever
+ * value or secret fits. Empty secrets are left out: everyone can sign with them.
+ */
+export function verifySignature(check: SignatureCheck): SignatureResult {
+  const { header, body, nowS, skewS = SIGNATURE_SKEW_S, acceptBare = true } = check
+  if (header === undefined || header.trim() === '') return 'missing'
+  const parsed = parseHeader(header)
+  if (parsed === null || (parsed.timestamp === null && !acceptBare)) return 'malformed'
+
+  let matches = false
+  for (const secret of check.secrets) {
+    if (secret === '') continue
+    const expected = digest(secret, body, parsed.timestamp)
+    for (const value of parsed.values) {
+      const same = timingSafeEqual(expected, value)
+      matches = same || matches
+    }
+  }
+  if (!matches) return 'mismatch'
+  // Only after the comparison, so that `stale` tells an operator of a clock, never an attacker of a guess.
+  const stale = parsed.timestamp !== null && Math.abs(nowS - Number(parsed.timestamp)) > skewS
+  return stale ? 'stale' : 'ok'
+}
+
+/**
+ * Signs a body as the carrier does; for the simulator and tests.
+ * @param timestampS calendar seconds for the `t=…,v1=…` form, null for the bare form.
+ * @returns the header's value.
+ */
+export function signBody(options: {
+  readonly body: Uint8Array; readonly secret: string; readonly timestampS: number | null
+}): string {
+  const timestamp = options.timestampS === null ? null : String(Math.floor(options.timestampS))
+  const hex = digest(options.secret, options.body, timestamp).toString('hex')
+  return timestamp === null ? hex : `t=${timestamp},v1=${hex}`
+}
+
+function digest(secret: string, body: Uint8Array, timestamp: string | null): Buffer {
+  const hmac = createHmac('sha256', secret).update(body)
+  if (timestamp !== null) hmac.update(`.${timestamp}`)
+  return hmac.digest()
+}
+
+const SHA256_HEX = /^[0-9a-fA-F]{64}$/
+
+function parseHeader(header: string): ParsedSignature | null {
+  if (header.length > SIGNATURE_HEADER_CHARS_MAX) return null
+  const text = header.trim()
+  if (SHA256_HEX.test(text)) return { timestamp: null, values: [Buffer.from(text, 'hex')] }
+
+  let timestamp: string | null = null
+  const values: Buffer[] = []
+  for (const part of text.split(',')) {
+    const equals = part.indexOf('=')
+    if (equals === -1) return null
+    const key = part.slice(0, equals).trim()
+    const value = part.slice(equals + 1).trim()
+    if (key === 't') {
+      if (timestamp !== null || !/^[0-9]{1,12}$/.test(value)) return null
+      timestamp = value
+    } else if (key === 'v1') {
+      if (!SHA256_HEX.test(value) || values.length === SIGNATURE_VALUES_MAX) return null
+      values.push(Buffer.from(value, 'hex'))
+    }
+    // Other keys are versions that we do not know; a v1 beside them is enough.
+  }
+  return timestamp === null || values.length === 0 ? null : { timestamp, values }
+}

@@ -1,0 +1,77 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import { assert } from '../core/assert.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+
+/** What a URL that we put into XML may be used for. */
+export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream'
+
+export interface TokenClaims {
+  readonly callSid: CallSid
+  readonly purpose: TokenPurpose
+  /** Calendar seconds; the token is good up to and including this second. */
+  readonly expiresAtS: number
+  /** Makes the token unique; whoever wants it used only once remembers this. 8 to 32 of `A-Z a-z 0-9 _ -`. */
+  readonly nonce: string
+}
+
+export type TokenResult =
+  | ({ readonly result: 'ok' } & TokenClaims)
+  | { readonly result: 'missing' | 'malformed' | 'mismatch' | 'expired' | 'wrong-call' | 'wrong-purpose' }
+
+const PURPOSE_LETTER: Readonly<Record<TokenPurpose, string>> = { 'audio': 'a', 'stream-status': 's', 'after-stream': 'c' }
+const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([['a', 'audio'], ['s', 'stream-status'], ['c', 'after-stream']])
+
+// purpose . expiry in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
+const TOKEN = /^([asc])\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
+
+/** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
+const MAC_BYTES = 16
+
+/** Keeps these MACs apart from everything else that may ever be signed with the same secret. */
+const MAC_DOMAIN = 'mkondo url token 1\n'
+
+/**
+ * Makes the token of one URL. Any process with the same secret can check it; nothing is stored.
+ * The caller chooses the nonce (random bytes as base64url), so that this room stays free of randomness.
+ */
+export function mintToken(secret: string, claims: TokenClaims): string {
+  assert(secret !== '', 'a token secret is set')
+  assert(Number.isInteger(claims.expiresAtS) && claims.expiresAtS > 0, 'a token expires at a whole second')
+  const text = `${PURPOSE_LETTER[claims.purpose]}.${claims.expiresAtS.toString(36)}.${claims.nonce}.${claims.callSid}`
+  const token = `${text}.${mac(secret, text).toString('base64url')}`
+  assert(TOKEN.test(token), 'token claims are within their alphabets')
+  return token
+}
+
+/**
+ * Checks a token from a URL.
+ *
+ * The MAC is compared first, in constant time, so the other answers are given only for tokens that we made.
+ * `expired` comes last: an old token of another call is `wrong-call`.
+ *
+ * @param wanted.callSid leave out where the token itself names the call (the audio socket).
+ */
+export function checkToken(secret: string, token: string | null | undefined, wanted: {
+  readonly purpose: TokenPurpose; readonly callSid?: string; readonly nowS: number
+}): TokenResult {
+  assert(secret !== '', 'a token secret is set')
+  if (token === null || token === undefined || token === '') return { result: 'missing' }
+  const parts = TOKEN.exec(token)
+  if (parts === null) return { result: 'malformed' }
+  const [, letter = '', expiry = '', nonce = '', callSid = '', given = ''] = parts
+  const purpose = PURPOSE_OF.get(letter)
+  // 22 characters of base64url hold 132 bits: the last one may be written in several ways. Only ours is accepted.
+  const givenMac = Buffer.from(given, 'base64url')
+  if (purpose === undefined || !isCallSid(callSid) || givenMac.toString('base64url') !== given) return { result: 'malformed' }
+  if (!timingSafeEqual(mac(secret, `${letter}.${expiry}.${nonce}.${callSid}`), givenMac)) return { result: 'mismatch' }
+  if (purpose !== wanted.purpose) return { result: 'wrong-purpose' }
+  if (wanted.callSid !== undefined && wanted.callSid !== callSid) return { result: 'wrong-call' }
+  const expiresAtS = Number.parseInt(expiry, 36)
+  if (wanted.nowS > expiresAtS) return { result: 'expired' }
+  return { result: 'ok', callSid, purpose, expiresAtS, nonce }
+}
+
+function mac(secret: string, text: string): Buffer {
+  return createHmac('sha256', secret).update(MAC_DOMAIN).update(text).digest().subarray(0, MAC_BYTES)
+}

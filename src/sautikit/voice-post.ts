@@ -1,0 +1,51 @@
+import { isTerminal } from './carrier-state.js'
+import type { CarrierState } from './carrier-state.js'
+
+/** What is known when a POST arrives at the voice URL. */
+export interface VoicePost {
+  readonly state: CarrierState
+  /** The envelope's kind; null for the PBX's flat bodies. An event is told, never asked. */
+  readonly kind: string | null
+  /** True when this SID was answered before, here or anywhere in the fleet, live or ended. */
+  readonly known: boolean
+  /** Where its call stands; null when no call of that SID is live here. */
+  readonly phase: 'waiting' | 'streaming' | 'after' | 'ended' | null
+  /** `pending`: a human was asked for and the carrier has not yet fetched the Dial; `dialing`: it has. */
+  readonly escalation: 'none' | 'pending' | 'dialing'
+}
+
+/**
+ * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
+ * `continue`: answer what the call goes on with (a Dial, words after a failed Dial). `empty`: take note and
+ * answer `<Response></Response>`.
+ */
+export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'empty'
+
+/**
+ * What a POST to the voice URL means. Any POST may be a repetition and any may come late, so the answer depends
+ * on the call, not on the order of arrival.
+ *
+ * | SID      | post                                         | decision |
+ * |----------|----------------------------------------------|----------|
+ * | any      | an event's envelope                          | empty: the answer to an event is not read, so a Dial would be lost in it |
+ * | unknown  | ringing, answered, no state, **completed**   | open-stream: some first posts say Completed while the leg is being set up |
+ * | unknown  | failed, busy, no-answer, stream and dial edges | empty: nothing of that call is here |
+ * | known    | completed                                    | empty |
+ * | known    | failed, busy, no-answer while dialing        | continue: the dialled leg failed, and the caller gets words |
+ * | known    | failed, busy, no-answer otherwise            | empty |
+ * | known    | anything else while pending or dialing       | continue |
+ * | waiting  | ringing or no state                          | repeat-document |
+ * | known    | the rest                                     | empty: a second Stream would fork the call again and fail |
+ */
+export function decideVoicePost(post: VoicePost): VoiceDecision {
+  const { state, known, escalation } = post
+  if (post.kind !== null) return 'empty'
+  if (!known) {
+    const first = state === 'ringing' || state === 'answered' || state === 'unknown' || state === 'completed'
+    return first ? 'open-stream' : 'empty'
+  }
+  if (isTerminal(state)) return escalation === 'dialing' && state !== 'completed' ? 'continue' : 'empty'
+  if (escalation !== 'none' && post.phase !== 'ended') return 'continue'
+  const again = state === 'ringing' || state === 'unknown'
+  return again && post.phase === 'waiting' ? 'repeat-document' : 'empty'
+}
