@@ -6,7 +6,7 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import {
   SPEECH_DECODERS_DEFAULT, SPEECH_PROMPT_CACHE_BYTES, SPEECH_SESSIONS_PER_THREAD, SPEECH_THREADS_MAX,
 } from '../../core/limits.js'
-import type { SpeechTask, SpeechWorkerOptions } from './speech-protocol.js'
+import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 
 export interface SpeechPoolOptions {
   /** Speech workers, 1 to 4; 1 when not given. One thread recognises about 30 callers who speak at once. */
@@ -48,7 +48,7 @@ const CLOSE_TIMEOUT_MS = 1000
  */
 export class SpeechPool {
   readonly stats: SpeechPoolStats = { sessions: 0, sessionsOpened: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
-  readonly #pool: Piscina<SpeechTask, undefined>
+  readonly #pool: Piscina<SpeechTask, SpeechTaskResult>
   readonly #slots: number
   readonly #ready: Promise<void>
   readonly #onFault: ((error: GatewayError) => void) | undefined
@@ -67,7 +67,7 @@ export class SpeechPool {
     const workerData: SpeechWorkerOptions = {
       decoders, promptCacheBytes: options.promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
     }
-    this.#pool = new Piscina<SpeechTask, undefined>({
+    this.#pool = new Piscina<SpeechTask, SpeechTaskResult>({
       filename: fileURLToPath(new URL('./speech-worker.js', import.meta.url)),
       minThreads: threads,
       maxThreads: threads,
@@ -125,6 +125,11 @@ export class SpeechPool {
     })
     this.#sessions.add(session)
     return port1
+  }
+
+  /** The counters of the least busy worker (of the only one, where there is one). */
+  async inspect(): Promise<SpeechWorkerStats | null> {
+    return this.#closed ? null : this.#pool.run({ type: 'probe' })
   }
 
   /** Ends all sessions and the workers; resolves within about a second. Idempotent. */

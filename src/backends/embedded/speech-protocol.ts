@@ -52,3 +52,22 @@ export interface SpeechWorkerOptions {
 export type SpeechTask =
   | { readonly type: 'session'; readonly port: MessagePort }
   | { readonly type: 'probe' }
+
+/** A session resolves with null, a probe with the worker's counters, once its models are in memory. */
+export type SpeechTaskResult = SpeechWorkerStats | null
+
+/** One speech worker's counters, as its probe task answers. */
+export interface SpeechWorkerStats {
+  /** Sessions, decoders in use, and utterances that wait for one: gauges. */
+  readonly sessions: number
+  readonly decodersLeased: number
+  readonly utterancesWaiting: number
+  readonly utterancesRefused: number
+  readonly grammarsLoaded: number
+  readonly decodersReplaced: number
+  readonly sentencesMade: number
+  readonly sentencesFromCache: number
+  readonly sentencesPrepared: number
+  readonly cacheBytes: number
+  readonly samplesDropped: number
+}
