@@ -106,7 +106,7 @@ export const REHOMES_MAX = 1
 export const LABEL_SETS_MAX = 500
 /** How often counts of the hot path are copied into the metrics registry. */
 export const METRICS_FLUSH_MS = 1000
-/** Calls with series of their own on /metrics/calls; each call costs Prometheus 4 KB. ops.md 2a. */
+/** Calls with series of their own on /metrics/calls; each costs Prometheus 1.4 KB for as long as it keeps it. */
 export const CALL_SERIES_MAX = 2000
 /** How long a call's series stay after its end: two scrapes. */
 export const CALL_SERIES_LINGER_MS = 60_000
@@ -175,3 +175,52 @@ export const DIALOGUE_CALLS_PENDING_MAX = 8
 export const DIALOGUE_KNOWN_VALUES_MAX = 50
 /** Keys that are kept while a number is being keyed in. */
 export const DIALOGUE_KEYS_MAX = 20
+
+// --- edge -------------------------------------------------------------------------------------------------
+/** Largest block of request headers: `headerMetadata` may travel there; uWebSockets.js stops at 4 KiB unless told. */
+export const HTTP_HEADERS_BYTES_MAX = 16 * 1024
+/** A request's body must be here after this; the carrier waits 10 s for its answer at most. */
+export const BODY_DEADLINE_MS = 5000
+/** Bodies that may be on their way at once: 16 KiB each at most. */
+export const BODIES_PENDING_MAX = 2000
+/** Requests of one address that may fail (unsigned, malformed, refused), and addresses that are remembered. */
+export const FAILED_REQUESTS_PER_S = 20
+export const FAILED_REQUESTS_BURST = 100
+export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
+/** Webhooks of one call: its lifecycle has about ten. */
+export const CALL_WEBHOOKS_PER_S = 5
+export const CALL_WEBHOOKS_BURST = 30
+/** Calls of which the edge remembers what it answered, and for how long the tokens of their other URLs are good. */
+export const CALL_PAPERS_MAX = 20_000
+export const CONTINUATION_TOKEN_TTL_S = 6 * 3600
+/** Audio tokens that are remembered as used; each is good for a minute, so this stands for 800 calls a second. */
+export const USED_TOKENS_MAX = 50_000
+/** Event ids that are remembered, to notice repetitions; a minute's worth of a large installation. */
+export const EVENT_IDS_MAX = 20_000
+/** How often all audio sockets and waiting bodies are looked at. */
+export const EDGE_SWEEP_MS = 250
+/** The server pings each carrier socket this often, and uWebSockets.js gives one up that is silent for the second. */
+export const SOCKET_PING_MS = 15_000
+export const SOCKET_IDLE_S = 32
+/** Unsent bytes of one socket: 2 s of 16 kHz audio beyond what the kernel holds. More ends the call. */
+export const SOCKET_BACKPRESSURE_BYTES_MAX = 64 * 1024
+/** An empty binary frame and then no audio for this long: the carrier waits for us to close. */
+export const CARRIER_FLUSHED_MS = 1000
+/** Text frames of one socket in one rate window; the carrier sends a handful a call. */
+export const TEXT_FRAMES_PER_WINDOW_MAX = 500
+/** How long closing sockets may take at shutdown before they are cut. */
+export const EDGE_CLOSE_MS = 1000
+/** Ended calls that one page of the API lists. */
+export const API_CALLS_MAX = 1000
+
+// --- media ------------------------------------------------------------------------------------------------
+/** Resamplers that one worker may have open: two directions of every call it may carry. */
+export const RESAMPLER_STREAMS_MAX = 4000
+/** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
+export const JITTER_FRAMES_MAX = 150
+/** Deepest delay that the jitter buffer learns; what comes later is a stall. */
+export const JITTER_DEPTH_MS_MAX = 160
+/** Audio of a `both_tracks` stream that waits until its channels are known. sautikit.md 3.3. */
+export const CHANNEL_DECISION_MS_MAX = 400
+/** How long after it was sent our own speech may come back. */
+export const ECHO_DELAY_MS_MAX = 500

@@ -1,5 +1,8 @@
-import type { PolyphaseRows } from './polyphase.js'
+import { assert } from '../core/assert.js'
+import { RESAMPLER_STREAMS_MAX } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
+import { filterInJs } from './fir-js.js'
+import type { PolyphaseRows } from './polyphase.js'
 
 export interface ResamplerBankOptions {
   /** From `derivePolyphaseRows`, one for each pair of rates that streams will need. */
@@ -12,9 +15,17 @@ export interface ResamplerBankOptions {
 export interface StreamResampler {
   readonly inRateHz: SampleRateHz
   readonly outRateHz: SampleRateHz
+  /** How long a sample takes from input to output. */
+  readonly delayMs: number
   /** The most samples that `process` writes for `inputSamples` samples. */
   outputSamplesMax(inputSamples: number): number
-  /** @returns samples written to `output`; any chunk length gives the same samples as the whole would. */
+  /**
+   * Chunks may have any length: together they give the same samples as the whole would. 20 ms in give exactly
+   * 20 ms out from the first call on.
+   * @param output at least `outputSamplesMax(inputSamples)` long; overwritten from its start
+   * @param inputSamples how much of `input` counts; all of it when left out
+   * @returns samples written to `output`
+   */
   process(input: Int16Array, output: Int16Array, inputSamples?: number): number
   /** Forget the past: the next sample is the first of a new stream. */
   reset(): void
@@ -22,11 +33,284 @@ export interface StreamResampler {
   release(): void
 }
 
-/** All resamplers of one thread; one WebAssembly memory for all its streams. */
-export declare class ResamplerBank {
-  /** Streams that are open now, and how many slots exist. */
-  readonly openStreams: number
-  constructor(options: ResamplerBankOptions)
-  /** Same rate in and out gives a stream that copies. */
-  open(inRateHz: SampleRateHz, outRateHz: SampleRateHz): StreamResampler
+/** Runs one block of a stream whose history is slot `slot`. */
+interface Kernel {
+  /** Bytes of the state that all slots hold together. */
+  readonly stateBytes: number
+  allocate(ratio: number): number
+  clear(ratio: number, slot: number): void
+  run(
+    ratio: number, slot: number, position: number,
+    input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
+  ): void
+}
+
+// Longest piece that goes through the kernel at once: 40 ms at 24 kHz. Longer chunks are cut.
+const BLOCK_SAMPLES = 960
+
+/**
+ * All resamplers of one thread. The rows of a ratio are in memory once; a stream is a history of 0.4 to 1.2 KB in
+ * one shared memory, and a free list of such slots, so that calls come and go without allocation.
+ */
+export class ResamplerBank {
+  /** Streams that are open now. */
+  openStreams = 0
+  readonly #rows: readonly PolyphaseRows[]
+  readonly #kernel: Kernel
+  readonly #freeSlots: number[][]
+
+  constructor(options: ResamplerBankOptions) {
+    this.#rows = options.rows
+    this.#freeSlots = options.rows.map(() => [])
+    this.#kernel = options.kernel === null ? new JsKernel(options.rows) : new WasmKernel(options.rows, options.kernel)
+  }
+
+  /** Bytes of all histories, in use or free. */
+  get stateBytes(): number {
+    return this.#kernel.stateBytes
+  }
+
+  /**
+   * A stream with no past. Same rate in and out gives a stream that copies.
+   * @throws Error when the bank has no rows for this pair, or too many streams are open: a mistake in this program
+   */
+  open(inRateHz: SampleRateHz, outRateHz: SampleRateHz): StreamResampler {
+    if (inRateHz === outRateHz) return new CopyStream(inRateHz)
+    const ratio = this.#rows.findIndex((rows) => rows.inRateHz === inRateHz && rows.outRateHz === outRateHz)
+    const rows = this.#rows[ratio]
+    assert(rows !== undefined, `no polyphase rows for ${inRateHz} to ${outRateHz} Hz`)
+    assert(this.openStreams < RESAMPLER_STREAMS_MAX, 'more resamplers open than a worker may carry calls')
+    this.openStreams++
+    const free = this.#freeSlots[ratio] as number[]
+    const slot = free.pop() ?? this.#kernel.allocate(ratio)
+    return new FirStream(rows, this.#kernel, ratio, slot, () => {
+      this.openStreams--
+      free.push(slot)
+    })
+  }
+}
+
+class FirStream implements StreamResampler {
+  readonly inRateHz: SampleRateHz
+  readonly outRateHz: SampleRateHz
+  readonly delayMs: number
+  readonly #upBy: number
+  readonly #downBy: number
+  readonly #kernel: Kernel
+  readonly #ratio: number
+  readonly #slot: number
+  readonly #giveBack: () => void
+  /** Of the next output behind the next input sample, in units of 1 / upBy input samples. */
+  #position = 0
+  #released = false
+
+  constructor(rows: PolyphaseRows, kernel: Kernel, ratio: number, slot: number, giveBack: () => void) {
+    this.inRateHz = rows.inRateHz
+    this.outRateHz = rows.outRateHz
+    this.delayMs = (rows.delaySamples * 1000) / rows.inRateHz
+    this.#upBy = rows.upBy
+    this.#downBy = rows.downBy
+    this.#kernel = kernel
+    this.#ratio = ratio
+    this.#slot = slot
+    this.#giveBack = giveBack
+    kernel.clear(ratio, slot)
+  }
+
+  outputSamplesMax(inputSamples: number): number {
+    return Math.ceil((inputSamples * this.#upBy) / this.#downBy)
+  }
+
+  process(input: Int16Array, output: Int16Array, inputSamples = input.length): number {
+    assert(!this.#released, 'resampler used after its release')
+    assert(inputSamples <= input.length, 'resampler asked for more samples than its input has')
+    assert(output.length >= this.outputSamplesMax(inputSamples), 'resampler output is too short')
+    const upBy = this.#upBy
+    const downBy = this.#downBy
+    let written = 0
+    for (let from = 0; from < inputSamples; from += BLOCK_SAMPLES) {
+      const samples = Math.min(BLOCK_SAMPLES, inputSamples - from)
+      // Outputs whose place lies before the end of this block.
+      const outputSamples = Math.ceil((samples * upBy - this.#position) / downBy)
+      this.#kernel.run(this.#ratio, this.#slot, this.#position, input, from, samples, output, written, outputSamples)
+      this.#position += outputSamples * downBy - samples * upBy
+      written += outputSamples
+    }
+    return written
+  }
+
+  reset(): void {
+    this.#kernel.clear(this.#ratio, this.#slot)
+    this.#position = 0
+  }
+
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    this.#giveBack()
+  }
+}
+
+class CopyStream implements StreamResampler {
+  readonly inRateHz: SampleRateHz
+  readonly outRateHz: SampleRateHz
+  readonly delayMs = 0
+
+  constructor(rateHz: SampleRateHz) {
+    this.inRateHz = rateHz
+    this.outRateHz = rateHz
+  }
+
+  outputSamplesMax(inputSamples: number): number {
+    return inputSamples
+  }
+
+  process(input: Int16Array, output: Int16Array, inputSamples = input.length): number {
+    if (inputSamples === input.length) output.set(input)
+    else for (let i = 0; i < inputSamples; i++) output[i] = input[i] as number
+    return inputSamples
+  }
+
+  reset(): void { /* a copy has no past */ }
+
+  release(): void { /* nor a slot */ }
+}
+
+class JsKernel implements Kernel {
+  stateBytes = 0
+  readonly #rows: readonly PolyphaseRows[]
+  readonly #histories: Float32Array[][]
+  readonly #scratch: Float32Array
+  readonly #block = new Int16Array(3 * BLOCK_SAMPLES)
+
+  constructor(rows: readonly PolyphaseRows[]) {
+    this.#rows = rows
+    this.#histories = rows.map(() => [])
+    this.#scratch = new Float32Array(Math.max(0, ...rows.map((r) => r.historySamples)) + BLOCK_SAMPLES)
+  }
+
+  allocate(ratio: number): number {
+    const samples = this.#rowsOf(ratio).historySamples
+    this.stateBytes += samples * Float32Array.BYTES_PER_ELEMENT
+    return (this.#histories[ratio] as Float32Array[]).push(new Float32Array(samples)) - 1
+  }
+
+  clear(ratio: number, slot: number): void {
+    this.#history(ratio, slot).fill(0)
+  }
+
+  run(
+    ratio: number, slot: number, position: number,
+    input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
+  ): void {
+    const rows = this.#rowsOf(ratio)
+    const history = this.#history(ratio, slot)
+    const scratch = this.#scratch
+    scratch.set(history)
+    for (let i = 0; i < samples; i++) scratch[history.length + i] = input[from + i] as number
+    filterInJs(rows, scratch, position, this.#block, outputSamples)
+    for (let i = 0; i < outputSamples; i++) output[to + i] = this.#block[i] as number
+    for (let i = 0; i < history.length; i++) history[i] = scratch[samples + i] as number
+  }
+
+  #rowsOf(ratio: number): PolyphaseRows {
+    return this.#rows[ratio] as PolyphaseRows
+  }
+
+  #history(ratio: number, slot: number): Float32Array {
+    return (this.#histories[ratio] as Float32Array[])[slot] as Float32Array
+  }
+}
+
+type RunExport = (
+  history: number, historySamples: number, input: number, inputSamples: number, scratch: number,
+  rows: number, taps: number, upBy: number, downBy: number, position: number, output: number, outputSamples: number,
+) => void
+
+const PAGE_BYTES = 65536
+// Slots are made in groups, so that the memory grows seldom.
+const SLOTS_PER_GROWTH = 64
+
+class WasmKernel implements Kernel {
+  stateBytes = 0
+  readonly #rows: readonly PolyphaseRows[]
+  readonly #memory: WebAssembly.Memory
+  readonly #run: RunExport
+  readonly #rowsAt: number[]
+  /** Byte address of every slot, by ratio. */
+  readonly #slots: number[][]
+  readonly #scratchAt: number
+  readonly #inputAt: number
+  readonly #outputAt: number
+  #end = 16
+  /** Views of the whole memory; made again after it has grown. */
+  #samples: Int16Array
+  #floats: Float32Array
+
+  constructor(rows: readonly PolyphaseRows[], kernel: WebAssembly.Module) {
+    const { exports } = new WebAssembly.Instance(kernel)
+    // The shapes of these two exports are fixed by fir-kernel.wat.
+    this.#memory = exports['memory'] as WebAssembly.Memory
+    this.#run = exports['run'] as RunExport
+    this.#samples = new Int16Array(this.#memory.buffer)
+    this.#floats = new Float32Array(this.#memory.buffer)
+    this.#rows = rows
+    this.#slots = rows.map(() => [])
+    const historyMax = Math.max(0, ...rows.map((r) => r.historySamples))
+    this.#scratchAt = this.#reserve((historyMax + BLOCK_SAMPLES + 8) * 4)
+    this.#inputAt = this.#reserve(BLOCK_SAMPLES * 2 + 16)
+    this.#outputAt = this.#reserve(3 * BLOCK_SAMPLES * 2 + 16)
+    this.#rowsAt = rows.map((r) => {
+      const at = this.#reserve(r.coefficients.byteLength)
+      this.#floats.set(r.coefficients, at / 4)
+      return at
+    })
+  }
+
+  allocate(ratio: number): number {
+    const slots = this.#slots[ratio] as number[]
+    const bytes = (this.#rows[ratio] as PolyphaseRows).historySamples * 4
+    this.stateBytes += bytes
+    return slots.push(this.#reserve(bytes)) - 1
+  }
+
+  clear(ratio: number, slot: number): void {
+    const at = this.#slotAt(ratio, slot) / 4
+    this.#floats.fill(0, at, at + (this.#rows[ratio] as PolyphaseRows).historySamples)
+  }
+
+  run(
+    ratio: number, slot: number, position: number,
+    input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
+  ): void {
+    const rows = this.#rows[ratio] as PolyphaseRows
+    const memory = this.#samples
+    const inputAt = this.#inputAt >> 1
+    // A whole frame goes over by one copy; a part of an array would need a view, that is an allocation.
+    if (samples === input.length) memory.set(input, inputAt)
+    else for (let i = 0; i < samples; i++) memory[inputAt + i] = input[from + i] as number
+    this.#run(
+      this.#slotAt(ratio, slot), rows.historySamples, this.#inputAt, samples, this.#scratchAt,
+      this.#rowsAt[ratio] as number, rows.tapsPerRow, rows.upBy, rows.downBy, position, this.#outputAt, outputSamples,
+    )
+    const outputAt = this.#outputAt >> 1
+    for (let i = 0; i < outputSamples; i++) output[to + i] = memory[outputAt + i] as number
+  }
+
+  #slotAt(ratio: number, slot: number): number {
+    return (this.#slots[ratio] as number[])[slot] as number
+  }
+
+  /** @returns a 16-byte aligned address; memory that was never used is zero. */
+  #reserve(bytes: number): number {
+    const at = this.#end
+    this.#end = (at + bytes + 15) & ~15
+    const missing = this.#end - this.#memory.buffer.byteLength
+    if (missing > 0) {
+      this.#memory.grow(Math.ceil((missing + bytes * SLOTS_PER_GROWTH) / PAGE_BYTES))
+      this.#samples = new Int16Array(this.#memory.buffer)
+      this.#floats = new Float32Array(this.#memory.buffer)
+    }
+    return at
+  }
 }

@@ -1,0 +1,189 @@
+import t from 'tap'
+import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
+import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/polyphase.js'
+import { ResamplerBank, type StreamResampler } from '../../src/media/resampler.js'
+import { createSincMedium, firKernel } from '../support/media-modules.js'
+import { concatenate, seededRandom, silence, speechLike, sweep, tone, toneLevelDb, whiteNoise } from '../support/tones.js'
+
+const rows = await derivePolyphaseRows(createSincMedium)
+const kernel = firKernel()
+const bank = new ResamplerBank({ rows, kernel })
+const plain = new ResamplerBank({ rows, kernel: null })
+
+function whole(stream: StreamResampler, input: Int16Array): Int16Array {
+  const output = new Int16Array(stream.outputSamplesMax(input.length))
+  return output.slice(0, stream.process(input, output))
+}
+
+function convert(from: SampleRateHz, to: SampleRateHz, input: Int16Array): Int16Array {
+  const stream = bank.open(from, to)
+  const output = whole(stream, input)
+  stream.release()
+  return output
+}
+
+function rowsOf(from: SampleRateHz, to: SampleRateHz): PolyphaseRows {
+  const found = rows.find((r) => r.inRateHz === from && r.outRateHz === to)
+  if (found === undefined) throw new Error('no such rows')
+  return found
+}
+
+const CORPUS: readonly (readonly [string, (rateHz: number) => Int16Array])[] = [
+  ['a sweep', (sampleRateHz) => sweep(0.49 * sampleRateHz, { sampleRateHz, ms: 1000, amplitude: 20_000 })],
+  ['noise', (sampleRateHz) => whiteNoise({ sampleRateHz, ms: 1000, amplitude: 6000 }, 7)],
+  ['something like speech', (sampleRateHz) => speechLike({ sampleRateHz, ms: 1000, amplitude: 20_000 }, 7)],
+]
+
+for (const [from, to] of ALL_RATE_PAIRS) {
+  t.test(`${from} to ${to} Hz sounds exactly like libsamplerate`, async (t) => {
+    for (const [name, make] of CORPUS) {
+      const input = make(from)
+      const converter = await createSincMedium(from, to)
+      const expected = converter.full(Float32Array.from(input, (v) => v / 32768)).slice()
+      converter.destroy()
+      const got = convert(from, to, input)
+      const { delaySamples, upBy, downBy } = rowsOf(from, to)
+      const shift = (delaySamples * upBy) / downBy
+      let worst = 0
+      const end = Math.min(expected.length, got.length - shift)
+      for (let i = 0; i < end; i++) {
+        const ideal = Math.max(-32768, Math.min(32767, (expected[i] as number) * 32768))
+        worst = Math.max(worst, Math.abs(ideal - (got[i + shift] as number)))
+      }
+      t.ok(end > to * 0.95, `${name} was compared nearly whole`)
+      t.ok(worst <= 1, `${name}: ${worst.toFixed(3)} LSB apart at most`)
+    }
+  })
+
+  t.test(`${from} to ${to} Hz: 20 ms in give 20 ms out from the first call`, (t) => {
+    const stream = bank.open(from, to)
+    const output = new Int16Array(stream.outputSamplesMax(frameSamples(from)))
+    for (let i = 0; i < 5; i++) t.equal(stream.process(silence(from, 20), output), frameSamples(to))
+    stream.release()
+    t.end()
+  })
+
+  t.test(`${from} to ${to} Hz: chunks of any length give the samples of the whole`, (t) => {
+    const input = speechLike({ sampleRateHz: from, ms: 400, amplitude: 25_000 }, 3)
+    const expected = convert(from, to, input)
+    const random = seededRandom(from + to)
+    for (let round = 0; round < 8; round++) {
+      const stream = bank.open(from, to)
+      const parts: Int16Array[] = []
+      for (let at = 0; at < input.length;) {
+        const length = 1 + Math.floor(random() * (round < 4 ? 9 : 2500))
+        parts.push(whole(stream, input.subarray(at, at + length)))
+        at += length
+      }
+      stream.release()
+      t.same(concatenate(...parts), expected)
+    }
+    t.end()
+  })
+
+  t.test(`${from} to ${to} Hz: the kernel and its JavaScript twin agree on every bit`, (t) => {
+    const loud = whiteNoise({ sampleRateHz: from, ms: 300, amplitude: 25_000 }, 11)
+    const inJs = plain.open(from, to)
+    t.same(convert(from, to, loud), whole(inJs, loud))
+    t.end()
+  })
+}
+
+t.test('a telephone voice keeps its treble: flat to 0.1 dB up to 3.4 kHz', (t) => {
+  for (const [from, to] of ALL_RATE_PAIRS) {
+    for (const hz of [100, 300, 1000, 2000, 3000, 3400]) {
+      const input = tone([hz], { sampleRateHz: from, ms: 600, amplitude: 16_000 })
+      const output = convert(from, to, input).slice(to / 10)
+      const change = toneLevelDb(output, hz, to) - toneLevelDb(input, hz, from)
+      t.ok(Math.abs(change) < 0.1, `${from} to ${to}, ${hz} Hz: ${change.toFixed(3)} dB`)
+    }
+  }
+  t.end()
+})
+
+t.test('what does not fit the lower rate is gone, not folded back', (t) => {
+  for (const [from, to, hz] of [[24000, 16000, 9000], [24000, 8000, 5000], [16000, 8000, 5000], [24000, 16000, 11000]] as const) {
+    const input = tone([hz], { sampleRateHz: from, ms: 600, amplitude: 30_000 })
+    const alias = toneLevelDb(convert(from, to, input).slice(to / 10), to - hz, to)
+    t.ok(alias < -80, `${from} to ${to}: ${hz} Hz comes back as ${to - hz} Hz at ${alias.toFixed(0)} dB`)
+  }
+  for (const [from, to, hz] of [[8000, 16000, 3400], [8000, 24000, 3400], [16000, 24000, 7000]] as const) {
+    const input = tone([hz], { sampleRateHz: from, ms: 600, amplitude: 30_000 })
+    const image = toneLevelDb(convert(from, to, input).slice(to / 10), from - hz, to)
+    t.ok(image < -80, `${from} to ${to}: image of ${hz} Hz at ${image.toFixed(0)} dB`)
+  }
+  t.end()
+})
+
+t.test('a full-scale square wave is clipped, never wrapped round', (t) => {
+  const square = Int16Array.from({ length: 4800 }, (_, i) => (i % 48 < 24 ? 32767 : -32768))
+  const output = convert(24000, 16000, square)
+  t.equal(Math.max(...output), 32767)
+  t.equal(Math.min(...output), -32768)
+  // Around the middle of each half period the sign must be that of the square.
+  for (let i = 328; i < 3000; i += 32) t.ok((output[i + 8] as number) * (output[i + 24] as number) < 0)
+  t.end()
+})
+
+t.test('a call that takes over a slot hears nothing of the call before', (t) => {
+  const own = new ResamplerBank({ rows, kernel })
+  for (const [from, to] of ALL_RATE_PAIRS) {
+    const first = own.open(from, to)
+    whole(first, whiteNoise({ sampleRateHz: from, ms: 60, amplitude: 10_000 }, 5).subarray(0, 777))
+    first.release()
+    const bytesBefore = own.stateBytes
+    const second = own.open(from, to)
+    t.equal(own.stateBytes, bytesBefore, 'the slot was reused')
+    t.ok(whole(second, silence(from, 100)).every((v) => v === 0))
+    whole(second, whiteNoise({ sampleRateHz: from, ms: 20, amplitude: 10_000 }, 6))
+    second.reset()
+    const speech = speechLike({ sampleRateHz: from, ms: 100, amplitude: 9000 }, 2)
+    t.same(whole(second, speech), convert(from, to, speech), 'a reset is as good as new')
+    second.release()
+  }
+  t.equal(own.openStreams, 0)
+  t.end()
+})
+
+t.test('two calls on one bank do not disturb each other, also while the memory grows', (t) => {
+  const own = new ResamplerBank({ rows, kernel })
+  const speech = [1, 2].map((seed) => speechLike({ sampleRateHz: 16000, ms: 400, amplitude: 9000 }, seed))
+  const streams = speech.map(() => own.open(16000, 24000))
+  const got: Int16Array[][] = [[], []]
+  for (let at = 0; at < 6400; at += 320) {
+    for (let s = 0; s < 2; s++) {
+      got[s]?.push(whole(streams[s] as StreamResampler, (speech[s] as Int16Array).subarray(at, at + 320)))
+    }
+    for (let i = 0; i < 60; i++) own.open(24000, 8000)
+  }
+  for (let s = 0; s < 2; s++) {
+    t.same(concatenate(...(got[s] as Int16Array[])), convert(16000, 24000, speech[s] as Int16Array))
+  }
+  t.end()
+})
+
+t.test('the same rate is a copy', (t) => {
+  const input = speechLike({ sampleRateHz: 16000, ms: 40, amplitude: 9000 }, 1)
+  t.same(convert(16000, 16000, input), input)
+  const output = new Int16Array(640)
+  t.equal(bank.open(16000, 16000).process(input, output, 100), 100)
+  t.same(output.slice(0, 100), input.slice(0, 100))
+  t.end()
+})
+
+t.test('mistakes of the program are caught before they are heard', (t) => {
+  t.throws(() => new ResamplerBank({ rows: [], kernel: null }).open(8000, 16000), /no polyphase rows for 8000 to 16000/)
+  const stream = bank.open(8000, 16000)
+  t.throws(() => stream.process(new Int16Array(160), new Int16Array(319)), /too short/)
+  t.throws(() => stream.process(new Int16Array(10), new Int16Array(40), 11), /more samples than/)
+  stream.release()
+  stream.release()
+  t.throws(() => stream.process(new Int16Array(1), new Int16Array(2)), /after its release/)
+  t.end()
+})
+
+t.test('rows can be posted to a worker, and a stream costs little', (t) => {
+  t.same(structuredClone(rows), rows)
+  for (const r of rows) t.ok(r.historySamples * 4 < 2048, `${r.inRateHz} to ${r.outRateHz}: ${r.historySamples * 4} bytes a stream`)
+  t.end()
+})

@@ -1,0 +1,23 @@
+import { readFileSync } from 'node:fs'
+import libsamplerate from '@alexanderolsen/libsamplerate-js'
+import instantiateFvad from '@echogarden/fvad-wasm'
+import type { CreateConverter } from '../../src/media/polyphase.js'
+import type { FvadModule } from '../../src/media/vad.js'
+
+/** What the composition root loads for the pure media room, loaded for tests. */
+
+/** The library that the rows come from and that our output is judged by. */
+export const createSincMedium: CreateConverter = async (inRateHz, outRateHz) => {
+  const { create, ConverterType } = libsamplerate
+  return create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })
+}
+
+/** The kernel as the build assembled it, beside the compiled media room. */
+export function firKernel(): WebAssembly.Module {
+  return new WebAssembly.Module(readFileSync(new URL('../../src/media/fir-kernel.wasm', import.meta.url)))
+}
+
+/** A fresh instance of libfvad with its own heap. */
+export function loadFvad(): Promise<FvadModule> {
+  return instantiateFvad()
+}
