@@ -1,6 +1,8 @@
 import { z } from 'zod'
+import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
 import { isAgentName } from '../core/ids.js'
 import { AGENT_TOOLS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { offlineSchema } from './offline.js'
 import { toolSchema } from './tool-definition.js'
 
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
@@ -43,30 +45,37 @@ const saySchema = z.strictObject({
     .describe("Language of the carrier's voice."),
 })
 
+const turnSchema = z.strictObject({
+  endOfSpeechMs: z.int().min(200).max(3000).default(CALL.speech.endOfSpeechMs)
+    .describe('Quiet after the last voiced sample that ends the caller\'s turn. Only for backends that do not listen by themselves.'),
+})
+
 const silenceSchema = z.strictObject({
-  afterMs: z.int().min(2000).max(60_000).default(8000)
+  afterMs: z.int().min(2000).max(60_000).default(CALL.silence.afterMs)
     .describe('How long both sides are silent before a prompt is spoken.'),
-  prompts: z.array(spoken).max(5).default(['Are you still there?', 'I cannot hear you. Are you still on the line?'])
+  prompts: z.array(spoken).max(5).default([...CALL.silence.prompts])
     .describe('Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.'),
 })
 
 const limitsSchema = z.strictObject({
-  maxDurationS: z.int().min(30).max(7200).default(900).describe('Longest call; the agent says goodbye at its end.'),
+  maxDurationS: z.int().min(30).max(7200).default(CALL.duration.maxMs / 1000).describe('Longest call.'),
+  maxDurationText: spoken.default(CALL.duration.text).describe('Spoken at the end of that time, before the gateway hangs up.'),
 })
 
 const bargeInSchema = z.strictObject({
-  onsetMs: z.int().min(20).max(300).default(40).describe('Voiced time over the agent until it falls silent.'),
-  commitMs: z.int().min(60).max(1500).default(200).describe('Voiced time until its speech is thrown away and the caller has the turn.'),
-  resumeAfterMs: z.int().min(200).max(5000).default(1000).describe('Without a commit in this time the speech goes on where it paused.'),
-  protectGreeting: z.boolean().default(false).describe('Whether the greeting cannot be interrupted.'),
+  onsetMs: z.int().min(20).max(300).default(CALL.speech.onsetMs).describe('Voiced time over the agent until it falls silent.'),
+  commitMs: z.int().min(60).max(1500).default(CALL.bargeIn.commitMs).describe('Voiced time until its speech is thrown away and the caller has the turn.'),
+  resumeAfterMs: z.int().min(200).max(5000).default(CALL.bargeIn.resumeAfterMs).describe('Without a commit in this time the speech goes on where it paused.'),
+  onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a key interrupts too.'),
+  protectGreeting: z.boolean().default(CALL.bargeIn.protectGreeting).describe('Whether the greeting cannot be interrupted.'),
 }).refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
   path: ['commitMs'], error: 'must not be shorter than onsetMs',
 })
 
 const fillersSchema = z.strictObject({
-  afterMs: z.int().min(200).max(10_000).default(900).describe('How long a tool may run before a filler is spoken.'),
-  phrases: z.array(spoken).max(10).default(['One moment, please.', 'I am looking that up for you.'])
-    .describe('Spoken in turn; an empty list means silence.'),
+  afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe('How long it is quiet while a tool runs before a filler is spoken.'),
+  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe('Quiet after one filler before the next.'),
+  phrases: z.array(spoken).max(10).default([...CALL.filler.texts]).describe('Spoken in turn; an empty list means silence.'),
 })
 
 const escalationSchema = z.strictObject({
@@ -77,9 +86,10 @@ const escalationSchema = z.strictObject({
     .default(['after-stream-dial', 'supervision', 'callback'])
     .describe('Ways to reach a human, tried in this order (docs/AGENTS.md).'),
   timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
-  announce: spoken.default('I am connecting you to a colleague. Please stay on the line.').describe('Spoken before the transfer.'),
-  failed: spoken.default('I am sorry, nobody is free right now. We will call you back on this number.')
-    .describe('Spoken when every strategy failed.'),
+  announce: spoken.nullable().default(HANDOVER.announceText).describe('Spoken before the transfer; null for nothing.'),
+  failed: spoken.default(HANDOVER.failedText).describe('Spoken when every strategy failed.'),
+  afterFailure: z.enum(['continue', 'goodbye']).default(HANDOVER.afterFailure)
+    .describe('Then the agent goes on with the caller, or says goodbye.'),
 })
 
 const afterCallSchema = z.strictObject({
@@ -109,16 +119,17 @@ export const agentSchema = z.strictObject({
   greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
   say: saySchema.prefault({}),
   stream: streamSchema.prefault({}),
+  turn: turnSchema.prefault({}),
   silence: silenceSchema.prefault({}),
   limits: limitsSchema.prefault({}),
   bargeIn: bargeInSchema.prefault({}),
   fillers: fillersSchema.prefault({}),
-  goodbye: spoken.default('Thank you for calling. Goodbye.').describe('Spoken before the gateway ends a call.'),
-  apology: spoken.default('I am sorry, something went wrong on our side.').describe('Spoken when a backend or the gateway fails in mid-call.'),
+  goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
+  apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
   tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
   escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
   afterCall: afterCallSchema.prefault({}),
-  offline: z.unknown().optional().describe('The scripted dialogue of the embedded backend.'),
+  offline: offlineSchema.nullable().default(null).describe('The scripted dialogue of the embedded backend. Default: none.'),
 }).superRefine((agent, context) => {
   agent.tools.forEach((tool, index) => {
     if (agent.tools.findIndex((other) => other.name === tool.name) === index) return

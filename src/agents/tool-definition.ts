@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { GATEWAY_TOOLS } from '../call/gateway-tools.js'
 import {
   AGENT_DEPTH_MAX, TOOL_RESPONSE_BYTES_MAX, TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS,
 } from '../core/limits.js'
@@ -6,8 +7,8 @@ import { toolParametersSchema } from './parameters.js'
 import type { Template } from './template.js'
 import { parseTemplate, sourcesOf } from './template.js'
 
-/** Tools that the gateway itself gives every agent; an agent's own may not take their names. */
-export const GATEWAY_TOOLS = ['escalate_to_human', 'end_call'] as const
+/** Tools that the gateway itself carries out; an agent's own may not take their names. */
+const TAKEN: readonly string[] = GATEWAY_TOOLS.map((tool) => tool.name)
 
 /** The gateway's own secrets: no template reads them, or a mistake in an agent file would send them to an API. */
 export const PRIVATE_ENV: readonly string[] = [
@@ -74,7 +75,7 @@ const resultSchema = z.strictObject({
 /** One HTTP tool of an agent. */
 export const toolSchema = z.strictObject({
   name: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z 0-9 _, beginning with a letter' })
-    .refine((name) => !GATEWAY_TOOLS.some((own) => own === name), { error: `is a tool of the gateway itself; ${GATEWAY_TOOLS.join(' and ')} are taken` }),
+    .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(' and ')} are taken` }),
   description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
   parameters: toolParametersSchema.prefault({}).describe('JSON Schema of the arguments (docs/AGENTS.md lists the keywords).'),
   bind: z.record(z.string(), template).default({})

@@ -1,0 +1,186 @@
+import type { z } from 'zod'
+
+/** A part of a JSON Schema, as far as faults need to read it. */
+type SchemaNode = Readonly<Record<string, unknown>>
+
+/**
+ * Says what a zod issue means to the author of a file: one fault a key, the nearest allowed key for a
+ * misspelt one, and always what is allowed.
+ */
+export interface Fault {
+  readonly path: readonly PropertyKey[]
+  /** True when the key itself is at fault, not its value. */
+  readonly key: boolean
+  readonly what: string
+}
+
+/**
+ * @param schema the JSON Schema of the whole document, for the keys that are allowed at a place
+ * @param value the document, to tell a missing value from a wrong one
+ */
+export function faultsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode, value: unknown): readonly Fault[] {
+  return issues.flatMap((issue) => faultsOfIssue(issue, schema, value))
+}
+
+function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: unknown): readonly Fault[] {
+  const { path } = issue
+  const name = path.length === 0 ? 'the file' : pathText(path)
+  if (issue.code === 'unrecognized_keys') {
+    const allowed = keysAt(schema, path)
+    return issue.keys.map((key) => ({
+      path: [...path, key], key: true,
+      what: `${pathText([...path, key])} is not a key of ${path.length === 0 ? 'an agent' : name}${didYouMean(key, allowed)}; `
+        + `allowed: ${allowed.join(', ')}`,
+    }))
+  }
+  const found = valueAt(document, path)
+  if (found === undefined) return [{ path, key: false, what: `${name} is missing; ${expectation(issue)}` }]
+  switch (issue.code) {
+    case 'invalid_type':
+      return [{ path, key: false, what: `${name} is ${kindOf(found)}; ${expectation(issue)}` }]
+    case 'invalid_value':
+      return [{ path, key: false, what: `${name} is ${shown(found)}${didYouMean(found, issue.values)}; ${expectation(issue)}` }]
+    case 'too_small':
+    case 'too_big':
+      return [{ path, key: false, what: `${name} ${sizeOf(found)}; ${expectation(issue)}` }]
+    case 'invalid_key':
+      return [{ path, key: true, what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}` }]
+    case 'invalid_union': {
+      // The branch that came furthest is the one the author meant.
+      const branch = furthest(issue.errors)
+      if (branch === null || issue.message !== 'Invalid input') return [{ path, key: false, what: `${name} ${issue.message}` }]
+      return branch.flatMap((inner) => faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document))
+    }
+    case 'invalid_format':
+    case 'not_multiple_of':
+    case 'invalid_element':
+    case 'custom':
+      return [{ path, key: false, what: `${name} ${issue.message}` }]
+  }
+}
+
+function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
+  const depth = (branch: readonly z.core.$ZodIssue[]): number => Math.max(0, ...branch.map((issue) => issue.path.length))
+  return branches.reduce<readonly z.core.$ZodIssue[] | null>(
+    (best, branch) => (depth(branch) > (best === null ? 0 : depth(best)) ? branch : best), null)
+}
+
+function expectation(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'invalid_type': return `expected ${withArticle(issue.expected)}`
+    case 'invalid_value': return issue.values.length === 1 && !issue.message.startsWith('Invalid') ? issue.message : `allowed: ${issue.values.map(String).join(', ')}`
+    case 'too_small': return `at least ${issue.minimum}${unitOf(issue.origin)} ${issue.inclusive === false ? '(exclusive) ' : ''}is needed`
+    case 'too_big': return `at most ${issue.maximum}${unitOf(issue.origin)} ${issue.inclusive === false ? '(exclusive) ' : ''}is allowed`
+    default: return issue.message.startsWith('Invalid') ? 'a value is needed' : issue.message
+  }
+}
+
+function unitOf(origin: string): string {
+  return origin === 'string' ? ' characters' : origin === 'array' ? ' entries' : ''
+}
+
+function withArticle(type: string): string {
+  if (type === 'object' || type === 'record') return 'a map'
+  if (type === 'array') return 'a list'
+  if (type === 'string') return 'a text'
+  if (type === 'int') return 'a whole number'
+  if (type === 'boolean') return 'true or false'
+  return /^[aeiou]/.test(type) ? `an ${type}` : `a ${type}`
+}
+
+function kindOf(value: unknown): string {
+  if (value === null) return 'empty'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'a map'
+  if (typeof value === 'string') return 'a text'
+  return `${typeof value === 'number' ? 'the number' : 'the value'} ${shown(value)}`
+}
+
+/** Scalars are shown, cut short; texts only where a fixed set of words is allowed. */
+function shown(value: unknown): string {
+  const text = typeof value === 'object' ? kindOf(value) : String(value)
+  return text.length > 40 ? `${text.slice(0, 40)}…` : text
+}
+
+function sizeOf(value: unknown): string {
+  if (typeof value === 'string') return `has ${value.length} characters`
+  if (Array.isArray(value)) return `has ${value.length} entries`
+  return `is ${shown(value)}`
+}
+
+export function pathText(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? String(step) : `${text}.${String(step)}`), '')
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  let at = value
+  for (const step of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined
+    at = (at as Readonly<Record<PropertyKey, unknown>>)[step] // an object with that own key
+  }
+  return at
+}
+
+/** The keys that a JSON Schema allows for the object at `path`. */
+function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string[] {
+  let nodes = expand([root], root)
+  for (const step of path) {
+    const next: SchemaNode[] = []
+    for (const node of nodes) {
+      const properties = node['properties'] as Readonly<Record<string, SchemaNode>> | undefined // JSON Schema's own shape
+      const child = typeof step === 'number' ? node['items'] : properties?.[String(step)] ?? node['additionalProperties']
+      if (typeof child === 'object' && child !== null) next.push(child as SchemaNode)
+    }
+    nodes = expand(next, root)
+  }
+  return [...new Set(nodes.flatMap((node) => Object.keys(node['properties'] ?? {})))]
+}
+
+/** Follows `$ref` and unions, to a depth that ends even for a schema that refers to itself. */
+function expand(nodes: readonly SchemaNode[], root: SchemaNode, depth = 0): SchemaNode[] {
+  if (depth > 4) return [...nodes]
+  return nodes.flatMap((node) => {
+    const reference = node['$ref']
+    if (typeof reference === 'string') {
+      const target = valueAt(root, reference.replace(/^#\/?/, '').split('/').filter((step) => step !== ''))
+      return typeof target === 'object' && target !== null ? expand([target as SchemaNode], root, depth + 1) : []
+    }
+    const branches = [node['anyOf'], node['oneOf'], node['allOf']].filter(Array.isArray).flat() as SchemaNode[]
+    return [node, ...expand(branches, root, depth + 1)]
+  })
+}
+
+function didYouMean(given: unknown, allowed: readonly unknown[]): string {
+  const near = nearest(String(given), allowed.map(String))
+  return near === null ? '' : `; did you mean ${near}?`
+}
+
+/** The allowed word at the smallest edit distance, if it is close enough to be meant. */
+export function nearest(given: string, allowed: readonly string[]): string | null {
+  const word = given.slice(0, 60)
+  let best: string | null = null
+  let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
+  for (const candidate of allowed) {
+    const distance = editDistance(word.toLowerCase(), candidate.toLowerCase())
+    if (distance < bestDistance) {
+      best = candidate
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+/** Levenshtein distance, two rows at a time. */
+function editDistance(a: string, b: string): number {
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const replaced = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
+      current.push(Math.min(replaced, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1))
+    }
+    previous = current
+  }
+  return previous[b.length] ?? 0
+}

@@ -1,0 +1,255 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { GatewayError } from '../core/errors.js'
+import { TOOL_ATTEMPTS_MAX, TOOL_REDIRECTS_MAX, TOOL_RESPONSE_DEPTH_MAX, TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
+import { policyFor } from './address-guard.js'
+import type { AddressPolicy } from './address-guard.js'
+import type { HttpTransport, TransportRequest, TransportResponse } from './http-transport.js'
+import type { Environment } from './loader.js'
+import type { Template, TemplateSource, TemplateValues } from './template.js'
+import { fillTemplate, parseTemplate, sourcesOf, valueOf } from './template.js'
+import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
+import { jsonDepth } from './tool-definition.js'
+import type { Tool, ToolContext } from './tool.js'
+
+/** Pause before the second try, and what is added at random so that many calls don't come back together. */
+const RETRY_AFTER_MS = 100
+const RETRY_JITTER_MS = 100
+const RETRY_STATUSES: readonly number[] = [429, 502, 503, 504]
+const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
+/** Text of the API's own error message that the model is given. */
+const DETAIL_CHARS_MAX = 200
+
+type Query = readonly (readonly [name: string, template: Template])[]
+
+/**
+ * An HTTP tool of an agent file. Its templates are parsed once; environment variables are read when it runs and
+ * are not kept.
+ */
+export class HttpTool implements Tool {
+  readonly name: string
+  readonly timeoutMs: number
+  readonly #definition: ToolDefinition
+  readonly #transport: HttpTransport
+  readonly #env: Environment
+  readonly #url: Template
+  /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what is missing. */
+  readonly #queries: readonly Query[]
+  readonly #lenientQuery: boolean
+  readonly #headers: readonly (readonly [string, Template])[]
+
+  constructor(definition: ToolDefinition, env: Environment, transport: HttpTransport) {
+    const { http } = definition
+    this.name = definition.name
+    this.timeoutMs = http.timeoutMs
+    this.#definition = definition
+    this.#transport = transport
+    this.#env = env
+    this.#url = parseTemplate(http.url)
+    const maps = Array.isArray(http.query) ? http.query : http.query === undefined ? [] : [http.query]
+    this.#queries = maps.map((map) => Object.entries(map).map(([name, text]) => [name, parseTemplate(text)] as const))
+    this.#lenientQuery = !Array.isArray(http.query)
+    this.#headers = Object.entries(http.headers).map(([name, text]) => [name.toLowerCase(), parseTemplate(text)] as const)
+  }
+
+  async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
+    const { http, result } = this.#definition
+    const values: TemplateValues = {
+      args, env: this.#env, call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
+    }
+    const url = this.#address(values)
+    const request: TransportRequest = {
+      url, method: http.method, headers: this.#requestHeaders(values, context),
+      body: http.body === undefined ? null : JSON.stringify(fillBody(http.body, values) ?? {}),
+      policy: policyFor(url.hostname, http.allowPrivate), maxResponseBytes: http.maxResponseBytes, signal: context.signal,
+    }
+    const response = await this.#sendWithRetry(request)
+    if (response.status === 404 && result.notFound !== undefined) return result.notFound
+    if (response.status < 200 || response.status > 299) throw statusError(url.host, response)
+    const value = jsonOf(response)
+    const mapped = result.fields === undefined ? value : pick(value, result.fields)
+    if (JSON.stringify(mapped).length > TOOL_RESULT_CHARS_MAX) {
+      throw new GatewayError('TOOL_RESPONSE', `the answer of ${url.host} has more than ${TOOL_RESULT_CHARS_MAX} characters, too long for a model; choose parts of it with result.fields`)
+    }
+    return mapped
+  }
+
+  #address(values: TemplateValues): URL {
+    const [first] = this.#url
+    const filled = fillTemplate(this.#url, values, (text, source) => {
+      if (source === first) return text.replace(/\/+$/, '') // the operator's base URL, not a part of a path
+      return encode(text, source)
+    })
+    if (filled === undefined) throw missing(this.#url, values)
+    const [path = ''] = filled.replace(/^[a-z]+:\/\/[^/?]*/i, '').split('?', 1)
+    if (path.split('/').some((segment) => /^(\.|%2e){1,2}$/i.test(segment))) {
+      throw new GatewayError('TOOL_ARGUMENTS', 'an argument would change the path of the request')
+    }
+    const url = parseBase(filled)
+    for (const [name, value] of this.#query(values)) url.searchParams.append(name, value)
+    return url
+  }
+
+  #query(values: TemplateValues): readonly (readonly [string, string])[] {
+    if (this.#queries.length === 0) return []
+    for (const query of this.#queries) {
+      const filled = query.map(([name, template]) => [name, fillTemplate(template, values)] as const)
+      const known = filled.filter((pair): pair is readonly [string, string] => pair[1] !== undefined)
+      if (this.#lenientQuery || known.length === filled.length) return known
+    }
+    throw missing(this.#queries.flatMap((query) => query.flatMap(([, template]) => template)), values)
+  }
+
+  #requestHeaders(values: TemplateValues, context: ToolContext): Record<string, string> {
+    const { http } = this.#definition
+    const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'mkondo' }
+    for (const [name, template] of this.#headers) {
+      const value = fillTemplate(template, values)
+      if (value === undefined) continue
+      if (!/^[\x20-\x7e]*$/.test(value)) throw new GatewayError('TOOL_ARGUMENTS', `the value of header ${name} has characters that no header may have`)
+      headers[name] = value
+    }
+    if (http.method !== 'GET') headers['idempotency-key'] = headerSafe(context.idempotencyKey)
+    if (http.body !== undefined) headers['content-type'] = 'application/json'
+    return headers
+  }
+
+  async #sendWithRetry(request: TransportRequest): Promise<TransportResponse> {
+    const { http, idempotent } = this.#definition
+    const attempts = idempotent ?? http.method === 'GET' ? TOOL_ATTEMPTS_MAX : 1
+    for (let attempt = 1; ; attempt++) {
+      const last = attempt >= attempts
+      let waitMs = RETRY_AFTER_MS + Math.random() * RETRY_JITTER_MS
+      try {
+        const response = await this.#follow(request)
+        if (last || !RETRY_STATUSES.includes(response.status)) return response
+        if (response.retryAfterS !== null) waitMs = response.retryAfterS * 1000
+        if (waitMs >= this.timeoutMs) return response
+      } catch (error) {
+        if (last || !(error instanceof GatewayError) || !error.retryable || request.signal.aborted) throw error
+      }
+      await sleep(waitMs, undefined, { signal: request.signal }).catch(() => { throw request.signal.reason })
+    }
+  }
+
+  /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other is refused before it is connected to. */
+  async #follow(request: TransportRequest): Promise<TransportResponse> {
+    const { allowHosts } = this.#definition.http
+    let current = request
+    for (let hop = 0; ; hop++) {
+      const response = await this.#transport.send(current)
+      if (!REDIRECT_STATUSES.includes(response.status)) return response
+      if (current.method !== 'GET') throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects a ${current.method} (status ${response.status}); redirects are followed for GET only`)
+      if (hop >= TOOL_REDIRECTS_MAX) throw new GatewayError('TOOL_HTTP', `${request.url.host} redirects more than ${TOOL_REDIRECTS_MAX} times`)
+      const base = current.url.href
+      const url = response.location !== null && URL.canParse(response.location, base) ? new URL(response.location, base) : null
+      if (url === null) throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
+      const sameHost = url.host === request.url.host
+      const downgraded = request.url.protocol === 'https:' && url.protocol !== 'https:'
+      if (!/^https?:$/.test(url.protocol) || downgraded || url.username !== '' || url.password !== '' || !(sameHost || allowHosts.includes(url.host))) {
+        throw new GatewayError('TOOL_FORBIDDEN_HOST', `${current.url.host} redirects to ${url.protocol}//${url.host}, which is not in allowHosts`)
+      }
+      const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
+      // Keys in the headers were meant for the first host.
+      const headers = sameHost ? request.headers : { accept: 'application/json', 'user-agent': 'mkondo' }
+      current = { ...current, url, policy, headers }
+    }
+  }
+}
+
+function parseBase(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '' || url.hash !== '') {
+    throw new GatewayError('CONFIG_INVALID', 'the address of the tool is not an http(s) URL without user name and fragment')
+  }
+  return url
+}
+
+/** One path segment or query value; lone surrogates cannot be encoded and are an argument's fault. */
+function encode(text: string, source: TemplateSource): string {
+  try {
+    return encodeURIComponent(text)
+  } catch (error) {
+    throw new GatewayError('TOOL_ARGUMENTS', `${source.name} is not well-formed text`, { cause: error })
+  }
+}
+
+function missing(template: Template, values: TemplateValues): GatewayError {
+  const absent = sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
+  const variable = absent.find((source) => source.scope === 'env')
+  if (variable !== undefined) return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
+  const names = [...new Set(absent.map((source) => (source.scope === 'args' ? source.name : 'the number of the call')))]
+  return new GatewayError('TOOL_ARGUMENTS', `needs ${names.join(' or ')}, which is not known`)
+}
+
+/** `undefined` for a value that is missing: its member or entry is left out. */
+function fillBody(body: BodyTemplate, values: TemplateValues): unknown {
+  if (typeof body === 'string') {
+    const template = parseTemplate(body)
+    const [only] = template
+    if (template.length === 1 && only !== undefined && 'scope' in only) return valueOf(only, values)
+    return fillTemplate(template, values)
+  }
+  if (Array.isArray(body)) return body.map((entry: BodyTemplate) => fillBody(entry, values)).filter((entry) => entry !== undefined)
+  if (typeof body === 'object' && body !== null) {
+    return Object.fromEntries(Object.entries(body).map(([key, entry]) => [key, fillBody(entry, values)]).filter(([, entry]) => entry !== undefined))
+  }
+  return body
+}
+
+/** A key that fits a header: itself, or its hash when it has other characters. */
+function headerSafe(key: string): string {
+  return /^[\x21-\x7e]{1,200}$/.test(key) ? key : createHash('sha256').update(key).digest('hex')
+}
+
+function jsonOf(response: TransportResponse): unknown {
+  if (response.body.length === 0) return { status: response.status }
+  const type = response.contentType.split(';', 1)[0]?.trim() ?? ''
+  if (type !== 'application/json' && !type.endsWith('+json')) {
+    throw new GatewayError('TOOL_RESPONSE', `the API answered with ${type === '' ? 'no content type' : type.slice(0, 60)}; a tool needs application/json`)
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(response.body)) as unknown
+  } catch {
+    // The parser's message quotes the answer, which is about a caller: it goes nowhere.
+    throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')
+  }
+  if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) throw new GatewayError('TOOL_RESPONSE', `the API's JSON is nested deeper than ${TOOL_RESPONSE_DEPTH_MAX} levels`)
+  return value
+}
+
+function pick(value: unknown, fields: Readonly<Record<string, string>>): Record<string, unknown> {
+  const picked: Record<string, unknown> = {}
+  for (const [name, path] of Object.entries(fields)) {
+    const found = path.split('.').reduce<unknown>(
+      (at, step) => (typeof at === 'object' && at !== null && Object.hasOwn(at, step) ? (at as Readonly<Record<string, unknown>>)[step] : undefined), value)
+    if (found !== undefined) picked[name] = found
+  }
+  return picked
+}
+
+/** An HTTP error as the runner turns it into an answer; `status` and the API's own words go to the model. */
+export class ToolStatusError extends GatewayError {
+  readonly status: number
+  readonly detail: string | null
+
+  constructor(message: string, status: number, detail: string | null) {
+    super('TOOL_HTTP', message, { retryable: RETRY_STATUSES.includes(status) })
+    this.status = status
+    this.detail = detail
+  }
+}
+
+function statusError(host: string, response: TransportResponse): ToolStatusError {
+  let detail: string | null = null
+  try {
+    const body = jsonOf(response) as { error?: unknown; message?: unknown } | null // any JSON; looked at field by field
+    const error = body?.error
+    const words = typeof error === 'object' && error !== null && 'message' in error ? error.message : error ?? body?.message
+    if (typeof words === 'string') detail = words.slice(0, DETAIL_CHARS_MAX)
+  } catch {
+    detail = null // an error page is not worth the model's time
+  }
+  return new ToolStatusError(`${host} answered with status ${response.status}`, response.status, detail)
+}

@@ -1,0 +1,124 @@
+import { Composer, isAlias, isCollection, isMap, isNode, isScalar, LineCounter, Parser, visit } from 'yaml'
+import type { Document } from 'yaml'
+import { AGENT_ALIASES_MAX, AGENT_DEPTH_MAX } from '../core/limits.js'
+
+/** A place in a file, counted from 1 as editors do. */
+export interface SourcePosition {
+  readonly line: number
+  readonly col: number
+}
+
+/** Something wrong in a file; `what` also says what is allowed. */
+export interface SourceFault extends SourcePosition {
+  readonly what: string
+}
+
+/** A YAML document as plain data, and where each part of it stands. */
+export interface YamlSource {
+  readonly value: unknown
+  /**
+   * Where the value at `path` begins; for a path that the file does not have, the nearest part around it that it
+   * has. With `key` true, where the key is written instead of its value.
+   */
+  locate(path: readonly PropertyKey[], key?: boolean): SourcePosition
+}
+
+const START: SourcePosition = { line: 1, col: 1 }
+
+/**
+ * Parses one YAML document. Text that would grow in memory (alias bombs, deep nesting) is refused before it is
+ * turned into values.
+ * @returns the document, or every syntax fault in it
+ */
+export function parseYaml(text: string): YamlSource | readonly SourceFault[] {
+  const lines = new LineCounter()
+  const at = (offset: number): SourcePosition => {
+    const { line, col } = lines.linePos(offset)
+    return line === 0 ? START : { line, col }
+  }
+  let documents: readonly Document.Parsed[]
+  try {
+    const composer = new Composer({ version: '1.2', uniqueKeys: true, strict: true, prettyErrors: false })
+    documents = [...composer.compose(new Parser(lines.addNewLine).parse(text))]
+  } catch {
+    // The composer recurses: a file of ten thousand brackets ends here, not in the process.
+    return [{ ...START, what: `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed` }]
+  }
+  const [document, second] = documents
+  if (document === undefined) return [{ ...START, what: 'is empty; an agent is a map of keys (docs/AGENTS.md)' }]
+  if (document.errors.length > 0) {
+    return document.errors.map((error) => ({ ...at(error.pos[0]), what: `is not YAML: ${error.message}` }))
+  }
+  if (second !== undefined) {
+    return [{ ...at(second.range[0]), what: 'holds a second document (---); one file is one agent' }]
+  }
+  const grown = growthOf(document)
+  if (grown !== null) return [{ ...at(grown.offset), what: grown.what }]
+  let value: unknown
+  try {
+    value = document.toJS({ maxAliasCount: AGENT_ALIASES_MAX })
+  } catch (error) {
+    return [{ ...START, what: `cannot be read: ${error instanceof Error ? error.message : String(error)}` }]
+  }
+  return { value, locate: (path, key = false) => at(offsetOf(document, path, key)) }
+}
+
+/** What would make the document larger in memory than on disk: depth, and aliases to more than a scalar. */
+function growthOf(document: Document.Parsed): { readonly offset: number; readonly what: string } | null {
+  let aliases = 0
+  let found: { offset: number; what: string } | null = null
+  visit(document, (_key, node, path) => {
+    if (!isNode(node)) return undefined
+    const offset = node.range?.[0] ?? 0
+    if (path.length > AGENT_DEPTH_MAX * 2) { // a pair stands between two collections
+      found = { offset, what: `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed` }
+      return visit.BREAK
+    }
+    if (!isAlias(node)) return undefined
+    aliases += 1
+    const target = node.resolve(document)
+    if (isCollection(target) && containsAlias(target)) {
+      found = { offset, what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested` }
+      return visit.BREAK
+    }
+    if (aliases > AGENT_ALIASES_MAX) {
+      found = { offset, what: `is one alias too many; at most ${AGENT_ALIASES_MAX} are allowed` }
+      return visit.BREAK
+    }
+    return undefined
+  })
+  return found
+}
+
+function containsAlias(node: Parameters<typeof visit>[0]): boolean {
+  let found = false
+  visit(node, { Alias: () => { found = true; return visit.BREAK } })
+  return found
+}
+
+function offsetOf(document: Document.Parsed, path: readonly PropertyKey[], key: boolean): number {
+  let node: unknown = document.contents
+  let offset = startOf(node) ?? 0
+  for (const [index, step] of path.entries()) {
+    if (isAlias(node)) node = node.resolve(document)
+    if (!isCollection(node)) return offset
+    const last = index === path.length - 1
+    if (isMap(node)) {
+      const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(step))
+      if (pair === undefined) return offset
+      const keyOffset = startOf(pair.key) ?? offset
+      offset = last && key ? keyOffset : startOf(pair.value) ?? keyOffset
+      node = pair.value
+    } else {
+      const item: unknown = node.items[Number(step)]
+      if (item === undefined) return offset
+      offset = startOf(item) ?? offset
+      node = item
+    }
+  }
+  return offset
+}
+
+function startOf(node: unknown): number | undefined {
+  return isNode(node) ? node.range?.[0] : undefined
+}
