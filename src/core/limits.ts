@@ -100,6 +100,10 @@ export const TICK_MS = 10
 export const CALLS_PER_WORKER_MAX = 2000
 /** How often a call may be given to another worker after a worker's death. design.md 2. */
 export const REHOMES_MAX = 1
+/** Records of ended calls that the process can still show. */
+export const ENDED_CALLS_KEPT = 1000
+/** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
+export const KNOWN_CALLS_KEPT = 50_000
 
 // --- telemetry --------------------------------------------------------------------------------------------
 /** Label sets of one metric; more are counted as `other`. Agents times backends of a large installation. */
@@ -126,7 +130,7 @@ export const TOOL_PARAMETERS_MAX = 40
 export const TOOL_PARAMETERS_DEPTH_MAX = 4
 /** All arguments of one tool call as JSON, and any text in them. */
 export const TOOL_TEXT_CHARS_MAX = 8192
-/** Deadline of a tool unless the agent says otherwise. backends.md 6. */
+/** Deadline of a tool unless the agent says otherwise: a caller bears 5 s with one filler. */
 export const TOOL_TIMEOUT_MS = 5000
 /** Largest answer of a tool's API that is read, how deep its JSON may be, and how much of it a model is given. */
 export const TOOL_RESPONSE_BYTES_MAX = 256 * 1024
@@ -224,3 +228,13 @@ export const JITTER_DEPTH_MS_MAX = 160
 export const CHANNEL_DECISION_MS_MAX = 400
 /** How long after it was sent our own speech may come back. */
 export const ECHO_DELAY_MS_MAX = 500
+/** A source that stays dry this long after an underrun lets the carrier's hold-back out with zeros. */
+export const PLAYOUT_DRY_TAIL_MS = 200
+
+// --- sautikit-api -----------------------------------------------------------------------------------------
+/** One request to the carrier's REST API, how often an idempotent one is tried, and the longest pause between. */
+export const CARRIER_API_TIMEOUT_MS = 5000
+export const CARRIER_API_ATTEMPTS_MAX = 3
+export const CARRIER_API_PAUSE_MS_MAX = 10_000
+/** Largest answer of the carrier's REST API that is read; a page of 100 calls has about 100 KiB. */
+export const CARRIER_API_RESPONSE_BYTES_MAX = 1024 * 1024

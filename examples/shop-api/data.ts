@@ -1,0 +1,120 @@
+/** Where an order is, in the words of the shop's own system. */
+export type OrderStatus = 'processing' | 'packed' | 'out_for_delivery' | 'delivered' | 'delayed' | 'cancelled'
+
+export interface Order {
+  readonly orderNumber: string
+  /** E.164 number of the customer. */
+  readonly phone: string
+  readonly status: OrderStatus
+  /** When it arrives or arrived, as a person would say it; null when that is not known. */
+  readonly eta: string | null
+  readonly courier: string | null
+  readonly items: readonly string[]
+  /** Why it is late or cancelled. */
+  readonly reason?: string
+}
+
+export interface Account {
+  readonly accountId: string
+  readonly phone: string
+  readonly name: string
+  readonly plan: string
+  /** Kenyan shillings; negative when something is owed. */
+  readonly balanceKes: number
+  readonly status: 'active' | 'suspended'
+  /** An outage that this customer notices, or null. */
+  readonly outage: { readonly area: string; readonly since: string; readonly restoredBy: string } | null
+}
+
+export interface Ticket {
+  readonly ticketId: string
+  readonly phone: string
+  readonly subject: string
+  readonly details: string
+  readonly status: 'open' | 'closed'
+}
+
+/** All that the demo shop knows when it starts. */
+export interface ShopData {
+  readonly orders: readonly Order[]
+  readonly accounts: readonly Account[]
+  readonly tickets: readonly Ticket[]
+}
+
+/** Has exactly one open order, 4127. */
+const ONE_ORDER = '+254700000001'
+/** Has several open orders. */
+const MANY_ORDERS = '+254700000002'
+/** Has had one order, which was delivered. */
+const ONLY_DELIVERED = '+254700000003'
+// +254700000009 is a customer without any order: it appears among the accounts only.
+
+/** Invented people; numbers of a range that is not in use. */
+export const DEMO_DATA: ShopData = {
+  orders: [
+    {
+      orderNumber: '4127', phone: ONE_ORDER, status: 'out_for_delivery', eta: 'today between 4 and 6 PM', courier: 'PikiPiki',
+      items: ['rice cooker'],
+    },
+    {
+      orderNumber: '2968', phone: ONE_ORDER, status: 'delivered', eta: 'last Friday at 11 AM', courier: 'Sendy Riders',
+      items: ['desk lamp'],
+    },
+    {
+      orderNumber: '3056', phone: MANY_ORDERS, status: 'processing', eta: 'in three days', courier: null,
+      items: ['running shoes'],
+    },
+    {
+      orderNumber: '8214', phone: MANY_ORDERS, status: 'packed', eta: 'tomorrow before noon', courier: 'Boda Express',
+      items: ['phone charger', 'phone cover'],
+    },
+    {
+      orderNumber: '6403', phone: MANY_ORDERS, status: 'out_for_delivery', eta: 'today before 2 PM', courier: 'PikiPiki',
+      items: ['school bag'],
+    },
+    {
+      orderNumber: '1792', phone: ONLY_DELIVERED, status: 'delivered', eta: 'yesterday at 3 PM', courier: 'Boda Express',
+      items: ['water bottle'],
+    },
+    {
+      orderNumber: '7381', phone: '+254700000004', status: 'delayed', eta: 'on Thursday', courier: 'Sendy Riders',
+      items: ['bookshelf'], reason: 'the road is flooded',
+    },
+    {
+      orderNumber: '9640', phone: '+254700000005', status: 'cancelled', eta: null, courier: null,
+      items: ['kettle'], reason: 'it was out of stock, and the money has been returned',
+    },
+    {
+      orderNumber: '2835', phone: '+254700000006', status: 'processing', eta: 'on Monday', courier: null,
+      items: ['curtains', 'curtain rail'],
+    },
+    {
+      orderNumber: '6178', phone: '+254700000007', status: 'packed', eta: 'tomorrow afternoon', courier: 'PikiPiki',
+      items: ['baby blanket'],
+    },
+    {
+      orderNumber: '4302', phone: '+254700000008', status: 'out_for_delivery', eta: 'today before 8 PM', courier: 'Boda Express',
+      items: ['garden hose'],
+    },
+  ],
+  accounts: [
+    {
+      accountId: 'AC-1001', phone: ONE_ORDER, name: 'Amina Odhiambo', plan: 'Home 20', balanceKes: 350, status: 'active', outage: null,
+    },
+    {
+      accountId: 'AC-1002', phone: MANY_ORDERS, name: 'Brian Mwangi', plan: 'Home 50', balanceKes: -1200, status: 'suspended', outage: null,
+    },
+    {
+      accountId: 'AC-1003', phone: ONLY_DELIVERED, name: 'Cynthia Wanjiru', plan: 'Home 10', balanceKes: 0, status: 'active',
+      outage: { area: 'Kilimani', since: 'this morning at 9', restoredBy: 'this evening at 6' },
+    },
+    {
+      accountId: 'AC-1009', phone: '+254700000009', name: 'Daniel Kiprono', plan: 'Business 100', balanceKes: 15_400, status: 'active', outage: null,
+    },
+  ],
+  tickets: [
+    {
+      ticketId: 'T-501', phone: MANY_ORDERS, subject: 'Slow internet in the evening', details: 'Reported by phone.', status: 'open',
+    },
+  ],
+}

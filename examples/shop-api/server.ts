@@ -1,0 +1,140 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { ShopData } from './data.js'
+import { DEMO_DATA } from './data.js'
+import { Shop } from './shop.js'
+
+const BODY_BYTES_MAX = 16 * 1024
+const URL_CHARS_MAX = 2048
+const REQUEST_TIMEOUT_MS = 5000
+
+export interface ShopApiOptions {
+  /** 0 takes any free port. */
+  readonly port?: number
+  readonly host?: string
+  readonly data?: ShopData
+}
+
+export interface ShopApi {
+  /** For `SHOP_API_URL`. */
+  readonly url: string
+  close(): Promise<void>
+}
+
+/** An answer, or the refusal of a request. */
+interface Answer {
+  readonly status: number
+  readonly body: unknown
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+const refuse = (status: number, error: string): Answer => ({ status, body: { error } })
+
+/** Starts the demo shop's HTTP API. Resolves when it listens; rejects when the port is taken. */
+export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopApi> {
+  const shop = new Shop(options.data ?? DEMO_DATA)
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    answer(shop, request).then(
+      (result) => { send(response, result) },
+      () => { send(response, refuse(500, 'internal error')) },
+    )
+  })
+  const host = options.host ?? '127.0.0.1'
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(options.port ?? 0, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+  const { port } = server.address() as AddressInfo // a TCP server's address, once it listens
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    close: () => new Promise((resolve) => {
+      server.close(() => { resolve() })
+      server.closeAllConnections()
+    }),
+  }
+}
+
+async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
+  const target = request.url ?? '/'
+  if (target.length > URL_CHARS_MAX) return refuse(414, 'the URL is too long')
+  const base = 'http://shop'
+  if (!URL.canParse(target, base)) return refuse(400, 'the URL cannot be read')
+  const { pathname, searchParams } = new URL(target, base)
+  switch (`${request.method ?? ''} ${pathname}`) {
+    case 'GET /healthz': return { status: 200, body: { ok: true } }
+    case 'GET /api/orders': return orders(shop, searchParams)
+    case 'GET /api/accounts': return account(shop, searchParams)
+    case 'POST /api/tickets': return ticket(shop, request)
+    default: {
+      const allowed = { '/api/orders': 'GET', '/api/accounts': 'GET', '/api/tickets': 'POST', '/healthz': 'GET' }[pathname]
+      if (allowed === undefined) return refuse(404, 'no such path')
+      return { ...refuse(405, `use ${allowed}`), headers: { allow: allowed } }
+    }
+  }
+}
+
+/** One order by its number, or the orders of a phone. */
+function orders(shop: Shop, query: URLSearchParams): Answer {
+  const orderNumber = query.get('order_number')?.trim()
+  if (orderNumber !== undefined && orderNumber !== '') {
+    const found = shop.order(orderNumber)
+    if (found === undefined) return refuse(404, 'no such order')
+    // Whoever knows the number may hear where the order is, not whose it is.
+    const { phone: _phone, ...visible } = found
+    return { status: 200, body: visible }
+  }
+  const phone = query.get('phone')
+  if (phone === null || !/\d/.test(phone)) return refuse(400, 'order_number or phone is needed')
+  return { status: 200, body: { orders: shop.ordersOf(phone).map(({ phone: _phone, ...visible }) => visible) } }
+}
+
+function account(shop: Shop, query: URLSearchParams): Answer {
+  const phone = query.get('phone')
+  if (phone === null || !/\d/.test(phone)) return refuse(400, 'phone is needed')
+  const found = shop.account(phone)
+  return found === undefined ? refuse(404, 'no account has this phone') : { status: 200, body: found }
+}
+
+async function ticket(shop: Shop, request: IncomingMessage): Promise<Answer> {
+  if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) return refuse(415, 'send application/json')
+  const key = request.headers['idempotency-key']
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) return refuse(400, 'header Idempotency-Key is needed, 1 to 200 visible characters')
+  const body = await readJson(request)
+  if ('status' in body) return body
+  const { phone, subject, details } = body.value
+  const isText = (value: unknown, charsMax: number): value is string => typeof value === 'string' && value.trim() !== '' && value.length <= charsMax
+  if (!isText(phone, 20) || !/\d/.test(phone)) return refuse(422, 'phone must be a phone number')
+  if (!isText(subject, 200)) return refuse(422, 'subject must be a text of 1 to 200 characters')
+  if (details !== undefined && !isText(details, 4000)) return refuse(422, 'details must be a text of 1 to 4000 characters')
+  const opened = shop.openTicket(key, { phone, subject, details: details ?? '' })
+  if (opened === 'conflict') return refuse(409, 'this Idempotency-Key belongs to another request')
+  return { status: opened.created ? 201 : 200, body: opened.ticket }
+}
+
+async function readJson(request: IncomingMessage): Promise<Answer | { readonly value: Readonly<Record<string, unknown>> }> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    // Read on and keep nothing: leaving here would close the socket before the refusal is sent.
+    if (bytes <= BODY_BYTES_MAX) chunks.push(chunk)
+  }
+  if (bytes > BODY_BYTES_MAX) return refuse(413, `the body is larger than ${BODY_BYTES_MAX} bytes`)
+  try {
+    const value: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return refuse(422, 'the body must be a JSON object')
+    return { value: value as Readonly<Record<string, unknown>> } // an object, by the line above
+  } catch {
+    return refuse(400, 'the body is not JSON')
+  }
+}
+
+function send(response: ServerResponse, { status, body, headers }: Answer): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(text), ...headers })
+  response.end(text)
+}

@@ -1,0 +1,71 @@
+import type { Account, Order, ShopData, Ticket } from './data.js'
+
+/** Tickets that are kept; the oldest go first. */
+const TICKETS_MAX = 1000
+
+const OPEN: readonly Order['status'][] = ['processing', 'packed', 'out_for_delivery', 'delayed']
+
+/** The phone's digits are what counts: +254 700 000 001, 00254700000001 and 254700000001 are one number. */
+function digitsOf(phone: string): string {
+  const digits = phone.replace(/\D/g, '')
+  return digits.startsWith('00') ? digits.slice(2) : digits
+}
+
+export interface AccountView extends Account {
+  readonly openTickets: readonly Ticket[]
+}
+
+/** The shop's books: what the HTTP side asks and changes. */
+export class Shop {
+  readonly #orders: readonly Order[]
+  readonly #accounts: readonly Account[]
+  readonly #tickets: Ticket[]
+  /** Answers of earlier POSTs by their Idempotency-Key, with the request they belong to. */
+  readonly #byKey = new Map<string, { readonly request: string; readonly ticket: Ticket }>()
+  #lastTicket: number
+
+  constructor(data: ShopData) {
+    this.#orders = data.orders
+    this.#accounts = data.accounts
+    this.#tickets = [...data.tickets]
+    this.#lastTicket = Math.max(500, ...data.tickets.map((ticket) => Number(ticket.ticketId.replace(/\D/g, '')) || 0))
+  }
+
+  order(orderNumber: string): Order | undefined {
+    return this.#orders.find((order) => order.orderNumber === orderNumber)
+  }
+
+  /** Open orders of a phone; when there are none, the delivered and cancelled ones. */
+  ordersOf(phone: string): readonly Order[] {
+    const digits = digitsOf(phone)
+    const all = this.#orders.filter((order) => digitsOf(order.phone) === digits)
+    const open = all.filter((order) => OPEN.includes(order.status))
+    return open.length > 0 ? open : all
+  }
+
+  account(phone: string): AccountView | undefined {
+    const digits = digitsOf(phone)
+    const account = this.#accounts.find((candidate) => digitsOf(candidate.phone) === digits)
+    if (account === undefined) return undefined
+    const openTickets = this.#tickets.filter((ticket) => digitsOf(ticket.phone) === digits && ticket.status === 'open')
+    return { ...account, openTickets }
+  }
+
+  /**
+   * Opens a ticket, once for each key.
+   * @returns `conflict` when the key was used for another request
+   */
+  openTicket(key: string, fields: Pick<Ticket, 'phone' | 'subject' | 'details'>): { ticket: Ticket; created: boolean } | 'conflict' {
+    const request = JSON.stringify([fields.phone, fields.subject, fields.details])
+    const earlier = this.#byKey.get(key)
+    if (earlier !== undefined) return earlier.request === request ? { ticket: earlier.ticket, created: false } : 'conflict'
+    this.#lastTicket += 1
+    const ticket: Ticket = { ticketId: `T-${this.#lastTicket}`, ...fields, status: 'open' }
+    this.#tickets.push(ticket)
+    this.#byKey.set(key, { request, ticket })
+    if (this.#tickets.length > TICKETS_MAX) this.#tickets.shift()
+    const [oldestKey] = this.#byKey.keys()
+    if (this.#byKey.size > TICKETS_MAX && oldestKey !== undefined) this.#byKey.delete(oldestKey)
+    return { ticket, created: true }
+  }
+}

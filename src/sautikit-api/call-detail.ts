@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import { CarrierApiError } from './carrier-error.js'
+
+const text = z.string().nullish().transform((value) => value ?? null)
+const number = z.number().nullish().transform((value) => value ?? null)
+
+/** The carrier may add fields; those that we use must have their types, and any of them may be absent. */
+const detailSchema = z.object({
+  id: text,
+  session_id: text,
+  direction: text,
+  local_e164: text,
+  remote_e164: text,
+  status: text,
+  started_at: text,
+  answered_at: text,
+  ended_at: text,
+  duration_seconds: number,
+  cost_minor: number,
+  cost_currency: text,
+  rate_per_minute_minor: number,
+  failure_code: text,
+})
+
+/** The carrier's call detail record. Times are ISO 8601; money is in minor units (cents). */
+export interface CarrierCall {
+  readonly callId: string | null
+  readonly callSid: string | null
+  readonly direction: string | null
+  /** E.164. Never logged. */
+  readonly localNumber: string | null
+  readonly remoteNumber: string | null
+  /** ringing, answered, completed, failed, no_answer, busy, canceled; others may come. */
+  readonly status: string | null
+  readonly startedAt: string | null
+  readonly answeredAt: string | null
+  readonly endedAt: string | null
+  readonly durationS: number | null
+  readonly costMinor: number | null
+  readonly costCurrency: string | null
+  readonly ratePerMinuteMinor: number | null
+  readonly failureCode: string | null
+}
+
+/**
+ * @param body `{ call: {…} }`, or the record itself
+ * @throws CarrierApiError when it is neither
+ */
+export function parseCarrierCall(body: unknown): CarrierCall {
+  const inner = typeof body === 'object' && body !== null && 'call' in body ? body.call : body
+  const parsed = detailSchema.safeParse(inner)
+  if (!parsed.success || (parsed.data.id ?? parsed.data.session_id) === null) {
+    const at = parsed.success ? 'id' : parsed.error.issues.map((issue) => issue.path.join('.')).join(', ')
+    throw new CarrierApiError(`GET /v1/calls: the answer is not a call detail record (at ${at === '' ? 'its top' : at})`, { status: 200 })
+  }
+  const detail = parsed.data
+  return {
+    callId: detail.id, callSid: detail.session_id, direction: detail.direction,
+    localNumber: detail.local_e164, remoteNumber: detail.remote_e164, status: detail.status,
+    startedAt: detail.started_at, answeredAt: detail.answered_at, endedAt: detail.ended_at, durationS: detail.duration_seconds,
+    costMinor: detail.cost_minor, costCurrency: detail.cost_currency, ratePerMinuteMinor: detail.rate_per_minute_minor,
+    failureCode: detail.failure_code,
+  }
+}
