@@ -1,0 +1,129 @@
+import { BYTES_PER_SAMPLE } from '../core/units.js'
+
+/** Samples as the gateway handles them: s16, mono unless said otherwise. Levels are in dB against full scale. */
+
+/** What silence reads as: below the smallest rms that s16 can hold. */
+export const LEVEL_DBFS_MIN = -96
+
+const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+
+/**
+ * The bytes as samples without a copy where memory allows (even address, little-endian machine), else a copy. An
+ * odd byte at the end is left out. Allocates a view: for whole messages, not for each frame.
+ */
+export function samplesOf(bytes: Uint8Array): Int16Array {
+  const length = Math.floor(bytes.length / BYTES_PER_SAMPLE)
+  if (LITTLE_ENDIAN && bytes.byteOffset % BYTES_PER_SAMPLE === 0) {
+    return new Int16Array(bytes.buffer, bytes.byteOffset, length)
+  }
+  const samples = new Int16Array(length)
+  readSamples(bytes, 0, samples, 0, length)
+  return samples
+}
+
+/** The s16le bytes of samples; a view of the same memory on a little-endian machine, else a copy. */
+export function bytesOfSamples(samples: Int16Array): Uint8Array {
+  if (LITTLE_ENDIAN) return new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength)
+  const bytes = new Uint8Array(samples.byteLength)
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i] as number
+    bytes[2 * i] = sample & 0xff
+    bytes[2 * i + 1] = (sample >> 8) & 0xff
+  }
+  return bytes
+}
+
+/** Reads `length` s16le samples at byte `from`, whatever its alignment, into `out` at sample `to`. */
+export function readSamples(bytes: Uint8Array, from: number, out: Int16Array, to: number, length: number): void {
+  let at = from
+  for (let i = 0; i < length; i++) {
+    out[to + i] = (bytes[at] as number) | ((bytes[at + 1] as number) << 8)
+    at += 2
+  }
+}
+
+/** Sum of squares; exact in a double for more than 8 million samples. */
+export function energyOf(samples: Int16Array, from = 0, to = samples.length): number {
+  let sum = 0
+  for (let i = from; i < to; i++) {
+    const sample = samples[i] as number
+    sum += sample * sample
+  }
+  return sum
+}
+
+/** Rms level: 0 for a full-scale square wave, -3.01 for a full-scale sine, -96 for silence. */
+export function levelDbfs(samples: Int16Array): number {
+  return dbfsOfEnergy(energyOf(samples), samples.length)
+}
+
+/** The level of `samples` samples that have this sum of squares. */
+export function dbfsOfEnergy(energy: number, samples: number): number {
+  if (energy <= 0 || samples === 0) return LEVEL_DBFS_MIN
+  return Math.max(LEVEL_DBFS_MIN, 10 * Math.log10(energy / samples / (32768 * 32768)))
+}
+
+/** Largest magnitude, 0 to 32768. */
+export function peakOf(samples: Int16Array): number {
+  let peak = 0
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i] as number
+    const magnitude = sample < 0 ? -sample : sample
+    if (magnitude > peak) peak = magnitude
+  }
+  return peak
+}
+
+/**
+ * Multiplies `samples[from..to)` in place by a gain that goes in a straight line from `startGain` (first sample)
+ * towards `endGain` (reached at `to`). Gains above 1 are clipped, not wrapped.
+ */
+export function rampGain(samples: Int16Array, from: number, to: number, startGain: number, endGain: number): void {
+  const step = (endGain - startGain) / Math.max(1, to - from)
+  let gain = startGain
+  for (let i = from; i < to; i++) {
+    const value = Math.round((samples[i] as number) * gain)
+    samples[i] = value > 32767 ? 32767 : value < -32768 ? -32768 : value
+    gain += step
+  }
+}
+
+/** From silence to full over `samples[from..to)`, in place. */
+export function fadeIn(samples: Int16Array, from: number, to: number): void {
+  rampGain(samples, from, to, 0, 1)
+}
+
+/** From full to silence over `samples[from..to)`, in place. */
+export function fadeOut(samples: Int16Array, from: number, to: number): void {
+  rampGain(samples, from, to, 1, 0)
+}
+
+// G.711 mu-law: 8 segments, each twice as wide as the one before; the bias makes their borders powers of two.
+const MU_LAW_BIAS = 0x84
+const MU_LAW_CLIP = 32635
+
+/** The sample of each mu-law byte. @see ITU-T G.711, table 2a */
+const MU_LAW_DECODED = Int16Array.from({ length: 256 }, (_, byte) => {
+  const code = ~byte & 0xff
+  const magnitude = ((((code & 0x0f) << 3) + MU_LAW_BIAS) << ((code & 0x70) >> 4)) - MU_LAW_BIAS
+  return (code & 0x80) === 0 ? magnitude : -magnitude
+})
+
+/** Expands mu-law bytes into `out`, which is at least as long; returns how many. */
+export function decodeMuLaw(bytes: Uint8Array, out: Int16Array): number {
+  for (let i = 0; i < bytes.length; i++) out[i] = MU_LAW_DECODED[bytes[i] as number] as number
+  return bytes.length
+}
+
+/** Compresses samples to mu-law in `out`, which is at least as long; returns how many. */
+export function encodeMuLaw(samples: Int16Array, out: Uint8Array): number {
+  for (let i = 0; i < samples.length; i++) {
+    const sample = samples[i] as number
+    const sign = sample < 0 ? 0x80 : 0
+    const magnitude = Math.min(MU_LAW_CLIP, sample < 0 ? -sample : sample) + MU_LAW_BIAS
+    // The segment is the place of the highest bit, 7 to 14.
+    const segment = 24 - Math.clz32(magnitude)
+    out[i] = ~(sign | (segment << 4) | ((magnitude >> (segment + 3)) & 0x0f)) & 0xff
+  }
+  return samples.length
+}

@@ -1,0 +1,280 @@
+import t from 'tap'
+import type { LegRateHz } from '../../src/core/units.js'
+import { Playout, type SampleSource } from '../../src/media/playout.js'
+import { seededRandom } from '../support/tones.js'
+
+/** Speech as numbered samples (1 to 30000, again and again), so that a lost or repeated one shows. */
+class NumberedSpeech implements SampleSource {
+  produced = 0
+  taken = 0
+
+  add(samples: number): void {
+    this.produced += samples
+  }
+
+  available(): number {
+    return this.produced - this.taken
+  }
+
+  peek(out: Int16Array, samples: number): number {
+    const count = Math.min(samples, this.available())
+    for (let i = 0; i < count; i++) out[i] = 1 + ((this.taken + i) % 30_000)
+    return count
+  }
+
+  consume(samples: number): void {
+    this.taken += samples
+  }
+
+  drop(): void {
+    this.taken = this.produced
+  }
+}
+
+interface Bench {
+  readonly playout: Playout
+  readonly speech: NumberedSpeech
+  nowMs: number
+  /** Everything that was sent. */
+  readonly sent: number[]
+  tick(ms?: number): Int16Array
+  run(ms: number): void
+}
+
+function bench(sampleRateHz: LegRateHz, leadMs?: number): Bench {
+  const playout = new Playout(leadMs === undefined ? { sampleRateHz } : { sampleRateHz, leadMs })
+  const speech = new NumberedSpeech()
+  const out = new Int16Array(playout.outSamplesMax)
+  return {
+    playout, speech, nowMs: 1000, sent: [],
+    tick(ms = 10) {
+      this.nowMs += ms
+      const sent = out.slice(0, playout.pump(this.nowMs, speech, out))
+      this.sent.push(...sent)
+      return sent
+    },
+    run(ms) {
+      for (let i = 0; i < ms / 10; i++) this.tick()
+    },
+  }
+}
+
+for (const rate of [8000, 16000] as const) {
+  const ms = rate / 1000
+  const leadMs = rate === 8000 ? 140 : 100
+
+  t.test(`${rate} Hz: the carrier never holds more than the lead, and never runs dry`, (t) => {
+    const b = bench(rate)
+    const random = seededRandom(rate)
+    b.playout.speechEnded = false
+    b.speech.add(20_000 * ms)
+    for (let i = 0; i < 1500; i++) {
+      const sent = b.tick(2 + 16 * random())
+      if (sent.length % (20 * ms) !== 0) t.fail('not whole frames')
+      const ahead = b.playout.playoutEndMs - b.nowMs
+      if (ahead > leadMs + 1e-6) t.fail(`${ahead} ms ahead`)
+      if (i > 0 && ahead < leadMs - 20 - 18) t.fail(`only ${ahead} ms ahead`)
+    }
+    t.ok(b.playout.sentSamples > 14_000 * ms)
+    t.equal(b.playout.underruns, 0)
+    t.same(b.sent.slice(0, 5000), Array.from({ length: 5000 }, (_, i) => i + 1), 'in order, nothing lost')
+    t.end()
+  })
+
+  t.test(`${rate} Hz: an hour of speech drifts by less than a frame`, (t) => {
+    const b = bench(rate)
+    const random = seededRandom(3)
+    b.playout.speechEnded = false
+    b.speech.add(3_700_000 * ms)
+    b.tick(0)
+    const start = b.nowMs
+    let sent = b.playout.sentSamples
+    const out = new Int16Array(b.playout.outSamplesMax)
+    for (let now = start; now < start + 3_600_000;) {
+      now += 5 + 10 * random()
+      sent += b.playout.pump(now, b.speech, out)
+      b.nowMs = now
+    }
+    t.equal(b.playout.sentSamples, sent)
+    const playedMs = sent / ms - b.playout.aheadMs(b.nowMs)
+    t.ok(Math.abs(playedMs - (b.nowMs - start)) < 0.01, `${playedMs} ms played in ${b.nowMs - start}`)
+    t.equal(b.playout.underruns, 0)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: the end of an utterance is pushed out with at least 200 ms of zeros`, (t) => {
+    const b = bench(rate)
+    b.speech.add(333 * ms + 3)
+    b.run(1000)
+    const speech = b.sent.findLastIndex((v) => v !== 0) + 1
+    t.equal(speech, 333 * ms + 3, 'to the last sample')
+    const zeros = b.sent.length - speech
+    t.ok(zeros >= 200 * ms && zeros < 221 * ms, `${zeros / ms} ms of zeros`)
+    t.equal(b.sent.length % (20 * ms), 0, 'whole frames')
+    t.equal(b.playout.state, 'idle')
+    t.equal(b.playout.sentSamples, 333 * ms + 3)
+    t.equal(b.playout.underruns, 0)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: a pause falls silent at the next tick and resumes at the very sample`, (t) => {
+    const b = bench(rate)
+    b.speech.add(2000 * ms)
+    b.run(300)
+    const before = b.playout.sentSamples
+    b.playout.pause(b.nowMs)
+    const fade = b.tick()
+    t.equal(b.playout.lastSentAtMs, b.nowMs, 'the fade counts as sound')
+    t.equal(fade[0], before + 1, 'begins at full volume')
+    t.ok((fade[4 * ms] as number) < (before + 1) * 0.25, 'and is nearly gone after 4 ms')
+    t.ok(fade.slice(5 * ms).every((v) => v === 0))
+    t.equal(b.playout.sentSamples, before, 'what was faded is not consumed')
+    t.ok(b.playout.aheadMs(b.nowMs) <= leadMs + 5)
+    b.run(400)
+    t.equal(b.tick().length, 0, 'then nothing')
+    t.equal(b.playout.state, 'paused')
+    b.playout.resume(b.nowMs)
+    const again = b.tick()
+    t.equal(again[0], 0, 'fades in')
+    t.ok(again[3 * ms] as number > (before + 3 * ms) * 0.5)
+    t.equal(again[5 * ms], before + 5 * ms + 1, 'where it stopped')
+    t.equal(b.playout.underruns, 0)
+    b.run(3000)
+    t.equal(b.playout.sentSamples, 2000 * ms)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: after clear 60 ms of nothing, then a fresh start`, (t) => {
+    const b = bench(rate)
+    b.speech.add(2000 * ms)
+    b.run(300)
+    const sentBefore = b.playout.sentSamples
+    b.speech.drop()
+    b.playout.clear(b.nowMs)
+    t.equal(b.playout.aheadMs(b.nowMs), 0, 'the carrier holds nothing')
+    const clearedAt = b.nowMs
+    b.speech.add(1000 * ms)
+    while (b.tick().length === 0) { /* quiet */ }
+    t.equal(b.nowMs - clearedAt, 60)
+    t.equal(b.playout.startedAtMs, b.nowMs)
+    t.equal(b.playout.playoutEndMs, b.nowMs + leadMs)
+    t.equal(b.playout.sentSamples - sentBefore, leadMs * ms)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: late ticks are caught up, but not above the lead`, (t) => {
+    const b = bench(rate)
+    b.speech.add(5000 * ms)
+    b.run(200)
+    const short = b.tick(70)
+    t.equal(b.playout.lateTicks, 1)
+    t.ok(short.length >= 60 * ms && short.length <= 80 * ms)
+    t.equal(b.tick(900).length, leadMs * ms, 'a long gap is silence that cannot be caught up')
+    t.equal(b.playout.playoutEndMs, b.nowMs + leadMs)
+    t.equal(b.playout.lateTicks, 2)
+    t.equal(b.playout.underruns, 0, 'the speech was there')
+    t.end()
+  })
+}
+
+t.test('a short dry spell between two chunks of the backend adds nothing to what the caller hears', (t) => {
+  const b = bench(16000)
+  b.playout.speechEnded = false
+  b.speech.add(16 * 200)
+  b.run(160)
+  b.speech.add(16 * 200)
+  b.run(160)
+  t.equal(b.playout.underruns, 0)
+  t.same(b.sent, Array.from({ length: b.sent.length }, (_, i) => i + 1), 'no zeros in between')
+  t.end()
+})
+
+t.test('a backend that is late is one underrun; its speech starts again with the lead', (t) => {
+  const b = bench(16000)
+  b.playout.speechEnded = false
+  b.speech.add(16 * 100 + 7)
+  b.run(280)
+  t.equal(b.playout.underruns, 1)
+  t.equal(b.playout.state, 'dry')
+  t.equal(b.sent.length, 1600, 'no tail yet, and no broken frame')
+  const started = b.playout.startedAtMs
+  b.speech.add(16 * 500)
+  const again = b.tick()
+  t.equal(again.length, 1600, 'the whole lead')
+  t.equal(again[0], 0, 'faded in')
+  t.equal(b.playout.startedAtMs, started, 'the same run of speech')
+  b.run(250)
+  t.equal(b.playout.underruns, 1)
+  t.end()
+})
+
+t.test('a backend that stays away lets out what the carrier held back', (t) => {
+  const b = bench(16000)
+  b.playout.speechEnded = false
+  b.speech.add(16 * 100)
+  b.run(1000)
+  t.equal(b.sent.length, 16 * 300)
+  t.equal(b.playout.state, 'idle')
+  t.equal(b.playout.underruns, 1)
+  t.end()
+})
+
+t.test('a pause that is taken back before the next tick is not heard at all', (t) => {
+  const b = bench(16000)
+  b.speech.add(16_000)
+  b.run(200)
+  b.playout.pause(b.nowMs)
+  b.playout.resume(b.nowMs)
+  b.run(200)
+  t.same(b.sent.slice(0, 4000), Array.from({ length: 4000 }, (_, i) => i + 1))
+  t.end()
+})
+
+t.test('a pause in the tail lets the tail out', (t) => {
+  const b = bench(16000)
+  b.speech.add(16 * 100)
+  b.run(120)
+  t.equal(b.playout.state, 'tail')
+  b.playout.pause(b.nowMs)
+  b.run(400)
+  t.equal(b.sent.length, 16 * 300)
+  t.equal(b.playout.paused, true)
+  b.speech.add(16 * 100)
+  t.equal(b.tick().length, 0)
+  b.playout.resume(b.nowMs)
+  t.equal(b.tick()[0], 1601, 'speech that came during the pause begins without a fade')
+  t.end()
+})
+
+t.test('clear while paused ends the pause', (t) => {
+  const b = bench(16000)
+  b.speech.add(16_000)
+  b.run(100)
+  b.playout.pause(b.nowMs)
+  b.run(50)
+  b.speech.drop()
+  b.playout.clear(b.nowMs)
+  t.equal(b.playout.paused, false)
+  b.speech.add(1600)
+  b.run(100)
+  t.ok(b.sent.includes(17_600), 'the new speech is heard')
+  t.end()
+})
+
+t.test('speech that comes during the tail does not wait for its end', (t) => {
+  const b = bench(16000)
+  b.speech.add(16 * 40)
+  b.run(100)
+  t.equal(b.playout.state, 'tail')
+  b.speech.add(16 * 400)
+  b.run(30)
+  t.equal(b.playout.state, 'playing')
+  t.ok(b.playout.aheadMs(b.nowMs) <= 100)
+  t.end()
+})
+
+t.test('a lead above 200 ms is a mistake', (t) => {
+  t.throws(() => new Playout({ sampleRateHz: 16000, leadMs: 240 }), /lead of 240 ms/)
+  t.equal(new Playout({ sampleRateHz: 8000, leadMs: 200 }).leadMs, 200)
+  t.end()
+})
