@@ -7,7 +7,7 @@ import type { CallFields } from './call-fields.js'
 export interface CarrierEvent extends CallFields {
   /** One event has one key, however often it is delivered. */
   readonly dedupeKey: string
-  /** As written, for records; at most 64 characters. */
+  /** As written, for records; null when longer than 64 characters or with spaces in it. */
   readonly occurredAt: string | null
   /** The carrier's words for why a call ended (`normal_clearing`, `no_answer`). */
   readonly hangupCause: string | null
@@ -43,7 +43,7 @@ export function parseEvent(contentType: string | undefined, body: Uint8Array): C
   if (call.kind === null && call.callSid === null) {
     throw new GatewayError('WEBHOOK_MALFORMED', 'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
   }
-  const occurredAt = shownText(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
+  const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
   return {
     ...call,
     dedupeKey: dedupeKeyOf(call, occurredAt),

@@ -1,0 +1,80 @@
+import t from 'tap'
+import { carrierState, isTerminal } from '../../src/sautikit/carrier-state.js'
+import type { CarrierState } from '../../src/sautikit/carrier-state.js'
+import { decideVoicePost } from '../../src/sautikit/voice-post.js'
+import type { VoiceDecision, VoicePost } from '../../src/sautikit/voice-post.js'
+
+const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
+  'ringing': ['Ringing', 'RINGING', 'LegRinging', 'Initiated', 'incoming', 'queued', 'call.started', 'Dialing'],
+  'answered': ['Answered', 'call.answered', 'in-progress', 'InProgress', 'Active', 'Connected', 'Bridged'],
+  'stream-started': ['StreamStarted', 'stream-started', 'STREAM_STARTED', 'stream connected'],
+  'stream-stopped': ['StreamStopped', 'stream-stopped', 'StreamEnded', 'stream_closed', 'stream-disconnected', 'StreamCompleted'],
+  'stream-error': ['StreamError', 'stream-error', 'stream-failed'],
+  'dial-completed': ['DialCompleted', 'dial_completed', 'DialEnded', 'DialNoAnswer', 'DialBusy'],
+  'completed': ['Completed', 'call.completed', 'Hangup', 'HANGUP_COMPLETE', 'hung-up', 'Ended', 'call.ended', 'terminated', 'Disconnected', 'NORMAL_CLEARING'],
+  'failed': ['Failed', 'call.failed', 'Error', 'rejected', 'declined', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
+  'busy': ['Busy', 'USER_BUSY'],
+  'no-answer': ['NoAnswer', 'no-answer', 'no_answer', 'No Answer', 'NO_USER_RESPONSE', 'NotAnswered', 'missed'],
+  'unknown': ['', 'hello', '123', 'call.recording.ready', 'call.supervision.ended', 'call.supervision.started', 'RecordingCompleted', 'streaming', 'ConferenceEnded'],
+}
+
+t.test('every spelling of a state means that state', (t) => {
+  for (const [state, spellings] of Object.entries(SPELLINGS)) {
+    for (const spelling of spellings) t.equal(carrierState(spelling), state, `${spelling} is ${state}`)
+  }
+  t.equal(carrierState(null), 'unknown')
+  t.equal(carrierState(undefined), 'unknown')
+  t.equal(carrierState('x'.repeat(1e6)), 'unknown', 'a very long word costs nothing')
+  t.end()
+})
+
+t.test('exactly the ends of a leg are terminal', (t) => {
+  const terminal = (Object.keys(SPELLINGS) as CarrierState[]).filter(isTerminal)
+  t.strictSame(terminal.sort(), ['busy', 'completed', 'failed', 'no-answer'])
+  t.end()
+})
+
+const UNKNOWN: Omit<VoicePost, 'state'> = { kind: null, known: false, phase: null, escalation: 'none' }
+const WAITING: Omit<VoicePost, 'state'> = { kind: null, known: true, phase: 'waiting', escalation: 'none' }
+const STREAMING: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'streaming' }
+const PENDING: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'after', escalation: 'pending' }
+const DIALING: Omit<VoicePost, 'state'> = { ...PENDING, escalation: 'dialing' }
+const ENDED: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'ended' }
+const FORGOTTEN: Omit<VoicePost, 'state'> = { ...WAITING, phase: null }
+
+t.test('what a POST to the voice URL means, by state and call', (t) => {
+  const states = Object.keys(SPELLINGS) as CarrierState[]
+  const table: readonly (readonly [string, Omit<VoicePost, 'state'>, Partial<Record<CarrierState, VoiceDecision>>])[] = [
+    ['a call that nobody has answered', UNKNOWN,
+      { 'ringing': 'open-stream', 'answered': 'open-stream', 'unknown': 'open-stream', 'completed': 'open-stream' }],
+    ['a call that waits for its socket', WAITING, { ringing: 'repeat-document', unknown: 'repeat-document' }],
+    ['a call that streams', STREAMING, {}],
+    ['a call with an escalation pending', PENDING, {
+      'ringing': 'continue', 'answered': 'continue', 'unknown': 'continue', 'stream-started': 'continue',
+      'stream-stopped': 'continue', 'stream-error': 'continue', 'dial-completed': 'continue',
+    }],
+    ['a call whose human is being dialled', DIALING, {
+      'ringing': 'continue', 'answered': 'continue', 'unknown': 'continue', 'stream-started': 'continue',
+      'stream-stopped': 'continue', 'stream-error': 'continue', 'dial-completed': 'continue',
+      'failed': 'continue', 'busy': 'continue', 'no-answer': 'continue',
+    }],
+    ['a call that has ended', ENDED, {}],
+    ['a call that ended long ago', FORGOTTEN, {}],
+  ]
+  for (const [name, call, wanted] of table) {
+    for (const state of states) {
+      t.equal(decideVoicePost({ ...call, state }), wanted[state] ?? 'empty', `${name}: ${state}`)
+      t.equal(decideVoicePost({ ...call, state, kind: 'call.answered' }), 'empty', `${name}: ${state} as an event`)
+    }
+  }
+  t.end()
+})
+
+t.test('an escalation dies with its caller: a completed call never gets a Dial', (t) => {
+  for (const escalation of ['none', 'pending', 'dialing'] as const) {
+    for (const phase of ['waiting', 'streaming', 'after', 'ended', null] as const) {
+      t.equal(decideVoicePost({ state: 'completed', kind: null, known: true, phase, escalation }), 'empty')
+    }
+  }
+  t.end()
+})

@@ -1,0 +1,84 @@
+import t from 'tap'
+import fc from 'fast-check'
+import { signBody, verifySignature } from '../../src/sautikit/signature.js'
+import type { SignatureResult } from '../../src/sautikit/signature.js'
+
+const SECRET = 'whsec_test_only'
+const BODY = new TextEncoder().encode('{"kind":"call.completed","event_id":"evt_1"}')
+const T = 1751000000
+const V1 = '2b7745e15963caed3cf3b60d400915624bb5d780b9b30bb24232275ec4740e82'
+const BARE = '77bbf4495337d6aac7a7e2b48b89663b47ba75a2a670f7e0b1f4e9fc83c02c40'
+const OTHER = 'f'.repeat(64)
+
+function check(header: string | undefined, options: {
+  secrets?: readonly string[]; nowS?: number; body?: Uint8Array; skewS?: number; acceptBare?: boolean
+} = {}): SignatureResult {
+  return verifySignature({ header, body: BODY, secrets: [SECRET], nowS: T, ...options })
+}
+
+t.test('the published vectors verify, and signing makes them', (t) => {
+  t.equal(check(`t=${T},v1=${V1}`), 'ok')
+  t.equal(check(BARE), 'ok')
+  t.equal(signBody({ body: BODY, secret: SECRET, timestampS: T }), `t=${T},v1=${V1}`)
+  t.equal(signBody({ body: BODY, secret: SECRET, timestampS: null }), BARE)
+  t.end()
+})
+
+t.test('header forms that a proxy or a rotation may make are read', (t) => {
+  t.equal(check(` v1=${V1.toUpperCase()} , t=${T} `), 'ok', 'order, case and spaces')
+  t.equal(check(`t=${T},v1=${OTHER},v1=${V1}`), 'ok', 'several v1')
+  t.equal(check(`t=${T},v0=abc,v1=${V1},v2=zzz`), 'ok', 'versions we do not know')
+  t.equal(check(`t=${T},v1=${V1}`, { secrets: ['old', SECRET, 'next'] }), 'ok', 'several secrets')
+  t.end()
+})
+
+t.test('what is wrong with a signature is told', (t) => {
+  const cases: readonly (readonly [string | undefined, SignatureResult])[] = [
+    [undefined, 'missing'], ['', 'missing'], ['  ', 'missing'],
+    ['hello', 'malformed'], [`t=${T}`, 'malformed'], [`v1=${V1}`, 'malformed'], [`t=x,v1=${V1}`, 'malformed'],
+    [`t=-1,v1=${V1}`, 'malformed'], [`t=1e9,v1=${V1}`, 'malformed'], [`t=${T},t=${T},v1=${V1}`, 'malformed'],
+    [`t=${T},v1=${V1.slice(1)}`, 'malformed'], [`t=${T},v1=${V1}0`, 'malformed'], [`t=${T},v1=`, 'malformed'],
+    [`t=${T},v1`, 'malformed'], [BARE.slice(2), 'malformed'], [`${BARE},${BARE}`, 'malformed'],
+    [`t=${T},${`v1=${OTHER},`.repeat(8)}v1=${V1}`, 'malformed'], [`t=${T},v1=${V1},${'x=y,'.repeat(1000)}z=z`, 'malformed'],
+    [`t=${T},v1=${OTHER}`, 'mismatch'], [OTHER, 'mismatch'], [`t=${T + 1},v1=${V1}`, 'mismatch'], [V1, 'mismatch'],
+    [`t=${T},v1=${BARE}`, 'mismatch'], [`t=0${T},v1=${V1}`, 'mismatch'],
+  ]
+  for (const [header, result] of cases) t.equal(check(header), result, header ?? 'no header')
+  t.equal(check(`t=${T},v1=${V1}`, { body: BODY.subarray(1) }), 'mismatch', 'another body')
+  t.equal(check(`t=${T},v1=${V1}`, { secrets: [] }), 'mismatch', 'no secret')
+  t.equal(check(signBody({ body: BODY, secret: '', timestampS: T }), { secrets: [''] }), 'mismatch', 'an empty secret signs nothing')
+  t.equal(check(BARE, { acceptBare: false }), 'malformed', 'the bare form where it is not wanted')
+  t.end()
+})
+
+t.test('a signature is good for five minutes either way and stale after', (t) => {
+  const header = `t=${T},v1=${V1}`
+  for (const [nowS, result] of [[T - 301, 'stale'], [T - 300, 'ok'], [T + 300, 'ok'], [T + 301, 'stale']] as const) {
+    t.equal(check(header, { nowS }), result, String(nowS - T))
+  }
+  t.equal(check(header, { nowS: T + 11, skewS: 10 }), 'stale')
+  t.equal(check(`t=${T},v1=${OTHER}`, { nowS: T + 9999 }), 'mismatch', 'a guess is never told that its clock is wrong')
+  t.equal(check(BARE, { nowS: T + 9999 }), 'ok', 'the bare form has no time')
+  t.end()
+})
+
+t.test('whatever is signed verifies, and no longer with one bit changed', (t) => {
+  const arbitrary = fc.tuple(fc.uint8Array({ maxLength: 300 }), fc.string({ minLength: 1 }), fc.boolean(), fc.nat())
+  fc.assert(fc.property(arbitrary, ([body, secret, bare, at]) => {
+    const header = signBody({ body, secret, timestampS: bare ? null : T })
+    const good = verifySignature({ header, body, secrets: ['another', secret], nowS: T }) === 'ok'
+    const changed = Uint8Array.from([...body, 0])
+    const i = at % changed.length
+    changed[i] = (changed[i] ?? 0) ^ (1 << (at % 8))
+    return good && verifySignature({ header, body: changed, secrets: [secret], nowS: T }) === 'mismatch'
+  }), { numRuns: 1000 })
+  t.pass('1,000 bodies')
+  t.end()
+})
+
+t.test('no header makes the check throw', (t) => {
+  fc.assert(fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: fc.constantFrom('t', '=', 'v', '1', ',', 'a', '0', ' ') })),
+    (header) => check(header) !== 'ok'), { numRuns: 3000 })
+  t.pass('3,000 headers')
+  t.end()
+})
