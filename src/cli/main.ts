@@ -23,7 +23,7 @@ function usage(): string {
 
 function settingsHelp(): string {
   const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
-    const fallback = setting.secret === true || setting.fallback === null ? '' : ` (default ${String(setting.fallback)})`
+    const fallback = setting.secret === true || setting.fallback === null || typeof setting.fallback === 'object' ? '' : ` (default ${String(setting.fallback)})`
     return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}`
   })
   return ['Settings come from the environment, then from mkondo.yaml (keys in camelCase):', '', ...rows].join('\n')

@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os'
+import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
+import type { LogSettings } from '../telemetry/log.js'
 
 /** How a setting's text becomes its value; throws nothing: undefined means "not allowed". */
 interface Kind<T> {
@@ -30,10 +32,17 @@ const integer = (min: number, max: number): Kind<number> => ({
   },
 })
 
-const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
-  allowed: `one of ${names.join(', ')}`,
-  parse: (value) => names.find((name) => name === value),
-})
+const logLevels: Kind<LogSettings> = {
+  allowed: `one of ${LOG_LEVELS.join(', ')}, and room=level for single rooms, by commas`,
+  parse: (value) => {
+    try {
+      return parseLogSettings(value)
+    } catch {
+      // Said with the setting's name by whoever asked.
+      return undefined
+    }
+  },
+}
 
 const url = (...protocols: readonly string[]): Kind<string> => ({
   allowed: `a URL that begins with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
@@ -114,7 +123,7 @@ export const SETTINGS = {
   maxCallSeries: define({ env: 'MAX_CALL_SERIES', key: 'maxCallSeries', kind: integer(0, 20_000), fallback: 2000, help: 'live calls shown on /metrics/calls' }),
   drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
   shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
-  logLevel: define({ env: 'LOG_LEVEL', key: 'logLevel', kind: oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), fallback: 'info', help: 'least level that is logged' }),
+  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', rooms: {} }, help: 'least level that is logged, for all rooms and for single ones (default info)' }),
 } as const
 
 /** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */

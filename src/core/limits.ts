@@ -104,6 +104,10 @@ export const REHOMES_MAX = 1
 export const ENDED_CALLS_KEPT = 1000
 /** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
 export const KNOWN_CALLS_KEPT = 50_000
+/** Journals that are open at once. */
+export const JOURNAL_FILES_MAX = 2000
+/** Bytes of one journal that may wait for the disk. */
+export const JOURNAL_PENDING_BYTES_MAX = 256 * 1024
 
 // --- telemetry --------------------------------------------------------------------------------------------
 /** Label sets of one metric; more are counted as `other`. Agents times backends of a large installation. */

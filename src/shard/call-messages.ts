@@ -55,15 +55,29 @@ export type FromCall =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
   | { readonly type: 'tool'; readonly call: ToolCallRecord }
-  | { readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null }
+  | {
+      readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null
+      /** Of this call's frames so far, carrier's socket to backend. */
+      readonly frameLatencyP99Ms: number
+    }
   | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean }
   | { readonly type: 'checkpoint'; readonly checkpoint: CallCheckpoint; readonly backendState: unknown }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
   | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
   | { readonly type: 'speech-lost' }
 
-/** What a call's task settles with: the worker's part of the call record. */
+/** What a call's task settles with. A rejection means that the whole worker died. */
+export type CallEnd = CallResult | CallFault
+
+/** The call failed by a fault of ours, and only this call. */
+export interface CallFault {
+  readonly type: 'fault'
+  readonly fault: string
+}
+
+/** The worker's part of the call record. */
 export interface CallResult {
+  readonly type: 'result'
   readonly outcome: CallOutcome
   readonly endReason: EndReason
   readonly endDetail: string

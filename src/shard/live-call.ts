@@ -15,6 +15,8 @@ export interface AgentFacts {
     readonly samplingRateHz: LegRateHz
     readonly headerMetadata: Readonly<Record<string, string>>
     readonly openMetadata: string | null
+    /** True: the carrier reports stream events to this gateway; false: to nobody; a URL: there. */
+    readonly statusCallback: boolean | string
     readonly statusEvents: readonly StreamStatusEvent[]
   }
   /** Spoken by the carrier before the stream opens; null for none. */
@@ -58,8 +60,6 @@ export interface LiveCallView {
   readonly transcript: readonly TranscriptEntry[]
   readonly toolCalls: readonly ToolCallRecord[]
   readonly rehomes: number
-  /** The media worker that carries it, by its thread id; null while it changes workers. */
-  readonly worker: number | null
 }
 
 /** `waiting` for its socket, `streaming`, `after` the stream while an escalation is pending, `ended`. */
@@ -76,6 +76,8 @@ export interface LiveCall {
   readonly legRateHz: LegRateHz
   /** The XML this call was answered with; a repeated first webhook gets it again. */
   document: string | null
+  /** The URL, token included, at which the carrier may ask how the call goes on; set by the edge with the document. */
+  afterStreamUrl: string | null
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
   /** Bytes of one binary frame, any number; copied before return. Counts and drops what does not fit. */

@@ -233,6 +233,17 @@ export class SampleRing {
     return count
   }
 
+  /**
+   * Producer: copies samples that were written before, also when they were taken since; they lie in the ring until
+   * others are written over them. @returns false when they are already gone or not yet written.
+   */
+  recall(position: number, out: Int16Array, count: number): boolean {
+    const behind = (this.written - position) >>> 0
+    if (behind < count || behind > this.#samples.length) return false
+    for (let i = 0; i < count; i++) out[i] = this.#samples[(position + i) & this.#mask] as number
+    return true
+  }
+
   /** Consumer: takes samples that were peeked. */
   consume(samples: number): void {
     Atomics.store(this.#words, Word.outTail, (this.#tail() + samples) | 0)

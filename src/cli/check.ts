@@ -1,0 +1,93 @@
+import { createServer } from 'node:net'
+import { parseArgs } from 'node:util'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { loadConfig } from '../config/load-config.js'
+import type { Config } from '../config/settings.js'
+import { hostedAgents } from './gateway.js'
+
+const HELP = `mkondo check [--config FILE]
+  Checks settings, agent files, backend keys, ports and the APIs that the settings name, and says what it found.
+  Exit code 0 when a gateway would start with them, 2 when not.`
+
+/** Longest wait for an API that is only asked whether it is there. */
+const REACH_TIMEOUT_MS = 3000
+
+interface Finding {
+  readonly ok: boolean
+  readonly what: string
+}
+
+/** `mkondo check`: one line a finding. */
+export async function check(argv: readonly string[]): Promise<number> {
+  const { values } = parseCheckArgs(argv)
+  if (values.help) {
+    console.log(HELP)
+    return 0
+  }
+  const config = loadConfig(process.env, values.config ?? null)
+  const findings: Finding[] = [{ ok: true, what: 'settings' }]
+  findings.push(await agentsFinding(config))
+  findings.push(await portFinding('PORT', config.host, config.port))
+  findings.push(await portFinding('OPS_PORT', config.opsHost, config.opsPort))
+  if (config.shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', config.shopApiUrl))
+  if (config.apiKey !== null) findings.push(await reachFinding('SAUTIKIT_API_URL', config.apiUrl))
+  findings.push(...productionFindings(config))
+  for (const finding of findings) console.log(`${finding.ok ? 'ok     ' : 'NOT OK '} ${finding.what}`)
+  return findings.every((finding) => finding.ok) ? 0 : 2
+}
+
+async function agentsFinding(config: Config): Promise<Finding> {
+  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
+  try {
+    const { agents } = await hostedAgents(config, env)
+    return { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backend }) => `${definition.name} on ${backend}`).join(', ')}` }
+  } catch (thrown) {
+    return { ok: false, what: `agents: ${messageOf(thrown)}` }
+  }
+}
+
+/** Whether a gateway could listen there now. */
+function portFinding(name: string, host: string, port: number): Promise<Finding> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', (error: NodeJS.ErrnoException) => resolve({ ok: false, what: `${name} ${host}:${port}: ${error.code ?? error.message}` }))
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve({ ok: true, what: `${name} ${host}:${port} is free` })))
+  })
+}
+
+/** Any HTTP answer will do: this asks whether the way is open, not whether we are welcome. */
+async function reachFinding(name: string, url: string): Promise<Finding> {
+  try {
+    const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })
+    return { ok: true, what: `${name} answers (${response.status})` }
+  } catch (thrown) {
+    const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
+    return { ok: false, what: `${name} ${new URL(url).host} does not answer: ${cause}` }
+  }
+}
+
+/** What a developer's machine may lack and production may not. */
+function productionFindings(config: Config): Finding[] {
+  const findings: Finding[] = []
+  if (config.webhookSecrets.length === 0) {
+    findings.push(config.publicUrl === null
+      ? { ok: true, what: 'webhooks: unsigned ones are accepted (no secret and no PUBLIC_URL: a developer\'s machine)' }
+      : { ok: false, what: 'webhooks: PUBLIC_URL is set but SAUTIKIT_WEBHOOK_SECRETS is not; every webhook will be refused' })
+  }
+  if (config.opsToken === null && !['127.0.0.1', '::1', 'localhost'].includes(config.opsHost)) {
+    findings.push({ ok: false, what: `ops port: bound to ${config.opsHost} without OPS_TOKEN; anyone who reaches it can end calls` })
+  }
+  return findings
+}
+
+function parseCheckArgs(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: { config: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+      allowPositionals: false,
+    })
+  } catch (thrown) {
+    throw new GatewayError('CONFIG_INVALID', `check: ${messageOf(thrown)}`)
+  }
+}

@@ -1,0 +1,37 @@
+import type { BackendSession, ToolSpec } from '../backends/backend.js'
+import type { CallMachine } from '../call/call-machine.js'
+import { GATEWAY_TOOLS, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import type { CallStart } from './call-messages.js'
+
+/** The tools a model is offered: the agent's own, then those that the session carries out itself. */
+function toolSpecs(agent: AgentDefinition): readonly ToolSpec[] {
+  const own = agent.tools.map((tool): ToolSpec => ({
+    name: tool.name, description: tool.description, parameters: tool.parameters as unknown as ToolSpec['parameters'],
+  }))
+  const gateway = GATEWAY_TOOLS.filter((tool) => tool.name !== ESCALATE_TOOL || agent.escalation !== null)
+  return [...own, ...gateway]
+}
+
+/** What the backend of this call is told when it is connected. */
+export function backendSession(start: CallStart, session: CallMachine): BackendSession {
+  const { agent, resume } = start
+  const checkpoint = resume?.checkpoint ?? null
+  return {
+    callSid: start.callSid,
+    agent: agent.name,
+    from: start.from,
+    to: start.to,
+    instructions: agent.instructions,
+    greeting: agent.greeting,
+    tools: toolSpecs(agent),
+    language: agent.language,
+    voice: agent.voice[start.backend] ?? null,
+    history: session.transcript.map((entry) => ({ role: entry.role, text: entry.text })),
+    toolLedger: (checkpoint?.tools ?? []).filter((tool) => tool.state === 'answered').map((tool) => ({
+      callId: tool.callId, name: tool.name, args: tool.args, ok: tool.ok, result: tool.result,
+    })),
+    offline: agent.offline ?? null,
+    resume: resume?.backendState ?? null,
+  }
+}

@@ -1,0 +1,301 @@
+import { fileURLToPath } from 'node:url'
+import type { MessagePort, TransferListItem } from 'node:worker_threads'
+import { LRUCache } from 'lru-cache'
+import { Piscina } from 'piscina'
+import type { Environment } from '../agents/loader.js'
+import type { EscalationPacket } from '../call/events.js'
+import type { CallRecord } from '../call/record.js'
+import type { SpeechPool } from '../backends/embedded/speech-pool.js'
+import { assert } from '../core/assert.js'
+import type { Clock, WallClock } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import type { CallSid } from '../core/ids.js'
+import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, TICK_MS } from '../core/limits.js'
+import type { CallSeries } from '../telemetry/call-series.js'
+import type { Log } from '../telemetry/log.js'
+import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { CarrierControl } from './call-handover.js'
+import type { CallEnd, CallStart } from './call-messages.js'
+import { HostedCall } from './hosted-call.js'
+import type { HostContext, HostedAgent } from './hosted-call.js'
+import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
+import type { MediaAssets } from './media-assets.js'
+import { freeShardSeats, makeShardSeats } from './shard-seats.js'
+import type { ShardSeats, ShardWorkerData } from './shard-seats.js'
+import { Ticker } from './ticker.js'
+
+export interface CallHostOptions {
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly defaultAgent: string | null
+  /** Media worker threads. */
+  readonly workers: number
+  /** Calls at once, over all workers. */
+  readonly maxCalls: number
+  readonly assets: MediaAssets
+  /** Variables that tool templates may read. */
+  readonly env: Environment
+  readonly speech: SpeechPool | null
+  readonly carrier: CarrierControl | null
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly callSeries: CallSeries
+  /** Gets the journal of each call, a few lines at a time; null keeps none. */
+  readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
+  /** Told of each call that has ended. */
+  readonly onRecord: (record: CallRecord) => void
+}
+
+/** How long a call that was asked to end may take before it is ended by force. */
+const FORCE_AFTER_MS = 8000
+
+/**
+ * All calls of this process. Owns the pool of media workers and counts its slots itself: piscina would keep a task
+ * it refused and run it later, as the ghost of a call.
+ */
+export class CallHost implements CallDirectory {
+  readonly defaultAgent: string | null
+  readonly capacity: number
+  readonly #options: CallHostOptions
+  readonly #log: Log
+  readonly #pool: Piscina<CallStart | null, CallEnd | null>
+  readonly #calls = new Map<string, HostedCall>()
+  readonly #ended: LRUCache<string, CallRecord>
+  readonly #packets: LRUCache<string, EscalationPacket>
+  readonly #known: LRUCache<string, true>
+  readonly #ticker: Ticker
+  readonly #seats: ShardSeats
+  readonly #context: HostContext
+  readonly #letGo: (() => void)[] = []
+  #tasks = 0
+  #draining = false
+  #closed = false
+  #lastDeath: unknown = null
+  #drained: (() => void) | null = null
+
+  constructor(options: CallHostOptions) {
+    assert(options.maxCalls <= options.workers * CALLS_PER_WORKER_MAX, 'more calls than the workers may carry')
+    this.#options = options
+    this.#log = options.log
+    this.defaultAgent = options.defaultAgent
+    this.capacity = options.maxCalls
+    this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#packets = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
+    this.#seats = makeShardSeats(options.workers)
+    const workerData: ShardWorkerData = { seats: this.#seats, assets: options.assets, env: options.env }
+    this.#pool = new Piscina<CallStart | null, CallEnd | null>({
+      filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
+      minThreads: options.workers,
+      maxThreads: options.workers,
+      // Every worker could carry all: when one is down the others take its calls. Our own count is the limit.
+      concurrentTasksPerWorker: options.maxCalls + 1,
+      idleTimeout: Infinity,
+      // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
+      atomics: 'disabled',
+      // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
+      execArgv: [],
+      recordTiming: false,
+      workerData,
+    })
+    // The death of a worker with calls arrives as the rejection of each of them; of an idle one, only here.
+    this.#pool.on('error', (thrown: unknown) => this.#workerDied(thrown))
+    this.#ticker = new Ticker(TICK_MS, options.clock, (nowMs) => this.#tick(nowMs))
+    this.#context = this.#makeContext()
+    this.#registerMetrics()
+  }
+
+  #makeContext(): HostContext {
+    const { clock, wallClock, metrics, log, callSeries, carrier, keepJournal } = this.#options
+    return {
+      clock, wallClock, metrics, log, callSeries, carrier,
+      journal: keepJournal !== null,
+      run: (start, transfer) => this.#run(start, transfer),
+      openSpeech: () => this.#openSpeech(),
+      taskOver: () => {
+        this.#tasks--
+      },
+      over: (call, record) => this.#over(call, record),
+      keepJournal: (callSid, lines) => keepJournal?.(callSid, lines),
+    }
+  }
+
+  #registerMetrics(): void {
+    const { metrics } = this.#options
+    this.#seats.seats.forEach((seat, index) => {
+      this.#letGo.push(
+        metrics.tickLatenessFrom(index, new FrameHistogram(seat.tickLateness)),
+        metrics.frameLatencyFrom('in', new FrameHistogram(seat.latencyIn)),
+        metrics.frameLatencyFrom('out', new FrameHistogram(seat.latencyOut)),
+      )
+    })
+    this.#letGo.push(
+      metrics.callsLive.from(() => this.#tasks),
+      metrics.callCapacity.from(() => this.capacity),
+      metrics.callCapacityRemaining.from(() => this.free),
+      metrics.draining.from(() => (this.#draining ? 1 : 0)),
+    )
+  }
+
+  /** Resolves when every worker has loaded what it needs, so that the first call does not wait for it. */
+  async ready(): Promise<void> {
+    // Least-busy placement puts one probe (null) on each worker.
+    await Promise.all(Array.from({ length: this.#options.workers }, () => this.#pool.run(null)))
+  }
+
+  // --- the directory --------------------------------------------------------------------------------------
+
+  agent(name: string): AgentFacts | undefined {
+    return this.#options.agents.get(name)?.facts
+  }
+
+  agentNames(): readonly string[] {
+    return [...this.#options.agents.keys()]
+  }
+
+  get free(): number {
+    return this.#draining || this.#closed ? 0 : Math.max(0, this.capacity - this.#tasks)
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  prepare(call: NewCall): LiveCall {
+    if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
+    const agent = this.#options.agents.get(call.agent)
+    if (agent === undefined) {
+      throw new GatewayError('AGENT_UNKNOWN', `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`)
+    }
+    if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
+    if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+    const hosted = new HostedCall(call, agent, this.#context)
+    this.#calls.set(call.callSid, hosted)
+    this.#known.set(call.callSid, true)
+    this.#tasks++
+    hosted.begin()
+    this.#ticker.start()
+    return hosted
+  }
+
+  find(callSid: string): LiveCall | undefined {
+    return this.#calls.get(callSid)
+  }
+
+  live(): Iterable<LiveCall> {
+    return this.#calls.values()
+  }
+
+  known(callSid: string): boolean {
+    return this.#known.has(callSid)
+  }
+
+  ended(): readonly CallRecord[] {
+    return [...this.#ended.rvalues()].filter((record) => record !== undefined)
+  }
+
+  record(callSid: string): CallRecord | undefined {
+    return this.#ended.get(callSid)
+  }
+
+  handoff(callSid: string): EscalationPacket | undefined {
+    return this.#calls.get(callSid)?.packet ?? this.#packets.get(callSid)
+  }
+
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true
+    if (this.#calls.size === 0) return
+    const drained = new Promise<void>((resolve) => {
+      this.#drained = resolve
+    })
+    const limit = after(timeoutMs)
+    await Promise.race([drained, limit.passed])
+    limit.cancel()
+    if (this.#calls.size === 0) return
+    this.#log.warn({ calls: this.#calls.size }, 'the time to drain is over: the rest is told goodbye')
+    for (const call of this.#calls.values()) call.hangup('drain-limit', 'the node is being stopped', true)
+    const force = after(FORCE_AFTER_MS)
+    await Promise.race([drained, force.passed])
+    force.cancel()
+    for (const call of [...this.#calls.values()]) call.force('the node is being stopped')
+  }
+
+  /** Ends all workers; calls that are still there are lost. Call `drain` first. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#ticker.stop()
+    for (const letGo of this.#letGo) letGo()
+    await this.#pool.destroy()
+  }
+
+  /** The media workers that are alive, for tests and for the operator's view. */
+  get threads(): Piscina['threads'] {
+    return this.#pool.threads
+  }
+
+  // --- the pool -------------------------------------------------------------------------------------------
+
+  async #run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd> {
+    try {
+      const end = await this.#pool.run(start, { transferList: [...transfer] })
+      assert(end !== null, 'a call was answered as a probe')
+      return end
+    } catch (thrown) {
+      this.#workerDied(thrown)
+      throw thrown
+    }
+  }
+
+  /** Piscina rejects all tasks of a dead worker with one error: a death is counted once. */
+  #workerDied(thrown: unknown): void {
+    if (this.#closed || thrown === this.#lastDeath) return
+    this.#lastDeath = thrown
+    const alive = new Set(this.#pool.threads.map((thread) => thread.threadId))
+    freeShardSeats(this.#seats, alive)
+    this.#options.metrics.workerDeaths.inc()
+    this.#log.error({ err: thrown }, 'a media worker died')
+  }
+
+  #openSpeech(): MessagePort | null {
+    try {
+      return this.#options.speech?.openSession() ?? null
+    } catch (thrown) {
+      this.#log.warn({ err: thrown }, 'no speech session to be had')
+      return null
+    }
+  }
+
+  #over(call: HostedCall, record: CallRecord): void {
+    this.#calls.delete(call.callSid)
+    this.#ended.set(call.callSid, record)
+    if (call.packet !== null) this.#packets.set(call.callSid, call.packet)
+    if (this.#calls.size === 0) {
+      this.#ticker.stop()
+      this.#drained?.()
+    }
+    this.#options.onRecord(record)
+  }
+
+  #tick(nowMs: number): void {
+    for (const call of this.#calls.values()) {
+      try {
+        call.pump(nowMs)
+      } catch (thrown) {
+        this.#log.error({ err: thrown, call_sid: call.callSid }, 'playout of a call failed')
+        call.force('playout failed')
+      }
+    }
+  }
+}
+
+function after(ms: number): { readonly passed: Promise<void>; cancel(): void } {
+  let cancel = (): void => undefined
+  const passed = new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    cancel = () => clearTimeout(timer)
+  })
+  return { passed, cancel: () => cancel() }
+}

@@ -1,0 +1,477 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { ToolRunner } from '../agents/tool-runner.js'
+import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
+import type { SpeechClient, Speaking } from '../backends/embedded/speech-client.js'
+import { CallSession } from '../call/call-session.js'
+import type { CallInput, CallOutput } from '../call/events.js'
+import { PlayoutLedger } from '../call/playout-ledger.js'
+import type { CallSessionOptions } from '../call/call-options.js'
+import { assertNever } from '../core/assert.js'
+import type { Clock } from '../core/clock.js'
+import { messageOf } from '../core/errors.js'
+import { CARRIER_FRAME_BYTES_MAX } from '../core/limits.js'
+import { frameSamples, samplesToMs } from '../core/units.js'
+import type { SampleRateHz } from '../core/units.js'
+import { CallerPath } from '../media/caller-path.js'
+import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
+import type { VadBank } from '../media/vad.js'
+import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import { backendSession } from './backend-session.js'
+import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import { CallJournal } from './call-journal.js'
+import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
+import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
+
+/** What the calls of one media worker share. */
+export interface ShardContext {
+  readonly clock: Clock
+  readonly resamplers: ResamplerBank
+  readonly vads: VadBank
+  /** Carrier's socket to backend, for each frame. */
+  readonly latencyIn: FrameHistogram
+  /** Backend's first sample to the carrier's socket, for each item. */
+  readonly latencyOut: FrameHistogram
+}
+
+/** What one call is made of besides its start data; the worker's composition. */
+export interface CallParts {
+  readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
+  readonly backend: BackendFactory
+  readonly speech: SpeechClient | null
+  readonly tools: ToolRunner
+  /** Voice of the gateway's own phrases. */
+  readonly voice: string
+  /** Runs work of a call outside the tick; a fault in it fails that call alone. */
+  readonly guard: (call: CallTask, work: () => void) => void
+}
+
+// One packet at a time is taken out of a ring; all calls of a worker share the place it is copied to.
+const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
+let packetView = packet.subarray(0, 0)
+
+/** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
+const SLICE_SAMPLES = 2400
+const silence = new Int16Array(SLICE_SAMPLES)
+
+/**
+ * One call on a media worker: joins the caller's path, the session, the backend, the tools and the playout. All
+ * decisions are the session's; this class only carries them out. Its methods `receive`, `listen`, `decide` and
+ * `speak` are the stages of the worker's tick.
+ */
+export class CallTask implements BackendSink {
+  /** Resolves when the call is over and everything it held is free; never rejects. */
+  readonly done: Promise<CallEnd>
+  readonly callSid: string
+  readonly #start: CallStart
+  readonly #context: ShardContext
+  readonly #parts: CallParts
+  readonly #shared: SharedCall
+  readonly #port: MessagePort
+  readonly #path: CallerPath
+  readonly #session: CallSession
+  readonly #ledger: PlayoutLedger
+  readonly #feed: PlayoutFeed
+  readonly #backend: Backend
+  readonly #journal: CallJournal | null
+  readonly #toBackend: StreamResampler
+  readonly #backendFrame: Int16Array
+  readonly #toCarrier = new Map<SampleRateHz, StreamResampler>()
+  readonly #carrierSlice: Int16Array
+  readonly #referenceFrame: Int16Array
+  readonly #latency = new FrameHistogram()
+  readonly #abort = new AbortController()
+  readonly #running = new Map<string, AbortController>()
+  readonly #announcing = new Map<string, Speaking>()
+  readonly #itemReceivedAtMs = new Map<string, number>()
+  #openItem: string | null = null
+  #referenced: number
+  #streamOpen: boolean
+  #checkpointDue = false
+  #digits = 0
+  #over = false
+  #settle!: (end: CallEnd) => void
+
+  constructor(start: CallStart, context: ShardContext, parts: CallParts) {
+    this.#start = start
+    this.callSid = start.callSid
+    this.#context = context
+    this.#parts = parts
+    this.#port = start.port
+    this.#shared = new SharedCall(start.shared)
+    this.#streamOpen = start.streamOpen
+    this.#path = new CallerPath({ sampleRateHz: start.legRateHz, track: start.track, vadBank: context.vads })
+    this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
+    this.#feed = new PlayoutFeed(this.#shared, start.legRateHz)
+    this.#backend = parts.backend(this)
+    const options = parts.options(this.#backend.capabilities)
+    this.#session = new CallSession(options, this.#ledger, start.resume?.checkpoint ?? undefined)
+    this.#journal = start.journal ? new CallJournal(options, (lines) => this.#post({ type: 'journal', lines })) : null
+    const { inputRateHz } = this.#backend.capabilities
+    this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
+    this.#backendFrame = new Int16Array(frameSamples(inputRateHz))
+    this.#carrierSlice = new Int16Array(SLICE_SAMPLES * 2 + 64)
+    this.#referenceFrame = new Int16Array(frameSamples(start.legRateHz))
+    this.#referenced = this.#shared.outbound.taken
+    this.done = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+  }
+
+  /** Opens the backend and begins to listen to the main thread. */
+  begin(): void {
+    this.#port.on('message', (message: ToCall) => this.#guard(() => this.#receiveMessage(message)))
+    // The main thread closes its end only when the call is over there too.
+    this.#port.on('close', () => this.#guard(() => this.#handle({
+      type: 'hangup-requested', reason: 'call-fault', detail: 'the main thread let go of the call', speak: false,
+    })))
+    const session = backendSession(this.#start, this.#session)
+    const askedAtMs = this.#context.clock()
+    this.#backend.connect(session, this.#abort.signal).then(
+      () => this.#guard(() => this.#post({ type: 'backend-ready', connectMs: this.#context.clock() - askedAtMs })),
+      // The backend reports the failure as an event too; without one the session would wait for its time limit.
+      (thrown: unknown) => this.#guard(() => this.event({
+        type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false,
+      })),
+    )
+    if (this.#streamOpen) this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+  }
+
+  // --- stages of the tick ---------------------------------------------------------------------------------
+
+  /** Bytes from the carrier into the caller's path. */
+  receive(_nowMs: number): void {
+    const { inbound } = this.#shared
+    for (;;) {
+      const length = inbound.read(packet)
+      if (length < 0) return
+      // Nearly all packets of all calls have one length: the view is made once.
+      if (packetView.length !== length) packetView = packet.subarray(0, length)
+      this.#path.push(packetView, inbound.arrivalMs)
+    }
+  }
+
+  /** Frames that are due: to the session as a decision, to the backend as samples. */
+  listen(nowMs: number): void {
+    const path = this.#path
+    while (path.pull(nowMs)) {
+      this.#journal?.frame(path.voiced, nowMs)
+      this.#session.callerFrame(path.voiced, nowMs)
+      if (path.digit !== null) this.#digit(path.digit)
+      const samples = this.#toBackend.process(path.frame, this.#backendFrame)
+      if (samples === this.#backendFrame.length) this.#backend.pushAudio(this.#backendFrame)
+      this.#context.latencyIn.observeMs(nowMs - path.arrivalMs)
+      this.#latency.observeMs(nowMs - path.arrivalMs)
+      this.#drain(nowMs)
+    }
+  }
+
+  /** What became of our speech, and what the session wanted to be woken for. */
+  decide(nowMs: number): void {
+    const { words, times, outbound } = this.#shared
+    const taken = outbound.taken
+    if (this.#start.track === 'both_tracks') this.#reference(taken, nowMs)
+    this.#ledger.report({
+      sentSamples: taken,
+      playoutEndMs: times[Time.playoutEndMs] as number,
+      lastSentAtMs: times[Time.lastSentAtMs] as number,
+    }, nowMs)
+    for (const input of this.#ledger.poll(nowMs)) {
+      if (input.type === 'item-started') this.#itemStarted(input.itemId, input.sentAtMs)
+      this.#handle(input)
+    }
+    const wake = this.#session.nextWake()
+    if (wake !== null && wake.atMs <= nowMs) this.#handle({ type: 'timer' })
+    if (Atomics.load(words, Word.hangup) !== HANGUP_NONE) {
+      this.#handle({ type: 'hangup-requested', reason: 'call-fault', detail: 'ended by the control word', speak: false })
+    }
+  }
+
+  /** Speech that waited for room goes into the ring. */
+  speak(_nowMs: number): void {
+    this.#feed.refill()
+    this.#journal?.flushWhenFull()
+  }
+
+  // --- from the backend -----------------------------------------------------------------------------------
+
+  event(event: BackendEvent): void {
+    if (this.#over) return
+    this.#guard(() => {
+      if (event.type === 'audio-done') this.#finishItem(event.itemId)
+      if (event.type === 'error') this.#post({ type: 'backend-error', code: event.code, fatal: event.fatal })
+      this.#handle({ type: 'backend', event })
+    })
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+    if (this.#over) return
+    const nowMs = this.#context.clock()
+    const wanted = this.#session.acceptAudio(itemId, generation, nowMs)
+    this.#drain(nowMs)
+    if (wanted) this.#append(itemId, pcm, sampleRateHz, nowMs)
+  }
+
+  #append(itemId: string, pcm: Int16Array, sampleRateHz: SampleRateHz, nowMs: number): void {
+    const resampler = this.#resamplerFrom(sampleRateHz)
+    if (this.#openItem !== itemId) {
+      if (this.#openItem !== null) this.#finishItem(this.#openItem)
+      this.#openItem = itemId
+      this.#itemReceivedAtMs.set(itemId, nowMs)
+      this.#feed.begin(itemId)
+      resampler.reset()
+    }
+    for (let from = 0; from < pcm.length; from += SLICE_SAMPLES) {
+      const slice = pcm.length <= SLICE_SAMPLES ? pcm : pcm.subarray(from, from + SLICE_SAMPLES)
+      const count = resampler.process(slice, this.#carrierSlice)
+      this.#ledger.appended(itemId, this.#feed.append(this.#carrierSlice, count))
+    }
+  }
+
+  #finishItem(itemId: string): void {
+    if (this.#openItem === itemId) {
+      // What the filters still hold of the last word.
+      for (const resampler of this.#toCarrier.values()) {
+        if (resampler.inRateHz === resampler.outRateHz) continue
+        const flush = silence.subarray(0, (resampler.inRateHz * RESAMPLER_FLUSH_MS) / 1000)
+        const count = resampler.process(flush, this.#carrierSlice)
+        this.#ledger.appended(itemId, this.#feed.append(this.#carrierSlice, count))
+      }
+      this.#openItem = null
+    }
+    this.#feed.finish(itemId)
+    this.#ledger.finished(itemId)
+  }
+
+  #resamplerFrom(rateHz: SampleRateHz): StreamResampler {
+    let resampler = this.#toCarrier.get(rateHz)
+    if (resampler === undefined) {
+      resampler = this.#context.resamplers.open(rateHz, this.#start.legRateHz)
+      this.#toCarrier.set(rateHz, resampler)
+    }
+    return resampler
+  }
+
+  #itemStarted(itemId: string, sentAtMs: number): void {
+    const receivedAtMs = this.#itemReceivedAtMs.get(itemId)
+    if (receivedAtMs === undefined) return
+    this.#itemReceivedAtMs.delete(itemId)
+    this.#context.latencyOut.observeMs(sentAtMs - receivedAtMs)
+  }
+
+  /** On a mixed line our own voice comes back: the echo gate is shown what was sent. */
+  #reference(taken: number, nowMs: number): void {
+    const frame = this.#referenceFrame
+    while (((taken - this.#referenced) >>> 0) >= frame.length) {
+      const behindMs = samplesToMs((taken - this.#referenced) >>> 0, this.#start.legRateHz)
+      if (this.#shared.outbound.recall(this.#referenced, frame, frame.length)) {
+        this.#path.playedReference(frame, nowMs - behindMs)
+      }
+      this.#referenced = (this.#referenced + frame.length) >>> 0
+    }
+  }
+
+  // --- from the main thread -------------------------------------------------------------------------------
+
+  #receiveMessage(message: ToCall): void {
+    switch (message.type) {
+      case 'stream-opened':
+        this.#streamOpen = true
+        return this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+      case 'stream-closed':
+        return this.#handle({ type: 'stream-closed', code: message.code })
+      case 'stream-text':
+        for (const text of message.messages) {
+          if (text.type === 'metadata') {
+            this.#handle({ type: 'stream-metadata', matches: text.callSid === null || text.callSid === this.callSid })
+          } else if (text.type === 'dtmf') {
+            this.#digit(text.digit)
+          }
+        }
+        return
+      case 'carrier-state':
+        return this.#handle({ type: 'carrier-state', state: message.state })
+      case 'hangup':
+        return this.#handle({ type: 'hangup-requested', reason: message.reason, detail: message.detail, speak: message.speak })
+      case 'escalate':
+        return this.#handle({ type: 'escalate-requested', reason: message.reason })
+      case 'escalation':
+        return this.#handle({ type: 'escalation', step: message.step })
+      case 'speech':
+        // Taken by the worker's speech client, which listens to the same port.
+        return
+      default:
+        return assertNever(message)
+    }
+  }
+
+  // --- the session ----------------------------------------------------------------------------------------
+
+  #handle(input: CallInput): void {
+    if (this.#over) return
+    const nowMs = this.#context.clock()
+    this.#journal?.input(input, nowMs)
+    this.#session.handle(input, nowMs)
+    this.#drain(nowMs)
+  }
+
+  #digit(digit: string): void {
+    this.#digits++
+    this.#handle({ type: 'dtmf', digit })
+  }
+
+  #drain(nowMs: number): void {
+    for (let output = this.#session.pollOutput(); output !== null; output = this.#session.pollOutput()) {
+      this.#carryOut(output, nowMs)
+      if (this.#over) return
+    }
+    if (!this.#checkpointDue) return
+    this.#checkpointDue = false
+    this.#post({ type: 'checkpoint', checkpoint: this.#session.checkpoint(), backendState: this.#backend.snapshot() })
+  }
+
+  #carryOut(output: CallOutput, nowMs: number): void {
+    switch (output.type) {
+      case 'backend-speech-start': return this.#backend.speechStart(output.atMs)
+      case 'backend-speech-end': return this.#backend.speechEnd(output.atMs)
+      case 'backend-text': return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
+      case 'backend-dtmf': return this.#backend.dtmf(output.digit)
+      case 'backend-tool-result': return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
+      case 'backend-interrupt': return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
+      case 'backend-close': return void this.#backend.close(output.reason)
+      case 'playout-pause': return this.#feed.pause()
+      case 'playout-resume': return this.#feed.resume()
+      case 'playout-clear': return this.#clear()
+      case 'announce': return this.#announce(output.itemId, output.text)
+      case 'run-tool': return this.#runTool(output)
+      case 'cancel-tools':
+        for (const callId of output.callIds) this.#running.get(callId)?.abort()
+        return
+      case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
+      case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
+      case 'transcript': return this.#post({ type: 'transcript', entry: output.entry })
+      case 'turn': return this.#post({
+        type: 'turn', firstSoundMs: output.firstSoundMs, answerMs: output.answerMs,
+        frameLatencyP99Ms: this.#latency.quantileMs(0.99),
+      })
+      case 'barge-in': return this.#post({ type: 'barge-in', stopMs: output.stopMs, committed: output.committed })
+      case 'mark': return
+      case 'checkpoint-due':
+        this.#checkpointDue = true
+        return
+      case 'ended': return this.#finish(output, nowMs)
+      default: return assertNever(output)
+    }
+  }
+
+  #clear(): void {
+    for (const speaking of this.#announcing.values()) speaking.cancel()
+    this.#announcing.clear()
+    this.#itemReceivedAtMs.clear()
+    this.#openItem = null
+    this.#feed.clear()
+    this.#ledger.cleared(this.#shared.outbound.written, this.#context.clock())
+  }
+
+  /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
+  #announce(itemId: string, text: string): void {
+    const { speech, voice } = this.#parts
+    if (speech === null) {
+      // Not from here: the session is in the middle of its outputs.
+      queueMicrotask(() => this.#guard(() => this.#handle({ type: 'announce-failed', itemId })))
+      return
+    }
+    const speaking = speech.speak(text, voice, (chunk) => this.#guard(() => {
+      if (this.#announcing.get(itemId) !== speaking) return
+      this.#append(itemId, chunk.pcm, chunk.sampleRateHz, this.#context.clock())
+    }))
+    this.#announcing.set(itemId, speaking)
+    speaking.done.then(
+      () => this.#guard(() => {
+        if (this.#announcing.delete(itemId)) this.#finishItem(itemId)
+      }),
+      () => this.#guard(() => {
+        if (!this.#announcing.delete(itemId)) return
+        this.#finishItem(itemId)
+        this.#handle({ type: 'announce-failed', itemId })
+      }),
+    )
+  }
+
+  #runTool(run: Extract<CallOutput, { type: 'run-tool' }>): void {
+    const abort = new AbortController()
+    this.#running.set(run.callId, abort)
+    const startedAtMs = this.#context.clock()
+    const startMs = this.#session.streamMs(startedAtMs)
+    this.#parts.tools.run(run.name, run.args, {
+      callSid: this.callSid, from: this.#start.from, to: this.#start.to, agent: this.#start.agent.name,
+      idempotencyKey: run.idempotencyKey, signal: abort.signal,
+    }).then((outcome) => this.#guard(() => {
+      if (!this.#running.delete(run.callId)) return
+      const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
+      const ms = this.#context.clock() - startedAtMs
+      this.#post({ type: 'tool', call: { name: run.name, args: run.args, startMs, ms, ok: outcome.ok, ...error } })
+      this.#handle({ type: 'tool-result', callId: run.callId, ok: outcome.ok, value: outcome.value, ...error })
+    }), (thrown: unknown) => this.#guard(() => {
+      throw thrown
+    }))
+  }
+
+  // --- the end --------------------------------------------------------------------------------------------
+
+  #finish(ended: Extract<CallOutput, { type: 'ended' }>, nowMs: number): void {
+    const session = this.#session
+    const stats = this.#path.stats
+    const result: CallResult = {
+      type: 'result',
+      outcome: ended.outcome,
+      endReason: ended.reason,
+      endDetail: ended.detail,
+      backend: this.#backend.capabilities.name,
+      durationMs: session.streamMs(nowMs),
+      greetingMs: session.greetingMs,
+      transcript: session.transcript,
+      toolCalls: session.toolCalls,
+      turns: session.turns,
+      bargeIns: session.bargeIns,
+      timeline: session.timeline,
+      usage: session.usage,
+      framesIn: stats.framesOut,
+      framesConcealed: stats.framesConcealed,
+      framesDropped: stats.framesDropped,
+      dtmf: this.#digits,
+    }
+    this.#journal?.flush()
+    void this.#release('the call is over').then(() => this.#settle(result))
+  }
+
+  /** Ends this call for a fault of ours; the main thread may give it to another worker. */
+  fail(thrown: unknown): void {
+    if (this.#over) return
+    const fault = thrown instanceof Error ? thrown.stack ?? thrown.message : messageOf(thrown)
+    void this.#release('the call failed').then(() => this.#settle({ type: 'fault', fault }))
+  }
+
+  /** Frees everything this call holds on this worker. */
+  async #release(reason: string): Promise<void> {
+    this.#over = true
+    this.#abort.abort()
+    for (const abort of this.#running.values()) abort.abort()
+    this.#running.clear()
+    for (const speaking of this.#announcing.values()) speaking.cancel()
+    this.#announcing.clear()
+    await this.#backend.close(reason)
+    this.#parts.speech?.close()
+    this.#toBackend.release()
+    for (const resampler of this.#toCarrier.values()) resampler.release()
+    this.#path.release()
+    this.#port.close()
+  }
+
+  #guard(work: () => void): void {
+    this.#parts.guard(this, work)
+  }
+
+  #post(message: FromCall): void {
+    this.#port.postMessage(message)
+  }
+}

@@ -1,0 +1,122 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { threadId } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import fvad from '@echogarden/fvad-wasm'
+import { workerData } from 'piscina'
+import type { AgentDefinition } from '../agents/definition.js'
+import { HttpTransport } from '../agents/http-transport.js'
+import { ToolRunner } from '../agents/tool-runner.js'
+import { SpeechClient } from '../backends/embedded/speech-client.js'
+import { backendFactory } from '../backends/registry.js'
+import { ResamplerBank } from '../media/resampler.js'
+import { FvadBank } from '../media/vad.js'
+import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
+import { CallTask } from './call-task.js'
+import type { ShardContext } from './call-task.js'
+import { processClock } from './process-clock.js'
+import { sessionOptions } from './session-options.js'
+import { ShardLoop } from './shard-loop.js'
+import { claimShardSeat } from './shard-seats.js'
+import type { ShardWorkerData } from './shard-seats.js'
+
+/**
+ * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end; all calls of
+ * the worker share the tick, the WebAssembly memories and the connections of their tools.
+ *
+ * A fault of one call must not reach the others. In the tick it is caught where the stage is called; in whatever
+ * a call started outside the tick the async context says whose fault it was.
+ */
+const data = workerData as ShardWorkerData
+const seat = claimShardSeat(data.seats, threadId)
+const clock = processClock()
+const faultOf = new AsyncLocalStorage<CallTask>()
+const loop = new ShardLoop(clock, new FrameHistogram(seat.tickLateness))
+const transport = new HttpTransport()
+const context: ShardContext = {
+  clock,
+  resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
+  vads: new FvadBank(await fvad()),
+  latencyIn: new FrameHistogram(seat.latencyIn),
+  latencyOut: new FrameHistogram(seat.latencyOut),
+}
+
+function blame(thrown: unknown): void {
+  const call = faultOf.getStore()
+  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls go to another.
+  if (call === undefined) throw thrown
+  call.fail(thrown)
+}
+process.on('uncaughtException', blame)
+process.on('unhandledRejection', blame)
+
+/** One runner an agent: definitions are plain data that arrive anew with each call, so they are told apart by value. */
+const runners = new Map<string, ToolRunner>()
+const RUNNERS_MAX = 64
+
+function runnerOf(agent: AgentDefinition): ToolRunner {
+  const key = `${agent.name} ${JSON.stringify(agent.tools)}`
+  let runner = runners.get(key)
+  if (runner === undefined) {
+    if (runners.size >= RUNNERS_MAX) runners.clear()
+    runner = new ToolRunner(agent, data.env, transport)
+    runners.set(key, runner)
+  }
+  return runner
+}
+
+/** A new way to a speech worker, from the main thread, after the old one's worker died. */
+function reopenSpeech(port: MessagePort): Promise<MessagePort> {
+  return new Promise((resolve, reject) => {
+    const onMessage = (message: ToCall): void => {
+      if (message.type !== 'speech') return
+      stop()
+      resolve(message.port)
+    }
+    const onClose = (): void => {
+      stop()
+      reject(new Error('the call is over'))
+    }
+    const stop = (): void => {
+      port.off('message', onMessage)
+      port.off('close', onClose)
+    }
+    port.on('message', onMessage)
+    port.on('close', onClose)
+    port.postMessage({ type: 'speech-lost' } satisfies FromCall)
+  })
+}
+
+/** Runs one call to its end; null is a probe, answered when the worker has loaded what it needs. */
+export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
+  if (start === null) return null
+  const speech = start.speech === null
+    ? null
+    : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
+  const backend = backendFactory(start.backend, { speech, clock })
+  const call = new CallTask(start, context, {
+    options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
+    backend,
+    speech,
+    tools: runnerOf(start.agent),
+    voice: start.agent.voice.embedded,
+    guard: (task, work) => {
+      try {
+        faultOf.run(task, work)
+      } catch (thrown) {
+        task.fail(thrown)
+      }
+    },
+  })
+  loop.add(call)
+  try {
+    faultOf.run(call, () => call.begin())
+  } catch (thrown) {
+    call.fail(thrown)
+  }
+  try {
+    return await call.done
+  } finally {
+    loop.remove(call)
+  }
+}

@@ -1,0 +1,473 @@
+import { MessageChannel } from 'node:worker_threads'
+import type { MessagePort, TransferListItem } from 'node:worker_threads'
+import type { AgentDefinition } from '../agents/definition.js'
+import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CarrierState, EscalationPacket } from '../call/events.js'
+import { CALL_RECORD_VERSION } from '../call/record.js'
+import type { CallRecord, EndReason, EscalationRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
+import { assertNever } from '../core/assert.js'
+import type { Clock, WallClock } from '../core/clock.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { CallSid } from '../core/ids.js'
+import { REHOMES_MAX, SOCKET_WAIT_MS, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import type { LegRateHz } from '../core/units.js'
+import { Playout } from '../media/playout.js'
+import type { VoiceAction } from '../sautikit/actions.js'
+import { maskNumber } from '../sautikit/phone.js'
+import { KILL_AUDIO } from '../sautikit/stream-messages.js'
+import type { StreamText } from '../sautikit/stream-messages.js'
+import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import { CallHandover } from './call-handover.js'
+import type { CarrierControl } from './call-handover.js'
+import type { AgentFacts, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
+import { HANGUP_NOW, SharedCall, Time, Word, allocateSharedCall } from './shared-call.js'
+
+/** What the host of a call gives it. */
+export interface HostContext {
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly callSeries: CallSeries
+  readonly carrier: CarrierControl | null
+  readonly journal: boolean
+  /** Starts the call's task on the least loaded worker. */
+  run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
+  /** A way to a speech worker; null when there is none to be had. */
+  openSpeech(): MessagePort | null
+  /** The task is over: its slot is free. */
+  taskOver(call: HostedCall): void
+  /** Nothing more will happen to this call. */
+  over(call: HostedCall, record: CallRecord): void
+  keepJournal(callSid: CallSid, lines: readonly string[]): void
+}
+
+/** An agent as the host keeps it: the definition for the worker, the facts for the edge, the backend resolved. */
+export interface HostedAgent {
+  readonly definition: AgentDefinition
+  readonly facts: AgentFacts
+  readonly backend: string
+}
+
+// One frame at a time leaves; all calls share the place where it is put together. 200 ms at 16 kHz is the most
+// that playout hands over at once.
+const outgoing = new Int16Array(16_000)
+const outgoingBytes = new Uint8Array(outgoing.buffer)
+const outgoingViews = new Map<number, Uint8Array>()
+
+/** Lengths are few (frames, leads, tails): a view for each is made once. */
+function bytesOf(samples: number): Uint8Array {
+  let view = outgoingViews.get(samples)
+  if (view === undefined) {
+    view = outgoingBytes.subarray(0, samples * 2)
+    outgoingViews.set(samples, view)
+  }
+  return view
+}
+
+/**
+ * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker:
+ * the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
+ * half only paces it out, also while the worker is dead.
+ */
+export class HostedCall implements LiveCall {
+  readonly callSid: CallSid
+  readonly agent: string
+  readonly legRateHz: LegRateHz
+  document: string | null = null
+  afterStreamUrl: string | null = null
+  readonly #call: NewCall
+  readonly #hosted: HostedAgent
+  readonly #context: HostContext
+  readonly #log: Log
+  readonly #memory = allocateSharedCall()
+  readonly #shared = new SharedCall(this.#memory)
+  readonly #playout: Playout
+  readonly #preparedAtMs: number
+  readonly #startedAt: string
+  readonly #transcript: TranscriptEntry[] = []
+  readonly #toolCalls: ToolCallRecord[] = []
+  readonly #handover: CallHandover
+  readonly #numbers: CallNumbers
+  #state: LiveCallState = 'waiting'
+  #sink: MediaSink | null = null
+  #attached = false
+  #attachedAtMs = 0
+  #port: MessagePort | null = null
+  #taskRuns = false
+  #clearsSeen = 0
+  #pausedSeen = false
+  #checkpoint: CallCheckpoint | null = null
+  #backendState: unknown = null
+  #result: CallResult | null = null
+  #fault: string | null = null
+  #rehomes = 0
+
+  constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
+    this.callSid = call.callSid
+    this.agent = call.agent
+    this.legRateHz = hosted.facts.stream.samplingRateHz
+    this.#call = call
+    this.#hosted = hosted
+    this.#context = context
+    this.#log = context.log.call(call.callSid, { agent: call.agent })
+    this.#playout = new Playout({ sampleRateHz: this.legRateHz })
+    this.#preparedAtMs = context.clock()
+    this.#numbers = context.callSeries.open(call.callSid, call.agent, hosted.backend)
+    this.#startedAt = new Date(context.wallClock()).toISOString()
+    this.#handover = new CallHandover({
+      callSid: call.callSid,
+      settings: hosted.definition.escalation,
+      from: call.to,
+      carrier: context.carrier,
+      metrics: context.metrics,
+      log: this.#log,
+      clock: context.clock,
+      continuationUrl: () => this.afterStreamUrl,
+      toSession: (step) => this.#send({ type: 'escalation', step }),
+      settled: () => this.#endWhenDone(),
+    })
+  }
+
+  get state(): LiveCallState {
+    return this.#state
+  }
+
+  get packet(): EscalationPacket | null {
+    return this.#handover.packet
+  }
+
+  get carriesTask(): boolean {
+    return this.#taskRuns
+  }
+
+  /** Starts the call's task; the backend connects while the webhook is being answered. */
+  begin(): void {
+    this.#runTask()
+  }
+
+  // --- the media socket -----------------------------------------------------------------------------------
+
+  attach(sink: MediaSink): void {
+    if (this.#attached) throw new GatewayError('DUPLICATE_CALL', 'this call already has, or had, its audio socket')
+    if (this.#state !== 'waiting') throw new GatewayError('CALL_UNKNOWN', 'this call is over')
+    this.#attached = true
+    this.#attachedAtMs = this.#context.clock()
+    this.#sink = sink
+    this.#state = 'streaming'
+    this.#log.info({ setup_ms: Math.round(this.#attachedAtMs - this.#preparedAtMs) }, 'stream opened')
+    this.#send({ type: 'stream-opened' })
+  }
+
+  audio(bytes: Uint8Array): void {
+    if (this.#state === 'streaming') this.#shared.inbound.write(bytes, this.#context.clock())
+  }
+
+  text(messages: readonly StreamText[]): void {
+    if (messages.length > 0) this.#send({ type: 'stream-text', messages })
+  }
+
+  detach(code: number): void {
+    if (this.#sink === null) return
+    this.#sink = null
+    this.#log.info({ code }, 'stream closed')
+    if (this.#state === 'streaming') this.#state = 'after'
+    this.#send({ type: 'stream-closed', code })
+    this.#handover.handle({ type: 'stream-closed' })
+    this.#endWhenDone()
+  }
+
+  carrierState(state: CarrierState): void {
+    this.#send({ type: 'carrier-state', state })
+    this.#handover.handle({ type: 'carrier-state', state })
+  }
+
+  continuation(asker: ContinuationAsker): readonly VoiceAction[] {
+    const onward = this.#handover.ask(asker)
+    if (onward.length > 0) return onward
+    if (asker !== 'after-stream' || this.#handover.active) return []
+    return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
+  }
+
+  hangup(reason: EndReason, detail: string, speak: boolean): void {
+    this.#log.info({ reason, detail }, 'call is being ended')
+    this.#send({ type: 'hangup', reason, detail, speak })
+  }
+
+  escalate(reason: string): void {
+    this.#send({ type: 'escalate', reason })
+  }
+
+  /** Ends the call without its session's consent: the end of a drain, or a task that answers nothing. */
+  force(detail: string): void {
+    Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
+    this.#log.warn({ detail }, 'call is ended by force')
+    this.#closeSink(1001)
+  }
+
+  // --- the tick -------------------------------------------------------------------------------------------
+
+  /** Sends what is due now, and looks at the deadlines that no worker can be trusted with. */
+  pump(nowMs: number): void {
+    if (this.#sink !== null) this.#play(this.#sink, nowMs)
+    else if (this.#state === 'waiting' && nowMs - this.#preparedAtMs > SOCKET_WAIT_MS) {
+      this.#state = 'after'
+      this.hangup('socket-never-came', `no socket within ${SOCKET_WAIT_MS} ms of the webhook`, false)
+    }
+    this.#handover.wake(nowMs)
+  }
+
+  #play(sink: MediaSink, nowMs: number): void {
+    const { words, times, outbound } = this.#shared
+    const playout = this.#playout
+    const clears = Atomics.load(words, Word.clears)
+    if (clears !== this.#clearsSeen) {
+      this.#clearsSeen = clears
+      this.#pausedSeen = false
+      playout.clear(nowMs)
+      sink.sendText(KILL_AUDIO)
+    }
+    const paused = Atomics.load(words, Word.paused) === 1
+    if (paused !== this.#pausedSeen) {
+      this.#pausedSeen = paused
+      if (paused) playout.pause(nowMs)
+      else playout.resume(nowMs)
+    }
+    playout.speechEnded = Atomics.load(words, Word.more) === 0
+    const samples = playout.pump(nowMs, outbound, outgoing)
+    if (samples === 0) return
+    const taken = sink.sendAudio(bytesOf(samples))
+    times[Time.playoutEndMs] = playout.playoutEndMs
+    times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
+    Atomics.store(words, Word.underruns, playout.underruns)
+    if (!taken) {
+      this.#sink = null
+      this.#log.warn({}, 'the carrier does not read: socket given up')
+      sink.close(1008)
+      this.detach(1008)
+    }
+  }
+
+  // --- the task -------------------------------------------------------------------------------------------
+
+  #runTask(): void {
+    const { port1, port2 } = new MessageChannel()
+    const speech = this.#context.openSpeech()
+    this.#port = port1
+    port1.on('message', (message: FromCall) => this.#receive(message))
+    port1.unref()
+    const resumed = this.#rehomes > 0
+    const start: CallStart = {
+      callSid: this.callSid,
+      agent: this.#hosted.definition,
+      backend: this.#hosted.backend,
+      from: this.#call.from,
+      to: this.#call.to,
+      direction: this.#call.direction,
+      legRateHz: this.legRateHz,
+      track: this.#hosted.facts.stream.track,
+      shared: this.#memory,
+      port: port2,
+      speech,
+      preparedAtMs: this.#preparedAtMs,
+      resume: resumed ? { checkpoint: this.#checkpoint, backendState: this.#backendState } : null,
+      streamOpen: this.#sink !== null,
+      rehomes: this.#rehomes,
+      journal: this.#context.journal,
+    }
+    this.#taskRuns = true
+    this.#context.run(start, speech === null ? [port2] : [port2, speech]).then(
+      (end) => {
+        if (end.type === 'result') this.#taskEnded(end, null)
+        else this.#taskDied(end.fault)
+      },
+      (thrown: unknown) => this.#taskDied(thrown),
+    )
+  }
+
+  /** The worker died, or the call failed by a fault of ours: another worker goes on with it, once. */
+  #taskDied(thrown: unknown): void {
+    this.#port?.close()
+    this.#log.error({ err: thrown, rehomes: this.#rehomes }, 'call lost its worker')
+    // Whatever held the agent silent died with the session: what waits in the ring plays on.
+    Atomics.store(this.#shared.words, Word.paused, 0)
+    Atomics.store(this.#shared.words, Word.more, 0)
+    if (this.#rehomes >= REHOMES_MAX || this.#state === 'ended') {
+      this.#taskEnded(null, messageOf(thrown))
+      return
+    }
+    this.#rehomes++
+    this.#context.metrics.callsRehomed.inc(1, this.callSid)
+    this.#runTask()
+    // A socket that closed meanwhile is told again: the first message went to the dead.
+    if (this.#attached && this.#sink === null) this.#send({ type: 'stream-closed', code: 1006 })
+  }
+
+  #taskEnded(result: CallResult | null, fault: string | null): void {
+    this.#port?.close()
+    this.#port = null
+    this.#taskRuns = false
+    this.#result = result
+    this.#fault = fault
+    this.#context.taskOver(this)
+    if (fault !== null) {
+      this.#closeSink(1011)
+      this.#handover.hangup()
+    } else {
+      this.#closeSink(1000)
+    }
+    this.#endWhenDone()
+  }
+
+  #endWhenDone(): void {
+    if (this.#taskRuns || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
+    this.#state = 'ended'
+    const record = this.#record()
+    this.#log.info({
+      outcome: record.outcome, reason: record.endReason, detail: record.endDetail, backend: record.backend,
+      duration_ms: Math.round(record.durationMs), turns: record.turns.length, tools: record.toolCalls.length,
+      barge_ins: record.bargeIns.length, rehomes: record.rehomes, underruns: record.audio.underruns,
+    }, 'call ended')
+    this.#context.callSeries.end(this.#numbers)
+    this.#context.metrics.calls({ agent: this.agent, outcome: record.outcome }).inc(1, this.callSid)
+    this.#context.metrics.playoutUnderruns.inc(record.audio.underruns, this.callSid)
+    this.#context.metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, this.callSid)
+    this.#context.over(this, record)
+  }
+
+  #closeSink(code: number): void {
+    const sink = this.#sink
+    if (sink === null) return
+    this.#sink = null
+    sink.close(code)
+    if (this.#state === 'streaming') this.#state = 'after'
+    this.#send({ type: 'stream-closed', code })
+    this.#handover.handle({ type: 'stream-closed' })
+  }
+
+  #receive(message: FromCall): void {
+    const { metrics } = this.#context
+    switch (message.type) {
+      case 'backend-ready':
+        metrics.backendConnect({ backend: this.#hosted.backend }).observe(message.connectMs / 1000, this.callSid)
+        return
+      case 'backend-error':
+        metrics.backendErrors({ backend: this.#hosted.backend, code: message.code }).inc(1, this.callSid)
+        this.#log.warn({ code: message.code, fatal: message.fatal }, 'backend error')
+        return
+      case 'end-stream':
+        this.#closeSink(message.code)
+        if (message.hangup) this.#handover.hangup()
+        this.#endWhenDone()
+        return
+      case 'escalate':
+        this.#handover.escalate(message.packet)
+        return
+      case 'transcript':
+        this.#transcript.push(message.entry)
+        if (this.#transcript.length > TRANSCRIPT_ENTRIES_MAX) this.#transcript.shift()
+        return
+      case 'tool':
+        this.#toolCalls.push(message.call)
+        if (this.#toolCalls.length > TOOL_CALLS_MAX) this.#toolCalls.shift()
+        metrics.toolSeconds({ tool: message.call.name, outcome: message.call.ok ? 'ok' : 'error' })
+          .observe(message.call.ms / 1000, this.callSid)
+        return
+      case 'turn': {
+        const labels = { agent: this.agent, backend: this.#hosted.backend }
+        this.#numbers.frameLatencyP99Ms = message.frameLatencyP99Ms
+        if (message.answerMs !== null) metrics.turnAnswer(labels).observe(message.answerMs / 1000, this.callSid)
+        if (message.firstSoundMs === null) return
+        this.#numbers.turnResponseLastMs = message.firstSoundMs
+        metrics.turnResponse(labels).observe(message.firstSoundMs / 1000, this.callSid)
+        return
+      }
+      case 'barge-in':
+        if (!message.committed || message.stopMs === null) return
+        this.#numbers.bargeInStopLastMs = message.stopMs
+        metrics.bargeInStop.observe(message.stopMs / 1000, this.callSid)
+        return
+      case 'checkpoint':
+        this.#checkpoint = message.checkpoint
+        this.#backendState = message.backendState
+        return
+      case 'journal':
+        this.#context.keepJournal(this.callSid, message.lines)
+        return
+      case 'speech-lost': {
+        const port = this.#context.openSpeech()
+        if (port !== null) this.#port?.postMessage({ type: 'speech', port } satisfies ToCall, [port])
+        return
+      }
+      case 'log':
+        this.#log[message.level](message.fields, message.message)
+        return
+      default:
+        assertNever(message)
+    }
+  }
+
+  #send(message: ToCall): void {
+    this.#port?.postMessage(message)
+  }
+
+  // --- what is shown --------------------------------------------------------------------------------------
+
+  view(): LiveCallView {
+    const nowMs = this.#context.clock()
+    return {
+      callSid: this.callSid,
+      agent: this.agent,
+      backend: this.#hosted.backend,
+      state: this.#state,
+      direction: this.#call.direction,
+      from: maskNumber(this.#call.from),
+      to: maskNumber(this.#call.to),
+      startedAt: this.#startedAt,
+      durationMs: this.#attached ? Math.round(nowMs - this.#attachedAtMs) : 0,
+      transcript: this.#transcript,
+      toolCalls: this.#toolCalls,
+      rehomes: this.#rehomes,
+    }
+  }
+
+  #record(): CallRecord {
+    const result = this.#result
+    const settled = this.#handover.record
+    const escalation: EscalationRecord | null = settled
+    return {
+      version: CALL_RECORD_VERSION,
+      callSid: this.callSid,
+      agent: this.agent,
+      backend: result?.backend ?? this.#hosted.backend,
+      direction: this.#call.direction,
+      from: maskNumber(this.#call.from),
+      to: maskNumber(this.#call.to),
+      outcome: escalation === null || escalation.outcome === 'answered' ? result?.outcome ?? 'failed' : 'failed',
+      endReason: result?.endReason ?? 'call-fault',
+      endDetail: result?.endDetail ?? this.#fault ?? '',
+      startedAt: this.#startedAt,
+      durationMs: result?.durationMs ?? (this.#attached ? this.#context.clock() - this.#attachedAtMs : 0),
+      greetingMs: result?.greetingMs ?? null,
+      transcript: result?.transcript ?? this.#transcript,
+      toolCalls: result?.toolCalls ?? this.#toolCalls,
+      turns: result?.turns ?? [],
+      bargeIns: result?.bargeIns ?? [],
+      escalation,
+      timeline: result?.timeline ?? [],
+      usage: result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+      audio: {
+        framesIn: result?.framesIn ?? 0,
+        framesConcealed: result?.framesConcealed ?? 0,
+        framesDropped: (result?.framesDropped ?? 0) + Atomics.load(this.#shared.words, Word.inDropped),
+        underruns: Atomics.load(this.#shared.words, Word.underruns),
+        dtmf: result?.dtmf ?? 0,
+      },
+      rehomes: this.#rehomes,
+      recording: null,
+    }
+  }
+}

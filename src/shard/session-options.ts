@@ -1,0 +1,40 @@
+import type { BackendCapabilities } from '../backends/backend.js'
+import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../call/call-options.js'
+import type { CallSessionOptions } from '../call/call-options.js'
+import type { CallStart } from './call-messages.js'
+
+/** The session's options as an agent's definition and its backend make them. */
+export function sessionOptions(
+  start: CallStart, capabilities: BackendCapabilities, wallOffsetMs: number,
+): CallSessionOptions {
+  const { agent } = start
+  return {
+    ...DEFAULT_CALL_OPTIONS,
+    callSid: start.callSid,
+    agent: agent.name,
+    preparedAtMs: start.preparedAtMs,
+    wallOffsetMs,
+    serverVad: capabilities.serverVad,
+    truncate: capabilities.truncate,
+    toolNames: agent.tools.map((tool) => tool.name),
+    // The backend speaks the greeting itself, in its own voice.
+    greeting: null,
+    apologyText: agent.apology,
+    goodbyeText: agent.goodbye,
+    speech: { ...DEFAULT_CALL_OPTIONS.speech, onsetMs: agent.bargeIn.onsetMs },
+    bargeIn: {
+      ...DEFAULT_CALL_OPTIONS.bargeIn,
+      commitMs: agent.bargeIn.commitMs,
+      resumeAfterMs: agent.bargeIn.resumeAfterMs,
+      protectGreeting: agent.bargeIn.protectGreeting,
+    },
+    silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
+    duration: { ...DEFAULT_CALL_OPTIONS.duration, maxMs: agent.limits.maxDurationS * 1000 },
+    filler: { ...DEFAULT_CALL_OPTIONS.filler, texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs },
+    escalation: agent.escalation === null ? null : {
+      ...DEFAULT_HANDOVER_OPTIONS,
+      announceText: agent.escalation.announce,
+      failedText: agent.escalation.failed,
+    },
+  }
+}
