@@ -27,8 +27,8 @@ export type WebhookRoute = 'voice' | 'stream-status' | 'after-stream' | 'events'
 /** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
 export type FrameDirection = 'in' | 'out'
 
-// Buckets in seconds; turn and barge-in bounds lie where people feel a difference, frame bounds around the 20 ms
-// budget of design.md 6. From ops.md 2.
+// Buckets in seconds; turn and barge-in bounds lie where people feel a difference, frame bounds around the 20 ms of one
+// frame itself.
 const TURN_BOUNDS = [.1, .2, .3, .4, .5, .6, .8, 1, 1.25, 1.5, 2, 3, 5, 10]
 const BARGE_IN_BOUNDS = [.01, .02, .04, .06, .1, .15, .2, .3, .5, 1]
 const FRAME_BOUNDS = [.0001, .00025, .0005, .001, .002, .005, .01, .02, .04, .08, .16]

@@ -58,16 +58,6 @@ export function maskText(text: string): string {
   return masked
 }
 
-/**
- * A phone number for people who must tell two callers apart and need not know either: the first four and the
- * last two characters. Too short a number is hidden whole; an empty one (withheld) stays empty.
- */
-export function maskNumber(number: string): string {
-  if (number === '') return ''
-  if (number.length < 9) return '***'
-  return `${number.slice(0, 4)}***${number.slice(-2)}`
-}
-
 /** Fields of a log line, safe to write: secrets out, errors as plain objects, bounded in depth and size. */
 export function scrub(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return scrubObject(fields, 0)

@@ -1,0 +1,58 @@
+import type { CallSid } from '../core/ids.js'
+import type { VoiceAction } from '../sautikit/actions.js'
+import type { AgentFacts } from '../shard/live-call.js'
+import type { CallPapers } from './call-papers.js'
+
+/** Where a call's URLs lead: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */
+export type Origin = string & { readonly origin: unique symbol }
+
+const ORIGIN = /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
+
+/** An origin from settings or from a request's Host; null when it cannot stand in a URL. A slash at the end goes. */
+export function parseOrigin(text: string): Origin | null {
+  const origin = text.replace(/\/+$/, '')
+  return ORIGIN.test(origin) ? (origin as Origin) : null
+}
+
+export interface StreamAnswer {
+  readonly actions: readonly VoiceAction[]
+  /** Where the carrier may ask how the call goes on, token included. */
+  readonly afterStreamUrl: string
+}
+
+/**
+ * The answer to a call's first webhook: what the carrier says first, the stream, and the way on when the stream is
+ * over. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
+ */
+export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin, papers: CallPapers): StreamAnswer {
+  const stream = agent.stream
+  const statusCallback = statusUrl(stream.statusCallback, () => `${origin}/stream-status?t=${papers.mint(callSid, 'stream-status')}`)
+  // The agent's name travels along: whoever answers may not be the process that had the call.
+  const afterStreamUrl = `${origin}/after-stream?t=${papers.mint(callSid, 'after-stream')}&agent=${agent.name}`
+  const actions: VoiceAction[] = agent.say === null ? [] : [agent.say]
+  actions.push({
+    verb: 'stream',
+    // The carrier's URL parser wants a path before the query.
+    url: `${origin.replace(/^http/, 'ws')}/audio?t=${papers.mint(callSid, 'audio')}`,
+    track: stream.track,
+    connect: true,
+    samplingRateHz: stream.samplingRateHz,
+    name: stream.name,
+    ...(Object.keys(stream.headerMetadata).length === 0 ? {} : { headerMetadata: stream.headerMetadata }),
+    ...(stream.openMetadata === null ? {} : { openMetadata: stream.openMetadata }),
+    ...(statusCallback === null || stream.statusEvents.length === 0 ? {} : { statusCallback, statusEvents: stream.statusEvents }),
+  })
+  actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })
+  return { actions, afterStreamUrl }
+}
+
+/** Where stream events go: to us, to nobody, or to a URL of the agent's own. */
+function statusUrl(setting: boolean | string, ours: () => string): string | null {
+  if (typeof setting === 'string') return setting
+  return setting ? ours() : null
+}
+
+/** True when the document rings somebody, so that the next busy or no-answer speaks of that leg. */
+export function dials(actions: readonly VoiceAction[]): boolean {
+  return actions.some(action => action.verb === 'dial' || action.verb === 'conference')
+}

@@ -1,0 +1,224 @@
+import {
+  CARRIER_BURST_MS, CARRIER_FLUSHED_MS, CARRIER_RATE_WINDOW_MS, CARRIER_SILENT_MS, SOCKET_PING_MS, TEXT_FRAMES_PER_WINDOW_MAX,
+} from '../core/limits.js'
+import { BYTES_PER_SAMPLE } from '../core/units.js'
+import type { EndReason } from '../call/record.js'
+import { parseStreamText } from '../sautikit/stream-messages.js'
+import type { LiveCall, MediaSink } from '../shard/live-call.js'
+import type { WebSocket } from './uws.js'
+
+/** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the socket's own state is one of them. */
+export interface SocketData {
+  readonly carrier: CarrierSocket
+}
+
+/** Why a socket closed, as it is counted. */
+export type CloseCause =
+  | 'carrier' | 'lost' | 'gateway' | 'carrier-silent' | 'carrier-abuse' | 'too-big' | 'backpressure' | 'flushed' | 'shutdown' | 'refused'
+
+/** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
+export interface SocketCounters {
+  framesIn: number
+  bytesIn: number
+  framesOut: number
+  bytesOut: number
+  emptyFrames: number
+  oddFrames: number
+  textFrames: number
+  /** Text frames beyond the bound of one window; not read. */
+  textFramesDropped: number
+}
+
+export function socketCounters(): SocketCounters {
+  return { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, emptyFrames: 0, oddFrames: 0, textFrames: 0, textFramesDropped: 0 }
+}
+
+/** Twice real time over the window, and one burst: more is no stall that is being caught up. */
+function windowBytesMax(bytesPerMs: number): number {
+  return bytesPerMs * (2 * CARRIER_RATE_WINDOW_MS + CARRIER_BURST_MS)
+}
+
+export interface CarrierSocketOptions {
+  readonly call: LiveCall
+  /** Channels that the agent's track may bring; two only where both tracks were asked for. */
+  readonly channels: 1 | 2
+  readonly counters: SocketCounters
+  /** Called once, with the first audio. */
+  readonly onFirstAudio: () => void
+  readonly nowMs: number
+}
+
+/**
+ * One carrier socket: its end of the call, and what is watched on it. Frames only add to numbers here; the clock is
+ * read by `sweep`, which goes over all sockets a few times a second.
+ */
+export class CarrierSocket implements MediaSink {
+  readonly call: LiveCall
+  /** How it ended or is about to. */
+  cause: CloseCause | null = null
+  readonly #counters: SocketCounters
+  readonly #onFirstAudio: () => void
+  readonly #windowBytesMax: number
+  #ws: WebSocket<SocketData> | null = null
+  /** Frames of any kind, and what the last sweep saw of them. */
+  #frames = 0
+  #framesSeen = 0
+  #quietMs = 0
+  #binaryFrames = 0
+  #textFrames = 0
+  /** The carrier said with an empty frame that it is done. */
+  #flushed = false
+  #windowBytes = 0
+  #windowTexts = 0
+  #windowStartMs: number
+  #pingAtMs: number
+
+  constructor(options: CarrierSocketOptions) {
+    this.call = options.call
+    this.#counters = options.counters
+    this.#onFirstAudio = options.onFirstAudio
+    this.#windowBytesMax = windowBytesMax(options.call.legRateHz * BYTES_PER_SAMPLE * options.channels / 1000)
+    this.#windowStartMs = options.nowMs
+    this.#pingAtMs = options.nowMs + SOCKET_PING_MS
+  }
+
+  get open(): boolean {
+    return this.#ws !== null
+  }
+
+  opened(ws: WebSocket<SocketData>): void {
+    this.#ws = ws
+  }
+
+  /** The socket is gone; uWebSockets.js allows no more use of it. */
+  gone(): void {
+    this.#ws = null
+  }
+
+  // --- from the carrier ---------------------------------------------------------------------------------------
+
+  /** @param message only valid during the call; the call copies what it takes of it. */
+  binary(message: ArrayBuffer): void {
+    this.#frames++
+    const bytes = message.byteLength
+    const counters = this.#counters
+    counters.framesIn++
+    if (bytes === 0) {
+      counters.emptyFrames++
+      this.#flushed = true
+      return
+    }
+    this.#flushed = false
+    counters.bytesIn += bytes
+    if ((bytes & 1) === 1) counters.oddFrames++ // the reframer keeps the byte for the next frame
+    this.#windowBytes += bytes
+    if (this.#windowBytes > this.#windowBytesMax) return this.fail('carrier-abuse', 'more than twice real time over ten seconds')
+    if (this.#binaryFrames++ === 0) this.#onFirstAudio()
+    this.call.audio(new Uint8Array(message))
+  }
+
+  text(text: string): void {
+    this.#frames++
+    this.#counters.textFrames++
+    if (++this.#windowTexts > TEXT_FRAMES_PER_WINDOW_MAX) {
+      this.#counters.textFramesDropped++
+      return
+    }
+    const messages = parseStreamText(text, this.#textFrames++ === 0)
+    if (messages.length > 0) this.call.text(messages)
+  }
+
+  // --- to the carrier -----------------------------------------------------------------------------------------
+
+  sendAudio(bytes: Uint8Array): boolean {
+    const ws = this.#ws
+    if (ws === null || this.cause !== null) return false
+    // 1: sent, 0: kept for later, 2: thrown away, because two seconds already wait beyond what the kernel holds.
+    if (ws.send(bytes, true, false) === 2) {
+      this.#stuck()
+      return false
+    }
+    this.#counters.framesOut++
+    this.#counters.bytesOut += bytes.byteLength
+    return true
+  }
+
+  sendText(text: string): void {
+    const ws = this.#ws
+    if (ws === null || this.cause !== null) return
+    if (ws.send(text, false, false) === 2) this.#stuck()
+  }
+
+  close(code: number): void {
+    this.#end('gateway', code)
+  }
+
+  /** The process goes away. */
+  shutDown(): void {
+    this.#end('shutdown', 1001)
+  }
+
+  /** Closes at once and without a handshake. */
+  cut(): void {
+    this.cause ??= 'shutdown'
+    this.#ws?.close()
+  }
+
+  /** The call would not have this socket: it ends, and the call is not told. */
+  disown(): void {
+    this.#end('refused', 1000)
+  }
+
+  /** Ends call and socket for what the carrier did. */
+  fail(reason: EndReason & ('carrier-silent' | 'carrier-abuse'), detail: string): void {
+    if (this.cause !== null) return
+    this.cause = reason
+    this.call.hangup(reason, detail, false)
+    this.#ws?.end(1000)
+  }
+
+  /** The carrier does not read any more. Not from inside of the sender's loop: closing calls back into the call. */
+  #stuck(): void {
+    if (this.cause !== null) return
+    this.cause = 'backpressure'
+    queueMicrotask(() => {
+      this.call.hangup('stream-error', 'the carrier does not read its socket', false)
+      this.#ws?.close()
+    })
+  }
+
+  #end(cause: CloseCause, code: number): void {
+    if (this.cause !== null) return
+    this.cause = cause
+    this.#ws?.end(code)
+  }
+
+  // --- the watch ----------------------------------------------------------------------------------------------
+
+  /**
+   * Looks at what came since the last sweep.
+   * @param elapsedMs since then, without the time that this process itself was stalled: frames that we did not read
+   *   are no silence of the carrier's.
+   */
+  sweep(nowMs: number, elapsedMs: number): void {
+    const ws = this.#ws
+    if (ws === null || this.cause !== null) return
+    if (this.#frames !== this.#framesSeen) {
+      this.#framesSeen = this.#frames
+      this.#quietMs = 0
+    } else {
+      this.#quietMs += elapsedMs
+      if (this.#flushed && this.#quietMs >= CARRIER_FLUSHED_MS) return this.#end('flushed', 1000)
+      if (this.#quietMs >= CARRIER_SILENT_MS) return this.fail('carrier-silent', 'no frame from the carrier for five seconds')
+    }
+    if (nowMs - this.#windowStartMs >= CARRIER_RATE_WINDOW_MS) {
+      this.#windowStartMs = nowMs
+      this.#windowBytes = 0
+      this.#windowTexts = 0
+    }
+    if (nowMs >= this.#pingAtMs) {
+      this.#pingAtMs = nowMs + SOCKET_PING_MS
+      ws.ping()
+    }
+  }
+}

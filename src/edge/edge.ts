@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { GatewayError } from '../core/errors.js'
+import { EDGE_CLOSE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
+import { parseOrigin } from './answer.js'
+import { CallPapers } from './call-papers.js'
+import { MediaSockets } from './media-socket.js'
+import { OpsApp } from './ops-app.js'
+import type { EdgeOptions } from './options.js'
+import { PublicApp } from './public-app.js'
+import { closeListener, createApp, listen, portOf } from './uws.js'
+import { WebhookGuard } from './webhook-guard.js'
+import { Webhooks } from './webhooks.js'
+
+export type { ConsoleFile, EdgeOptions } from './options.js'
+
+/** The gateway's two ports. */
+export interface Edge {
+  readonly publicPort: number
+  readonly opsPort: number
+  /** The public port takes no more connections; sockets that are open go on, and the ops port with them. Idempotent. */
+  stopAccepting(): void
+  /** Says goodbye to open sockets (1001), waits a moment for their answer, and closes both ports. Idempotent. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens both ports. Main thread only: a worker thread with uWebSockets.js sockets takes the process down with it.
+ * @throws GatewayError PORT_IN_USE or CONFIG_INVALID; nothing stays open then.
+ */
+export async function startEdge(options: EdgeOptions): Promise<Edge> {
+  checkOrigins(options)
+  const papers = new CallPapers(options)
+  const guard = new WebhookGuard(options, papers)
+  const media = new MediaSockets(options, papers, guard)
+  const publicRoutes = new PublicApp(options, guard, new Webhooks(options, guard, papers))
+  const opsRoutes = new OpsApp(options)
+
+  const publicApp = createApp()
+  const opsApp = createApp()
+  media.routes(publicApp) // before the rest: an upgrade is a GET
+  publicRoutes.routes(publicApp)
+  opsRoutes.routes(opsApp)
+
+  // The ops port first: while only that one is open no call can come in.
+  const opsListener = await listen(opsApp, { host: options.opsHost, port: options.opsPort, shared: false, setting: 'OPS_PORT' })
+  let publicListener
+  try {
+    publicListener = await listen(publicApp, { host: options.host, port: options.port, shared: options.shared, setting: 'PORT' })
+  } catch (error) {
+    opsApp.close()
+    throw error
+  }
+
+  const timer = setInterval(() => {
+    const nowMs = options.clock()
+    media.sweep(nowMs)
+    publicRoutes.sweep(nowMs)
+    opsRoutes.sweep(nowMs)
+  }, EDGE_SWEEP_MS).unref()
+
+  let accepting = true
+  const stopAccepting = (): void => {
+    if (!accepting) return
+    accepting = false
+    closeListener(publicListener)
+  }
+  const shutDown = async (): Promise<void> => {
+    clearInterval(timer)
+    stopAccepting()
+    media.closeAll()
+    for (let waitedMs = 0; media.openCount > 0 && waitedMs < EDGE_CLOSE_MS; waitedMs += 20) await sleep(20)
+    media.cutAll()
+    publicApp.close()
+    opsApp.close()
+  }
+  let closing: Promise<void> | null = null
+  return {
+    publicPort: portOf(publicListener),
+    opsPort: portOf(opsListener),
+    stopAccepting,
+    close: () => (closing ??= shutDown()),
+  }
+}
+
+function checkOrigins(options: EdgeOptions): void {
+  for (const [name, value] of [['PUBLIC_URL', options.publicUrl], ['NODE_URL', options.nodeUrl]] as const) {
+    if (value !== null && parseOrigin(value) === null) {
+      throw new GatewayError('CONFIG_INVALID', `${name} is not an origin; expected https://host or https://host:port, without query`)
+    }
+  }
+}

@@ -1,0 +1,210 @@
+import type { ErrorCode } from '../core/errors.js'
+import { CARRIER_FRAME_BYTES_MAX, EDGE_SWEEP_MS, SOCKET_BACKPRESSURE_BYTES_MAX, SOCKET_IDLE_S } from '../core/limits.js'
+import { handshakeMetadata, offersSubprotocol } from '../sautikit/handshake.js'
+import type { HandshakeMetadata, Subprotocol } from '../sautikit/handshake.js'
+import type { LiveCall } from '../shard/live-call.js'
+import type { RefusalReason } from '../telemetry/metrics.js'
+import type { CallPapers } from './call-papers.js'
+import { CarrierSocket, socketCounters } from './carrier-socket.js'
+import type { CloseCause, SocketCounters, SocketData } from './carrier-socket.js'
+import { Exchange, addressOf, errorReply } from './http-exchange.js'
+import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
+import type { EdgeOptions } from './options.js'
+import { NO_COMPRESSION } from './uws.js'
+import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
+import type { WebhookGuard } from './webhook-guard.js'
+
+type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
+
+interface Refusal {
+  readonly reason: RefusalReason
+  readonly status: HttpStatus
+  readonly code: HttpErrorCode
+  readonly message: string
+}
+
+interface Admission {
+  readonly call: LiveCall
+  readonly nonce: string
+  readonly subprotocol: Subprotocol
+}
+
+/** What a token is refused with, by what is wrong with it. */
+const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatus, ErrorCode]>> = {
+  missing: ['token-missing', 401, 'TOKEN_MISSING'],
+  expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
+}
+
+/**
+ * The audio sockets of all calls. Everything that can be refused is refused before the upgrade, where the carrier
+ * still reports a `stream-error`; after it there is only closing.
+ */
+export class MediaSockets {
+  readonly counters: SocketCounters = socketCounters()
+  readonly #options: MediaOptions
+  readonly #papers: CallPapers
+  readonly #guard: WebhookGuard
+  readonly #open = new Set<CarrierSocket>()
+  readonly #utf8 = new TextDecoder()
+  #sweptAtMs: number
+
+  constructor(options: MediaOptions, papers: CallPapers, guard: WebhookGuard) {
+    this.#options = options
+    this.#papers = papers
+    this.#guard = guard
+    this.#sweptAtMs = options.clock()
+    this.#export()
+  }
+
+  get openCount(): number {
+    return this.#open.size
+  }
+
+  routes(app: TemplatedApp): void {
+    app.ws<SocketData>('/audio', {
+      maxPayloadLength: CARRIER_FRAME_BYTES_MAX,
+      compression: NO_COMPRESSION,
+      idleTimeout: SOCKET_IDLE_S,
+      sendPingsAutomatically: false, // sweep() does, spread over the sockets
+      maxBackpressure: SOCKET_BACKPRESSURE_BYTES_MAX,
+      upgrade: (res, req, context) => this.#upgrade(res, req, context),
+      open: ws => this.#opened(ws),
+      message: (ws, message, isBinary) => {
+        const { carrier } = ws.getUserData()
+        if (isBinary) carrier.binary(message)
+        else carrier.text(this.#utf8.decode(message))
+      },
+      close: (ws, code, message) => this.#closed(ws, code, message),
+    })
+  }
+
+  /** Looks at all sockets; called by the edge's one timer. */
+  sweep(nowMs: number): void {
+    // After a stall of this process its sockets have frames to read that no handler has seen yet.
+    const elapsedMs = Math.min(nowMs - this.#sweptAtMs, 2 * EDGE_SWEEP_MS)
+    this.#sweptAtMs = nowMs
+    for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
+  }
+
+  /** Says goodbye to all (1001); `cutAll` does not wait for their answer. */
+  closeAll(): void {
+    for (const socket of this.#open) socket.shutDown()
+  }
+
+  cutAll(): void {
+    for (const socket of this.#open) socket.cut()
+  }
+
+  // --- before the upgrade -------------------------------------------------------------------------------------
+
+  #upgrade(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
+    const address = addressOf(res, req, this.#options.trustForwardedFor)
+    const admission = this.#admit(req, address)
+    if ('status' in admission) return this.#refuse(res, admission, address)
+
+    const { call, nonce, subprotocol } = admission
+    const { calls, clock, metrics } = this.#options
+    const paper = this.#papers.find(call.callSid)
+    const carrier = new CarrierSocket({
+      call,
+      channels: calls.agent(call.agent)?.stream.track === 'both_tracks' ? 2 : 1,
+      counters: this.counters,
+      nowMs: clock(),
+      onFirstAudio: () => {
+        if (paper !== undefined) metrics.streamSetup.observe((clock() - paper.answeredAtMs) / 1000, call.callSid)
+      },
+    })
+    this.#papers.use(nonce)
+    const metadata = handshakeMetadata(headersOf(req))
+    // Opens the socket before it returns.
+    res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
+    if (carrier.open) this.#tellMetadata(call, metadata)
+  }
+
+  #admit(req: HttpRequest, address: string): Admission | Refusal {
+    const tooMany = this.#guard.admit(address)
+    if (tooMany !== null) return refusal('rate-limit', 429, 'RATE_LIMITED', 'too many requests of this address failed')
+    const subprotocol = offersSubprotocol(req.getHeader('sec-websocket-protocol'))
+    if (subprotocol === null) {
+      return refusal('subprotocol', 400, 'SUBPROTOCOL', 'the socket must offer the subprotocol audio.drachtio.org')
+    }
+    const token = this.#papers.check(req.getQuery('t'), 'audio')
+    if (token.result !== 'ok') {
+      const [reason, status, code] = TOKEN_REFUSALS[token.result] ?? (['token-invalid', 403, 'TOKEN_INVALID'] as const)
+      return refusal(reason, status, code, `the token in the URL is refused: ${token.result}`)
+    }
+    if (this.#papers.isUsed(token.nonce)) return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
+    const call = this.#options.calls.find(token.callSid)
+    if (call === undefined) return refusal('call-unknown', 403, 'CALL_UNKNOWN', 'the call of this token is not here: it is over, or another process has it')
+    if (call.state !== 'waiting') return taken()
+    return { call, nonce: token.nonce, subprotocol }
+  }
+
+  #refuse(res: HttpResponse, refused: Refusal, address: string): void {
+    if (refused.reason !== 'rate-limit') this.#guard.failed(address)
+    this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
+    this.#options.log.warn({ reason: refused.reason, code: refused.code, status: refused.status, address }, 'An audio socket was refused')
+    new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
+  }
+
+  /** Metadata that the carrier put into headers is told like the first text frame, whose place it then takes. */
+  #tellMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
+    if (metadata.callSid === null && Object.keys(metadata.headers).length === 0) return
+    call.text([{
+      type: 'metadata', callSid: metadata.callSid, streamSid: null, from: null, to: null, headers: metadata.headers, openMetadata: null,
+    }])
+  }
+
+  // --- after it -----------------------------------------------------------------------------------------------
+
+  #opened(ws: WebSocket<SocketData>): void {
+    const { carrier } = ws.getUserData()
+    carrier.opened(ws)
+    this.#open.add(carrier)
+    try {
+      carrier.call.attach(carrier)
+    } catch (error) {
+      this.#options.log.call(carrier.call.callSid).error({ err: error }, 'An audio socket could not be attached to its call')
+      carrier.disown()
+    }
+  }
+
+  #closed(ws: WebSocket<SocketData>, code: number, message: ArrayBuffer): void {
+    const { carrier } = ws.getUserData()
+    carrier.gone()
+    this.#open.delete(carrier)
+    // uWebSockets.js closes by itself on a frame over its bound, and says so only in words.
+    const tooBig = code === 1006 && this.#utf8.decode(message).includes('too big')
+    const cause: CloseCause = carrier.cause ?? (tooBig ? 'too-big' : code === 1006 ? 'lost' : 'carrier')
+    this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
+    this.#options.log.call(carrier.call.callSid).info({ code, cause }, 'The audio socket closed')
+    if (cause !== 'refused') carrier.call.detach(tooBig ? 1009 : code)
+  }
+
+  #export(): void {
+    const { metrics } = this.#options
+    const counters = this.counters
+    metrics.socketsOpen.from(() => this.#open.size)
+    metrics.countFrom(metrics.carrierFrames({ direction: 'in' }), () => counters.framesIn)
+    metrics.countFrom(metrics.carrierFrames({ direction: 'out' }), () => counters.framesOut)
+    metrics.countFrom(metrics.carrierBytes({ direction: 'in' }), () => counters.bytesIn)
+    metrics.countFrom(metrics.carrierBytes({ direction: 'out' }), () => counters.bytesOut)
+    metrics.countFrom(metrics.carrierFramesBad({ kind: 'empty' }), () => counters.emptyFrames)
+    metrics.countFrom(metrics.carrierFramesBad({ kind: 'odd' }), () => counters.oddFrames)
+    metrics.countFrom(metrics.carrierFramesBad({ kind: 'text-dropped' }), () => counters.textFramesDropped)
+  }
+}
+
+function refusal(reason: RefusalReason, status: HttpStatus, code: HttpErrorCode, message: string): Refusal {
+  return { reason, status, code, message }
+}
+
+function taken(): Refusal {
+  return refusal('duplicate', 409, 'DUPLICATE_CALL', 'the call of this token has or had its socket')
+}
+
+function headersOf(req: HttpRequest): [string, string][] {
+  const headers: [string, string][] = []
+  req.forEach((name, value) => { headers.push([name, value]) })
+  return headers
+}

@@ -1,0 +1,137 @@
+import { API_CALLS_MAX } from '../core/limits.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallDirectory, LiveCall } from '../shard/live-call.js'
+import { errorReply, jsonReply, textReply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
+import type { EdgeOptions } from './options.js'
+
+type ApiOptions = Pick<EdgeOptions, 'calls' | 'onDrain' | 'recording' | 'log'>
+
+/** What can be asked of one call. */
+export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
+export type CallView = (typeof CALL_VIEWS)[number]
+export const CALL_COMMANDS = ['hangup', 'escalate'] as const
+export type CallCommand = (typeof CALL_COMMANDS)[number]
+
+/** Longest reason that an operator may give. */
+const REASON_CHARS_MAX = 200
+
+/** The operator's API: answers as values, so that it can be read and tested without a server. */
+export class OpsApi {
+  readonly #options: ApiOptions
+  #drainAsked = false
+
+  constructor(options: ApiOptions) {
+    this.#options = options
+  }
+
+  /** `GET /readyz`: willing to take a call. */
+  ready(): Reply {
+    const { draining, free, capacity } = this.#options.calls
+    const why = draining ? 'draining' : free <= 0 ? 'full' : null
+    return jsonReply({ ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity }, why === null ? 200 : 503)
+  }
+
+  /** `GET /api/calls`: the live ones, then the ended ones, newest first. */
+  list(): Reply {
+    const { calls } = this.#options
+    const live = [...calls.live()].slice(0, API_CALLS_MAX).map(call => call.view())
+    const ended = calls.ended().slice(-API_CALLS_MAX).reverse().map(record => ({
+      callSid: record.callSid, agent: record.agent, backend: record.backend, state: 'ended', direction: record.direction,
+      from: record.from, to: record.to, startedAt: record.startedAt, durationMs: record.durationMs, outcome: record.outcome,
+      endReason: record.endReason, turns: record.turns.length, recording: record.recording !== null,
+    }))
+    return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
+  }
+
+  /** `GET /api/calls/{sid}`: a live call's view, or the record of an ended one. */
+  call(callSid: string | undefined): Reply {
+    const live = this.#live(callSid)
+    if (live !== undefined) return jsonReply(live.view())
+    const record = isCallSid(callSid) ? this.#options.calls.record(callSid) : undefined
+    return record === undefined ? noCall() : jsonReply(record)
+  }
+
+  async view(callSid: string | undefined, view: CallView): Promise<Reply> {
+    if (!isCallSid(callSid)) return noCall()
+    const { calls, recording } = this.#options
+    const live = this.#live(callSid)
+    const record = calls.record(callSid)
+    switch (view) {
+      case 'transcript': {
+        const transcript = live?.view().transcript ?? record?.transcript
+        return transcript === undefined ? noCall() : jsonReply({ callSid, transcript })
+      }
+      case 'timeline':
+        if (record !== undefined) return jsonReply({ callSid, timeline: record.timeline, turns: record.turns, bargeIns: record.bargeIns })
+        return live === undefined ? noCall() : errorReply(404, 'NOT_FOUND', 'the timeline of a call is there when the call has ended')
+      case 'handoff': {
+        const packet = calls.handoff(callSid)
+        return packet === undefined ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human') : jsonReply(packet)
+      }
+      case 'recording.wav': {
+        const wav = await recording(callSid)
+        return wav === null ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
+          : { status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }
+      }
+    }
+  }
+
+  /** `POST /api/calls/{sid}/hangup` and `/escalate`; the body may give a `reason`, and `speak: true` a goodbye. */
+  command(callSid: string | undefined, command: CallCommand, body: Uint8Array): Reply {
+    const live = this.#live(callSid)
+    if (live === undefined) return noCall()
+    if (live.state === 'ended') return errorReply(409, 'CALL_UNKNOWN', 'this call has ended')
+    const order = readOrder(body)
+    if (order === null) return errorReply(400, 'BAD_REQUEST', 'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)')
+    this.#options.log.call(live.callSid).info({ command }, 'An operator commands a call')
+    if (command === 'hangup') live.hangup('operator-hangup', order.reason, order.speak)
+    else live.escalate(order.reason)
+    return jsonReply({ callSid, command, accepted: true }, 202)
+  }
+
+  /** `POST /api/drain`: no more calls; those that are here go on. */
+  drain(): Reply {
+    const { calls, onDrain, log } = this.#options
+    if (!this.#drainAsked && !calls.draining) {
+      log.info({ live: liveCount(calls) }, 'An operator drains this process')
+      onDrain()
+    }
+    this.#drainAsked = true
+    return jsonReply({ draining: true, live: liveCount(calls) }, 202)
+  }
+
+  #live(callSid: string | undefined): LiveCall | undefined {
+    return isCallSid(callSid) ? this.#options.calls.find(callSid) : undefined
+  }
+}
+
+function liveCount(calls: CallDirectory): number {
+  let count = 0
+  for (const _ of calls.live()) count++
+  return count
+}
+
+function noCall(): Reply {
+  return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
+}
+
+function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {
+  const standard = 'an operator asked for it'
+  if (body.byteLength === 0) return { reason: standard, speak: false }
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // what is not JSON is answered like any other wrong body
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return null
+  const { reason = standard, speak = false } = value as { reason?: unknown; speak?: unknown }
+  if (typeof reason !== 'string' || typeof speak !== 'boolean') return null
+  return { reason: reason.slice(0, REASON_CHARS_MAX), speak }
+}
+
+/** `GET /healthz`: the process runs and answers; says nothing of backends or stores. */
+export function healthy(): Reply {
+  return textReply('ok\n', 'text/plain; charset=utf-8')
+}

@@ -1,0 +1,49 @@
+import type { Clock, WallClock } from '../core/clock.js'
+import type { CallDirectory } from '../shard/live-call.js'
+import type { CallSeries } from '../telemetry/call-series.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+
+/** A file of the console, by its path: `/`, `/console.js`. */
+export interface ConsoleFile {
+  readonly contentType: string
+  readonly body: string | Uint8Array
+}
+
+export interface EdgeOptions {
+  readonly host: string
+  /** Public port; 0 lets the system choose (tests). */
+  readonly port: number
+  readonly opsHost: string
+  readonly opsPort: number
+  /** Bearer token of the ops port; null leaves it open, so bind it to loopback then. */
+  readonly opsToken: string | null
+  /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
+  readonly shared: boolean
+  /** Origin that the carrier sees, `https://…`, without a slash at its end; null takes the request's Host over plain HTTP. */
+  readonly publicUrl: string | null
+  /** Origin of this very process, for the URLs of a call that it carries; null where `publicUrl` leads here. */
+  readonly nodeUrl: string | null
+  /** Any of them may have signed a webhook. Empty together with no `publicUrl`: unsigned webhooks are taken. */
+  readonly webhookSecrets: readonly string[]
+  /** Signs the tokens in our URLs; the same in all processes of a fleet. */
+  readonly tokenSecret: string
+  /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */
+  readonly ownedNumbers: readonly string[]
+  /** True behind a proxy that sets X-Forwarded-For; else any client could choose its own address. */
+  readonly trustForwardedFor: boolean
+  /** Monotonic; rates, deadlines and watchdogs run by it. */
+  readonly clock: Clock
+  /** Calendar; signatures and tokens are dated by it. */
+  readonly wallClock: WallClock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly callSeries: CallSeries
+  readonly calls: CallDirectory
+  /** `POST /api/drain`; the composition root also leaves the fleet and exits. Called once. */
+  readonly onDrain: () => void
+  /** The WAV of an ended call; null when there is none. */
+  readonly recording: (callSid: string) => Promise<Uint8Array | null>
+  /** The operator's page; empty for none. */
+  readonly console: ReadonlyMap<string, ConsoleFile>
+}

@@ -1,0 +1,130 @@
+import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import { BodyReader, Exchange, addressOf, errorReply } from './http-exchange.js'
+import type { BodyFault, HttpStatus, Reply } from './http-exchange.js'
+import type { EdgeOptions } from './options.js'
+import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
+import { SIGNATURE_HEADER } from '../sautikit/signature.js'
+import { rejection } from './webhook-guard.js'
+import type { Rejection, WebhookGuard, WebhookRequest } from './webhook-guard.js'
+import { agentOfPath } from './webhooks.js'
+import type { Webhooks } from './webhooks.js'
+
+type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
+
+const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'events']
+
+/** What was wrong with the body, as the sender is told. */
+const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
+  'too-large': rejection('too-large', 413, 'BODY_TOO_LARGE', `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`, { close: true }),
+  'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
+  'busy': rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', { headers: [['Retry-After', '1']], close: true }),
+}
+
+/**
+ * The routes of the public port but for the audio socket (`media-socket.ts`): four webhooks, and nothing else.
+ * Routes are exact, so that whatever is added to the ops port stays out of reach here.
+ */
+export class PublicApp {
+  readonly #options: PublicOptions
+  readonly #guard: WebhookGuard
+  readonly #webhooks: Webhooks
+  readonly #bodies = new BodyReader()
+
+  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: Webhooks) {
+    this.#options = options
+    this.#guard = guard
+    this.#webhooks = webhooks
+  }
+
+  routes(app: TemplatedApp): void {
+    for (const route of ROUTES) {
+      app.post(`/${route}`, (res, req) => this.#webhook(res, req, route, undefined))
+      app.any(`/${route}`, (res, req) => this.#wrongMethod(res, req, 'POST'))
+    }
+    app.post('/voice/:agent', (res, req) => {
+      const agent = agentOfPath(req.getParameter(0))
+      if (agent === null) return this.#nowhere(res, req)
+      this.#webhook(res, req, 'voice', agent)
+    })
+    app.any('/voice/:agent', (res, req) => this.#wrongMethod(res, req, 'POST'))
+    // Upgrades have been taken by the WebSocket route by now.
+    app.get('/audio', (res, req) => {
+      this.#turnAway(res, req, 'not-found', errorReply(426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
+        headers: [['Upgrade', 'websocket'], ['Connection', 'Upgrade']],
+      }))
+    })
+    app.any('/audio', (res, req) => this.#wrongMethod(res, req, 'GET'))
+    app.any('/*', (res, req) => this.#nowhere(res, req))
+  }
+
+  /** Gives up bodies that are late; called by the edge's one timer. */
+  sweep(nowMs: number): void {
+    this.#bodies.sweep(nowMs)
+  }
+
+  #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | undefined): void {
+    const startedMs = this.#options.clock()
+    const exchange = new Exchange(res)
+    // The request object is only valid in this call: everything that is needed of it is copied here.
+    const address = addressOf(res, req, this.#options.trustForwardedFor)
+    const head: Omit<WebhookRequest, 'body'> = {
+      contentType: presence(req.getHeader('content-type')),
+      signature: presence(req.getHeader(SIGNATURE_HEADER)),
+      token: presence(req.getQuery('t') ?? ''),
+      agent: pathAgent ?? agentOfPath(req.getQuery('agent')) ?? undefined,
+      host: req.getHeader('host'),
+      address,
+    }
+    const contentLength = req.getHeader('content-length')
+    const answer = (outcome: Reply | Rejection): void => {
+      const reply = 'reply' in outcome ? outcome.reply : outcome
+      if (exchange.over) return
+      if ('reply' in outcome) this.#reject(outcome.reason, reply.status, address, route)
+      exchange.reply(reply)
+      this.#options.metrics.webhookSeconds({ route }).observe((this.#options.clock() - startedMs) / 1000)
+    }
+
+    const tooMany = this.#guard.admit(address)
+    if (tooMany !== null) return answer(tooMany)
+    this.#bodies.read({
+      res, exchange, contentLength, bytesMax: WEBHOOK_BODY_BYTES_MAX, nowMs: startedMs,
+      onFault: fault => answer(BODY_FAULTS[fault]),
+      onBody: (body) => {
+        try {
+          answer(this.#webhooks.handle(route, { ...head, body }))
+        } catch (error) {
+          this.#options.log.error({ err: error, route }, 'A webhook could not be answered')
+          exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
+        }
+      },
+    })
+  }
+
+  #reject(reason: WebhookRejection, status: HttpStatus, address: string, route: WebhookRoute | null): void {
+    this.#options.metrics.webhookRejected({ reason }).inc()
+    // A refused webhook of the carrier's own (an unknown agent, a call's rate) says nothing against its address.
+    if (reason !== 'agent-unknown' && reason !== 'rate-limit') this.#guard.failed(address)
+    this.#options.log.debug({ route, reason, status, address }, 'A request was turned away')
+  }
+
+  #wrongMethod(res: HttpResponse, req: HttpRequest, allowed: string): void {
+    this.#turnAway(res, req, 'method', errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }))
+  }
+
+  #nowhere(res: HttpResponse, req: HttpRequest): void {
+    this.#turnAway(res, req, 'not-found', errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
+  }
+
+  #turnAway(res: HttpResponse, req: HttpRequest, reason: WebhookRejection, reply: Reply): void {
+    const address = addressOf(res, req, this.#options.trustForwardedFor)
+    const exchange = new Exchange(res)
+    const tooMany = this.#guard.admit(address)
+    this.#reject(tooMany?.reason ?? reason, tooMany?.reply.status ?? reply.status, address, null)
+    exchange.reply(tooMany?.reply ?? reply)
+  }
+}
+
+function presence(value: string): string | undefined {
+  return value === '' ? undefined : value
+}

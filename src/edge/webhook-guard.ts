@@ -1,0 +1,123 @@
+import { CALL_WEBHOOKS_BURST, CALL_WEBHOOKS_PER_S, FAILED_REQUESTS_ADDRESSES_MAX, FAILED_REQUESTS_BURST, FAILED_REQUESTS_PER_S, CALL_PAPERS_MAX } from '../core/limits.js'
+import type { CallSid } from '../core/ids.js'
+import { verifySignature } from '../sautikit/signature.js'
+import type { TokenPurpose } from '../sautikit/token.js'
+import type { WebhookRejection } from '../telemetry/metrics.js'
+import type { CallPapers } from './call-papers.js'
+import { errorReply } from './http-exchange.js'
+import type { HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
+import type { EdgeOptions } from './options.js'
+import { RateLimit } from './rate-limit.js'
+
+/** A webhook as it came in, with what must be read before its body. */
+export interface WebhookRequest {
+  readonly body: Uint8Array
+  readonly contentType: string | undefined
+  readonly signature: string | undefined
+  /** The `t` of the query. */
+  readonly token: string | undefined
+  /** The `agent` of the query or of the path. */
+  readonly agent: string | undefined
+  /** The `Host` header. */
+  readonly host: string
+  readonly address: string
+}
+
+/** A request that is turned away: the answer, and the reason it is counted under. */
+export interface Rejection {
+  readonly reason: WebhookRejection
+  readonly reply: Reply
+}
+
+export function rejection(
+  reason: WebhookRejection, status: HttpStatus, code: HttpErrorCode, message: string, extra: Parameters<typeof errorReply>[3] = {},
+): Rejection {
+  return { reason, reply: errorReply(status, code, message, extra) }
+}
+
+/** Who sent a request, as far as it could be proven: a token names the call that it was made for. */
+export type Proof = { readonly callSid: CallSid | null }
+
+type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
+
+/** Decides whose webhooks are believed, and how many. */
+export class WebhookGuard {
+  readonly #options: GuardOptions
+  readonly #papers: CallPapers
+  /** Only what fails is charged: behind one load balancer all of the carrier's requests have one address. */
+  readonly #failures = new RateLimit({
+    perSecond: FAILED_REQUESTS_PER_S, burst: FAILED_REQUESTS_BURST, keysMax: FAILED_REQUESTS_ADDRESSES_MAX,
+  })
+  readonly #calls = new RateLimit({ perSecond: CALL_WEBHOOKS_PER_S, burst: CALL_WEBHOOKS_BURST, keysMax: CALL_PAPERS_MAX })
+  #warned = false
+
+  constructor(options: GuardOptions, papers: CallPapers) {
+    this.#options = options
+    this.#papers = papers
+  }
+
+  /** Looks before anything is read whether this address has failed too often. */
+  admit(address: string): Rejection | null {
+    const waitS = this.#failures.waitS(address, this.#options.clock())
+    return waitS === 0 ? null : tooMany('requests of this address that failed', waitS)
+  }
+
+  /** Charges an address for a request that was turned away. */
+  failed(address: string): void {
+    this.#failures.take(address, this.#options.clock())
+  }
+
+  /** One webhook more of a call that is known to be the carrier's. */
+  admitCall(callSid: string): Rejection | null {
+    const waitS = this.#calls.take(callSid, this.#options.clock())
+    return waitS === 0 ? null : tooMany('webhooks of this call', waitS)
+  }
+
+  /** A token for `purpose` or a valid signature; where the first is present it must be good. */
+  prove(request: WebhookRequest, purpose: TokenPurpose): Proof | Rejection {
+    if (request.token === undefined) return this.proveSignature(request)
+    const checked = this.#papers.check(request.token, purpose)
+    if (checked.result === 'ok') return { callSid: checked.callSid }
+    // Carriers may repeat a URL after its token has run out, and sign the request as any other.
+    if (this.#options.webhookSecrets.length > 0 && this.#signature(request) === 'ok') return { callSid: null }
+    const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
+    return rejection('token', 403, code, `the token in the URL is refused: ${checked.result}`)
+  }
+
+  proveSignature(request: WebhookRequest): Proof | Rejection {
+    const { webhookSecrets, publicUrl, log } = this.#options
+    if (webhookSecrets.length === 0) {
+      if (publicUrl !== null) {
+        return rejection('unsigned', 401, 'WEBHOOK_UNSIGNED', 'no webhook can be verified: set SAUTIKIT_WEBHOOK_SECRETS')
+      }
+      if (!this.#warned) log.warn({}, 'Webhooks are taken unsigned: no secret and no public URL are set')
+      this.#warned = true
+      return { callSid: null }
+    }
+    const result = this.#signature(request)
+    switch (result) {
+      case 'ok': return { callSid: null }
+      case 'missing': return rejection('unsigned', 401, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is missing')
+      case 'stale': return rejection('stale', 403, 'WEBHOOK_STALE', 'the signature is too old or from the future; check the clocks')
+      case 'malformed': return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is neither t=…,v1=… nor bare hex')
+      case 'mismatch': return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
+    }
+  }
+
+  #signature(request: WebhookRequest): ReturnType<typeof verifySignature> {
+    return verifySignature({
+      header: request.signature, body: request.body, secrets: this.#options.webhookSecrets,
+      nowS: Math.floor(this.#options.wallClock() / 1000),
+    })
+  }
+}
+
+export function isRejection(value: Proof | Rejection): value is Rejection {
+  return 'reply' in value
+}
+
+function tooMany(what: string, waitS: number): Rejection {
+  return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
+    headers: [['Retry-After', String(waitS)]], close: true,
+  })
+}

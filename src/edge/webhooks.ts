@@ -1,0 +1,251 @@
+import { GatewayError, messageOf } from '../core/errors.js'
+import { isAgentName } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import type { VoiceAction } from '../sautikit/actions.js'
+import { parseEvent } from '../sautikit/events.js'
+import { parseStreamStatus } from '../sautikit/stream-status.js'
+import { decideVoicePost } from '../sautikit/voice-post.js'
+import { EMPTY_RESPONSE, voiceXml } from '../sautikit/voice-xml.js'
+import { normaliseParties, parseWebhook } from '../sautikit/webhook.js'
+import type { Webhook } from '../sautikit/webhook.js'
+import type { AgentFacts, LiveCall } from '../shard/live-call.js'
+import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
+import { dials, parseOrigin, streamAnswer } from './answer.js'
+import type { Origin } from './answer.js'
+import type { CallPapers } from './call-papers.js'
+import { NO_CONTENT, xmlReply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
+import type { EdgeOptions } from './options.js'
+import { isRejection, rejection } from './webhook-guard.js'
+import type { Rejection, WebhookGuard, WebhookRequest } from './webhook-guard.js'
+
+/** Words for a caller whose agent has no fallback of its own that could be written: never dead air. */
+const LAST_WORDS: readonly VoiceAction[] = [
+  { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' }, { verb: 'hangup' },
+]
+
+type WebhookOptions = Pick<EdgeOptions, 'calls' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'>
+
+/**
+ * What each of the carrier's webhooks is answered with. No I/O: requests come whole, answers leave as values.
+ */
+export class Webhooks {
+  readonly #options: WebhookOptions
+  readonly #guard: WebhookGuard
+  readonly #papers: CallPapers
+
+  constructor(options: WebhookOptions, guard: WebhookGuard, papers: CallPapers) {
+    this.#options = options
+    this.#guard = guard
+    this.#papers = papers
+  }
+
+  handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection {
+    try {
+      switch (route) {
+        case 'voice': return this.#voice(request)
+        case 'stream-status': return this.#streamStatus(request)
+        case 'after-stream': return this.#afterStream(request)
+        case 'events': return this.#events(request)
+      }
+    } catch (error) {
+      return badBody(error)
+    }
+  }
+
+  // --- POST /voice --------------------------------------------------------------------------------------------
+
+  #voice(request: WebhookRequest): Reply | Rejection {
+    const proof = this.#guard.proveSignature(request)
+    if (isRejection(proof)) return proof
+    const webhook = normaliseParties(parseWebhook(request.contentType, request.body), this.#options.ownedNumbers)
+    const tooMany = this.#guard.admitCall(webhook.callSid)
+    if (tooMany !== null) return tooMany
+
+    const { calls } = this.#options
+    const call = calls.find(webhook.callSid)
+    call?.carrierState(webhook.state)
+    const decision = decideVoicePost({
+      state: webhook.state,
+      kind: webhook.kind,
+      known: calls.known(webhook.callSid) || call !== undefined,
+      phase: call?.state ?? null,
+      escalation: this.#escalationOf(webhook, call),
+    })
+    switch (decision) {
+      case 'open-stream': return this.#openStream(webhook, request)
+      case 'repeat-document': return xmlReply(call?.document ?? EMPTY_RESPONSE)
+      case 'continue': return xmlReply(this.#write(webhook.callSid, call?.continuation('voice') ?? [], []))
+      case 'empty': return xmlReply(EMPTY_RESPONSE)
+    }
+  }
+
+  /** What the edge can tell of a call's escalation: it is asked how to go on when its stream is over. */
+  #escalationOf(webhook: Webhook, call: LiveCall | undefined): 'none' | 'pending' | 'dialing' {
+    if (call === undefined) return 'none'
+    if (this.#papers.find(webhook.callSid)?.dialServed === true) return 'dialing'
+    // The carrier may report the stream's end before our own socket has noticed it.
+    const streamOver = webhook.state === 'stream-stopped' || webhook.state === 'stream-error' || webhook.state === 'dial-completed'
+    return call.state === 'after' || streamOver ? 'pending' : 'none'
+  }
+
+  #openStream(webhook: Webhook, request: WebhookRequest): Reply | Rejection {
+    const { calls, log, clock } = this.#options
+    const name = request.agent ?? calls.defaultAgent
+    const agent = name === null ? undefined : calls.agent(name)
+    if (agent === undefined) {
+      this.#refused('agent-unknown')
+      return rejection('agent-unknown', 404, 'AGENT_UNKNOWN', name === null
+        ? `the path names no agent and there is no default; agents are: ${calls.agentNames().join(', ')}`
+        : `there is no agent of that name; agents are: ${calls.agentNames().join(', ')}`)
+    }
+    const origin = this.#originOf(request.host)
+    if (origin === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
+
+    if (calls.draining) return this.#fallback(agent, webhook.callSid, 'draining')
+    if (calls.free <= 0) return this.#fallback(agent, webhook.callSid, 'capacity')
+    let call: LiveCall | null = null
+    try {
+      call = calls.prepare({
+        callSid: webhook.callSid, agent: agent.name, from: webhook.from, to: webhook.to, direction: webhook.direction ?? 'inbound',
+      })
+      const { actions, afterStreamUrl } = streamAnswer(agent, webhook.callSid, origin, this.#papers)
+      call.document = voiceXml(actions)
+      call.afterStreamUrl = afterStreamUrl
+      this.#papers.write(webhook.callSid, { agent: agent.name, answeredAtMs: clock() })
+      return xmlReply(call.document)
+    } catch (error) {
+      const code = error instanceof GatewayError ? error.code : null
+      if (code === 'DUPLICATE_CALL') {
+        this.#refused('duplicate')
+        return xmlReply(EMPTY_RESPONSE)
+      }
+      call?.hangup('call-fault', 'its document could not be written', false)
+      if (code === 'CAPACITY') return this.#fallback(agent, webhook.callSid, 'capacity')
+      if (code === 'DRAINING') return this.#fallback(agent, webhook.callSid, 'draining')
+      log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
+      return this.#fallback(agent, webhook.callSid, 'fault')
+    }
+  }
+
+  #originOf(host: string): Origin | null {
+    const { nodeUrl, publicUrl } = this.#options
+    return parseOrigin(nodeUrl ?? publicUrl ?? `http://${host}`)
+  }
+
+  /** No stream for this caller: the agent's words instead, and a human where one is set. */
+  #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason): Reply {
+    this.#refused(reason, callSid)
+    this.#options.log.call(callSid).warn({ agent: agent.name, reason }, 'A call was refused; its caller hears the fallback')
+    return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
+  }
+
+  #refused(reason: RefusalReason, callSid?: string): void {
+    this.#options.metrics.callsRefused({ reason }).inc(1, callSid)
+  }
+
+  // --- POST /after-stream -------------------------------------------------------------------------------------
+
+  #afterStream(request: WebhookRequest): Reply | Rejection {
+    const proof = this.#guard.prove(request, 'after-stream')
+    if (isRejection(proof)) return proof
+    const webhook = proof.callSid === null || request.body.byteLength > 0 ? this.#readLoosely(request, proof.callSid) : null
+    const callSid = proof.callSid ?? webhook?.callSid ?? null
+    if (callSid === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'neither a token nor the body names a call')
+    const tooMany = this.#guard.admitCall(callSid)
+    if (tooMany !== null) return tooMany
+
+    const call = this.#options.calls.find(callSid)
+    if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
+    if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
+    const actions = call?.continuation('after-stream') ?? []
+    if (actions.length > 0) return xmlReply(this.#write(callSid, actions, []))
+    // A stream that is open goes on; words of goodbye would be spoken over it.
+    if (call?.state === 'streaming') return xmlReply(EMPTY_RESPONSE)
+    const agent = this.#agentOf(callSid, request)
+    return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
+  }
+
+  /** The body where it can be read; a continuation with a token needs none. */
+  #readLoosely(request: WebhookRequest, tokenSid: CallSid | null): Webhook | null {
+    try {
+      const webhook = parseWebhook(request.contentType, request.body)
+      return tokenSid === null || webhook.callSid === tokenSid ? webhook : null
+    } catch (error) {
+      if (tokenSid === null) throw error
+      return null
+    }
+  }
+
+  #agentOf(callSid: CallSid, request: WebhookRequest): AgentFacts | undefined {
+    const { calls } = this.#options
+    const name = this.#papers.find(callSid)?.agent ?? calls.record(callSid)?.agent ?? request.agent
+    return name === undefined ? undefined : calls.agent(name)
+  }
+
+  // --- POST /stream-status ------------------------------------------------------------------------------------
+
+  #streamStatus(request: WebhookRequest): Reply | Rejection {
+    const proof = this.#guard.prove(request, 'stream-status')
+    if (isRejection(proof)) return proof
+    const status = parseStreamStatus(request.contentType, request.body, proof.callSid ?? undefined)
+    const callSid = proof.callSid ?? status.callSid
+    if (callSid === null) return NO_CONTENT
+    const tooMany = this.#guard.admitCall(callSid)
+    if (tooMany !== null) return tooMany
+    if (!this.#papers.isNewEvent(status.dedupeKey)) return NO_CONTENT
+    const call = this.#options.calls.find(callSid)
+    if (call === undefined || status.event === 'unknown') return NO_CONTENT
+    if (status.event === 'stream-error') {
+      this.#options.log.call(callSid).warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
+    }
+    call.carrierState(status.event)
+    if (status.event === 'stream-started') return NO_CONTENT
+    // The documented recipe: whichever request comes first after the stream is answered with the Dial.
+    const actions = call.continuation('stream-status')
+    return actions.length === 0 ? NO_CONTENT : xmlReply(this.#write(callSid, actions, []))
+  }
+
+  // --- POST /events -------------------------------------------------------------------------------------------
+
+  #events(request: WebhookRequest): Reply | Rejection {
+    const proof = this.#guard.proveSignature(request)
+    if (isRejection(proof)) return proof
+    const event = parseEvent(request.contentType, request.body)
+    if (event.callSid !== null) {
+      const tooMany = this.#guard.admitCall(event.callSid)
+      if (tooMany !== null) return tooMany
+    }
+    if (event.callSid === null || !this.#papers.isNewEvent(event.dedupeKey)) return NO_CONTENT
+    const call = this.#options.calls.find(event.callSid)
+    if (event.state !== 'unknown') call?.carrierState(event.state)
+    return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
+  }
+
+  /** XML of `actions`, or of `instead` when the carrier could not take them; remembers that somebody was rung. */
+  #write(callSid: CallSid, actions: readonly VoiceAction[], instead: readonly VoiceAction[]): string {
+    try {
+      const document = voiceXml(actions)
+      const paper = this.#papers.find(callSid)
+      if (paper !== undefined && dials(actions)) paper.dialServed = true
+      return document
+    } catch (error) {
+      this.#options.log.call(callSid).error({ err: error }, 'A document cannot be written; the caller hears the last words')
+      return voiceXml(instead.length === 0 ? LAST_WORDS : instead)
+    }
+  }
+}
+
+/** The agent's name of a path such as `/voice/order-status`; null when it is no name. */
+export function agentOfPath(parameter: string | undefined): string | null {
+  return isAgentName(parameter) ? parameter : null
+}
+
+function badBody(error: unknown): Rejection {
+  if (error instanceof GatewayError) {
+    if (error.code === 'CONTENT_TYPE') return rejection('content-type', 415, 'CONTENT_TYPE', error.message)
+    if (error.code === 'BODY_TOO_LARGE') return rejection('too-large', 413, 'BODY_TOO_LARGE', error.message, { close: true })
+    if (error.code === 'WEBHOOK_MALFORMED') return rejection('malformed', 400, 'WEBHOOK_MALFORMED', error.message)
+  }
+  throw new Error(`webhook handler failed: ${messageOf(error)}`, { cause: error })
+}

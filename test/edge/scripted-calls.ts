@@ -1,0 +1,196 @@
+import { GatewayError } from '../../src/core/errors.js'
+import type { CallSid } from '../../src/core/ids.js'
+import type { CarrierState, EscalationPacket } from '../../src/call/events.js'
+import type { CallRecord, EndReason } from '../../src/call/record.js'
+import type { VoiceAction } from '../../src/sautikit/actions.js'
+import type { StreamText } from '../../src/sautikit/stream-messages.js'
+import type {
+  AgentFacts, CallDirectory, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
+} from '../../src/shard/live-call.js'
+
+/** A call that writes down what the edge does with it and answers as the test says. */
+export class ScriptedCall implements LiveCall {
+  readonly callSid: CallSid
+  readonly agent: string
+  readonly legRateHz = 16000
+  state: LiveCallState = 'waiting'
+  document: string | null = null
+  afterStreamUrl: string | null = null
+  sink: MediaSink | null = null
+  /** Sends every frame back. */
+  echo = false
+  frames = 0
+  bytes = 0
+  oddFrames = 0
+  texts: StreamText[] = []
+  states: CarrierState[] = []
+  askers: ContinuationAsker[] = []
+  hangups: { reason: EndReason; detail: string; speak: boolean }[] = []
+  escalations: string[] = []
+  detachedWith: number | null = null
+  /** What the call goes on with, once. */
+  next: readonly VoiceAction[] = []
+  readonly #started: NewCall
+  #waiters: { readonly done: () => boolean; readonly resolve: () => void }[] = []
+
+  constructor(started: NewCall) {
+    this.#started = started
+    this.callSid = started.callSid
+    this.agent = started.agent
+  }
+
+  attach(sink: MediaSink): void {
+    if (this.state !== 'waiting') throw new GatewayError('DUPLICATE_CALL', 'this call has its socket')
+    this.state = 'streaming'
+    this.sink = sink
+    this.#changed()
+  }
+
+  audio(bytes: Uint8Array): void {
+    this.frames++
+    this.bytes += bytes.byteLength
+    if (bytes.byteLength % 2 === 1) this.oddFrames++
+    if (this.echo) this.sink?.sendAudio(bytes)
+    if (this.#waiters.length > 0) this.#changed()
+  }
+
+  text(messages: readonly StreamText[]): void {
+    this.texts.push(...messages)
+    this.#changed()
+  }
+
+  detach(code: number): void {
+    this.detachedWith = code
+    this.sink = null
+    if (this.state === 'streaming') this.state = 'ended'
+    this.#changed()
+  }
+
+  carrierState(state: CarrierState): void {
+    this.states.push(state)
+  }
+
+  continuation(asker: ContinuationAsker): readonly VoiceAction[] {
+    this.askers.push(asker)
+    const actions = this.next
+    this.next = []
+    return actions
+  }
+
+  hangup(reason: EndReason, detail: string, speak: boolean): void {
+    this.hangups.push({ reason, detail, speak })
+    this.sink?.close(1000)
+    this.#changed()
+  }
+
+  escalate(reason: string): void {
+    this.escalations.push(reason)
+  }
+
+  view(): LiveCallView {
+    return {
+      callSid: this.callSid, agent: this.agent, backend: 'embedded', state: this.state, direction: this.#started.direction,
+      from: '+2547…01', to: '+2547…02', startedAt: '2026-11-20T00:00:00.000Z', durationMs: 0, transcript: [], toolCalls: [],
+      rehomes: 0,
+    }
+  }
+
+  /** Resolves when `done`, which is looked at whenever the edge did something; the test's own limit of time applies. */
+  until(done: () => boolean): Promise<void> {
+    if (done()) return Promise.resolve()
+    return new Promise(resolve => this.#waiters.push({ done, resolve }))
+  }
+
+  #changed(): void {
+    const ready = this.#waiters.filter(waiter => waiter.done())
+    this.#waiters = this.#waiters.filter(waiter => !ready.includes(waiter))
+    for (const waiter of ready) waiter.resolve()
+  }
+}
+
+export const ORDER_STATUS: AgentFacts = {
+  name: 'order-status',
+  stream: {
+    name: 'agent', track: 'inbound_track', samplingRateHz: 16000, headerMetadata: { tenant: 'demo' }, openMetadata: '{"line":"orders"}',
+    statusCallback: true, statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
+  },
+  say: { verb: 'say', text: 'One moment & hello.' },
+  fallback: [{ verb: 'say', text: 'All lines are busy.' }, { verb: 'dial', numbers: ['+254700000009'] }],
+  afterCall: [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
+}
+
+/** An in-memory directory of scripted calls. */
+export class ScriptedCalls implements CallDirectory {
+  defaultAgent: string | null = 'order-status'
+  capacity = 1000
+  draining = false
+  readonly agents = new Map<string, AgentFacts>([['order-status', ORDER_STATUS], ['support', { ...ORDER_STATUS, name: 'support' }]])
+  readonly calls = new Map<string, ScriptedCall>()
+  readonly records = new Map<string, CallRecord>()
+  readonly packets = new Map<string, EscalationPacket>()
+  readonly started: NewCall[] = []
+  /** Thrown by the next `prepare`. */
+  failWith: Error | null = null
+  #full = false
+
+  get free(): number {
+    return this.#full || this.draining ? 0 : this.capacity - this.calls.size
+  }
+
+  fill(): void {
+    this.#full = true
+  }
+
+  agent(name: string): AgentFacts | undefined {
+    return this.agents.get(name)
+  }
+
+  agentNames(): readonly string[] {
+    return [...this.agents.keys()]
+  }
+
+  prepare(call: NewCall): LiveCall {
+    if (this.failWith !== null) throw this.failWith
+    if (this.calls.has(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'known')
+    this.started.push(call)
+    const live = new ScriptedCall(call)
+    this.calls.set(call.callSid, live)
+    return live
+  }
+
+  find(callSid: string): ScriptedCall | undefined {
+    return this.calls.get(callSid)
+  }
+
+  /** The call, which the test knows to be there. */
+  get(callSid: string): ScriptedCall {
+    const call = this.calls.get(callSid)
+    if (call === undefined) throw new Error(`no call ${callSid}`)
+    return call
+  }
+
+  live(): Iterable<LiveCall> {
+    return this.calls.values()
+  }
+
+  known(callSid: string): boolean {
+    return this.calls.has(callSid) || this.records.has(callSid)
+  }
+
+  ended(): readonly CallRecord[] {
+    return [...this.records.values()]
+  }
+
+  record(callSid: string): CallRecord | undefined {
+    return this.records.get(callSid)
+  }
+
+  handoff(callSid: string): EscalationPacket | undefined {
+    return this.packets.get(callSid)
+  }
+
+  drain(): Promise<void> {
+    this.draining = true
+    return Promise.resolve()
+  }
+}
