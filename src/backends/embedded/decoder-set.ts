@@ -3,10 +3,8 @@ import { dirname, join } from 'node:path'
 import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { SPEECH_GRAMMAR_CHARS_MAX, SPEECH_WAITING_MAX } from '../../core/limits.js'
-import type { DictionaryEntry } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type DictionaryEntry } from './speech-protocol.js'
 
-/** The recogniser's model is CMU's telephone model; it takes the phone leg as it is. */
-export const RECOGNISER_RATE_HZ = 8000
 /**
  * Word insertion penalty. Of 20 digit strings of 4-6 digits from flite voices over an 8 kHz mu-law line 19 were
  * right with it, 14 with the default.

@@ -1,12 +1,362 @@
+import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { Clock } from '../../core/clock.js'
-import type { SpeechClient } from './speech-client.js'
+import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
+import { samplesToMs } from '../../core/units.js'
+import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
+import { DialogueEngine, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy } from './dialogue/engine.js'
+import { readable } from './dialogue/understanding.js'
+import { isFliteVoice } from './flite.js'
+import { PreRoll } from './pre-roll.js'
+import { ResponseQueue } from './response-queue.js'
+import type { SpeechClient, Utterance } from './speech-client.js'
 
 export interface EmbeddedBackendOptions {
   /** The call's speech session. The call owns it: the backend uses it and does not close it. */
   readonly speech: SpeechClient
-  /** Only for `usage` and latency counters; `performance.now` when not given. */
+  /** `performance.now` when not given. */
   readonly nowMs?: Clock
 }
 
-/** How the shard makes one: `(sink) => new EmbeddedBackend(sink, { speech })`. */
-export type EmbeddedBackendArguments = readonly [sink: import('../backend.js').BackendSink, options: EmbeddedBackendOptions]
+/** What `snapshot` yields and `BackendSession.resume` takes. JSON, a few KB. */
+export interface EmbeddedSnapshot {
+  readonly version: 1
+  readonly dialogue: DialogueState
+  /** The last response's number: those of a new instance go on from there. */
+  readonly generation: number
+  /** Sentences that were decided on and not yet spoken; a new instance speaks them first. */
+  readonly unspoken: readonly string[]
+}
+
+/** Counters of one call; plain fields. */
+export interface EmbeddedStats {
+  utterances: number
+  /** Utterances that were taken for a cough: the agent went on speaking over them. */
+  coughs: number
+  notUnderstood: number
+  speechFaults: number
+  /** From `speechEnd` to the first sample of the answer, last turn; NaN before any. */
+  answerMsLast: number
+}
+
+/** Speech that begins less than this before its detection is in the pre-roll. */
+const PRE_ROLL_MS = 400
+/** An utterance that ends this long before the agent would fall silent, and did not interrupt it, was a cough. */
+const COUGH_MARGIN_MS = 300
+const VOICE_DEFAULT = 'slt'
+const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = { AGENT_INVALID: 'bad_request', SPEECH_BUSY: 'rate_limit' }
+const CLOSE_NORMAL = 1000
+
+/**
+ * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
+ * synthesiser. It is no language model and does not pretend to be one; what it can do is what the agent's `offline:`
+ * block says. It emits the same events as the others, tool calls included, so that everything around it is the same.
+ *
+ *     idle --connect--> ready --sendText(respond) | resume--> in dialogue --close--> closed
+ *
+ * Within the dialogue the engine decides; this class brings it what was heard, keyed or answered, and speaks what it
+ * says. An answer of a tool that would make the agent speak waits until the caller has finished speaking.
+ */
+export class EmbeddedBackend implements Backend {
+  readonly capabilities: BackendCapabilities = {
+    name: 'embedded', inputRateHz: 8000, outputRateHz: 16000, serverVad: false, truncate: true, maxSessionMs: null,
+  }
+
+  readonly stats: EmbeddedStats = { utterances: 0, coughs: 0, notUnderstood: 0, speechFaults: 0, answerMsLast: NaN }
+  readonly #sink: BackendSink
+  readonly #speech: SpeechClient
+  readonly #nowMs: Clock
+  readonly #preRoll = new PreRoll(PRE_ROLL_MS)
+  readonly #responses: ResponseQueue
+  #engine: DialogueEngine | null = null
+  #takeover = false
+  /** From a checkpoint; spoken when the call asks to go on. */
+  #resumed: EmbeddedSnapshot | null = null
+  #utterance: Utterance | null = null
+  /** Utterances whose words are not there yet, the running one included. */
+  #listening = 0
+  #utteranceSamples = 0
+  #interruptedSinceSpeech = false
+  #callerItems = 0
+  #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
+  #keyTimer: NodeJS.Timeout | null = null
+  #speechEndedAtMs = NaN
+  #closed = false
+
+  constructor(sink: BackendSink, options: EmbeddedBackendOptions) {
+    this.#sink = sink
+    this.#speech = options.speech
+    this.#nowMs = options.nowMs ?? (() => performance.now())
+    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, {
+      firstSound: () => this.#firstSound(),
+      failed: (error) => this.#fail(error),
+    })
+  }
+
+  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
+    // Nothing here waits for anything: the models live in the speech workers, and what is asked of them early waits there.
+    try {
+      this.#open(session, signal)
+      return Promise.resolve()
+    } catch (error) {
+      return Promise.reject(error instanceof GatewayError ? error : new GatewayError('BACKEND_INTERNAL', messageOf(error), { cause: error }))
+    }
+  }
+
+  pushAudio(pcm: Int16Array): void {
+    if (this.#utterance === null) {
+      this.#preRoll.push(pcm)
+      return
+    }
+    this.#utteranceSamples += pcm.length
+    this.#utterance.push(pcm)
+  }
+
+  speechStart(_atMs: number): void {
+    const engine = this.#engine
+    if (engine === null || this.#utterance !== null || this.#closed) return
+    this.stats.utterances++
+    this.#interruptedSinceSpeech = false
+    const { jsgf, words } = engine.grammar()
+    try {
+      this.#utterance = this.#speech.startUtterance(jsgf, words)
+    } catch (error) {
+      this.#notHeard(error)
+      return
+    }
+    this.#listening++
+    const earlier = this.#preRoll.take()
+    this.#utteranceSamples = earlier.length
+    if (earlier.length > 0) this.#utterance.push(earlier)
+  }
+
+  speechEnd(_atMs: number): void {
+    const utterance = this.#utterance
+    if (utterance === null) return
+    this.#utterance = null
+    this.#preRoll.clear()
+    this.#speechEndedAtMs = this.#nowMs()
+    const cough = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > COUGH_MARGIN_MS
+    this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
+    if (cough) {
+      this.stats.coughs++
+      this.#listening--
+      utterance.abandon()
+      this.#releaseResults()
+      return
+    }
+    utterance.end().then(
+      ({ text }) => {
+        this.#listening--
+        this.#heard(text, 'speech')
+        this.#releaseResults()
+      },
+      (error: unknown) => {
+        this.#listening--
+        this.#notHeard(error)
+        this.#releaseResults()
+      },
+    )
+  }
+
+  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+    if (this.#engine === null || this.#closed) return
+    if (options.role === 'caller') {
+      if (!options.respond) return
+      if (!this.#engine.started) this.#start()
+      this.#heard(text, 'text')
+      return
+    }
+    // What a system text says is meant for a model; here it only asks for something to be said.
+    if (!options.respond) return
+    if (!this.#engine.started) this.#start()
+    else if (this.#resumed !== null) this.#goOn(this.#resumed)
+    else if (!this.#responses.busy) this.#handle({ type: 'nudge' })
+  }
+
+  dtmf(digit: string): void {
+    if (this.#engine === null || this.#closed || !/^[0-9*#]$/.test(digit)) return
+    this.#handle({ type: 'key', key: digit })
+  }
+
+  toolResult(callId: string, reply: ToolReply): void {
+    if (this.#engine === null || this.#closed) return
+    if (this.#listening > 0 && this.#engine.waitsFor(callId)) {
+      this.#heldResults.push({ callId, reply })
+      return
+    }
+    this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
+  }
+
+  interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
+    this.#interruptedSinceSpeech = true
+    this.#responses.interrupt(heard.itemId, heard.playedMs)
+  }
+
+  /** The dialogue is the agent's `offline:` block and does not change within a call. */
+  updateSession(): void {
+    return
+  }
+
+  snapshot(): EmbeddedSnapshot | null {
+    if (this.#engine === null || !this.#engine.started) return null
+    return {
+      version: 1, dialogue: this.#engine.snapshot(), generation: this.#responses.generation, unspoken: this.#responses.unspoken(),
+    }
+  }
+
+  close(reason: string): Promise<void> {
+    if (this.#closed) return Promise.resolve()
+    this.#closed = true
+    this.#utterance?.abandon()
+    this.#utterance = null
+    this.#heldResults = []
+    this.#setKeyTimer(null)
+    this.#responses.close()
+    this.#sink.event({ type: 'closed', code: CLOSE_NORMAL, reason, clean: true })
+    return Promise.resolve()
+  }
+
+  #open(session: BackendSession, signal: AbortSignal): void {
+    if (signal.aborted || this.#closed) throw new GatewayError('BACKEND_CLOSED', 'the call ended before its backend was connected')
+    if (!this.#speech.alive) throw new GatewayError('BACKEND_INTERNAL', 'this call has no speech worker', { retryable: true })
+    const dialogue = parseDialogue(session)
+    const voice = session.voice ?? dialogue.voice ?? VOICE_DEFAULT
+    if (!isFliteVoice(voice)) {
+      throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent} asks for the voice ${JSON.stringify(voice)}, which the embedded backend lacks`)
+    }
+    this.#responses.voice = voice
+    this.#resumed = parseSnapshot(session.resume)
+    this.#takeover = session.history.length > 0
+    if (this.#resumed !== null) this.#responses.generation = this.#resumed.generation
+    this.#engine = new DialogueEngine({
+      dialogue,
+      values: { caller: { number: session.from }, greeting: session.greeting ?? '' },
+      answered: this.#resumed === null ? session.toolLedger : [],
+      resume: this.#resumed?.dialogue ?? null,
+    })
+    if (!this.#engine.started) this.#speech.prepare(session.greeting ?? '', voice)
+    this.#sink.event({ type: 'ready' })
+  }
+
+  #start(): void {
+    this.#handle({ type: 'start', takeover: this.#takeover })
+  }
+
+  /** A new instance takes up the dialogue of one that is gone: what it still had to say, or its question once more. */
+  #goOn(resumed: EmbeddedSnapshot): void {
+    this.#resumed = null
+    if (resumed.unspoken.length > 0) this.#responses.add(resumed.unspoken, [])
+    else this.#handle({ type: 'nudge' })
+  }
+
+  #heard(text: string, by: HeardBy): void {
+    if (this.#closed) return
+    const unheard = this.#responses.takeUnheard()
+    if (text !== '') this.#callerSaid(by === 'speech' ? readable(text) : text)
+    this.#handle({ type: 'heard', text, by, unheard })
+  }
+
+  #callerSaid(text: string): void {
+    this.#sink.event({
+      type: 'transcript', role: 'caller', text, final: true, itemId: `caller-${++this.#callerItems}`,
+      // It belongs to the response that it will cause: that one cannot have been interrupted yet.
+      generation: this.#responses.generation + 1,
+    })
+  }
+
+  /** The recogniser could not do its work. Ask again when it can next time; give up when it cannot. */
+  #notHeard(error: unknown): void {
+    if (this.#closed) return
+    const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
+    if (code === 'SPEECH_BUSY') {
+      this.#handle({ type: 'not-heard' })
+      return
+    }
+    this.stats.speechFaults++
+    if (code !== 'SPEECH_FAULT') {
+      this.#fail(error)
+      return
+    }
+    void this.#speech.recovered().then((recovered) => {
+      if (recovered) this.#handle({ type: 'not-heard' })
+      else this.#fail(error)
+    })
+  }
+
+  #releaseResults(): void {
+    if (this.#listening > 0) return
+    const held = this.#heldResults
+    this.#heldResults = []
+    for (const { callId, reply } of held) this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
+  }
+
+  #handle(event: DialogueEvent): void {
+    const engine = this.#engine
+    if (engine === null || this.#closed) return
+    let actions: DialogueAction[]
+    try {
+      actions = engine.handle(event)
+    } catch (error) {
+      this.#fail(error)
+      return
+    }
+    const texts: string[] = []
+    const calls: Extract<DialogueAction, { type: 'call' }>[] = []
+    for (const action of actions) {
+      if (action.type === 'say') texts.push(action.text)
+      else if (action.type === 'call') calls.push(action)
+      else if (action.type === 'keyed') this.#callerSaid(action.keys)
+      else if (action.type === 'key-timer') this.#setKeyTimer(action.ms)
+      else this.#responses.hush()
+    }
+    // A caller who spoke is answered even where there is nothing to say: the call knows then that nothing will come.
+    if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
+    for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
+  }
+
+  #setKeyTimer(ms: number | null): void {
+    if (this.#keyTimer !== null) clearTimeout(this.#keyTimer)
+    this.#keyTimer = ms === null ? null : setTimeout(() => {
+      this.#keyTimer = null
+      this.#handle({ type: 'keys-timeout' })
+    }, ms)
+    this.#keyTimer?.unref()
+  }
+
+  #firstSound(): void {
+    if (Number.isNaN(this.#speechEndedAtMs)) return
+    this.stats.answerMsLast = this.#nowMs() - this.#speechEndedAtMs
+    this.#speechEndedAtMs = NaN
+  }
+
+  #fail(error: unknown): void {
+    if (this.#closed) return
+    const known = error instanceof GatewayError ? error : null
+    this.#sink.event({
+      type: 'error', code: (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal', message: messageOf(error),
+      fatal: true, retryable: known?.retryable ?? false,
+    })
+  }
+}
+
+function parseDialogue(session: BackendSession): OfflineDialogue {
+  if (session.offline === null || session.offline === undefined) {
+    throw new GatewayError(
+      'BACKEND_BAD_REQUEST',
+      `agent ${session.agent} has no offline: block, which the embedded backend needs; add one, or set another backend`,
+    )
+  }
+  const parsed = offlineSchema.safeParse(session.offline)
+  if (parsed.success) return parsed.data
+  const [first] = parsed.error.issues
+  throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`)
+}
+
+/** A checkpoint of this backend; null for anything else, and then the history has to do. */
+function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
+  if (typeof resume !== 'object' || resume === null) return null
+  const snapshot = resume as Partial<EmbeddedSnapshot>
+  const good = snapshot.version === 1 && snapshot.dialogue?.version === 1 && typeof snapshot.generation === 'number'
+    && Array.isArray(snapshot.unspoken) && snapshot.unspoken.every((text) => typeof text === 'string')
+  return good ? (snapshot as EmbeddedSnapshot) : null
+}

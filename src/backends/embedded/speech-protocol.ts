@@ -7,6 +7,9 @@ import type { SampleRateHz } from '../../core/units.js'
  * the client and are unique within a port. Everything is structured-cloned; samples are transferred.
  */
 
+/** The recogniser's model is CMU's telephone model; it takes the phone leg as it is. */
+export const RECOGNISER_RATE_HZ = 8000
+
 /** A word that the recogniser's dictionary lacks, and how it is said: ARPAbet phones, for example `M AH K OW`. */
 export type DictionaryEntry = readonly [word: string, phones: string]
 

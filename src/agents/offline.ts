@@ -1,0 +1,220 @@
+import { z } from 'zod'
+import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
+import { parsePhrase, slotsOf } from './offline-phrases.js'
+
+/**
+ * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
+ * manual. Everything that can be checked without running it is checked here, at load.
+ */
+
+const NAME = /^[a-z][a-z0-9-]{0,39}$/
+const name = z.string().regex(NAME, 'a name is lower-case letters, digits and hyphens, and begins with a letter')
+/** Where values are kept: a name, fields, indices, and `[]` for every element: `mine.orders[].orderNumber`. */
+const PATH = /^[A-Za-z_][A-Za-z0-9_-]*(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$/
+const path = z.string().regex(PATH, 'a path is names separated by dots, for example mine.orders[].orderNumber')
+/** A state, or `@repeat` (say it again), `@listen` (only listen again), `@return` (back from an aside). */
+const target = z.string().regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
+const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()])
+const text = z.string().min(1).max(1000)
+const phrase = z.string().min(1).max(300)
+const key = z.string().regex(/^[0-9]$/, 'a key is one of 0-9; * and # have their own meaning')
+
+export type OfflineCondition =
+  | { readonly exists: string }
+  | { readonly equals: readonly [string, string | number | boolean | null] }
+  | { readonly oneOf: readonly [string, readonly (string | number | boolean | null)[]] }
+  | { readonly count: readonly [string, number] }
+  | { readonly atLeast: readonly [string, number] }
+  | { readonly not: OfflineCondition }
+  | { readonly all: readonly OfflineCondition[] }
+  | { readonly any: readonly OfflineCondition[] }
+
+const condition: z.ZodType<OfflineCondition> = z.lazy(() => z.union([
+  z.strictObject({ exists: path }),
+  z.strictObject({ equals: z.tuple([path, scalar]) }),
+  z.strictObject({ oneOf: z.tuple([path, z.array(scalar).max(50)]) }),
+  // Of a list its length, of a number itself.
+  z.strictObject({ count: z.tuple([path, z.number().int()]) }),
+  z.strictObject({ atLeast: z.tuple([path, z.number().int()]) }),
+  z.strictObject({ not: condition }),
+  z.strictObject({ all: z.array(condition).min(1).max(20) }),
+  z.strictObject({ any: z.array(condition).min(1).max(20) }),
+]))
+
+const when = condition.optional()
+const toolCall = {
+  tool: z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/),
+  args: z.record(z.string(), scalar).default({}),
+  /** It only reads, and may run again when its answer was lost together with a worker. */
+  repeatable: z.boolean().default(false),
+}
+
+const listen = z.strictObject({
+  /** Slots whose value may be said or keyed in here. */
+  slots: z.array(name).max(8).default([]),
+  /** Where each intent or slot leads; those of the dialogue's own `on` hold here too. */
+  on: z.record(name, target).default({}),
+  /** Said after what was not understood. */
+  retry: text.optional(),
+  /** Where too many misses lead. */
+  missed: target.optional(),
+})
+
+const step = z.union([
+  z.strictObject({ say: text, when }),
+  /** Runs a tool and goes on at once; its answer is kept under `save`. */
+  z.strictObject({ start: z.strictObject({ ...toolCall, save: name }), when }),
+  /** Runs a tool and waits for its answer. */
+  z.strictObject({ call: z.strictObject({ ...toolCall, save: name.optional(), failed: target.optional() }), when }),
+  /** Waits for the answer of a tool that was started, if it is still due. */
+  z.strictObject({ await: name, when }),
+  z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path })])), when }),
+  /** Keeps of a list the elements whose fields have one of these values. */
+  z.strictObject({ pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }), when }),
+  /** Forgets values, so that they are asked for again. */
+  z.strictObject({ forget: z.array(path).min(1).max(20), when }),
+  /** From now on a slot takes any value of its type, not only known ones. */
+  z.strictObject({ widen: name, when }),
+  z.strictObject({ goto: target, when }),
+  z.strictObject({ listen }),
+  /** The dialogue is over; only the dialogue's own `on` is heard. */
+  z.strictObject({ stop: z.literal(true) }),
+])
+
+const state = z.strictObject({
+  /** An interjection: `@return` leads back to where the caller was. */
+  aside: z.boolean().default(false),
+  steps: z.array(step).min(1).max(DIALOGUE_STEPS_MAX),
+})
+
+const phrases = z.array(phrase).min(1).max(DIALOGUE_PHRASES_MAX)
+
+const slot = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('digits'),
+    min: z.number().int().min(1).max(20),
+    max: z.number().int().min(1).max(20),
+    /** Where the values are that the caller most likely means; they alone are listened for at first. */
+    known: z.array(path).max(4).default([]),
+    /** What is said around the value; `<…>` is the slot itself. The bare value always counts. */
+    phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
+  }),
+  z.strictObject({
+    type: z.literal('choice'),
+    options: z.record(name, z.strictObject({ phrases, key: key.optional() })),
+    phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
+  }),
+])
+
+const offline = z.strictObject({
+  version: z.literal(1),
+  /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
+  voice: z.enum(['slt', 'rms', 'awb', 'kal']).optional(),
+  /** Words of the phrases that the CMU dictionary lacks, with their ARPAbet phones: `pikipiki: P IH K IH P IH K IH`. */
+  words: z.record(z.string().regex(/^[a-z][a-z'-]*$/), z.string().regex(/^[A-Z]{1,2}( [A-Z]{1,2})*$/, 'ARPAbet phones without stress digits'))
+    .default({}),
+  /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
+  maps: z.record(name, z.record(z.string(), text)).default({}),
+  intents: z.record(name, z.strictObject({ phrases, keys: z.array(key).max(10).default([]) })),
+  slots: z.record(name, slot).default({}),
+  /** What is heard in every state. */
+  on: z.record(name, target).default({}),
+  /** Said after what was not understood, where a `listen` has no words of its own. */
+  retry: text.default('Sorry, I did not catch that.'),
+  /** Misses in a row that lead to `missed`. */
+  misses: z.number().int().min(1).max(5).default(2),
+  missed: target,
+  start: name,
+  /** Where a call begins that another backend has carried before; `start` when not given. */
+  takeover: name.optional(),
+  states: z.record(name, state),
+})
+
+export type OfflineDialogue = z.infer<typeof offline>
+export type OfflineState = z.infer<typeof state>
+export type OfflineStep = z.infer<typeof step>
+export type OfflineListen = z.infer<typeof listen>
+export type OfflineSlot = z.infer<typeof slot>
+
+/** Ends a state: what stands after it in the list would never run. */
+function isLast(one: OfflineStep): boolean {
+  return 'listen' in one || 'stop' in one || ('goto' in one && one.when === undefined)
+}
+
+/** The schema of the block, with everything checked that hangs together: states, intents, slots, maps, phrases. */
+export const offlineSchema = offline.superRefine((dialogue, context) => {
+  const report = (at: readonly (string | number)[], message: string): void => {
+    context.addIssue({ code: 'custom', path: [...at], message })
+  }
+  const states = Object.keys(dialogue.states)
+  if (states.length > DIALOGUE_STATES_MAX) report(['states'], `${states.length} states; allowed are ${DIALOGUE_STATES_MAX}`)
+  const checkTarget = (at: readonly (string | number)[], goal: string): void => {
+    if (!goal.startsWith('@') && !Object.hasOwn(dialogue.states, goal)) report(at, `there is no state named ${goal}`)
+  }
+  const checkSlot = (at: readonly (string | number)[], slotName: string): void => {
+    if (!Object.hasOwn(dialogue.slots, slotName)) report(at, `there is no slot named ${slotName}`)
+  }
+  const checkOn = (at: readonly (string | number)[], on: Readonly<Record<string, string>>): void => {
+    for (const [event, goal] of Object.entries(on)) {
+      if (!Object.hasOwn(dialogue.intents, event) && !Object.hasOwn(dialogue.slots, event)) {
+        report([...at, event], `there is no intent or slot named ${event}`)
+      }
+      checkTarget([...at, event], goal)
+    }
+  }
+  const checkPhrases = (at: readonly (string | number)[], sources: readonly string[], own: string | null): void => {
+    for (const [i, source] of sources.entries()) {
+      try {
+        for (const used of slotsOf(parsePhrase(source))) {
+          if (own !== null && used !== own) report([...at, i], `a phrase of slot ${own} may only name <${own}>`)
+          checkSlot([...at, i], used)
+        }
+      } catch (error) {
+        report([...at, i], error instanceof Error ? error.message : String(error))
+      }
+    }
+  }
+  const checkText = (at: readonly (string | number)[], source: string): void => {
+    for (const [, map] of source.matchAll(/\|\s*map:([a-z][a-z0-9-]*)/g)) {
+      if (map !== undefined && !Object.hasOwn(dialogue.maps, map)) report(at, `there is no map named ${map}`)
+    }
+  }
+
+  checkTarget(['start'], dialogue.start)
+  if (dialogue.takeover !== undefined) checkTarget(['takeover'], dialogue.takeover)
+  checkTarget(['missed'], dialogue.missed)
+  checkOn(['on'], dialogue.on)
+  for (const [intent, { phrases: sources }] of Object.entries(dialogue.intents)) checkPhrases(['intents', intent, 'phrases'], sources, null)
+  for (const [slotName, definition] of Object.entries(dialogue.slots)) {
+    if (Object.hasOwn(dialogue.intents, slotName)) report(['slots', slotName], `${slotName} is an intent too`)
+    checkPhrases(['slots', slotName, 'phrases'], definition.phrases, slotName)
+    if (definition.type === 'digits') {
+      if (definition.max < definition.min) report(['slots', slotName, 'max'], 'max is less than min')
+      continue
+    }
+    for (const [option, { phrases: sources }] of Object.entries(definition.options)) {
+      checkPhrases(['slots', slotName, 'options', option, 'phrases'], sources, '')
+    }
+  }
+  for (const [stateName, { steps }] of Object.entries(dialogue.states)) {
+    for (const [i, one] of steps.entries()) {
+      const at = ['states', stateName, 'steps', i]
+      const last = i === steps.length - 1
+      if (isLast(one) && !last) report(at, 'the steps after this one never run')
+      if (last && !isLast(one)) report(at, 'the last step of a state is listen, stop, or a goto without a condition')
+      if ('goto' in one) checkTarget([...at, 'goto'], one.goto)
+      if ('say' in one) checkText([...at, 'say'], one.say)
+      if ('call' in one && one.call.failed !== undefined) checkTarget([...at, 'call', 'failed'], one.call.failed)
+      if ('widen' in one) checkSlot([...at, 'widen'], one.widen)
+      if (!('listen' in one)) continue
+      checkOn([...at, 'listen', 'on'], one.listen.on)
+      if (one.listen.missed !== undefined) checkTarget([...at, 'listen', 'missed'], one.listen.missed)
+      for (const [j, slotName] of one.listen.slots.entries()) {
+        checkSlot([...at, 'listen', 'slots', j], slotName)
+        if (!Object.hasOwn(one.listen.on, slotName) && !Object.hasOwn(dialogue.on, slotName)) {
+          report([...at, 'listen', 'slots', j], `on does not say where ${slotName} leads`)
+        }
+      }
+    }
+  }
+})

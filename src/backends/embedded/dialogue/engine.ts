@@ -1,0 +1,550 @@
+import { GatewayError } from '../../../core/errors.js'
+import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
+import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
+import { sentencesOf } from '../spoken-text.js'
+import type { DictionaryEntry } from '../speech-protocol.js'
+import { Understanding, type Expectation, type Meaning } from './understanding.js'
+import { fill, holds, picked, valueAt, type Values } from './values.js'
+
+/** How a caller's answer came in; `heard.by` of the dialogue's values. */
+export type HeardBy = 'speech' | 'keys' | 'text'
+
+export type DialogueEvent =
+  /** The call begins; `takeover` when another backend carried it so far. */
+  | { readonly type: 'start'; readonly takeover: boolean }
+  /**
+   * What the caller said, empty when nothing was recognised. `unheard` is what the caller's voice cut off, in sentences:
+   * when it turns out that nothing was understood, it is said again.
+   */
+  | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[] }
+  /** The recogniser could not listen; not the caller's fault. */
+  | { readonly type: 'not-heard' }
+  | { readonly type: 'key'; readonly key: string }
+  | { readonly type: 'keys-timeout' }
+  | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
+  /** Someone wants the dialogue to say something, for example after a long silence. */
+  | { readonly type: 'nudge' }
+
+export type DialogueAction =
+  | { readonly type: 'say'; readonly text: string }
+  | { readonly type: 'call'; readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> }
+  /** What was keyed in, once it is whole. */
+  | { readonly type: 'keyed'; readonly keys: string }
+  /** A key was pressed: be silent. */
+  | { readonly type: 'hush' }
+  /** Send `keys-timeout` if no key follows within `ms`; null: not any more. */
+  | { readonly type: 'key-timer'; readonly ms: number | null }
+
+interface PendingCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly save: string | null
+  /** Its answer may be lost with a worker; then it is called again under another id, once. */
+  readonly again: boolean
+}
+
+type Waiting =
+  /** Before `start`. */
+  | { readonly for: 'start' }
+  | { readonly for: 'caller' }
+  | { readonly for: 'result'; readonly callId: string }
+  | { readonly for: 'saved'; readonly name: string }
+  | { readonly for: 'nothing' }
+
+interface Place {
+  readonly state: string
+  readonly step: number
+}
+
+/** All that a dialogue knows: JSON, a few KB. */
+export interface DialogueState {
+  readonly version: 1
+  place: Place
+  waiting: Waiting
+  /** Where an aside returns to. */
+  origin: { readonly place: Place; readonly prompt: readonly string[] } | null
+  /** What was said since the caller was last listened to. */
+  prompt: readonly string[]
+  misses: number
+  keys: string
+  values: Record<string, unknown>
+  slots: Record<string, string>
+  heardBy: HeardBy | null
+  visits: Record<string, number>
+  widened: readonly string[]
+  pending: readonly PendingCall[]
+  calls: number
+}
+
+/** A tool call that was answered before this dialogue began. */
+export interface AnsweredCall {
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly ok: boolean
+  readonly result: unknown
+}
+
+export interface DialogueOptions {
+  readonly dialogue: OfflineDialogue
+  /** Values that templates see besides the dialogue's own: `caller`, `greeting`. */
+  readonly values: Values
+  /** Calls whose answers are used, once each, in place of calling again. */
+  readonly answered: readonly AnsweredCall[]
+  /** From a checkpoint. */
+  readonly resume: DialogueState | null
+}
+
+/** Someone who keys in a number pauses between groups of digits, but not longer. */
+const KEY_PAUSE_MS = 3000
+const PREDICTED_MAX = 8
+const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'end_call']
+
+/**
+ * Interprets an `offline:` block. Pure: events go in, actions come out, and all state can be taken out and put into
+ * another engine. A state's steps run until one of them waits: for the caller (`listen`), for a tool (`call`,
+ * `await`), or for nothing more (`stop`). Whatever it waits for, the dialogue's own `on` is heard.
+ */
+export class DialogueEngine {
+  readonly #dialogue: OfflineDialogue
+  readonly #understanding: Understanding
+  readonly #given: Values
+  readonly #answered: AnsweredCall[]
+  readonly #words: readonly DictionaryEntry[]
+  readonly #state: DialogueState
+  /** Calls that were unanswered in the checkpoint: their answers went down with a worker. */
+  readonly #lost: Set<string>
+  #actions: DialogueAction[] = []
+  #budget = 0
+
+  constructor(options: DialogueOptions) {
+    this.#dialogue = options.dialogue
+    this.#understanding = new Understanding(options.dialogue)
+    this.#given = options.values
+    this.#answered = [...options.answered]
+    this.#words = Object.entries(options.dialogue.words)
+    this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
+    this.#lost = new Set(this.#state.pending.map((call) => call.callId))
+    // The dialogue may have been edited since the checkpoint; a place that is gone is asked for again from the start.
+    if (this.#state.waiting.for !== 'start' && this.#step() === undefined) Object.assign(this.#state, fresh(options.dialogue))
+  }
+
+  /** Tools that the dialogue waits for; after a takeover they are called again with the same ids. */
+  get pending(): readonly PendingCall[] {
+    return this.#state.pending
+  }
+
+  get started(): boolean {
+    return this.#state.waiting.for !== 'start'
+  }
+
+  /** True when it waits for this answer before it goes on: the answer will make it speak. */
+  waitsFor(callId: string): boolean {
+    const { waiting } = this.#state
+    if (waiting.for === 'result') return waiting.callId === callId
+    if (waiting.for !== 'saved') return false
+    return this.#state.pending.some((call) => call.callId === callId && call.save === waiting.name)
+  }
+
+  /** A copy of all it knows. */
+  snapshot(): DialogueState {
+    return structuredClone(this.#state)
+  }
+
+  /** What the recogniser should listen for now. */
+  grammar(): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
+    return { jsgf: this.#understanding.grammar(this.#expectation(true)), words: this.#words }
+  }
+
+  /** What it may well say next, as far as that can be known: worth preparing. */
+  predicted(): string[] {
+    const listen = this.#listen()
+    if (listen === null) return []
+    const texts: string[] = [this.#retryText(listen)]
+    for (const goal of new Set(Object.values({ ...this.#dialogue.on, ...listen.on }))) {
+      for (const step of this.#dialogue.states[goal]?.steps ?? []) {
+        if (!('say' in step)) break
+        // Of a text with unknown values the sentences without any are still known.
+        for (const sentence of step.say.split(/(?<=[.!?])\s+/)) {
+          const text = fill(sentence, this.#values(), this.#dialogue.maps, true)
+          if (text !== null && text !== '') texts.push(text)
+        }
+      }
+    }
+    return texts.slice(0, PREDICTED_MAX)
+  }
+
+  /** @throws GatewayError AGENT_INVALID when the dialogue runs in a circle without ever waiting */
+  handle(event: DialogueEvent): DialogueAction[] {
+    this.#actions = []
+    this.#budget = DIALOGUE_STEPS_PER_EVENT_MAX
+    switch (event.type) {
+      case 'start':
+        if (!this.started) this.#enter(event.takeover ? this.#dialogue.takeover ?? this.#dialogue.start : this.#dialogue.start)
+        break
+      case 'heard':
+        this.#heard(event.text, event.by, event.unheard)
+        break
+      case 'not-heard':
+        if (this.#listen() !== null) this.#say(this.#dialogue.retry)
+        break
+      case 'key':
+        this.#key(event.key)
+        break
+      case 'keys-timeout':
+        this.#submitKeys()
+        break
+      case 'tool-result':
+        this.#result(event.callId, event.ok, event.value)
+        break
+      case 'nudge':
+        // Only the question: what led to it has been heard, and a greeting is not said twice.
+        if (this.#state.waiting.for === 'caller') this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
+        break
+    }
+    return this.#actions
+  }
+
+  // --- steps ----------------------------------------------------------------------------------------------
+
+  #step(): OfflineStep | undefined {
+    const { state, step } = this.#state.place
+    return this.#dialogue.states[state]?.steps[step]
+  }
+
+  #listen(): OfflineListen | null {
+    const step = this.#state.waiting.for === 'caller' ? this.#step() : undefined
+    return step !== undefined && 'listen' in step ? step.listen : null
+  }
+
+  #values(): Values {
+    const { values, slots, heardBy, visits } = this.#state
+    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy } }
+  }
+
+  #enter(goal: string): void {
+    const state = this.#state
+    if (goal === '@listen') {
+      state.waiting = { for: 'caller' }
+      return
+    }
+    if (goal === '@repeat') {
+      this.#repeat()
+      return
+    }
+    if (goal === '@return') {
+      const { origin } = state
+      if (origin === null) {
+        this.#enter(this.#dialogue.takeover ?? this.#dialogue.start)
+        return
+      }
+      state.origin = null
+      state.place = origin.place
+      state.prompt = origin.prompt
+      state.waiting = { for: 'caller' }
+      this.#repeat()
+      return
+    }
+    if (this.#dialogue.states[goal]?.aside === true) {
+      // An aside out of an aside returns to where the first one began.
+      if (state.waiting.for === 'caller') state.origin ??= { place: state.place, prompt: state.prompt }
+    } else {
+      state.origin = null
+    }
+    state.place = { state: goal, step: 0 }
+    state.visits[goal] = (state.visits[goal] ?? 0) + 1
+    state.misses = 0
+    state.prompt = []
+    this.#clearKeys()
+    this.#run()
+  }
+
+  #repeat(): void {
+    for (const text of this.#state.prompt) this.#actions.push({ type: 'say', text })
+  }
+
+  #run(): void {
+    const state = this.#state
+    for (;;) {
+      if (this.#budget-- <= 0) {
+        throw new GatewayError('AGENT_INVALID', `the offline dialogue runs in a circle through state ${state.place.state}`)
+      }
+      const step = this.#step()
+      if (step === undefined || 'stop' in step) {
+        state.waiting = { for: 'nothing' }
+        return
+      }
+      if ('listen' in step) {
+        state.waiting = { for: 'caller' }
+        return
+      }
+      if (step.when === undefined || holds(step.when, this.#values())) {
+        if ('goto' in step) {
+          this.#enter(step.goto)
+          return
+        }
+        if (this.#waitsAt(step)) return
+      }
+      state.place = { state: state.place.state, step: state.place.step + 1 }
+    }
+  }
+
+  /** Does what a step says. @returns true when it has to wait there */
+  #waitsAt(step: Exclude<OfflineStep, { listen: unknown } | { stop: true } | { goto: string }>): boolean {
+    const state = this.#state
+    if ('say' in step) {
+      this.#say(fill(step.say, this.#values(), this.#dialogue.maps) ?? '')
+    } else if ('set' in step) {
+      for (const [name, value] of Object.entries(step.set)) {
+        state.values[name] = typeof value === 'string'
+          ? fill(value, this.#values(), this.#dialogue.maps)
+          : typeof value === 'object' && value !== null ? valueAt(this.#values(), value.path) ?? null : value
+      }
+    } else if ('pick' in step) {
+      state.values[step.pick.save] = picked(this.#values(), step.pick.from, step.pick.where)
+    } else if ('forget' in step) {
+      for (const path of step.forget) this.#forget(path)
+    } else if ('widen' in step) {
+      this.#widen(step.widen)
+    } else if ('start' in step) {
+      this.#call(step.start, step.start.save)
+    } else if ('call' in step) {
+      const callId = this.#call(step.call, step.call.save ?? null)
+      if (callId !== null) {
+        state.waiting = { for: 'result', callId }
+        return true
+      }
+    } else if (state.pending.some((call) => call.save === step.await)) {
+      state.waiting = { for: 'saved', name: step.await }
+      return true
+    }
+    return false
+  }
+
+  #say(text: string): void {
+    if (text === '') return
+    this.#state.prompt = [...this.#state.prompt, text]
+    this.#actions.push({ type: 'say', text })
+  }
+
+  #forget(path: string): void {
+    const [head = '', field] = path.split('.')
+    if (head === 'slots' && field !== undefined) delete this.#state.slots[field]
+    else if (head === 'visits' && field !== undefined) delete this.#state.visits[field]
+    else delete this.#state.values[head]
+  }
+
+  #widen(slot: string): void {
+    if (!this.#state.widened.includes(slot)) this.#state.widened = [...this.#state.widened, slot]
+  }
+
+  // --- tools ----------------------------------------------------------------------------------------------
+
+  /** @returns the call's id, or null when its answer was already known */
+  #call(
+    call: { readonly tool: string; readonly args: Readonly<Record<string, string | number | boolean | null>>; readonly repeatable: boolean },
+    save: string | null,
+  ): string | null {
+    const { tool: name } = call
+    const state = this.#state
+    const args: Record<string, unknown> = {}
+    for (const [key, template] of Object.entries(call.args)) {
+      // An argument whose values do not exist is left out: tools tell a missing argument from an empty one.
+      const value = typeof template === 'string' ? fill(template, this.#values(), this.#dialogue.maps, true) : template
+      if (value !== null && value !== '') args[key] = value
+    }
+    const known = CONTROL_TOOLS.includes(name) ? -1 : this.#answered.findIndex((call) => call.name === name && sameJson(call.args, args))
+    const [answer] = known < 0 ? [] : this.#answered.splice(known, 1)
+    if (answer !== undefined && answer.ok) {
+      if (save !== null) state.values[save] = answer.result
+      return null
+    }
+    if (state.pending.length >= DIALOGUE_CALLS_PENDING_MAX) {
+      throw new GatewayError('AGENT_INVALID', `${DIALOGUE_CALLS_PENDING_MAX} tool calls are unanswered in state ${state.place.state}`)
+    }
+    return this.#emitCall({ name, args, save, again: call.repeatable })
+  }
+
+  #emitCall(call: Omit<PendingCall, 'callId'>): string {
+    const callId = `offline-${++this.#state.calls}`
+    this.#state.pending = [...this.#state.pending, { callId, ...call }]
+    this.#actions.push({ type: 'call', callId, name: call.name, args: call.args })
+    return callId
+  }
+
+  #result(callId: string, ok: boolean, value: unknown): void {
+    const state = this.#state
+    const call = state.pending.find((one) => one.callId === callId)
+    if (call === undefined) return
+    state.pending = state.pending.filter((one) => one !== call)
+    const { waiting } = state
+    if (!ok && call.again && this.#lost.delete(callId)) {
+      const callIdNow = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false })
+      if (waiting.for === 'result' && waiting.callId === callId) state.waiting = { for: 'result', callId: callIdNow }
+      return
+    }
+    if (call.save !== null) state.values[call.save] = ok ? value : null
+    const awaited = waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
+    if (!awaited) return
+    const step = this.#step()
+    if (!ok && step !== undefined && 'call' in step && step.call.failed !== undefined) {
+      this.#enter(step.call.failed)
+      return
+    }
+    state.place = { state: state.place.state, step: state.place.step + 1 }
+    this.#run()
+  }
+
+  // --- the caller -----------------------------------------------------------------------------------------
+
+  #on(): Readonly<Record<string, string>> {
+    return { ...this.#dialogue.on, ...(this.#listen()?.on ?? {}) }
+  }
+
+  #expectation(spoken: boolean): Expectation {
+    const listen = this.#listen()
+    const on = this.#on()
+    const own = Object.keys(listen?.on ?? {})
+    const names = [...own, ...Object.keys(on).filter((name) => !own.includes(name))]
+    const known = new Map<string, readonly string[]>()
+    if (spoken) {
+      for (const [name, slot] of Object.entries(this.#dialogue.slots)) {
+        if (slot.type !== 'digits' || this.#state.widened.includes(name)) continue
+        const values = slot.known.flatMap((path) => this.#knownAt(path)).filter((value) => value.length >= slot.min && value.length <= slot.max)
+        if (values.length > 0) known.set(name, [...new Set(values)])
+      }
+    }
+    return { intents: names.filter((name) => Object.hasOwn(this.#dialogue.intents, name)), slots: listen?.slots ?? [], known }
+  }
+
+  #knownAt(path: string): string[] {
+    const found = valueAt(this.#values(), path)
+    return (Array.isArray(found) ? found : [found]).flatMap((value: unknown) => {
+      const text = typeof value === 'number' || typeof value === 'string' ? String(value) : ''
+      return /^\d+$/.test(text) ? [text] : []
+    })
+  }
+
+  #heard(text: string, by: HeardBy, unheard: readonly string[]): void {
+    const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
+    if (meaning === null) this.#missed(unheard)
+    else this.#understood(meaning, by)
+  }
+
+  #understood(meaning: Meaning, by: HeardBy): void {
+    const goal = this.#on()[meaning.name]
+    this.#clearKeys()
+    this.#state.heardBy = by
+    Object.assign(this.#state.slots, meaning.slots)
+    this.#state.misses = 0
+    if (goal !== undefined) this.#enter(goal)
+  }
+
+  #retryText(listen: OfflineListen): string {
+    return fill(listen.retry ?? this.#dialogue.retry, this.#values(), this.#dialogue.maps) ?? ''
+  }
+
+  #missed(unheard: readonly string[]): void {
+    const listen = this.#listen()
+    // While a tool runs the caller may say what they like.
+    if (listen === null) return
+    this.#clearKeys()
+    const misses = ++this.#state.misses
+    if (misses >= this.#dialogue.misses) {
+      this.#enter(listen.missed ?? this.#dialogue.missed)
+      return
+    }
+    // Perhaps the number is not among the known ones.
+    for (const slot of listen.slots) this.#widen(slot)
+    // Not part of the prompt: `repeat` says the question again, not this.
+    this.#actions.push({ type: 'say', text: this.#retryText(listen) })
+    for (const text of unheard) this.#actions.push({ type: 'say', text })
+  }
+
+  // --- keys -----------------------------------------------------------------------------------------------
+
+  #digitSlot(): { readonly name: string; readonly min: number; readonly max: number } | null {
+    for (const name of this.#listen()?.slots ?? []) {
+      const slot = this.#dialogue.slots[name]
+      if (slot?.type === 'digits') return { name, min: slot.min, max: slot.max }
+    }
+    return null
+  }
+
+  #key(key: string): void {
+    const state = this.#state
+    this.#actions.push({ type: 'hush' })
+    const slot = this.#digitSlot()
+    if (key === '*') {
+      this.#clearKeys()
+      return
+    }
+    if (key === '#') {
+      if (slot !== null) this.#submitKeys()
+      return
+    }
+    const meaning = state.keys === '' ? this.#keyMeaning(key, slot !== null) : null
+    if (meaning !== null) {
+      this.#actions.push({ type: 'keyed', keys: key })
+      this.#understood(meaning, 'keys')
+      return
+    }
+    if (slot === null) {
+      this.#missed([])
+      return
+    }
+    state.keys = (state.keys + key).slice(0, DIALOGUE_KEYS_MAX)
+    if (state.keys.length >= slot.max || this.#expectation(true).known.get(slot.name)?.includes(state.keys) === true) this.#submitKeys()
+    else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
+  }
+
+  /** Where a number is expected only the dialogue's own keys count, so that no state takes its digits away. */
+  #keyMeaning(key: string, numberExpected: boolean): Meaning | null {
+    const listen = this.#listen()
+    const names = numberExpected ? Object.keys(this.#dialogue.on) : Object.keys(this.#on())
+    for (const name of names) {
+      if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {} }
+    }
+    if (numberExpected) return null
+    for (const name of listen?.slots ?? []) {
+      const slot = this.#dialogue.slots[name]
+      if (slot?.type !== 'choice') continue
+      for (const [option, { key: optionKey }] of Object.entries(slot.options)) {
+        if (optionKey === key) return { name, slots: { [name]: option } }
+      }
+    }
+    return null
+  }
+
+  #submitKeys(): void {
+    const { keys } = this.#state
+    const slot = this.#digitSlot()
+    this.#clearKeys()
+    if (slot === null || keys === '') return
+    this.#actions.push({ type: 'keyed', keys })
+    if (keys.length < slot.min) this.#missed([])
+    else this.#understood({ name: slot.name, slots: { [slot.name]: keys } }, 'keys')
+  }
+
+  #clearKeys(): void {
+    if (this.#state.keys === '') return
+    this.#state.keys = ''
+    this.#actions.push({ type: 'key-timer', ms: null })
+  }
+}
+
+function fresh(dialogue: OfflineDialogue): DialogueState {
+  return {
+    version: 1, place: { state: dialogue.start, step: 0 }, waiting: { for: 'start' }, origin: null, prompt: [], misses: 0, keys: '',
+    values: {}, slots: {}, heardBy: null, visits: {}, widened: [], pending: [], calls: 0,
+  }
+}
+
+function sayOf(text: string): DialogueAction {
+  return { type: 'say', text }
+}
+
+function sameJson(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => JSON.stringify(a[key]) === JSON.stringify(b[key]))
+}

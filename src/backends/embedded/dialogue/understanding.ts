@@ -1,0 +1,220 @@
+import { parsePhrase, type Phrase } from '../../../agents/offline-phrases.js'
+import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
+import { DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
+
+/** What is listened for at one moment of the dialogue. */
+export interface Expectation {
+  /** Intents, the state's own first: of two that fit equally well the earlier one counts. */
+  readonly intents: readonly string[]
+  readonly slots: readonly string[]
+  /** Values that a slot is confined to when spoken; a slot that is not named here takes any value of its type. */
+  readonly known: ReadonlyMap<string, readonly string[]>
+}
+
+/** What a caller meant: an intent or a slot by name, with the values of all slots in it. */
+export interface Meaning {
+  readonly name: string
+  readonly slots: Readonly<Record<string, string>>
+}
+
+const DIGIT_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
+/** Words around a phrase that mean nothing. */
+const LEAD = ['hello', 'hi', 'um']
+const TAIL = ['please']
+
+interface SlotGrammar {
+  readonly definition: OfflineSlot
+  /** The bare slot and the phrases around it. */
+  readonly phrases: readonly Phrase[]
+  readonly options: ReadonlyMap<string, readonly Phrase[]>
+}
+
+/**
+ * The language side of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of words that
+ * were recognised or typed. The recogniser only ever yields sentences of the grammar; typed text may hold more, so
+ * a phrase counts wherever it stands in it.
+ */
+export class Understanding {
+  readonly #intents = new Map<string, readonly Phrase[]>()
+  readonly #slots = new Map<string, SlotGrammar>()
+
+  constructor(dialogue: OfflineDialogue) {
+    for (const [name, intent] of Object.entries(dialogue.intents)) this.#intents.set(name, intent.phrases.map(parsePhrase))
+    for (const [name, definition] of Object.entries(dialogue.slots)) {
+      const options = new Map<string, readonly Phrase[]>()
+      if (definition.type === 'choice') {
+        for (const [option, { phrases }] of Object.entries(definition.options)) options.set(option, phrases.map(parsePhrase))
+      }
+      this.#slots.set(name, { definition, options, phrases: [{ type: 'slot', slot: name }, ...definition.phrases.map(parsePhrase)] })
+    }
+  }
+
+  /** A JSGF document for what is expected; the same expectation gives the same text. */
+  grammar(expected: Expectation): string {
+    const used = new Set<string>()
+    const choices: string[] = []
+    for (const phrase of this.#phrasesOf(expected)) choices.push(jsgfOf(phrase.phrase, used))
+    if (choices.length === 0) choices.push('<VOID>')
+    const rules = [
+      `public <said> = [${LEAD.join(' | ')}] (${choices.join(' | ')}) [${TAIL.join(' | ')}];`,
+    ]
+    let digits = false
+    for (const slot of used) {
+      const body = this.#slotJsgf(slot, expected)
+      digits ||= body.includes('<digit>')
+      rules.push(`<${ruleName(slot)}> = ${body};`)
+    }
+    if (digits) rules.push(`<digit> = ${DIGIT_WORDS.join(' | ')};`)
+    return `#JSGF V1.0;\ngrammar dialogue;\n${rules.join('\n')}\n`
+  }
+
+  /**
+   * What `text` means here; null when nothing fits. A phrase that is the whole text wins over one that stands in it,
+   * and a longer one over a shorter one.
+   */
+  meaningOf(text: string, expected: Expectation): Meaning | null {
+    const words = wordsOf(text)
+    if (words.length === 0) return null
+    let best: { readonly meaning: Meaning; readonly score: number } | null = null
+    for (const { name, phrase } of this.#phrasesOf(expected)) {
+      for (let start = 0; start < words.length; start++) {
+        for (const { end, slots } of this.#match(phrase, words, start)) {
+          const whole = isFiller(words.slice(0, start), LEAD) && isFiller(words.slice(end), TAIL)
+          const score = (whole ? 1000 : 0) + (end - start)
+          if (best === null || score > best.score) best = { meaning: { name, slots }, score }
+        }
+      }
+    }
+    return best?.meaning ?? null
+  }
+
+  *#phrasesOf(expected: Expectation): Iterable<{ readonly name: string; readonly phrase: Phrase }> {
+    for (const name of expected.slots) {
+      for (const phrase of this.#slots.get(name)?.phrases ?? []) yield { name, phrase }
+    }
+    for (const name of expected.intents) {
+      for (const phrase of this.#intents.get(name) ?? []) yield { name, phrase }
+    }
+  }
+
+  #slotJsgf(name: string, expected: Expectation): string {
+    const slot = this.#slots.get(name)
+    if (slot === undefined) return '<VOID>'
+    if (slot.definition.type === 'choice') {
+      const phrases = [...slot.options.values()].flat()
+      return phrases.map((phrase) => jsgfOf(phrase, new Set())).join(' | ')
+    }
+    const known = expected.known.get(name) ?? []
+    if (known.length > 0) {
+      return known.slice(0, DIALOGUE_KNOWN_VALUES_MAX).map((value) => [...value].map((c) => DIGIT_WORDS[Number(c)]).join(' ')).join(' | ')
+    }
+    const { min, max } = slot.definition
+    const required = Array.from({ length: min }, () => '<digit>').join(' ')
+    let optional = ''
+    for (let i = min; i < max; i++) optional = `[<digit>${optional === '' ? '' : ` ${optional}`}]`
+    return `${required} ${optional}`.trim()
+  }
+
+  /** All ways in which `phrase` fits the words from `start` on; the longest first where it matters. */
+  *#match(phrase: Phrase, words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+    switch (phrase.type) {
+      case 'word':
+        if (words[start] === phrase.word) yield { end: start + 1, slots: {} }
+        return
+      case 'maybe':
+        yield* this.#match(phrase.part, words, start)
+        yield { end: start, slots: {} }
+        return
+      case 'any':
+        for (const choice of phrase.choices) yield* this.#match(choice, words, start)
+        return
+      case 'all':
+        yield* this.#matchAll(phrase.parts, words, start)
+        return
+      case 'slot':
+        yield* this.#matchSlot(phrase.slot, words, start)
+        return
+    }
+  }
+
+  *#matchAll(parts: readonly Phrase[], words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+    const [first, ...rest] = parts
+    if (first === undefined) {
+      yield { end: start, slots: {} }
+      return
+    }
+    for (const head of this.#match(first, words, start)) {
+      for (const tail of this.#matchAll(rest, words, head.end)) yield { end: tail.end, slots: { ...head.slots, ...tail.slots } }
+    }
+  }
+
+  *#matchSlot(name: string, words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
+    const slot = this.#slots.get(name)
+    if (slot === undefined) return
+    if (slot.definition.type === 'choice') {
+      for (const [option, phrases] of slot.options) {
+        for (const phrase of phrases) {
+          for (const { end } of this.#match(phrase, words, start)) yield { end, slots: { [name]: option } }
+        }
+      }
+      return
+    }
+    let value = ''
+    let end = start
+    for (; end < words.length; end++) {
+      const digit = DIGIT_WORDS.indexOf(words[end] ?? '')
+      if (digit < 0) break
+      value += digit
+    }
+    // A longer run of digits is some other number: half of it would be a wrong one.
+    const whole = start === 0 || DIGIT_WORDS.indexOf(words[start - 1] ?? '') < 0
+    if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max) yield { end, slots: { [name]: value } }
+  }
+}
+
+function ruleName(name: string): string {
+  return name.replaceAll('-', '_')
+}
+
+function jsgfOf(phrase: Phrase, used: Set<string>): string {
+  switch (phrase.type) {
+    case 'word':
+      return phrase.word
+    case 'slot':
+      used.add(phrase.slot)
+      return `<${ruleName(phrase.slot)}>`
+    case 'maybe':
+      return `[${jsgfOf(phrase.part, used)}]`
+    case 'any':
+      return `(${phrase.choices.map((choice) => jsgfOf(choice, used)).join(' | ')})`
+    case 'all':
+      return phrase.parts.map((part) => jsgfOf(part, used)).join(' ')
+  }
+}
+
+/** The words of a text as grammars have them: small letters, no marks, digits as words. */
+export function wordsOf(text: string): string[] {
+  return text.toLowerCase()
+    .replaceAll('’', "'")
+    .replace(/\d/g, (digit) => ` ${DIGIT_WORDS[Number(digit)]} `)
+    .split(/[^a-z'-]+/)
+    .map((word) => word.replace(/^['-]+|['-]+$/g, ''))
+    .filter((word) => word !== '')
+}
+
+function isFiller(words: readonly string[], fillers: readonly string[]): boolean {
+  return words.length === 0 || fillers.includes(words.join(' '))
+}
+
+/** Runs of digit words as digits, for people's eyes: `order four one two seven` becomes `order 4127`. */
+export function readable(text: string): string {
+  const words = text.split(' ')
+  let out = ''
+  let inDigits = false
+  for (const word of words) {
+    const digit = DIGIT_WORDS.indexOf(word)
+    out += digit >= 0 ? `${inDigits || out === '' ? '' : ' '}${digit}` : `${out === '' ? '' : ' '}${word}`
+    inDigits = digit >= 0
+  }
+  return out
+}

@@ -1,0 +1,135 @@
+import type { OfflineCondition } from '../../../agents/offline.js'
+
+/** JSON values by name: what tools answered, what callers said, what the dialogue noted. */
+export type Values = Readonly<Record<string, unknown>>
+
+/** Elements that a `[]` of a path walks through. */
+const ELEMENTS_MAX = 200
+
+/**
+ * The value at `path`: fields and indices separated by dots; `[]` goes on with every element of a list and yields a
+ * list. Undefined when there is nothing: own fields only, so that no path reaches a prototype.
+ */
+export function valueAt(values: Values, path: string): unknown {
+  let found: unknown = values
+  const parts = path.split('.')
+  for (const [i, part] of parts.entries()) {
+    const each = part.endsWith('[]')
+    found = fieldOf(found, each ? part.slice(0, -2) : part)
+    if (!each) continue
+    if (!Array.isArray(found)) return undefined
+    const rest = parts.slice(i + 1).join('.')
+    const elements: unknown[] = found.slice(0, ELEMENTS_MAX)
+    if (rest === '') return elements
+    return elements.flatMap((element) => {
+      const inner = valueAt({ element }, `element.${rest}`)
+      return inner === undefined ? [] : Array.isArray(inner) ? (inner as unknown[]) : [inner]
+    })
+  }
+  return found
+}
+
+function fieldOf(holder: unknown, field: string): unknown {
+  if (typeof holder !== 'object' || holder === null || !Object.hasOwn(holder, field)) return undefined
+  return (holder as Record<string, unknown>)[field]
+}
+
+/** Something, and not nothing: null, '', [] and a missing value do not exist. */
+function exists(value: unknown): boolean {
+  return value !== undefined && value !== null && value !== '' && !(Array.isArray(value) && value.length === 0)
+}
+
+function countOf(value: unknown): number {
+  if (Array.isArray(value)) return value.length
+  return typeof value === 'number' ? value : 0
+}
+
+/** A number in one place and its text in another count as equal: APIs differ on order numbers. */
+function same(value: unknown, expected: string | number | boolean | null): boolean {
+  if (value === undefined || value === null) return expected === null
+  return value === expected || (typeof value !== 'object' && String(value) === String(expected))
+}
+
+export function holds(condition: OfflineCondition, values: Values): boolean {
+  if ('exists' in condition) return exists(valueAt(values, condition.exists))
+  if ('equals' in condition) return same(valueAt(values, condition.equals[0]), condition.equals[1])
+  if ('oneOf' in condition) {
+    const value = valueAt(values, condition.oneOf[0])
+    return condition.oneOf[1].some((expected) => same(value, expected))
+  }
+  if ('count' in condition) return countOf(valueAt(values, condition.count[0])) === condition.count[1]
+  if ('atLeast' in condition) return countOf(valueAt(values, condition.atLeast[0])) >= condition.atLeast[1]
+  if ('not' in condition) return !holds(condition.not, values)
+  if ('all' in condition) return condition.all.every((one) => holds(one, values))
+  return condition.any.some((one) => holds(one, values))
+}
+
+/** The elements of the list at `from` whose fields have one of the wanted values; [] when there is no list. */
+export function picked(values: Values, from: string, where: Readonly<Record<string, readonly (string | number | boolean | null)[]>>): unknown[] {
+  const list = valueAt(values, from)
+  if (!Array.isArray(list)) return []
+  return list.slice(0, ELEMENTS_MAX).filter((element: unknown) =>
+    Object.entries(where).every(([field, wanted]) => wanted.some((expected) => same(valueAt({ element }, `element.${field}`), expected))))
+}
+
+export type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
+
+const SLOT = /\{\{\s*([^}|]+?)\s*((?:\|[^}]*)?)\}\}/g
+/** Elements that are read out of a list. */
+const LISTED_MAX = 6
+
+/**
+ * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value it lacks stays as it is, with
+ * its underscores gone), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and digits one by one),
+ * `default:words`. What does not exist becomes nothing.
+ * @returns null when `strict` and a value without a default does not exist
+ */
+export function fill(template: string, values: Values, maps: Maps, strict = false): string | null {
+  let missing = false
+  const text = template.replace(SLOT, (_whole, path: string, filters: string) => {
+    let value = valueAt(values, path)
+    for (const filter of filters.split('|').map((one) => one.trim()).filter((one) => one !== '')) {
+      value = filtered(value, filter, maps)
+    }
+    if (!exists(value)) missing = true
+    return textOf(value)
+  })
+  if (strict && missing) return null
+  return text.replace(/\s+([.,!?])/g, '$1').replace(/\s{2,}/g, ' ').trim()
+}
+
+function filtered(value: unknown, filter: string, maps: Maps): unknown {
+  const colon = filter.indexOf(':')
+  const filterName = colon < 0 ? filter : filter.slice(0, colon)
+  const argument = colon < 0 ? '' : filter.slice(colon + 1).trim()
+  switch (filterName) {
+    case 'map': {
+      const key = textOf(value)
+      const map = maps[argument]
+      return map !== undefined && Object.hasOwn(map, key) ? map[key] : key.replaceAll('_', ' ')
+    }
+    case 'list':
+      return Array.isArray(value) ? listed(value, argument === '' ? 'and' : argument) : value
+    case 'count':
+      return countOf(value)
+    case 'spell':
+      return [...textOf(value)].filter((c) => /[\p{L}\p{N}]/u.test(c)).join(' ')
+    case 'default':
+      return exists(value) ? value : argument
+    default:
+      return value
+  }
+}
+
+function listed(list: readonly unknown[], word: string): string {
+  const texts = list.slice(0, LISTED_MAX).map(textOf)
+  const last = texts.pop()
+  if (last === undefined) return ''
+  return texts.length === 0 ? last : `${texts.join(', ')} ${word} ${last}`
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  return Array.isArray(value) ? listed(value, 'and') : ''
+}
