@@ -24,7 +24,8 @@ export function foldKey(name: string): string {
  */
 export function parseBody(contentType: string | undefined, body: Uint8Array): Fields {
   if (body.byteLength > WEBHOOK_BODY_BYTES_MAX) {
-    throw new GatewayError('BODY_TOO_LARGE', `webhook body is ${body.byteLength} bytes; at most ${WEBHOOK_BODY_BYTES_MAX} are read`)
+    throw new GatewayError('BODY_TOO_LARGE',
+      `webhook body is ${body.byteLength} bytes; at most ${WEBHOOK_BODY_BYTES_MAX} are read`)
   }
   const format = formatOf(contentType, body)
   const text = decodeUtf8(body)
@@ -49,7 +50,7 @@ function formatOf(contentType: string | undefined, body: Uint8Array): 'form' | '
     }
   }
   if (type === 'application/x-www-form-urlencoded') return 'form'
-  if (type === 'application/json' || type === 'text/json' || /^application\/[a-z0-9.-]+\+json$/.test(type)) return 'json'
+  if (/^(?:application|text)\/json$|^application\/[a-z0-9.-]+\+json$/.test(type)) return 'json'
   throw new GatewayError('CONTENT_TYPE',
     'webhook content type is not supported; allowed: application/x-www-form-urlencoded, application/json')
 }
@@ -84,7 +85,7 @@ function decodeFormText(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '))
   } catch (thrown) {
-    throw new GatewayError('WEBHOOK_MALFORMED', 'webhook body has a % escape that is not valid UTF-8', { cause: thrown })
+    throw new GatewayError('WEBHOOK_MALFORMED', 'webhook body has a % escape that is not UTF-8', { cause: thrown })
   }
 }
 

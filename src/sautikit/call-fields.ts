@@ -114,7 +114,8 @@ export function readCallFields(fields: Fields): CallFields {
 /** `call.completed`; anything without a dot is no kind of event (a PBX field of the same name). */
 function kindOf(value: string | null): string | null {
   const kind = value?.trim().toLowerCase() ?? ''
-  return /^[a-z]+(?:[._-][a-z]+)*\.[a-z]+(?:[._-][a-z]+)*$/.test(kind) && kind.length <= SHORT_TEXT_CHARS_MAX ? kind : null
+  if (kind.length > SHORT_TEXT_CHARS_MAX || !kind.includes('.')) return null
+  return /^[a-z]+(?:[._-][a-z]+)+$/.test(kind) ? kind : null
 }
 
 /** A stream's edge says more than the state of the leg that goes on (`Answered`), but not more than its end. */

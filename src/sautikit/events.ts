@@ -1,5 +1,6 @@
 import { GatewayError } from '../core/errors.js'
 import { parseBody } from './body.js'
+import type { Fields } from './body.js'
 import { idOf, names, readCallFields, shownText, textOf } from './call-fields.js'
 import type { CallFields } from './call-fields.js'
 
@@ -35,13 +36,14 @@ const URL_CHARS_MAX = 4096
  * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
  * lands at the events URL too. An event of something that is no call has a `kind` and a null `callSid`.
  *
- * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also when it names neither a kind nor a call)
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also for neither a kind nor a call)
  */
 export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
   const fields = parseBody(contentType, body)
   const call = readCallFields(fields)
   if (call.kind === null && call.callSid === null) {
-    throw new GatewayError('WEBHOOK_MALFORMED', 'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
+    throw new GatewayError('WEBHOOK_MALFORMED',
+      'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
   }
   const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
   return {
@@ -50,7 +52,7 @@ export function parseEvent(contentType: string | undefined, body: Uint8Array): C
     occurredAt,
     hangupCause: shownText(textOf(fields, HANGUP_CAUSE), TEXT_CHARS_MAX),
     failureReason: shownText(textOf(fields, FAILURE_REASON), TEXT_CHARS_MAX),
-    recording: recordingOf(idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX), textOf(fields, DOWNLOAD_URL), call.durationS),
+    recording: recordingOf(fields, call.durationS),
   }
 }
 
@@ -61,7 +63,9 @@ function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
   return parts.map((part) => part ?? '').join('|')
 }
 
-function recordingOf(recordingId: string | null, url: string | null, durationS: number | null): CarrierRecording | null {
+function recordingOf(fields: Fields, durationS: number | null): CarrierRecording | null {
+  const recordingId = idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX)
+  const url = textOf(fields, DOWNLOAD_URL)
   if (recordingId === null) return null
   const usable = url !== null && url.length <= URL_CHARS_MAX && /^https:\/\//i.test(url)
   return { recordingId, downloadUrl: usable ? url : null, durationS }

@@ -3,7 +3,9 @@
  */
 
 /** What a carrier writes in place of a withheld number, without separators. */
-const WITHHELD = new Set(['', 'anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'null', 'undefined', 'none'])
+const WITHHELD = new Set([
+  '', 'anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'null', 'undefined', 'none',
+])
 
 /** Digits of E.164: 15 at most. Below 11 an international number cannot be told from a national one or a short code. */
 const INTERNATIONAL_DIGITS_MIN = 11
@@ -38,15 +40,15 @@ export function sameNumber(a: string, b: string): boolean {
  * user) stays, without control characters and cut to 64.
  */
 export function normaliseNumber(raw: string): string {
-  let text = raw.trim()
+  let text = raw.slice(0, 4 * PARTY_CHARS_MAX).replace(/[\u0000-\u001f\u007f]/g, '').trim()
   // sip:+254700000001@host;user=phone and tel:+254700000001
   const uri = /^(?:sips?|tel):([^@;>]*)/i.exec(text.replace(/^[^<]*</, ''))
-  if (uri !== null) text = uri[1] ?? ''
+  if (uri !== null) text = (uri[1] ?? '').trim()
   if (WITHHELD.has(text.toLowerCase())) return ''
-  if (!/^\+?[0-9][0-9 ().-]*$/.test(text)) {
-    return text.replace(/[\u0000-\u001f\u007f]/g, '').slice(0, PARTY_CHARS_MAX)
-  }
   const digits = digitsOf(text)
+  if (!/^\+?[0-9][0-9 ().-]*$/.test(text) || digits.length > PARTY_CHARS_MAX) {
+    return text.slice(0, PARTY_CHARS_MAX).trim()
+  }
   if (text.startsWith('+')) return `+${digits}`
   if (digits.startsWith('00')) return `+${digits.slice(2)}`
   const international = !digits.startsWith('0')

@@ -93,8 +93,14 @@ function skipSpace(text: string, from: number): number {
   return at
 }
 
+interface Piece {
+  readonly object: JsonObject
+  /** Index after its last character. */
+  readonly end: number
+}
+
 /** The JSON object that begins at `at`; null when none does. */
-function nextObject(text: string, at: number): { readonly object: JsonObject; readonly end: number } | 'too-deep' | null {
+function nextObject(text: string, at: number): Piece | 'too-deep' | null {
   if (text[at] !== '{') return null
   const { end, depth } = jsonSpan(text, at)
   if (depth > JSON_DEPTH_MAX) return 'too-deep'
@@ -145,9 +151,9 @@ function metadataOf(object: JsonObject, source: string): StreamText {
   const top = folded(object)
   if (![...top.keys()].some((key) => KNOWN.has(key))) return opaqueMetadata(source)
 
-  const headers = objectAt(top, 'headers')
   // The carrier's own word first, ours that came back last.
-  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), headers].filter((layer) => layer !== null)
+  const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), objectAt(top, 'headers')]
+    .filter((layer) => layer !== null)
   const find = (aliases: readonly string[]): string | null => {
     for (const layer of layers) {
       for (const alias of aliases) {

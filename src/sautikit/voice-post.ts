@@ -25,17 +25,18 @@ export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'em
  * What a POST to the voice URL means. Any POST may be a repetition and any may come late, so the answer depends
  * on the call, not on the order of arrival.
  *
- * | SID      | post                                         | decision |
- * |----------|----------------------------------------------|----------|
- * | any      | an event's envelope                          | empty: the answer to an event is not read, so a Dial would be lost in it |
- * | unknown  | ringing, answered, no state, **completed**   | open-stream: some first posts say Completed while the leg is being set up |
- * | unknown  | failed, busy, no-answer, stream and dial edges | empty: nothing of that call is here |
- * | known    | completed                                    | empty |
- * | known    | failed, busy, no-answer while dialing        | continue: the dialled leg failed, and the caller gets words |
- * | known    | failed, busy, no-answer otherwise            | empty |
- * | known    | anything else while pending or dialing       | continue |
- * | waiting  | ringing or no state                          | repeat-document |
- * | known    | the rest                                     | empty: a second Stream would fork the call again and fail |
+ * | SID     | post                                    | decision |
+ * |---------|-----------------------------------------|----------|
+ * | any     | an event's envelope                     | empty: its answer is not read, a Dial would be lost |
+ * | unknown | ringing, answered, no state             | open-stream |
+ * | unknown | completed                               | open-stream: some first posts say so during set-up |
+ * | unknown | anything else                           | empty: nothing of that call is here |
+ * | known   | completed                               | empty |
+ * | known   | failed, busy, no-answer while dialing   | continue: the dialled leg failed, the caller gets words |
+ * | known   | failed, busy, no-answer otherwise       | empty |
+ * | known   | anything else while pending or dialing  | continue |
+ * | waiting | ringing or no state                     | repeat-document |
+ * | known   | the rest                                | empty: a second Stream would fork the call again, and fail |
  */
 export function decideVoicePost(post: VoicePost): VoiceDecision {
   const { state, known, escalation } = post

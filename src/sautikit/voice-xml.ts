@@ -5,7 +5,8 @@ import {
   STREAM_HOST_BYTES_MAX, STREAM_METADATA_BYTES_MAX, STREAM_PATH_BYTES_MAX, VOICE_ACTIONS_MAX,
 } from '../core/limits.js'
 import type {
-  ConferenceAction, DialAction, GetDigitsAction, PlayAction, RecordAction, RedirectAction, SayAction, StreamAction, VoiceAction,
+  ConferenceAction, DialAction, GetDigitsAction, PlayAction, RecordAction, RedirectAction, SayAction, StreamAction,
+  VoiceAction,
 } from './actions.js'
 
 /** The document that changes nothing: the right answer to every lifecycle edge. */
@@ -25,7 +26,8 @@ type Attributes = Readonly<Record<string, string | number | boolean | undefined>
 export function voiceXml(actions: readonly VoiceAction[]): string {
   if (actions.length === 0) return EMPTY_RESPONSE
   if (actions.length > VOICE_ACTIONS_MAX) {
-    throw new GatewayError('XML_INVALID', `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`)
+    throw new GatewayError('XML_INVALID',
+      `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`)
   }
   const response = create({ version: '1.0', encoding: 'UTF-8' }).ele('Response')
   actions.forEach((action, i) => { write(response, action, `action ${i + 1} (${action.verb})`) })
@@ -55,7 +57,8 @@ function writeSay(parent: XmlNode, action: SayAction, at: string): void {
 }
 
 function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
-  element(parent, 'Play', { loop: whole(action.loop, { at, name: 'loop', min: 0 }) }, httpUrl(action.url, { at, name: 'url' }))
+  const loop = whole(action.loop, { at, name: 'loop', min: 0 })
+  element(parent, 'Play', { loop }, httpUrl(action.url, { at, name: 'url' }))
 }
 
 function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
@@ -64,20 +67,20 @@ function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
   // Both travel in the one first frame.
   const metadataBytes = utf8Bytes(headerMetadata ?? '') + utf8Bytes(action.openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
-    throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit into the first frame`)
+    throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit the first frame`)
   }
   element(parent, 'Stream', {
     name: action.name,
     url: streamUrl(action.url, at),
     track: action.track,
     connect: action.connect,
-    // The first is the rate of what we get, the second of what we send; the carrier leaves one without the other undefined.
+    // The rate of what we get and of what we send; the carrier leaves the one without the other undefined.
     outputSamplingRate: action.samplingRateHz,
     bidirectionalSamplingRate: action.samplingRateHz,
     openMetadata: action.openMetadata,
     headerMetadata,
-    statusCallback: action.statusCallback === undefined ? undefined : httpUrl(action.statusCallback, { at, name: 'statusCallback' }),
-    statusEvents: action.statusEvents === undefined || action.statusEvents.length === 0 ? undefined : action.statusEvents.join(' '),
+    statusCallback: optionalUrl(action.statusCallback, { at, name: 'statusCallback' }),
+    statusEvents: action.statusEvents?.join(' ') || undefined,
   })
 }
 
@@ -96,7 +99,9 @@ function writeDial(parent: XmlNode, action: DialAction, at: string): void {
 }
 
 function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): void {
-  if (action.nested.length > VOICE_ACTIONS_MAX) throw invalid(at, `has ${action.nested.length} prompts; at most ${VOICE_ACTIONS_MAX}`)
+  if (action.nested.length > VOICE_ACTIONS_MAX) {
+    throw invalid(at, `has ${action.nested.length} prompts; at most ${VOICE_ACTIONS_MAX}`)
+  }
   const prompts = element(parent, 'GetDigits', {
     maxDigits: whole(action.numDigits, { at, name: 'numDigits', min: 0 }),
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
@@ -107,7 +112,7 @@ function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): v
 
 function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
   element(parent, 'Record', {
-    action: action.action === undefined ? undefined : httpUrl(action.action, { at, name: 'action' }),
+    action: optionalUrl(action.action, { at, name: 'action' }),
     method: action.method,
     timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
     maxLength: whole(action.maxLengthS, { at, name: 'maxLengthS', min: 1 }),
@@ -115,8 +120,7 @@ function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
     playBeep: action.playBeep,
     trim: action.trim,
     transcribe: action.transcribe,
-    transcribeCallback: action.transcribeCallback === undefined
-      ? undefined : httpUrl(action.transcribeCallback, { at, name: 'transcribeCallback' }),
+    transcribeCallback: optionalUrl(action.transcribeCallback, { at, name: 'transcribeCallback' }),
   })
 }
 
@@ -128,7 +132,7 @@ function writeConference(parent: XmlNode, action: ConferenceAction, at: string):
     muted: action.muted,
     record: action.record,
     maxParticipants: whole(action.maxParticipants, { at, name: 'maxParticipants', min: 2 }),
-    waitUrl: action.waitUrl === undefined ? undefined : httpUrl(action.waitUrl, { at, name: 'waitUrl' }),
+    waitUrl: optionalUrl(action.waitUrl, { at, name: 'waitUrl' }),
   }, words(action.name, { at, name: 'name' }))
 }
 
@@ -202,16 +206,20 @@ function httpUrl(url: string, { at, name }: Place): string {
   throw invalid(at, `${name} is not an absolute http or https URL with its special characters escaped`)
 }
 
+function optionalUrl(url: string | undefined, place: Place): string | undefined {
+  return url === undefined ? undefined : httpUrl(url, place)
+}
+
 function streamUrl(url: string, at: string): string {
   const parts = /^wss?:\/\/([^/?#@]+)(\/[^#]*|\?[^#]*)?$/.exec(url)
   if (parts === null || !URL_TEXT.test(url) || !URL.canParse(url)) {
-    throw invalid(at, 'url is not a ws or wss URL (no user, no fragment, a path before the query, special characters escaped)')
+    throw invalid(at, 'url is not a ws or wss URL with its special characters escaped and without user and fragment')
   }
   const [, host = '', path] = parts
   // The lineage's URL parser takes a query only as part of a path.
   if (path === undefined || path.startsWith('?')) throw invalid(at, 'url has no path: wss://host/path?query is needed')
   if (host.length > STREAM_HOST_BYTES_MAX) throw invalid(at, `url's host is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
-  if (path.length > STREAM_PATH_BYTES_MAX) throw invalid(at, `url's path and query are longer than ${STREAM_PATH_BYTES_MAX} bytes`)
+  if (path.length > STREAM_PATH_BYTES_MAX) throw invalid(at, `url's path is longer than ${STREAM_PATH_BYTES_MAX} bytes`)
   return url
 }
 

@@ -8,14 +8,17 @@ const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
   'ringing': ['Ringing', 'RINGING', 'LegRinging', 'Initiated', 'incoming', 'queued', 'call.started', 'Dialing'],
   'answered': ['Answered', 'call.answered', 'in-progress', 'InProgress', 'Active', 'Connected', 'Bridged'],
   'stream-started': ['StreamStarted', 'stream-started', 'STREAM_STARTED', 'stream connected'],
-  'stream-stopped': ['StreamStopped', 'stream-stopped', 'StreamEnded', 'stream_closed', 'stream-disconnected', 'StreamCompleted'],
+  'stream-stopped': ['StreamStopped', 'stream-stopped', 'StreamEnded', 'stream_closed', 'stream-disconnected',
+    'StreamCompleted'],
   'stream-error': ['StreamError', 'stream-error', 'stream-failed'],
   'dial-completed': ['DialCompleted', 'dial_completed', 'DialEnded', 'DialNoAnswer', 'DialBusy'],
-  'completed': ['Completed', 'call.completed', 'Hangup', 'HANGUP_COMPLETE', 'hung-up', 'Ended', 'call.ended', 'terminated', 'Disconnected', 'NORMAL_CLEARING'],
+  'completed': ['Completed', 'call.completed', 'Hangup', 'HANGUP_COMPLETE', 'hung-up', 'Ended', 'call.ended',
+    'terminated', 'Disconnected', 'NORMAL_CLEARING'],
   'failed': ['Failed', 'call.failed', 'Error', 'rejected', 'declined', 'Canceled', 'cancelled', 'UNALLOCATED_NUMBER'],
   'busy': ['Busy', 'USER_BUSY'],
   'no-answer': ['NoAnswer', 'no-answer', 'no_answer', 'No Answer', 'NO_USER_RESPONSE', 'NotAnswered', 'missed'],
-  'unknown': ['', 'hello', '123', 'call.recording.ready', 'call.supervision.ended', 'call.supervision.started', 'RecordingCompleted', 'streaming', 'ConferenceEnded'],
+  'unknown': ['', 'hello', '123', 'call.recording.ready', 'call.supervision.ended', 'call.supervision.started',
+    'RecordingCompleted', 'streaming', 'ConferenceEnded'],
 }
 
 t.test('every spelling of a state means that state', (t) => {
@@ -44,7 +47,8 @@ const FORGOTTEN: Omit<VoicePost, 'state'> = { ...WAITING, phase: null }
 
 t.test('what a POST to the voice URL means, by state and call', (t) => {
   const states = Object.keys(SPELLINGS) as CarrierState[]
-  const table: readonly (readonly [string, Omit<VoicePost, 'state'>, Partial<Record<CarrierState, VoiceDecision>>])[] = [
+  type Wanted = Partial<Record<CarrierState, VoiceDecision>>
+  const table: readonly (readonly [string, Omit<VoicePost, 'state'>, Wanted])[] = [
     ['a call that nobody has answered', UNKNOWN,
       { 'ringing': 'open-stream', 'answered': 'open-stream', 'unknown': 'open-stream', 'completed': 'open-stream' }],
     ['a call that waits for its socket', WAITING, { ringing: 'repeat-document', unknown: 'repeat-document' }],

@@ -1,7 +1,8 @@
 import t from 'tap'
 import fc from 'fast-check'
 import { TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../../src/core/limits.js'
-import { CLEAR_MARKS, KILL_AUDIO, clearVariants, markText, parseStreamText } from '../../src/sautikit/stream-messages.js'
+import { CLEAR_MARKS, KILL_AUDIO, clearVariants, markText,
+  parseStreamText } from '../../src/sautikit/stream-messages.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 
 const SID = 'HD_0a8d5911d055'
@@ -11,21 +12,26 @@ type Metadata = Extract<StreamText, { type: 'metadata' }>
 function metadata(frame: unknown): Metadata {
   const text = typeof frame === 'string' ? frame : JSON.stringify(frame)
   const [message, ...others] = parseStreamText(text, true)
-  if (message?.type !== 'metadata' || others.length > 0) throw new Error(`not one metadata message: ${JSON.stringify(message)}`)
+  if (message?.type !== 'metadata' || others.length > 0) throw new Error(`not metadata: ${JSON.stringify(message)}`)
   return message
 }
 
 t.test('the first frame is read in every shape', (t) => {
   const cases: readonly (readonly [string, unknown, Partial<Metadata>])[] = [
-    ['ids on top', { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001', destinationNumber: '+254700000002' },
+    ['ids on top',
+      { sessionId: SID, streamSid: 'ST_1', callerNumber: '254700000001', destinationNumber: '+254700000002' },
       { callSid: SID, streamSid: 'ST_1', from: '+254700000001', to: '+254700000002', headers: {}, openMetadata: null }],
-    ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid', 'callId'].map((name) => [name, { [name]: SID }, { callSid: SID }] as const),
-    ['ids in metadata', { metadata: { callSid: SID, a: 1 } }, { callSid: SID, openMetadata: `{"callSid":"${SID}","a":1}` }],
+    ...['callSid', 'sessionId', 'call_sid', 'call_id', 'CallSid',
+      'callId'].map((name) => [name, { [name]: SID }, { callSid: SID }] as const),
+    ['ids in metadata', { metadata: { callSid: SID, a: 1 } },
+      { callSid: SID, openMetadata: `{"callSid":"${SID}","a":1}` }],
     ['ids in openMetadata', { streamSid: 'ST_1', openMetadata: { call_id: SID } }, { callSid: SID, streamSid: 'ST_1' }],
-    ['openMetadata as a string of JSON', { openMetadata: `{"callSid":"${SID}"}` }, { callSid: SID, openMetadata: `{"callSid":"${SID}"}` }],
+    ['openMetadata as a string of JSON', { openMetadata: `{"callSid":"${SID}"}` },
+      { callSid: SID, openMetadata: `{"callSid":"${SID}"}` }],
     ['openMetadata as words', { streamSid: 'ST_1', openMetadata: 'hello' }, { callSid: null, openMetadata: 'hello' }],
     ['metadata as words', { streamSid: 'ST_1', metadata: 'hello' }, { openMetadata: 'hello' }],
-    ['ids in headers', { headers: { callSid: SID, 'X-Tenant': 'shop' } }, { callSid: SID, headers: { 'callSid': SID, 'X-Tenant': 'shop' } }],
+    ['ids in headers', { headers: { callSid: SID, 'X-Tenant': 'shop' } },
+      { callSid: SID, headers: { 'callSid': SID, 'X-Tenant': 'shop' } }],
     ['headers as a string of JSON', { headers: '{"x":"y","n":1,"o":{}}' }, { headers: { x: 'y', n: '1' } }],
     ['the carrier\'s word before ours', { callSid: SID, openMetadata: { callSid: 'HD_other' } }, { callSid: SID }],
     ['a withheld caller', { callSid: SID, callerNumber: 'anonymous' }, { from: null }],
@@ -51,7 +57,8 @@ t.test('several objects in one frame are several messages', (t) => {
   t.match(first[0], { callSid: SID, openMetadata: '}{"{' })
   t.match(first[1], { name: 'm}{1', event: 'playout' })
   t.strictSame(parseStreamText(`${mark}${mark}`, false).length, 2)
-  t.strictSame(parseStreamText(`${mark}{"callSid":"${SID}"}`, true).map((message) => message.type), ['mark', 'metadata'])
+  t.strictSame(parseStreamText(`${mark}{"callSid":"${SID}"}`, true).map((message) => message.type),
+    ['mark', 'metadata'])
   t.strictSame(parseStreamText(`${mark}oops`, false).map((message) => message.type), ['mark', 'garbage'])
   t.strictSame(parseStreamText('{}'.repeat(TEXT_FRAME_MESSAGES_MAX + 5), false).map((message) => message.type),
     [...Array.from({ length: TEXT_FRAME_MESSAGES_MAX }, () => 'unknown'), 'garbage'])
@@ -74,7 +81,8 @@ t.test('marks, digits and unknown types are told apart', (t) => {
     [{ hello: 1 }, { type: 'unknown', name: '' }],
     [{ type: { type: 'mark' } }, { type: 'unknown', name: '' }],
   ]
-  for (const [frame, expected] of cases) t.strictSame(parseStreamText(JSON.stringify(frame), false), [expected], JSON.stringify(frame))
+  for (const [frame, expected] of cases) t.strictSame(parseStreamText(JSON.stringify(frame), false), [expected],
+    JSON.stringify(frame))
   t.strictSame(parseStreamText('hello', false), [{ type: 'garbage' }])
   t.strictSame(parseStreamText('[{"type":"dtmf","digit":"1"}]', false), [{ type: 'garbage' }])
   for (const blank of ['', ' \r\n']) t.strictSame(parseStreamText(blank, true), [])
@@ -86,19 +94,22 @@ t.test('a frame that is too large or too deep is not read', (t) => {
   t.equal(padded(100).length, 100)
   t.equal(metadata(padded(TEXT_FRAME_BYTES_MAX)).callSid, SID, 'the largest')
   t.strictSame(parseStreamText(padded(TEXT_FRAME_BYTES_MAX + 1), true), [{ type: 'garbage' }])
-  t.strictSame(parseStreamText('é'.repeat(TEXT_FRAME_BYTES_MAX / 2 + 1), true), [{ type: 'garbage' }], 'bytes count, not characters')
+  t.strictSame(parseStreamText('é'.repeat(TEXT_FRAME_BYTES_MAX / 2 + 1), true), [{ type: 'garbage' }],
+    'bytes count, not characters')
   const nested = (depth: number): string => `{"callSid":"${SID}","a":${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}}`
   t.equal(metadata(nested(8)).callSid, SID, 'the deepest')
   t.strictSame(parseStreamText(nested(9), true), [{ type: 'garbage' }])
   t.strictSame(parseStreamText('{"a":'.repeat(1500), true), [{ type: 'garbage' }])
-  t.match(metadata({ callSid: SID, openMetadata: '{"a":'.repeat(20) }), { callSid: SID }, 'also inside a string it only costs the string')
+  t.match(metadata({ callSid: SID, openMetadata: '{"a":'.repeat(20) }), { callSid: SID },
+    'also inside a string it only costs the string')
   t.end()
 })
 
 t.test('headers are bounded and reach no prototype', (t) => {
   const many = Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`h${i}`, 'v']))
   t.equal(Object.keys(metadata({ headers: many }).headers).length, 64)
-  const hostile = metadata(`{"headers":{"__proto__":"x","constructor":"y","prototype":"z","a":"b"},"__proto__":{"callSid":"${SID}"}}`)
+  const headers = '{"__proto__":"x","constructor":"y","prototype":"z","a":"b"}'
+  const hostile = metadata(`{"headers":${headers},"__proto__":{"callSid":"${SID}"}}`)
   t.strictSame(Object.entries(hostile.headers), [['a', 'b']])
   t.equal(hostile.callSid, null)
   t.equal(({} as Record<string, unknown>)['a'], undefined)
@@ -117,7 +128,8 @@ t.test('no frame makes the reader throw, and each message is one of its types', 
   const types = new Set(['metadata', 'mark', 'dtmf', 'unknown', 'garbage'])
   const piece = fc.oneof(
     fc.json({ maxDepth: 5 }), fc.string({ unit: 'binary', maxLength: 30 }),
-    fc.constantFrom('{', '}', '"', '\\', '[', ']', '{}', '{"type":"mark"', '{"type":"dtmf","digit":"1"}', '{"headers":', '"__proto__":', '\\"'),
+    fc.constantFrom('{', '}', '"', '\\', '[', ']', '{}', '{"type":"mark"', '{"type":"dtmf","digit":"1"}',
+      '{"headers":', '"__proto__":', '\\"'),
   )
   fc.assert(fc.property(fc.array(piece, { maxLength: 8 }), fc.boolean(), (pieces, isFirst) => {
     const messages = parseStreamText(pieces.join(''), isFirst)
@@ -129,8 +141,10 @@ t.test('no frame makes the reader throw, and each message is one of its types', 
 })
 
 t.test('objects in a row come apart where they were put together', (t) => {
-  const object = fc.dictionary(fc.string({ unit: 'binary', maxLength: 6 }), fc.string({ unit: 'binary', maxLength: 12 }), { maxKeys: 4 })
-  fc.assert(fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'), (objects, gap) => {
+  const object = fc.dictionary(fc.string({ unit: 'binary', maxLength: 6 }),
+    fc.string({ unit: 'binary', maxLength: 12 }), { maxKeys: 4 })
+  fc.assert(fc.property(fc.array(object, { minLength: 1, maxLength: 10 }), fc.constantFrom('', ' ', '\n'),
+    (objects, gap) => {
     const frame = objects.map((value) => JSON.stringify({ ...value, type: 'note' })).join(gap)
     return parseStreamText(frame, false).every((message) => message.type === 'unknown' && message.name === 'note')
       && parseStreamText(frame, false).length === objects.length
