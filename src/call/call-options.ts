@@ -25,6 +25,8 @@ export interface CallSessionOptions {
   readonly backendReadyTimeoutMs: number
   /** How long a caller whose words were understood waits for any sound before the backend counts as dead. */
   readonly answerTimeoutMs: number
+  /** Said when the backend could not make a response; after RESPONSES_FAILED_MAX in a row it counts as dead. */
+  readonly responseFailedText: string
   /** What the caller hears when the backend is dead. */
   readonly apologyText: string
   /** `escalate` falls back to hanging up where no escalation is set. */
@@ -104,6 +106,7 @@ export const DEFAULT_CALL_OPTIONS = {
   backendReadyTimeoutMs: 4000,
   // Slow models answer a long context within 4 s at the 99th percentile; three times that is dead.
   answerTimeoutMs: 12_000,
+  responseFailedText: 'Sorry, could you say that again?',
   apologyText: 'I am sorry, I have a technical problem.',
   onBackendFailure: 'escalate',
   goodbyeText: 'Thank you for calling. Goodbye.',

@@ -1,5 +1,5 @@
 import { GatewayError } from '../core/errors.js'
-import type { BargeInRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import type { BargeInRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
 
 export const CALL_CHECKPOINT_VERSION = 1
 
@@ -19,7 +19,8 @@ export type OwedAnswer = 'nothing' | 'answer' | 'rest-of-answer'
 /**
  * All that another worker needs to go on with a call. JSON-safe and small (a few KB); the backend's own snapshot
  * travels beside it. Times are since the stream opened, and the opening is calendar time: the taker may be
- * another process with another monotonic clock.
+ * another process with another monotonic clock. No generation is kept: the taker's backend is a new instance that
+ * counts from its own beginning, and nothing of the old one can arrive any more.
  */
 export interface CallCheckpoint {
   readonly version: typeof CALL_CHECKPOINT_VERSION
@@ -30,8 +31,6 @@ export interface CallCheckpoint {
   readonly greeted: boolean
   readonly greetingMs: number | null
   readonly owed: OwedAnswer
-  /** Everything of this generation and below is dead. A new backend instance counts from 1 again, see `CallSession`. */
-  readonly generationFence: number
   /** The item heard last and how much of it. */
   readonly heard: { readonly itemId: string; readonly heardMs: number } | null
   readonly silencePrompts: number
@@ -45,6 +44,25 @@ export interface CallCheckpoint {
   readonly bargeIns: readonly BargeInRecord[]
   readonly timeline: readonly TimelineMark[]
   /** Why the call is being ended, when it is; a takeover in `closing` ends it without another word. */
-  readonly ending: { readonly reason: string; readonly detail: string } | null
-  readonly escalationReason: string | null
+  readonly ending: { readonly reason: EndReason; readonly detail: string } | null
+  /** A handover that was asked for; a takeover asks the escalation machine for its step again. */
+  readonly handover: { readonly reason: string; readonly summary: string } | null
+}
+
+/**
+ * Reads a checkpoint that was kept as JSON.
+ * @throws GatewayError CALL_FAULT when it is of another version or not a checkpoint at all.
+ */
+export function parseCheckpoint(value: unknown): CallCheckpoint {
+  if (typeof value !== 'object' || value === null || !('version' in value)) {
+    throw new GatewayError('CALL_FAULT', 'a checkpoint is an object with a version')
+  }
+  if (value.version !== CALL_CHECKPOINT_VERSION) {
+    throw new GatewayError('CALL_FAULT', `checkpoint version ${String(value.version)}; this build reads ${CALL_CHECKPOINT_VERSION}`)
+  }
+  for (const list of ['transcript', 'tools', 'toolCalls', 'turns', 'bargeIns', 'timeline'] as const) {
+    if (!Array.isArray((value as Record<string, unknown>)[list])) throw new GatewayError('CALL_FAULT', `checkpoint without ${list}`)
+  }
+  // Only our own `checkpoint()` writes these; the version and the shape of its lists were just checked.
+  return value as unknown as CallCheckpoint
 }

@@ -76,6 +76,10 @@ export const CALL_OUTPUTS_QUEUED_MAX = 256
 export const TRANSCRIPT_OPEN_MAX = 32
 /** Speech items (backend's and gateway's) that a session or a playout ledger remembers. */
 export const SPEECH_ITEMS_MAX = 128
+/** Responses that may fail one after another before the backend counts as dead. */
+export const RESPONSES_FAILED_MAX = 3
+/** Marks that a checkpoint carries, the newest: it is written at every turn and must stay small. */
+export const CHECKPOINT_MARKS_MAX = 100
 /** Runs of samples of one item that playout has not finished with. */
 export const PLAYOUT_SEGMENTS_MAX = 512
 /** Samples that the carrier keeps back until more come; observed with the lineage's client. docs/PROTOCOL.md. */
@@ -171,6 +175,8 @@ export const SPEECH_PROMPT_CACHE_BYTES = 16 * 1024 * 1024
 export const SPEECH_REOPENS_MAX = 3
 
 // --- embedded dialogue ------------------------------------------------------------------------------------
+/** Checked `offline:` blocks that a worker keeps: one for each agent. */
+export const DIALOGUES_KEPT_MAX = 64
 /** States, steps of a state, and phrases of an `offline:` block. */
 export const DIALOGUE_STATES_MAX = 200
 export const DIALOGUE_STEPS_MAX = 40

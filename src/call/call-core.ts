@@ -1,0 +1,256 @@
+import { SPEECH_ITEMS_MAX } from '../core/limits.js'
+import { BargeIn } from './barge-in.js'
+import type { CallCounters, CallState } from './call-machine.js'
+import type { CallSessionOptions } from './call-options.js'
+import { CallerSpeech } from './caller-speech.js'
+import type { CallCheckpoint } from './checkpoint.js'
+import { Deadlines } from './deadlines.js'
+import type { CallOutput, PlayoutView, SpeechKind } from './events.js'
+import { Outputs } from './outputs.js'
+import type { EscalationRecord, TranscriptEntry, TurnRecord } from './record.js'
+import { Timeline } from './timeline.js'
+import { ToolLedger } from './tool-ledger.js'
+import { Transcript } from './transcript.js'
+import { Turns } from './turns.js'
+
+/** Every reason for which a session wants to be called again. */
+export const DEADLINES = [
+  'backend-ready', 'answer', 'end-of-speech', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
+  'duration', 'words-heard', 'handover-step', 'hold', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+] as const
+export type DeadlineName = (typeof DEADLINES)[number]
+
+/** One piece of agent speech, of the backend or of the gateway. */
+export interface SpeechItem {
+  readonly itemId: string
+  readonly kind: SpeechKind
+  /** Null: the gateway's own. */
+  readonly generation: number | null
+  started: boolean
+  /** Heard to its end, or thrown away. */
+  over: 'no' | 'heard' | 'cut'
+}
+
+/**
+ * What the parts of one session share: its books, its deadlines, the present time and which response is alive. It
+ * decides nothing; the parts (`conversation`, `tool-desk`, `silence`, `handover`, `ending`) do.
+ */
+export class CallCore {
+  readonly options: CallSessionOptions
+  readonly playout: PlayoutView
+  readonly outputs = new Outputs()
+  readonly deadlines = new Deadlines<DeadlineName>(DEADLINES)
+  readonly timeline: Timeline
+  readonly transcript: Transcript
+  readonly turns: Turns
+  readonly tools: ToolLedger
+  readonly bargeIn: BargeIn
+  readonly speech: CallerSpeech
+  readonly items = new Map<string, SpeechItem>()
+  readonly counters: CallCounters = {
+    frames: 0, framesVoiced: 0, lateAudioDropped: 0, lateEventsDropped: 0, toolCallsRefused: 0, toolCallsRepeated: 0,
+    toolResultsLate: 0, announcementsFailed: 0, fillers: 0, silencePrompts: 0, marksDropped: 0, outputsDropped: 0,
+    transcriptDropped: 0, toolRecordsDropped: 0, recordsDropped: 0,
+  }
+  readonly usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+  state: CallState = 'waiting'
+  nowMs: number
+  streamOpenedAtMs: number | null = null
+  streamClosedAtMs: number | null = null
+  greetingMs: number | null = null
+  /** The highest generation that was heard of; all at or below the fence are dead, all above the ceiling unwanted. */
+  generationSeen = 0
+  generationFence = 0
+  generationCeiling = Infinity
+  /** The response that is being given; null when the backend is done. */
+  responseGeneration: number | null = null
+  /** The response that greets: the first one of a call that the backend greets. */
+  greetingGeneration: number | null = null
+  greetingItemId: string | null = null
+  greeted = false
+  backendReady = false
+  backendDead = false
+  backendClosed = false
+  /** When the backend last gave a sign of a response. */
+  backendActiveAtMs = -Infinity
+  /** When the caller was last known to speak, and the agent to be heard. */
+  callerActiveAtMs = -Infinity
+  agentHeardAtMs = -Infinity
+  /** The agent has said something since the caller last did. */
+  agentSpokeLast = false
+  identity: Readonly<Record<string, unknown>> | null
+  escalation: EscalationRecord | null = null
+  /** Set by whatever a takeover must know; the session turns it into one notice an input. */
+  checkpointDue = false
+  nextAnnouncement: number
+
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume: CallCheckpoint | undefined) {
+    this.options = options
+    this.playout = playout
+    this.nowMs = options.preparedAtMs
+    this.timeline = new Timeline(options.preparedAtMs, resume?.timeline ?? [])
+    this.transcript = new Transcript(resume?.transcript ?? [])
+    this.turns = new Turns(resume?.turns ?? [])
+    this.tools = new ToolLedger(options.callSid, resume?.tools ?? [], resume?.toolCalls ?? [])
+    this.bargeIn = new BargeIn(options.bargeIn, resume?.bargeIns ?? [])
+    this.speech = new CallerSpeech(options.speech)
+    this.identity = resume?.identity ?? null
+    this.greeted = resume?.greeted ?? false
+    this.greetingMs = resume?.greetingMs ?? null
+    this.nextAnnouncement = resume?.nextAnnouncement ?? 1
+  }
+
+  /** Time zero of transcript, turns and barge-ins. */
+  get streamZeroMs(): number {
+    return this.streamOpenedAtMs ?? this.options.preparedAtMs
+  }
+
+  get streamMs(): number {
+    return this.nowMs - this.streamZeroMs
+  }
+
+  /** The stream is open and not being closed by us. */
+  get streaming(): boolean {
+    return this.streamOpenedAtMs !== null && this.state !== 'closed' && this.state !== 'ended'
+  }
+
+  /** The backend can be spoken to. */
+  get backendUsable(): boolean {
+    return !this.backendDead && !this.backendClosed
+  }
+
+  /** Agent sound is at the caller's ear or on its way, or the backend is still giving a response. */
+  get agentTalking(): boolean {
+    return this.playout.audible(this.nowMs) || this.playout.pendingMs() > 0 || this.responseGeneration !== null
+  }
+
+  get sounding(): boolean {
+    return this.playout.audible(this.nowMs) || this.playout.pendingMs() > 0
+  }
+
+  out(output: CallOutput): void {
+    this.outputs.push(output)
+  }
+
+  mark(name: string, detail?: string): void {
+    this.timeline.add(name, this.nowMs, detail)
+    this.out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
+  }
+
+  in(name: DeadlineName, afterMs: number): void {
+    this.deadlines.set(name, this.nowMs + afterMs)
+  }
+
+  said(entries: readonly (TranscriptEntry | null)[]): void {
+    for (const entry of entries) {
+      if (entry === null) continue
+      this.out({ type: 'transcript', entry })
+      this.checkpointDue = true
+    }
+  }
+
+  turn(turn: TurnRecord | null): void {
+    if (turn === null) return
+    this.out({ type: 'turn', firstSoundMs: turn.firstSoundMs, answerMs: turn.answerMs })
+    this.checkpointDue = true
+  }
+
+  /** Has a phrase of the gateway spoken, behind whatever playout holds. @returns its item. */
+  announce(text: string, kind: SpeechKind): string {
+    const itemId = `gw-${this.nextAnnouncement++}`
+    this.addItem({ itemId, kind, generation: null, started: false, over: 'no' })
+    this.said([this.transcript.agentWords(itemId, text, true, this.streamMs)])
+    this.out({ type: 'announce', itemId, text, kind })
+    this.checkpointDue = true
+    return itemId
+  }
+
+  addItem(item: SpeechItem): void {
+    if (this.items.size >= SPEECH_ITEMS_MAX) {
+      for (const id of this.items.keys()) {
+        this.items.delete(id)
+        break
+      }
+    }
+    this.items.set(item.itemId, item)
+  }
+
+  /** Some item of the backend or the gateway is on its way to the caller's ear. */
+  get anyItemOpen(): boolean {
+    for (const item of this.items.values()) if (item.over === 'no') return true
+    return false
+  }
+
+  /** A response was heard of; false when it is dead or unwanted. */
+  noteGeneration(generation: number): boolean {
+    if (generation > this.generationSeen) this.generationSeen = generation
+    return generation > this.generationFence && generation <= this.generationCeiling
+  }
+
+  /**
+   * Gives up everything the agent was saying and would still say: playout emptied, late audio fenced off, words
+   * entered as interrupted, backend told what was heard.
+   */
+  cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
+    const item = heard.itemId === null ? undefined : this.items.get(heard.itemId)
+    // An item of the gateway's own, or of a response that is over, means nothing to the backend.
+    const known = item !== undefined && item.generation !== null
+      && (item.over === 'no' || item.generation === this.responseGeneration)
+    let backendSpoke = this.responseGeneration !== null
+    for (const open of this.items.values()) {
+      if (open.over !== 'no') continue
+      if (open.generation !== null) backendSpoke = true
+      open.over = 'cut'
+    }
+    this.out({ type: 'playout-clear' })
+    if (backendSpoke && this.backendUsable) {
+      this.out({
+        type: 'backend-interrupt',
+        itemId: known ? heard.itemId : null,
+        playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0,
+      })
+    }
+    this.said(this.transcript.cut(this.streamMs, (itemId) => (
+      itemId === heard.itemId ? heard.heardMs : this.playout.heardMs(itemId, this.nowMs))))
+    this.generationFence = Math.max(this.generationFence, fence)
+    this.responseGeneration = null
+    this.checkpointDue = true
+  }
+
+  /** `cutAgent` at this moment, when there is something to cut. */
+  hushAgent(): void {
+    if (this.bargeIn.paused) {
+      this.bargeIn.abandon()
+      this.deadlines.clear('barge-in-resume')
+    } else if (!this.agentTalking && !this.anyItemOpen) {
+      return
+    }
+    const itemId = this.playout.currentItem(this.nowMs)
+    this.cutAgent({ itemId, heardMs: itemId === null ? 0 : this.playout.heardMs(itemId, this.nowMs) }, this.generationSeen)
+  }
+
+  closeBackend(reason: string): void {
+    if (this.backendClosed) return
+    this.backendClosed = true
+    this.out({ type: 'backend-close', reason })
+  }
+
+  cancelTools(): void {
+    const callIds = this.tools.cancel(this.tools.runningIds(), this.nowMs, this.streamZeroMs)
+    if (callIds.length > 0) this.out({ type: 'cancel-tools', callIds })
+    this.deadlines.clear('tool-limit')
+    this.deadlines.clear('filler')
+  }
+
+  /** Counts that the parts keep for themselves. */
+  syncCounters(): void {
+    const counters = this.counters
+    counters.toolCallsRepeated = this.tools.repeated
+    counters.toolResultsLate = this.tools.resultsLate
+    counters.toolRecordsDropped = this.tools.recordsDropped
+    counters.marksDropped = this.timeline.dropped
+    counters.outputsDropped = this.outputs.dropped
+    counters.transcriptDropped = this.transcript.dropped
+    counters.recordsDropped = this.turns.dropped + this.bargeIn.dropped
+  }
+}

@@ -1,0 +1,524 @@
+import { assertNever } from '../core/assert.js'
+import type { Wake } from '../core/clock.js'
+import { CHECKPOINT_MARKS_MAX, RESPONSES_FAILED_MAX } from '../core/limits.js'
+import type { BackendEvent, BackendUsage } from './backend-events.js'
+import { CallCore, DEADLINES } from './call-core.js'
+import type { DeadlineName } from './call-core.js'
+import type { CallCounters, CallMachine, CallState } from './call-machine.js'
+import type { CallSessionOptions } from './call-options.js'
+import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
+import type { CallCheckpoint, OwedAnswer } from './checkpoint.js'
+import { Conversation } from './conversation.js'
+import { Ending } from './ending.js'
+import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
+import { Handover } from './handover.js'
+import type { BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import { Silence } from './silence.js'
+import { ToolDesk } from './tool-desk.js'
+
+/** Speech that waits beyond this is not in the shared ring and dies with its worker. */
+const SURVIVING_SPEECH_MS = 2000
+/** Answers that may fail to come one after another before the backend counts as dead. */
+const ANSWERS_MISSING_MAX = 2
+/** How soon the limit of a call is looked at again while a human is being fetched or a goodbye is spoken. */
+const DURATION_POLL_MS = 5000
+
+/**
+ * One call, decided: inputs with their time go in, outputs come out, nothing else happens. No sockets, timers,
+ * clocks or logs; the same inputs give the same outputs, which is what a journal replays.
+ *
+ *     waiting    --stream-opened-->                          connecting   (greeting of ours, if one is set)
+ *     connecting --backend ready-->                          live         (the backend is kicked off)
+ *     connecting --not ready in time-->                      handover | closing   with an apology
+ *     live       --backend died, answers nothing-->          handover | closing   with an apology
+ *     live       --escalate_to_human, operator-->            handover     see `Handover`
+ *     live       --end_call, silence, duration, operator-->  closing      see `Ending`
+ *     (any)      --carrier completed, end now-->             closed
+ *     (any)      --stream-closed-->                          ended
+ *
+ * The parts: `Conversation` (who speaks), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared books of
+ * `CallCore`. This class hands inputs and due deadlines to them.
+ */
+export class CallSession implements CallMachine {
+  readonly #core: CallCore
+  readonly #ending: Ending
+  readonly #handover: Handover
+  readonly #silence: Silence
+  readonly #tools: ToolDesk
+  readonly #conversation: Conversation
+  /** Checkpoint of the life before, until the stream is open again. */
+  #resume: CallCheckpoint | null
+  #responsesFailed = 0
+  #answersMissing = 0
+
+  /** @param resume  a checkpoint of the same call: the session goes on from it and does not greet again. */
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: CallCheckpoint) {
+    this.#core = new CallCore(options, playout, resume)
+    this.#ending = new Ending(this.#core)
+    this.#handover = new Handover(this.#core, this.#ending)
+    this.#silence = new Silence(this.#core, this.#ending, resume?.silencePrompts ?? 0)
+    this.#tools = new ToolDesk(this.#core, this.#ending, this.#handover)
+    this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools)
+    this.#resume = resume ?? null
+  }
+
+  get state(): CallState { return this.#core.state }
+  get transcript(): readonly TranscriptEntry[] { return this.#core.transcript.entries }
+  get toolCalls(): readonly ToolCallRecord[] { return this.#core.tools.records }
+  get turns(): readonly TurnRecord[] { return this.#core.turns.records }
+  get bargeIns(): readonly BargeInRecord[] { return this.#core.bargeIn.records }
+  get timeline(): readonly TimelineMark[] { return this.#core.timeline.marks }
+  get usage(): BackendUsage { return this.#core.usage }
+  get greetingMs(): number | null { return this.#core.greetingMs }
+  get escalation(): EscalationRecord | null { return this.#core.escalation }
+
+  get counters(): Readonly<CallCounters> {
+    this.#core.syncCounters()
+    return this.#core.counters
+  }
+
+  streamMs(nowMs: number): number {
+    const { streamOpenedAtMs, streamClosedAtMs } = this.#core
+    return streamOpenedAtMs === null ? 0 : (streamClosedAtMs ?? nowMs) - streamOpenedAtMs
+  }
+
+  setIdentity(identity: Readonly<Record<string, unknown>>): void {
+    this.#core.identity = identity
+    this.#core.checkpointDue = true
+  }
+
+  handle(input: CallInput, nowMs: number): void {
+    if (this.#core.state === 'ended') return
+    this.#core.nowMs = Math.max(nowMs, this.#core.nowMs)
+    this.#input(input)
+    this.#afterwards()
+  }
+
+  callerFrame(voiced: boolean, nowMs: number): void {
+    const core = this.#core
+    core.counters.frames++
+    if (voiced) core.counters.framesVoiced++
+    if (!core.streaming) return
+    core.nowMs = Math.max(nowMs, core.nowMs)
+    if (this.#conversation.frame(voiced, nowMs)) this.#afterwards()
+  }
+
+  acceptAudio(itemId: string, generation: number, nowMs: number): boolean {
+    const core = this.#core
+    const known = core.items.get(itemId)
+    if (known !== undefined && known.generation === null) return known.over !== 'cut' && core.streaming
+    if (!core.streaming || !core.noteGeneration(generation) || known?.over === 'cut') {
+      core.counters.lateAudioDropped++
+      return false
+    }
+    core.nowMs = Math.max(nowMs, core.nowMs)
+    core.backendActiveAtMs = core.nowMs
+    if (known === undefined) {
+      this.#noteGreeting(generation)
+      core.addItem({ itemId, kind: 'answer', generation, started: false, over: 'no' })
+      core.mark('agent-audio')
+    }
+    return true
+  }
+
+  pollOutput(): CallOutput | null {
+    return this.#core.outputs.poll()
+  }
+
+  nextWake(): Wake | null {
+    return this.#core.deadlines.next()
+  }
+
+  checkpoint(): CallCheckpoint {
+    const core = this.#core
+    const itemId = core.playout.currentItem(core.nowMs)
+    const plan = this.#ending.plan
+    const request = this.#handover.request
+    return {
+      version: CALL_CHECKPOINT_VERSION,
+      callSid: core.options.callSid,
+      state: checkpointState(core.state),
+      streamOpenedWallMs: core.streamOpenedAtMs === null
+        ? this.#resume?.streamOpenedWallMs ?? null
+        : core.streamOpenedAtMs + core.options.wallOffsetMs,
+      // A greeting that was asked for and never heard is still owed.
+      greeted: core.greeted && core.greetingMs !== null,
+      greetingMs: core.greetingMs,
+      owed: this.#owed(),
+      heard: itemId === null ? null : { itemId, heardMs: core.playout.heardMs(itemId, core.nowMs) },
+      silencePrompts: this.#silence.prompts,
+      nextAnnouncement: core.nextAnnouncement,
+      identity: core.identity,
+      transcript: core.transcript.snapshot(),
+      tools: core.tools.snapshot(),
+      toolCalls: [...core.tools.records],
+      turns: [...core.turns.records],
+      bargeIns: [...core.bargeIn.records],
+      timeline: core.timeline.marks.slice(-CHECKPOINT_MARKS_MAX),
+      ending: plan === null ? this.#resume?.ending ?? null : { reason: plan.reason, detail: plan.detail },
+      handover: request === null ? null : { reason: request.reason, summary: request.summary },
+    }
+  }
+
+  #owed(): OwedAnswer {
+    const core = this.#core
+    if (core.streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
+    if (core.turns.waitingForReal || core.deadlines.isSet('answer') || core.tools.running > 0) return 'answer'
+    return core.responseGeneration !== null || core.playout.pendingMs() > SURVIVING_SPEECH_MS ? 'rest-of-answer' : 'nothing'
+  }
+
+  #input(input: CallInput): void {
+    const core = this.#core
+    switch (input.type) {
+      case 'stream-opened': return this.#streamOpened()
+      case 'stream-metadata': return core.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
+      case 'stream-closed': return core.streamOpenedAtMs === null ? undefined : this.#ending.streamClosed()
+      case 'carrier-state': return this.#carrierState(input.state)
+      case 'hangup-requested': return this.#hangup(input.reason, input.detail, input.speak)
+      case 'escalate-requested': return this.#operatorEscalates(input.reason)
+      case 'escalation': return this.#handover.step(input.step)
+      case 'dtmf': return this.#conversation.digit(input.digit)
+      case 'backend': return this.#backend(input.event)
+      case 'tool-result': return this.#tools.result(input.callId, input.ok, input.value, input.error)
+      case 'item-started': return this.#itemStarted(input.itemId, input.sentAtMs)
+      case 'item-heard': return this.#itemOver(input.itemId, 'heard')
+      case 'announce-failed': return this.#announceFailed(input.itemId)
+      case 'timer': return
+      default: return assertNever(input)
+    }
+  }
+
+  #afterwards(): void {
+    const core = this.#core
+    // Each pass clears a deadline; the bound only guards against a part that sets one in the past.
+    for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
+      const due = core.deadlines.takeDue(core.nowMs)
+      if (due === null) break
+      this.#due(due)
+    }
+    if (!core.checkpointDue) return
+    core.checkpointDue = false
+    if (core.state !== 'ended') core.out({ type: 'checkpoint-due' })
+  }
+
+  #due(name: DeadlineName): void {
+    const core = this.#core
+    switch (name) {
+      case 'backend-ready': return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
+      case 'answer': return this.#answerDue()
+      case 'end-of-speech': return this.#conversation.endOfSpeechDue()
+      case 'barge-in-resume': return this.#conversation.resumeDue()
+      case 'barge-in-settle': return this.#conversation.settleDue()
+      case 'filler': return this.#tools.fillerDue()
+      case 'tool-limit': return this.#tools.limitDue()
+      case 'silence': return this.#silence.due()
+      case 'duration': return this.#durationDue()
+      case 'words-heard': return core.state === 'closing' ? this.#ending.wordsOverdue() : this.#handover.wordsOverdue()
+      case 'handover-step': return this.#handover.fail('failed', 'no step from the escalation machine')
+      case 'hold': return this.#handover.fail('no-answer', 'held too long')
+      case 'quiet-goodbye': return this.#ending.checkQuiet()
+      case 'quiet-goodbye-limit': return this.#ending.wordsOverdue()
+      case 'stream-close': return this.#ending.streamCloseOverdue()
+      default: return assertNever(name)
+    }
+  }
+
+  #streamOpened(): void {
+    const core = this.#core
+    if (core.streamOpenedAtMs !== null || core.state !== 'waiting') return
+    const resume = this.#resume
+    const openedWallMs = resume?.streamOpenedWallMs ?? null
+    core.streamOpenedAtMs = openedWallMs === null ? core.nowMs : Math.min(core.nowMs, openedWallMs - core.options.wallOffsetMs)
+    core.state = 'connecting'
+    core.mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
+    core.checkpointDue = true
+    core.deadlines.set('duration', core.streamOpenedAtMs + core.options.duration.maxMs)
+    core.agentHeardAtMs = core.nowMs
+    if (resume !== null && this.#resumeElsewhere(resume)) return
+    if (core.options.greeting !== null && !core.greeted) {
+      core.greeted = true
+      core.greetingItemId = core.announce(core.options.greeting, 'prompt')
+    }
+    if (core.backendDead) return this.#backendFailed('died before the stream opened')
+    if (core.backendReady) return this.#begin()
+    core.in('backend-ready', core.options.backendReadyTimeoutMs)
+  }
+
+  /** A taken-over call that was not in conversation. @returns true when it is dealt with. */
+  #resumeElsewhere(resume: CallCheckpoint): boolean {
+    switch (resume.state) {
+      case 'closing':
+        this.#ending.endNow(resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
+        return true
+      case 'handover':
+      case 'holding':
+        this.#handover.resume(resume.handover?.reason ?? '', resume.handover?.summary ?? '', resume.state === 'holding')
+        return true
+      case 'bridged':
+        this.#handover.step({ type: 'bridged', strategy: 'supervision' })
+        return true
+      case 'waiting':
+      case 'live':
+        return false
+      default:
+        return assertNever(resume.state)
+    }
+  }
+
+  /** Stream open and backend ready: the conversation begins, or goes on. */
+  #begin(): void {
+    const core = this.#core
+    core.deadlines.clear('backend-ready')
+    core.state = 'live'
+    this.#silence.start()
+    for (const { callId, value } of core.tools.takeLost()) core.out({ type: 'backend-tool-result', callId, ok: false, value })
+    if (core.greeted) {
+      core.greetingGeneration = 0 // no response of this backend is a greeting
+      if (core.greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
+      core.mark('resume', this.#resume.owed)
+      core.out({ type: 'backend-text', text: core.options.resumeText, role: 'system', respond: true })
+    } else {
+      core.greeted = true
+      core.mark('kick-off')
+      core.out({ type: 'backend-text', text: core.options.kickOffText, role: 'system', respond: true })
+    }
+    core.in('answer', core.options.answerTimeoutMs)
+  }
+
+  #carrierState(state: CarrierState): void {
+    const core = this.#core
+    core.mark('carrier-state', state)
+    if (core.state === 'closed') return
+    const noStream = core.streamOpenedAtMs === null
+    switch (state) {
+      case 'completed':
+      case 'failed':
+        if (noStream) return this.#ending.finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
+        // The socket may stay open for seconds after the leg is gone: stop speaking now.
+        core.hushAgent()
+        return core.state === 'bridged'
+          ? this.#ending.endNow('escalated', 'the call with the human ended', false)
+          : this.#ending.endNow('caller-hung-up', `carrier says ${state}`, false)
+      case 'busy':
+      case 'no-answer':
+        // With a stream they speak of another leg.
+        return noStream ? this.#ending.finish('caller-hung-up', state) : undefined
+      case 'stream-error':
+        return noStream ? this.#ending.endNow('stream-error', 'the carrier could not open the stream') : undefined
+      case 'ringing':
+      case 'answered':
+      case 'stream-started':
+      case 'stream-stopped':
+      case 'dial-completed':
+      case 'unknown':
+        return
+      default:
+        return assertNever(state)
+    }
+  }
+
+  #hangup(reason: EndReason, detail: string, speak: boolean): void {
+    const core = this.#core
+    if (core.state === 'closed') return
+    if (!speak || !core.streaming) return this.#ending.endNow(reason, detail)
+    if (core.state === 'closing' && this.#ending.plan?.cancellable === false) return
+    // Whoever holds the line with a human is not spoken over.
+    if (core.state === 'bridged' || core.state === 'holding') return this.#ending.endNow(reason, detail)
+    this.#ending.speakThenEnd(reason, detail, core.options.goodbyeText, true)
+  }
+
+  #operatorEscalates(reason: string): void {
+    const core = this.#core
+    const possible = core.state === 'live' || core.state === 'connecting' || core.state === 'handover' || core.state === 'holding'
+    const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
+    if (!possible || !this.#handover.start(request)) core.mark('escalation-refused', core.state)
+  }
+
+  #durationDue(): void {
+    const core = this.#core
+    if (core.state === 'bridged') return
+    if (core.state === 'live' || core.state === 'connecting') {
+      const { text, maxMs } = core.options.duration
+      return this.#ending.speakThenEnd('duration-limit', `${maxMs} ms`, text, true)
+    }
+    core.in('duration', DURATION_POLL_MS)
+  }
+
+  /** The caller, or the kick-off, has waited too long for a sound of the backend. */
+  #answerDue(): void {
+    const core = this.#core
+    if (core.state !== 'live') return
+    if (core.tools.running > 0 || core.sounding || core.bargeIn.paused || core.speech.speaking) {
+      core.in('answer', core.options.answerTimeoutMs)
+      return
+    }
+    // One missing answer may be a backend that did not take the caller's words for a question.
+    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || core.greetingMs === null) {
+      return this.#backendFailed(`no answer in ${core.options.answerTimeoutMs} ms`)
+    }
+    core.mark('answer-missing')
+    core.announce(core.options.responseFailedText, 'apology')
+    core.in('answer', core.options.answerTimeoutMs)
+  }
+
+  #backend(event: BackendEvent): void {
+    const core = this.#core
+    switch (event.type) {
+      case 'ready':
+        if (core.backendReady) return
+        core.backendReady = true
+        core.mark('backend-ready')
+        return core.state === 'connecting' ? this.#begin() : undefined
+      case 'turn-start':
+        if (!core.noteGeneration(event.generation)) return
+        this.#noteGreeting(event.generation)
+        core.responseGeneration = event.generation
+        core.backendActiveAtMs = core.nowMs
+        return
+      case 'audio-done':
+        return
+      case 'turn-done':
+        return this.#turnDone(event.generation, event.status, event.reason)
+      case 'speech-started':
+        return this.#conversation.backendHeardSpeech()
+      case 'speech-stopped':
+        return this.#conversation.backendHeardStop()
+      case 'interrupted':
+        return this.#conversation.backendInterrupted(event.generation)
+      case 'transcript':
+        return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
+      case 'tool-call':
+        if (core.streaming && core.noteGeneration(event.generation)) return this.#tools.call(event)
+        core.counters.lateEventsDropped++
+        return
+      case 'tool-cancel':
+        return this.#tools.cancel(event.callIds)
+      case 'usage':
+        core.usage.inputTokens += event.usage.inputTokens
+        core.usage.outputTokens += event.usage.outputTokens
+        core.usage.audioInMs += event.usage.audioInMs
+        core.usage.audioOutMs += event.usage.audioOutMs
+        return
+      case 'error':
+        core.mark('backend-error', event.code)
+        return event.fatal ? this.#backendFailed(`backend error ${event.code}`) : undefined
+      case 'expiring':
+        return core.mark('backend-expiring', String(event.inMs))
+      case 'closed':
+        return core.backendClosed ? undefined : this.#backendFailed(`backend closed with ${event.code}`)
+      default:
+        return assertNever(event)
+    }
+  }
+
+  #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
+    const core = this.#core
+    if (core.responseGeneration !== null && generation >= core.responseGeneration) core.responseGeneration = null
+    core.said(core.transcript.withoutSound((itemId) => core.items.get(itemId)?.over === 'no', core.streamMs))
+    if (status === 'completed') this.#responsesFailed = 0
+    if (status !== 'failed' || core.state !== 'live' || generation <= core.generationFence) return
+    core.mark('response-failed', reason)
+    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
+    core.deadlines.clear('answer')
+    core.announce(core.options.responseFailedText, 'apology')
+  }
+
+  #callerWords(itemId: string, text: string, final: boolean): void {
+    const core = this.#core
+    const zeroMs = core.streamZeroMs
+    const { firstVoicedMs, lastVoicedMs } = core.speech
+    const startMs = Number.isNaN(firstVoicedMs) ? core.nowMs : firstVoicedMs
+    const endMs = Number.isNaN(lastVoicedMs) ? core.nowMs : lastVoicedMs
+    core.said([core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)])
+    if (text.trim() === '') return
+    this.#silence.callerSpoke()
+    core.agentSpokeLast = false
+    core.turns.confirm()
+    if (final && core.state === 'live' && core.turns.waiting) core.in('answer', core.options.answerTimeoutMs)
+  }
+
+  #agentWords(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {
+    const core = this.#core
+    if (!core.noteGeneration(event.generation) || core.items.get(event.itemId)?.over === 'cut') {
+      core.counters.lateEventsDropped++
+      return
+    }
+    core.said([core.transcript.agentWords(event.itemId, event.text, event.final, core.streamMs)])
+  }
+
+  #itemStarted(itemId: string, sentAtMs: number): void {
+    const core = this.#core
+    const item = core.items.get(itemId)
+    if (item?.over === 'cut' || item?.started === true) return
+    if (item !== undefined) item.started = true
+    const kind = item?.kind ?? 'answer'
+    core.transcript.started(itemId, sentAtMs - core.streamZeroMs)
+    if (core.greetingMs === null) {
+      core.greetingMs = sentAtMs - core.streamZeroMs
+      core.mark('greeting')
+    }
+    if (kind === 'answer') {
+      core.deadlines.clear('answer')
+      this.#answersMissing = 0
+    }
+    if (kind !== 'filler') core.agentSpokeLast = true
+    core.mark('agent-sound', kind)
+    core.turn(core.turns.agentSound(kind, item?.generation ?? null, sentAtMs, core.streamZeroMs))
+  }
+
+  #itemOver(itemId: string, over: 'heard' | 'cut'): void {
+    const core = this.#core
+    const item = core.items.get(itemId)
+    if (item !== undefined) {
+      if (item.over !== 'no') return
+      item.over = over
+    }
+    core.agentHeardAtMs = core.nowMs
+    core.said([core.transcript.heard(itemId, core.streamMs)])
+    this.#handover.itemOver(itemId)
+    this.#ending.itemOver(itemId)
+  }
+
+  /** The phrase will never be heard: whatever waits for it goes on, and a lost greeting becomes the backend's. */
+  #announceFailed(itemId: string): void {
+    const core = this.#core
+    core.counters.announcementsFailed++
+    core.mark('announce-failed')
+    if (itemId === core.greetingItemId && core.greetingMs === null && core.state !== 'handover') {
+      core.greetingItemId = null
+      core.greeted = false
+      if (core.state === 'live') this.#begin()
+    }
+    this.#itemOver(itemId, 'cut')
+  }
+
+  #noteGreeting(generation: number): void {
+    this.#core.greetingGeneration ??= generation
+  }
+
+  /** The backend is dead, in one way or another. Never silence: words, then a human or the end. */
+  #backendFailed(detail: string): void {
+    const core = this.#core
+    if (core.backendDead && core.streaming && core.state !== 'connecting') return
+    core.backendDead = true
+    if (core.state === 'waiting') return
+    core.mark('backend-failed', detail)
+    if (core.state !== 'live' && core.state !== 'connecting') return
+    if (core.bargeIn.paused) core.hushAgent()
+    core.responseGeneration = null
+    core.cancelTools()
+    core.closeBackend('backend-failed')
+    const request = { reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null } as const
+    if (core.options.onBackendFailure === 'escalate' && this.#handover.start(request)) return
+    this.#ending.speakThenEnd('backend-failed', detail, core.options.apologyText, false)
+  }
+}
+
+function checkpointState(state: CallState): CallCheckpoint['state'] {
+  switch (state) {
+    case 'connecting': return 'live'
+    case 'closed':
+    case 'ended': return 'closing'
+    default: return state
+  }
+}

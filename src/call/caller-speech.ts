@@ -1,0 +1,75 @@
+import { FRAME_MS } from '../core/units.js'
+import type { SpeechOptions } from './call-options.js'
+
+export type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
+
+/**
+ * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame.
+ *
+ *     quiet    --onsetMs of voice in a row-->            speaking   'onset'
+ *     speaking --realSpeechMs of voice altogether-->     speaking   'real' (once a segment)
+ *     speaking --endOfSpeechMs without voice-->          quiet      'end'
+ *
+ * A frame's time is that of its last sample, so a segment begins one frame before its first voiced flag.
+ */
+export class CallerSpeech {
+  speaking = false
+  /** First and last voiced sample of the segment that runs, or of the last one; NaN before any. */
+  firstVoicedMs = NaN
+  lastVoicedMs = NaN
+  /** Voice in the segment altogether. */
+  voicedMs = 0
+  readonly #options: SpeechOptions
+  #rowStartMs = NaN
+  #rowMs = 0
+
+  constructor(options: SpeechOptions) {
+    this.#options = options
+  }
+
+  /** The segment has enough voice to be speech. */
+  get real(): boolean {
+    return this.voicedMs >= this.#options.realSpeechMs
+  }
+
+  frame(voiced: boolean, nowMs: number): SpeechEdge {
+    if (!voiced) {
+      this.#rowMs = 0
+      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs ? this.#end() : 'none'
+    }
+    if (this.speaking) {
+      const was = this.real
+      this.voicedMs += FRAME_MS
+      this.lastVoicedMs = nowMs
+      return !was && this.real ? 'real' : 'none'
+    }
+    if (this.#rowMs === 0) this.#rowStartMs = nowMs - FRAME_MS
+    this.#rowMs += FRAME_MS
+    if (this.#rowMs < this.#options.onsetMs) return 'none'
+    this.speaking = true
+    this.firstVoicedMs = this.#rowStartMs
+    this.lastVoicedMs = nowMs
+    this.voicedMs = this.#rowMs
+    this.#rowMs = 0
+    return 'onset'
+  }
+
+  /** Ends a segment whose frames stopped coming. */
+  overdue(nowMs: number): SpeechEdge {
+    return this.speaking && nowMs >= this.endsAtMs ? this.#end() : 'none'
+  }
+
+  /** When the running segment ends if no more voice comes. */
+  get endsAtMs(): number {
+    return this.lastVoicedMs + this.#options.endOfSpeechMs
+  }
+
+  quietMs(nowMs: number): number {
+    return Number.isNaN(this.lastVoicedMs) ? Infinity : nowMs - this.lastVoicedMs
+  }
+
+  #end(): SpeechEdge {
+    this.speaking = false
+    return 'end'
+  }
+}

@@ -1,0 +1,66 @@
+import type { Wake } from '../core/clock.js'
+
+/**
+ * A fixed set of named deadlines. Setting one replaces it; a deadline that fires is cleared first, so that its
+ * handler may set it again. The name is the reason an operator reads.
+ */
+export class Deadlines<Name extends string> {
+  readonly #names: readonly Name[]
+  readonly #atMs: Float64Array
+  #wake: Wake | null = null
+  #stale = false
+
+  constructor(names: readonly Name[]) {
+    this.#names = names
+    this.#atMs = new Float64Array(names.length).fill(Infinity)
+  }
+
+  set(name: Name, atMs: number): void {
+    this.#atMs[this.#names.indexOf(name)] = atMs
+    this.#stale = true
+  }
+
+  clear(name: Name): void {
+    this.set(name, Infinity)
+  }
+
+  clearAll(): void {
+    this.#atMs.fill(Infinity)
+    this.#stale = true
+  }
+
+  isSet(name: Name): boolean {
+    return (this.#atMs[this.#names.indexOf(name)] as number) < Infinity
+  }
+
+  /** The earliest deadline that is due, cleared; null when none is. */
+  takeDue(nowMs: number): Name | null {
+    const first = this.#earliest()
+    if (first < 0 || (this.#atMs[first] as number) > nowMs) return null
+    this.#atMs[first] = Infinity
+    this.#stale = true
+    return this.#names[first] as Name
+  }
+
+  /** Cached between changes: it is asked for every tick. */
+  next(): Wake | null {
+    if (!this.#stale) return this.#wake
+    this.#stale = false
+    const first = this.#earliest()
+    this.#wake = first < 0 ? null : { atMs: this.#atMs[first] as number, reason: this.#names[first] as Name }
+    return this.#wake
+  }
+
+  #earliest(): number {
+    let first = -1
+    let atMs = Infinity
+    for (let i = 0; i < this.#atMs.length; i++) {
+      const candidate = this.#atMs[i] as number
+      if (candidate < atMs) {
+        atMs = candidate
+        first = i
+      }
+    }
+    return first
+  }
+}

@@ -1,0 +1,204 @@
+import type { CallCore } from './call-core.js'
+import type { Ending } from './ending.js'
+import { wordsDeadlineMs } from './ending.js'
+import type { EscalationPacket, EscalationStep } from './events.js'
+import type { EscalationOutcome } from './record.js'
+
+export type HandoverOrigin = 'agent' | 'operator' | 'backend-failed'
+
+export interface HandoverRequest {
+  readonly reason: string
+  readonly summary: string
+  readonly origin: HandoverOrigin
+  /** The tool call that asked; it is answered when the handover failed. */
+  readonly toolCallId: string | null
+}
+
+/**
+ * The session's part of an escalation. What reaches the human is decided outside (`Escalation`), because it outlives
+ * the stream; here the caller is told, and the stream is kept, closed or gone on with.
+ *
+ *     live     --asked for-->                       handover  packet out, announcement
+ *     handover --step close-stream-->               closed    once the announcement was heard
+ *     handover --step hold-->                       holding   silent, stream kept
+ *     handover | holding --step bridged-->          bridged   backend let go, no limits of ours any more
+ *     handover | holding --step failed, no step in stepTimeoutMs, hold too long-->  live | closing   caller is told
+ *     holding  --step close-stream-->               closed    the next strategy needs the stream gone
+ */
+export class Handover {
+  request: HandoverRequest | null = null
+  readonly #core: CallCore
+  readonly #ending: Ending
+  /** The announcement that must be heard before the stream may close. */
+  #itemId: string | null = null
+  #closeWanted = false
+
+  constructor(core: CallCore, ending: Ending) {
+    this.#core = core
+    this.#ending = ending
+  }
+
+  /** @returns false when this agent cannot hand over. Asking again while it is under way changes nothing. */
+  start(request: HandoverRequest): boolean {
+    const core = this.#core
+    const options = core.options.escalation
+    if (options === null) return false
+    if (core.state === 'handover' || core.state === 'holding' || core.state === 'bridged') return true
+    this.#enter(request)
+    if (request.origin === 'operator') core.hushAgent()
+    const apology = request.origin === 'backend-failed' ? core.options.apologyText : ''
+    const text = [apology, options.announceText ?? ''].filter((part) => part !== '').join(' ')
+    if (text !== '') {
+      this.#itemId = core.announce(text, 'escalation')
+      core.in('words-heard', wordsDeadlineMs(core, text))
+    }
+    return true
+  }
+
+  /** A taken-over call asks for its step again, without telling the caller twice. */
+  resume(reason: string, summary: string, holding: boolean): void {
+    this.#enter({ reason, summary, origin: this.#core.backendDead ? 'backend-failed' : 'agent', toolCallId: null })
+    if (holding) this.#hold()
+  }
+
+  step(step: EscalationStep): void {
+    const core = this.#core
+    if (!core.streaming || core.state === 'closing') return
+    switch (step.type) {
+      case 'close-stream':
+        core.deadlines.clear('handover-step')
+        core.deadlines.clear('hold')
+        this.#closeWanted = true
+        if (this.#itemId === null) this.#close()
+        return
+      case 'hold':
+        return this.#hold()
+      case 'bridged':
+        return this.#bridged(step.strategy)
+      case 'failed':
+        if (core.state === 'handover' || core.state === 'holding') this.fail(step.outcome, step.detail)
+        return
+      default: {
+        const never: never = step
+        return never
+      }
+    }
+  }
+
+  /** A phrase was heard, cut, or could not be spoken. */
+  itemOver(itemId: string): void {
+    if (this.#itemId === itemId) this.wordsOverdue()
+  }
+
+  /** The announcement is through, or will never be: on with it. */
+  wordsOverdue(): void {
+    this.#itemId = null
+    this.#core.deadlines.clear('words-heard')
+    if (this.#closeWanted) this.#close()
+  }
+
+  /** Tells caller and backend that nobody came. */
+  fail(outcome: EscalationOutcome, detail: string): void {
+    const core = this.#core
+    const request = this.request
+    const options = core.options.escalation
+    for (const name of ['handover-step', 'hold', 'words-heard'] as const) core.deadlines.clear(name)
+    if (core.escalation !== null) core.escalation = { ...core.escalation, outcome }
+    core.mark('escalation-failed', detail)
+    this.request = null
+    this.#itemId = null
+    this.#closeWanted = false
+    const failedText = options?.failedText ?? ''
+    if (core.backendDead || options?.afterFailure === 'goodbye') {
+      const reason = core.backendDead ? 'backend-failed' : 'agent-goodbye'
+      this.#ending.speakThenEnd(reason, `escalation failed: ${detail}`, `${failedText} ${core.options.goodbyeText}`.trim(), true)
+      return
+    }
+    // What the backend began to say meanwhile was not let through and must not come out in halves.
+    core.hushAgent()
+    core.generationFence = core.generationSeen
+    core.generationCeiling = Infinity
+    core.state = 'live'
+    core.checkpointDue = true
+    core.agentHeardAtMs = core.nowMs
+    if (failedText !== '') core.announce(failedText, 'escalation')
+    this.#tellBackend(request?.toolCallId ?? null, outcome)
+    core.in('silence', core.options.silence.afterMs)
+    if (core.tools.running > 0) core.in('filler', core.options.filler.afterMs)
+  }
+
+  #tellBackend(toolCallId: string | null, outcome: EscalationOutcome): void {
+    const core = this.#core
+    const note = 'No human could be reached. The caller has been told. Go on helping, or offer a call back.'
+    if (toolCallId === null) {
+      core.out({ type: 'backend-text', text: note, role: 'system', respond: false })
+      return
+    }
+    core.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value: { error: note, outcome } })
+    const answer = core.tools.result(toolCallId, false, { error: note, outcome }, outcome, core.nowMs, core.streamZeroMs)
+    if (answer === null) return
+    core.mark('tool-end', answer.record.name)
+  }
+
+  #enter(request: HandoverRequest): void {
+    const core = this.#core
+    this.request = request
+    core.state = 'handover'
+    core.generationCeiling = core.generationSeen
+    for (const name of ['silence', 'filler', 'answer', 'backend-ready'] as const) core.deadlines.clear(name)
+    core.escalation = { reason: request.reason, strategy: null, outcome: null }
+    core.in('handover-step', core.options.escalation?.stepTimeoutMs ?? 0)
+    core.mark('escalation', request.origin)
+    core.out({ type: 'escalate', packet: this.#packet(request) })
+    core.checkpointDue = true
+  }
+
+  #hold(): void {
+    const core = this.#core
+    core.deadlines.clear('handover-step')
+    core.deadlines.clear('silence')
+    core.deadlines.clear('filler')
+    core.deadlines.clear('answer')
+    if (core.state === 'holding' || core.state === 'bridged') return
+    core.state = 'holding'
+    core.generationCeiling = core.generationSeen
+    core.in('hold', core.options.escalation?.holdTimeoutMs ?? 0)
+    core.mark('hold')
+    core.checkpointDue = true
+  }
+
+  #bridged(strategy: 'after-stream-dial' | 'supervision' | 'conference' | 'callback'): void {
+    const core = this.#core
+    if (core.state === 'bridged') return
+    core.hushAgent()
+    core.state = 'bridged'
+    core.generationCeiling = core.generationSeen
+    core.deadlines.clearAll()
+    core.escalation = { reason: core.escalation?.reason ?? 'operator', strategy, outcome: 'answered' }
+    core.mark('bridged', strategy)
+    core.cancelTools()
+    core.closeBackend('bridged')
+    core.checkpointDue = true
+  }
+
+  #close(): void {
+    this.#closeWanted = false
+    this.#ending.endNow('escalated', this.request?.reason ?? 'operator', false)
+  }
+
+  #packet(request: HandoverRequest): EscalationPacket {
+    const { options, nowMs } = this.#core
+    return {
+      version: 1,
+      callSid: options.callSid,
+      agent: options.agent,
+      reason: request.reason,
+      summary: request.summary,
+      identity: this.#core.identity,
+      tried: this.#core.tools.records.map(({ name, ok, args }) => ({ name, ok, args })),
+      transcript: this.#core.transcript.snapshot(),
+      // Only formats a number; the clock was read by whoever made `wallOffsetMs`.
+      at: new Date(nowMs + options.wallOffsetMs).toISOString(),
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import type { CallOutcome, EndReason } from './record.js'
+
+export interface OutcomeFacts {
+  /** The stream was closed for a human, or a human joined it. */
+  readonly handedOver: boolean
+  /** At least one question of the caller got an answer. */
+  readonly answered: boolean
+  /** The caller was waiting for an answer, or for a human, when the call ended. */
+  readonly waiting: boolean
+}
+
+/** How a call came out for the line's owner. A caller who got answers and hung up is served; one who waited is not. */
+export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
+  switch (reason) {
+    case 'escalated':
+      return 'escalated'
+    case 'agent-goodbye':
+      if (facts.handedOver) return 'escalated'
+      return facts.waiting ? 'abandoned' : 'deflected'
+    case 'caller-hung-up':
+    case 'silence-limit':
+    case 'duration-limit':
+    case 'operator-hangup':
+    case 'drain-limit':
+      if (facts.handedOver) return 'escalated'
+      return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
+    case 'carrier-silent':
+    case 'carrier-abuse':
+    case 'socket-never-came':
+    case 'stream-error':
+    case 'backend-failed':
+    case 'call-fault':
+      return 'failed'
+    default: {
+      const never: never = reason
+      return never
+    }
+  }
+}
+
+/** Close code of the media socket for an end of ours. */
+export function closeCodeOf(reason: EndReason): number {
+  switch (reason) {
+    case 'drain-limit': return 1001 // going away
+    case 'carrier-abuse': return 1008 // policy
+    case 'call-fault': return 1011 // internal error
+    default: return 1000
+  }
+}

@@ -1,0 +1,258 @@
+import { CARRIER_HOLD_BACK_SAMPLES, PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../core/limits.js'
+import { samplesToMs } from '../core/units.js'
+import type { LegRateHz } from '../core/units.js'
+import type { CallInput, PlayoutView } from './events.js'
+
+export interface PlayoutLedgerOptions {
+  readonly sampleRateHz: LegRateHz
+  /** Count of the first sample that will be appended, on the playout ring's scale; 0 for a new ring. */
+  readonly startSample?: number
+}
+
+/** What playout says of itself; read by the ledger during the call only. */
+export interface PlayoutReport {
+  /** Samples ever taken from the playout ring, discarded ones included, modulo 2^32. */
+  readonly sentSamples: number
+  /** When all that was sent will have been played, zeros after the speech included. */
+  readonly playoutEndMs: number
+  /** When the last speech sample went to the socket; null (or 0) when none has. */
+  readonly lastSentAtMs: number | null
+}
+
+interface LedgerItem {
+  readonly itemId: string
+  finished: boolean
+  started: boolean
+  /** Cut by a clear, or heard to its end: no event will come any more. */
+  settled: boolean
+  /** Samples heard of runs that are over. */
+  heardSamples: number
+  /** Runs that are not over. */
+  openRuns: number
+}
+
+/** A run of samples of one item; `[start, end)` on the ring's scale, unwrapped. */
+interface Run {
+  readonly item: LedgerItem
+  readonly start: number
+  end: number
+}
+
+const NOTHING: readonly CallInput[] = []
+
+/**
+ * Keeps the book of which sample of the playout belongs to which item, so that "how much did the caller hear" has
+ * an answer. Heard = sent, less what is still ahead of the caller's ear: playout's lead and the carrier's
+ * hold-back. Positions are counted without wrap-around here; the ring's counts are modulo 2^32.
+ *
+ *     appended --> waiting in ring or backlog --> sent --> (lead + hold-back) --> heard
+ *                         |                        |
+ *                      cleared: never heard     cleared: frozen at what was heard
+ */
+export class PlayoutLedger implements PlayoutView {
+  /** Runs that were booked on the run before them because there were too many. */
+  runsMerged = 0
+  /** Items that were forgotten before they were heard because there were too many. */
+  itemsForgotten = 0
+  readonly #rateHz: LegRateHz
+  readonly #holdBackMs: number
+  readonly #items = new Map<string, LedgerItem>()
+  /** In playout order. */
+  readonly #runs: Run[] = []
+  /** Items that may still cause an event. */
+  readonly #watched: LedgerItem[] = []
+  #appendedAt: number
+  #sentAt: number
+  #heardAt: number
+  /** When the last speech sample sent so far is at the caller's ear, hold-back included. */
+  #speechHeardMs = -Infinity
+  #lastSentAtMs: number | null = null
+  #current: string | null = null
+  /** Something may have happened that `poll` tells. */
+  #heardFresh = false
+  #reported = false
+
+  constructor(options: PlayoutLedgerOptions) {
+    this.#rateHz = options.sampleRateHz
+    this.#holdBackMs = samplesToMs(CARRIER_HOLD_BACK_SAMPLES, options.sampleRateHz)
+    this.#appendedAt = options.startSample ?? 0
+    this.#sentAt = this.#appendedAt
+    this.#heardAt = this.#appendedAt
+  }
+
+  /** `samples` of `itemId` were handed to playout, behind everything appended before. */
+  appended(itemId: string, samples: number): void {
+    if (samples <= 0) return
+    const item = this.#item(itemId)
+    const last = this.#runs[this.#runs.length - 1]
+    if (last !== undefined && last.item === item && last.end === this.#appendedAt) {
+      last.end += samples
+    } else if (this.#runs.length >= PLAYOUT_SEGMENTS_MAX && last !== undefined) {
+      this.runsMerged++
+      last.end += samples
+    } else {
+      this.#runs.push({ item, start: this.#appendedAt, end: this.#appendedAt + samples })
+      item.openRuns++
+    }
+    this.#appendedAt += samples
+  }
+
+  /** No more samples of `itemId` will come. An item without a sample counts as heard. */
+  finished(itemId: string): void {
+    if (this.#items.get(itemId)?.settled === true) return
+    this.#item(itemId).finished = true
+    this.#heardFresh = true
+  }
+
+  report(report: PlayoutReport, nowMs: number): void {
+    const moved = (report.sentSamples - this.#sentAt) | 0
+    if (moved > 0) {
+      this.#sentAt += moved
+      // Only with new speech: the zeros that follow push the end of playout out, but not the end of the words.
+      this.#speechHeardMs = report.playoutEndMs + this.#holdBackMs
+    } else if (moved < 0 && !this.#reported) {
+      // A ledger made for a ring that still plays the speech of the worker before it.
+      this.#sentAt += moved
+      this.#heardAt = this.#sentAt
+      this.#speechHeardMs = report.playoutEndMs + this.#holdBackMs
+    }
+    this.#reported = true
+    if (report.lastSentAtMs !== null && report.lastSentAtMs > 0) this.#lastSentAtMs = report.lastSentAtMs
+    this.#advance(nowMs)
+  }
+
+  /**
+   * Everything not yet sent was thrown away and the carrier flushed. The next sample appended will have count
+   * `atSample` on the ring's scale.
+   */
+  cleared(atSample: number, nowMs: number): void {
+    this.#advance(nowMs)
+    for (const run of this.#runs) this.#closeRun(run)
+    this.#runs.length = 0
+    for (const item of this.#watched) item.settled = true
+    this.#watched.length = 0
+    this.#appendedAt += (atSample - this.#appendedAt) | 0
+    this.#sentAt = this.#appendedAt
+    this.#heardAt = this.#appendedAt
+    this.#speechHeardMs = -Infinity
+    this.#heardFresh = false
+  }
+
+  /** What happened since the last call: items that started, items that were heard to their end. */
+  poll(nowMs: number): readonly CallInput[] {
+    this.#advance(nowMs)
+    if (!this.#heardFresh) return NOTHING
+    this.#heardFresh = false
+    const inputs: CallInput[] = []
+    for (const item of this.#watched) {
+      if (!item.started && this.#sentOf(item)) {
+        item.started = true
+        inputs.push({ type: 'item-started', itemId: item.itemId, sentAtMs: this.#lastSentAtMs ?? nowMs })
+      }
+      if (item.finished && item.openRuns === 0) {
+        item.settled = true
+        inputs.push({ type: 'item-heard', itemId: item.itemId })
+      }
+    }
+    if (inputs.length === 0) return NOTHING
+    let kept = 0
+    for (const item of this.#watched) if (!item.settled) this.#watched[kept++] = item
+    this.#watched.length = kept
+    return inputs
+  }
+
+  audible(nowMs: number): boolean {
+    if (this.#appendedAt > this.#sentAt) return true
+    this.#advance(nowMs)
+    return this.#heardAt < this.#sentAt
+  }
+
+  heardMs(itemId: string, nowMs: number): number {
+    const item = this.#items.get(itemId)
+    if (item === undefined) return 0
+    this.#advance(nowMs)
+    let samples = item.heardSamples
+    for (const run of this.#runs) {
+      if (run.item === item) samples += Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
+    }
+    return samplesToMs(samples, this.#rateHz)
+  }
+
+  currentItem(nowMs: number): string | null {
+    this.#advance(nowMs)
+    const first = this.#runs[0]
+    if (first !== undefined && first.start < this.#sentAt) this.#current = first.item.itemId
+    return this.#current
+  }
+
+  pendingMs(): number {
+    return samplesToMs(Math.max(0, this.#appendedAt - this.#sentAt), this.#rateHz)
+  }
+
+  lastSentAtMs(): number | null {
+    return this.#lastSentAtMs
+  }
+
+  /** Moves the heard position to `nowMs` and closes the runs behind it. */
+  #advance(nowMs: number): void {
+    const aheadSamples = Math.max(0, ((this.#speechHeardMs - nowMs) * this.#rateHz) / 1000)
+    const heardAt = Math.max(this.#heardAt, Math.floor(this.#sentAt - aheadSamples))
+    this.#heardAt = heardAt
+    let first = this.#runs[0]
+    if (first === undefined) return
+    if (!first.item.started && first.start < this.#sentAt) this.#heardFresh = true
+    while (first !== undefined && first.end <= heardAt) {
+      this.#runs.shift()
+      this.#closeRun(first)
+      this.#current = first.item.itemId
+      this.#heardFresh = true
+      first = this.#runs[0]
+    }
+    if (first !== undefined && first.start < heardAt) this.#current = first.item.itemId
+    // Items behind the first start while the first is still ahead of the ear: the lead may span several.
+    for (let i = 1; i < this.#runs.length; i++) {
+      const run = this.#runs[i] as Run
+      if (run.start >= this.#sentAt) break
+      if (!run.item.started) this.#heardFresh = true
+    }
+  }
+
+  #closeRun(run: Run): void {
+    run.item.heardSamples += Math.max(0, Math.min(this.#heardAt, run.end) - run.start)
+    run.item.openRuns--
+  }
+
+  #sentOf(item: LedgerItem): boolean {
+    if (item.heardSamples > 0) return true
+    for (const run of this.#runs) if (run.item === item) return run.start < this.#sentAt
+    return false
+  }
+
+  #item(itemId: string): LedgerItem {
+    const known = this.#items.get(itemId)
+    if (known !== undefined) {
+      // More samples of an item that was cut or heard to its end: it is watched again.
+      if (known.settled) {
+        known.settled = false
+        this.#watched.push(known)
+      }
+      return known
+    }
+    if (this.#items.size >= SPEECH_ITEMS_MAX) this.#forgetOldest()
+    const item: LedgerItem = { itemId, finished: false, started: false, settled: false, heardSamples: 0, openRuns: 0 }
+    this.#items.set(itemId, item)
+    this.#watched.push(item)
+    return item
+  }
+
+  #forgetOldest(): void {
+    for (const [id, item] of this.#items) {
+      if (!item.settled) this.itemsForgotten++
+      item.settled = true
+      this.#items.delete(id)
+      const at = this.#watched.indexOf(item)
+      if (at >= 0) this.#watched.splice(at, 1)
+      return
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import { CALL_RECORDS_MAX } from '../core/limits.js'
+import type { SpeechKind } from './events.js'
+import type { TurnRecord } from './record.js'
+
+/** A sound that does not answer anything; it stops the first clock of a turn and not the second. */
+export function isAnswer(kind: SpeechKind): boolean {
+  return kind === 'answer' || kind === 'escalation' || kind === 'goodbye'
+}
+
+interface OpenTurn {
+  stoppedAtMs: number
+  /** Enough voice to be speech: such a turn is recorded even when nothing answers it. */
+  real: boolean
+  /** Responses up to this one were begun before the caller stopped and cannot answer. */
+  readonly generationBefore: number
+  firstSoundMs: number | null
+}
+
+/**
+ * The two clocks of a turn, both from the caller's last voiced sample: to the first agent sound of any kind, and to
+ * the first that is an answer. With one clock a filler would make slow tools look fast.
+ *
+ *     none --caller stopped--> open
+ *     open --caller stopped again, no sound yet--> open, from the later stop
+ *     open --filler, prompt, apology--> open, first clock stopped
+ *     open --answer--> none, recorded
+ *     open --caller stopped again after a sound | call over--> none, recorded with what it has
+ */
+export class Turns {
+  readonly records: TurnRecord[]
+  dropped = 0
+  /** Turns that got an answer. */
+  answered: number
+  #open: OpenTurn | null = null
+
+  constructor(before: readonly TurnRecord[]) {
+    this.records = before.slice(-CALL_RECORDS_MAX)
+    this.answered = this.records.filter((turn) => turn.answerMs !== null).length
+  }
+
+  /** The caller waits: a turn is open and no answer began. */
+  get waiting(): boolean {
+    return this.#open !== null
+  }
+
+  /** The caller waits and is known to have spoken. */
+  get waitingForReal(): boolean {
+    return this.#open?.real ?? false
+  }
+
+  /** Words were understood: the turn is real however short its sound was. */
+  confirm(): void {
+    if (this.#open !== null) this.#open.real = true
+  }
+
+  callerStopped(stoppedAtMs: number, real: boolean, generation: number, streamZeroMs: number): TurnRecord | null {
+    const open = this.#open
+    if (open !== null && open.firstSoundMs === null) {
+      this.#open = { stoppedAtMs, real: real || open.real, generationBefore: generation, firstSoundMs: null }
+      return null
+    }
+    const done = this.close(streamZeroMs)
+    this.#open = { stoppedAtMs, real, generationBefore: generation, firstSoundMs: null }
+    return done
+  }
+
+  /** The first sample of an item was sent. `generation` null: an item of the gateway's own. */
+  agentSound(kind: SpeechKind, generation: number | null, sentAtMs: number, streamZeroMs: number): TurnRecord | null {
+    const open = this.#open
+    if (open === null || sentAtMs < open.stoppedAtMs) return null
+    if (generation !== null && generation <= open.generationBefore) return null
+    open.firstSoundMs ??= sentAtMs - open.stoppedAtMs
+    if (!isAnswer(kind)) return null
+    this.#open = null
+    this.answered++
+    return this.#record(open, sentAtMs - open.stoppedAtMs, streamZeroMs)
+  }
+
+  /** Nothing more will answer it. */
+  close(streamZeroMs: number): TurnRecord | null {
+    const open = this.#open
+    this.#open = null
+    return open !== null && open.real ? this.#record(open, null, streamZeroMs) : null
+  }
+
+  #record(open: OpenTurn, answerMs: number | null, streamZeroMs: number): TurnRecord {
+    const turn = { callerStoppedMs: open.stoppedAtMs - streamZeroMs, firstSoundMs: open.firstSoundMs, answerMs }
+    this.records.push(turn)
+    if (this.records.length > CALL_RECORDS_MAX) {
+      this.records.shift()
+      this.dropped++
+    }
+    return turn
+  }
+}
