@@ -53,7 +53,8 @@ const ONLY_DELIVERED = '+254700000003'
 export const DEMO_DATA: ShopData = {
   orders: [
     {
-      orderNumber: '4127', phone: ONE_ORDER, status: 'out_for_delivery', eta: 'today between 4 and 6 PM', courier: 'PikiPiki',
+      orderNumber: '4127', phone: ONE_ORDER, status: 'out_for_delivery', eta: 'today between 4 and 6 PM',
+      courier: 'PikiPiki',
       items: ['rice cooker'],
     },
     {
@@ -69,11 +70,13 @@ export const DEMO_DATA: ShopData = {
       items: ['phone charger', 'phone cover'],
     },
     {
-      orderNumber: '6403', phone: MANY_ORDERS, status: 'out_for_delivery', eta: 'today before 2 PM', courier: 'PikiPiki',
+      orderNumber: '6403', phone: MANY_ORDERS, status: 'out_for_delivery', eta: 'today before 2 PM',
+      courier: 'PikiPiki',
       items: ['school bag'],
     },
     {
-      orderNumber: '1792', phone: ONLY_DELIVERED, status: 'delivered', eta: 'yesterday at 3 PM', courier: 'Boda Express',
+      orderNumber: '1792', phone: ONLY_DELIVERED, status: 'delivered', eta: 'yesterday at 3 PM',
+      courier: 'Boda Express',
       items: ['water bottle'],
     },
     {
@@ -93,28 +96,34 @@ export const DEMO_DATA: ShopData = {
       items: ['baby blanket'],
     },
     {
-      orderNumber: '4302', phone: '+254700000008', status: 'out_for_delivery', eta: 'today before 8 PM', courier: 'Boda Express',
+      orderNumber: '4302', phone: '+254700000008', status: 'out_for_delivery', eta: 'today before 8 PM',
+      courier: 'Boda Express',
       items: ['garden hose'],
     },
   ],
   accounts: [
     {
-      accountId: 'AC-1001', phone: ONE_ORDER, name: 'Amina Odhiambo', plan: 'Home 20', balanceKes: 350, status: 'active', outage: null,
+      accountId: 'AC-1001', phone: ONE_ORDER, name: 'Amina Odhiambo', plan: 'Home 20', balanceKes: 350,
+      status: 'active', outage: null,
     },
     {
-      accountId: 'AC-1002', phone: MANY_ORDERS, name: 'Brian Mwangi', plan: 'Home 50', balanceKes: -1200, status: 'suspended', outage: null,
+      accountId: 'AC-1002', phone: MANY_ORDERS, name: 'Brian Mwangi', plan: 'Home 50', balanceKes: -1200,
+      status: 'suspended', outage: null,
     },
     {
-      accountId: 'AC-1003', phone: ONLY_DELIVERED, name: 'Cynthia Wanjiru', plan: 'Home 10', balanceKes: 0, status: 'active',
+      accountId: 'AC-1003', phone: ONLY_DELIVERED, name: 'Cynthia Wanjiru', plan: 'Home 10', balanceKes: 0,
+      status: 'active',
       outage: { area: 'Kilimani', since: 'this morning at 9', restoredBy: 'this evening at 6' },
     },
     {
-      accountId: 'AC-1009', phone: '+254700000009', name: 'Daniel Kiprono', plan: 'Business 100', balanceKes: 15_400, status: 'active', outage: null,
+      accountId: 'AC-1009', phone: '+254700000009', name: 'Daniel Kiprono', plan: 'Business 100', balanceKes: 15_400,
+      status: 'active', outage: null,
     },
   ],
   tickets: [
     {
-      ticketId: 'T-501', phone: MANY_ORDERS, subject: 'Slow internet in the evening', details: 'Reported by phone.', status: 'open',
+      ticketId: 'T-501', phone: MANY_ORDERS, subject: 'Slow internet in the evening', details: 'Reported by phone.',
+      status: 'open',
     },
   ],
 }

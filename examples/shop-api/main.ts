@@ -20,6 +20,7 @@ try {
   process.once('SIGINT', stop)
   process.once('SIGTERM', stop)
 } catch (error) {
-  console.error(`the shop API cannot listen on ${values.host}:${values.port}: ${error instanceof Error ? error.message : String(error)}`)
+  const why = error instanceof Error ? error.message : String(error)
+  console.error(`the shop API cannot listen on ${values.host}:${values.port}: ${why}`)
   process.exit(2)
 }

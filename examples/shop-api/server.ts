@@ -34,7 +34,9 @@ const refuse = (status: number, error: string): Answer => ({ status, body: { err
 /** Starts the demo shop's HTTP API. Resolves when it listens; rejects when the port is taken. */
 export async function startShopApi(options: ShopApiOptions = {}): Promise<ShopApi> {
   const shop = new Shop(options.data ?? DEMO_DATA)
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+  const server = createServer({
+    requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS,
+  }, (request, response) => {
     answer(shop, request).then(
       (result) => { send(response, result) },
       () => { send(response, refuse(500, 'internal error')) },
@@ -70,7 +72,9 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
     case 'GET /api/accounts': return account(shop, searchParams)
     case 'POST /api/tickets': return ticket(shop, request)
     default: {
-      const allowed = { '/api/orders': 'GET', '/api/accounts': 'GET', '/api/tickets': 'POST', '/healthz': 'GET' }[pathname]
+      const allowed = {
+        '/api/orders': 'GET', '/api/accounts': 'GET', '/api/tickets': 'POST', '/healthz': 'GET',
+      }[pathname]
       if (allowed === undefined) return refuse(404, 'no such path')
       return { ...refuse(405, `use ${allowed}`), headers: { allow: allowed } }
     }
@@ -102,20 +106,30 @@ function account(shop: Shop, query: URLSearchParams): Answer {
 async function ticket(shop: Shop, request: IncomingMessage): Promise<Answer> {
   if (!/^application\/json\b/i.test(request.headers['content-type'] ?? '')) return refuse(415, 'send application/json')
   const key = request.headers['idempotency-key']
-  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) return refuse(400, 'header Idempotency-Key is needed, 1 to 200 visible characters')
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,200}$/.test(key)) {
+    return refuse(400, 'header Idempotency-Key is needed, 1 to 200 visible characters')
+  }
   const body = await readJson(request)
   if ('status' in body) return body
   const { phone, subject, details } = body.value
-  const isText = (value: unknown, charsMax: number): value is string => typeof value === 'string' && value.trim() !== '' && value.length <= charsMax
   if (!isText(phone, 20) || !/\d/.test(phone)) return refuse(422, 'phone must be a phone number')
   if (!isText(subject, 200)) return refuse(422, 'subject must be a text of 1 to 200 characters')
-  if (details !== undefined && !isText(details, 4000)) return refuse(422, 'details must be a text of 1 to 4000 characters')
+  if (details !== undefined && !isText(details, 4000)) {
+    return refuse(422, 'details must be a text of 1 to 4000 characters')
+  }
   const opened = shop.openTicket(key, { phone, subject, details: details ?? '' })
   if (opened === 'conflict') return refuse(409, 'this Idempotency-Key belongs to another request')
   return { status: opened.created ? 201 : 200, body: opened.ticket }
 }
 
-async function readJson(request: IncomingMessage): Promise<Answer | { readonly value: Readonly<Record<string, unknown>> }> {
+function isText(value: unknown, charsMax: number): value is string {
+  return typeof value === 'string' && value.trim() !== '' && value.length <= charsMax
+}
+
+/** The body as an object, or the refusal of it. */
+async function readJson(
+  request: IncomingMessage,
+): Promise<Answer | { readonly value: Readonly<Record<string, unknown>> }> {
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of request as AsyncIterable<Buffer>) {
@@ -126,7 +140,9 @@ async function readJson(request: IncomingMessage): Promise<Answer | { readonly v
   if (bytes > BODY_BYTES_MAX) return refuse(413, `the body is larger than ${BODY_BYTES_MAX} bytes`)
   try {
     const value: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'))
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) return refuse(422, 'the body must be a JSON object')
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return refuse(422, 'the body must be a JSON object')
+    }
     return { value: value as Readonly<Record<string, unknown>> } // an object, by the line above
   } catch {
     return refuse(400, 'the body is not JSON')
@@ -135,6 +151,9 @@ async function readJson(request: IncomingMessage): Promise<Answer | { readonly v
 
 function send(response: ServerResponse, { status, body, headers }: Answer): void {
   const text = JSON.stringify(body)
-  response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(text), ...headers })
+  response.writeHead(
+    status,
+    { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(text), ...headers },
+  )
   response.end(text)
 }

@@ -55,10 +55,14 @@ export class Shop {
    * Opens a ticket, once for each key.
    * @returns `conflict` when the key was used for another request
    */
-  openTicket(key: string, fields: Pick<Ticket, 'phone' | 'subject' | 'details'>): { ticket: Ticket; created: boolean } | 'conflict' {
+  openTicket(
+    key: string, fields: Pick<Ticket, 'phone' | 'subject' | 'details'>,
+  ): { ticket: Ticket; created: boolean } | 'conflict' {
     const request = JSON.stringify([fields.phone, fields.subject, fields.details])
     const earlier = this.#byKey.get(key)
-    if (earlier !== undefined) return earlier.request === request ? { ticket: earlier.ticket, created: false } : 'conflict'
+    if (earlier !== undefined) {
+      return earlier.request === request ? { ticket: earlier.ticket, created: false } : 'conflict'
+    }
     this.#lastTicket += 1
     const ticket: Ticket = { ticketId: `T-${this.#lastTicket}`, ...fields, status: 'open' }
     this.#tickets.push(ticket)

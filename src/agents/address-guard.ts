@@ -27,7 +27,8 @@ for (const [network, prefix] of [
   ['192.168.0.0', 16], ['198.18.0.0', 15], ['198.51.100.0', 24], ['203.0.113.0', 24],
 ] as const) inside.addSubnet(network, prefix, 'ipv4')
 for (const [network, prefix] of [
-  ['::1', 128], ['64:ff9b::', 96], ['64:ff9b:1::', 48], ['100::', 64], ['2001:db8::', 32], ['2002::', 16], ['fc00::', 7],
+  ['::1', 128], ['64:ff9b::', 96], ['64:ff9b:1::', 48], ['100::', 64], ['2001:db8::', 32], ['2002::', 16],
+  ['fc00::', 7],
 ] as const) inside.addSubnet(network, prefix, 'ipv6')
 
 /** True when a connection to `address` (IPv4 or IPv6 text, mapped forms included) is allowed. */

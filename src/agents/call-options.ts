@@ -30,14 +30,17 @@ export function callOptions(agent: AgentDefinition, facts: CallFacts): CallSessi
     truncate: facts.truncate,
     toolNames: agent.tools.map((tool) => tool.name),
     greeting: byGateway ? greeting : null,
-    kickOffText: greeting === null ? 'The call has begun. Greet the caller.' : `The call has begun. Greet the caller with exactly these words: ${greeting}`,
+    kickOffText: greeting === null
+      ? 'The call has begun. Greet the caller.'
+      : `The call has begun. Greet the caller with exactly these words: ${greeting}`,
     apologyText: agent.apology,
     onBackendFailure: escalation === null ? 'hangup' : 'escalate',
     goodbyeText: agent.goodbye,
     speech: { ...DEFAULT_CALL_OPTIONS.speech, onsetMs: bargeIn.onsetMs, endOfSpeechMs: agent.turn.endOfSpeechMs },
     bargeIn: {
       ...DEFAULT_CALL_OPTIONS.bargeIn,
-      commitMs: bargeIn.commitMs, resumeAfterMs: bargeIn.resumeAfterMs, onDtmf: bargeIn.onDtmf, protectGreeting: bargeIn.protectGreeting,
+      commitMs: bargeIn.commitMs, resumeAfterMs: bargeIn.resumeAfterMs, onDtmf: bargeIn.onDtmf,
+      protectGreeting: bargeIn.protectGreeting,
     },
     silence: agent.silence,
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },

@@ -10,17 +10,25 @@ export const AGENT_VERSION = 1
 
 /** Words that are spoken on a call: one or two sentences. */
 const spoken = z.string().trim().min(1).max(1000)
-const e164 = z.string().regex(/^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' })
+const e164 = z.string().regex(
+  /^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' },
+)
 const httpUrl = z.url({ protocol: /^https?$/ })
 
 const streamSchema = z.strictObject({
   name: z.string().min(1).max(100).optional()
     .describe('Friendly name, echoed in stream status events. Default: the name of the agent.'),
   track: z.enum(['inbound_track', 'outbound_track', 'both_tracks']).default('inbound_track')
-    .describe('Which side of the call is sent to us. inbound_track is the caller alone; both_tracks brings our own voice back as an echo.'),
+    .describe(
+      'Which side of the call is sent to us. inbound_track is the caller alone; both_tracks brings our own voice back '
+        + 'as an echo.',
+    ),
   outputSamplingRate: z.union([z.literal(8000), z.literal(16000)], { error: 'must be 8000 or 16000' }).default(16000)
     .describe('Sample rate of both directions, in Hz.'),
-  headerMetadata: z.record(z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }), z.string().max(1000))
+  headerMetadata: z.record(
+    z.string().regex(/^[A-Za-z0-9_-]{1,60}$/, { error: 'a name has letters, digits, _ and - only' }),
+    z.string().max(1000),
+  )
     .default({}).describe('Flat map that the carrier hands back with the stream.'),
   openMetadata: z.string().max(4000).nullable().default(null)
     .describe('Opaque text for the first text frame. Default: none beyond what the gateway itself sends.'),
@@ -32,50 +40,81 @@ const streamSchema = z.strictObject({
   const bytes = Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
   // The lineage's client keeps 8,192 bytes of metadata; half is ours, for the call SID and the JSON around it.
   if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
-    context.addIssue({ code: 'custom', path: ['headerMetadata'], message: `headerMetadata and openMetadata have ${bytes} bytes; together at most ${TEXT_FRAME_BYTES_MAX / 2} reach the stream` })
+    context.addIssue({
+      code: 'custom',
+      path: ['headerMetadata'],
+      message: `headerMetadata and openMetadata have ${bytes} bytes; together at most ${TEXT_FRAME_BYTES_MAX / 2} `
+        + 'reach the stream',
+    })
   }
 })
 
 const saySchema = z.strictObject({
   greeting: spoken.optional().describe("Spoken by the carrier's own voice before the stream opens. Default: nothing."),
   fallback: spoken.default('Sorry, we cannot take your call right now. Please call again in a few minutes.')
-    .describe("Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if there are any."),
+    .describe(
+      "Spoken by the carrier's own voice when no stream can be opened; then the escalation numbers are tried, if "
+        + "there are any.",
+    ),
   voice: z.string().min(1).max(60).optional().describe("The carrier's voice, for example alice, man, woman."),
-  language: z.string().regex(/^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, { error: 'must be a language tag such as en-KE' }).optional()
+  language: z.string().regex(
+    /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/, { error: 'must be a language tag such as en-KE' },
+  ).optional()
     .describe("Language of the carrier's voice."),
 })
 
 const turnSchema = z.strictObject({
   endOfSpeechMs: z.int().min(200).max(3000).default(CALL.speech.endOfSpeechMs)
-    .describe('Quiet after the last voiced sample that ends the caller\'s turn. Only for backends that do not listen by themselves.'),
+    .describe(
+      'Quiet after the last voiced sample that ends the caller\'s turn. Only for backends that do not listen by '
+        + 'themselves.',
+    ),
 })
 
 const silenceSchema = z.strictObject({
   afterMs: z.int().min(2000).max(60_000).default(CALL.silence.afterMs)
     .describe('How long both sides are silent before a prompt is spoken.'),
   prompts: z.array(spoken).max(5).default([...CALL.silence.prompts])
-    .describe('Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.'),
+    .describe(
+      'Spoken one after the other; when all were used and it is still silent, the agent says goodbye and hangs up.',
+    ),
 })
 
 const limitsSchema = z.strictObject({
   maxDurationS: z.int().min(30).max(7200).default(CALL.duration.maxMs / 1000).describe('Longest call.'),
-  maxDurationText: spoken.default(CALL.duration.text).describe('Spoken at the end of that time, before the gateway hangs up.'),
+  maxDurationText: spoken.default(CALL.duration.text).describe(
+    'Spoken at the end of that time, before the gateway hangs up.',
+  ),
 })
 
 const bargeInSchema = z.strictObject({
-  onsetMs: z.int().min(20).max(300).default(CALL.speech.onsetMs).describe('Voiced time over the agent until it falls silent.'),
-  commitMs: z.int().min(60).max(1500).default(CALL.bargeIn.commitMs).describe('Voiced time until its speech is thrown away and the caller has the turn.'),
-  resumeAfterMs: z.int().min(200).max(5000).default(CALL.bargeIn.resumeAfterMs).describe('Without a commit in this time the speech goes on where it paused.'),
+  onsetMs: z.int().min(20).max(300).default(CALL.speech.onsetMs).describe(
+    'Voiced time over the agent until it falls silent.',
+  ),
+  commitMs: z.int().min(60).max(1500).default(CALL.bargeIn.commitMs).describe(
+    'Voiced time until its speech is thrown away and the caller has the turn.',
+  ),
+  resumeAfterMs: z.int().min(200).max(5000).default(CALL.bargeIn.resumeAfterMs).describe(
+    'Without a commit in this time the speech goes on where it paused.',
+  ),
   onDtmf: z.boolean().default(CALL.bargeIn.onDtmf).describe('Whether a key interrupts too.'),
-  protectGreeting: z.boolean().default(CALL.bargeIn.protectGreeting).describe('Whether the greeting cannot be interrupted.'),
+  protectGreeting: z.boolean().default(CALL.bargeIn.protectGreeting).describe(
+    'Whether the greeting cannot be interrupted.',
+  ),
 }).refine((bargeIn) => bargeIn.commitMs >= bargeIn.onsetMs, {
   path: ['commitMs'], error: 'must not be shorter than onsetMs',
 })
 
 const fillersSchema = z.strictObject({
-  afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe('How long it is quiet while a tool runs before a filler is spoken.'),
-  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe('Quiet after one filler before the next.'),
-  phrases: z.array(spoken).max(10).default([...CALL.filler.texts]).describe('Spoken in turn; an empty list means silence.'),
+  afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe(
+    'How long it is quiet while a tool runs before a filler is spoken.',
+  ),
+  everyMs: z.int().min(2000).max(30_000).default(CALL.filler.everyMs).describe(
+    'Quiet after one filler before the next.',
+  ),
+  phrases: z.array(spoken).max(10).default([...CALL.filler.texts]).describe(
+    'Spoken in turn; an empty list means silence.',
+  ),
 })
 
 const escalationSchema = z.strictObject({
@@ -99,21 +138,29 @@ const afterCallSchema = z.strictObject({
 
 const voiceSchema = z.object({
   embedded: z.enum(['slt', 'rms', 'awb', 'kal']).default('slt').describe('Voice of the embedded backend.'),
-}).catchall(z.string().min(1).max(60)).describe("Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.")
+}).catchall(z.string().min(1).max(60)).describe(
+  "Voice by backend: slt, rms, awb or kal for embedded; the vendor's name for any other.",
+)
 
 /**
  * One agent, as its YAML file says it. The types, the validation and the published JSON Schema all come from here;
  * every key is explained in docs/AGENTS.md.
  */
 export const agentSchema = z.strictObject({
-  version: z.literal(AGENT_VERSION, { error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files` }),
+  version: z.literal(
+    AGENT_VERSION, { error: `must be ${AGENT_VERSION}: this gateway reads no other version of agent files` },
+  ),
   name: z.string().refine(isAgentName, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' })
     .describe('Name in URLs (/voice/NAME), metrics and records.'),
   description: z.string().max(1000).default('').describe('For people; not given to the model.'),
-  language: z.string().regex(/^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' }).default('en')
+  language: z.string().regex(
+    /^[a-z]{2}(-[A-Z]{2})?$/, { error: 'must be a language tag such as en or en-KE' },
+  ).default('en')
     .describe('Language of the conversation.'),
   voice: voiceSchema.prefault({}),
-  backend: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be auto, embedded, openai, gemini or the name of another backend' })
+  backend: z.string().regex(
+    /^[a-z][a-z0-9-]{0,39}$/, { error: 'must be auto, embedded, openai, gemini or the name of another backend' },
+  )
     .default('auto').describe('auto: the first backend that has a key, else embedded.'),
   instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
   greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
@@ -129,11 +176,17 @@ export const agentSchema = z.strictObject({
   tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
   escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
   afterCall: afterCallSchema.prefault({}),
-  offline: offlineSchema.nullable().default(null).describe('The scripted dialogue of the embedded backend. Default: none.'),
+  offline: offlineSchema.nullable().default(null).describe(
+    'The scripted dialogue of the embedded backend. Default: none.',
+  ),
 }).superRefine((agent, context) => {
   agent.tools.forEach((tool, index) => {
     if (agent.tools.findIndex((other) => other.name === tool.name) === index) return
-    context.addIssue({ code: 'custom', path: ['tools', index, 'name'], message: `${tool.name} is the name of an earlier tool; each needs its own` })
+    context.addIssue({
+      code: 'custom',
+      path: ['tools', index, 'name'],
+      message: `${tool.name} is the name of an earlier tool; each needs its own`,
+    })
   })
 })
 

@@ -29,7 +29,8 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
     const allowed = keysAt(schema, path)
     return issue.keys.map((key) => ({
       path: [...path, key], key: true,
-      what: `${pathText([...path, key])} is not a key of ${path.length === 0 ? 'an agent' : name}${didYouMean(key, allowed)}; `
+      what: `${pathText([...path, key])} is not a key of `
+        + `${path.length === 0 ? 'an agent' : name}${didYouMean(key, allowed)}; `
         + `allowed: ${allowed.join(', ')}`,
     }))
   }
@@ -39,16 +40,24 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
     case 'invalid_type':
       return [{ path, key: false, what: `${name} is ${kindOf(found)}; ${expectation(issue)}` }]
     case 'invalid_value':
-      return [{ path, key: false, what: `${name} is ${shown(found)}${didYouMean(found, issue.values)}; ${expectation(issue)}` }]
+      return [{
+        path, key: false, what: `${name} is ${shown(found)}${didYouMean(found, issue.values)}; ${expectation(issue)}`,
+      }]
     case 'too_small':
     case 'too_big':
       return [{ path, key: false, what: `${name} ${sizeOf(found)}; ${expectation(issue)}` }]
     case 'invalid_key':
-      return [{ path, key: true, what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}` }]
+      return [{
+        path,
+        key: true,
+        what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}`,
+      }]
     case 'invalid_union': {
       // The branch that came furthest is the one the author meant.
       const branch = furthest(issue.errors)
-      if (branch === null || issue.message !== 'Invalid input') return [{ path, key: false, what: `${name} ${issue.message}` }]
+      if (branch === null || issue.message !== 'Invalid input') {
+        return [{ path, key: false, what: `${name} ${issue.message}` }]
+      }
       return branch.flatMap((inner) => faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document))
     }
     case 'invalid_format':
@@ -60,7 +69,9 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
 }
 
 function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly z.core.$ZodIssue[] | null {
-  const depth = (branch: readonly z.core.$ZodIssue[]): number => Math.max(0, ...branch.map((issue) => issue.path.length))
+  const depth = (branch: readonly z.core.$ZodIssue[]): number => Math.max(
+    0, ...branch.map((issue) => issue.path.length),
+  )
   return branches.reduce<readonly z.core.$ZodIssue[] | null>(
     (best, branch) => (depth(branch) > (best === null ? 0 : depth(best)) ? branch : best), null)
 }
@@ -68,9 +79,11 @@ function furthest(branches: readonly (readonly z.core.$ZodIssue[])[]): readonly 
 function expectation(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type': return `expected ${withArticle(issue.expected)}`
-    case 'invalid_value': return issue.values.length === 1 && !issue.message.startsWith('Invalid') ? issue.message : `allowed: ${issue.values.map(String).join(', ')}`
-    case 'too_small': return `at least ${issue.minimum}${unitOf(issue.origin)} ${issue.inclusive === false ? '(exclusive) ' : ''}is needed`
-    case 'too_big': return `at most ${issue.maximum}${unitOf(issue.origin)} ${issue.inclusive === false ? '(exclusive) ' : ''}is allowed`
+    case 'invalid_value':
+      if (issue.values.length === 1 && !issue.message.startsWith('Invalid')) return issue.message
+      return `allowed: ${issue.values.map(String).join(', ')}`
+    case 'too_small': return `at least ${issue.minimum}${unitOf(issue.origin)} is needed`
+    case 'too_big': return `at most ${issue.maximum}${unitOf(issue.origin)} is allowed`
     default: return issue.message.startsWith('Invalid') ? 'a value is needed' : issue.message
   }
 }
@@ -98,7 +111,7 @@ function kindOf(value: unknown): string {
 
 /** Scalars are shown, cut short; texts only where a fixed set of words is allowed. */
 function shown(value: unknown): string {
-  const text = typeof value === 'object' ? kindOf(value) : String(value)
+  const text = typeof value === 'object' && value !== null ? kindOf(value) : String(value)
   return text.length > 40 ? `${text.slice(0, 40)}…` : text
 }
 
@@ -109,8 +122,12 @@ function sizeOf(value: unknown): string {
 }
 
 export function pathText(path: readonly PropertyKey[]): string {
-  return path.reduce<string>(
-    (text, step) => (typeof step === 'number' ? `${text}[${step}]` : text === '' ? String(step) : `${text}.${String(step)}`), '')
+  let text = ''
+  for (const step of path) {
+    if (typeof step === 'number') text += `[${step}]`
+    else text += text === '' ? String(step) : `.${String(step)}`
+  }
+  return text
 }
 
 function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
@@ -128,8 +145,9 @@ function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string
   for (const step of path) {
     const next: SchemaNode[] = []
     for (const node of nodes) {
-      const properties = node['properties'] as Readonly<Record<string, SchemaNode>> | undefined // JSON Schema's own shape
-      const child = typeof step === 'number' ? node['items'] : properties?.[String(step)] ?? node['additionalProperties']
+      const child = typeof step === 'number'
+        ? node['items']
+        : valueAt(node, ['properties', String(step)]) ?? node['additionalProperties']
       if (typeof child === 'object' && child !== null) next.push(child as SchemaNode)
     }
     nodes = expand(next, root)
@@ -152,13 +170,15 @@ function expand(nodes: readonly SchemaNode[], root: SchemaNode, depth = 0): Sche
 }
 
 function didYouMean(given: unknown, allowed: readonly unknown[]): string {
-  const near = nearest(String(given), allowed.map(String))
+  const near = typeof given === 'string' ? nearest(given, allowed.map(String)) : null
   return near === null ? '' : `; did you mean ${near}?`
 }
 
-/** The allowed word at the smallest edit distance, if it is close enough to be meant. */
+/** The allowed word that begins so, or the one at the smallest edit distance if it is close enough to be meant. */
 export function nearest(given: string, allowed: readonly string[]): string | null {
   const word = given.slice(0, 60)
+  const longer = word.length < 3 ? undefined : allowed.find((candidate) => candidate.startsWith(word))
+  if (longer !== undefined) return longer
   let best: string | null = null
   let bestDistance = Math.max(1, Math.floor(word.length / 3)) + 1
   for (const candidate of allowed) {

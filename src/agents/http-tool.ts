@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
-import { TOOL_ATTEMPTS_MAX, TOOL_REDIRECTS_MAX, TOOL_RESPONSE_DEPTH_MAX, TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
+import {
+  TOOL_ATTEMPTS_MAX, TOOL_REDIRECTS_MAX, TOOL_RESPONSE_DEPTH_MAX, TOOL_RESULT_CHARS_MAX,
+} from '../core/limits.js'
 import { policyFor } from './address-guard.js'
 import type { AddressPolicy } from './address-guard.js'
 import type { HttpTransport, TransportRequest, TransportResponse } from './http-transport.js'
@@ -49,7 +51,9 @@ export class HttpTool implements Tool {
     const maps = Array.isArray(http.query) ? http.query : http.query === undefined ? [] : [http.query]
     this.#queries = maps.map((map) => Object.entries(map).map(([name, text]) => [name, parseTemplate(text)] as const))
     this.#lenientQuery = !Array.isArray(http.query)
-    this.#headers = Object.entries(http.headers).map(([name, text]) => [name.toLowerCase(), parseTemplate(text)] as const)
+    this.#headers = Object.entries(http.headers).map(
+      ([name, text]) => [name.toLowerCase(), parseTemplate(text)] as const,
+    )
   }
 
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
@@ -61,7 +65,9 @@ export class HttpTool implements Tool {
     const request: TransportRequest = {
       url, method: http.method, headers: this.#requestHeaders(values, context),
       body: http.body === undefined ? null : JSON.stringify(fillBody(http.body, values) ?? {}),
-      policy: policyFor(url.hostname, http.allowPrivate), maxResponseBytes: http.maxResponseBytes, signal: context.signal,
+      policy: policyFor(url.hostname, http.allowPrivate),
+      maxResponseBytes: http.maxResponseBytes,
+      signal: context.signal,
     }
     const response = await this.#sendWithRetry(request)
     if (response.status === 404 && result.notFound !== undefined) return result.notFound
@@ -69,7 +75,11 @@ export class HttpTool implements Tool {
     const value = jsonOf(response)
     const mapped = result.fields === undefined ? value : pick(value, result.fields)
     if (JSON.stringify(mapped).length > TOOL_RESULT_CHARS_MAX) {
-      throw new GatewayError('TOOL_RESPONSE', `the answer of ${url.host} has more than ${TOOL_RESULT_CHARS_MAX} characters, too long for a model; choose parts of it with result.fields`)
+      throw new GatewayError(
+        'TOOL_RESPONSE',
+        `the answer of ${url.host} has more than ${TOOL_RESULT_CHARS_MAX} characters, too long for a model; choose `
+          + 'parts of it with result.fields',
+      )
     }
     return mapped
   }
@@ -106,7 +116,9 @@ export class HttpTool implements Tool {
     for (const [name, template] of this.#headers) {
       const value = fillTemplate(template, values)
       if (value === undefined) continue
-      if (!/^[\x20-\x7e]*$/.test(value)) throw new GatewayError('TOOL_ARGUMENTS', `the value of header ${name} has characters that no header may have`)
+      if (!/^[\x20-\x7e]*$/.test(value)) {
+        throw new GatewayError('TOOL_ARGUMENTS', `the value of header ${name} has characters that no header may have`)
+      }
       headers[name] = value
     }
     if (http.method !== 'GET') headers['idempotency-key'] = headerSafe(context.idempotencyKey)
@@ -132,22 +144,35 @@ export class HttpTool implements Tool {
     }
   }
 
-  /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other is refused before it is connected to. */
+  /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other host is never connected to. */
   async #follow(request: TransportRequest): Promise<TransportResponse> {
     const { allowHosts } = this.#definition.http
     let current = request
     for (let hop = 0; ; hop++) {
       const response = await this.#transport.send(current)
       if (!REDIRECT_STATUSES.includes(response.status)) return response
-      if (current.method !== 'GET') throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects a ${current.method} (status ${response.status}); redirects are followed for GET only`)
-      if (hop >= TOOL_REDIRECTS_MAX) throw new GatewayError('TOOL_HTTP', `${request.url.host} redirects more than ${TOOL_REDIRECTS_MAX} times`)
-      const base = current.url.href
-      const url = response.location !== null && URL.canParse(response.location, base) ? new URL(response.location, base) : null
-      if (url === null) throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
+      if (current.method !== 'GET') {
+        throw new GatewayError(
+          'TOOL_HTTP',
+          `${current.url.host} redirects a ${current.method} (status ${response.status}); redirects are followed for `
+            + 'GET only',
+        )
+      }
+      if (hop >= TOOL_REDIRECTS_MAX) {
+        throw new GatewayError('TOOL_HTTP', `${request.url.host} redirects more than ${TOOL_REDIRECTS_MAX} times`)
+      }
+      const location = response.location ?? ''
+      if (location === '' || !URL.canParse(location, current.url.href)) {
+        throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
+      }
+      const url = new URL(location, current.url)
       const sameHost = url.host === request.url.host
       const downgraded = request.url.protocol === 'https:' && url.protocol !== 'https:'
-      if (!/^https?:$/.test(url.protocol) || downgraded || url.username !== '' || url.password !== '' || !(sameHost || allowHosts.includes(url.host))) {
-        throw new GatewayError('TOOL_FORBIDDEN_HOST', `${current.url.host} redirects to ${url.protocol}//${url.host}, which is not in allowHosts`)
+      if (!isPlainHttp(url) || downgraded || !(sameHost || allowHosts.includes(url.host))) {
+        throw new GatewayError(
+          'TOOL_FORBIDDEN_HOST',
+          `${current.url.host} redirects to ${url.protocol}//${url.host}, which is not in allowHosts`,
+        )
       }
       const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
       // Keys in the headers were meant for the first host.
@@ -157,10 +182,16 @@ export class HttpTool implements Tool {
   }
 }
 
+function isPlainHttp(url: URL): boolean {
+  return /^https?:$/.test(url.protocol) && url.username === '' && url.password === ''
+}
+
 function parseBase(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
-  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '' || url.hash !== '') {
-    throw new GatewayError('CONFIG_INVALID', 'the address of the tool is not an http(s) URL without user name and fragment')
+  if (url === null || !isPlainHttp(url) || url.hash !== '') {
+    throw new GatewayError(
+      'CONFIG_INVALID', 'the address of the tool is not an http(s) URL without user name and fragment',
+    )
   }
   return url
 }
@@ -177,7 +208,9 @@ function encode(text: string, source: TemplateSource): string {
 function missing(template: Template, values: TemplateValues): GatewayError {
   const absent = sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
   const variable = absent.find((source) => source.scope === 'env')
-  if (variable !== undefined) return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
+  if (variable !== undefined) {
+    return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
+  }
   const names = [...new Set(absent.map((source) => (source.scope === 'args' ? source.name : 'the number of the call')))]
   return new GatewayError('TOOL_ARGUMENTS', `needs ${names.join(' or ')}, which is not known`)
 }
@@ -190,9 +223,12 @@ function fillBody(body: BodyTemplate, values: TemplateValues): unknown {
     if (template.length === 1 && only !== undefined && 'scope' in only) return valueOf(only, values)
     return fillTemplate(template, values)
   }
-  if (Array.isArray(body)) return body.map((entry: BodyTemplate) => fillBody(entry, values)).filter((entry) => entry !== undefined)
+  if (Array.isArray(body)) {
+    return body.map((entry: BodyTemplate) => fillBody(entry, values)).filter((entry) => entry !== undefined)
+  }
   if (typeof body === 'object' && body !== null) {
-    return Object.fromEntries(Object.entries(body).map(([key, entry]) => [key, fillBody(entry, values)]).filter(([, entry]) => entry !== undefined))
+    const members = Object.entries(body).map(([key, entry]) => [key, fillBody(entry, values)] as const)
+    return Object.fromEntries(members.filter(([, entry]) => entry !== undefined))
   }
   return body
 }
@@ -206,7 +242,10 @@ function jsonOf(response: TransportResponse): unknown {
   if (response.body.length === 0) return { status: response.status }
   const type = response.contentType.split(';', 1)[0]?.trim() ?? ''
   if (type !== 'application/json' && !type.endsWith('+json')) {
-    throw new GatewayError('TOOL_RESPONSE', `the API answered with ${type === '' ? 'no content type' : type.slice(0, 60)}; a tool needs application/json`)
+    throw new GatewayError(
+      'TOOL_RESPONSE',
+      `the API answered with ${type === '' ? 'no content type' : type.slice(0, 60)}; a tool needs application/json`,
+    )
   }
   let value: unknown
   try {
@@ -215,18 +254,24 @@ function jsonOf(response: TransportResponse): unknown {
     // The parser's message quotes the answer, which is about a caller: it goes nowhere.
     throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')
   }
-  if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) throw new GatewayError('TOOL_RESPONSE', `the API's JSON is nested deeper than ${TOOL_RESPONSE_DEPTH_MAX} levels`)
+  if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) {
+    throw new GatewayError('TOOL_RESPONSE', `the API's JSON is nested deeper than ${TOOL_RESPONSE_DEPTH_MAX} levels`)
+  }
   return value
 }
 
 function pick(value: unknown, fields: Readonly<Record<string, string>>): Record<string, unknown> {
   const picked: Record<string, unknown> = {}
   for (const [name, path] of Object.entries(fields)) {
-    const found = path.split('.').reduce<unknown>(
-      (at, step) => (typeof at === 'object' && at !== null && Object.hasOwn(at, step) ? (at as Readonly<Record<string, unknown>>)[step] : undefined), value)
+    const found = path.split('.').reduce(memberOf, value)
     if (found !== undefined) picked[name] = found
   }
   return picked
+}
+
+function memberOf(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
+  return (value as Readonly<Record<string, unknown>>)[name] // an object with that own member
 }
 
 /** An HTTP error as the runner turns it into an answer; `status` and the API's own words go to the model. */
@@ -244,9 +289,9 @@ export class ToolStatusError extends GatewayError {
 function statusError(host: string, response: TransportResponse): ToolStatusError {
   let detail: string | null = null
   try {
-    const body = jsonOf(response) as { error?: unknown; message?: unknown } | null // any JSON; looked at field by field
-    const error = body?.error
-    const words = typeof error === 'object' && error !== null && 'message' in error ? error.message : error ?? body?.message
+    const body = jsonOf(response)
+    const error = memberOf(body, 'error')
+    const words = memberOf(error, 'message') ?? error ?? memberOf(body, 'message')
     if (typeof words === 'string') detail = words.slice(0, DETAIL_CHARS_MAX)
   } catch {
     detail = null // an error page is not worth the model's time

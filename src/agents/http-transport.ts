@@ -25,7 +25,7 @@ export interface TransportResponse {
   readonly body: Buffer
 }
 
-/** Idle sockets are closed before most servers do it (Node's own closes after 5 s), so that none dies under a request. */
+/** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
 const IDLE_SOCKET_MS = 4000
 
 /**
@@ -81,7 +81,9 @@ export class HttpTransport {
     const secure = url.protocol === 'https:'
     const options: RequestOptions = {
       method: request.method,
-      headers: { ...request.headers, ...(request.body === null ? {} : { 'content-length': Buffer.byteLength(request.body) }) },
+      headers: {
+        ...request.headers, ...(request.body === null ? {} : { 'content-length': Buffer.byteLength(request.body) }),
+      },
       agent: this.#agent(secure, policy),
     }
     return secure ? httpsRequest(url, options) : httpRequest(url, options)
@@ -92,7 +94,8 @@ export class HttpTransport {
     let agent = this.#agents.get(key)
     if (agent === undefined) {
       const options = {
-        keepAlive: true, timeout: IDLE_SOCKET_MS, maxSockets: TOOL_SOCKETS_MAX, maxFreeSockets: 8, lookup: guardedLookup(policy),
+        keepAlive: true, timeout: IDLE_SOCKET_MS, maxSockets: TOOL_SOCKETS_MAX, maxFreeSockets: 8,
+        lookup: guardedLookup(policy),
       }
       agent = secure ? new HttpsAgent(options) : new HttpAgent(options)
       this.#agents.set(key, agent)
@@ -103,11 +106,17 @@ export class HttpTransport {
 
 async function readBody(incoming: IncomingMessage, maxBytes: number): Promise<TransportResponse> {
   const tooLarge = (): GatewayError =>
-    new GatewayError('TOOL_RESPONSE', `the response is larger than ${maxBytes} bytes; ask the API for less, or raise maxResponseBytes`)
+    new GatewayError(
+      'TOOL_RESPONSE', `the response is larger than ${maxBytes} bytes; ask the API for less, or raise maxResponseBytes`,
+    )
   if (Number(incoming.headers['content-length'] ?? 0) > maxBytes) throw tooLarge()
   const encoding = incoming.headers['content-encoding'] ?? 'identity'
   // We accept no encoding: a few bytes of gzip may be gigabytes.
-  if (encoding !== 'identity') throw new GatewayError('TOOL_RESPONSE', `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`)
+  if (encoding !== 'identity') {
+    throw new GatewayError(
+      'TOOL_RESPONSE', `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`,
+    )
+  }
   const chunks: Buffer[] = []
   let bytes = 0
   for await (const chunk of incoming as AsyncIterable<Buffer>) {

@@ -48,20 +48,39 @@ export function parseAgent(text: string, file: string, env: Environment): Loaded
       .map((fault) => ({ file, ...source.locate(fault.path, fault.key), what: fault.what }))
     return { ok: false, faults: [...faults].sort((a, b) => a.line - b.line || a.col - b.col) }
   }
-  const faults = unsetVariables(parsed.data, env)
+  const faults = environmentFaults(parsed.data, env)
     .map(({ path, what }) => ({ file, ...source.locate(path), what }))
   if (faults.length > 0) return { ok: false, faults }
   return { ok: true, agent: parsed.data, nameAt: source.locate(['name']) }
 }
 
-/** Every `{{env.NAME}}` of a tool that the environment lacks. The values themselves are read when a tool runs. */
-function unsetVariables(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
+/**
+ * Every `{{env.NAME}}` of a tool that the environment lacks, and every base URL in it that is none. Their values go
+ * nowhere: they are read again when a tool runs.
+ */
+function environmentFaults(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
   return agent.tools.flatMap((tool, index) => templatesOf(tool).flatMap(({ path, template }) => {
     const at = ['tools', index, ...path]
-    return sourcesOf(template)
-      .filter((source) => source.scope === 'env' && (env[source.name] ?? '') === '')
-      .map((source) => ({ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }))
+    const isUrl = pathText(path) === 'http.url'
+    return sourcesOf(template).filter((source) => source.scope === 'env').flatMap((source) => {
+      const value = env[source.name] ?? ''
+      if (value === '') {
+        return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]
+      }
+      if (!isUrl || template[0] !== source || isBaseUrl(value)) return []
+      return [{
+        path: at,
+        what: `${pathText(at)}: the environment variable ${source.name} must hold an http(s) URL without query, `
+          + 'fragment and user name',
+      }]
+    })
   }))
+}
+
+function isBaseUrl(text: string): boolean {
+  if (!/^https?:\/\//i.test(text) || !URL.canParse(text)) return false
+  const url = new URL(text)
+  return url.search === '' && url.hash === '' && url.username === '' && url.password === ''
 }
 
 /**
@@ -73,7 +92,9 @@ export async function loadAgents(dir: string, env: Environment): Promise<AgentSe
   const places = new Map<string, string>()
   const faults: AgentFault[] = []
   const names = await filesOf(dir)
-  if (names.length > AGENTS_MAX) throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
+  if (names.length > AGENTS_MAX) {
+    throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
+  }
   for (const name of names) {
     const file = join(dir, name)
     const loaded = await loadFile(file, env)
@@ -84,14 +105,18 @@ export async function loadAgents(dir: string, env: Environment): Promise<AgentSe
     const { agent, nameAt } = loaded
     const earlier = places.get(agent.name)
     if (earlier !== undefined) {
-      faults.push({ file, ...nameAt, what: `name ${agent.name} is already taken by ${earlier}; each agent needs its own` })
+      faults.push({
+        file, ...nameAt, what: `name ${agent.name} is already taken by ${earlier}; each agent needs its own`,
+      })
       continue
     }
     places.set(agent.name, `${file}:${nameAt.line}`)
     agents.set(agent.name, agent)
   }
   if (faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(faults))
-  if (agents.size === 0) throw new GatewayError('AGENT_INVALID', `${dir} has no agent; put a .yaml file there (docs/AGENTS.md)`)
+  if (agents.size === 0) {
+    throw new GatewayError('AGENT_INVALID', `${dir} has no agent; put a .yaml file there (docs/AGENTS.md)`)
+  }
   const [only] = agents.keys()
   return { agents, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
 }
@@ -101,7 +126,9 @@ async function filesOf(dir: string): Promise<readonly string[]> {
     const entries = await readdir(dir)
     return entries.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).sort()
   } catch (error) {
-    throw new GatewayError('AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error })
+    throw new GatewayError(
+      'AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error },
+    )
   }
 }
 
@@ -119,7 +146,9 @@ async function loadFile(file: string, env: Environment): Promise<LoadedAgent> {
 
 /** One fault a line, as compilers print them. */
 export function faultsText(faults: readonly AgentFault[]): string {
-  const lines = faults.slice(0, AGENT_ERRORS_MAX).map((fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`)
+  const lines = faults.slice(0, AGENT_ERRORS_MAX).map(
+    (fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`,
+  )
   if (faults.length > AGENT_ERRORS_MAX) lines.push(`and ${faults.length - AGENT_ERRORS_MAX} more`)
   return lines.join('\n')
 }

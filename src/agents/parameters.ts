@@ -53,7 +53,9 @@ const parameterSchema: z.ZodType<ParameterSchema> = z.strictObject({
   enum: z.array(z.union([z.string().max(200), z.number()])).min(1).max(100).optional(),
   minLength: count.optional(),
   maxLength: count.optional(),
-  pattern: z.string().max(500).refine(isPattern, { error: 'is not a regular expression (ECMAScript, unicode mode)' }).optional(),
+  pattern: z.string().max(500).refine(
+    isPattern, { error: 'is not a regular expression (ECMAScript, unicode mode)' },
+  ).optional(),
   minimum: z.number().optional(),
   maximum: z.number().optional(),
   get items() { return parameterSchema.optional() },
@@ -76,7 +78,9 @@ const parameterSchema: z.ZodType<ParameterSchema> = z.strictObject({
   const properties = Object.keys(schema.properties ?? {})
   schema.required?.forEach((name, index) => {
     if (properties.includes(name)) return
-    context.addIssue({ code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(properties)}` })
+    context.addIssue({
+      code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(properties)}`,
+    })
   })
 })
 
@@ -88,15 +92,23 @@ export const toolParametersSchema = z.strictObject({
 }).superRefine((schema, context) => {
   const names = Object.keys(schema.properties)
   if (names.length > TOOL_PARAMETERS_MAX) {
-    context.addIssue({ code: 'custom', path: ['properties'], message: `has ${names.length} arguments; at most ${TOOL_PARAMETERS_MAX} are allowed` })
+    context.addIssue({
+      code: 'custom',
+      path: ['properties'],
+      message: `has ${names.length} arguments; at most ${TOOL_PARAMETERS_MAX} are allowed`,
+    })
   }
   schema.required.forEach((name, index) => {
     if (names.includes(name)) return
-    context.addIssue({ code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(names)}` })
+    context.addIssue({
+      code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(names)}`,
+    })
   })
   for (const name of names) {
     if (depthOf(schema.properties[name]) < TOOL_PARAMETERS_DEPTH_MAX) continue
-    context.addIssue({ code: 'custom', path: ['properties', name], message: `is nested deeper than ${TOOL_PARAMETERS_DEPTH_MAX} levels` })
+    context.addIssue({
+      code: 'custom', path: ['properties', name], message: `is nested deeper than ${TOOL_PARAMETERS_DEPTH_MAX} levels`,
+    })
   }
 })
 
@@ -122,8 +134,10 @@ export type CheckedArguments =
  * a turn: `null` or `""` for an optional argument that they leave out, a number where digits were asked for as text,
  * and arguments that do not exist (dropped, never sent on).
  */
-export function argumentChecker(parameters: ToolParameters): (args: Readonly<Record<string, unknown>>) => CheckedArguments {
-  const schema = z.fromJSONSchema(toJsonSchema({ ...parameters }) as Parameters<typeof z.fromJSONSchema>[0]) // plain JSON by construction
+export function argumentChecker(
+  parameters: ToolParameters,
+): (args: Readonly<Record<string, unknown>>) => CheckedArguments {
+  const schema = z.fromJSONSchema(toJsonSchema({ ...parameters })) // plain JSON by construction
   return (args) => {
     const given: Record<string, unknown> = {}
     for (const [name, property] of Object.entries(parameters.properties)) {
@@ -137,7 +151,10 @@ export function argumentChecker(parameters: ToolParameters): (args: Readonly<Rec
     }
     const checked = schema.safeParse(given)
     if (checked.success) return { ok: true, args: given }
-    return { ok: false, why: checked.error.issues.map((issue) => `${issue.path.join('.') || 'arguments'}: ${issue.message}`).join('; ') }
+    return {
+      ok: false,
+      why: checked.error.issues.map((issue) => `${issue.path.join('.') || 'arguments'}: ${issue.message}`).join('; '),
+    }
   }
 }
 
@@ -148,7 +165,9 @@ export function toJsonSchema(schema: ParameterSchema): Record<string, unknown> {
   for (const [key, value] of Object.entries(rest)) if (value !== undefined) json[key] = value
   if (items !== undefined) json['items'] = toJsonSchema(items)
   if (schema.type === 'object') {
-    json['properties'] = Object.fromEntries(Object.entries(properties ?? {}).map(([name, inner]) => [name, toJsonSchema(inner)]))
+    json['properties'] = Object.fromEntries(
+      Object.entries(properties ?? {}).map(([name, inner]) => [name, toJsonSchema(inner)]),
+    )
     json['additionalProperties'] = false
   }
   return json

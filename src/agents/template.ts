@@ -51,7 +51,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
   switch (match?.[1]) {
     case 'args':
     case 'env':
-      if (name !== undefined) return { scope: match[1] as 'args' | 'env', name } // the pattern's own alternatives
+      if (name !== undefined) return { scope: match[1], name } // the pattern's own alternatives
       break
     case 'call': {
       const fact = CALL_FACTS.find((known) => known === name)
@@ -60,9 +60,8 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     }
     default:
   }
-  throw new SyntaxError(
-    `has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}} and ${CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')}`,
-  )
+  const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
+  throw new SyntaxError(`has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}} and ${facts}`)
 }
 
 /** The sources that a template reads, in order; literals left out. */

@@ -1,8 +1,6 @@
 import { z } from 'zod'
 import { GATEWAY_TOOLS } from '../call/gateway-tools.js'
-import {
-  AGENT_DEPTH_MAX, TOOL_RESPONSE_BYTES_MAX, TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS,
-} from '../core/limits.js'
+import { TOOL_RESPONSE_BYTES_MAX, TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS } from '../core/limits.js'
 import { toolParametersSchema } from './parameters.js'
 import type { Template } from './template.js'
 import { parseTemplate, sourcesOf } from './template.js'
@@ -12,7 +10,8 @@ const TAKEN: readonly string[] = GATEWAY_TOOLS.map((tool) => tool.name)
 
 /** The gateway's own secrets: no template reads them, or a mistake in an agent file would send them to an API. */
 export const PRIVATE_ENV: readonly string[] = [
-  'TOKEN_SECRET', 'SAUTIKIT_API_KEY', 'SAUTIKIT_WEBHOOK_SECRETS', 'OPENAI_API_KEY', 'GEMINI_API_KEY', 'OPS_TOKEN', 'REDIS_URL',
+  'TOKEN_SECRET', 'SAUTIKIT_API_KEY', 'SAUTIKIT_WEBHOOK_SECRETS', 'OPENAI_API_KEY', 'GEMINI_API_KEY', 'OPS_TOKEN',
+  'REDIS_URL',
 ]
 
 /** Headers that belong to the HTTP client. */
@@ -36,9 +35,17 @@ const template = z.string().max(2000).superRefine((text, context) => {
 const queryMap = z.record(z.string().min(1).max(100), template)
 
 /** A JSON value whose texts are templates. */
-export type BodyTemplate = string | number | boolean | null | readonly BodyTemplate[] | { readonly [key: string]: BodyTemplate }
+export type BodyTemplate =
+  | string | number | boolean | null | readonly BodyTemplate[] | { readonly [key: string]: BodyTemplate }
 const bodyTemplate: z.ZodType<BodyTemplate> = z.lazy(() =>
-  z.union([template, z.number(), z.boolean(), z.null(), z.array(bodyTemplate).max(100), z.record(z.string().max(100), bodyTemplate)]))
+  z.union([
+    template,
+    z.number(),
+    z.boolean(),
+    z.null(),
+    z.array(bodyTemplate).max(100),
+    z.record(z.string().max(100), bodyTemplate),
+  ]))
 
 const httpSchema = z.strictObject({
   method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('GET')
@@ -47,27 +54,49 @@ const httpSchema = z.strictObject({
     error: 'must begin with http://HOST, https://HOST or {{env.NAME}}, then a path: arguments may not choose the host',
   }).refine((text) => !text.includes('#'), { error: 'must not have a fragment (#)' })
     .describe('Address; values put into its path or query are URL-encoded.'),
-  query: z.union([queryMap, z.array(queryMap).min(1).max(5)], { error: 'must be a map of names to templates, or a list of such maps' })
+  query: z.union(
+    [queryMap, z.array(queryMap).min(1).max(5)],
+    { error: 'must be a map of names to templates, or a list of such maps' },
+  )
     .optional()
-    .describe('Query parameters; one whose value is missing is left out. A list is tried from the top: the first map with no missing value is sent.'),
-  headers: z.record(z.string().regex(/^[A-Za-z0-9-]{1,60}$/, { error: 'a header name has letters, digits and - only' }), template)
+    .describe(
+      'Query parameters; one whose value is missing is left out. A list is tried from the top: the first map with no '
+        + 'missing value is sent.',
+    ),
+  headers: z.record(
+    z.string().regex(/^[A-Za-z0-9-]{1,60}$/, { error: 'a header name has letters, digits and - only' }), template,
+  )
     .default({}).describe('Request headers.'),
   body: bodyTemplate.optional()
-    .describe('JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose value is missing is left out.'),
+    .describe(
+      'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose value is '
+        + 'missing is left out.',
+    ),
   timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS)
     .describe('Deadline for the whole tool call, redirects and the second try included.'),
   maxResponseBytes: z.int().min(1024).max(TOOL_RESPONSE_BYTES_MAX).default(TOOL_RESPONSE_BYTES_MAX)
     .describe('Largest response body that is read.'),
-  allowHosts: z.array(z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' })).max(10).default([])
+  allowHosts: z.array(
+    z.string().regex(HOST, { error: 'must be HOST or HOST:PORT in lower case, without scheme and path' }),
+  ).max(10).default([])
     .describe('Further hosts that a redirect may lead to. The host of url itself is always allowed.'),
   allowPrivate: z.boolean().default(false)
-    .describe('Whether a host name of url may resolve to a private or loopback address. An address written out in url needs no permission.'),
+    .describe(
+      'Whether a host name of url may resolve to a private or loopback address. An address written out in url needs '
+        + 'no permission.',
+    ),
 })
 
 const resultSchema = z.strictObject({
-  fields: z.record(z.string().min(1).max(100), z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as order.status' }))
+  fields: z.record(
+    z.string().min(1).max(100),
+    z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as order.status' }),
+  )
     .optional()
-    .describe('What the model gets: new name to path in the response (order.status). Paths that the response lacks are left out. Without it the model gets the whole response.'),
+    .describe(
+      'What the model gets: new name to path in the response (order.status). Paths that the response lacks are left '
+        + 'out. Without it the model gets the whole response.',
+    ),
   notFound: z.unknown().optional()
     .describe('What the model gets when the API answers 404. Without it a 404 is an error.'),
 })
@@ -75,25 +104,37 @@ const resultSchema = z.strictObject({
 /** One HTTP tool of an agent. */
 export const toolSchema = z.strictObject({
   name: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z 0-9 _, beginning with a letter' })
-    .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(' and ')} are taken` }),
+    .refine(
+      (name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(' and ')} are taken` },
+    ),
   description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
-  parameters: toolParametersSchema.prefault({}).describe('JSON Schema of the arguments (docs/AGENTS.md lists the keywords).'),
+  parameters: toolParametersSchema.prefault({}).describe(
+    'JSON Schema of the arguments (docs/AGENTS.md lists the keywords).',
+  ),
   bind: z.record(z.string(), template).default({})
     .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}}.'),
   http: httpSchema,
   result: resultSchema.prefault({}),
   idempotent: z.boolean().optional()
-    .describe('Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, else false.'),
+    .describe(
+      'Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, '
+        + 'else false.',
+    ),
 }).superRefine((tool, context) => {
   const names = Object.keys(tool.parameters.properties)
-  const fault = (path: (string | number)[], message: string): void => { context.addIssue({ code: 'custom', path, message }) }
+  const all = names.join(', ') || '(none)'
+  const fault = (path: (string | number)[], message: string): void => {
+    context.addIssue({ code: 'custom', path, message })
+  }
 
   for (const { path, template: parsed } of templatesOf(tool)) {
     for (const source of sourcesOf(parsed)) {
       if (source.scope === 'args' && !names.includes(source.name)) {
-        fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${names.join(', ') || '(none)'}`)
+        fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
       }
-      if (source.scope === 'args' && path[0] === 'bind') fault(path, 'may read {{call.…}} only: a bound argument is what the model must not choose')
+      if (source.scope === 'args' && path[0] === 'bind') {
+        fault(path, 'may read {{call.…}} only: a bound argument is what the model must not choose')
+      }
       if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} only')
       if (source.scope === 'env' && PRIVATE_ENV.includes(source.name)) {
         fault(path, `reads {{env.${source.name}}}, a secret of the gateway itself, which no tool is given`)
@@ -101,14 +142,21 @@ export const toolSchema = z.strictObject({
     }
   }
   for (const name of Object.keys(tool.bind)) {
-    if (!names.includes(name)) fault(['bind', name], `is not an argument; arguments: ${names.join(', ') || '(none)'}`)
-    else if (tool.parameters.properties[name]?.type !== 'string') fault(['bind', name], 'is bound to a text, so its type must be string')
+    if (!names.includes(name)) fault(['bind', name], `is not an argument; arguments: ${all}`)
+    else if (tool.parameters.properties[name]?.type !== 'string') {
+      fault(['bind', name], 'is bound to a text, so its type must be string')
+    }
   }
   for (const header of Object.keys(tool.http.headers)) {
-    if (CLIENT_HEADERS.includes(header.toLowerCase())) fault(['http', 'headers', header], 'is set by the gateway itself and cannot be changed')
+    if (CLIENT_HEADERS.includes(header.toLowerCase())) {
+      fault(['http', 'headers', header], 'is set by the gateway itself and cannot be changed')
+    }
   }
-  if (tool.http.method === 'GET' && tool.http.body !== undefined) fault(['http', 'body'], 'has no meaning for GET; use query, or another method')
-  if (jsonDepth(tool.result.notFound) > AGENT_DEPTH_MAX || (JSON.stringify(tool.result.notFound)?.length ?? 0) > TOOL_TEXT_CHARS_MAX) {
+  if (tool.http.method === 'GET' && tool.http.body !== undefined) {
+    fault(['http', 'body'], 'has no meaning for GET; use query, or another method')
+  }
+  const { notFound } = tool.result
+  if (notFound !== undefined && JSON.stringify(notFound).length > TOOL_TEXT_CHARS_MAX) {
     fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
   }
 })

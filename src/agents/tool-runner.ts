@@ -2,7 +2,7 @@ import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
-import { HttpTransport } from './http-transport.js'
+import type { HttpTransport } from './http-transport.js'
 import type { Environment } from './loader.js'
 import type { CheckedArguments } from './parameters.js'
 import { argumentChecker } from './parameters.js'
@@ -55,7 +55,9 @@ export class ToolRunner {
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
     this.counters.runs += 1
     const entry = this.#entries.get(name)
-    if (entry === undefined) return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
+    if (entry === undefined) {
+      return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
+    }
     const checked = entry.check(bound(entry, args, context))
     if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
     try {
@@ -73,7 +75,12 @@ export class ToolRunner {
   #failure(error: unknown): ToolOutcome {
     if (!(error instanceof GatewayError)) {
       this.counters.failed += 1
-      return { ok: false, code: 'CALL_FAULT', error: `the tool failed: ${error instanceof Error ? error.name : typeof error}`, value: { error: 'the tool failed' } }
+      return {
+        ok: false,
+        code: 'CALL_FAULT',
+        error: `the tool failed: ${error instanceof Error ? error.name : typeof error}`,
+        value: { error: 'the tool failed' },
+      }
     }
     const { code } = error
     if (code === 'TOOL_CANCELLED') this.counters.cancelled += 1
@@ -93,7 +100,9 @@ function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: T
 }
 
 /** Ends at the deadline or when the call ends, also if the tool ignores its signal. */
-async function withDeadline(tool: Tool, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
+async function withDeadline(
+  tool: Tool, args: Readonly<Record<string, unknown>>, context: ToolContext,
+): Promise<unknown> {
   const own = new AbortController()
   const cancel = (): void => { own.abort(new GatewayError('TOOL_CANCELLED', 'cancelled: the call went on without it')) }
   const timer = setTimeout(() => {
@@ -104,7 +113,9 @@ async function withDeadline(tool: Tool, args: Readonly<Record<string, unknown>>,
   try {
     own.signal.throwIfAborted()
     const aborted = new Promise<never>((_, reject) => {
-      own.signal.addEventListener('abort', () => { reject(own.signal.reason as Error) }, { once: true }) // our own reasons above
+      own.signal.addEventListener(
+        'abort', () => { reject(own.signal.reason as Error) }, { once: true },
+      ) // our own reasons above
     })
     const run = tool.run(args, { ...context, signal: own.signal })
     return await Promise.race([run, aborted])
@@ -117,7 +128,11 @@ async function withDeadline(tool: Tool, args: Readonly<Record<string, unknown>>,
 /** What the model is told: what happened in words, so that it can say something true to the caller. */
 function answerFor(error: GatewayError): Record<string, unknown> {
   if (error instanceof ToolStatusError) {
-    return { error: 'the system answered with an error', status: error.status, ...(error.detail === null ? {} : { detail: error.detail }) }
+    return {
+      error: 'the system answered with an error',
+      status: error.status,
+      ...(error.detail === null ? {} : { detail: error.detail }),
+    }
   }
   switch (error.code) {
     case 'TOOL_TIMEOUT': return { error: 'the system did not answer in time' }

@@ -24,6 +24,7 @@ export interface YamlSource {
 }
 
 const START: SourcePosition = { line: 1, col: 1 }
+const TOO_DEEP = `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed`
 
 /**
  * Parses one YAML document. Text that would grow in memory (alias bombs, deep nesting) is refused before it is
@@ -41,13 +42,15 @@ export function parseYaml(text: string): YamlSource | readonly SourceFault[] {
     const composer = new Composer({ version: '1.2', uniqueKeys: true, strict: true, prettyErrors: false })
     documents = [...composer.compose(new Parser(lines.addNewLine).parse(text))]
   } catch {
-    // The composer recurses: a file of ten thousand brackets ends here, not in the process.
-    return [{ ...START, what: `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed` }]
+    return [{ ...START, what: TOO_DEEP }] // versions of the composer that throw there
   }
   const [document, second] = documents
   if (document === undefined) return [{ ...START, what: 'is empty; an agent is a map of keys (docs/AGENTS.md)' }]
   if (document.errors.length > 0) {
-    return document.errors.map((error) => ({ ...at(error.pos[0]), what: `is not YAML: ${error.message}` }))
+    // The composer recurses and reports its own exhausted stack as a fault of the file, which it is.
+    return document.errors.map((error) => ({
+      ...at(error.pos[0]), what: error.message.includes('call stack') ? TOO_DEEP : `is not YAML: ${error.message}`,
+    }))
   }
   if (second !== undefined) {
     return [{ ...at(second.range[0]), what: 'holds a second document (---); one file is one agent' }]
@@ -71,14 +74,16 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
     if (!isNode(node)) return undefined
     const offset = node.range?.[0] ?? 0
     if (path.length > AGENT_DEPTH_MAX * 2) { // a pair stands between two collections
-      found = { offset, what: `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are allowed` }
+      found = { offset, what: TOO_DEEP }
       return visit.BREAK
     }
     if (!isAlias(node)) return undefined
     aliases += 1
     const target = node.resolve(document)
     if (isCollection(target) && containsAlias(target)) {
-      found = { offset, what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested` }
+      found = {
+        offset, what: `*${node.source} stands for a part that itself holds an alias; aliases may not be nested`,
+      }
       return visit.BREAK
     }
     if (aliases > AGENT_ALIASES_MAX) {

@@ -51,13 +51,16 @@ export function parseCarrierCall(body: unknown): CarrierCall {
   const parsed = detailSchema.safeParse(inner)
   if (!parsed.success || (parsed.data.id ?? parsed.data.session_id) === null) {
     const at = parsed.success ? 'id' : parsed.error.issues.map((issue) => issue.path.join('.')).join(', ')
-    throw new CarrierApiError(`GET /v1/calls: the answer is not a call detail record (at ${at === '' ? 'its top' : at})`, { status: 200 })
+    throw new CarrierApiError(
+      `GET /v1/calls: the answer is not a call detail record (at ${at === '' ? 'its top' : at})`, { status: 200 },
+    )
   }
   const detail = parsed.data
   return {
     callId: detail.id, callSid: detail.session_id, direction: detail.direction,
     localNumber: detail.local_e164, remoteNumber: detail.remote_e164, status: detail.status,
-    startedAt: detail.started_at, answeredAt: detail.answered_at, endedAt: detail.ended_at, durationS: detail.duration_seconds,
+    startedAt: detail.started_at, answeredAt: detail.answered_at, endedAt: detail.ended_at,
+    durationS: detail.duration_seconds,
     costMinor: detail.cost_minor, costCurrency: detail.cost_currency, ratePerMinuteMinor: detail.rate_per_minute_minor,
     failureCode: detail.failure_code,
   }

@@ -46,10 +46,14 @@ export function carrierRefusal(
   const outer = record(body)
   const inner = record(outer['error'])
   const code = textOf(inner['code']) ?? textOf(outer['code'])
-  const message = textOf(inner['message']) ?? textOf(outer['reason']) ?? textOf(outer['message']) ?? textOf(outer['error'])
+  const message = textOf(inner['message'])
+    ?? textOf(outer['reason']) ?? textOf(outer['message']) ?? textOf(outer['error'])
   const requestId = textOf(inner['request_id']) ?? textOf(outer['request_id'])
   const words = [code, message === null ? null : maskNumbersIn(message)].filter((word) => word !== null).join(': ')
-  return new CarrierApiError(`${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`, { status, carrierCode: code, requestId, ...facts })
+  return new CarrierApiError(
+    `${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`,
+    { status, carrierCode: code, requestId, ...facts },
+  )
 }
 
 function record(value: unknown): Readonly<Record<string, unknown>> {

@@ -66,7 +66,9 @@ export class SautikitClient {
     await this.#http.send({
       method: 'POST',
       path: callPath(callSid, '/supervision'),
-      body: { mode: options.mode, supervisor: { type: 'phone', number: options.phone }, announce: options.announce ?? 'none' },
+      body: {
+        mode: options.mode, supervisor: { type: 'phone', number: options.phone }, announce: options.announce ?? 'none',
+      },
       retry: false, // not said to be idempotent: a second request could ring the human twice
       ...signalOf(options),
     })
@@ -77,7 +79,9 @@ export class SautikitClient {
    * @throws CarrierApiError
    */
   async stopSupervision(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    await this.#http.send({ method: 'DELETE', path: callPath(callSid, '/supervision'), accept: [404], ...signalOf(options) })
+    await this.#http.send({
+      method: 'DELETE', path: callPath(callSid, '/supervision'), accept: [404], ...signalOf(options),
+    })
   }
 
   /**
@@ -87,7 +91,10 @@ export class SautikitClient {
   async createCall(options: CreateCallOptions): Promise<CreatedCall> {
     const clientRequestId = options.clientRequestId ?? `mkondo-${randomUUID()}`
     if (!CLIENT_REQUEST_ID.test(clientRequestId)) {
-      throw new GatewayError('CARRIER_API', 'clientRequestId must be 1 to 500 characters without spaces, commas, braces, quotes, mcp: and broadcast:')
+      throw new GatewayError(
+        'CARRIER_API',
+        'clientRequestId must be 1 to 500 characters without spaces, commas, braces, quotes, mcp: and broadcast:',
+      )
     }
     const { body } = await this.#http.send({
       method: 'POST',
@@ -100,8 +107,13 @@ export class SautikitClient {
       ...signalOf(options),
     })
     const created = typeof body === 'object' && body !== null ? body as Readonly<Record<string, unknown>> : {}
-    const text = (name: string): string | null => (typeof created[name] === 'string' && created[name] !== '' ? created[name] : null)
-    return { callSid: text('session_id'), callId: text('call_id'), status: text('status') ?? 'unknown', clientRequestId }
+    const text = (name: string): string | null => {
+      const value = created[name]
+      return typeof value === 'string' && value !== '' ? value : null
+    }
+    return {
+      callSid: text('session_id'), callId: text('call_id'), status: text('status') ?? 'unknown', clientRequestId,
+    }
   }
 
   /**

@@ -75,15 +75,16 @@ export class CarrierHttp {
    *   `retryable` says whether the same request may succeed later
    */
   async send(request: CarrierRequest): Promise<CarrierResponse> {
-    const mayRetry = request.retry ?? (request.idempotencyKey !== undefined || ['GET', 'PUT', 'DELETE'].includes(request.method))
+    const mayRetry = request.retry
+      ?? (request.idempotencyKey !== undefined || ['GET', 'PUT', 'DELETE'].includes(request.method))
     this.counters.requests += 1
     for (let attempt = 1; ; attempt++) {
       const outcome = await this.#attempt(request)
       if (!(outcome instanceof CarrierApiError)) return outcome
       const pauseMs = this.#pauseBefore(attempt, outcome)
       // A refusal for too many requests was not carried out, so it may always be sent again.
-      const again = outcome.retryable && (mayRetry || outcome.status === 429)
-      if (!again || attempt >= CARRIER_API_ATTEMPTS_MAX || pauseMs > CARRIER_API_PAUSE_MS_MAX || request.signal?.aborted === true) {
+      const again = outcome.retryable && (mayRetry || outcome.status === 429) && request.signal?.aborted !== true
+      if (!again || attempt >= CARRIER_API_ATTEMPTS_MAX || pauseMs > CARRIER_API_PAUSE_MS_MAX) {
         this.counters.failures += 1
         throw outcome
       }
@@ -104,7 +105,8 @@ export class CarrierHttp {
   }
 
   async #attempt(request: CarrierRequest): Promise<CarrierResponse | CarrierApiError> {
-    const what = `${request.method} ${request.path.split('/').slice(0, 3).join('/')}` // /v1/calls: the rest names a call or a number
+    // /v1/calls and no more: the rest names a call or a number.
+    const what = `${request.method} ${request.path.split('/').slice(0, 3).join('/')}`
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout])
     try {
@@ -117,15 +119,21 @@ export class CarrierHttp {
       })
       const text = await readBounded(response)
       if (text === null) {
-        return new CarrierApiError(`${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status: response.status })
+        return new CarrierApiError(
+          `${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status: response.status },
+        )
       }
       const body = parseJson(text)
       if (response.ok || request.accept?.includes(response.status) === true) {
         if (body !== undefined) return { status: response.status, body }
-        return new CarrierApiError(`${what}: answered ${response.status} with text that is not JSON`, { status: response.status })
+        return new CarrierApiError(
+          `${what}: answered ${response.status} with text that is not JSON`, { status: response.status },
+        )
       }
       return carrierRefusal(what, response.status, body, {
-        retryable: RETRY_STATUSES.includes(response.status), retryAfterS: retryAfterS(response.headers.get('retry-after')),
+        retryable: RETRY_STATUSES.includes(response.status), retryAfterS: retryAfterS(
+          response.headers.get('retry-after'),
+        ),
       })
     } catch (error) {
       if (request.signal?.aborted === true) return new CarrierApiError(`${what}: cancelled`, { network: true })
@@ -136,7 +144,9 @@ export class CarrierHttp {
 
   #address(request: CarrierRequest): string {
     const url = new URL(this.#baseUrl + request.path)
-    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) url.searchParams.set(name, String(value))
+    for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) {
+      url.searchParams.set(name, String(value))
+    }
     return url.href
   }
 

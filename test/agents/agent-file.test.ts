@@ -1,0 +1,216 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
+import { loadAgents, parseAgent } from '../../src/agents/loader.js'
+import { GatewayError } from '../../src/core/errors.js'
+
+const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
+
+function packageRoot(): string {
+  let dir = dirname(fileURLToPath(import.meta.url))
+  while (!existsSync(join(dir, 'package.json')) || !readFileSync(
+    join(dir, 'package.json'), 'utf8',
+  ).includes('"name": "mkondo"')) dir = dirname(dir)
+  return dir
+}
+const root = packageRoot()
+
+/** The faults of an agent file, as the operator reads them. */
+function faultsOf(text: string, env: Record<string, string> = ENV): string[] {
+  const loaded = parseAgent(text, 'a.yaml', env)
+  return loaded.ok ? [] : loaded.faults.map((fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`)
+}
+
+const minimal = (more = ''): string => `version: 1\nname: a\ninstructions: Be brief.\n${more}`
+const withTool = (tool: string): string => minimal(
+  `tools:\n  - name: look_up\n    description: Looks up.\n${tool.replace(/^/gm, '    ')}`,
+)
+
+async function folder(t: Test, files: Record<string, string | Buffer>): Promise<string> {
+  const dir = t.testdir()
+  await mkdir(dir, { recursive: true })
+  for (const [name, text] of Object.entries(files)) await writeFile(join(dir, name), text)
+  return dir
+}
+
+t.test('the shipped agents load, and order-status has what the line needs', async (t) => {
+  const { agents } = await loadAgents(join(root, 'agents'), ENV)
+  const agent = agents.get('order-status')
+  t.match(agent?.stream, { name: 'order-status', track: 'inbound_track', outputSamplingRate: 16000 })
+  t.same(agent?.escalation?.numbers, ['+254720000010'])
+  t.same(agent?.tools.map((tool) => tool.name), ['lookup_order'])
+})
+
+t.test('the published JSON Schema is the one that the gateway checks with', async (t) => {
+  const file = join(root, 'schema/agent.schema.json')
+  const current = `${JSON.stringify(agentJsonSchema(), null, 2)}\n`
+  if (process.env['UPDATE_SCHEMA'] === '1') writeFileSync(file, current)
+  t.equal(readFileSync(file, 'utf8'), current, 'run this test with UPDATE_SCHEMA=1 and commit schema/agent.schema.json')
+})
+
+t.test('three lines are an agent; everything else has a default that is valid itself', async (t) => {
+  const loaded = parseAgent(minimal(), 'a.yaml', {})
+  if (!loaded.ok) {
+    t.fail('must load')
+    return
+  }
+  t.match(loaded.agent, { backend: 'auto', voice: { embedded: 'slt' }, greeting: null, escalation: null, tools: [] })
+  t.same(agentSchema.parse(loaded.agent), loaded.agent)
+})
+
+t.test('a misspelt key is named with its place and the key that was meant', async (t) => {
+  const [fault, ...rest] = faultsOf(minimal('bargeIn:\n  comitMs: 200\n'))
+  t.match(
+    fault,
+    /^a\.yaml:5:3: bargeIn\.comitMs is not a key of bargeIn; did you mean commitMs\?; allowed: onsetMs, commitMs, /,
+  )
+  t.same(rest, [])
+  t.match(
+    faultsOf(minimal('greting: Hello\n'))[0], /^a\.yaml:4:1: greting is not a key of an agent; did you mean greeting\?/,
+  )
+})
+
+t.test('a wrong value is shown with what is allowed', async (t) => {
+  const cases: [string, RegExp][] = [
+    ['stream:\n  outputSamplingRate: 44100\n', /^a\.yaml:5:23: stream\.outputSamplingRate must be 8000 or 16000$/],
+    [
+      'stream:\n  track: inbound\n',
+      /5:10: stream\.track is inbound; did you mean inbound_track\?; allowed: inbound_track, outbound_track, both/,
+    ],
+    ['stream:\n  statusEvents: [stream-started, started]\n', /5:34: stream\.statusEvents\[1\] is started/],
+    ['limits:\n  maxDurationS: 5\n', /5:17: limits\.maxDurationS is 5; at least 30 is needed$/],
+    ['limits:\n  maxDurationS: ten\n', /limits\.maxDurationS is a text; expected a number$/],
+    ['silence:\n', /silence is empty; expected a map$/],
+    ['voice:\n  embedded: marin\n', /voice\.embedded is marin; allowed: slt, rms, awb, kal$/],
+    ['escalation:\n  numbers: [0720000010]\n', /escalation\.numbers\[0\] is the number 720000010; expected a text$/],
+    ['escalation:\n  numbers: ["0720000010"]\n', /escalation\.numbers\[0\] must be a number in E\.164 form/],
+    ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],
+    ['greeting: ""\n', /greeting has 0 characters; at least 1 characters is needed$/],
+  ]
+  for (const [text, expected] of cases) t.match(faultsOf(minimal(text)).join('\n'), expected)
+})
+
+t.test('all faults of a file are reported at once, in the order of its lines', async (t) => {
+  const faults = faultsOf('version: 2\nname: Bad Name\nstream:\n  track: x\nlimits: 3\n')
+  t.equal(faults.length, 5)
+  t.match(
+    faults.join('\n'),
+    /version is 2; must be 1[^]*name must be 1 to 40[^]*stream\.track is x[^]*limits is the number 3/,
+  )
+  t.ok(faults.some((fault) => fault.includes('instructions is missing; expected a text')))
+})
+
+t.test('YAML that is no YAML is reported where it breaks', async (t) => {
+  t.match(faultsOf('version: 1\nname: [a\n')[0], /^a\.yaml:\d+:\d+: is not YAML: /)
+  t.match(faultsOf('version: 1\nname: a\nname: b\n')[0], /^a\.yaml:3:1: is not YAML: .*unique/)
+  t.match(faultsOf('')[0], /is empty/)
+  t.match(faultsOf('- 1\n')[0], /the file is a list; expected a map/)
+  t.match(faultsOf(`${minimal()}---\n${minimal()}`)[0], /^a\.yaml:\d+:\d+: holds a second document/)
+})
+
+t.test('files that would grow in memory are refused', async (t) => {
+  const bomb = ['a: &a [x, x, x, x, x, x, x, x, x]', ...'bcdefgh'.split('').map((name, i) => {
+    const previous = String.fromCharCode('a'.charCodeAt(0) + i)
+    return `${name}: &${name} [${Array<string>(9).fill(`*${previous}`).join(', ')}]`
+  })].join('\n')
+  t.match(faultsOf(bomb)[0], /aliases may not be nested/)
+  t.match(faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`)[0], /one alias too many/)
+  t.match(faultsOf(`a: ${'['.repeat(60)}${']'.repeat(60)}`)[0], /nested too deeply/)
+  t.match(faultsOf(`a: ${'['.repeat(50_000)}${']'.repeat(50_000)}`)[0], /nested too deeply/)
+  const dir = await folder(
+    t, { 'big.yaml': `# ${'x'.repeat(300_000)}\n${minimal()}`, 'latin1.yaml': Buffer.from([0x61, 0x3a, 0xe9, 0x0a]) },
+  )
+  await t.rejects(
+    loadAgents(dir, {}),
+    {
+      code: 'AGENT_INVALID', message: /big\.yaml:1:1: has 3\d+ bytes; at most 262144[^]*latin1\.yaml:1:1: is not UTF-8/,
+    },
+  )
+})
+
+t.test('a key named __proto__ changes nothing', async (t) => {
+  t.ok(faultsOf(minimal('__proto__:\n  polluted: yes\n')).length > 0)
+  t.notOk('polluted' in {})
+})
+
+t.test('tools are checked as a whole', async (t) => {
+  const url = 'http:\n  url: https://shop.example'
+  const cases: [string, RegExp][] = [
+    [
+      `parameters:\n  properties:\n    id: {type: string}\n${url}/{{args.idd}}`,
+      /tools\[0\]\.http\.url reads \{\{args\.idd\}\}, which is not an argument; arguments: id$/,
+    ],
+    [`${url}/{{call.secret}}`, /tools\[0\]\.http\.url has \{\{call\.secret\}\}; allowed are/],
+    [`${url}/{{args.a`, /has \{\{ or \}\} without its partner/],
+    ['http:\n  url: "{{args.host}}/x"', /arguments may not choose the host/],
+    ['http:\n  url: "https://{{args.host}}/x"', /arguments may not choose the host/],
+    ['http:\n  url: "https://shop.example{{args.port}}/x"', /arguments may not choose the host/],
+    ['http:\n  url: "https://user@evil.example/x"', /arguments may not choose the host/],
+    ['http:\n  url: "file:///etc/passwd"', /must begin with http/],
+    [`${url}/\n  headers: {Host: x}`, /tools\[0\]\.http\.headers\.Host is set by the gateway itself/],
+    [
+      `${url}/\n  headers: {X-Key: "\${TOKEN_SECRET}"}`,
+      /reads \{\{env\.TOKEN_SECRET\}\}, a secret of the gateway itself/,
+    ],
+    [`${url}/\n  body: {a: 1}`, /has no meaning for GET/],
+    [`bind: {who: "{{call.from}}"}\n${url}/`, /tools\[0\]\.bind\.who is not an argument/],
+    [
+      `parameters:\n  properties:\n    id: {type: string, minimum: 1}\n${url}/`,
+      /minimum means nothing for type string; allowed: description, enum/,
+    ],
+    [
+      `parameters:\n  properties:\n    id: {type: strnig}\n${url}/`,
+      /properties\.id\.type is strnig; did you mean string\?/,
+    ],
+    [`parameters:\n  properties:\n    id: {type: string, pattern: "("}\n${url}/`, /is not a regular expression/],
+    [
+      `parameters:\n  properties: {}\n  required: [id]\n${url}/`,
+      /required\[0\] id is not one of the properties: \(none\)/,
+    ],
+    [
+      `${url}/{{env.NO_SUCH_URL}}`,
+      /a\.yaml:\d+:\d+: tools\[0\]\.http\.url needs the environment variable NO_SUCH_URL, which is not set$/,
+    ],
+    ['http:\n  url: "{{env.SHOP}}/x"', /the environment variable SHOP must hold an http\(s\) URL without query/],
+  ]
+  for (const [tool, expected] of cases) t.match(faultsOf(withTool(tool), { SHOP: 'shop.example' }).join('\n'), expected)
+  t.match(
+    faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n'))[0],
+    /tools\[0\]\.name is a tool of the gateway itself/,
+  )
+  const twice = '  - name: a\n    description: x\n    http: {url: "https://a.example"}\n'
+  t.match(
+    faultsOf(minimal(`tools:\n${twice}${twice}`))[0],
+    /^a\.yaml:8:11: tools\[1\]\.name a is the name of an earlier tool/,
+  )
+})
+
+t.test('a folder is loaded as a whole: every fault of every file, and each name once', async (t) => {
+  const dir = await folder(
+    t, { '1.yaml': minimal(), '2.yml': minimal('backend: 3\n'), '3.yaml': minimal(), 'notes.txt': 'not an agent' },
+  )
+  const error = await loadAgents(dir, {}).then(() => null, (thrown: unknown) => thrown)
+  if (!(error instanceof GatewayError)) {
+    t.fail('must be a GatewayError')
+    return
+  }
+  t.equal(error.code, 'AGENT_INVALID')
+  t.match(
+    error.message,
+    /2\.yml:4:10: backend is the number 3; expected a text\n.*3\.yaml:2:7: name a is already taken by .*1\.yaml:2; each/,
+  )
+
+  const one = await loadAgents(await folder(t, { 'only.yaml': minimal() }), {})
+  t.equal(one.defaultAgent, 'a')
+})
+
+t.test('an empty folder and a missing one say so', async (t) => {
+  await t.rejects(loadAgents(t.testdir({}), {}), { code: 'AGENT_INVALID', message: /has no agent/ })
+  await t.rejects(
+    loadAgents(join(t.testdir({}), 'nowhere'), {}), { code: 'AGENT_INVALID', message: /cannot read the agents folder/ },
+  )
+})

@@ -1,0 +1,344 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import fc from 'fast-check'
+import t from 'tap'
+import type { Test } from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import type { AgentInput } from '../../src/agents/definition.js'
+import { HttpTransport } from '../../src/agents/http-transport.js'
+import type { ToolContext } from '../../src/agents/tool.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+
+type ToolInput = NonNullable<AgentInput['tools']>[number]
+
+const CALLER = '+254700000001'
+
+function context(more: Partial<ToolContext> = {}): ToolContext {
+  return {
+    callSid: 'HD_000000000001', from: CALLER, to: '+254720000001', agent: 'a', idempotencyKey: 'HD_000000000001:1',
+    signal: new AbortController().signal, ...more,
+  }
+}
+
+/** A real API on loopback that remembers what it was asked. */
+async function api(
+  t: Test, handler: RequestListener,
+): Promise<{ url: string; port: number; requests: IncomingMessage[]; bodies: string[] }> {
+  const requests: IncomingMessage[] = []
+  const bodies: string[] = []
+  const server = createServer((request, response) => {
+    requests.push(request)
+    let body = ''
+    request.on('data', (chunk: Buffer) => { body += chunk.toString() })
+    request.on('end', () => {
+      bodies.push(body)
+      handler(request, response)
+    })
+  })
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { url: `http://127.0.0.1:${port}`, port, requests, bodies }
+}
+
+function runner(
+  t: Test, tool: Partial<ToolInput> & Pick<ToolInput, 'http'>, env: Record<string, string> = {},
+): ToolRunner {
+  const transport = new HttpTransport()
+  t.teardown(() => { transport.close() })
+  const agent = agentSchema.parse({
+    version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', ...tool }],
+  })
+  return new ToolRunner(agent, env, transport)
+}
+
+const json = (response: ServerResponse, value: unknown, status = 200): void => {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value))
+}
+const idParameter = { properties: { id: { type: 'string' as const } } }
+
+t.test('the model gets the mapped answer, and the API gets an encoded request', async (t) => {
+  const shop = await api(
+    t, (_, response) => { json(response, { order: { status: 'packed' }, phone: '+254700000009' }) },
+  )
+  const tools = runner(t, {
+    parameters: idParameter,
+    http: {
+      url: '{{env.SHOP}}/orders/{{args.id}}',
+      query: { by: '{{call.from}}', none: '{{args.id}}' },
+      headers: { 'X-Key': 'k ${KEY}' },
+    },
+    result: { fields: { status: 'order.status', eta: 'order.eta' } },
+  }, { SHOP: `${shop.url}/base/`, KEY: 'secret' })
+  t.same(await tools.run('look_up', { id: 'a/b?c#d&é' }, context()), { ok: true, value: { status: 'packed' } })
+  const [request] = shop.requests
+  t.equal(request?.url, '/base/orders/a%2Fb%3Fc%23d%26%C3%A9?by=%2B254700000001&none=a%2Fb%3Fc%23d%26%C3%A9')
+  t.equal(request?.headers['x-key'], 'k secret')
+  t.notOk(request?.headers['idempotency-key'])
+})
+
+t.test('nothing that a model says can leave the path and the host that the author wrote', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, {}) })
+  const tools = runner(
+    t, { parameters: idParameter, http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } } },
+  )
+  const evil = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 40 }),
+    fc.constantFrom(
+      '..',
+      '.',
+      '../..',
+      '%2e%2e',
+      '//evil.example',
+      '@evil.example',
+      '\\..\\',
+      '\r\nX: y',
+      '?a=b',
+      '\ud800',
+      '/..;/',
+      '..%2f',
+    ),
+  )
+  await fc.assert(fc.asyncProperty(evil, async (id) => {
+    const before = shop.requests.length
+    const outcome = await tools.run('look_up', { id }, context())
+    if (!outcome.ok) {
+      t.equal(outcome.code, 'TOOL_ARGUMENTS')
+      return shop.requests.length === before
+    }
+    const url = new URL(shop.requests.at(-1)?.url ?? '', 'http://x')
+    return /^\/orders\/[^/]+\/status$/.test(url.pathname)
+      && url.searchParams.get('q') === id && [...url.searchParams].length === 1
+  }), { numRuns: 200 })
+})
+
+t.test('the first query whose values are known is sent', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, {}) })
+  const tools = runner(t, {
+    parameters: { properties: { orderNumber: { type: 'string' }, callerNumber: { type: 'string' } } },
+    bind: { callerNumber: '{{call.from}}' },
+    http: {
+      url: `${shop.url}/api/orders`,
+      query: [{ order_number: '{{args.orderNumber}}' }, { phone: '{{args.callerNumber}}' }],
+    },
+  })
+  await tools.run('look_up', { orderNumber: '4127' }, context())
+  await tools.run('look_up', { orderNumber: '', callerNumber: null }, context())
+  t.same(
+    shop.requests.map((request) => request.url), ['/api/orders?order_number=4127', '/api/orders?phone=%2B254700000001'],
+  )
+
+  const withheld = await tools.run('look_up', {}, context({ from: '' }))
+  t.match(
+    withheld,
+    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: 'needs orderNumber or callerNumber, which is not known' } },
+  )
+})
+
+t.test('a bound argument is the caller\'s own, whatever the model was talked into', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, {}) })
+  const tools = runner(t, {
+    parameters: { properties: { phone: { type: 'string' } } }, bind: { phone: '{{call.from}}' },
+    http: { url: shop.url, query: { phone: '{{args.phone}}' } },
+  })
+  await tools.run('look_up', { phone: '+254700000002' }, context())
+  t.equal(shop.requests[0]?.url, '/?phone=%2B254700000001')
+})
+
+t.test('arguments are checked, and habits of models are forgiven', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, {}) })
+  const tools = runner(t, {
+    parameters: {
+      properties: { order: { type: 'string', pattern: '^\\d{4}$' }, count: { type: 'integer', minimum: 1 } },
+      required: ['order'],
+    },
+    http: { url: shop.url, query: { o: '{{args.order}}' } },
+  })
+  t.match(await tools.run('look_up', { order: 4127, count: null, invented: true }, context()), { ok: true })
+  t.match(
+    await tools.run('look_up', { order: '41' }, context()),
+    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: /order: .*pattern/ } },
+  )
+  t.match(
+    await tools.run('look_up', { order: '4127', count: 0 }, context()), { ok: false, value: { error: /count: / } },
+  )
+  t.match(await tools.run('look_up', {}, context()), { ok: false, value: { error: /order: / } })
+  t.match(
+    await tools.run('look_up', { order: 'x'.repeat(10_000) }, context()),
+    { ok: false, value: { error: /longer than/ } },
+  )
+  t.match(await tools.run('nope', {}, context()), { ok: false, code: 'TOOL_UNKNOWN', value: { error: /look_up/ } })
+  t.equal(shop.requests.length, 1)
+})
+
+t.test('a 404 is an answer where the agent says so, and an error where not', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, { error: 'no such order' }, 404) })
+  const quiet = runner(t, { http: { url: shop.url }, result: { notFound: { found: false } } })
+  t.same(await quiet.run('look_up', {}, context()), { ok: true, value: { found: false } })
+  t.match(await runner(t, { http: { url: shop.url } }).run('look_up', {}, context()),
+    {
+      ok: false,
+      code: 'TOOL_HTTP',
+      value: { error: 'the system answered with an error', status: 404, detail: 'no such order' },
+    })
+})
+
+t.test('answers that are no use to a model are errors in words', async (t) => {
+  const answers: Record<string, RequestListener> = {
+    '/html': (_, response) => { response.writeHead(200, { 'content-type': 'text/html' }).end('<h1>Log in</h1>') },
+    '/broken': (_, response) => { response.writeHead(200, { 'content-type': 'application/json' }).end('{"a":') },
+    '/huge': (_, response) => { json(response, 'x'.repeat(300_000)) },
+    '/chunked': (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      for (let chunk = 0; chunk < 40; chunk++) response.write('"'.padEnd(10_000, 'x'))
+      response.end()
+    },
+    '/long': (_, response) => { json(response, 'x'.repeat(20_000)) },
+    '/gzip': (_, response) => { response.writeHead(
+      200, { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+    ).end('x') },
+    '/deep': (_, response) => { response.writeHead(200, { 'content-type': 'application/json' }).end(
+      '['.repeat(500) + ']'.repeat(500),
+    ) },
+    '/cut': (_, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 100 }).write('{')
+      setImmediate(() => response.socket?.destroy())
+    },
+  }
+  const shop = await api(t, (request, response) => { answers[request.url ?? '']?.(request, response) })
+  const expected: Record<string, [string, RegExp]> = {
+    '/html': ['TOOL_RESPONSE', /answered with text\/html; a tool needs application\/json/],
+    '/broken': ['TOOL_RESPONSE', /not JSON$/], '/huge': [
+      'TOOL_RESPONSE', /larger than 262144/,
+    ], '/chunked': ['TOOL_RESPONSE', /larger than/],
+    '/long': [
+      'TOOL_RESPONSE', /too long for a model/,
+    ], '/gzip': ['TOOL_RESPONSE', /encoded as gzip/], '/deep': ['TOOL_RESPONSE', /nested deeper/],
+    '/cut': ['TOOL_HTTP', /could not be reached: ECONNRESET/],
+  }
+  for (const [path, [code, error]] of Object.entries(expected)) {
+    t.match(
+      await runner(t, { http: { url: shop.url + path } }).run('look_up', {}, context()),
+      { ok: false, code, error },
+      path,
+    )
+  }
+})
+
+t.test('the deadline ends a tool, and so does the end of the call', async (t) => {
+  const shop = await api(t, () => undefined)
+  const tools = runner(t, { http: { url: shop.url, timeoutMs: 100 } })
+  t.match(
+    await tools.run('look_up', {}, context()),
+    { ok: false, code: 'TOOL_TIMEOUT', value: { error: 'the system did not answer in time' } },
+  )
+  const call = new AbortController()
+  const slow = runner(t, { http: { url: shop.url, timeoutMs: 15_000 } })
+  const pending = slow.run('look_up', {}, context({ signal: call.signal }))
+  call.abort()
+  t.match(await pending, { ok: false, code: 'TOOL_CANCELLED' })
+  t.match(
+    await slow.run('look_up', {}, context({ signal: call.signal })),
+    { ok: false, code: 'TOOL_CANCELLED' },
+    'a call that is over starts nothing',
+  )
+  t.match(slow.counters, { runs: 2, cancelled: 2, failed: 0 })
+})
+
+t.test('what is idempotent is tried twice, what is not only once', async (t) => {
+  let asked = 0
+  const shop = await api(t, (_, response) => {
+    asked += 1
+    json(response, { error: 'busy' }, asked % 2 === 1 ? 503 : 200)
+  })
+  t.match(await runner(t, { http: { url: shop.url } }).run('look_up', {}, context()), { ok: true })
+  t.equal(asked, 2)
+  t.match(
+    await runner(t, { http: { url: shop.url, method: 'POST' } }).run('look_up', {}, context()),
+    { ok: false, value: { status: 503 } },
+  )
+  t.equal(asked, 3)
+  asked = 0
+  t.match(
+    await runner(t, { http: { url: shop.url, method: 'POST' }, idempotent: true }).run('look_up', {}, context()),
+    { ok: true },
+  )
+  t.same(
+    shop.requests.slice(-2).map((request) => request.headers['idempotency-key']),
+    ['HD_000000000001:1', 'HD_000000000001:1'],
+  )
+})
+
+t.test('a body keeps the types of its values and leaves out what is missing', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, {}) })
+  const tools = runner(t, {
+    parameters: { properties: { count: { type: 'integer' }, note: { type: 'string' } } },
+    http: {
+      url: shop.url,
+      method: 'POST',
+      body: { count: '{{args.count}}', note: '{{args.note}}', by: 'call {{call.sid}}', tags: ['x', '{{args.note}}'] },
+    },
+  })
+  await tools.run('look_up', { count: 3 }, context())
+  t.same(JSON.parse(shop.bodies[0] ?? ''), { count: 3, by: 'call HD_000000000001', tags: ['x'] })
+  t.equal(shop.requests[0]?.headers['content-type'], 'application/json')
+})
+
+t.test('redirects stay with the host, and never lead inside', async (t) => {
+  const other = await api(t, (_, response) => { json(response, { reached: 'other' }) })
+  let location = ''
+  const shop = await api(t, (request, response) => {
+    if (request.url === '/here') json(response, { reached: 'here' })
+    else response.writeHead(302, { location }).end()
+  })
+  const run = (http: Partial<ToolInput['http']> = {}): Promise<unknown> =>
+    runner(
+      t, { http: { url: `${shop.url}/start`, headers: { Authorization: 'Bearer key' }, ...http } },
+    ).run('look_up', {}, context())
+
+  location = '/here'
+  t.match(await run(), { ok: true, value: { reached: 'here' } })
+  for (location of [
+    `${other.url}/x`,
+    'http://169.254.169.254/latest',
+    'http://[::ffff:127.0.0.1]/',
+    `http://2130706433:${other.port}/`,
+    'file:///etc/passwd',
+  ]) {
+    t.match(
+      await run(),
+      { ok: false, code: 'TOOL_FORBIDDEN_HOST', value: { error: 'the system cannot be reached' } },
+      location,
+    )
+  }
+  t.equal(other.requests.length, 0)
+
+  location = `${other.url}/x`
+  t.match(await run({ allowHosts: [`127.0.0.1:${other.port}`] }), { ok: true, value: { reached: 'other' } })
+  t.notOk(other.requests[0]?.headers.authorization, 'the key for the first host stays there')
+  location = `http://localhost.localdomain:${other.port}/`
+  t.match(await run({ method: 'POST' }), { ok: false, code: 'TOOL_HTTP', error: /redirects are followed for GET only/ })
+  location = '/start'
+  t.match(await run(), { ok: false, code: 'TOOL_HTTP', error: /redirects more than 2 times/ })
+})
+
+t.test('a host that is down is an answer within the deadline', async (t) => {
+  const shop = await api(t, () => undefined)
+  const tools = runner(t, { http: { url: 'http://127.0.0.1:1/' } })
+  t.match(
+    await tools.run('look_up', {}, context()),
+    { ok: false, code: 'TOOL_HTTP', error: '127.0.0.1:1 could not be reached: ECONNREFUSED' },
+  )
+  t.equal(shop.requests.length, 0)
+})
+
+t.test('what is reported for the log holds no argument and no answer', async (t) => {
+  const shop = await api(t, (_, response) => { json(response, { error: 'Amina has no order 9999' }, 500) })
+  const tools = runner(t, { parameters: idParameter, http: { url: `${shop.url}/{{args.id}}`, method: 'POST' } })
+  const { error } = await tools.run('look_up', { id: '9999' }, context())
+  t.equal(error, `${new URL(shop.url).host} answered with status 500`)
+})
