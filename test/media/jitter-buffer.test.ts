@@ -1,0 +1,235 @@
+import t from 'tap'
+import { JITTER_FRAMES_MAX } from '../../src/core/limits.js'
+import { JitterBuffer } from '../../src/media/jitter-buffer.js'
+import { arrivals, type LineConditions } from '../support/netem.js'
+import { toneLevelDb } from '../support/tones.js'
+
+const N = 160
+
+interface Played {
+  /** Per frame given out: its number (-1 for a concealed one) and when. */
+  readonly frames: { id: number, atMs: number }[]
+  readonly buffer: JitterBuffer
+  maxWaiting: number
+  maxDelayMs: number
+}
+
+/** Runs a line through a buffer with a tick every 10 ms; frame n holds the number n. */
+function play(count: number, line: LineConditions, isQuiet: (frame: number) => boolean = () => false, keep = true): Played {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const times = arrivals(count, line)
+  const played: Played = { frames: [], buffer, maxWaiting: 0, maxDelayMs: 0 }
+  const frame = new Int16Array(N)
+  const out = new Int16Array(N)
+  let next = 0
+  // Ends with the last frame: that no more come after it would count as a stall.
+  for (let now = 0; next < count || buffer.waiting > 0; now += 10) {
+    for (; next < count && (times[next] as number) <= now; next++) {
+      frame[0] = next % 30_000
+      frame[1] = Math.floor(next / 30_000)
+      buffer.push(frame, times[next] as number, isQuiet(next), -20, next % 256)
+    }
+    played.maxWaiting = Math.max(played.maxWaiting, buffer.waiting)
+    for (let got = buffer.pull(now, out); got !== 'none'; got = buffer.pull(now, out)) {
+      const id = got === 'frame' ? (out[0] as number) + 30_000 * (out[1] as number) : -1
+      if (keep) played.frames.push({ id, atMs: now })
+      if (got === 'frame') played.maxDelayMs = Math.max(played.maxDelayMs, now - (times[id] as number))
+    }
+  }
+  return played
+}
+
+function ids(played: Played): number[] {
+  return played.frames.filter((f) => f.id >= 0).map((f) => f.id)
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i)
+}
+
+t.test('on a clean line nothing waits: depth 0, out at the next tick', (t) => {
+  const played = play(1000, { seed: 1, startMs: 3, jitterMs: 3 })
+  t.equal(played.buffer.depthMs, 0)
+  t.ok(played.maxDelayMs <= 10, `${played.maxDelayMs} ms`)
+  t.same(ids(played), upTo(1000))
+  t.equal(played.buffer.stalls, 0)
+  t.equal(played.buffer.framesConcealed, 0)
+  t.end()
+})
+
+t.test('bursts of 60 ms come out as a steady clock, once their depth is learnt', (t) => {
+  const played = play(2000, { seed: 1, burstFrames: 3 })
+  t.same(ids(played), upTo(2000))
+  t.equal(played.buffer.depthMs, 40)
+  const steady = played.frames.filter((f) => f.id > 200)
+  const gaps = steady.slice(1).map((f, i) => f.atMs - (steady[i]?.atMs ?? 0))
+  t.ok(Math.max(...gaps) <= 30 && Math.min(...gaps) >= 10, `gaps from ${Math.min(...gaps)} to ${Math.max(...gaps)} ms`)
+  t.ok(gaps.filter((g) => g === 20).length > gaps.length * 0.9)
+  t.equal(played.buffer.framesSkipped + played.buffer.framesDropped, 0)
+  t.end()
+})
+
+t.test('the depth is given back when the line is clean again', (t) => {
+  const times = [...arrivals(500, { seed: 1, burstFrames: 4 })]
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const out = new Int16Array(N)
+  for (let i = 500; i < 1500; i++) times.push((i + 1) * 20)
+  let learnt = 0
+  let next = 0
+  for (let now = 0; now < 30_500; now += 10) {
+    for (; next < 1500 && (times[next] as number) <= now; next++) buffer.push(new Int16Array(N), times[next] as number, false)
+    while (buffer.pull(now, out) !== 'none') { /* to the backend */ }
+    if (next === 500) learnt = buffer.depthMs
+  }
+  t.equal(learnt, 60)
+  t.equal(buffer.depthMs, 0)
+  t.equal(buffer.waiting, 0)
+  t.end()
+})
+
+t.test('after a stall speech is caught up faster than real time, and not a word is given up', (t) => {
+  const played = play(300, { seed: 1, stalls: [{ atMs: 2000, ms: 1000 }] })
+  t.same(ids(played), upTo(300))
+  t.equal(played.buffer.framesSkipped, 0)
+  t.equal(played.buffer.stalls, 1)
+  const afterStall = played.frames.filter((f) => f.atMs >= 3000)
+  const atRest = afterStall.find((f) => f.id >= 0 && f.atMs - (f.id + 1) * 20 <= 20)
+  t.ok(atRest !== undefined && atRest.atMs <= 4100, `back on time ${atRest?.atMs} ms after the start`)
+  t.end()
+})
+
+t.test('after a stall silence is given up, but never a word nor the pause inside it', (t) => {
+  // A word of 200 ms, a pause of 60 ms, a word, then 400 ms of silence, again and again.
+  const quiet = (n: number) => { const k = n % 44; return (k >= 10 && k < 13) || k >= 23 }
+  const played = play(500, { seed: 1, stalls: [{ atMs: 3000, ms: 1500 }] }, quiet)
+  const heard = ids(played)
+  t.same(heard.filter((n) => !quiet(n)), upTo(500).filter((n) => !quiet(n)), 'all speech, in order')
+  t.same(upTo(500).filter((n) => n % 44 >= 10 && n % 44 < 13 && !heard.includes(n)), [], 'short pauses stay')
+  t.ok(played.buffer.framesSkipped > 10, `${played.buffer.framesSkipped} frames given up`)
+  t.equal(played.buffer.framesSkipped, 500 - heard.length)
+  const late = played.frames.find((f) => f.id > 226 && f.atMs - (f.id + 1) * 20 <= 20)
+  t.ok(late !== undefined && late.atMs <= 5300, 'sooner back than at twice real time alone')
+  t.end()
+})
+
+t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const out = new Int16Array(N)
+  const hum = Int16Array.from({ length: N }, (_, i) => 8000 * Math.sin((2 * Math.PI * 200 * i) / 8000))
+  for (let i = 0; i < 10; i++) {
+    buffer.push(hum, i * 20, false)
+    t.equal(buffer.pull(i * 20, out), 'frame')
+  }
+  t.equal(buffer.pull(200, out), 'none', 'due, but not yet overdue')
+  t.equal(buffer.pull(210, out), 'none')
+  t.equal(buffer.pull(220, out), 'concealed')
+  t.ok(toneLevelDb(out.slice(0, 80), 200, 8000) > -24, 'it goes on humming')
+  t.ok(Math.abs(out[N - 1] as number) < 200, 'and ends in silence')
+  for (let now = 230; now < 1000; now += 10) t.equal(buffer.pull(now, out), 'none')
+  t.equal(buffer.state, 'stalled')
+  t.equal(buffer.framesConcealed, 1)
+  buffer.push(hum, 1000, false)
+  t.equal(buffer.pull(1000, out), 'frame')
+  t.equal(buffer.state, 'steady')
+  t.end()
+})
+
+t.test('a stall in silence is not bridged', (t) => {
+  const played = play(100, { seed: 1, stalls: [{ atMs: 500, ms: 500 }] }, () => true)
+  t.equal(played.buffer.stalls, 1)
+  t.equal(played.buffer.framesConcealed, 0)
+  t.end()
+})
+
+for (const driftPpm of [-200, 200]) {
+  t.test(`an hour with a carrier clock ${driftPpm} ppm off neither fills the buffer nor starves it`, (t) => {
+    const played = play(180_000, { seed: 9, driftPpm, jitterMs: 8 }, () => false, false)
+    t.ok(played.maxWaiting <= 3, `${played.maxWaiting} frames waited at most`)
+    t.ok(played.maxDelayMs <= 40, `${played.maxDelayMs} ms at most`)
+    t.equal(played.buffer.framesOut, 180_000)
+    t.ok(played.buffer.framesConcealed < 10)
+    t.equal(played.buffer.framesSkipped + played.buffer.framesDropped, 0)
+    t.end()
+  })
+}
+
+t.test('on any line frames keep their order and their number adds up', (t) => {
+  for (let seed = 1; seed <= 25; seed++) {
+    const line: LineConditions = {
+      seed, jitterMs: seed * 3, lateShare: 0.05, lateMs: 200, burstFrames: 1 + (seed % 4), driftPpm: 50 * (seed - 12),
+      stalls: [{ atMs: 1000 + 50 * seed, ms: 80 * seed }],
+    }
+    const played = play(600, line, (n) => n % 50 > 25)
+    const heard = ids(played)
+    t.ok(heard.every((id, i) => i === 0 || id > (heard[i - 1] as number)), `seed ${seed}: in order`)
+    const b = played.buffer
+    t.equal(b.framesIn, b.framesOut + b.framesSkipped + b.framesDropped + b.waiting, `seed ${seed}: adds up`)
+    t.equal(b.waiting, 0)
+    t.same(upTo(600).filter((n) => n % 50 <= 25 && !heard.includes(n)), [], `seed ${seed}: all speech`)
+    t.ok(b.framesConcealed <= b.stalls)
+  }
+  t.end()
+})
+
+t.test('audio that the carrier itself lost does not leave the clock late for long', (t) => {
+  // 2 s are missing: every frame now comes 2 s later than its number says.
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const out = new Int16Array(N)
+  const burstAt: number[] = []
+  for (let i = 0; i < 600; i++) {
+    const at = (i + 1) * 20 + (i < 200 ? 0 : 2000)
+    buffer.push(new Int16Array(N), at + (i > 300 ? (2 - (i % 3)) * 20 : 0), false)
+    if (buffer.pull(at, out) !== 'none' && i > 500) burstAt.push(at)
+  }
+  t.equal(buffer.framesSkipped, 0)
+  t.ok(buffer.depthMs <= 60, 'lost audio is not jitter')
+  t.end()
+})
+
+t.test('more than it may hold is counted, and the newest stays', (t) => {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const frame = new Int16Array(N)
+  for (let i = 0; i < JITTER_FRAMES_MAX + 50; i++) {
+    frame[0] = i
+    buffer.push(frame, 20, false)
+  }
+  t.equal(buffer.waiting, JITTER_FRAMES_MAX)
+  t.equal(buffer.framesDropped, 50)
+  const out = new Int16Array(N)
+  t.equal(buffer.pull(20, out), 'frame')
+  t.equal(out[0], 50)
+  t.equal(buffer.mediaMs, 51 * 20)
+  t.end()
+})
+
+t.test('the memory of a burst is given back', (t) => {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const out = new Int16Array(N)
+  const calm = buffer.bytes
+  for (let i = 0; i < 100; i++) buffer.push(new Int16Array(N), 20, false)
+  t.ok(buffer.bytes > 10 * calm)
+  for (let now = 20; buffer.waiting > 0; now += 10) buffer.pull(now, out)
+  for (let i = 0; i < 300; i++) {
+    buffer.push(new Int16Array(N), 3000 + i * 20, false)
+    while (buffer.pull(3000 + i * 20, out) !== 'none') { /* drained */ }
+  }
+  t.equal(buffer.bytes, calm)
+  t.ok(calm < 6000)
+  t.end()
+})
+
+t.test('each frame keeps its times, its level and its tags', (t) => {
+  const buffer = new JitterBuffer({ sampleRateHz: 8000 })
+  const out = new Int16Array(N)
+  t.equal(buffer.pull(0, out), 'none')
+  t.equal(buffer.state, 'empty')
+  for (let i = 0; i < 5; i++) buffer.push(new Int16Array(N), 100 + i, false, -10 - i, i)
+  for (let i = 0; i < 5; i++) {
+    t.equal(buffer.pull(200 + 20 * i, out), 'frame')
+    t.equal(buffer.mediaMs, (i + 1) * 20)
+    t.equal(buffer.arrivalMs, 100 + i)
+    t.equal(buffer.levelDbfs, -10 - i)
+    t.equal(buffer.tags, i)
+  }
+  t.end()
+})
