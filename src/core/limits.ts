@@ -222,8 +222,8 @@ export const SOCKET_BACKPRESSURE_BYTES_MAX = 64 * 1024
 export const CARRIER_FLUSHED_MS = 1000
 /** Text frames of one socket in one rate window; the carrier sends a handful a call. */
 export const TEXT_FRAMES_PER_WINDOW_MAX = 500
-/** How long closing sockets may take at shutdown before they are cut. */
-export const EDGE_CLOSE_MS = 1000
+/** At shutdown: from the close frames to cutting the connections. */
+export const EDGE_GOODBYE_MS = 200
 /** Ended calls that one page of the API lists. */
 export const API_CALLS_MAX = 1000
 

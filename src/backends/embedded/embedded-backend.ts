@@ -1,6 +1,8 @@
+import { LRUCache } from 'lru-cache'
 import { offlineSchema, type OfflineDialogue } from '../../agents/offline.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
+import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
 import { DialogueEngine, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy } from './dialogue/engine.js'
@@ -339,6 +341,8 @@ export class EmbeddedBackend implements Backend {
   }
 }
 
+const PARSED = new LRUCache<string, OfflineDialogue>({ max: DIALOGUES_KEPT_MAX })
+
 function parseDialogue(session: BackendSession): OfflineDialogue {
   if (session.offline === null || session.offline === undefined) {
     throw new GatewayError(
@@ -346,8 +350,15 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
       `agent ${session.agent} has no offline: block, which the embedded backend needs; add one, or set another backend`,
     )
   }
+  // Checking a block takes 7 ms, and every call of an agent brings the same one.
+  const key = JSON.stringify(session.offline)
+  const known = PARSED.get(key)
+  if (known !== undefined) return known
   const parsed = offlineSchema.safeParse(session.offline)
-  if (parsed.success) return parsed.data
+  if (parsed.success) {
+    PARSED.set(key, parsed.data)
+    return parsed.data
+  }
   const [first] = parsed.error.issues
   throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`)
 }

@@ -97,7 +97,9 @@ export interface DialogueOptions {
 
 /** Someone who keys in a number pauses between groups of digits, but not longer. */
 const KEY_PAUSE_MS = 3000
-const PREDICTED_MAX = 8
+/** Texts that are prepared in one state, and known values of a slot for which they are. */
+const PREDICTED_MAX = 16
+const PREDICTED_VALUES_MAX = 3
 const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'end_call']
 
 /**
@@ -109,9 +111,9 @@ export class DialogueEngine {
   readonly #dialogue: OfflineDialogue
   readonly #understanding: Understanding
   readonly #given: Values
-  readonly #answered: AnsweredCall[]
+  #answered: AnsweredCall[]
   readonly #words: readonly DictionaryEntry[]
-  readonly #state: DialogueState
+  #state: DialogueState
   /** Calls that were unanswered in the checkpoint: their answers went down with a worker. */
   readonly #lost: Set<string>
   #actions: DialogueAction[] = []
@@ -125,8 +127,8 @@ export class DialogueEngine {
     this.#words = Object.entries(options.dialogue.words)
     this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
-    // The dialogue may have been edited since the checkpoint; a place that is gone is asked for again from the start.
-    if (this.#state.waiting.for !== 'start' && this.#step() === undefined) Object.assign(this.#state, fresh(options.dialogue))
+    // The dialogue may have been edited since the checkpoint; where its place is gone it begins again.
+    if (this.#state.waiting.for !== 'start' && this.#step() === undefined) this.#state = fresh(options.dialogue)
   }
 
   /** Tools that the dialogue waits for; after a takeover they are called again with the same ids. */
@@ -156,22 +158,44 @@ export class DialogueEngine {
     return { jsgf: this.#understanding.grammar(this.#expectation(true)), words: this.#words }
   }
 
-  /** What it may well say next, as far as that can be known: worth preparing. */
+  /**
+   * What it would say next after each thing that the caller may say, known numbers included, so that it can be prepared:
+   * every answer is tried on a copy of the state. Of an answer that needs a tool first only the words before it count.
+   */
   predicted(): string[] {
     const listen = this.#listen()
     if (listen === null) return []
-    const texts: string[] = [this.#retryText(listen)]
-    for (const goal of new Set(Object.values({ ...this.#dialogue.on, ...listen.on }))) {
-      for (const step of this.#dialogue.states[goal]?.steps ?? []) {
-        if (!('say' in step)) break
-        // Of a text with unknown values the sentences without any are still known.
-        for (const sentence of step.say.split(/(?<=[.!?])\s+/)) {
-          const text = fill(sentence, this.#values(), this.#dialogue.maps, true)
-          if (text !== null && text !== '') texts.push(text)
-        }
-      }
+    const { intents, known } = this.#expectation(true)
+    const meanings: Meaning[] = Object.keys(listen.on).filter((name) => intents.includes(name)).map((name) => ({ name, slots: {} }))
+    for (const slot of listen.slots) {
+      for (const value of (known.get(slot) ?? []).slice(0, PREDICTED_VALUES_MAX)) meanings.push({ name: slot, slots: { [slot]: value } })
     }
-    return texts.slice(0, PREDICTED_MAX)
+    const texts = new Set<string>()
+    for (const meaning of meanings) {
+      for (const text of this.#try(meaning)) texts.add(text)
+    }
+    texts.add(this.#retryText(listen))
+    return [...texts].filter((text) => text !== '').slice(0, PREDICTED_MAX)
+  }
+
+  #try(meaning: Meaning): string[] {
+    const state = this.#state
+    const answered = this.#answered
+    this.#state = structuredClone(state)
+    this.#answered = [...answered]
+    this.#actions = []
+    this.#budget = DIALOGUE_STEPS_PER_EVENT_MAX
+    try {
+      this.#understood(meaning, 'speech')
+      return this.#actions.flatMap((action) => (action.type === 'say' ? [action.text] : []))
+    } catch {
+      // A fault of the dialogue is told when a caller really comes to it.
+      return []
+    } finally {
+      this.#state = state
+      this.#answered = answered
+      this.#actions = []
+    }
   }
 
   /** @throws GatewayError AGENT_INVALID when the dialogue runs in a circle without ever waiting */
