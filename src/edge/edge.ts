@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
-import { EDGE_CLOSE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
+import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
 import { MediaSockets } from './media-socket.js'
@@ -67,8 +67,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)
     stopAccepting()
-    media.closeAll()
-    for (let waitedMs = 0; media.openCount > 0 && waitedMs < EDGE_CLOSE_MS; waitedMs += 20) await sleep(20)
+    // The close frames are on their way; cutting the connections now would overtake them with a reset.
+    if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()
     publicApp.close()
     opsApp.close()

@@ -86,13 +86,15 @@ export class MediaSockets {
     for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
   }
 
-  /** Says goodbye to all (1001); `cutAll` does not wait for their answer. */
-  closeAll(): void {
-    for (const socket of this.#open) socket.shutDown()
+  /** Says goodbye to all (1001). @returns how many there were. */
+  closeAll(): number {
+    const sockets = [...this.#open] // each leaves the set while it closes
+    for (const socket of sockets) socket.shutDown()
+    return sockets.length
   }
 
   cutAll(): void {
-    for (const socket of this.#open) socket.cut()
+    for (const socket of [...this.#open]) socket.cut()
   }
 
   // --- before the upgrade -------------------------------------------------------------------------------------

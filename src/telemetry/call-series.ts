@@ -105,7 +105,7 @@ export class CallSeries {
       for (let i = 0; i < shown.length; i++) {
         const ms = kind.read(shown[i] as CallNumbers) // i is below both lengths
         if (!Number.isFinite(ms)) continue
-        page += `${kind.name}${labels[i] as string}${ms / 1000}\n`
+        page += `${kind.name}${labels[i] as string}${Math.round(ms * 1000) / 1e6}\n`
       }
     }
     return `${page}# EOF\n`

@@ -44,9 +44,10 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\beyJ[\w-]{6,}\.[\w.-]+/g, REDACTED],
   // name=value and "name":"value" where the name says what it is
   [/\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi, `$1${REDACTED}`],
-  // a phone number: with a plus 7 to 15 digits, without one 9 to 15; not inside of an id such as HD_012345678901
-  [/(?<![\w-])\+\d(?:[ ().-]{0,2}\d){6,14}(?![\w])/g, '[number]'],
-  [/(?<![\w+.-])\d(?:[ ()-]?\d){8,14}(?![\w.])/g, '[number]'],
+  // A phone number: with a plus from 7 digits on, without one from 9. Not the digits of an id (HD_012345678901, the
+  // end of a UUID) and not a fraction (1751000000.123).
+  [/\+\d(?:[ ().-]{0,2}\d){6,}/g, '[number]'],
+  [/(?<![A-Za-z0-9]|[A-Z]{2}_|[0-9A-Fa-f]{4}-|\d\.)\d(?:[ ()-]{0,2}\d){8,}(?!\w|\.\d)/g, '[number]'],
   // whatever else is long, opaque and mixes digits with letters: digests, keys of other vendors
   [/(?<![\w/-])(?=[\w-]*\d)(?=[\w-]*[a-z])[\w-]{32,}(?![\w/-])/gi, REDACTED],
 ]

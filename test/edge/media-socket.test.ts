@@ -1,0 +1,276 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { CARRIER_FRAME_BYTES_MAX } from '../../src/core/limits.js'
+import { mintToken } from '../../src/sautikit/token.js'
+import type { CallSid } from '../../src/core/ids.js'
+import { SUBPROTOCOL, closeOf, newSid, openSocket, rawRequest, ring, startGateway, upgradeStatus } from './gateway.js'
+import type { Gateway } from './gateway.js'
+
+const FRAME = Buffer.alloc(640, 1)
+
+async function streaming(gateway: Gateway) {
+  const { sid, audioUrl } = await ring(gateway)
+  const socket = await openSocket(audioUrl)
+  return { sid, audioUrl, socket, call: gateway.calls.get(sid) }
+}
+
+/** A call beside the one under test, whose audio must go on whatever happens to the other. */
+async function bystander(gateway: Gateway) {
+  const other = await streaming(gateway)
+  other.call.echo = true
+  return {
+    /** Sends one frame and waits for it to come back. */
+    check: async (t: Test) => {
+      const back = new Promise<Buffer>(resolve => other.socket.once('message', (data: Buffer) => resolve(data)))
+      other.socket.send(FRAME)
+      t.same(await back, FRAME, 'the call beside it goes on')
+      t.equal(other.call.detachedWith, null)
+    },
+  }
+}
+
+t.test('the carrier\'s socket is taken with its subprotocol and audio goes both ways', async (t) => {
+  const gateway = await startGateway(t)
+  const { socket, call } = await streaming(gateway)
+  t.equal(socket.protocol, SUBPROTOCOL)
+  t.equal(socket.extensions, '', 'never compressed')
+  t.equal(call.state, 'streaming')
+  const back: Buffer[] = []
+  socket.on('message', (data: Buffer) => back.push(data))
+  const echoed = new Promise<void>(resolve => socket.on('message', () => { if (back.length === 3) resolve() }))
+  call.echo = true
+  socket.send(FRAME)
+  socket.send(Buffer.alloc(641, 2))
+  socket.send(Buffer.alloc(32_640, 3))
+  await echoed
+  t.same(back.map(data => data.length), [640, 641, 32_640])
+  t.same(back[2], Buffer.alloc(32_640, 3))
+  socket.close()
+  await call.until(() => call.detachedWith !== null)
+  t.equal(await gateway.metric('mkondo_carrier_frames_total{direction="in"}'), 3)
+  t.equal(await gateway.metric('mkondo_carrier_bytes_total{direction="out"}'), 640 + 641 + 32_640)
+  t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="odd"}'), 1)
+  t.equal(await gateway.metric('mkondo_stream_setup_seconds_count'), 1)
+})
+
+t.test('the offered name is echoed exactly, also out of a list', async (t) => {
+  const gateway = await startGateway(t)
+  const { audioUrl } = await ring(gateway)
+  const socket = await openSocket(audioUrl, ['foo', 'audio.jambonz.org'])
+  t.equal(socket.protocol, 'audio.jambonz.org')
+})
+
+t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const { audioUrl, sid } = await ring(gateway)
+  const bare = audioUrl.replace(/\?.*/, '')
+  const mint = (claims: { purpose?: 'audio' | 'after-stream'; expiresAtS?: number; callSid?: string; secret?: string }) =>
+    `${bare}?t=${mintToken(claims.secret ?? 'token-secret-of-a-test', {
+      callSid: (claims.callSid ?? sid) as CallSid, purpose: claims.purpose ?? 'audio',
+      expiresAtS: claims.expiresAtS ?? Math.floor(Date.now() / 1000) + 60, nonce: 'abcdefgh',
+    })}`
+  t.equal(await upgradeStatus(audioUrl, []), 400, 'no subprotocol')
+  t.equal(await upgradeStatus(audioUrl, ['foo', 'audio.drachtio.organic']), 400, 'another subprotocol')
+  t.equal(await upgradeStatus(bare), 401, 'no token')
+  t.equal(await upgradeStatus(`${bare}?t=garbage`), 403, 'no token of ours')
+  t.equal(await upgradeStatus(mint({ secret: 'another' })), 403, 'a forged token')
+  t.equal(await upgradeStatus(mint({ purpose: 'after-stream' })), 403, 'a token for another purpose')
+  t.equal(await upgradeStatus(mint({ expiresAtS: Math.floor(Date.now() / 1000) - 1 })), 403, 'an old token')
+  t.equal(await upgradeStatus(mint({ callSid: newSid() })), 403, 'a call that is not here')
+  t.equal(gateway.calls.get(sid).state, 'waiting', 'none of it touched the call')
+  t.equal(await upgradeStatus(audioUrl), 101, 'nor used up its token')
+  for (const [reason, count] of [['subprotocol', 2], ['token-missing', 1], ['token-invalid', 3], ['token-expired', 1], ['call-unknown', 1]]) {
+    t.equal(await gateway.metric(`mkondo_calls_refused_total{reason="${reason}"}`), count, String(reason))
+  }
+  const logged = gateway.logged().filter(line => line['msg'] === 'An audio socket was refused')
+  t.equal(logged.length, 8)
+  t.notOk(JSON.stringify(gateway.logged()).includes('?t='), 'no token in the log')
+  await other.check(t)
+})
+
+t.test('a token opens one socket, and a call has one', async (t) => {
+  const gateway = await startGateway(t)
+  const { socket, audioUrl, sid, call } = await streaming(gateway)
+  t.equal(await upgradeStatus(audioUrl), 403, 'replayed while the socket is open')
+  const second = audioUrl.replace(/t=.*/, `t=${mintToken('token-secret-of-a-test', {
+    callSid: sid as CallSid, purpose: 'audio', expiresAtS: Math.floor(Date.now() / 1000) + 60, nonce: 'another-nonce',
+  })}`)
+  t.equal(await upgradeStatus(second), 409, 'a fresh token for the same call')
+  t.equal(call.detachedWith, null)
+  socket.close()
+  await call.until(() => call.detachedWith !== null)
+  t.equal(await upgradeStatus(audioUrl), 403, 'replayed after it closed')
+  t.equal(await upgradeStatus(second), 409)
+})
+
+t.test('text frames are read: metadata first, several in one, garbage harmless', async (t) => {
+  const gateway = await startGateway(t)
+  const { socket, call, sid } = await streaming(gateway)
+  socket.send(JSON.stringify({ sessionId: sid, streamSid: 'ST1', headers: { tenant: 'demo' } }))
+  socket.send('{"type":"mark","data":{"name":"m1","event":"playout"}}{"type":"dtmf","data":{"digit":"5"}}')
+  socket.send('no json')
+  socket.send('x'.repeat(9000))
+  await call.until(() => call.texts.length === 5)
+  t.match(call.texts, [
+    { type: 'metadata', callSid: sid, streamSid: 'ST1' }, { type: 'mark', name: 'm1' }, { type: 'dtmf', digit: '5' },
+    { type: 'garbage' }, { type: 'garbage' },
+  ])
+})
+
+t.test('metadata in the handshake\'s headers is told like a first frame', async (t) => {
+  const gateway = await startGateway(t)
+  const { sid, audioUrl } = await ring(gateway)
+  const socket = new WebSocket(audioUrl, [SUBPROTOCOL], { perMessageDeflate: false, headers: { 'x-call-sid': sid, 'tenant': 'demo' } })
+  await once(socket, 'open')
+  const call = gateway.calls.get(sid)
+  t.match(call.texts, [{ type: 'metadata', callSid: sid, headers: { tenant: 'demo' } }])
+})
+
+t.test('a frame over the bound ends that socket only', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const { socket, call } = await streaming(gateway)
+  socket.on('error', () => socket.terminate())
+  socket.send(Buffer.alloc(CARRIER_FRAME_BYTES_MAX))
+  await call.until(() => call.bytes === CARRIER_FRAME_BYTES_MAX)
+  socket.send(Buffer.alloc(1024 * 1024))
+  await call.until(() => call.detachedWith !== null)
+  t.equal(call.detachedWith, 1009)
+  t.equal(await gateway.metric('mkondo_sockets_closed_total{why="too-big"}'), 1)
+  await other.check(t)
+})
+
+t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const { socket, call } = await streaming(gateway)
+  socket.send(Buffer.alloc(64_000))
+  await call.until(() => call.bytes === 64_000)
+  t.same(call.hangups, [])
+  for (let i = 0; i < 10; i++) socket.send(Buffer.alloc(64_000))
+  await call.until(() => call.bytes === 704_000)
+  t.same(call.hangups, [], 'exactly twice real time and the burst')
+  socket.send(Buffer.alloc(640))
+  await call.until(() => call.detachedWith !== null)
+  t.match(call.hangups, [{ reason: 'carrier-abuse' }])
+  t.equal(await gateway.metric('mkondo_sockets_closed_total{why="carrier-abuse"}'), 1)
+  await other.check(t)
+})
+
+t.test('a text flood is counted and not read; the call goes on', async (t) => {
+  const gateway = await startGateway(t)
+  const { socket, call } = await streaming(gateway)
+  for (let i = 0; i < 600; i++) socket.send('{"type":"noise"}')
+  socket.send(FRAME)
+  await call.until(() => call.frames === 1)
+  t.equal(call.texts.length, 500)
+  t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="text-dropped"}'), 100)
+  t.same(call.hangups, [])
+})
+
+t.test('unmasked frames are harmless', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const { sid, audioUrl } = await ring(gateway)
+  const { pathname, search } = new URL(audioUrl)
+  const raw = rawRequest(gateway.edge.publicPort, `GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n`
+    + `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\nSec-WebSocket-Version: 13\r\n\r\n`)
+  const call = gateway.calls.get(sid)
+  await call.until(() => call.state === 'streaming')
+  raw.socket.write(Buffer.concat([Buffer.from([0x82, 4]), Buffer.alloc(4), Buffer.from([0x82, 0x84]), Buffer.alloc(8)]))
+  raw.socket.write(Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]))
+  await call.until(() => call.detachedWith !== null)
+  t.match(await raw.answer, /^HTTP\/1\.1 101 /)
+  await other.check(t)
+})
+
+t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  for (const text of ['\x16\x03\x01\x02\x00\x01\x00\x01\xfc', 'GET /audio HTTP/1.0\r\n\r\n', 'GET /audio?t=x HTTP/1.1\r\nHost: a\r\nUpgr']) {
+    const raw = rawRequest(gateway.edge.publicPort, text)
+    setTimeout(() => raw.socket.end(), 100)
+    t.notMatch(await raw.answer, /^HTTP\/1\.1 [12]/)
+  }
+  await other.check(t)
+})
+
+t.test('two hundred calls stream at once while two hundred strangers are refused', async (t) => {
+  const gateway = await startGateway(t)
+  const rung = await Promise.all(Array.from({ length: 200 }, () => ring(gateway)))
+  const stranger = `ws://127.0.0.1:${gateway.edge.publicPort}/audio?t=none`
+  const [sockets, refused] = await Promise.all([
+    Promise.all(rung.map(({ audioUrl }) => openSocket(audioUrl))),
+    Promise.all(rung.map(() => upgradeStatus(stranger))),
+  ])
+  t.equal(refused.filter(status => status === 403).length + refused.filter(status => status === 429).length, 200)
+  t.ok(refused.filter(status => status === 429).length > 0, 'strangers that go on are told to wait')
+  t.equal(await gateway.metric('mkondo_sockets_open'), 200)
+  for (const socket of sockets) for (let i = 0; i < 5; i++) socket.send(FRAME)
+  for (const { sid } of rung) {
+    const call = gateway.calls.get(sid)
+    await call.until(() => call.frames === 5)
+  }
+  for (const socket of sockets) socket.terminate()
+  for (const { sid } of rung) {
+    const call = gateway.calls.get(sid)
+    await call.until(() => call.detachedWith !== null)
+  }
+  t.equal(await gateway.metric('mkondo_sockets_open'), 0)
+  t.equal(await gateway.metric('mkondo_sockets_closed_total{why="lost"}'), 200)
+})
+
+t.test('a carrier that does not read is cut off; sending says so', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const { socket, call } = await streaming(gateway)
+  socket.pause()
+  const frame = new Uint8Array(64_000)
+  let sent = 0
+  while (call.sink?.sendAudio(frame) === true && sent < 1000) sent++
+  t.ok(sent < 1000, `after ${(sent * 2)} s of audio in the kernel`)
+  await call.until(() => call.detachedWith !== null)
+  t.match(call.hangups, [{ reason: 'stream-error' }])
+  t.equal(await gateway.metric('mkondo_sockets_closed_total{why="backpressure"}'), 1)
+  await other.check(t)
+})
+
+t.test('the call closes its socket with the code it chose, and is told once', async (t) => {
+  const gateway = await startGateway(t)
+  const { socket, call } = await streaming(gateway)
+  const closed = closeOf(socket)
+  const sink = call.sink
+  sink?.sendText('{"type":"killAudio"}')
+  sink?.close(1000)
+  sink?.close(1001)
+  t.equal(sink?.sendAudio(FRAME), false, 'closed is closed')
+  t.equal(await closed, 1000)
+  t.equal(call.detachedWith, 1000)
+})
+
+t.test('at shutdown every carrier is told 1001', async (t) => {
+  const gateway = await startGateway(t)
+  const some = await Promise.all([streaming(gateway), streaming(gateway), streaming(gateway)])
+  const sending = setInterval(() => { for (const { socket } of some) socket.send(FRAME) }, 1)
+  const codes = Promise.all(some.map(({ socket }) => closeOf(socket)))
+  await gateway.edge.close()
+  t.same(await codes, [1001, 1001, 1001])
+  clearInterval(sending)
+  t.same(some.map(({ call }) => call.detachedWith), [1001, 1001, 1001])
+})
+
+t.test('a gateway that accepts no more keeps its sockets', async (t) => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  gateway.edge.stopAccepting()
+  gateway.edge.stopAccepting()
+  const stranger = connect(gateway.edge.publicPort, '127.0.0.1')
+  const [error] = await once(stranger, 'error') as [NodeJS.ErrnoException]
+  t.equal(error.code, 'ECONNREFUSED')
+  t.equal((await fetch(`${gateway.opsUrl}/healthz`)).status, 200)
+  await other.check(t)
+})
