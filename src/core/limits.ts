@@ -90,6 +90,8 @@ export const STREAM_CLOSE_WAIT_MS = 2000
 export const WORDS_HEARD_MS_MAX = 20_000
 /** Caller frames in one journal line. */
 export const JOURNAL_FRAMES_PER_LINE_MAX = 250
+/** Answers of the playout that a journal remembers, to note only those that changed. */
+export const JOURNAL_ANSWERS_MAX = 512
 /** Characters of one journal line that are read back. */
 export const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
 /** Numbers that an escalation hunts through. */
