@@ -6,7 +6,8 @@ import type { CallPapers } from './call-papers.js'
 /** Where a call's URLs lead: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */
 export type Origin = string & { readonly origin: unique symbol }
 
-const ORIGIN = /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
+const ORIGIN =
+  /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
 
 /** An origin from settings or from a request's Host; null when it cannot stand in a URL. A slash at the end goes. */
 export function parseOrigin(text: string): Origin | null {
@@ -26,7 +27,10 @@ export interface StreamAnswer {
  */
 export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin, papers: CallPapers): StreamAnswer {
   const stream = agent.stream
-  const statusCallback = statusUrl(stream.statusCallback, () => `${origin}/stream-status?t=${papers.mint(callSid, 'stream-status')}`)
+  const statusCallback = statusUrl(
+    stream.statusCallback,
+    () => `${origin}/stream-status?t=${papers.mint(callSid, 'stream-status')}`,
+  )
   // The agent's name travels along: whoever answers may not be the process that had the call.
   const afterStreamUrl = `${origin}/after-stream?t=${papers.mint(callSid, 'after-stream')}&agent=${agent.name}`
   const actions: VoiceAction[] = agent.say === null ? [] : [agent.say]
@@ -40,7 +44,9 @@ export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin
     name: stream.name,
     ...(Object.keys(stream.headerMetadata).length === 0 ? {} : { headerMetadata: stream.headerMetadata }),
     ...(stream.openMetadata === null ? {} : { openMetadata: stream.openMetadata }),
-    ...(statusCallback === null || stream.statusEvents.length === 0 ? {} : { statusCallback, statusEvents: stream.statusEvents }),
+    ...(statusCallback === null || stream.statusEvents.length === 0
+      ? {}
+      : { statusCallback, statusEvents: stream.statusEvents }),
   })
   actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })
   return { actions, afterStreamUrl }

@@ -1,7 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import {
-  AUDIO_TOKEN_TTL_S, CALL_PAPERS_MAX, CONTINUATION_TOKEN_TTL_S, EVENT_IDS_MAX, USED_TOKENS_MAX,
+  AUDIO_TOKEN_TTL_S,
+  CALL_PAPERS_MAX,
+  CONTINUATION_TOKEN_TTL_S,
+  EVENT_IDS_MAX,
+  USED_TOKENS_MAX,
 } from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
 import type { WallClock } from '../core/clock.js'
@@ -48,7 +52,10 @@ export class CallPapers {
   mint(callSid: CallSid, purpose: TokenPurpose): string {
     const ttlS = purpose === 'audio' ? AUDIO_TOKEN_TTL_S : CONTINUATION_TOKEN_TTL_S
     return mintToken(this.#secret, {
-      callSid, purpose, expiresAtS: Math.floor(this.#wallClock() / 1000) + ttlS, nonce: randomBytes(12).toString('base64url'),
+      callSid,
+      purpose,
+      expiresAtS: Math.floor(this.#wallClock() / 1000) + ttlS,
+      nonce: randomBytes(12).toString('base64url'),
     })
   }
 

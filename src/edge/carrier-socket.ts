@@ -1,5 +1,10 @@
 import {
-  CARRIER_BURST_MS, CARRIER_FLUSHED_MS, CARRIER_RATE_WINDOW_MS, CARRIER_SILENT_MS, SOCKET_PING_MS, TEXT_FRAMES_PER_WINDOW_MAX,
+  CARRIER_BURST_MS,
+  CARRIER_FLUSHED_MS,
+  CARRIER_RATE_WINDOW_MS,
+  CARRIER_SILENT_MS,
+  SOCKET_PING_MS,
+  TEXT_FRAMES_PER_WINDOW_MAX,
 } from '../core/limits.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { EndReason } from '../call/record.js'
@@ -7,14 +12,23 @@ import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../shard/live-call.js'
 import type { WebSocket } from './uws.js'
 
-/** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the socket's own state is one of them. */
+/** What uWebSockets.js keeps with a socket: it copies the fields of this object, so the socket's state is one. */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
 
 /** Why a socket closed, as it is counted. */
 export type CloseCause =
-  | 'carrier' | 'lost' | 'gateway' | 'carrier-silent' | 'carrier-abuse' | 'too-big' | 'backpressure' | 'flushed' | 'shutdown' | 'refused'
+  | 'carrier'
+  | 'lost'
+  | 'gateway'
+  | 'carrier-silent'
+  | 'carrier-abuse'
+  | 'too-big'
+  | 'backpressure'
+  | 'flushed'
+  | 'shutdown'
+  | 'refused'
 
 /** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
 export interface SocketCounters {
@@ -30,7 +44,16 @@ export interface SocketCounters {
 }
 
 export function socketCounters(): SocketCounters {
-  return { framesIn: 0, bytesIn: 0, framesOut: 0, bytesOut: 0, emptyFrames: 0, oddFrames: 0, textFrames: 0, textFramesDropped: 0 }
+  return {
+    framesIn: 0,
+    bytesIn: 0,
+    framesOut: 0,
+    bytesOut: 0,
+    emptyFrames: 0,
+    oddFrames: 0,
+    textFrames: 0,
+    textFramesDropped: 0,
+  }
 }
 
 /** Twice real time over the window, and one burst: more is no stall that is being caught up. */
@@ -77,7 +100,7 @@ export class CarrierSocket implements MediaSink {
     this.call = options.call
     this.#counters = options.counters
     this.#onFirstAudio = options.onFirstAudio
-    this.#windowBytesMax = windowBytesMax(options.call.legRateHz * BYTES_PER_SAMPLE * options.channels / 1000)
+    this.#windowBytesMax = windowBytesMax((options.call.legRateHz * BYTES_PER_SAMPLE * options.channels) / 1000)
     this.#windowStartMs = options.nowMs
     this.#pingAtMs = options.nowMs + SOCKET_PING_MS
   }
@@ -112,7 +135,8 @@ export class CarrierSocket implements MediaSink {
     counters.bytesIn += bytes
     if ((bytes & 1) === 1) counters.oddFrames++ // the reframer keeps the byte for the next frame
     this.#windowBytes += bytes
-    if (this.#windowBytes > this.#windowBytesMax) return this.fail('carrier-abuse', 'more than twice real time over ten seconds')
+    if (this.#windowBytes > this.#windowBytesMax)
+      return this.fail('carrier-abuse', 'more than twice real time over ten seconds')
     if (this.#binaryFrames++ === 0) this.#onFirstAudio()
     this.call.audio(new Uint8Array(message))
   }
@@ -209,7 +233,8 @@ export class CarrierSocket implements MediaSink {
     } else {
       this.#quietMs += elapsedMs
       if (this.#flushed && this.#quietMs >= CARRIER_FLUSHED_MS) return this.#end('flushed', 1000)
-      if (this.#quietMs >= CARRIER_SILENT_MS) return this.fail('carrier-silent', 'no frame from the carrier for five seconds')
+      if (this.#quietMs >= CARRIER_SILENT_MS)
+        return this.fail('carrier-silent', 'no frame from the carrier for five seconds')
     }
     if (nowMs - this.#windowStartMs >= CARRIER_RATE_WINDOW_MS) {
       this.#windowStartMs = nowMs

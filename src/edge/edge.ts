@@ -34,6 +34,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const media = new MediaSockets(options, papers, guard)
   const publicRoutes = new PublicApp(options, guard, new Webhooks(options, guard, papers))
   const opsRoutes = new OpsApp(options)
+  options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
 
   const publicApp = createApp()
   const opsApp = createApp()
@@ -42,10 +43,20 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   opsRoutes.routes(opsApp)
 
   // The ops port first: while only that one is open no call can come in.
-  const opsListener = await listen(opsApp, { host: options.opsHost, port: options.opsPort, shared: false, setting: 'OPS_PORT' })
+  const opsListener = await listen(opsApp, {
+    host: options.opsHost,
+    port: options.opsPort,
+    shared: false,
+    setting: 'OPS_PORT',
+  })
   let publicListener
   try {
-    publicListener = await listen(publicApp, { host: options.host, port: options.port, shared: options.shared, setting: 'PORT' })
+    publicListener = await listen(publicApp, {
+      host: options.host,
+      port: options.port,
+      shared: options.shared,
+      setting: 'PORT',
+    })
   } catch (error) {
     opsApp.close()
     throw error
@@ -83,9 +94,15 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 }
 
 function checkOrigins(options: EdgeOptions): void {
-  for (const [name, value] of [['PUBLIC_URL', options.publicUrl], ['NODE_URL', options.nodeUrl]] as const) {
+  for (const [name, value] of [
+    ['PUBLIC_URL', options.publicUrl],
+    ['NODE_URL', options.nodeUrl],
+  ] as const) {
     if (value !== null && parseOrigin(value) === null) {
-      throw new GatewayError('CONFIG_INVALID', `${name} is not an origin; expected https://host or https://host:port, without query`)
+      throw new GatewayError(
+        'CONFIG_INVALID',
+        `${name} is not an origin; expected https://host or https://host:port, without query`,
+      )
     }
   }
 }

@@ -3,17 +3,38 @@ import { BODIES_PENDING_MAX, BODY_DEADLINE_MS } from '../core/limits.js'
 import type { HttpRequest, HttpResponse } from './uws.js'
 
 const STATUS_LINES = {
-  200: '200 OK', 202: '202 Accepted', 204: '204 No Content', 400: '400 Bad Request', 401: '401 Unauthorized',
-  403: '403 Forbidden', 404: '404 Not Found', 405: '405 Method Not Allowed', 408: '408 Request Timeout',
-  409: '409 Conflict', 413: '413 Content Too Large', 415: '415 Unsupported Media Type', 426: '426 Upgrade Required',
-  429: '429 Too Many Requests', 500: '500 Internal Server Error', 503: '503 Service Unavailable',
+  200: '200 OK',
+  202: '202 Accepted',
+  204: '204 No Content',
+  400: '400 Bad Request',
+  401: '401 Unauthorized',
+  403: '403 Forbidden',
+  404: '404 Not Found',
+  405: '405 Method Not Allowed',
+  408: '408 Request Timeout',
+  409: '409 Conflict',
+  413: '413 Content Too Large',
+  415: '415 Unsupported Media Type',
+  426: '426 Upgrade Required',
+  429: '429 Too Many Requests',
+  500: '500 Internal Server Error',
+  503: '503 Service Unavailable',
 } as const
 
 export type HttpStatus = keyof typeof STATUS_LINES
 
 /** Codes of the HTTP layer itself; all others are the gateway's. */
-export type HttpErrorCode = ErrorCode | 'NOT_FOUND' | 'METHOD_NOT_ALLOWED' | 'BODY_TOO_SLOW' | 'UNAUTHORIZED' | 'FORBIDDEN' | 'BUSY'
-  | 'UPGRADE_REQUIRED' | 'BAD_REQUEST' | 'INTERNAL'
+export type HttpErrorCode =
+  | ErrorCode
+  | 'NOT_FOUND'
+  | 'METHOD_NOT_ALLOWED'
+  | 'BODY_TOO_SLOW'
+  | 'UNAUTHORIZED'
+  | 'FORBIDDEN'
+  | 'BUSY'
+  | 'UPGRADE_REQUIRED'
+  | 'BAD_REQUEST'
+  | 'INTERNAL'
 
 /** An answer, as a value: handlers return it, one place writes it. */
 export interface Reply {
@@ -26,13 +47,26 @@ export interface Reply {
 }
 
 export function jsonReply(value: unknown, status: HttpStatus = 200): Reply {
-  return { status, body: `${JSON.stringify(value)}\n`, contentType: 'application/json; charset=utf-8', headers: [], close: false }
+  return {
+    status,
+    body: `${JSON.stringify(value)}\n`,
+    contentType: 'application/json; charset=utf-8',
+    headers: [],
+    close: false,
+  }
 }
 
 export function errorReply(
-  status: HttpStatus, code: HttpErrorCode, message: string, extra: { readonly headers?: Reply['headers']; readonly close?: boolean } = {},
+  status: HttpStatus,
+  code: HttpErrorCode,
+  message: string,
+  extra: { readonly headers?: Reply['headers']; readonly close?: boolean } = {},
 ): Reply {
-  return { ...jsonReply({ error: { code, message } }, status), headers: extra.headers ?? [], close: extra.close ?? false }
+  return {
+    ...jsonReply({ error: { code, message } }, status),
+    headers: extra.headers ?? [],
+    close: extra.close ?? false,
+  }
 }
 
 export function xmlReply(document: string): Reply {
@@ -135,7 +169,9 @@ export class BodyReader {
       onFault('too-slow')
     }
     this.#pending.set(exchange, { deadlineMs: reading.nowMs + BODY_DEADLINE_MS, expire })
-    exchange.onOver(() => { this.#pending.delete(exchange) })
+    exchange.onOver(() => {
+      this.#pending.delete(exchange)
+    })
     res.onData((chunk, isLast) => {
       if (exchange.over) return
       bytes += chunk.byteLength

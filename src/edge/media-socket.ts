@@ -135,9 +135,16 @@ export class MediaSockets {
       const [reason, status, code] = TOKEN_REFUSALS[token.result] ?? (['token-invalid', 403, 'TOKEN_INVALID'] as const)
       return refusal(reason, status, code, `the token in the URL is refused: ${token.result}`)
     }
-    if (this.#papers.isUsed(token.nonce)) return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
+    if (this.#papers.isUsed(token.nonce))
+      return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
     const call = this.#options.calls.find(token.callSid)
-    if (call === undefined) return refusal('call-unknown', 403, 'CALL_UNKNOWN', 'the call of this token is not here: it is over, or another process has it')
+    if (call === undefined)
+      return refusal(
+        'call-unknown',
+        403,
+        'CALL_UNKNOWN',
+        'the call of this token is not here: it is over, or another process has it',
+      )
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
   }
@@ -145,16 +152,27 @@ export class MediaSockets {
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {
     if (refused.reason !== 'rate-limit') this.#guard.failed(address)
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
-    this.#options.log.warn({ reason: refused.reason, code: refused.code, status: refused.status, address }, 'An audio socket was refused')
+    this.#options.log.warn(
+      { reason: refused.reason, code: refused.code, status: refused.status, address },
+      'An audio socket was refused',
+    )
     new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
   }
 
   /** Metadata that the carrier put into headers is told like the first text frame, whose place it then takes. */
   #tellMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
     if (metadata.callSid === null && Object.keys(metadata.headers).length === 0) return
-    call.text([{
-      type: 'metadata', callSid: metadata.callSid, streamSid: null, from: null, to: null, headers: metadata.headers, openMetadata: null,
-    }])
+    call.text([
+      {
+        type: 'metadata',
+        callSid: metadata.callSid,
+        streamSid: null,
+        from: null,
+        to: null,
+        headers: metadata.headers,
+        openMetadata: null,
+      },
+    ])
   }
 
   // --- after it -----------------------------------------------------------------------------------------------
@@ -166,7 +184,9 @@ export class MediaSockets {
     try {
       carrier.call.attach(carrier)
     } catch (error) {
-      this.#options.log.call(carrier.call.callSid).error({ err: error }, 'An audio socket could not be attached to its call')
+      this.#options.log
+        .call(carrier.call.callSid)
+        .error({ err: error }, 'An audio socket could not be attached to its call')
       carrier.disown()
     }
   }
@@ -207,6 +227,8 @@ function taken(): Refusal {
 
 function headersOf(req: HttpRequest): [string, string][] {
   const headers: [string, string][] = []
-  req.forEach((name, value) => { headers.push([name, value]) })
+  req.forEach((name, value) => {
+    headers.push([name, value])
+  })
   return headers
 }

@@ -29,18 +29,35 @@ export class OpsApi {
   ready(): Reply {
     const { draining, free, capacity } = this.#options.calls
     const why = draining ? 'draining' : free <= 0 ? 'full' : null
-    return jsonReply({ ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity }, why === null ? 200 : 503)
+    return jsonReply(
+      { ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity },
+      why === null ? 200 : 503,
+    )
   }
 
   /** `GET /api/calls`: the live ones, then the ended ones, newest first. */
   list(): Reply {
     const { calls } = this.#options
     const live = [...calls.live()].slice(0, API_CALLS_MAX).map(call => call.view())
-    const ended = calls.ended().slice(-API_CALLS_MAX).reverse().map(record => ({
-      callSid: record.callSid, agent: record.agent, backend: record.backend, state: 'ended', direction: record.direction,
-      from: record.from, to: record.to, startedAt: record.startedAt, durationMs: record.durationMs, outcome: record.outcome,
-      endReason: record.endReason, turns: record.turns.length, recording: record.recording !== null,
-    }))
+    const ended = calls
+      .ended()
+      .slice(-API_CALLS_MAX)
+      .reverse()
+      .map(record => ({
+        callSid: record.callSid,
+        agent: record.agent,
+        backend: record.backend,
+        state: 'ended',
+        direction: record.direction,
+        from: record.from,
+        to: record.to,
+        startedAt: record.startedAt,
+        durationMs: record.durationMs,
+        outcome: record.outcome,
+        endReason: record.endReason,
+        turns: record.turns.length,
+        recording: record.recording !== null,
+      }))
     return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
@@ -63,15 +80,21 @@ export class OpsApi {
         return transcript === undefined ? noCall() : jsonReply({ callSid, transcript })
       }
       case 'timeline':
-        if (record !== undefined) return jsonReply({ callSid, timeline: record.timeline, turns: record.turns, bargeIns: record.bargeIns })
-        return live === undefined ? noCall() : errorReply(404, 'NOT_FOUND', 'the timeline of a call is there when the call has ended')
+        if (record !== undefined)
+          return jsonReply({ callSid, timeline: record.timeline, turns: record.turns, bargeIns: record.bargeIns })
+        return live === undefined
+          ? noCall()
+          : errorReply(404, 'NOT_FOUND', 'the timeline of a call is there when the call has ended')
       case 'handoff': {
         const packet = calls.handoff(callSid)
-        return packet === undefined ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human') : jsonReply(packet)
+        return packet === undefined
+          ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human')
+          : jsonReply(packet)
       }
       case 'recording.wav': {
         const wav = await recording(callSid)
-        return wav === null ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
+        return wav === null
+          ? errorReply(404, 'NOT_FOUND', 'there is no recording of this call')
           : { status: 200, body: wav, contentType: 'audio/wav', headers: [], close: false }
       }
     }
@@ -83,7 +106,12 @@ export class OpsApi {
     if (live === undefined) return noCall()
     if (live.state === 'ended') return errorReply(409, 'CALL_UNKNOWN', 'this call has ended')
     const order = readOrder(body)
-    if (order === null) return errorReply(400, 'BAD_REQUEST', 'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)')
+    if (order === null)
+      return errorReply(
+        400,
+        'BAD_REQUEST',
+        'the body is empty or a JSON object with "reason" (text) and "speak" (true or false)',
+      )
     this.#options.log.call(live.callSid).info({ command }, 'An operator commands a call')
     if (command === 'hangup') live.hangup('operator-hangup', order.reason, order.speak)
     else live.escalate(order.reason)

@@ -7,18 +7,23 @@ import type { OpsHead } from './ops-guard.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
-type OpsOptions = Pick<EdgeOptions,
-  'calls' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'console'>
+type OpsOptions = Pick<
+  EdgeOptions,
+  'calls' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'console'
+>
 
 const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {
-  'too-large': errorReply(413, 'BODY_TOO_LARGE', `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`, { close: true }),
+  'too-large': errorReply(413, 'BODY_TOO_LARGE', `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`, {
+    close: true,
+  }),
   'too-slow': errorReply(408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
-  'busy': errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
+  busy: errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
 }
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
-const CONSOLE_POLICY = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; "
-  + "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+const CONSOLE_POLICY =
+  "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; " +
+  "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 /** The routes of the ops port. Health and the console's files are open; everything else asks the guard. */
 export class OpsApp {
@@ -39,7 +44,9 @@ export class OpsApp {
     this.#open(app, '/readyz', () => this.#api.ready())
     for (const [path, file] of this.#options.console) {
       this.#open(app, path, () => ({
-        ...textReply('', file.contentType), body: file.body, headers: [['Content-Security-Policy', CONSOLE_POLICY]],
+        ...textReply('', file.contentType),
+        body: file.body,
+        headers: [['Content-Security-Policy', CONSOLE_POLICY]],
       }))
     }
     this.#get(app, '/metrics', async () => textReply(await metrics.render(), metrics.contentType), 'any-host')
@@ -51,7 +58,7 @@ export class OpsApp {
       this.#post(app, `/api/calls/:sid/${command}`, (sid, body) => this.#api.command(sid, command, body))
     }
     this.#post(app, '/api/drain', () => this.#api.drain())
-    app.any('/*', (res) => {
+    app.any('/*', res => {
       new Exchange(res).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
     })
   }
@@ -63,14 +70,21 @@ export class OpsApp {
 
   /** A route that anybody may read; HEAD as well, for load balancers. */
   #open(app: TemplatedApp, path: string, answer: () => Reply): void {
-    app.get(path, (res) => { new Exchange(res).reply(answer()) })
-    app.head(path, (res) => { new Exchange(res).reply(answer(), { withoutBody: true }) })
+    app.get(path, res => {
+      new Exchange(res).reply(answer())
+    })
+    app.head(path, res => {
+      new Exchange(res).reply(answer(), { withoutBody: true })
+    })
     this.#otherMethods(app, path, 'GET, HEAD')
   }
 
   /** @param hosts `any-host`: without a token too a name may be used; Prometheus asks by service name. */
   #get(
-    app: TemplatedApp, path: string, answer: (sid: string | undefined) => Reply | Promise<Reply>, hosts: 'any-host' | 'own-host' = 'own-host',
+    app: TemplatedApp,
+    path: string,
+    answer: (sid: string | undefined) => Reply | Promise<Reply>,
+    hosts: 'any-host' | 'own-host' = 'own-host',
   ): void {
     app.get(path, (res, req) => {
       const exchange = new Exchange(res)
@@ -87,13 +101,22 @@ export class OpsApp {
     this.#otherMethods(app, path, 'POST')
   }
 
-  #withBody(res: HttpResponse, req: HttpRequest, path: string, answer: (sid: string | undefined, body: Uint8Array) => Reply): void {
+  #withBody(
+    res: HttpResponse,
+    req: HttpRequest,
+    path: string,
+    answer: (sid: string | undefined, body: Uint8Array) => Reply,
+  ): void {
     const exchange = new Exchange(res)
     const refused = this.#guard.check(headOf(req), 'POST')
     if (refused !== null) return void exchange.reply(refused)
     const sid = path.includes(':sid') ? req.getParameter(0) : undefined
     this.#bodies.read({
-      res, exchange, contentLength: req.getHeader('content-length'), bytesMax: WEBHOOK_BODY_BYTES_MAX, nowMs: this.#options.clock(),
+      res,
+      exchange,
+      contentLength: req.getHeader('content-length'),
+      bytesMax: WEBHOOK_BODY_BYTES_MAX,
+      nowMs: this.#options.clock(),
       onFault: fault => void exchange.reply(BODY_FAULTS[fault]),
       onBody: body => void this.#answer(exchange, path, () => answer(sid, body)),
     })
@@ -109,8 +132,10 @@ export class OpsApp {
   }
 
   #otherMethods(app: TemplatedApp, path: string, allowed: string): void {
-    app.any(path, (res) => {
-      new Exchange(res).reply(errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }))
+    app.any(path, res => {
+      new Exchange(res).reply(
+        errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
+      )
     })
   }
 }

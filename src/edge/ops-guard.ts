@@ -38,8 +38,11 @@ export class OpsGuard {
 
   #checkToken(authorization: string): Reply | null {
     const given = /^Bearer +(\S+)$/i.exec(authorization)?.[1]
-    if (given !== undefined && this.#tokenDigest !== null && timingSafeEqual(digest(given), this.#tokenDigest)) return null
-    return errorReply(401, 'UNAUTHORIZED', 'Authorization: Bearer with OPS_TOKEN is required', { headers: [['WWW-Authenticate', 'Bearer']] })
+    if (given !== undefined && this.#tokenDigest !== null && timingSafeEqual(digest(given), this.#tokenDigest))
+      return null
+    return errorReply(401, 'UNAUTHORIZED', 'Authorization: Bearer with OPS_TOKEN is required', {
+      headers: [['WWW-Authenticate', 'Bearer']],
+    })
   }
 }
 

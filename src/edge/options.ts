@@ -20,7 +20,7 @@ export interface EdgeOptions {
   readonly opsToken: string | null
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
   readonly shared: boolean
-  /** Origin that the carrier sees, `https://…`, without a slash at its end; null takes the request's Host over plain HTTP. */
+  /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
   /** Origin of this very process, for the URLs of a call that it carries; null where `publicUrl` leads here. */
   readonly nodeUrl: string | null

@@ -16,9 +16,18 @@ const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream
 
 /** What was wrong with the body, as the sender is told. */
 const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
-  'too-large': rejection('too-large', 413, 'BODY_TOO_LARGE', `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`, { close: true }),
+  'too-large': rejection(
+    'too-large',
+    413,
+    'BODY_TOO_LARGE',
+    `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`,
+    { close: true },
+  ),
   'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
-  'busy': rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', { headers: [['Retry-After', '1']], close: true }),
+  busy: rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
 }
 
 /**
@@ -50,9 +59,17 @@ export class PublicApp {
     app.any('/voice/:agent', (res, req) => this.#wrongMethod(res, req, 'POST'))
     // Upgrades have been taken by the WebSocket route by now.
     app.get('/audio', (res, req) => {
-      this.#turnAway(res, req, 'not-found', errorReply(426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
-        headers: [['Upgrade', 'websocket'], ['Connection', 'Upgrade']],
-      }))
+      this.#turnAway(
+        res,
+        req,
+        'not-found',
+        errorReply(426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
+          headers: [
+            ['Upgrade', 'websocket'],
+            ['Connection', 'Upgrade'],
+          ],
+        }),
+      )
     })
     app.any('/audio', (res, req) => this.#wrongMethod(res, req, 'GET'))
     app.any('/*', (res, req) => this.#nowhere(res, req))
@@ -88,9 +105,13 @@ export class PublicApp {
     const tooMany = this.#guard.admit(address)
     if (tooMany !== null) return answer(tooMany)
     this.#bodies.read({
-      res, exchange, contentLength, bytesMax: WEBHOOK_BODY_BYTES_MAX, nowMs: startedMs,
+      res,
+      exchange,
+      contentLength,
+      bytesMax: WEBHOOK_BODY_BYTES_MAX,
+      nowMs: startedMs,
       onFault: fault => answer(BODY_FAULTS[fault]),
-      onBody: (body) => {
+      onBody: body => {
         try {
           answer(this.#webhooks.handle(route, { ...head, body }))
         } catch (error) {
@@ -109,7 +130,12 @@ export class PublicApp {
   }
 
   #wrongMethod(res: HttpResponse, req: HttpRequest, allowed: string): void {
-    this.#turnAway(res, req, 'method', errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }))
+    this.#turnAway(
+      res,
+      req,
+      'method',
+      errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
+    )
   }
 
   #nowhere(res: HttpResponse, req: HttpRequest): void {

@@ -54,7 +54,7 @@ export class RateLimit {
   }
 
   #refill(bucket: Bucket, nowMs: number): void {
-    bucket.tokens = Math.min(this.#burst, bucket.tokens + Math.max(0, nowMs - bucket.atMs) * this.#perSecond / 1000)
+    bucket.tokens = Math.min(this.#burst, bucket.tokens + (Math.max(0, nowMs - bucket.atMs) * this.#perSecond) / 1000)
     bucket.atMs = nowMs
   }
 

@@ -3,7 +3,14 @@ import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { GatewayError } from '../core/errors.js'
 import { HTTP_HEADERS_BYTES_MAX } from '../core/limits.js'
 
-export type { HttpRequest, HttpResponse, TemplatedApp, WebSocket, WebSocketBehavior, us_socket_context_t as UpgradeContext } from 'uWebSockets.js'
+export type {
+  HttpRequest,
+  HttpResponse,
+  TemplatedApp,
+  WebSocket,
+  WebSocketBehavior,
+  us_socket_context_t as UpgradeContext,
+} from 'uWebSockets.js'
 
 /** A socket that takes connections; `closeListener` ends that and leaves the connections alone. */
 export type Listener = us_listen_socket
@@ -30,7 +37,12 @@ export function createApp(): TemplatedApp {
 }
 
 /** Listening with a host and options at once works in the native module and is missing from its types. */
-type ListenWithOptions = (host: string, port: number, options: number, done: (listener: Listener | false) => void) => void
+type ListenWithOptions = (
+  host: string,
+  port: number,
+  options: number,
+  done: (listener: Listener | false) => void,
+) => void
 
 /** `LIBUS_LISTEN_DEFAULT` and `LIBUS_LISTEN_EXCLUSIVE_PORT`. */
 const LISTEN_SHARED = 0
@@ -43,21 +55,24 @@ const LISTEN_EXCLUSIVE = 1
  */
 export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
   const { host, port, shared, setting } = options
-  const listener = await new Promise<Listener | false>((resolve) => {
+  const listener = await new Promise<Listener | false>(resolve => {
     const native = app.listen.bind(app) as unknown as ListenWithOptions
     native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
   })
   if (listener !== false) return listener
   const why = await whyNot(host, port)
   if (why === 'EADDRINUSE' || why === null) {
-    throw new GatewayError('PORT_IN_USE', `${setting}: port ${port} on ${host} is in use by another program; choose another or stop it`)
+    throw new GatewayError(
+      'PORT_IN_USE',
+      `${setting}: port ${port} on ${host} is in use by another program; choose another or stop it`,
+    )
   }
   throw new GatewayError('CONFIG_INVALID', `${setting}: cannot listen on ${host} port ${port} (${why})`)
 }
 
 /** The native module says only that it failed; Node's own listener says why. */
 function whyNot(host: string, port: number): Promise<string | null> {
-  return new Promise((resolve) => {
+  return new Promise(resolve => {
     const probe = createServer()
     probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
     probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(null)))

@@ -1,4 +1,11 @@
-import { CALL_WEBHOOKS_BURST, CALL_WEBHOOKS_PER_S, FAILED_REQUESTS_ADDRESSES_MAX, FAILED_REQUESTS_BURST, FAILED_REQUESTS_PER_S, CALL_PAPERS_MAX } from '../core/limits.js'
+import {
+  CALL_WEBHOOKS_BURST,
+  CALL_WEBHOOKS_PER_S,
+  FAILED_REQUESTS_ADDRESSES_MAX,
+  FAILED_REQUESTS_BURST,
+  FAILED_REQUESTS_PER_S,
+  CALL_PAPERS_MAX,
+} from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
 import { verifySignature } from '../sautikit/signature.js'
 import type { TokenPurpose } from '../sautikit/token.js'
@@ -30,7 +37,11 @@ export interface Rejection {
 }
 
 export function rejection(
-  reason: WebhookRejection, status: HttpStatus, code: HttpErrorCode, message: string, extra: Parameters<typeof errorReply>[3] = {},
+  reason: WebhookRejection,
+  status: HttpStatus,
+  code: HttpErrorCode,
+  message: string,
+  extra: Parameters<typeof errorReply>[3] = {},
 ): Rejection {
   return { reason, reply: errorReply(status, code, message, extra) }
 }
@@ -46,9 +57,15 @@ export class WebhookGuard {
   readonly #papers: CallPapers
   /** Only what fails is charged: behind one load balancer all of the carrier's requests have one address. */
   readonly #failures = new RateLimit({
-    perSecond: FAILED_REQUESTS_PER_S, burst: FAILED_REQUESTS_BURST, keysMax: FAILED_REQUESTS_ADDRESSES_MAX,
+    perSecond: FAILED_REQUESTS_PER_S,
+    burst: FAILED_REQUESTS_BURST,
+    keysMax: FAILED_REQUESTS_ADDRESSES_MAX,
   })
-  readonly #calls = new RateLimit({ perSecond: CALL_WEBHOOKS_PER_S, burst: CALL_WEBHOOKS_BURST, keysMax: CALL_PAPERS_MAX })
+  readonly #calls = new RateLimit({
+    perSecond: CALL_WEBHOOKS_PER_S,
+    burst: CALL_WEBHOOKS_BURST,
+    keysMax: CALL_PAPERS_MAX,
+  })
   #warned = false
 
   constructor(options: GuardOptions, papers: CallPapers) {
@@ -88,7 +105,12 @@ export class WebhookGuard {
     const { webhookSecrets, publicUrl, log } = this.#options
     if (webhookSecrets.length === 0) {
       if (publicUrl !== null) {
-        return rejection('unsigned', 401, 'WEBHOOK_UNSIGNED', 'no webhook can be verified: set SAUTIKIT_WEBHOOK_SECRETS')
+        return rejection(
+          'unsigned',
+          401,
+          'WEBHOOK_UNSIGNED',
+          'no webhook can be verified: set SAUTIKIT_WEBHOOK_SECRETS',
+        )
       }
       if (!this.#warned) log.warn({}, 'Webhooks are taken unsigned: no secret and no public URL are set')
       this.#warned = true
@@ -96,17 +118,24 @@ export class WebhookGuard {
     }
     const result = this.#signature(request)
     switch (result) {
-      case 'ok': return { callSid: null }
-      case 'missing': return rejection('unsigned', 401, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is missing')
-      case 'stale': return rejection('stale', 403, 'WEBHOOK_STALE', 'the signature is too old or from the future; check the clocks')
-      case 'malformed': return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is neither t=…,v1=… nor bare hex')
-      case 'mismatch': return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
+      case 'ok':
+        return { callSid: null }
+      case 'missing':
+        return rejection('unsigned', 401, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is missing')
+      case 'stale':
+        return rejection('stale', 403, 'WEBHOOK_STALE', 'the signature is too old or from the future; check the clocks')
+      case 'malformed':
+        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=… nor bare hex')
+      case 'mismatch':
+        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
     }
   }
 
   #signature(request: WebhookRequest): ReturnType<typeof verifySignature> {
     return verifySignature({
-      header: request.signature, body: request.body, secrets: this.#options.webhookSecrets,
+      header: request.signature,
+      body: request.body,
+      secrets: this.#options.webhookSecrets,
       nowS: Math.floor(this.#options.wallClock() / 1000),
     })
   }
@@ -118,6 +147,7 @@ export function isRejection(value: Proof | Rejection): value is Rejection {
 
 function tooMany(what: string, waitS: number): Rejection {
   return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
-    headers: [['Retry-After', String(waitS)]], close: true,
+    headers: [['Retry-After', String(waitS)]],
+    close: true,
   })
 }

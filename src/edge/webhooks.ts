@@ -21,10 +21,14 @@ import type { Rejection, WebhookGuard, WebhookRequest } from './webhook-guard.js
 
 /** Words for a caller whose agent has no fallback of its own that could be written: never dead air. */
 const LAST_WORDS: readonly VoiceAction[] = [
-  { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' }, { verb: 'hangup' },
+  { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' },
+  { verb: 'hangup' },
 ]
 
-type WebhookOptions = Pick<EdgeOptions, 'calls' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'>
+type WebhookOptions = Pick<
+  EdgeOptions,
+  'calls' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'
+>
 
 /**
  * What each of the carrier's webhooks is answered with. No I/O: requests come whole, answers leave as values.
@@ -43,10 +47,14 @@ export class Webhooks {
   handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection {
     try {
       switch (route) {
-        case 'voice': return this.#voice(request)
-        case 'stream-status': return this.#streamStatus(request)
-        case 'after-stream': return this.#afterStream(request)
-        case 'events': return this.#events(request)
+        case 'voice':
+          return this.#voice(request)
+        case 'stream-status':
+          return this.#streamStatus(request)
+        case 'after-stream':
+          return this.#afterStream(request)
+        case 'events':
+          return this.#events(request)
       }
     } catch (error) {
       return badBody(error)
@@ -73,10 +81,14 @@ export class Webhooks {
       escalation: this.#escalationOf(webhook, call),
     })
     switch (decision) {
-      case 'open-stream': return this.#openStream(webhook, request)
-      case 'repeat-document': return xmlReply(call?.document ?? EMPTY_RESPONSE)
-      case 'continue': return xmlReply(this.#write(webhook.callSid, call?.continuation('voice') ?? [], []))
-      case 'empty': return xmlReply(EMPTY_RESPONSE)
+      case 'open-stream':
+        return this.#openStream(webhook, request)
+      case 'repeat-document':
+        return xmlReply(call?.document ?? EMPTY_RESPONSE)
+      case 'continue':
+        return xmlReply(this.#write(webhook.callSid, call?.continuation('voice') ?? [], []))
+      case 'empty':
+        return xmlReply(EMPTY_RESPONSE)
     }
   }
 
@@ -85,7 +97,8 @@ export class Webhooks {
     if (call === undefined) return 'none'
     if (this.#papers.find(webhook.callSid)?.dialServed === true) return 'dialing'
     // The carrier may report the stream's end before our own socket has noticed it.
-    const streamOver = webhook.state === 'stream-stopped' || webhook.state === 'stream-error' || webhook.state === 'dial-completed'
+    const streamOver =
+      webhook.state === 'stream-stopped' || webhook.state === 'stream-error' || webhook.state === 'dial-completed'
     return call.state === 'after' || streamOver ? 'pending' : 'none'
   }
 
@@ -95,9 +108,14 @@ export class Webhooks {
     const agent = name === null ? undefined : calls.agent(name)
     if (agent === undefined) {
       this.#refused('agent-unknown')
-      return rejection('agent-unknown', 404, 'AGENT_UNKNOWN', name === null
-        ? `the path names no agent and there is no default; agents are: ${calls.agentNames().join(', ')}`
-        : `there is no agent of that name; agents are: ${calls.agentNames().join(', ')}`)
+      return rejection(
+        'agent-unknown',
+        404,
+        'AGENT_UNKNOWN',
+        name === null
+          ? `the path names no agent and there is no default; agents are: ${calls.agentNames().join(', ')}`
+          : `there is no agent of that name; agents are: ${calls.agentNames().join(', ')}`,
+      )
     }
     const origin = this.#originOf(request.host)
     if (origin === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
@@ -107,7 +125,11 @@ export class Webhooks {
     let call: LiveCall | null = null
     try {
       call = calls.prepare({
-        callSid: webhook.callSid, agent: agent.name, from: webhook.from, to: webhook.to, direction: webhook.direction ?? 'inbound',
+        callSid: webhook.callSid,
+        agent: agent.name,
+        from: webhook.from,
+        to: webhook.to,
+        direction: webhook.direction ?? 'inbound',
       })
       const { actions, afterStreamUrl } = streamAnswer(agent, webhook.callSid, origin, this.#papers)
       call.document = voiceXml(actions)
@@ -136,7 +158,9 @@ export class Webhooks {
   /** No stream for this caller: the agent's words instead, and a human where one is set. */
   #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason): Reply {
     this.#refused(reason, callSid)
-    this.#options.log.call(callSid).warn({ agent: agent.name, reason }, 'A call was refused; its caller hears the fallback')
+    this.#options.log
+      .call(callSid)
+      .warn({ agent: agent.name, reason }, 'A call was refused; its caller hears the fallback')
     return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
   }
 
@@ -149,9 +173,11 @@ export class Webhooks {
   #afterStream(request: WebhookRequest): Reply | Rejection {
     const proof = this.#guard.prove(request, 'after-stream')
     if (isRejection(proof)) return proof
-    const webhook = proof.callSid === null || request.body.byteLength > 0 ? this.#readLoosely(request, proof.callSid) : null
+    const webhook =
+      proof.callSid === null || request.body.byteLength > 0 ? this.#readLoosely(request, proof.callSid) : null
     const callSid = proof.callSid ?? webhook?.callSid ?? null
-    if (callSid === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'neither a token nor the body names a call')
+    if (callSid === null)
+      return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'neither a token nor the body names a call')
     const tooMany = this.#guard.admitCall(callSid)
     if (tooMany !== null) return tooMany
 
@@ -197,7 +223,9 @@ export class Webhooks {
     const call = this.#options.calls.find(callSid)
     if (call === undefined || status.event === 'unknown') return NO_CONTENT
     if (status.event === 'stream-error') {
-      this.#options.log.call(callSid).warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
+      this.#options.log
+        .call(callSid)
+        .warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
     }
     call.carrierState(status.event)
     if (status.event === 'stream-started') return NO_CONTENT
@@ -230,7 +258,9 @@ export class Webhooks {
       if (paper !== undefined && dials(actions)) paper.dialServed = true
       return document
     } catch (error) {
-      this.#options.log.call(callSid).error({ err: error }, 'A document cannot be written; the caller hears the last words')
+      this.#options.log
+        .call(callSid)
+        .error({ err: error }, 'A document cannot be written; the caller hears the last words')
       return voiceXml(instead.length === 0 ? LAST_WORDS : instead)
     }
   }
@@ -244,7 +274,8 @@ export function agentOfPath(parameter: string | undefined): string | null {
 function badBody(error: unknown): Rejection {
   if (error instanceof GatewayError) {
     if (error.code === 'CONTENT_TYPE') return rejection('content-type', 415, 'CONTENT_TYPE', error.message)
-    if (error.code === 'BODY_TOO_LARGE') return rejection('too-large', 413, 'BODY_TOO_LARGE', error.message, { close: true })
+    if (error.code === 'BODY_TOO_LARGE')
+      return rejection('too-large', 413, 'BODY_TOO_LARGE', error.message, { close: true })
     if (error.code === 'WEBHOOK_MALFORMED') return rejection('malformed', 400, 'WEBHOOK_MALFORMED', error.message)
   }
   throw new Error(`webhook handler failed: ${messageOf(error)}`, { cause: error })

@@ -41,7 +41,10 @@ export interface FamilyOptions<L extends string> {
  * Binds label values once and remembers the handle. prom-client's `labels()` cannot carry exemplars, so the handle
  * holds the argument object itself and changes its value: nothing is allocated for an observation without exemplar.
  */
-function bind<L extends string, H>(options: FamilyOptions<L>, make: (labels: Record<L, string>) => H): (labels: Readonly<Record<L, string>>) => H {
+function bind<L extends string, H>(
+  options: FamilyOptions<L>,
+  make: (labels: Record<L, string>) => H,
+): (labels: Readonly<Record<L, string>>) => H {
   const handles = new Map<string, H>()
   return labels => {
     let kept = pick(options.labels, labels)
@@ -69,7 +72,11 @@ function pick<L extends string>(names: readonly L[], labels: Readonly<Record<L, 
 
 export function counterFamily<L extends string>(options: FamilyOptions<L>): CounterOf<L> {
   const counter = new Counter<string>({
-    name: options.name, help: options.help, labelNames: options.labels, registers: [options.registry], enableExemplars: true,
+    name: options.name,
+    help: options.help,
+    labelNames: options.labels,
+    registers: [options.registry],
+    enableExemplars: true,
   })
   return bind(options, labels => {
     counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
@@ -82,10 +89,16 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
   })
 }
 
-export function histogramFamily<L extends string>(options: FamilyOptions<L> & { readonly boundsSeconds: readonly number[] }): HistogramOf<L> {
+export function histogramFamily<L extends string>(
+  options: FamilyOptions<L> & { readonly boundsSeconds: readonly number[] },
+): HistogramOf<L> {
   const histogram = new Histogram<string>({
-    name: options.name, help: options.help, labelNames: options.labels, buckets: [...options.boundsSeconds],
-    registers: [options.registry], enableExemplars: true,
+    name: options.name,
+    help: options.help,
+    labelNames: options.labels,
+    buckets: [...options.boundsSeconds],
+    registers: [options.registry],
+    enableExemplars: true,
   })
   return bind(options, labels => {
     histogram.zero(labels)
@@ -106,7 +119,9 @@ export class GaugeOfSources {
   constructor(registry: OpenMetricsRegistry, name: string, help: string) {
     const sources = this.#sources
     new Gauge({
-      name, help, registers: [registry],
+      name,
+      help,
+      registers: [registry],
       collect() {
         let sum = 0
         for (const read of sources) sum += read()
@@ -118,6 +133,8 @@ export class GaugeOfSources {
   /** Adds a source; the returned function takes it out. */
   from(read: () => number): () => void {
     this.#sources.add(read)
-    return () => { this.#sources.delete(read) }
+    return () => {
+      this.#sources.delete(read)
+    }
   }
 }

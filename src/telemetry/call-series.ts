@@ -5,7 +5,7 @@ const PREFIX = 'mkondo_'
 /** Calls we keep numbers of per call we may show, so that "slowest first" has something to choose from. */
 const TRACKED_PER_SHOWN = 8
 
-/** The numbers of one call that have series of their own. Plain fields: write them when they change, NaN while unknown. */
+/** The numbers of one call that have series of their own. Plain fields, written when they change; NaN while unknown. */
 export class CallNumbers {
   readonly callSid: string
   readonly agent: string
@@ -43,15 +43,18 @@ interface SeriesKind {
 
 const KINDS: readonly SeriesKind[] = [
   {
-    name: `${PREFIX}call_turn_response_last_seconds`, help: 'Last turn of a live call: caller stopped to first agent sound sent',
+    name: `${PREFIX}call_turn_response_last_seconds`,
+    help: 'Last turn of a live call: caller stopped to first agent sound sent',
     read: numbers => numbers.turnResponseLastMs,
   },
   {
-    name: `${PREFIX}call_frame_latency_p99_seconds`, help: 'Added by the gateway to 99 of 100 frames of a live call',
+    name: `${PREFIX}call_frame_latency_p99_seconds`,
+    help: 'Added by the gateway to 99 of 100 frames of a live call',
     read: numbers => numbers.frameLatencyP99Ms,
   },
   {
-    name: `${PREFIX}call_barge_in_stop_last_seconds`, help: 'Last committed barge-in of a live call: caller spoke to agent silent',
+    name: `${PREFIX}call_barge_in_stop_last_seconds`,
+    help: 'Last committed barge-in of a live call: caller spoke to agent silent',
     read: numbers => numbers.bargeInStopLastMs,
   },
 ]
@@ -98,7 +101,11 @@ export class CallSeries {
     this.#sweep()
     const shown = this.#shown()
     this.dropped = this.#calls.size - shown.length
-    const labels = shown.map(call => `{call_sid="${escapeLabel(call.callSid)}",agent="${escapeLabel(call.agent)}",backend="${escapeLabel(call.backend)}"} `)
+    const labels = shown.map(
+      call =>
+        `{call_sid="${escapeLabel(call.callSid)}",agent="${escapeLabel(call.agent)}",` +
+        `backend="${escapeLabel(call.backend)}"} `,
+    )
     let page = ''
     for (const kind of KINDS) {
       page += `# HELP ${kind.name} ${kind.help}\n# TYPE ${kind.name} gauge\n# UNIT ${kind.name} seconds\n`

@@ -39,7 +39,10 @@ export function bucketTopUs(bucket: number): number {
 export class FrameHistogram {
   readonly #words: Uint32Array
 
-  /** @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes at `byteOffset`; shared when another thread reads. Own memory when absent. */
+  /**
+   * @param memory `FRAME_HISTOGRAM_BYTES` zeroed bytes at `byteOffset`; shared when another thread reads, its own
+   *   when absent.
+   */
   constructor(memory: ArrayBufferLike = new ArrayBuffer(FRAME_HISTOGRAM_BYTES), byteOffset = 0) {
     this.#words = new Uint32Array(memory, byteOffset, WORDS)
   }

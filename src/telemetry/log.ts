@@ -54,12 +54,17 @@ function isLogLevel(value: string): value is LogLevel {
 export function parseLogSettings(text: string): LogSettings {
   let level: LogLevel = 'info'
   const rooms: Record<string, LogLevel> = {}
-  for (const part of text.split(',').map(piece => piece.trim()).filter(piece => piece !== '')) {
+  for (const part of text
+    .split(',')
+    .map(piece => piece.trim())
+    .filter(piece => piece !== '')) {
     const [left = '', right] = part.split('=').map(piece => piece.trim())
     const value = right ?? left
     if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
-      throw new GatewayError('CONFIG_INVALID',
-        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and room=level, by commas`)
+      throw new GatewayError(
+        'CONFIG_INVALID',
+        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and room=level, by commas`,
+      )
     }
     if (right === undefined) level = value
     else rooms[left] = value

@@ -50,8 +50,11 @@ export class MergedHistogram {
   readonly #seriesMax: number
 
   constructor(options: {
-    readonly name: string; readonly help: string; readonly boundsSeconds: readonly number[]
-    readonly seriesMax: number; readonly registry: Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
+    readonly name: string
+    readonly help: string
+    readonly boundsSeconds: readonly number[]
+    readonly seriesMax: number
+    readonly registry: Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
   }) {
     this.name = options.name
     this.help = options.help
@@ -92,7 +95,11 @@ export class MergedHistogram {
     let series = this.#series.get(key)
     if (series === undefined) {
       series = {
-        labels: kept, counts: new Float64Array(this.#boundsSeconds.length + 1), exemplars: [], count: 0, sumSeconds: 0,
+        labels: kept,
+        counts: new Float64Array(this.#boundsSeconds.length + 1),
+        exemplars: [],
+        count: 0,
+        sumSeconds: 0,
         sources: new Set(),
       }
       this.#series.set(key, series)
@@ -118,7 +125,9 @@ export class MergedHistogram {
     const slowest = source.slowest?.()
     if (slowest === undefined || slowest === null) return
     series.exemplars[this.#bucketOf(slowest.ms * 1000)] = {
-      labelSet: { call_sid: slowest.callSid }, value: slowest.ms / 1000, timestamp: Date.now() / 1000,
+      labelSet: { call_sid: slowest.callSid },
+      value: slowest.ms / 1000,
+      timestamp: Date.now() / 1000,
     }
   }
 
@@ -130,10 +139,17 @@ export class MergedHistogram {
       let below = 0
       for (const [i, bound] of this.#boundsSeconds.entries()) {
         below += series.counts[i] as number
-        values.push({ metricName: `${this.name}_bucket`, labels: { ...series.labels, le: bound }, value: below, exemplar: series.exemplars[i] })
+        values.push({
+          metricName: `${this.name}_bucket`,
+          labels: { ...series.labels, le: bound },
+          value: below,
+          exemplar: series.exemplars[i],
+        })
       }
       values.push({
-        metricName: `${this.name}_bucket`, labels: { ...series.labels, le: '+Inf' }, value: series.count,
+        metricName: `${this.name}_bucket`,
+        labels: { ...series.labels, le: '+Inf' },
+        value: series.count,
         exemplar: series.exemplars[this.#boundsSeconds.length],
       })
       values.push({ metricName: `${this.name}_sum`, labels: { ...series.labels }, value: series.sumSeconds })

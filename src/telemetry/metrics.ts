@@ -1,41 +1,26 @@
 import { Gauge, collectDefaultMetrics } from 'prom-client'
-import type { CallOutcome, EscalationOutcome, EscalationStrategy } from '../call/record.js'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS } from '../core/limits.js'
 import { GaugeOfSources, counterFamily, histogramFamily, openMetricsRegistry } from './bound-metrics.js'
 import type { CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry } from './bound-metrics.js'
 import type { FrameHistogram } from './frame-histogram.js'
+import {
+  BARGE_IN_BOUNDS,
+  CONNECT_BOUNDS,
+  FRAME_BOUNDS,
+  TICK_BOUNDS,
+  TOOL_BOUNDS,
+  TURN_BOUNDS,
+  WEBHOOK_BOUNDS,
+} from './metric-labels.js'
+import type { FrameDirection } from './metric-labels.js'
 import { MergedHistogram } from './merged-histogram.js'
 import type { Slowest } from './merged-histogram.js'
 
+export type { FrameDirection, RefusalReason, WebhookRejection, WebhookRoute } from './metric-labels.js'
 export type { Slowest } from './merged-histogram.js'
 export type { CounterHandle, CounterOf, HistogramHandle, HistogramOf } from './bound-metrics.js'
 
 const PREFIX = 'mkondo_'
-
-/** Why a call was not taken, or its socket not opened. */
-export type RefusalReason =
-  | 'capacity' | 'draining' | 'agent-unknown' | 'duplicate' | 'rate-limit' | 'fault'
-  | 'subprotocol' | 'token-missing' | 'token-invalid' | 'token-expired' | 'token-used' | 'call-unknown'
-
-/** Why a webhook was turned away. */
-export type WebhookRejection =
-  | 'unsigned' | 'signature' | 'stale' | 'token' | 'too-large' | 'too-slow' | 'content-type' | 'malformed'
-  | 'rate-limit' | 'agent-unknown' | 'method' | 'not-found'
-
-export type WebhookRoute = 'voice' | 'stream-status' | 'after-stream' | 'events'
-
-/** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
-export type FrameDirection = 'in' | 'out'
-
-// Buckets in seconds; turn and barge-in bounds lie where people feel a difference, frame bounds around the 20 ms of one
-// frame itself.
-const TURN_BOUNDS = [.1, .2, .3, .4, .5, .6, .8, 1, 1.25, 1.5, 2, 3, 5, 10]
-const BARGE_IN_BOUNDS = [.01, .02, .04, .06, .1, .15, .2, .3, .5, 1]
-const FRAME_BOUNDS = [.0001, .00025, .0005, .001, .002, .005, .01, .02, .04, .08, .16]
-const TICK_BOUNDS = [.0005, .001, .002, .005, .01, .02, .04, .08]
-const CONNECT_BOUNDS = [.02, .05, .1, .2, .3, .5, .8, 1.2, 2, 5, 10]
-const TOOL_BOUNDS = [.005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 8, 15]
-const WEBHOOK_BOUNDS = [.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5]
 
 export interface MetricsOptions {
   /** Of this gateway, for `build_info`. */
@@ -97,7 +82,10 @@ export class Metrics {
     this.#labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
 
     new Gauge({
-      name: `${PREFIX}build_info`, help: 'Always 1; the labels say what runs', labelNames: ['version', 'node_version'], registers: [registry],
+      name: `${PREFIX}build_info`,
+      help: 'Always 1; the labels say what runs',
+      labelNames: ['version', 'node_version'],
+      registers: [registry],
     }).set({ version: options.version, node_version: process.version }, 1)
 
     const gauge = (name: string, help: string) => new GaugeOfSources(registry, PREFIX + name, help)
@@ -112,35 +100,72 @@ export class Metrics {
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Media workers that died', [])({})
-    this.turnResponse = this.defineHistogram('turn_response_seconds',
-      'Caller stopped to first agent sound of any kind sent', ['agent', 'backend'], TURN_BOUNDS)
-    this.turnAnswer = this.defineHistogram('turn_answer_seconds',
-      'Caller stopped to first agent sound sent that is not a filler', ['agent', 'backend'], TURN_BOUNDS)
-    this.bargeInStop = this.defineHistogram('barge_in_stop_seconds',
-      'First voiced sample of a committed barge-in to the last agent sample sent', [], BARGE_IN_BOUNDS)({})
-    this.backendConnect = this.defineHistogram('backend_connect_seconds', 'Backend connection until ready', ['backend'], CONNECT_BOUNDS)
+    this.turnResponse = this.defineHistogram(
+      'turn_response_seconds',
+      'Caller stopped to first agent sound of any kind sent',
+      ['agent', 'backend'],
+      TURN_BOUNDS,
+    )
+    this.turnAnswer = this.defineHistogram(
+      'turn_answer_seconds',
+      'Caller stopped to first agent sound sent that is not a filler',
+      ['agent', 'backend'],
+      TURN_BOUNDS,
+    )
+    this.bargeInStop = this.defineHistogram(
+      'barge_in_stop_seconds',
+      'First voiced sample of a committed barge-in to the last agent sample sent',
+      [],
+      BARGE_IN_BOUNDS,
+    )({})
+    this.backendConnect = this.defineHistogram(
+      'backend_connect_seconds',
+      'Backend connection until ready',
+      ['backend'],
+      CONNECT_BOUNDS,
+    )
     this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
     this.backendFailovers = this.defineCounter('backend_failovers', 'Calls moved to another backend', ['from', 'to'])
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
-    this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', ['strategy', 'outcome'])
+    this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', [
+      'strategy',
+      'outcome',
+    ])
     this.playoutUnderruns = this.defineCounter('playout_underruns', 'Speech that ran dry before its end', [])({})
     this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio thrown away at a bound', ['where'])
-    this.webhookSeconds = this.defineHistogram('webhook_seconds', 'Webhook received to answer written', ['route'], WEBHOOK_BOUNDS)
+    this.webhookSeconds = this.defineHistogram(
+      'webhook_seconds',
+      'Webhook received to answer written',
+      ['route'],
+      WEBHOOK_BOUNDS,
+    )
     this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were turned away', ['reason'])
-    this.streamSetup = this.defineHistogram('stream_setup_seconds',
-      'Webhook answered to first audio from the carrier', [], CONNECT_BOUNDS)({})
+    this.streamSetup = this.defineHistogram(
+      'stream_setup_seconds',
+      'Webhook answered to first audio from the carrier',
+      [],
+      CONNECT_BOUNDS,
+    )({})
     this.socketsClosed = this.defineCounter('sockets_closed', 'Audio sockets that closed', ['why'])
     this.carrierFrames = this.defineCounter('carrier_frames', 'Binary frames on the audio sockets', ['direction'])
     this.carrierBytes = this.defineCounter('carrier_bytes', 'Bytes of audio on the audio sockets', ['direction'])
-    this.carrierFramesBad = this.defineCounter('carrier_frames_bad', 'Frames of an unexpected kind from the carrier', ['kind'])
+    this.carrierFramesBad = this.defineCounter('carrier_frames_bad', 'Frames of an unexpected kind from the carrier', [
+      'kind',
+    ])
 
     this.#frameLatency = new MergedHistogram({
-      name: `${PREFIX}frame_latency_seconds`, help: 'Added by the gateway to one frame, socket to socket', boundsSeconds: FRAME_BOUNDS,
-      seriesMax: LABEL_SETS_MAX, registry,
+      name: `${PREFIX}frame_latency_seconds`,
+      help: 'Added by the gateway to one frame, socket to socket',
+      boundsSeconds: FRAME_BOUNDS,
+      seriesMax: LABEL_SETS_MAX,
+      registry,
     })
     this.#tickLateness = new MergedHistogram({
-      name: `${PREFIX}tick_lateness_seconds`, help: 'How late a shard began its tick', boundsSeconds: TICK_BOUNDS,
-      seriesMax: LABEL_SETS_MAX, registry,
+      name: `${PREFIX}tick_lateness_seconds`,
+      help: 'How late a shard began its tick',
+      boundsSeconds: TICK_BOUNDS,
+      seriesMax: LABEL_SETS_MAX,
+      registry,
     })
     if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry })
   }
@@ -153,7 +178,7 @@ export class Metrics {
     return this.#frameLatency.addSource({ direction }, histogram, slowest)
   }
 
-  /** See `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. */
+  /** As `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. */
   tickLatenessFrom(shard: number, histogram: FrameHistogram): () => void {
     return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
   }
@@ -186,14 +211,29 @@ export class Metrics {
   /** A counter of a room's own; `name` without prefix and `_total`. Once a name. */
   defineCounter<L extends string>(name: string, help: string, labels: readonly L[]): CounterOf<L> {
     return counterFamily({
-      registry: this.registry, name: `${PREFIX}${name}_total`, help, labels, setsMax: LABEL_SETS_MAX, overflow: () => this.#labelOverflow.inc(),
+      registry: this.registry,
+      name: `${PREFIX}${name}_total`,
+      help,
+      labels,
+      setsMax: LABEL_SETS_MAX,
+      overflow: () => this.#labelOverflow.inc(),
     })
   }
 
   /** A histogram of a room's own; `name` without prefix, with its unit `_seconds`. Once a name. */
-  defineHistogram<L extends string>(name: string, help: string, labels: readonly L[], boundsSeconds: readonly number[]): HistogramOf<L> {
+  defineHistogram<L extends string>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    boundsSeconds: readonly number[],
+  ): HistogramOf<L> {
     return histogramFamily({
-      registry: this.registry, name: PREFIX + name, help, labels, boundsSeconds, setsMax: LABEL_SETS_MAX,
+      registry: this.registry,
+      name: PREFIX + name,
+      help,
+      labels,
+      boundsSeconds,
+      setsMax: LABEL_SETS_MAX,
       overflow: () => this.#labelOverflow.inc(),
     })
   }
@@ -228,16 +268,4 @@ export class Metrics {
     if (this.#timer !== null) clearInterval(this.#timer)
     this.#timer = null
   }
-}
-
-/** What a finished call adds, in one place so that outcome names cannot drift apart. */
-export function countCall(metrics: Metrics, call: { readonly agent: string; readonly outcome: CallOutcome; readonly callSid: string }): void {
-  metrics.calls({ agent: call.agent, outcome: call.outcome }).inc(1, call.callSid)
-}
-
-/** What a finished attempt to reach a human adds. */
-export function countEscalation(
-  metrics: Metrics, attempt: { readonly strategy: EscalationStrategy; readonly outcome: EscalationOutcome; readonly callSid: string },
-): void {
-  metrics.escalations({ strategy: attempt.strategy, outcome: attempt.outcome }).inc(1, attempt.callSid)
 }

@@ -5,25 +5,27 @@
 
 export const REDACTED = '[redacted]'
 
-/** Field names whose values are never written, whatever they hold. Compared in lower case, without `_` and `-`. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set([
-  // who is on the line
-  'from', 'to', 'caller', 'callee', 'callernumber', 'destinationnumber', 'clientdialednumber', 'callerid', 'number',
-  'numbers', 'phone', 'phonenumber', 'msisdn', 'email', 'identity', 'pii',
-  // what was said or typed
-  'text', 'transcript', 'words', 'utterance', 'prompt', 'digits', 'digit', 'dtmf', 'args', 'arguments', 'result',
-  'summary', 'history', 'packet', 'openmetadata', 'headermetadata',
-  // what opens a door
-  'apikey', 'key', 'secret', 'secrets', 'tokensecret', 'token', 'opstoken', 'accesstoken', 'authorization',
-  'proxyauthorization', 'cookie', 'setcookie', 'password', 'signature', 'xsautikitsignature', 'credentials',
-  // raw input, which may hold any of the above
-  'body', 'rawbody', 'headers', 'query', 'payload',
-])
+function namesOf(...lines: readonly string[]): ReadonlySet<string> {
+  return new Set(lines.join(' ').split(' '))
+}
 
-/** Fields that look like secrets to the text net (long, many digits) and are not; the carrier's ids are for searching. */
-const PLAIN_FIELDS: ReadonlySet<string> = new Set([
-  'callsid', 'streamsid', 'traceid', 'spanid', 'eventid', 'version', 'commit', 'time', 'pid', 'port',
-])
+/** Field names whose values are never written, whatever they hold. Compared in lower case, without `_` and `-`. */
+const SECRET_FIELDS = namesOf(
+  // who is on the line
+  'from to caller callee callernumber destinationnumber clientdialednumber callerid number numbers phone phonenumber',
+  'msisdn email identity pii',
+  // what was said or typed
+  'text transcript words utterance prompt digits digit dtmf args arguments result summary history packet',
+  'openmetadata headermetadata',
+  // what opens a door
+  'apikey key secret secrets tokensecret token opstoken accesstoken authorization proxyauthorization cookie setcookie',
+  'password signature xsautikitsignature credentials',
+  // raw input, which may hold any of the above
+  'body rawbody headers query payload',
+)
+
+/** Fields that look like secrets to the text net (long, many digits) and are not: ids are there to be searched for. */
+const PLAIN_FIELDS = namesOf('callsid streamsid traceid spanid eventid version commit time pid port')
 
 /** Depth to which fields are walked, and entries kept of one array or object; beyond it there is only a count. */
 const DEPTH_MAX = 5
@@ -34,7 +36,7 @@ const TEXT_CHARS_MAX = 4000
 const SHAPES: readonly (readonly [RegExp, string])[] = [
   // user:password@ of any URL, then the whole query of a URL: tokens travel there
   [/(\b[a-z][a-z0-9+.-]{1,12}:\/\/)[^\s/@"']+@/gi, `$1${REDACTED}@`],
-  [/(\b(?:https?|wss?|rediss?):\/\/[^\s?#"']*|\/[a-z][\w/-]*)\?[^\s"']+/gi, `$1?${REDACTED}`],
+  [/(\b(?:https?|wss?|rediss?):\/\/[^\s?#"']*|\/[a-z][\w/-]{0,200})\?[^\s"']+/gi, `$1?${REDACTED}`],
   [/\b(bearer|basic)\s+[\w.~+/=-]+/gi, `$1 ${REDACTED}`],
   [/\b(sips?:)[^\s@"']+@/gi, `$1${REDACTED}@`],
   [/[\w.+-]{1,64}@[\w-]+(?:\.[\w-]+)+/g, '[email]'],
@@ -43,7 +45,10 @@ const SHAPES: readonly (readonly [RegExp, string])[] = [
   [/\bAIza[\w-]{20,}/g, REDACTED],
   [/\beyJ[\w-]{6,}\.[\w.-]+/g, REDACTED],
   // name=value and "name":"value" where the name says what it is
-  [/\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi, `$1${REDACTED}`],
+  [
+    /\b((?:api[_-]?key|token|secret|password|signature|authorization)["']?\s*[=:]\s*["']?)[^\s"'&,;]+/gi,
+    `$1${REDACTED}`,
+  ],
   // A phone number: with a plus from 7 digits on, without one from 9. Not the digits of an id (HD_012345678901, the
   // end of a UUID) and not a fraction (1751000000.123).
   [/\+\d(?:[ ().-]{0,2}\d){6,}/g, '[number]'],
@@ -86,13 +91,21 @@ function scrubField(name: string, value: unknown, depth: number): unknown {
 
 function scrubValue(value: unknown, depth: number): unknown {
   switch (typeof value) {
-    case 'string': return maskText(value)
-    case 'bigint': return maskText(value.toString())
+    case 'string':
+      return maskText(value)
+    case 'bigint':
+      return maskText(value.toString())
     // A phone number may also come as a number; no time or count of ours has twelve digits but calendar milliseconds.
-    case 'number': return Math.abs(value) >= 1e11 && Number.isInteger(value) ? '[number]' : value
-    case 'function': case 'symbol': return undefined
-    case 'boolean': case 'undefined': return value
-    case 'object': break
+    case 'number':
+      return Math.abs(value) >= 1e11 && Number.isInteger(value) ? '[number]' : value
+    case 'function':
+    case 'symbol':
+      return undefined
+    case 'boolean':
+    case 'undefined':
+      return value
+    case 'object':
+      break
   }
   if (value === null) return null
   if (value instanceof Error) return scrubError(value, depth)
@@ -107,7 +120,8 @@ function scrubValue(value: unknown, depth: number): unknown {
 function scrubError(error: Error, depth: number): Record<string, unknown> {
   const clean: Record<string, unknown> = { type: error.name, message: maskText(error.message) }
   const code = (error as { code?: unknown }).code
-  if (typeof code === 'string' || typeof code === 'number') clean['code'] = typeof code === 'string' ? maskText(code) : code
+  if (typeof code === 'string' || typeof code === 'number')
+    clean['code'] = typeof code === 'string' ? maskText(code) : code
   if (error.stack !== undefined) clean['stack'] = maskText(error.stack)
   if (error.cause !== undefined) clean['cause'] = depth >= DEPTH_MAX ? '[deeper]' : scrubValue(error.cause, depth + 1)
   return clean

@@ -34,19 +34,39 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
   const clock = options.clock ?? (() => performance.now())
   const callSeries = new CallSeries({ clock })
   const edge = await startEdge({
-    host: '127.0.0.1', port: 0, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, shared: false, publicUrl: null, nodeUrl: null,
-    webhookSecrets: [], tokenSecret: 'token-secret-of-a-test', ownedNumbers: [], trustForwardedFor: false,
-    clock, wallClock: () => Date.now(), log: createLog({ level: 'debug', destination: { write: line => void lines.push(line) } }),
-    metrics, callSeries, calls, onDrain: () => void calls.drain(), recording: () => Promise.resolve(null), console: new Map(),
+    host: '127.0.0.1',
+    port: 0,
+    opsHost: '127.0.0.1',
+    opsPort: 0,
+    opsToken: null,
+    shared: false,
+    publicUrl: null,
+    nodeUrl: null,
+    webhookSecrets: [],
+    tokenSecret: 'token-secret-of-a-test',
+    ownedNumbers: [],
+    trustForwardedFor: false,
+    clock,
+    wallClock: () => Date.now(),
+    log: createLog({ level: 'debug', destination: { write: line => void lines.push(line) } }),
+    metrics,
+    callSeries,
+    calls,
+    onDrain: () => void calls.drain(),
+    recording: () => Promise.resolve(null),
+    console: new Map(),
     ...options,
   })
   t.teardown(() => edge.close())
   return {
-    edge, calls, metrics, callSeries,
+    edge,
+    calls,
+    metrics,
+    callSeries,
     url: `http://127.0.0.1:${edge.publicPort}`,
     opsUrl: `http://127.0.0.1:${edge.opsPort}`,
     logged: () => lines.map(line => JSON.parse(line) as Record<string, unknown>),
-    metric: async (line) => {
+    metric: async line => {
       const found = (await metrics.render()).split('\n').find(candidate => candidate.startsWith(`${line} `))
       return found === undefined ? 0 : Number(found.slice(line.length + 1).split(' ')[0])
     },
@@ -71,14 +91,21 @@ export interface PostOptions {
 }
 
 export async function post(url: string, options: PostOptions = {}): Promise<Posted> {
-  const body = options.body ?? (options.json === undefined ? new URLSearchParams(options.form ?? {}).toString() : JSON.stringify(options.json))
+  const body =
+    options.body ??
+    (options.json === undefined ? new URLSearchParams(options.form ?? {}).toString() : JSON.stringify(options.json))
   const bytes = typeof body === 'string' ? new TextEncoder().encode(body) : body
   const headers: Record<string, string> = {
-    'content-type': options.json === undefined ? 'application/x-www-form-urlencoded' : 'application/json', ...options.headers,
+    'content-type': options.json === undefined ? 'application/x-www-form-urlencoded' : 'application/json',
+    ...options.headers,
   }
   if (options.sign !== undefined) {
     const { secret, ageS = 0 } = options.sign
-    headers['x-sautikit-signature'] = signBody({ body: bytes, secret, timestampS: Math.floor(Date.now() / 1000) - ageS })
+    headers['x-sautikit-signature'] = signBody({
+      body: bytes,
+      secret,
+      timestampS: Math.floor(Date.now() / 1000) - ageS,
+    })
   }
   return toPosted(await fetch(url, { method: 'POST', body: new Uint8Array(bytes), headers }))
 }
@@ -103,7 +130,13 @@ export function newSid(): string {
 }
 
 export function ringing(sid: string): Record<string, string> {
-  return { sessionId: sid, callerNumber: '+254700000001', destinationNumber: '+254700000002', callSessionState: 'Ringing', direction: 'inbound' }
+  return {
+    sessionId: sid,
+    callerNumber: '+254700000001',
+    destinationNumber: '+254700000002',
+    callSessionState: 'Ringing',
+    direction: 'inbound',
+  }
 }
 
 /** Value of an attribute in a document, unescaped. */
@@ -119,7 +152,10 @@ export function redirectUrl(document: string): string {
 }
 
 /** Rings a call and returns where its audio goes. */
-export async function ring(gateway: Gateway, sid: string = newSid()): Promise<{ sid: string; audioUrl: string; document: string }> {
+export async function ring(
+  gateway: Gateway,
+  sid: string = newSid(),
+): Promise<{ sid: string; audioUrl: string; document: string }> {
   const answer = await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
   if (answer.status !== 200) throw new Error(`voice webhook answered ${answer.status}: ${answer.text}`)
   return { sid, audioUrl: attribute(answer.text, 'url'), document: answer.text }
@@ -164,8 +200,10 @@ export function rawRequest(port: number, text: string): { readonly socket: Socke
   const socket = connect(port, '127.0.0.1')
   socket.write(text)
   let received = ''
-  socket.on('data', (chunk: Buffer) => { received += chunk.toString('latin1') })
-  const answer = new Promise<string>((resolve) => {
+  socket.on('data', (chunk: Buffer) => {
+    received += chunk.toString('latin1')
+  })
+  const answer = new Promise<string>(resolve => {
     socket.on('close', () => resolve(received))
     socket.on('error', () => socket.destroy())
   })

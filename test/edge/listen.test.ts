@@ -5,7 +5,7 @@ import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { startGateway } from './gateway.js'
 
-t.test('a second gateway on the same port does not start, and says which port', async (t) => {
+t.test('a second gateway on the same port does not start, and says which port', async t => {
   const first = await startGateway(t)
   const port = first.edge.publicPort
   await t.rejects(startGateway(t, { port }), { code: 'PORT_IN_USE', message: new RegExp(`^PORT: port ${port} `) })
@@ -13,7 +13,7 @@ t.test('a second gateway on the same port does not start, and says which port', 
   t.equal((await fetch(`${first.opsUrl}/healthz`)).status, 200, 'the first goes on')
 })
 
-t.test('a start that fails leaves no port open', async (t) => {
+t.test('a start that fails leaves no port open', async t => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => void taken.close())
   await once(taken, 'listening')
@@ -23,7 +23,7 @@ t.test('a start that fails leaves no port open', async (t) => {
   t.equal(gateway.edge.opsPort, opsPort)
 })
 
-t.test('gateways that ask for it share the public port', async (t) => {
+t.test('gateways that ask for it share the public port', async t => {
   // Not port 0: a port that the system chose is never shared.
   const port = await freePort()
   const first = await startGateway(t, { shared: true, port })
@@ -45,12 +45,20 @@ async function freePort(): Promise<number> {
   return port
 }
 
-t.test('an address of another machine is a mistake in the settings, not a port in use', async (t) => {
-  await t.rejects(startGateway(t, { host: '192.0.2.1' }), { code: 'CONFIG_INVALID', message: /PORT: cannot listen on 192\.0\.2\.1 .*EADDRNOTAVAIL/ })
+t.test('an address of another machine is a mistake in the settings, not a port in use', async t => {
+  await t.rejects(startGateway(t, { host: '192.0.2.1' }), {
+    code: 'CONFIG_INVALID',
+    message: /PORT: cannot listen on 192\.0\.2\.1 .*EADDRNOTAVAIL/,
+  })
 })
 
-t.test('origins that are none stop the start', async (t) => {
-  for (const publicUrl of ['gw.example.com', 'ftp://gw.example.com', 'https://gw.example.com/?x=1', 'https://u:p@gw.example.com']) {
+t.test('origins that are none stop the start', async t => {
+  for (const publicUrl of [
+    'gw.example.com',
+    'ftp://gw.example.com',
+    'https://gw.example.com/?x=1',
+    'https://u:p@gw.example.com',
+  ]) {
     await t.rejects(startGateway(t, { publicUrl }), GatewayError, publicUrl)
   }
   await t.rejects(startGateway(t, { nodeUrl: 'https://gw example' }), { code: 'CONFIG_INVALID', message: /^NODE_URL/ })

@@ -32,7 +32,7 @@ async function bystander(gateway: Gateway) {
   }
 }
 
-t.test('the carrier\'s socket is taken with its subprotocol and audio goes both ways', async (t) => {
+t.test("the carrier's socket is taken with its subprotocol and audio goes both ways", async t => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   t.equal(socket.protocol, SUBPROTOCOL)
@@ -40,13 +40,20 @@ t.test('the carrier\'s socket is taken with its subprotocol and audio goes both 
   t.equal(call.state, 'streaming')
   const back: Buffer[] = []
   socket.on('message', (data: Buffer) => back.push(data))
-  const echoed = new Promise<void>(resolve => socket.on('message', () => { if (back.length === 3) resolve() }))
+  const echoed = new Promise<void>(resolve =>
+    socket.on('message', () => {
+      if (back.length === 3) resolve()
+    }),
+  )
   call.echo = true
   socket.send(FRAME)
   socket.send(Buffer.alloc(641, 2))
   socket.send(Buffer.alloc(32_640, 3))
   await echoed
-  t.same(back.map(data => data.length), [640, 641, 32_640])
+  t.same(
+    back.map(data => data.length),
+    [640, 641, 32_640],
+  )
   t.same(back[2], Buffer.alloc(32_640, 3))
   socket.close()
   await call.until(() => call.detachedWith !== null)
@@ -56,22 +63,29 @@ t.test('the carrier\'s socket is taken with its subprotocol and audio goes both 
   t.equal(await gateway.metric('mkondo_stream_setup_seconds_count'), 1)
 })
 
-t.test('the offered name is echoed exactly, also out of a list', async (t) => {
+t.test('the offered name is echoed exactly, also out of a list', async t => {
   const gateway = await startGateway(t)
   const { audioUrl } = await ring(gateway)
   const socket = await openSocket(audioUrl, ['foo', 'audio.jambonz.org'])
   t.equal(socket.protocol, 'audio.jambonz.org')
 })
 
-t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async (t) => {
+t.test('sockets are refused before the upgrade, with the reason counted, and the call beside goes on', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { audioUrl, sid } = await ring(gateway)
   const bare = audioUrl.replace(/\?.*/, '')
-  const mint = (claims: { purpose?: 'audio' | 'after-stream'; expiresAtS?: number; callSid?: string; secret?: string }) =>
+  const mint = (claims: {
+    purpose?: 'audio' | 'after-stream'
+    expiresAtS?: number
+    callSid?: string
+    secret?: string
+  }) =>
     `${bare}?t=${mintToken(claims.secret ?? 'token-secret-of-a-test', {
-      callSid: (claims.callSid ?? sid) as CallSid, purpose: claims.purpose ?? 'audio',
-      expiresAtS: claims.expiresAtS ?? Math.floor(Date.now() / 1000) + 60, nonce: 'abcdefgh',
+      callSid: (claims.callSid ?? sid) as CallSid,
+      purpose: claims.purpose ?? 'audio',
+      expiresAtS: claims.expiresAtS ?? Math.floor(Date.now() / 1000) + 60,
+      nonce: 'abcdefgh',
     })}`
   t.equal(await upgradeStatus(audioUrl, []), 400, 'no subprotocol')
   t.equal(await upgradeStatus(audioUrl, ['foo', 'audio.drachtio.organic']), 400, 'another subprotocol')
@@ -83,7 +97,13 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   t.equal(await upgradeStatus(mint({ callSid: newSid() })), 403, 'a call that is not here')
   t.equal(gateway.calls.get(sid).state, 'waiting', 'none of it touched the call')
   t.equal(await upgradeStatus(audioUrl), 101, 'nor used up its token')
-  for (const [reason, count] of [['subprotocol', 2], ['token-missing', 1], ['token-invalid', 3], ['token-expired', 1], ['call-unknown', 1]]) {
+  for (const [reason, count] of [
+    ['subprotocol', 2],
+    ['token-missing', 1],
+    ['token-invalid', 3],
+    ['token-expired', 1],
+    ['call-unknown', 1],
+  ]) {
     t.equal(await gateway.metric(`mkondo_calls_refused_total{reason="${reason}"}`), count, String(reason))
   }
   const logged = gateway.logged().filter(line => line['msg'] === 'An audio socket was refused')
@@ -92,13 +112,19 @@ t.test('sockets are refused before the upgrade, with the reason counted, and the
   await other.check(t)
 })
 
-t.test('a token opens one socket, and a call has one', async (t) => {
+t.test('a token opens one socket, and a call has one', async t => {
   const gateway = await startGateway(t)
   const { socket, audioUrl, sid, call } = await streaming(gateway)
   t.equal(await upgradeStatus(audioUrl), 403, 'replayed while the socket is open')
-  const second = audioUrl.replace(/t=.*/, `t=${mintToken('token-secret-of-a-test', {
-    callSid: sid as CallSid, purpose: 'audio', expiresAtS: Math.floor(Date.now() / 1000) + 60, nonce: 'another-nonce',
-  })}`)
+  const second = audioUrl.replace(
+    /t=.*/,
+    `t=${mintToken('token-secret-of-a-test', {
+      callSid: sid as CallSid,
+      purpose: 'audio',
+      expiresAtS: Math.floor(Date.now() / 1000) + 60,
+      nonce: 'another-nonce',
+    })}`,
+  )
   t.equal(await upgradeStatus(second), 409, 'a fresh token for the same call')
   t.equal(call.detachedWith, null)
   socket.close()
@@ -107,7 +133,7 @@ t.test('a token opens one socket, and a call has one', async (t) => {
   t.equal(await upgradeStatus(second), 409)
 })
 
-t.test('text frames are read: metadata first, several in one, garbage harmless', async (t) => {
+t.test('text frames are read: metadata first, several in one, garbage harmless', async t => {
   const gateway = await startGateway(t)
   const { socket, call, sid } = await streaming(gateway)
   socket.send(JSON.stringify({ sessionId: sid, streamSid: 'ST1', headers: { tenant: 'demo' } }))
@@ -116,21 +142,27 @@ t.test('text frames are read: metadata first, several in one, garbage harmless',
   socket.send('x'.repeat(9000))
   await call.until(() => call.texts.length === 5)
   t.match(call.texts, [
-    { type: 'metadata', callSid: sid, streamSid: 'ST1' }, { type: 'mark', name: 'm1' }, { type: 'dtmf', digit: '5' },
-    { type: 'garbage' }, { type: 'garbage' },
+    { type: 'metadata', callSid: sid, streamSid: 'ST1' },
+    { type: 'mark', name: 'm1' },
+    { type: 'dtmf', digit: '5' },
+    { type: 'garbage' },
+    { type: 'garbage' },
   ])
 })
 
-t.test('metadata in the handshake\'s headers is told like a first frame', async (t) => {
+t.test("metadata in the handshake's headers is told like a first frame", async t => {
   const gateway = await startGateway(t)
   const { sid, audioUrl } = await ring(gateway)
-  const socket = new WebSocket(audioUrl, [SUBPROTOCOL], { perMessageDeflate: false, headers: { 'x-call-sid': sid, 'tenant': 'demo' } })
+  const socket = new WebSocket(audioUrl, [SUBPROTOCOL], {
+    perMessageDeflate: false,
+    headers: { 'x-call-sid': sid, tenant: 'demo' },
+  })
   await once(socket, 'open')
   const call = gateway.calls.get(sid)
   t.match(call.texts, [{ type: 'metadata', callSid: sid, headers: { tenant: 'demo' } }])
 })
 
-t.test('a frame over the bound ends that socket only', async (t) => {
+t.test('a frame over the bound ends that socket only', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -144,7 +176,7 @@ t.test('a frame over the bound ends that socket only', async (t) => {
   await other.check(t)
 })
 
-t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async (t) => {
+t.test('more than twice real time over ten seconds ends that call only; a burst of two seconds does not', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -161,7 +193,7 @@ t.test('more than twice real time over ten seconds ends that call only; a burst 
   await other.check(t)
 })
 
-t.test('a text flood is counted and not read; the call goes on', async (t) => {
+t.test('a text flood is counted and not read; the call goes on', async t => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   for (let i = 0; i < 600; i++) socket.send('{"type":"noise"}')
@@ -172,13 +204,17 @@ t.test('a text flood is counted and not read; the call goes on', async (t) => {
   t.same(call.hangups, [])
 })
 
-t.test('unmasked frames are harmless', async (t) => {
+t.test('unmasked frames are harmless', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { sid, audioUrl } = await ring(gateway)
   const { pathname, search } = new URL(audioUrl)
-  const raw = rawRequest(gateway.edge.publicPort, `GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n`
-    + `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\nSec-WebSocket-Version: 13\r\n\r\n`)
+  const raw = rawRequest(
+    gateway.edge.publicPort,
+    `GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+      `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n` +
+      'Sec-WebSocket-Version: 13\r\n\r\n',
+  )
   const call = gateway.calls.get(sid)
   await call.until(() => call.state === 'streaming')
   raw.socket.write(Buffer.concat([Buffer.from([0x82, 4]), Buffer.alloc(4), Buffer.from([0x82, 0x84]), Buffer.alloc(8)]))
@@ -188,10 +224,14 @@ t.test('unmasked frames are harmless', async (t) => {
   await other.check(t)
 })
 
-t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async (t) => {
+t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
-  for (const text of ['\x16\x03\x01\x02\x00\x01\x00\x01\xfc', 'GET /audio HTTP/1.0\r\n\r\n', 'GET /audio?t=x HTTP/1.1\r\nHost: a\r\nUpgr']) {
+  for (const text of [
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc',
+    'GET /audio HTTP/1.0\r\n\r\n',
+    'GET /audio?t=x HTTP/1.1\r\nHost: a\r\nUpgr',
+  ]) {
     const raw = rawRequest(gateway.edge.publicPort, text)
     setTimeout(() => raw.socket.end(), 100)
     t.notMatch(await raw.answer, /^HTTP\/1\.1 [12]/)
@@ -199,7 +239,7 @@ t.test('bytes that are no HTTP, and upgrades that end half-way, are harmless', a
   await other.check(t)
 })
 
-t.test('two hundred calls stream at once while two hundred strangers are refused', async (t) => {
+t.test('two hundred calls stream at once while two hundred strangers are refused', async t => {
   const gateway = await startGateway(t)
   const rung = await Promise.all(Array.from({ length: 200 }, () => ring(gateway)))
   const stranger = `ws://127.0.0.1:${gateway.edge.publicPort}/audio?t=none`
@@ -224,7 +264,7 @@ t.test('two hundred calls stream at once while two hundred strangers are refused
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="lost"}'), 200)
 })
 
-t.test('a carrier that does not read is cut off; sending says so', async (t) => {
+t.test('a carrier that does not read is cut off; sending says so', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const { socket, call } = await streaming(gateway)
@@ -232,14 +272,14 @@ t.test('a carrier that does not read is cut off; sending says so', async (t) => 
   const frame = new Uint8Array(64_000)
   let sent = 0
   while (call.sink?.sendAudio(frame) === true && sent < 1000) sent++
-  t.ok(sent < 1000, `after ${(sent * 2)} s of audio in the kernel`)
+  t.ok(sent < 1000, `after ${sent * 2} s of audio in the kernel`)
   await call.until(() => call.detachedWith !== null)
   t.match(call.hangups, [{ reason: 'stream-error' }])
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="backpressure"}'), 1)
   await other.check(t)
 })
 
-t.test('the call closes its socket with the code it chose, and is told once', async (t) => {
+t.test('the call closes its socket with the code it chose, and is told once', async t => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   const closed = closeOf(socket)
@@ -252,24 +292,29 @@ t.test('the call closes its socket with the code it chose, and is told once', as
   t.equal(call.detachedWith, 1000)
 })
 
-t.test('at shutdown every carrier is told 1001', async (t) => {
+t.test('at shutdown every carrier is told 1001', async t => {
   const gateway = await startGateway(t)
   const some = await Promise.all([streaming(gateway), streaming(gateway), streaming(gateway)])
-  const sending = setInterval(() => { for (const { socket } of some) socket.send(FRAME) }, 1)
+  const sending = setInterval(() => {
+    for (const { socket } of some) socket.send(FRAME)
+  }, 1)
   const codes = Promise.all(some.map(({ socket }) => closeOf(socket)))
   await gateway.edge.close()
   t.same(await codes, [1001, 1001, 1001])
   clearInterval(sending)
-  t.same(some.map(({ call }) => call.detachedWith), [1001, 1001, 1001])
+  t.same(
+    some.map(({ call }) => call.detachedWith),
+    [1001, 1001, 1001],
+  )
 })
 
-t.test('a gateway that accepts no more keeps its sockets', async (t) => {
+t.test('a gateway that accepts no more keeps its sockets', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   gateway.edge.stopAccepting()
   gateway.edge.stopAccepting()
   const stranger = connect(gateway.edge.publicPort, '127.0.0.1')
-  const [error] = await once(stranger, 'error') as [NodeJS.ErrnoException]
+  const [error] = (await once(stranger, 'error')) as [NodeJS.ErrnoException]
   t.equal(error.code, 'ECONNREFUSED')
   t.equal((await fetch(`${gateway.opsUrl}/healthz`)).status, 200)
   await other.check(t)

@@ -19,7 +19,10 @@ async function watched(t: Test) {
   const calls = new ScriptedCalls()
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
   const papers = new CallPapers({ tokenSecret: 'secret', wallClock: () => Date.now() })
-  const guard = new WebhookGuard({ webhookSecrets: [], publicUrl: null, clock, wallClock: () => Date.now(), log }, papers)
+  const guard = new WebhookGuard(
+    { webhookSecrets: [], publicUrl: null, clock, wallClock: () => Date.now(), log },
+    papers,
+  )
   const media = new MediaSockets({ calls, clock, log, metrics, trustForwardedFor: false }, papers, guard)
   const app = createApp()
   media.routes(app)
@@ -34,7 +37,8 @@ async function watched(t: Test) {
       const call = calls.get(sid)
       await call.until(() => call.state === 'streaming')
       return {
-        socket, call,
+        socket,
+        call,
         /** Sends one frame and waits until the call has it. */
         frame: async (bytes = 640) => {
           const before = call.frames
@@ -44,13 +48,15 @@ async function watched(t: Test) {
       }
     },
     pass: (ms: number) => {
-      for (let passedMs = 0; passedMs < ms; passedMs += 250) media.sweep(nowMs += 250)
+      for (let passedMs = 0; passedMs < ms; passedMs += 250) media.sweep((nowMs += 250))
     },
-    stall: (ms: number) => { media.sweep(nowMs += ms) },
+    stall: (ms: number) => {
+      media.sweep((nowMs += ms))
+    },
   }
 }
 
-t.test('a carrier that sends nothing for five seconds is hung up; one that sends is not', async (t) => {
+t.test('a carrier that sends nothing for five seconds is hung up; one that sends is not', async t => {
   const gateway = await watched(t)
   const silent = await gateway.stream()
   const healthy = await gateway.stream()
@@ -69,7 +75,7 @@ t.test('a carrier that sends nothing for five seconds is hung up; one that sends
   t.equal(healthy.call.detachedWith, null)
 })
 
-t.test('a socket on which nothing ever came is hung up after the same time', async (t) => {
+t.test('a socket on which nothing ever came is hung up after the same time', async t => {
   const gateway = await watched(t)
   const { call } = await gateway.stream()
   gateway.pass(4750)
@@ -78,7 +84,7 @@ t.test('a socket on which nothing ever came is hung up after the same time', asy
   t.match(call.hangups, [{ reason: 'carrier-silent' }])
 })
 
-t.test('a stall of the gateway itself is no silence of its carriers', async (t) => {
+t.test('a stall of the gateway itself is no silence of its carriers', async t => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   await frame()
@@ -90,7 +96,7 @@ t.test('a stall of the gateway itself is no silence of its carriers', async (t) 
   t.same(call.hangups, [])
 })
 
-t.test('after an empty frame and no audio the gateway closes; after audio it does not', async (t) => {
+t.test('after an empty frame and no audio the gateway closes; after audio it does not', async t => {
   const gateway = await watched(t)
   const done = await gateway.stream()
   const goesOn = await gateway.stream()
@@ -112,7 +118,7 @@ t.test('after an empty frame and no audio the gateway closes; after audio it doe
   t.match(await gateway.metrics.render(), /mkondo_sockets_closed_total\{why="flushed"\} 1/)
 })
 
-t.test('the carrier is pinged each fifteen seconds', async (t) => {
+t.test('the carrier is pinged each fifteen seconds', async t => {
   const gateway = await watched(t)
   const { socket, frame } = await gateway.stream()
   let pings = 0
@@ -126,7 +132,7 @@ t.test('the carrier is pinged each fifteen seconds', async (t) => {
   t.equal(pings, 2)
 })
 
-t.test('twice real time is borne for ever, a little more is not', async (t) => {
+t.test('twice real time is borne for ever, a little more is not', async t => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   for (let second = 0; second < 40; second++) {

@@ -7,17 +7,35 @@ const SID = 'HD_00000000beef'
 
 function record(): CallRecord {
   return {
-    version: 1, callSid: SID, agent: 'order-status', backend: 'embedded', direction: 'inbound', from: '+2547…01', to: '+2547…02',
-    outcome: 'deflected', endReason: 'caller-hung-up', endDetail: '', startedAt: '2026-11-20T00:00:00.000Z', durationMs: 1000, greetingMs: 120,
-    transcript: [{ role: 'agent', text: 'Hello.', startMs: 0, endMs: 500 }], toolCalls: [], turns: [], bargeIns: [], escalation: null,
-    timeline: [{ name: 'answered', atMs: 3 }], usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
-    audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 }, rehomes: 0, recording: null,
+    version: 1,
+    callSid: SID,
+    agent: 'order-status',
+    backend: 'embedded',
+    direction: 'inbound',
+    from: '+2547…01',
+    to: '+2547…02',
+    outcome: 'deflected',
+    endReason: 'caller-hung-up',
+    endDetail: '',
+    startedAt: '2026-11-20T00:00:00.000Z',
+    durationMs: 1000,
+    greetingMs: 120,
+    transcript: [{ role: 'agent', text: 'Hello.', startMs: 0, endMs: 500 }],
+    toolCalls: [],
+    turns: [],
+    bargeIns: [],
+    escalation: null,
+    timeline: [{ name: 'answered', atMs: 3 }],
+    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
+    rehomes: 0,
+    recording: null,
   }
 }
 
 const json = (text: string): unknown => JSON.parse(text)
 
-t.test('health and readiness answer GET and HEAD, and readiness says why not', async (t) => {
+t.test('health and readiness answer GET and HEAD, and readiness says why not', async t => {
   const gateway = await startGateway(t)
   t.match(await get(`${gateway.opsUrl}/healthz`), { status: 200, text: 'ok\n' })
   t.match(json((await get(`${gateway.opsUrl}/readyz`)).text), { ready: true, free: 1000, capacity: 1000 })
@@ -32,14 +50,14 @@ t.test('health and readiness answer GET and HEAD, and readiness says why not', a
   t.equal((await get(`${gateway.opsUrl}/healthz`)).status, 200, 'alive all the same')
 })
 
-t.test('a load balancer may ask by any Host', async (t) => {
+t.test('a load balancer may ask by any Host', async t => {
   const gateway = await startGateway(t)
   const raw = rawRequest(gateway.edge.opsPort, 'GET /readyz HTTP/1.1\r\nHost: gw\r\n\r\n')
   setTimeout(() => raw.socket.end(), 200)
   t.match(await raw.answer, /^HTTP\/1\.1 200 OK/)
 })
 
-t.test('the metrics pages are OpenMetrics with the contract\'s names', async (t) => {
+t.test("the metrics pages are OpenMetrics with the contract's names", async t => {
   const gateway = await startGateway(t)
   const page = await get(`${gateway.opsUrl}/metrics`)
   t.match(page.headers.get('content-type'), /^application\/openmetrics-text/)
@@ -47,18 +65,32 @@ t.test('the metrics pages are OpenMetrics with the contract\'s names', async (t)
   const numbers = gateway.callSeries.open(SID, 'order-status', 'embedded')
   numbers.turnResponseLastMs = 640
   const calls = await get(`${gateway.opsUrl}/metrics/calls`)
-  t.match(calls.text, `mkondo_call_turn_response_last_seconds{call_sid="${SID}",agent="order-status",backend="embedded"} 0.64\n`)
+  t.match(
+    calls.text,
+    `mkondo_call_turn_response_last_seconds{call_sid="${SID}",agent="order-status",backend="embedded"} 0.64\n`,
+  )
 })
 
-t.test('live and ended calls can be listed and looked at', async (t) => {
+t.test('live and ended calls can be listed and looked at', async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   gateway.calls.records.set(SID, record())
   gateway.calls.packets.set(SID, {
-    version: 1, callSid: SID, agent: 'support', reason: 'asked for a human', summary: '', identity: null, tried: [], transcript: [], at: '2026-11-20T00:00:00Z',
+    version: 1,
+    callSid: SID,
+    agent: 'support',
+    reason: 'asked for a human',
+    summary: '',
+    identity: null,
+    tried: [],
+    transcript: [],
+    at: '2026-11-20T00:00:00Z',
   })
   const api = `${gateway.opsUrl}/api/calls`
-  t.match(json((await get(api)).text), { live: [{ callSid: sid, state: 'waiting' }], ended: [{ callSid: SID, outcome: 'deflected' }] })
+  t.match(json((await get(api)).text), {
+    live: [{ callSid: sid, state: 'waiting' }],
+    ended: [{ callSid: SID, outcome: 'deflected' }],
+  })
   t.match(json((await get(`${api}/${sid}`)).text), { callSid: sid, state: 'waiting' })
   t.match(json((await get(`${api}/${SID}`)).text), { outcome: 'deflected' })
   t.match(json((await get(`${api}/${SID}/transcript`)).text), { transcript: [{ role: 'agent', text: 'Hello.' }] })
@@ -72,21 +104,30 @@ t.test('live and ended calls can be listed and looked at', async (t) => {
   t.match(await get(`${api}/..%2f..%2fetc`), { status: 404 })
 })
 
-t.test('a recording comes as WAV, and one that cannot be read is a 500 without its reason', async (t) => {
+t.test('a recording comes as WAV, and one that cannot be read is a 500 without its reason', async t => {
   let broken = false
   const gateway = await startGateway(t, {
-    recording: () => (broken ? Promise.reject(new Error('/data/x.wav is gone')) : Promise.resolve(new Uint8Array([82, 73, 70, 70]))),
+    recording: () =>
+      broken ? Promise.reject(new Error('/data/x.wav is gone')) : Promise.resolve(new Uint8Array([82, 73, 70, 70])),
   })
   const wav = await get(`${gateway.opsUrl}/api/calls/${SID}/recording.wav`)
   t.equal(wav.headers.get('content-type'), 'audio/wav')
   t.equal(wav.text, 'RIFF')
   broken = true
-  t.match(await get(`${gateway.opsUrl}/api/calls/${SID}/recording.wav`), { status: 500, code: 'INTERNAL', text: /^((?!gone).)*$/s })
+  t.match(await get(`${gateway.opsUrl}/api/calls/${SID}/recording.wav`), {
+    status: 500,
+    code: 'INTERNAL',
+    text: /^((?!gone).)*$/s,
+  })
 })
 
-t.test('an operator can hang up, escalate and drain', async (t) => {
+t.test('an operator can hang up, escalate and drain', async t => {
   let drains = 0
-  const gateway = await startGateway(t, { onDrain: () => { drains++ } })
+  const gateway = await startGateway(t, {
+    onDrain: () => {
+      drains++
+    },
+  })
   const { sid } = await ring(gateway)
   const api = `${gateway.opsUrl}/api/calls/${sid}`
   t.equal((await post(`${api}/hangup`, { json: { reason: 'test is over', speak: true } })).status, 202)
@@ -101,10 +142,19 @@ t.test('an operator can hang up, escalate and drain', async (t) => {
   t.equal(drains, 1, 'once')
 })
 
-t.test('with a token everything but health and the page asks for it', async (t) => {
-  const gateway = await startGateway(t, { opsToken: 's3cret-token', console: new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]]) })
+t.test('with a token everything but health and the page asks for it', async t => {
+  const gateway = await startGateway(t, {
+    opsToken: 's3cret-token',
+    console: new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]]),
+  })
   const { sid } = await ring(gateway)
-  for (const path of ['/metrics', '/metrics/calls', '/api/calls', `/api/calls/${sid}`, `/api/calls/${sid}/transcript`]) {
+  for (const path of [
+    '/metrics',
+    '/metrics/calls',
+    '/api/calls',
+    `/api/calls/${sid}`,
+    `/api/calls/${sid}/transcript`,
+  ]) {
     t.match(await get(gateway.opsUrl + path), { status: 401, code: 'UNAUTHORIZED' }, path)
     t.equal((await get(gateway.opsUrl + path, { headers: { authorization: 'Bearer wrong' } })).status, 401)
     t.equal((await get(gateway.opsUrl + path, { headers: { authorization: 'Bearer s3cret-token' } })).status, 200)
@@ -117,16 +167,20 @@ t.test('with a token everything but health and the page asks for it', async (t) 
   t.match(page.headers.get('content-security-policy'), /frame-ancestors 'none'/)
 })
 
-t.test('a web page in the operator\'s browser cannot use the port', async (t) => {
+t.test("a web page in the operator's browser cannot use the port", async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const hangup = `${gateway.opsUrl}/api/calls/${sid}/hangup`
   t.match(await post(hangup, { form: {} }), { status: 415 }, 'a form')
-  t.match(await post(hangup, { body: '{}', headers: { 'content-type': 'text/plain' } }), { status: 415 }, 'a simple request')
+  t.match(
+    await post(hangup, { body: '{}', headers: { 'content-type': 'text/plain' } }),
+    { status: 415 },
+    'a simple request',
+  )
   t.match(await post(hangup, { json: {}, headers: { 'sec-fetch-site': 'cross-site' } }), { status: 403 })
   t.equal((await get(hangup, { method: 'OPTIONS' })).status, 405, 'and a preflight gets no leave')
-  const rebound = await new Promise<number>((resolve) => {
-    request({ port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } }, (response) => {
+  const rebound = await new Promise<number>(resolve => {
+    request({ port: gateway.edge.opsPort, path: '/api/calls', headers: { host: 'attacker.example:80' } }, response => {
       response.resume()
       resolve(response.statusCode ?? 0)
     }).end()
@@ -135,7 +189,7 @@ t.test('a web page in the operator\'s browser cannot use the port', async (t) =>
   t.same(gateway.calls.get(sid).hangups, [])
 })
 
-t.test('nothing of the ops port is reachable through the public one', async (t) => {
+t.test('nothing of the ops port is reachable through the public one', async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   for (const path of opsPaths(sid)) {
@@ -147,12 +201,27 @@ t.test('nothing of the ops port is reachable through the public one', async (t) 
 })
 
 function opsPaths(sid: string): string[] {
-  return ['/', '/healthz', '/readyz', '/metrics', '/metrics/calls', '/api/calls', `/api/calls/${sid}`, `/api/calls/${sid}/transcript`,
-    `/api/calls/${sid}/timeline`, `/api/calls/${sid}/handoff`, `/api/calls/${sid}/recording.wav`, `/api/calls/${sid}/hangup`,
-    `/api/calls/${sid}/escalate`, '/api/drain', '//api/calls', '/voice/../api/calls']
+  return [
+    '/',
+    '/healthz',
+    '/readyz',
+    '/metrics',
+    '/metrics/calls',
+    '/api/calls',
+    `/api/calls/${sid}`,
+    `/api/calls/${sid}/transcript`,
+    `/api/calls/${sid}/timeline`,
+    `/api/calls/${sid}/handoff`,
+    `/api/calls/${sid}/recording.wav`,
+    `/api/calls/${sid}/hangup`,
+    `/api/calls/${sid}/escalate`,
+    '/api/drain',
+    '//api/calls',
+    '/voice/../api/calls',
+  ]
 }
 
-t.test('other paths are 404 and other methods 405, in JSON', async (t) => {
+t.test('other paths are 404 and other methods 405, in JSON', async t => {
   const gateway = await startGateway(t)
   t.match(await get(`${gateway.opsUrl}/nothing`), { status: 404, code: 'NOT_FOUND' })
   t.match(await get(`${gateway.opsUrl}/voice`), { status: 404 })

@@ -5,7 +5,14 @@ import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type {
-  AgentFacts, CallDirectory, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
+  AgentFacts,
+  CallDirectory,
+  ContinuationAsker,
+  LiveCall,
+  LiveCallState,
+  LiveCallView,
+  MediaSink,
+  NewCall,
 } from '../../src/shard/live-call.js'
 
 /** A call that writes down what the edge does with it and answers as the test says. */
@@ -89,8 +96,17 @@ export class ScriptedCall implements LiveCall {
 
   view(): LiveCallView {
     return {
-      callSid: this.callSid, agent: this.agent, backend: 'embedded', state: this.state, direction: this.#started.direction,
-      from: '+2547…01', to: '+2547…02', startedAt: '2026-11-20T00:00:00.000Z', durationMs: 0, transcript: [], toolCalls: [],
+      callSid: this.callSid,
+      agent: this.agent,
+      backend: 'embedded',
+      state: this.state,
+      direction: this.#started.direction,
+      from: '+2547…01',
+      to: '+2547…02',
+      startedAt: '2026-11-20T00:00:00.000Z',
+      durationMs: 0,
+      transcript: [],
+      toolCalls: [],
       rehomes: 0,
     }
   }
@@ -111,11 +127,19 @@ export class ScriptedCall implements LiveCall {
 export const ORDER_STATUS: AgentFacts = {
   name: 'order-status',
   stream: {
-    name: 'agent', track: 'inbound_track', samplingRateHz: 16000, headerMetadata: { tenant: 'demo' }, openMetadata: '{"line":"orders"}',
-    statusCallback: true, statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
+    name: 'agent',
+    track: 'inbound_track',
+    samplingRateHz: 16000,
+    headerMetadata: { tenant: 'demo' },
+    openMetadata: '{"line":"orders"}',
+    statusCallback: true,
+    statusEvents: ['stream-started', 'stream-stopped', 'stream-error'],
   },
   say: { verb: 'say', text: 'One moment & hello.' },
-  fallback: [{ verb: 'say', text: 'All lines are busy.' }, { verb: 'dial', numbers: ['+254700000009'] }],
+  fallback: [
+    { verb: 'say', text: 'All lines are busy.' },
+    { verb: 'dial', numbers: ['+254700000009'] },
+  ],
   afterCall: [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
 }
 
@@ -124,7 +148,10 @@ export class ScriptedCalls implements CallDirectory {
   defaultAgent: string | null = 'order-status'
   capacity = 1000
   draining = false
-  readonly agents = new Map<string, AgentFacts>([['order-status', ORDER_STATUS], ['support', { ...ORDER_STATUS, name: 'support' }]])
+  readonly agents = new Map<string, AgentFacts>([
+    ['order-status', ORDER_STATUS],
+    ['support', { ...ORDER_STATUS, name: 'support' }],
+  ])
   readonly calls = new Map<string, ScriptedCall>()
   readonly records = new Map<string, CallRecord>()
   readonly packets = new Map<string, EscalationPacket>()

@@ -1,11 +1,22 @@
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
-import { SECRET, attribute, get, newSid, post, rawRequest, redirectUrl, ring, ringing, startGateway } from './gateway.js'
+import {
+  SECRET,
+  attribute,
+  get,
+  newSid,
+  post,
+  rawRequest,
+  redirectUrl,
+  ring,
+  ringing,
+  startGateway,
+} from './gateway.js'
 import { ORDER_STATUS } from './scripted-calls.js'
 
 const EMPTY = '<Response></Response>'
 
-t.test('a ringing call is prepared and answered with words, a stream and the way on', async (t) => {
+t.test('a ringing call is prepared and answered with words, a stream and the way on', async t => {
   const gateway = await startGateway(t)
   const sid = newSid()
   const answer = await post(`${gateway.url}/voice`, { form: ringing(sid) })
@@ -18,11 +29,13 @@ t.test('a ringing call is prepared and answered with words, a stream and the way
   t.match(attribute(answer.text, 'url'), new RegExp(`^ws://127\\.0\\.0\\.1:${gateway.edge.publicPort}/audio\\?t=`))
   t.match(attribute(answer.text, 'statusCallback'), /^http:\/\/127\.0\.0\.1:\d+\/stream-status\?t=/)
   t.match(redirectUrl(answer.text), /^http:\/\/127\.0\.0\.1:\d+\/after-stream\?t=.*&agent=order-status$/)
-  t.match(gateway.calls.started, [{ callSid: sid, agent: 'order-status', from: '+254700000001', to: '+254700000002', direction: 'inbound' }])
+  t.match(gateway.calls.started, [
+    { callSid: sid, agent: 'order-status', from: '+254700000001', to: '+254700000002', direction: 'inbound' },
+  ])
   t.equal(gateway.calls.get(sid).afterStreamUrl, redirectUrl(answer.text))
 })
 
-t.test('the path chooses the agent, and an unknown one is 404', async (t) => {
+t.test('the path chooses the agent, and an unknown one is 404', async t => {
   const gateway = await startGateway(t)
   t.equal((await post(`${gateway.url}/voice/support`, { form: ringing(newSid()) })).status, 200)
   t.equal(gateway.calls.started[0]?.agent, 'support')
@@ -33,7 +46,7 @@ t.test('the path chooses the agent, and an unknown one is 404', async (t) => {
   t.match(await post(`${gateway.url}/voice`, { form: ringing(newSid()) }), { status: 404, code: 'AGENT_UNKNOWN' })
 })
 
-t.test('the public URL, and before it the node\'s own, is what the carrier is told', async (t) => {
+t.test("the public URL, and before it the node's own, is what the carrier is told", async t => {
   const shared = { publicUrl: 'https://gw.example.com', webhookSecrets: [SECRET] }
   const one = await startGateway(t, shared)
   const answer = await post(`${one.url}/voice`, { form: ringing(newSid()), sign: { secret: SECRET } })
@@ -44,7 +57,7 @@ t.test('the public URL, and before it the node\'s own, is what the carrier is to
   t.match(redirectUrl(ofNode.text), /^https:\/\/gw-3\.example\.com\/after-stream/)
 })
 
-t.test('a repeated first webhook gets the same document and no second call', async (t) => {
+t.test('a repeated first webhook gets the same document and no second call', async t => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const again = await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
@@ -52,19 +65,21 @@ t.test('a repeated first webhook gets the same document and no second call', asy
   t.equal(gateway.calls.started.length, 1)
 })
 
-t.test('lifecycle re-posts are noted and answered with nothing, whatever the spelling', async (t) => {
+t.test('lifecycle re-posts are noted and answered with nothing, whatever the spelling', async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   gateway.calls.get(sid).state = 'streaming'
   for (const state of ['StreamStarted', 'Answered', 'ringing', 'COMPLETED']) {
-    const answer = await post(`${gateway.url}/voice/order-status`, { json: { ...ringing(sid), callSessionState: state } })
+    const answer = await post(`${gateway.url}/voice/order-status`, {
+      json: { ...ringing(sid), callSessionState: state },
+    })
     t.equal(answer.text, EMPTY, state)
   }
   t.same(gateway.calls.get(sid).states, ['stream-started', 'answered', 'ringing', 'completed'])
   t.equal(gateway.calls.started.length, 1)
 })
 
-t.test('a pending escalation is answered with its Dial on the voice URL too, and words after a busy human', async (t) => {
+t.test('a pending escalation is answered with its Dial on the voice URL too, and words after a busy human', async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const call = gateway.calls.get(sid)
@@ -80,7 +95,7 @@ t.test('a pending escalation is answered with its Dial on the voice URL too, and
   t.equal(over.text, EMPTY, 'a call that is over rings nobody')
 })
 
-t.test('a full or draining gateway answers with the agent\'s fallback and counts why', async (t) => {
+t.test("a full or draining gateway answers with the agent's fallback and counts why", async t => {
   const gateway = await startGateway(t)
   gateway.calls.fill()
   const full = await post(`${gateway.url}/voice`, { form: ringing(newSid()) })
@@ -93,7 +108,7 @@ t.test('a full or draining gateway answers with the agent\'s fallback and counts
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('a call that cannot be opened is answered with words, never with an error page', async (t) => {
+t.test('a call that cannot be opened is answered with words, never with an error page', async t => {
   const gateway = await startGateway(t)
   gateway.calls.failWith = new Error('the pool is gone, +254700000001')
   const answer = await post(`${gateway.url}/voice`, { form: ringing(newSid()) })
@@ -102,14 +117,22 @@ t.test('a call that cannot be opened is answered with words, never with an error
   t.match(await post(`${gateway.url}/voice`, { form: ringing(newSid()) }), { status: 200, text: /All lines are busy/ })
   gateway.calls.failWith = null
   // A definition that cannot be written as XML: the call that was prepared for it does not stay.
-  gateway.calls.agents.set('support', { ...ORDER_STATUS, name: 'support', say: { verb: 'say', text: ' ' }, fallback: [] })
+  gateway.calls.agents.set('support', {
+    ...ORDER_STATUS,
+    name: 'support',
+    say: { verb: 'say', text: ' ' },
+    fallback: [],
+  })
   const sid = newSid()
-  t.match(await post(`${gateway.url}/voice/support`, { form: ringing(sid) }), { status: 200, text: /<Say>Sorry,.*<Hangup\/>/ })
+  t.match(await post(`${gateway.url}/voice/support`, { form: ringing(sid) }), {
+    status: 200,
+    text: /<Say>Sorry,.*<Hangup\/>/,
+  })
   t.match(gateway.calls.get(sid).hangups, [{ reason: 'call-fault' }])
   t.notOk(JSON.stringify(gateway.logged()).includes('254700000001'), 'no number in the log')
 })
 
-t.test('after the stream comes the Dial of an escalation, else the agent\'s goodbye', async (t) => {
+t.test("after the stream comes the Dial of an escalation, else the agent's goodbye", async t => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const url = redirectUrl(document)
@@ -118,13 +141,16 @@ t.test('after the stream comes the Dial of an escalation, else the agent\'s good
   call.next = [{ verb: 'dial', numbers: ['+254700000009'] }]
   t.match((await post(url)).text, /<Dial>/)
   t.same(call.askers, ['after-stream'])
-  t.match((await post(url, { form: { ...ringing(sid), callSessionState: 'DialCompleted' } })).text, /<Say>Goodbye\.<\/Say><Hangup\/>/)
+  t.match(
+    (await post(url, { form: { ...ringing(sid), callSessionState: 'DialCompleted' } })).text,
+    /<Say>Goodbye\.<\/Say><Hangup\/>/,
+  )
   t.same(call.states, ['dial-completed'])
   gateway.calls.calls.delete(sid)
   t.match((await post(url)).text, /Goodbye/, 'also when the call is long gone')
 })
 
-t.test('after-stream and stream-status take their own token or a signature, nothing else', async (t) => {
+t.test('after-stream and stream-status take their own token or a signature, nothing else', async t => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], publicUrl: null })
   const sid = newSid()
   const sign = { secret: SECRET }
@@ -138,12 +164,16 @@ t.test('after-stream and stream-status take their own token or a signature, noth
   t.equal((await post(`${gateway.url}/after-stream`, { form, sign })).status, 200)
   t.equal((await post(`${gateway.url}/stream-status`, { form, sign })).status, 204)
   const token = new URL(status).searchParams.get('t') ?? ''
-  t.match(await post(`${gateway.url}/after-stream?t=${token}`), { status: 403, code: 'TOKEN_INVALID' }, 'a token of another purpose')
+  t.match(
+    await post(`${gateway.url}/after-stream?t=${token}`),
+    { status: 403, code: 'TOKEN_INVALID' },
+    'a token of another purpose',
+  )
   t.equal((await post(`${gateway.url}/after-stream?t=${token}`, { form, sign })).status, 200, 'signed all the same')
   t.match(await post(`${gateway.url}/after-stream?t=forged`), { status: 403, code: 'TOKEN_INVALID' })
 })
 
-t.test('a stream status reaches its call once, and a Dial may be its answer', async (t) => {
+t.test('a stream status reaches its call once, and a Dial may be its answer', async t => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const url = attribute(document, 'statusCallback')
@@ -156,7 +186,7 @@ t.test('a stream status reaches its call once, and a Dial may be its answer', as
   t.same(call.askers, ['stream-status'])
 })
 
-t.test('events of all shapes reach their call, once each', async (t) => {
+t.test('events of all shapes reach their call, once each', async t => {
   const gateway = await startGateway(t)
   const { sid } = await ring(gateway)
   const url = `${gateway.url}/events`
@@ -168,13 +198,24 @@ t.test('events of all shapes reach their call, once each', async (t) => {
   t.equal((await post(url, { json: { kind: 'wallet.low', event_id: 'evt_3', data: {} } })).status, 204)
 })
 
-t.test('unsigned, forged and old webhooks are refused and counted', async (t) => {
-  const gateway = await startGateway(t, { webhookSecrets: ['whsec_other', SECRET], publicUrl: 'https://gw.example.com' })
+t.test('unsigned, forged and old webhooks are refused and counted', async t => {
+  const gateway = await startGateway(t, {
+    webhookSecrets: ['whsec_other', SECRET],
+    publicUrl: 'https://gw.example.com',
+  })
   const url = `${gateway.url}/voice`
   t.match(await post(url, { form: ringing(newSid()) }), { status: 401, code: 'WEBHOOK_UNSIGNED' })
-  t.match(await post(url, { form: ringing(newSid()), sign: { secret: 'wrong' } }), { status: 403, code: 'WEBHOOK_UNSIGNED' })
-  t.match(await post(url, { form: ringing(newSid()), sign: { secret: SECRET, ageS: 301 } }), { status: 403, code: 'WEBHOOK_STALE' })
-  t.match(await post(url, { form: ringing(newSid()), headers: { 'x-sautikit-signature': 'nonsense' } }), { status: 403 })
+  t.match(await post(url, { form: ringing(newSid()), sign: { secret: 'wrong' } }), {
+    status: 403,
+    code: 'WEBHOOK_UNSIGNED',
+  })
+  t.match(await post(url, { form: ringing(newSid()), sign: { secret: SECRET, ageS: 301 } }), {
+    status: 403,
+    code: 'WEBHOOK_STALE',
+  })
+  t.match(await post(url, { form: ringing(newSid()), headers: { 'x-sautikit-signature': 'nonsense' } }), {
+    status: 403,
+  })
   t.match(await post(`${gateway.url}/events`, { json: { kind: 'call.started' } }), { status: 401 })
   t.equal((await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status, 200)
   t.equal(gateway.calls.started.length, 1)
@@ -183,7 +224,7 @@ t.test('unsigned, forged and old webhooks are refused and counted', async (t) =>
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="stale"}'), 1)
 })
 
-t.test('unsigned webhooks pass only without secrets and without a public URL, with one warning', async (t) => {
+t.test('unsigned webhooks pass only without secrets and without a public URL, with one warning', async t => {
   const open = await startGateway(t)
   await ring(open)
   await ring(open)
@@ -192,23 +233,32 @@ t.test('unsigned webhooks pass only without secrets and without a public URL, wi
   t.match(await post(`${closed.url}/voice`, { form: ringing(newSid()) }), { status: 401, code: 'WEBHOOK_UNSIGNED' })
 })
 
-t.test('bodies that are too large, of another type or unreadable are refused', async (t) => {
+t.test('bodies that are too large, of another type or unreadable are refused', async t => {
   const gateway = await startGateway(t)
   const url = `${gateway.url}/voice`
   t.match(await post(url, { body: 'a'.repeat(16 * 1024 + 1) }), { status: 413, code: 'BODY_TOO_LARGE' })
-  t.match(await post(url, { body: '<x/>', headers: { 'content-type': 'text/xml' } }), { status: 415, code: 'CONTENT_TYPE' })
-  t.match(await post(url, { body: '{"a":', headers: { 'content-type': 'application/json' } }), { status: 400, code: 'WEBHOOK_MALFORMED' })
+  t.match(await post(url, { body: '<x/>', headers: { 'content-type': 'text/xml' } }), {
+    status: 415,
+    code: 'CONTENT_TYPE',
+  })
+  t.match(await post(url, { body: '{"a":', headers: { 'content-type': 'application/json' } }), {
+    status: 400,
+    code: 'WEBHOOK_MALFORMED',
+  })
   t.match(await post(url, { form: { callSessionState: 'Ringing' } }), { status: 400, code: 'WEBHOOK_MALFORMED' })
   t.match(await post(url, { form: ringing('../../etc/passwd') }), { status: 400, code: 'WEBHOOK_MALFORMED' })
   t.match(await post(url, { body: new Uint8Array([0xff, 0xfe, 0x00]) }), { status: 400 })
   // Chunked: the length is not announced, and the bound holds all the same.
-  const raw = rawRequest(gateway.edge.publicPort,
-    `POST /voice HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n5000\r\n${'x'.repeat(0x5000)}\r\n0\r\n\r\n`)
+  const raw = rawRequest(
+    gateway.edge.publicPort,
+    'POST /voice HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\n' +
+      `5000\r\n${'x'.repeat(0x5000)}\r\n0\r\n\r\n`,
+  )
   t.match(await raw.answer, /^HTTP\/1\.1 413 /)
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('other methods are 405 and other paths 404, in JSON', async (t) => {
+t.test('other methods are 405 and other paths 404, in JSON', async t => {
   const gateway = await startGateway(t)
   for (const path of ['/voice', '/voice/support', '/events', '/stream-status', '/after-stream']) {
     const answer = await get(gateway.url + path)
@@ -221,28 +271,34 @@ t.test('other methods are 405 and other paths 404, in JSON', async (t) => {
   t.match(await get(`${gateway.url}/`), { status: 404, code: 'NOT_FOUND' })
 })
 
-t.test('headers of 12,000 bytes pass', async (t) => {
+t.test('headers of 12,000 bytes pass', async t => {
   const gateway = await startGateway(t)
-  const answer = await post(`${gateway.url}/voice`, { form: ringing(newSid()), headers: { 'x-metadata': 'm'.repeat(12_000) } })
+  const answer = await post(`${gateway.url}/voice`, {
+    form: ringing(newSid()),
+    headers: { 'x-metadata': 'm'.repeat(12_000) },
+  })
   t.equal(answer.status, 200)
 })
 
-t.test('a body that drips in is given up after its time, and others are answered meanwhile', async (t) => {
+t.test('a body that drips in is given up after its time, and others are answered meanwhile', async t => {
   let nowMs = 1000
   const gateway = await startGateway(t, { clock: () => nowMs })
-  const slow = rawRequest(gateway.edge.publicPort,
-    'POST /voice HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"session')
+  const slow = rawRequest(
+    gateway.edge.publicPort,
+    'POST /voice HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"session',
+  )
   await ring(gateway)
   nowMs += 5001
   t.match(await slow.answer, /^HTTP\/1\.1 408 [^]*BODY_TOO_SLOW/)
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="too-slow"}'), 1)
 })
 
-t.test('an address that keeps failing is told to wait; good webhooks cost it nothing', async (t) => {
+t.test('an address that keeps failing is told to wait; good webhooks cost it nothing', async t => {
   let nowMs = 1000
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], clock: () => nowMs })
   const url = `${gateway.url}/voice`
-  for (let i = 0; i < 120; i++) t.equal((await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status, 200)
+  for (let i = 0; i < 120; i++)
+    t.equal((await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status, 200)
   let refused = 0
   for (let i = 0; i < 120; i++) {
     const answer = await post(url, { form: ringing(newSid()) })
@@ -253,10 +309,14 @@ t.test('an address that keeps failing is told to wait; good webhooks cost it not
   }
   t.equal(refused, 20, 'a burst of 100 and no more')
   nowMs += 1000
-  t.equal((await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status, 200, 'a second later it is heard again')
+  t.equal(
+    (await post(url, { form: ringing(newSid()), sign: { secret: SECRET } })).status,
+    200,
+    'a second later it is heard again',
+  )
 })
 
-t.test('one call that posts without end is slowed down, others are not', async (t) => {
+t.test('one call that posts without end is slowed down, others are not', async t => {
   const gateway = await startGateway(t, { clock: () => 1000 })
   const { sid } = await ring(gateway)
   const statuses = []
@@ -266,17 +326,20 @@ t.test('one call that posts without end is slowed down, others are not', async (
   await ring(gateway)
 })
 
-t.test('a Host that is no host gets no URL made of it', async (t) => {
+t.test('a Host that is no host gets no URL made of it', async t => {
   const gateway = await startGateway(t)
   const body = new URLSearchParams(ringing(newSid())).toString()
-  const raw = rawRequest(gateway.edge.publicPort, `POST /voice HTTP/1.1\r\nHost: evil"><Dial>\r\nConnection: close\r\n`
-    + `Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  const raw = rawRequest(
+    gateway.edge.publicPort,
+    `POST /voice HTTP/1.1\r\nHost: evil"><Dial>\r\nConnection: close\r\n` +
+      `Content-Type: application/x-www-form-urlencoded\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  )
   setTimeout(() => raw.socket.end(), 300)
   t.match(await raw.answer, /^HTTP\/1\.1 400 /)
   t.equal(gateway.calls.started.length, 0)
 })
 
-t.test('webhooks are answered in a fraction of a second', async (t) => {
+t.test('webhooks are answered in a fraction of a second', async t => {
   const gateway = await startGateway(t, { webhookSecrets: [SECRET] })
   const tookMs: number[] = []
   for (let i = 0; i < 400; i++) {
@@ -285,6 +348,9 @@ t.test('webhooks are answered in a fraction of a second', async (t) => {
     tookMs.push(performance.now() - startedMs)
   }
   tookMs.sort((a, b) => a - b)
-  t.comment(`webhook round trip, one at a time, client included: p50 ${tookMs[200]?.toFixed(2)} ms, p99 ${tookMs[396]?.toFixed(2)} ms`)
+  t.comment(
+    `webhook round trip, one at a time, client included: p50 ${tookMs[200]?.toFixed(2)} ms, ` +
+      `p99 ${tookMs[396]?.toFixed(2)} ms`,
+  )
   t.equal(await gateway.metric('mkondo_webhook_seconds_count{route="voice"}'), 400)
 })

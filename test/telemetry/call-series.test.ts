@@ -4,17 +4,25 @@ import { CallSeries, escapeLabel } from '../../src/telemetry/call-series.js'
 function seriesOf(callsMax: number) {
   let nowMs = 0
   const series = new CallSeries({ clock: () => nowMs, callsMax })
-  return { series, pass: (ms: number) => { nowMs += ms }, sids: () => [...series.render().matchAll(/turn_response_last_seconds\{call_sid="([^"]+)"/g)].map(found => found[1]) }
+  return {
+    series,
+    pass: (ms: number) => {
+      nowMs += ms
+    },
+    sids: () => [...series.render().matchAll(/turn_response_last_seconds\{call_sid="([^"]+)"/g)].map(found => found[1]),
+  }
 }
 
-t.test('a live call has its three gauges, and none for what it has not yet had', (t) => {
+t.test('a live call has its three gauges, and none for what it has not yet had', t => {
   const { series } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   t.notMatch(series.render(), 'HD_1')
   call.turnResponseLastMs = 812
   call.frameLatencyP99Ms = 4.2
   call.backend = 'gemini'
-  t.equal(series.render(), `# HELP mkondo_call_turn_response_last_seconds Last turn of a live call: caller stopped to first agent sound sent
+  t.equal(
+    series.render(),
+    `# HELP mkondo_call_turn_response_last_seconds Last turn of a live call: caller stopped to first agent sound sent
 # TYPE mkondo_call_turn_response_last_seconds gauge
 # UNIT mkondo_call_turn_response_last_seconds seconds
 mkondo_call_turn_response_last_seconds{call_sid="HD_1",agent="support",backend="gemini"} 0.812
@@ -26,11 +34,12 @@ mkondo_call_frame_latency_p99_seconds{call_sid="HD_1",agent="support",backend="g
 # TYPE mkondo_call_barge_in_stop_last_seconds gauge
 # UNIT mkondo_call_barge_in_stop_last_seconds seconds
 # EOF
-`)
+`,
+  )
   t.end()
 })
 
-t.test('an ended call is gone after sixty seconds', (t) => {
+t.test('an ended call is gone after sixty seconds', t => {
   const { series, pass, sids } = seriesOf(10)
   const call = series.open('HD_1', 'support', 'openai')
   call.turnResponseLastMs = 1
@@ -44,9 +53,10 @@ t.test('an ended call is gone after sixty seconds', (t) => {
   t.end()
 })
 
-t.test('beyond the cap the slowest are shown and the rest counted', (t) => {
+t.test('beyond the cap the slowest are shown and the rest counted', t => {
   const { series, sids } = seriesOf(3)
-  for (const [i, ms] of [500, 900, NaN, 700, 100].entries()) series.open(`HD_${i}`, 'support', 'openai').turnResponseLastMs = ms
+  for (const [i, ms] of [500, 900, NaN, 700, 100].entries())
+    series.open(`HD_${i}`, 'support', 'openai').turnResponseLastMs = ms
   t.same(sids(), ['HD_1', 'HD_3', 'HD_0'])
   t.equal(series.dropped, 2)
   for (let i = 5; i < 100; i++) series.open(`HD_${i}`, 'support', 'openai')
@@ -54,19 +64,19 @@ t.test('beyond the cap the slowest are shown and the rest counted', (t) => {
   t.end()
 })
 
-t.test('a cap of none shows none', (t) => {
+t.test('a cap of none shows none', t => {
   const { series, sids } = seriesOf(0)
   series.open('HD_1', 'support', 'openai').turnResponseLastMs = 1
   t.same(sids(), [])
   t.end()
 })
 
-t.test('labels are escaped', (t) => {
+t.test('labels are escaped', t => {
   t.equal(escapeLabel('a"b\\c\nd'), 'a\\"b\\\\c\\nd')
   t.end()
 })
 
-t.test('five thousand calls are written without holding up the audio', (t) => {
+t.test('five thousand calls are written without holding up the audio', t => {
   const { series } = seriesOf(5000)
   for (let i = 0; i < 5000; i++) {
     const call = series.open(`HD_${i.toString(16).padStart(12, '0')}`, 'order-status', 'openai')
