@@ -33,8 +33,8 @@ export class Conversation {
   readonly #tools: ToolDesk
   /** The backend knows of the segment that runs. */
   #speechTold = false
-  /** Voice that the segment had when it met the agent's speech. */
-  #voiceBeforeMs = 0
+  /** Voice since the agent was paused, in all segments since. */
+  #voiceOverAgentMs = 0
 
   constructor(core: CallCore, ending: Ending, silence: Silence, tools: ToolDesk) {
     this.#core = core
@@ -58,7 +58,11 @@ export class Conversation {
       this.#speechTold = false
       core.mark('caller-speech')
     }
-    if (edge === 'onset' || (edge === 'none' && core.speech.speaking && !core.bargeIn.paused)) changed = this.#meet(edge === 'onset', atMs)
+    if (core.bargeIn.paused) {
+      if (core.speech.speaking) this.#voiceOverAgentMs += edge === 'onset' ? core.speech.voicedMs : FRAME_MS
+    } else if (core.speech.speaking) {
+      changed = this.#meet(edge === 'onset', atMs)
+    }
     if (core.speech.real && edge !== 'none') {
       this.#silence.callerSpoke()
       changed = true
@@ -68,10 +72,6 @@ export class Conversation {
       return true
     }
     return changed || edge !== 'none'
-  }
-
-  get #voiceOverAgentMs(): number {
-    return this.#core.speech.voicedMs - this.#voiceBeforeMs
   }
 
   /** Frames may have stopped coming in the middle of a segment. */
@@ -166,7 +166,7 @@ export class Conversation {
     // Later than the onset only where the segment's beginning was a cough over the agent's speech.
     const fromMs = onset ? core.speech.firstVoicedMs : atMs - FRAME_MS
     if (this.#interruptible() && !this.#tailOnly()) {
-      this.#voiceBeforeMs = onset ? 0 : core.speech.voicedMs - FRAME_MS
+      this.#voiceOverAgentMs = onset ? core.speech.voicedMs : FRAME_MS
       core.bargeIn.pause(this.#startNow(fromMs))
       core.out({ type: 'playout-pause' })
       core.in('barge-in-resume', core.options.bargeIn.resumeAfterMs)

@@ -1,0 +1,87 @@
+import t from 'tap'
+import { handover, Rig } from './rig.js'
+
+t.test('the backend is asked to greet once, when the stream is open and it is ready', async (t) => {
+  for (const order of ['ready first', 'stream first']) {
+    const rig = new Rig()
+    if (order === 'ready first') rig.ready()
+    else rig.open()
+    t.same(rig.all('backend-text'), [], order)
+    if (order === 'ready first') rig.open()
+    else rig.ready()
+    t.same(rig.only('backend-text'), { type: 'backend-text', text: 'greet', role: 'system', respond: true })
+    rig.ready()
+    rig.run(1000)
+    t.equal(rig.all('backend-text').length, 1)
+    t.equal(rig.session.state, 'live')
+  }
+})
+
+t.test('a greeting of the gateway is spoken before the backend is ready, and the backend does not greet too', async (t) => {
+  const rig = new Rig({ greeting: 'Welcome.' })
+  rig.open()
+  t.equal(rig.only('announce').text, 'Welcome.')
+  rig.run(1500)
+  rig.ready()
+  rig.run(100)
+  t.same(rig.all('backend-text'), [])
+  t.equal(rig.session.greetingMs, 20)
+  t.same(rig.session.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
+})
+
+t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
+  const rig = new Rig({ greeting: 'Welcome.' })
+  rig.announceMs = null
+  rig.open()
+  rig.ready()
+  t.same(rig.all('backend-text'), [])
+  rig.in({ type: 'announce-failed', itemId: rig.only('announce').itemId })
+  t.equal(rig.only('backend-text').text, 'greet')
+})
+
+t.test('a caller whose backend never gets ready hears an apology, then a human or the end', async (t) => {
+  const alone = new Rig()
+  alone.open()
+  alone.run(3980)
+  t.same(alone.texts(), [])
+  alone.run(40)
+  t.same(alone.texts(), ['I am sorry, I have a technical problem.'])
+  alone.run(2000)
+  t.match(alone.only('end-stream'), { reason: 'backend-failed', hangup: true, code: 1000 })
+  alone.in({ type: 'stream-closed', code: 1000 })
+  t.match(alone.only('ended'), { outcome: 'failed', reason: 'backend-failed' })
+
+  const helped = new Rig({ escalation: handover })
+  helped.open()
+  helped.run(4020)
+  t.match(helped.only('escalate').packet, { reason: 'technical problem', callSid: 'HD_test' })
+  t.same(helped.texts(), ['I am sorry, I have a technical problem. Connecting you.'])
+  helped.in({ type: 'escalation', step: { type: 'close-stream' } })
+  helped.run(2000)
+  t.match(helped.only('end-stream'), { reason: 'escalated', hangup: false })
+})
+
+t.test('a backend that dies while the phone rings is noticed when the stream opens', async (t) => {
+  const rig = new Rig()
+  rig.backend({ type: 'error', code: 'auth', message: 'no', fatal: true, retryable: false })
+  t.same(rig.types(), [])
+  rig.open()
+  t.same(rig.texts(), ['I am sorry, I have a technical problem.'])
+})
+
+t.test('a backend that is ready and never greets does not leave the caller in silence', async (t) => {
+  const rig = new Rig()
+  rig.open()
+  rig.ready()
+  rig.run(12_100)
+  t.same(rig.texts(), ['I am sorry, I have a technical problem.'])
+})
+
+t.test('nextWake says when and why', async (t) => {
+  const rig = new Rig()
+  t.equal(rig.session.nextWake(), null)
+  rig.open()
+  t.same(rig.session.nextWake(), { atMs: 5000, reason: 'backend-ready' })
+  rig.ready()
+  t.same(rig.session.nextWake(), { atMs: 9000, reason: 'silence' })
+})

@@ -1,0 +1,198 @@
+import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../../src/call/call-options.js'
+import type { CallSessionOptions } from '../../src/call/call-options.js'
+import { CallSession } from '../../src/call/call-session.js'
+import type { CallCheckpoint } from '../../src/call/checkpoint.js'
+import type { BackendEvent } from '../../src/call/backend-events.js'
+import type { CallInput, CallOutput } from '../../src/call/events.js'
+import { JournalWriter } from '../../src/call/journal.js'
+import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+
+const RATE_HZ = 16000
+const FRAME_MS = 20
+const FRAME_SAMPLES = (RATE_HZ * FRAME_MS) / 1000
+const LEAD_MS = 100
+
+export function options(overrides: Partial<CallSessionOptions> = {}): CallSessionOptions {
+  return {
+    ...DEFAULT_CALL_OPTIONS,
+    callSid: 'HD_test',
+    agent: 'order-status',
+    preparedAtMs: 1000,
+    wallOffsetMs: 1_700_000_000_000,
+    serverVad: false,
+    truncate: true,
+    toolNames: ['find_order', 'refund'],
+    greeting: null,
+    kickOffText: 'greet',
+    ...overrides,
+  }
+}
+
+export const handover = { ...DEFAULT_HANDOVER_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
+
+/**
+ * A call session with its real playout ledger, on a clock that only moves when told to. Playout sends at real time with
+ * a lead, as the gateway's does; the backend and the carrier are scripted by the test.
+ */
+export class Rig {
+  nowMs = 1000
+  readonly session: CallSession
+  readonly ledger = new PlayoutLedger({ sampleRateHz: RATE_HZ })
+  readonly log: { readonly atMs: number; readonly output: CallOutput }[] = []
+  readonly journal: string[] = []
+  readonly writer: JournalWriter
+  /** How long a phrase of the gateway takes to say; null: synthesis never answers. */
+  announceMs: number | null = 1000
+  paused = false
+  #appended = 0
+  #sent = 0
+  #endMs = 0
+  #lastSentAtMs: number | null = null
+  #announced: { readonly itemId: string; readonly samples: number }[] = []
+
+  constructor(overrides: Partial<CallSessionOptions> = {}, resume?: CallCheckpoint) {
+    const all = options(overrides)
+    this.writer = new JournalWriter((line) => this.journal.push(line), all, resume ?? null)
+    this.session = new CallSession(all, this.writer.watch(this.ledger), resume)
+  }
+
+  /** A rig in mid-call: stream open, backend ready, greeting of 1 s heard. */
+  static talking(overrides: Partial<CallSessionOptions> = {}): Rig {
+    const rig = new Rig(overrides)
+    rig.open()
+    rig.ready()
+    rig.answer(1, 'greeting', 1000, 'Hello.')
+    rig.run(1500)
+    rig.log.length = 0
+    return rig
+  }
+
+  in(input: CallInput): void {
+    this.writer.input(input, this.nowMs)
+    this.session.handle(input, this.nowMs)
+    this.#drain()
+  }
+
+  backend(event: BackendEvent): void {
+    this.in({ type: 'backend', event })
+  }
+
+  open(): void {
+    this.in({ type: 'stream-opened', sampleRateHz: RATE_HZ })
+  }
+
+  ready(): void {
+    this.backend({ type: 'ready' })
+  }
+
+  /** Audio of the backend. @returns whether the session took it. */
+  audio(generation: number, itemId: string, ms: number): boolean {
+    this.writer.audio(itemId, generation, this.nowMs)
+    const taken = this.session.acceptAudio(itemId, generation, this.nowMs)
+    this.#drain()
+    if (taken) this.#append(itemId, (ms * RATE_HZ) / 1000)
+    return taken
+  }
+
+  /** A whole spoken response at once, as fast backends give it. */
+  answer(generation: number, itemId: string, ms: number, text = 'Some words.'): void {
+    this.backend({ type: 'turn-start', generation })
+    this.audio(generation, itemId, ms)
+    this.backend({ type: 'transcript', role: 'agent', text, final: true, itemId, generation })
+    this.ledger.finished(itemId)
+    this.backend({ type: 'audio-done', generation, itemId })
+    this.backend({ type: 'turn-done', generation, status: 'completed' })
+  }
+
+  toolCall(callId: string, name: string, args: Record<string, unknown> = {}, generation = 1): void {
+    this.backend({ type: 'tool-call', callId, name, args, generation })
+  }
+
+  heardWords(text: string, itemId = 'c1'): void {
+    this.backend({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: 0 })
+  }
+
+  /** Time passes with a quiet, or a speaking, caller. */
+  run(ms: number, voiced = false): void {
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(voiced)
+  }
+
+  speak(ms: number): void {
+    this.run(ms, true)
+  }
+
+  /** Time passes without any frame from the carrier. */
+  stall(ms: number): void {
+    for (let passed = 0; passed < ms; passed += FRAME_MS) this.#tick(null)
+  }
+
+  all<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }>[] {
+    return this.log.flatMap(({ output }) => (output.type === type ? [output as Extract<CallOutput, { readonly type: Type }>] : []))
+  }
+
+  /** The only output of that type. */
+  only<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }> {
+    const found = this.all(type)
+    const first = found[0]
+    if (first === undefined || found.length > 1) throw new Error(`${found.length} outputs of type ${type}: ${this.types().join(' ')}`)
+    return first
+  }
+
+  atMs(type: CallOutput['type']): number {
+    const entry = this.log.find(({ output }) => output.type === type)
+    if (entry === undefined) throw new Error(`no ${type}: ${this.types().join(' ')}`)
+    return entry.atMs
+  }
+
+  types(): string[] {
+    return this.log.map(({ output }) => output.type).filter((type) => type !== 'mark' && type !== 'checkpoint-due')
+  }
+
+  texts(): string[] {
+    return this.all('announce').map(({ text }) => text)
+  }
+
+  #tick(voiced: boolean | null): void {
+    this.nowMs += FRAME_MS
+    for (const { itemId, samples } of this.#announced.splice(0)) {
+      this.#append(itemId, samples)
+      this.ledger.finished(itemId)
+    }
+    while (!this.paused && this.#sent < this.#appended && this.#endMs < this.nowMs + LEAD_MS) {
+      this.#sent += Math.min(FRAME_SAMPLES, this.#appended - this.#sent)
+      this.#endMs = Math.max(this.#endMs, this.nowMs) + FRAME_MS
+      this.#lastSentAtMs = this.nowMs
+    }
+    this.ledger.report({ sentSamples: this.#sent, playoutEndMs: this.#endMs, lastSentAtMs: this.#lastSentAtMs }, this.nowMs)
+    for (const input of this.ledger.poll(this.nowMs)) this.in(input)
+    const wake = this.session.nextWake()
+    if (wake !== null && wake.atMs <= this.nowMs) this.in({ type: 'timer' })
+    if (voiced === null) return
+    this.writer.frame(voiced, this.nowMs)
+    this.session.callerFrame(voiced, this.nowMs)
+    this.#drain()
+  }
+
+  #append(itemId: string, samples: number): void {
+    this.ledger.appended(itemId, samples)
+    this.#appended += samples
+  }
+
+  #drain(): void {
+    for (let output = this.session.pollOutput(); output !== null; output = this.session.pollOutput()) {
+      this.log.push({ atMs: this.nowMs, output })
+      if (output.type === 'playout-pause') this.paused = true
+      if (output.type === 'playout-resume') this.paused = false
+      if (output.type === 'playout-clear') {
+        this.paused = false
+        this.#announced = []
+        this.#sent = this.#appended
+        this.#endMs = this.nowMs
+        this.ledger.cleared(this.#appended, this.nowMs)
+      }
+      if (output.type === 'announce' && this.announceMs !== null) {
+        this.#announced.push({ itemId: output.itemId, samples: (this.announceMs * RATE_HZ) / 1000 })
+      }
+    }
+  }
+}

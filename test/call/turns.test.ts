@@ -1,0 +1,147 @@
+import t from 'tap'
+import { Rig } from './rig.js'
+
+t.test('a backend without its own VAD is told when the caller starts and stops', async (t) => {
+  const rig = Rig.talking()
+  const startMs = rig.nowMs
+  rig.speak(40)
+  t.same(rig.only('backend-speech-start'), { type: 'backend-speech-start', atMs: startMs }, 'from the first voiced sample')
+  rig.speak(460)
+  rig.run(580)
+  t.same(rig.all('backend-speech-end'), [])
+  rig.run(20)
+  t.same(rig.only('backend-speech-end'), { type: 'backend-speech-end', atMs: startMs + 500 }, 'at the last voiced sample')
+})
+
+t.test('one voiced frame is a click, not speech', async (t) => {
+  const rig = Rig.talking()
+  for (let i = 0; i < 10; i++) {
+    rig.speak(20)
+    rig.run(40)
+  }
+  t.same(rig.all('backend-speech-start'), [])
+})
+
+t.test('speech ends even when the carrier stops sending in the middle of it', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.stall(700)
+  t.equal(rig.all('backend-speech-end').length, 1)
+})
+
+t.test('a turn has two clocks, and a filler stops only the first', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  const stoppedMs = rig.nowMs
+  rig.run(620)
+  rig.backend({ type: 'turn-start', generation: 2 })
+  rig.toolCall('t1', 'find_order', { order: 5 }, 2)
+  rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+  rig.run(760)
+  t.equal(rig.only('announce').kind, 'filler')
+  t.same(rig.all('turn'), [])
+  rig.run(1300)
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
+  rig.answer(3, 'a3', 1000)
+  rig.run(40)
+  const turn = rig.only('turn')
+  const fillerMs = rig.atMs('announce') - stoppedMs
+  t.ok(turn.firstSoundMs !== null && turn.firstSoundMs >= fillerMs && turn.firstSoundMs <= fillerMs + 40, `first sound ${turn.firstSoundMs}`)
+  t.ok(turn.answerMs !== null && turn.answerMs > 2600 && turn.answerMs < 2800, `answer ${turn.answerMs}`)
+  t.equal(rig.session.turns.length, 1)
+})
+
+t.test('both clocks are equal when the answer is the first sound', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(620)
+  rig.answer(2, 'a2', 1000)
+  rig.run(40)
+  t.same(rig.only('turn'), { type: 'turn', firstSoundMs: 640, answerMs: 640 })
+})
+
+t.test('a caller who goes on before any sound has one turn, from the later stop', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(640)
+  rig.speak(500)
+  rig.run(640)
+  rig.answer(2, 'a2', 500)
+  rig.run(40)
+  t.same(rig.all('turn').map(({ answerMs }) => answerMs), [660])
+})
+
+t.test('a turn that nothing answers is recorded without an answer; a click is not recorded', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(700)
+  rig.in({ type: 'stream-closed', code: 1006 })
+  t.match(rig.only('turn'), { firstSoundMs: null, answerMs: null })
+
+  const click = Rig.talking()
+  click.speak(60)
+  click.run(700)
+  click.in({ type: 'stream-closed', code: 1006 })
+  t.same(click.all('turn'), [])
+})
+
+t.test('with the backend\'s own VAD a turn still runs from our last voiced sample', async (t) => {
+  const rig = Rig.talking({ serverVad: true })
+  rig.speak(100)
+  rig.backend({ type: 'speech-started' })
+  rig.speak(400)
+  rig.run(500)
+  rig.backend({ type: 'speech-stopped' })
+  rig.answer(2, 'a2', 500)
+  rig.run(40)
+  t.same(rig.all('backend-speech-start'), [])
+  t.same(rig.only('turn'), { type: 'turn', firstSoundMs: 520, answerMs: 520 })
+})
+
+t.test('a response that began before the caller stopped is no answer to it', async (t) => {
+  const rig = Rig.talking({ bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } })
+  const fresh = new Rig({ bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } })
+  fresh.open()
+  fresh.ready()
+  fresh.backend({ type: 'turn-start', generation: 1 })
+  fresh.audio(1, 'g1', 2000)
+  fresh.run(200)
+  fresh.speak(400)
+  fresh.run(700)
+  fresh.audio(1, 'g2', 500)
+  fresh.run(1500)
+  t.same(fresh.all('turn'), [], 'the rest of the greeting is not an answer')
+  t.equal(rig.session.turns.length, 0)
+})
+
+t.test('a transcript has who said what and when, in order', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(620)
+  rig.heardWords('Where is order five?')
+  rig.answer(2, 'a2', 1000, 'It was sent.')
+  rig.run(1500)
+  t.same(rig.session.transcript.map(({ role, text }) => `${role}: ${text}`), ['agent: Hello.', 'caller: Where is order five?', 'agent: It was sent.'])
+  const [, caller, agent] = rig.session.transcript
+  t.equal(caller && caller.endMs - caller.startMs, 500)
+  t.ok(agent && agent.endMs - agent.startMs >= 1000 && agent.endMs - agent.startMs < 1200)
+})
+
+t.test('words without sound are entered when their response is over', async (t) => {
+  const rig = Rig.talking()
+  rig.backend({ type: 'turn-start', generation: 2 })
+  rig.backend({ type: 'transcript', role: 'agent', text: 'Silent words.', final: true, itemId: 'a2', generation: 2 })
+  t.same(rig.all('transcript'), [])
+  rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
+  t.equal(rig.only('transcript').entry.text, 'Silent words.')
+})
+
+t.test('a digit goes to the backend and begins a turn', async (t) => {
+  const rig = Rig.talking()
+  rig.in({ type: 'dtmf', digit: '5' })
+  t.same(rig.only('backend-dtmf'), { type: 'backend-dtmf', digit: '5' })
+  rig.run(200)
+  rig.answer(2, 'a2', 500)
+  rig.run(40)
+  t.match(rig.only('turn'), { answerMs: 220 })
+})
