@@ -1,0 +1,114 @@
+import type { TrackLayout } from './audio-fork.js'
+import type { CallerOptions } from './caller.js'
+import type { CallerLatency } from './caller-latency.js'
+import type { HeardPiece } from './caller.js'
+import type { LegRecording } from './caller-leg.js'
+import type { HeardFacts } from './heard-facts.js'
+import type { Said } from './mouth.js'
+import type { BodyEncoding, SignatureForm } from './webhooks.js'
+
+/** What the platform does when the gateway ends the media socket; each was documented or observed. */
+export type AfterStream = 'continues' | 'reposts' | 'holds'
+export type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
+export type HumanOutcome = 'answered' | 'busy' | 'no-answer' | 'declined'
+
+/** The person a Dial rings. */
+export interface SimulatedHuman {
+  readonly outcome: HumanOutcome
+  /** How long their phone rings. */
+  readonly ringMs: number
+  /** How long they talk, when they answer. */
+  readonly talkMs: number
+  /** What they say first; null for nothing. */
+  readonly greeting: string | null
+}
+
+export interface PlaceCallOptions {
+  /** The number's voice webhook, for example `http://127.0.0.1:8080/voice/order-status`. */
+  readonly voiceUrl: string
+  /** The number's events URL; null when it has none. */
+  readonly eventsUrl: string | null
+  /** `HD_` and 12 hex digits when not given. */
+  readonly callSid?: string
+  readonly from: string
+  readonly to: string
+  readonly caller: CallerOptions
+  readonly encoding?: BodyEncoding
+  readonly secret?: string | null
+  readonly signature?: SignatureForm
+  readonly webhookTimeoutMs?: number
+  readonly afterStream?: AfterStream
+  /** How long the caller stands dead air after the stream. */
+  readonly giveUpMs?: number
+  readonly trackLayout?: TrackLayout
+  readonly firstText?: FirstText
+  readonly honourKill?: boolean
+  readonly coalesceFrames?: number
+  /** Hold-ups of the uplink: about every `everyMs`, up to `stallMsMax` long. */
+  readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null
+  /** How the carrier ends the media socket when the caller hangs up. */
+  readonly streamEnd?: 'close' | 'graceful' | 'abort'
+  readonly human?: SimulatedHuman
+  /** `dial-completed` posts that state whatever became of the human; `outcome` posts busy, no-answer or failed as such. */
+  readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
+  readonly verifyTls?: boolean
+  readonly onEvent?: (event: SimulatorEvent) => void
+}
+
+/** What is told while a call runs. Times are milliseconds since the webhook. Plain data. */
+export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
+  | { readonly type: 'webhook'; readonly state: string; readonly status: number | null; readonly ms: number; readonly verbs: readonly string[] }
+  | { readonly type: 'verb'; readonly name: string }
+  | { readonly type: 'stream-opened' }
+  | { readonly type: 'stream-closed'; readonly by: string; readonly code: number | null }
+  | { readonly type: 'said'; readonly text: string }
+  | { readonly type: 'heard'; readonly text: string }
+  | { readonly type: 'dialled'; readonly numbers: readonly string[]; readonly outcome: HumanOutcome }
+  | { readonly type: 'ended'; readonly by: EndedBy; readonly why: string }
+)
+
+export type EndedBy = 'caller' | 'document' | 'api' | 'carrier'
+
+export interface WebhookRecord {
+  readonly url: 'voice' | 'events' | 'status' | 'action' | 'redirect'
+  readonly state: string
+  readonly status: number | null
+  readonly ms: number
+  readonly verbs: readonly string[]
+  readonly fault: string | null
+}
+
+export interface StreamRecord {
+  readonly openedMs: number
+  readonly closedBy: string
+  readonly closeCode: number | null
+  readonly messagesSent: number
+  readonly messagesReceived: number
+  readonly samplesHeard: number
+  readonly samplesFlushed: number
+  readonly kills: number
+  readonly marksPlayed: number
+  /** Caller audio that never left, because the socket stood still for more than two seconds. */
+  readonly bytesDropped: number
+}
+
+/** Everything one simulated call was. Times are milliseconds since the webhook, except in `callerHeard`. */
+export interface SimulatedCallResult {
+  readonly callSid: string
+  readonly from: string
+  readonly to: string
+  readonly answered: boolean
+  readonly ended: { readonly by: EndedBy; readonly why: string }
+  readonly durationMs: number
+  readonly webhooks: readonly WebhookRecord[]
+  readonly verbs: readonly string[]
+  readonly stream: StreamRecord | null
+  readonly dials: readonly { readonly numbers: readonly string[]; readonly outcome: HumanOutcome }[]
+  readonly said: readonly Said[]
+  readonly heard: HeardFacts & { readonly text: readonly string[] }
+  readonly heardPieces: readonly HeardPiece[]
+  readonly callerHeard: CallerLatency
+  /** What a real carrier would have choked on. */
+  readonly complaints: readonly string[]
+  readonly audio: LegRecording | null
+}

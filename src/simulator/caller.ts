@@ -1,0 +1,160 @@
+import { convertRate } from './half-band.js'
+import { CallerLeg } from './caller-leg.js'
+import { CallerMind, type CallerMove } from './caller-mind.js'
+import { filesOf, sentencesOf, type CallerScript } from './caller-script.js'
+import type { EarVocabulary } from './ear-vocabulary.js'
+import { EAR_RATE_HZ } from './ear.js'
+import { factsIn, type HeardFacts } from './heard-facts.js'
+import type { LineOptions } from './line.js'
+import type { Utterance } from './mouth.js'
+import type { CallerSpeech } from './speech-service.js'
+import type { Span } from './speech-spans.js'
+import type { SharedTicker } from './ticker.js'
+import { dtmfTones } from './tones.js'
+import { fitToLeg, type CallerVoice } from './voices.js'
+
+/** A recording that the caller plays into the line. */
+export interface CallerFile {
+  readonly pcm: Int16Array
+  readonly sampleRateHz: number
+}
+
+export interface CallerOptions {
+  readonly script: CallerScript
+  readonly voice: CallerVoice
+  readonly line: LineOptions
+  readonly speech: CallerSpeech
+  readonly vocabulary: EarVocabulary
+  /** Recordings that the script names. */
+  readonly files: ReadonlyMap<string, CallerFile>
+  readonly record: boolean
+  /** The call is ended after this, whatever happens. */
+  readonly timeoutMs: number
+}
+
+export interface CallerEvents {
+  onSaid?(text: string, startMs: number): void
+  onHeard?(text: string, span: Span): void
+  onKeys?(keys: string): void
+  onHungUp(why: string, nowMs: number): void
+}
+
+/** A piece of speech and what the ear made of it; an empty text when it was not sure. */
+export interface HeardPiece extends Span {
+  readonly text: string
+}
+
+/** One simulated person on the phone. */
+export class Caller {
+  readonly leg: CallerLeg
+  readonly heard: HeardPiece[] = []
+  readonly #options: CallerOptions
+  readonly #events: CallerEvents
+  readonly #mind: CallerMind
+  readonly #sounds: ReadonlyMap<string, Int16Array>
+  readonly #untilMs: number
+  #turn: Promise<HeardPiece>[] = []
+  #listening: Promise<unknown> = Promise.resolve()
+  #hungUp = false
+
+  /** Synthesises everything the caller may say, then takes up the phone: the clock runs from here. */
+  static async ready(options: CallerOptions, ticker: SharedTicker, events: CallerEvents): Promise<Caller> {
+    const sounds = new Map<string, Int16Array>()
+    const rateHz = options.line.sampleRateHz
+    for (const text of sentencesOf(options.script)) sounds.set(text, await options.speech.speak(text, options.voice, rateHz))
+    for (const name of filesOf(options.script)) {
+      const file = options.files.get(name)
+      if (file !== undefined) sounds.set(`file ${name}`, fitToLeg(file.pcm, file.sampleRateHz, rateHz))
+    }
+    return new Caller(options, sounds, ticker, events)
+  }
+
+  private constructor(options: CallerOptions, sounds: ReadonlyMap<string, Int16Array>, ticker: SharedTicker, events: CallerEvents) {
+    const nowMs = performance.now()
+    this.#options = options
+    this.#sounds = sounds
+    this.#events = events
+    this.#untilMs = nowMs + options.timeoutMs
+    this.#mind = new CallerMind(options.script, options.vocabulary.statuses, nowMs)
+    this.leg = new CallerLeg({ ...options.line, record: options.record }, ticker, {
+      onAgentStarted: (atMs) => { this.#mind.agentStarted(atMs) },
+      onPiece: (piece, pcm) => { this.#onPiece(piece, pcm) },
+      onAgentStopped: () => { this.#onAgentStopped() },
+      onSpoke: (_utterance, atMs) => { this.#mind.finishedSpeaking(atMs) },
+      onFrame: (frameMs) => { this.#onFrame(frameMs) },
+    })
+  }
+
+  /** What the agent told this caller, of all turns: the last status, and the order and time that go with it. */
+  facts(): HeardFacts {
+    const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
+    const lastWith = (key: keyof HeardFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
+    const withStatus = facts.findLast((fact) => fact.status !== null)
+    return {
+      order: withStatus?.order ?? lastWith('order'),
+      status: withStatus?.status ?? null,
+      eta: withStatus?.eta ?? lastWith('eta'),
+    }
+  }
+
+  /** Puts the phone down, from whichever side; resolves when the ear has finished with what was said last. */
+  async end(nowMs: number): Promise<void> {
+    this.#hungUp = true
+    this.leg.close(nowMs)
+    await this.#listening
+  }
+
+  #onFrame(nowMs: number): void {
+    if (this.#hungUp) return
+    if (nowMs >= this.#untilMs) this.#hangUp('time limit of the simulated call', nowMs)
+    const move = this.#hungUp ? null : this.#mind.next(nowMs)
+    if (move !== null) this.#perform(move, nowMs)
+  }
+
+  #perform(move: CallerMove, nowMs: number): void {
+    if (move.type === 'hangup') {
+      this.#hangUp(move.why, nowMs)
+      return
+    }
+    const utterance = this.#utterance(move)
+    this.leg.mouth.say(utterance)
+    this.#events.onSaid?.(utterance.text, nowMs)
+    if (move.type === 'press') this.#events.onKeys?.(move.keys)
+  }
+
+  #utterance(move: Exclude<CallerMove, { type: 'hangup' }>): Utterance {
+    // An empty sound ends with the next frame: a file that is missing must not stop the script.
+    const silence = new Int16Array(0)
+    if (move.type === 'press') return { text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, this.leg.sampleRateHz) }
+    if (move.type === 'play') return { text: `[${move.file}]`, pcm: this.#sounds.get(`file ${move.file}`) ?? silence }
+    return { text: move.text, pcm: this.#sounds.get(move.text) ?? silence }
+  }
+
+  #hangUp(why: string, nowMs: number): void {
+    this.#hungUp = true
+    this.#events.onHungUp(why, nowMs)
+  }
+
+  #onPiece(piece: Span, pcm: Int16Array): void {
+    const index = this.heard.push({ ...piece, text: '' }) - 1
+    const listened = this.#options.speech.hear(convertRate(pcm, this.leg.sampleRateHz, EAR_RATE_HZ).slice())
+      .catch(() => '')
+      .then((text) => {
+        const heard = { ...piece, text }
+        this.heard[index] = heard
+        if (text !== '') this.#events.onHeard?.(text, piece)
+        return heard
+      })
+    this.#turn.push(listened)
+    this.#listening = Promise.all([this.#listening, listened])
+  }
+
+  #onAgentStopped(): void {
+    const turn = this.#turn
+    this.#turn = []
+    this.#mind.agentStopped(performance.now())
+    this.#listening = Promise.all([this.#listening, Promise.all(turn).then((pieces) => {
+      if (!this.#hungUp) this.#mind.heard(pieces.map((piece) => piece.text).join(' ').trim(), performance.now())
+    })])
+  }
+}

@@ -1,0 +1,56 @@
+import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerScript, type CallerStep } from './caller-script.js'
+
+/** When `--interrupt` speaks over the greeting. */
+export const INTERRUPT_AFTER_MS = 1200
+
+const YES = 'Yes, that is right.'
+const NO = 'No.'
+const NOTHING_ELSE = 'No, thank you.'
+const GOODBYE = 'Goodbye.'
+
+export interface OrderCallerOptions {
+  /** The number the caller knows; null relies on the number they call from. */
+  readonly order: string | null
+  /** Speaks over the agent's greeting. */
+  readonly interrupt: boolean
+}
+
+/** Someone who asks where their order is, listens to the answer, says no thank you and hangs up after the goodbye. */
+export function orderCaller(options: OrderCallerOptions): CallerScript {
+  const opening: CallerAct = { type: 'say', text: options.order ?? 'Where is my order?' }
+  const again: CallerAct = options.order === null ? { type: 'repeat' } : opening
+  return {
+    name: options.order === null ? 'relies on the number they call from' : 'knows the order number',
+    order: options.order,
+    reactionMs: REACTION_MS,
+    patienceMs: PATIENCE_MS,
+    rules: [
+      { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
+      { heard: 'read-back', act: { type: 'answer', yes: YES, no: NO }, timesMax: 4 },
+      { heard: 'status', act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
+      { heard: ['anything else'], act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
+      { heard: ['order number', 'where your order', 'how can i help', 'what is the number'], act: opening, timesMax: 3 },
+      { heard: ['say that again', 'did not', 'again', 'cannot hear', 'still there', 'sorry'], act: again, timesMax: 3 },
+    ],
+    steps: [
+      step(opening, options.interrupt ? INTERRUPT_AFTER_MS : null),
+      step({ type: 'answer', yes: YES, no: NO }),
+      step({ type: 'say', text: NOTHING_ELSE }),
+      step({ type: 'say', text: GOODBYE }),
+      step({ type: 'hangup' }),
+    ],
+  }
+}
+
+/** Plays one recording after the greeting, listens, and hangs up. */
+export function recordedCaller(file: string): CallerScript {
+  return {
+    name: 'plays a recording', order: null, reactionMs: REACTION_MS, patienceMs: 2 * PATIENCE_MS,
+    rules: [{ heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 }],
+    steps: [step({ type: 'play', file }), step({ type: 'wait', ms: PATIENCE_MS }), step({ type: 'hangup' })],
+  }
+}
+
+function step(act: CallerAct, interruptAfterMs: number | null = null): CallerStep {
+  return { act, heard: [], interruptAfterMs }
+}

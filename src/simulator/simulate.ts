@@ -1,0 +1,83 @@
+/** Simulated calls on threads of their own: one that paces all calls, and one that speaks and listens for them. */
+import { Worker } from 'node:worker_threads'
+import { GatewayError } from '../core/errors.js'
+import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
+import type { CallerFile } from './caller.js'
+import type { CallerScript } from './caller-script.js'
+import type { EarVocabulary } from './ear-vocabulary.js'
+import type { LineOptions } from './line.js'
+import type { CallerVoice } from './voices.js'
+
+/** What differs between the calls of one simulation. */
+export interface CallPlan {
+  readonly callSid: string
+  readonly from: string
+  readonly to: string
+  readonly script: CallerScript
+  readonly voice: CallerVoice
+  readonly line: LineOptions
+}
+
+/** Plain data: it crosses to another thread. */
+export interface SimulateOptions {
+  readonly calls: readonly CallPlan[]
+  readonly vocabulary: EarVocabulary
+  readonly files: ReadonlyMap<string, CallerFile>
+  /** Everything of a call that is the same for all. */
+  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent'>
+  readonly record: boolean
+  readonly timeoutMs: number
+  /** Time between the starts of two calls. */
+  readonly staggerMs: number
+}
+
+export interface SimulateControls {
+  readonly onEvent?: (event: SimulatorEvent) => void
+  /** Called once, when voices and ears are loaded, with how long that took. */
+  readonly onReady?: (loaded: { readonly voicesMs: number; readonly earMs: number }) => void
+  /** Aborting hangs every call up; the results still come. */
+  readonly signal?: AbortSignal
+}
+
+/** What the thread of calls reports. */
+export type CallThreadMessage =
+  | { readonly type: 'ready'; readonly voicesMs: number; readonly earMs: number }
+  | { readonly type: 'event'; readonly event: SimulatorEvent }
+  | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[]; readonly ticker: TickerReport }
+
+/** How well this machine kept the calls' pace; late ticks make latencies look worse than they are. */
+export interface TickerReport {
+  readonly ticksLate: number
+  readonly ticksSkipped: number
+  readonly latenessMsMax: number
+}
+
+/** Largest number of calls that one simulator paces; another process takes the next. */
+export const SIMULATED_CALLS_MAX = 200
+
+/**
+ * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
+ * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails
+ */
+export async function simulateCalls(options: SimulateOptions, controls: SimulateControls = {}): Promise<SimulatedCallResult[]> {
+  if (options.calls.length > SIMULATED_CALLS_MAX) {
+    throw new GatewayError('CAPACITY', `${options.calls.length} simulated calls; one simulator places ${SIMULATED_CALLS_MAX} at most`)
+  }
+  const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })
+  const abort = (): void => { worker.postMessage('hang-up') }
+  controls.signal?.addEventListener('abort', abort)
+  try {
+    return await new Promise<SimulatedCallResult[]>((resolve, reject) => {
+      worker.on('message', (message: CallThreadMessage) => {
+        if (message.type === 'event') controls.onEvent?.(message.event)
+        else if (message.type === 'ready') controls.onReady?.(message)
+        else resolve([...message.results])
+      })
+      worker.on('error', (cause) => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause })) })
+      worker.on('exit', () => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls has ended')) })
+    })
+  } finally {
+    controls.signal?.removeEventListener('abort', abort)
+    await worker.terminate()
+  }
+}

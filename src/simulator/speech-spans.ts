@@ -1,0 +1,135 @@
+import { rmsOf } from './line.js'
+
+/** Blocks that are judged on their own. */
+export const BLOCK_MS = 10
+/** Anything softer is no voice; the codec's own hiss on a silent line is below -70 dBFS. About -46 dBFS. */
+const VOICED_RMS = 160
+
+export interface Span {
+  readonly startMs: number
+  readonly endMs: number
+}
+
+export interface SpanEvents {
+  /** The first voiced block after a turn's silence. */
+  onTurnStart(atMs: number): void
+  /** A piece of speech between two short silences, with the audio, which the listener owns. */
+  onPiece(piece: Span, pcm: Int16Array): void
+  /** The other side has been silent for `turnSilenceMs`; times are those of its voice. */
+  onTurnEnd(turn: Span): void
+}
+
+export interface SpeechSpansOptions {
+  readonly sampleRateHz: number
+  /** Silence that ends a piece. */
+  readonly pieceSilenceMs: number
+  /** Silence that ends a turn. */
+  readonly turnSilenceMs: number
+  /** A piece is cut here even without silence, so that nothing grows without bound. */
+  readonly pieceMsMax: number
+}
+
+/** Audio kept before the first voiced block, so that a soft onset is not cut off. */
+const LEAD_IN_MS = 100
+
+/**
+ * Finds speech by its level in what one ear hears: the simulator's own, plain detector. It also keeps the exact
+ * times of all sound, which caller-side latencies are measured from.
+ */
+export class SpeechSpans {
+  /** Stretches of voice, gaps shorter than a piece's silence included. Oldest first. */
+  readonly voiced: Span[] = []
+  readonly #options: SpeechSpansOptions
+  readonly #events: SpanEvents
+  readonly #leadIn: Int16Array
+  #piece: Int16Array[] = []
+  #pieceStartMs = 0
+  #lastVoicedMs = 0
+  #turnStartMs = 0
+  #inPiece = false
+  #inTurn = false
+
+  constructor(options: SpeechSpansOptions, events: SpanEvents) {
+    this.#options = options
+    this.#events = events
+    this.#leadIn = new Int16Array(Math.round(LEAD_IN_MS * options.sampleRateHz / 1000))
+  }
+
+  /** True from the first voiced block to `turnSilenceMs` after the last. */
+  get speaking(): boolean { return this.#inTurn }
+  /** When the last voiced block ended; 0 before any. */
+  get lastVoicedMs(): number { return this.#lastVoicedMs }
+
+  /** Takes the next frame; `startMs` is the time of its first sample. */
+  push(frame: Int16Array, startMs: number): void {
+    const block = Math.round(BLOCK_MS * this.#options.sampleRateHz / 1000)
+    if (this.#inPiece) this.#piece.push(frame.slice())
+    for (let at = 0; at < frame.length; at += block) {
+      const blockStartMs = startMs + at * 1000 / this.#options.sampleRateHz
+      if (rmsOf(frame.subarray(at, at + block)) >= VOICED_RMS) this.#onVoiced(blockStartMs, frame)
+      else this.#onSilent(blockStartMs + BLOCK_MS)
+    }
+    this.#leadIn.copyWithin(0, frame.length)
+    this.#leadIn.set(frame.subarray(-this.#leadIn.length), Math.max(0, this.#leadIn.length - frame.length))
+  }
+
+  /** Ends what is still open: the call is over. */
+  end(atMs: number): void {
+    if (this.#inPiece) this.#endPiece()
+    if (this.#inTurn) this.#endTurn()
+    this.#lastVoicedMs = Math.min(this.#lastVoicedMs, atMs)
+  }
+
+  #onVoiced(atMs: number, frame: Int16Array): void {
+    if (!this.#inTurn) {
+      this.#inTurn = true
+      this.#turnStartMs = atMs
+      this.#events.onTurnStart(atMs)
+    }
+    if (!this.#inPiece) {
+      this.#inPiece = true
+      this.#pieceStartMs = atMs
+      this.#piece = [this.#leadIn.slice(), frame.slice()]
+    }
+    this.#lastVoicedMs = atMs + BLOCK_MS
+    if (atMs - this.#pieceStartMs >= this.#options.pieceMsMax) this.#endPiece()
+  }
+
+  #onSilent(atMs: number): void {
+    const silentMs = atMs - this.#lastVoicedMs
+    if (this.#inPiece && silentMs >= this.#options.pieceSilenceMs) this.#endPiece()
+    if (this.#inTurn && silentMs >= this.#options.turnSilenceMs) this.#endTurn()
+  }
+
+  #endPiece(): void {
+    this.#inPiece = false
+    const span = { startMs: this.#pieceStartMs, endMs: this.#lastVoicedMs }
+    this.voiced.push(span)
+    const pcm = new Int16Array(this.#piece.reduce((sum, part) => sum + part.length, 0))
+    let at = 0
+    for (const part of this.#piece) {
+      pcm.set(part, at)
+      at += part.length
+    }
+    this.#piece = []
+    this.#events.onPiece(span, pcm)
+  }
+
+  #endTurn(): void {
+    this.#inTurn = false
+    this.#events.onTurnEnd({ startMs: this.#turnStartMs, endMs: this.#lastVoicedMs })
+  }
+}
+
+/** Where the voice of a recording begins and ends, in samples; an empty span when it is silent. */
+export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly from: number; readonly to: number } {
+  const block = Math.round(BLOCK_MS * sampleRateHz / 1000)
+  let from = -1
+  let to = 0
+  for (let at = 0; at < pcm.length; at += block) {
+    if (rmsOf(pcm.subarray(at, at + block)) < VOICED_RMS) continue
+    if (from < 0) from = at
+    to = Math.min(pcm.length, at + block)
+  }
+  return from < 0 ? { from: 0, to: 0 } : { from, to }
+}
