@@ -152,6 +152,47 @@ export const TOOL_ATTEMPTS_MAX = 2
 /** Sockets that one worker's tools keep open to one host. */
 export const TOOL_SOCKETS_MAX = 64
 
+// --- backends ---------------------------------------------------------------------------------------------
+/** Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and counted. */
+export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+/** Largest message that is let in at all; the socket is closed on more. */
+export const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
+/** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
+export const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
+/** Caller audio that waits for a backend that is not ready or not taking any; the oldest goes. */
+export const BACKEND_WAITING_AUDIO_MS = 10_000
+/** Texts that wait for a backend that is not ready. */
+export const BACKEND_WAITING_TEXTS_MAX = 16
+/** Caller audio before detected speech that a backend without ears of its own is given. */
+export const BACKEND_PRE_ROLL_MS = 400
+/** From the first byte to a session that takes audio; both attempts together. */
+export const BACKEND_CONNECT_MS = 8000
+export const BACKEND_CONNECT_ATTEMPTS_MAX = 2
+export const BACKEND_CONNECT_PAUSE_MS = 200
+/** A close that the other side does not answer is cut after this. */
+export const BACKEND_CLOSE_MS = 700
+/** A backend socket that was silent this long is pinged, and is dead when it is silent once more. */
+export const BACKEND_PING_MS = 10_000
+/** Responses, items and tool calls of one session that a backend remembers, to judge what comes late. */
+export const BACKEND_RESPONSES_KEPT = 32
+export const BACKEND_ITEMS_KEPT = 64
+export const BACKEND_TOOL_CALLS_KEPT = 256
+/** What a new session is told of an earlier one, newest first. */
+export const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
+/** A tool's arguments and its answer, as text. */
+export const BACKEND_TOOL_TEXT_CHARS_MAX = 64 * 1024
+/** Characters of one transcript that are kept while it grows. */
+export const BACKEND_TRANSCRIPT_CHARS_MAX = 8192
+/** Words of a service about a fault: what is read of them, and what is kept. */
+export const BACKEND_FAULT_BYTES_MAX = 8192
+export const BACKEND_FAULT_CHARS_MAX = 200
+/** How often the wish for one response is repeated that the service refuses because another is under way, and the pause. */
+export const BACKEND_CREATE_TRIES_MAX = 5
+export const BACKEND_CREATE_PAUSE_MS = 250
+/** Keys that are pressed within this time of each other are told to the model as one entry, of at most so many. */
+export const BACKEND_KEYS_PAUSE_MS = 1500
+export const BACKEND_KEYS_MAX = 20
+
 // --- embedded speech --------------------------------------------------------------------------------------
 /** Speech workers of one process, and the decoders that each makes ready at start (28 MB and 190 ms each). */
 export const SPEECH_THREADS_MAX = 4

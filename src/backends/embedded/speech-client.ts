@@ -83,6 +83,8 @@ interface UtteranceState {
   reject: ((error: GatewayError) => void) | null
 }
 
+/** Times the number of deaths so far. A worker is replaced, models and all, in about a second; the session waits for it. */
+const REOPEN_PAUSE_MS = 50
 const DIED = 'the speech worker of this call died'
 
 /**
@@ -325,6 +327,8 @@ export class SpeechClient {
 
   async #openAgain(reopen: () => Promise<MessagePort>): Promise<boolean> {
     let port: MessagePort
+    // The main thread may learn of the death a moment after us, and would place the session on the dying worker.
+    await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS * this.stats.faults))
     try {
       port = await reopen()
     } catch {

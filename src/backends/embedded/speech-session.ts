@@ -173,7 +173,15 @@ export function runSpeechSession(port: MessagePort, engine: SpeechEngine): Promi
   }
 
   return new Promise((resolve) => {
-    port.on('message', receive)
+    port.on('message', (request: SpeechRequest) => {
+      try {
+        receive(request)
+      } catch {
+        // Whatever it is, it is this call's: an exception that got out of here would take the whole worker with it.
+        // The call learns of it as of any other lost session.
+        port.close()
+      }
+    })
     port.once('close', () => {
       closed = true
       for (const stop of sayings.values()) stop()

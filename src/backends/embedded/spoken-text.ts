@@ -112,7 +112,7 @@ function spokenTime(hours: number, minutes: number, half: string | undefined): s
 }
 
 const NUMBER = String.raw`\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?`
-const HALF = String.raw`([ap])\.?m\b\.?`
+const HALF = String.raw`([ap])(?:\.m\.?|m\b)`
 const DATE = /\b(\d{4})-(\d{2})-(\d{2})\b/g
 const TIME = new RegExp(String.raw`\b(\d{1,2}):(\d{2})(?::\d{2})?(?:\s*${HALF})?`, 'gi')
 const HOUR = new RegExp(String.raw`\b(\d{1,2})\s*${HALF}`, 'gi')

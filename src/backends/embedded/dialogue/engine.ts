@@ -481,8 +481,8 @@ export class DialogueEngine {
     // Perhaps the number is not among the known ones.
     for (const slot of listen.slots) this.#widen(slot)
     // Not part of the prompt: `repeat` says the question again, not this.
-    this.#actions.push({ type: 'say', text: this.#retryText(listen) })
-    for (const text of unheard) this.#actions.push({ type: 'say', text })
+    // What the noise cut off holds the question itself, and more.
+    this.#actions.push(sayOf(unheard.length > 0 ? this.#dialogue.retry : this.#retryText(listen)), ...unheard.map(sayOf))
   }
 
   // --- keys -----------------------------------------------------------------------------------------------

@@ -1,0 +1,250 @@
+import t from 'tap'
+import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
+import { DialogueEngine, type AnsweredCall, type DialogueEvent, type DialogueState } from '../../../src/backends/embedded/dialogue/engine.js'
+import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
+
+const orderLine = offlineSchema.parse(ORDER_LINE.offline)
+
+interface Driven {
+  readonly engine: DialogueEngine
+  readonly said: string[]
+  readonly calls: string[]
+  /** One input: a key, `timeout`, or words. */
+  readonly input: (text: string) => string[]
+}
+
+function drive(options: {
+  dialogue?: OfflineDialogue; from?: string; resume?: DialogueState; answered?: AnsweredCall[]; takeover?: boolean
+  tool?: (name: string, args: Readonly<Record<string, unknown>>) => { ok: boolean; value: unknown } | null
+} = {}): Driven {
+  const from = options.from ?? ONE_ORDER
+  const tool = options.tool ?? ((name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : null))
+  const engine = new DialogueEngine({
+    dialogue: options.dialogue ?? orderLine, values: { caller: { number: from }, greeting: 'Hello.' },
+    answered: options.answered ?? [], resume: options.resume ?? null,
+  })
+  const said: string[] = []
+  const calls: string[] = []
+  const run = (event: DialogueEvent): void => {
+    for (const action of engine.handle(event)) {
+      if (action.type === 'say') said.push(action.text)
+      if (action.type !== 'call') continue
+      calls.push(`${action.name} ${JSON.stringify(action.args)}`)
+      const answer = tool(action.name, action.args)
+      if (answer !== null) run({ type: 'tool-result', callId: action.callId, ...answer })
+    }
+  }
+  const input = (text: string): string[] => {
+    const before = said.length
+    if (text === 'timeout') run({ type: 'keys-timeout' })
+    else if (/^[0-9*#]$/.test(text)) run({ type: 'key', key: text })
+    else run({ type: 'heard', text, by: 'speech', unheard: [] })
+    return said.slice(before)
+  }
+  if (options.resume === undefined) run({ type: 'start', takeover: options.takeover ?? false })
+  return { engine, said, calls, input }
+}
+
+const callsOf: readonly { readonly name: string; readonly from: string; readonly inputs: readonly string[]; readonly says: RegExp; readonly calls?: RegExp }[] = [
+  { name: 'a caller with one open order hears its status without a number', from: ONE_ORDER, inputs: ['where is my order'],
+    says: /4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/ },
+  { name: 'a caller with two open orders is asked which', from: TWO_ORDERS, inputs: ['where is my order'], says: /2 open orders: 3056 and 8214/ },
+  { name: 'a spoken number is read back', from: STRANGER, inputs: ['order number four one two seven'], says: /^Hello\. Order 4127\. Is that right\?$/ },
+  { name: 'a number is looked up after the yes', from: STRANGER, inputs: ['four one two seven', 'yes'], says: /4127 is out for delivery/,
+    calls: /lookup_order \{"orderNumber":"4127"\}$/ },
+  { name: 'a number is not looked up after a no', from: STRANGER, inputs: ['four one two seven', 'no'], says: /say the number once more/,
+    calls: /^lookup_order \{"callerNumber":"\+254700000008"\}$/ },
+  { name: 'a keyed number needs no read-back', from: STRANGER, inputs: ['4', '1', '2', '7'], says: /4127 is out for delivery/ },
+  { name: 'keys that are too few are asked for again', from: STRANGER, inputs: ['4', '1', '#'], says: /did not catch that/ },
+  { name: 'the star takes keys back', from: STRANGER, inputs: ['9', '*', '4', '1', '2', '7'], says: /4127 is out for delivery/ },
+  { name: 'a pause ends the keys', from: STRANGER, inputs: ['4', '1', 'timeout'], says: /did not catch that/ },
+  { name: 'typed digits count as spoken', from: STRANGER, inputs: ['My order is 4127, please!', 'yes'], says: /4127 is out for delivery/ },
+  { name: 'an unknown number is asked for once more', from: STRANGER, inputs: ['9', '9', '9', '9'], says: /cannot find an order 9999/ },
+  { name: 'two unknown numbers lead to a human', from: STRANGER, inputs: ['9', '9', '9', '9', '8', '8', '8', '8'], says: /./, calls: /escalate_to_human .*No order was found twice/ },
+  { name: 'two misses lead to a human', from: ONE_ORDER, inputs: ['', 'gibberish'], says: /did not catch that/, calls: /escalate_to_human .*understood twice/ },
+  { name: 'one miss is forgiven', from: ONE_ORDER, inputs: ['gibberish', 'where is my order'], says: /4127 is out for delivery/ },
+  { name: 'zero leads to a human', from: ONE_ORDER, inputs: ['0'], says: /./, calls: /escalate_to_human .*asked for a colleague/ },
+  { name: 'zero within a number is a digit', from: STRANGER, inputs: ['3', '0', '5', '6'], says: /3056 is being prepared/ },
+  { name: 'asking for an agent leads to a human in any state', from: STRANGER, inputs: ['four one two seven', 'i want to speak to a human'], says: /./, calls: /escalate_to_human/ },
+  { name: 'a wish to cancel leads to a human', from: ONE_ORDER, inputs: ['i want to cancel my order'], says: /./, calls: /escalate_to_human .*change an order/ },
+  { name: 'repeat says the question again', from: STRANGER, inputs: ['four one two seven', 'repeat that'], says: /Is that right\? Order 4127\. Is that right\?$/ },
+  { name: 'help explains and comes back to the question', from: STRANGER, inputs: ['four one two seven', 'help'], says: /speak to a colleague\. Order 4127\. Is that right\?$/ },
+  { name: 'a bye in mid-dialogue is checked first', from: ONE_ORDER, inputs: ['goodbye'], says: /Do you want to end the call\?$/, calls: /^(?!.*end_call)/ },
+  { name: 'a bye that was none comes back', from: STRANGER, inputs: ['four one two seven', 'bye', 'no'], says: /end the call\? Order 4127\. Is that right\?$/ },
+  { name: 'a bye at the end ends the call', from: ONE_ORDER, inputs: ['where is my order', 'goodbye'], says: /Goodbye\.$/, calls: /end_call/ },
+  { name: 'nothing else ends the call', from: ONE_ORDER, inputs: ['where is my order', 'no thank you'], says: /Goodbye\.$/, calls: /end_call/ },
+  { name: 'a delayed order says why and offers a human', from: TWO_ORDERS, inputs: ['eight two one four', 'yes', 'yes'],
+    says: /8214 is delayed\. The reason is that the road is flooded\. It should arrive tomorrow before noon\. Shall I connect you/,
+    calls: /escalate_to_human \{"reason":"Order 8214 is delayed, and the caller wants to talk about it\.","summary":"Order number: 8214\."\}/ },
+  { name: 'a stranger without a number is asked for it', from: STRANGER, inputs: ["where's my package"], says: /What is your order number\?/ },
+  { name: 'a withheld number starts no look-up', from: '', inputs: ['where is my order'], says: /What is your order number\?/, calls: /^$/ },
+]
+
+for (const { name, from, inputs, says, calls } of callsOf) {
+  t.test(name, async (t) => {
+    const driven = drive({ from })
+    for (const input of inputs) driven.input(input)
+    t.match(driven.said.join(' '), says)
+    if (calls !== undefined) t.match(driven.calls.join('; '), calls)
+  })
+}
+
+t.test("the recogniser listens for the caller's own numbers first, then for any", async (t) => {
+  const { engine, input } = drive({ from: TWO_ORDERS })
+  t.match(engine.grammar().jsgf, /<order> = three zero five six \| eight two one four;/)
+  input('gibberish')
+  t.match(engine.grammar().jsgf, /<order> = <digit> <digit> <digit> <digit>;/)
+})
+
+t.test('numbers of four to six digits are listened for as such', async (t) => {
+  const dialogue = structuredClone(orderLine)
+  const order = dialogue.slots['order']
+  if (order?.type === 'digits') order.max = 6
+  const { engine, input, said } = drive({ dialogue, from: STRANGER })
+  t.match(engine.grammar().jsgf, /<digit> <digit> <digit> <digit> \[<digit> \[<digit>\]\]/)
+  for (const key of ['1', '2', '3', '4']) input(key)
+  t.notMatch(said.join(' '), /1234/, 'a fifth key may follow')
+  input('#')
+  t.match(said.join(' '), /cannot find an order 1234/)
+})
+
+t.test('a question before the look-up is done is answered when it is', async (t) => {
+  const { engine, input, said } = drive({ tool: () => null })
+  t.same(input('where is my order'), [], 'nothing to say yet')
+  t.ok(engine.waitsFor('offline-1'))
+  const says = engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  t.match(JSON.stringify(says), /4127 is out for delivery/)
+  t.equal(said.length, 1, 'only the greeting before')
+})
+
+t.test('a caller may ask for a human while a look-up runs', async (t) => {
+  const { calls, input } = drive({ tool: () => null })
+  input('where is my order')
+  input('agent')
+  t.match(calls.join('; '), /escalate_to_human/)
+})
+
+t.test('a failing order system is tried again and then handed over', async (t) => {
+  const { calls, said, input } = drive({ from: STRANGER, tool: (_name, args) => ({ ok: false, value: { error: 'timeout', args } }) })
+  for (const key of '4127') input(key)
+  t.match(said.join(' '), /trying again/)
+  t.equal(calls.filter((call) => call.includes('"orderNumber"')).length, 2)
+  t.match(calls.join('; '), /escalate_to_human .*could not be reached/)
+})
+
+t.test('when no human is free the dialogue goes on', async (t) => {
+  const { said, input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
+  input('agent')
+  t.match(said.join(' '), /anything else I can do\?/)
+  t.match(input('where is my order').join(' '), /4127/)
+})
+
+t.test('a caller who speaks up at the goodbye is heard', async (t) => {
+  const { input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
+  input('where is my order')
+  input('no')
+  t.match(input('four one two seven').join(' '), /Order 4127\. Is that right/)
+})
+
+t.test('what an interruption cut off is said again when it was no words', async (t) => {
+  const { engine, input } = drive()
+  input('where is my order')
+  const says = engine.handle({ type: 'heard', text: '', by: 'speech', unheard: ['Is there anything else?'] })
+  t.same(says.map((action) => action.type === 'say' && action.text), ['Sorry, I did not catch that.', 'Is there anything else?'])
+})
+
+t.test('a dialogue goes on in a new engine after each input', async (t) => {
+  const inputs = ['where is my order', 'three zero five six', 'yes', 'no', 'x']
+  const straight = drive({ from: TWO_ORDERS })
+  let moved = drive({ from: TWO_ORDERS })
+  for (const input of inputs) {
+    const resume = JSON.parse(JSON.stringify(moved.engine.snapshot())) as DialogueState
+    moved = drive({ from: TWO_ORDERS, resume })
+    t.same(moved.input(input), straight.input(input), input)
+  }
+})
+
+t.test('a read-only look-up that was lost with a worker is made again, once', async (t) => {
+  const first = drive({ tool: () => null })
+  const second = drive({ resume: first.engine.snapshot(), tool: () => null })
+  const lost = { type: 'tool-result', callId: 'offline-1', ok: false, value: {} } as const
+  t.match(second.engine.handle(lost), [{ type: 'call', callId: 'offline-2', name: 'lookup_order' }])
+  t.same(second.engine.handle({ ...lost, callId: 'offline-2' }), [])
+})
+
+t.test('a look-up that another backend made is not made again', async (t) => {
+  const args = { callerNumber: ONE_ORDER }
+  const { calls, input, said } = drive({ takeover: true, answered: [{ name: 'lookup_order', args, ok: true, result: lookUp(args) }] })
+  t.match(said.join(' '), /line had a problem/)
+  t.same(calls, [])
+  t.match(input('where is my order').join(' '), /4127/)
+})
+
+t.test('what may be said next is known before the caller has spoken', async (t) => {
+  const { engine, calls } = drive()
+  const predicted = engine.predicted()
+  t.ok(predicted.includes('Order 4127 is out for delivery.'), 'the status')
+  t.ok(predicted.includes('Order 4127. Is that right?'), 'the read-back of a known number')
+  t.equal(calls.length, 1, 'and nothing was called for it')
+  t.equal(engine.snapshot().place.state, 'greet', 'nor changed')
+})
+
+t.test('a dialogue that runs in a circle is a fault of the agent, not a hang', async (t) => {
+  const dialogue = offlineSchema.parse({
+    version: 1, intents: { a: { phrases: ['a'] } }, missed: 'one', start: 'one',
+    states: { one: { steps: [{ goto: 'two' }] }, two: { steps: [{ goto: 'one' }] } },
+  })
+  t.throws(() => drive({ dialogue }), { code: 'AGENT_INVALID', message: /circle/ })
+})
+
+t.test('another agent is only another block', async (t) => {
+  const dialogue = offlineSchema.parse({
+    version: 1,
+    maps: { fix: { internet: 'Please switch the router off and on.', balance: 'Please dial the balance code.' } },
+    intents: { 'yes': { phrases: ['yes'], keys: ['1'] }, 'no': { phrases: ['no'], keys: ['2'] }, agent: { phrases: ['agent'], keys: ['0'] } },
+    slots: {
+      topic: { type: 'choice', phrases: ['my <topic> [is not working | is down]'], options: {
+        internet: { phrases: ['internet', 'wifi | connection'], key: '1' }, balance: { phrases: ['balance', 'airtime'], key: '2' },
+      } },
+    },
+    on: { agent: 'escalate' }, missed: 'escalate', start: 'greet',
+    states: {
+      greet: { steps: [
+        { start: { tool: 'getAccount', args: { msisdn: '{{caller.number}}' }, save: 'account' } },
+        { say: 'What is wrong?' }, { listen: { slots: ['topic'], on: { topic: 'fix' } } },
+      ] },
+      fix: { steps: [
+        { await: 'account' },
+        { say: 'There is an outage in {{account.outage.area}}.', when: { all: [{ exists: 'account.outage' }, { equals: ['slots.topic', 'internet'] }] } },
+        { goto: 'helped', when: { exists: 'account.outage' } },
+        { say: '{{slots.topic | map:fix}}' }, { goto: 'helped' },
+      ] },
+      helped: { steps: [{ say: 'Did that help?' }, { listen: { on: { 'yes': 'done', 'no': 'escalate' } } }] },
+      escalate: { steps: [{ call: { tool: 'escalate_to_human', args: { reason: '{{slots.topic | default:unknown}}' } } }, { stop: true }] },
+      done: { steps: [{ say: 'Good.' }, { call: { tool: 'end_call' } }, { stop: true }] },
+    },
+  })
+  const outage = { outage: { area: 'Kilimani' } }
+  const withOutage = drive({ dialogue, tool: (name) => (name === 'getAccount' ? { ok: true, value: outage } : null) })
+  t.match(withOutage.input('my wifi is down').join(' '), /outage in Kilimani\. Did that help\?/)
+  const without = drive({ dialogue, tool: (name) => (name === 'getAccount' ? { ok: true, value: { outage: null } } : null) })
+  t.match(without.input('2').join(' '), /balance code/)
+  without.input('no')
+  t.match(without.calls.join('; '), /escalate_to_human \{"reason":"balance"\}/)
+})
+
+t.test('mistakes in the block are found when it is loaded', async (t) => {
+  const wrong = (change: (block: Record<string, unknown>) => void): string => {
+    const block = structuredClone(ORDER_LINE.offline) as Record<string, unknown>
+    change(block)
+    const parsed = offlineSchema.safeParse(block)
+    return parsed.success ? 'accepted' : parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`).join('; ')
+  }
+  t.equal(wrong(() => undefined), 'accepted')
+  t.match(wrong((block) => { block['start'] = 'nowhere' }), /start: there is no state named nowhere/)
+  t.match(wrong((block) => { block['on'] = { agnet: 'escalate' } }), /on\.agnet: there is no intent or slot named agnet/)
+  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['where is (my'] } } }), /intents\.a\.phrases\.0: a missing \)/)
+  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['order 4127'] } } }), /digits and signs must be written as words/)
+  t.match(wrong((block) => { block['intents'] = { a: { phrases: ['[please]'] } } }), /may be nothing at all/)
+  t.match(wrong((block) => { block['states'] = { greet: { steps: [{ say: '{{x | map:none}}' }] } } }), /last step of a state is listen.*no map named none/s)
+})

@@ -1,0 +1,247 @@
+import t from 'tap'
+import { EmbeddedBackend, type EmbeddedSnapshot } from '../../../src/backends/embedded/embedded-backend.js'
+import { loadFlite } from '../../../src/backends/embedded/flite.js'
+import { SpeechClient } from '../../../src/backends/embedded/speech-client.js'
+import { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
+import type { BackendSession } from '../../../src/backends/backend.js'
+import { captureWorkers } from './capture-workers.js'
+import { Line, ONE_ORDER, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
+
+const speechThreads = captureWorkers()
+const pool = new SpeechPool()
+t.teardown(() => pool.close())
+await pool.ready()
+const flite = await loadFlite()
+
+interface OpenCall {
+  readonly line: Line
+  readonly backend: EmbeddedBackend
+  readonly speech: SpeechClient
+  /** The caller says something and the agent's next words match. */
+  readonly says: (text: string, answer: RegExp, voice?: string) => Promise<void>
+  readonly end: () => Promise<void>
+}
+
+async function open(overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> {
+  const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
+  const line = new Line()
+  const backend = new EmbeddedBackend(line, { speech })
+  line.backend = backend
+  await backend.connect(session(overrides), new AbortController().signal)
+  if (kickOff) {
+    backend.sendText('The call is open.', { role: 'system', respond: true })
+    await line.when(() => line.said.length > 0)
+  }
+  return {
+    line, backend, speech,
+    says: async (text, answer, voice = 'rms') => {
+      const from = line.said.length
+      speakInto(backend, line, flite, text, voice)
+      await line.says(answer, from)
+    },
+    end: async () => {
+      await backend.close('test over')
+      speech.close()
+    },
+  }
+}
+
+t.test('a caller asks where the order is, by voice, and hears it', async (t) => {
+  const { line, says, backend, end } = await open()
+  t.match(line.events[0], { type: 'ready' })
+  t.match(line.calls[0], { name: 'lookup_order', args: { callerNumber: ONE_ORDER } })
+  await says('where is my order', /Order 4127 is out for delivery\. PikiPiki should be with you today between 4 and 6 PM\. Is there anything else\?$/)
+  t.match(line.heard[0], /where('s| is) my order/)
+  t.ok(line.audioMs > 8000, 'as sound, too')
+  await says('no thank you', /Goodbye/, 'awb')
+  await line.when(() => line.calls.some(({ name }) => name === 'end_call'))
+  const lastAudioDone = line.events.findLastIndex(({ type }) => type === 'audio-done')
+  t.ok(line.events.findIndex((event) => event.type === 'tool-call' && event.name === 'end_call') > lastAudioDone, 'the goodbye is spoken first')
+  t.equal(backend.stats.utterances, 2)
+  await end()
+  t.same(line.events.filter(({ type }) => type === 'closed').length, 1)
+  t.equal(line.events.at(-1)?.type, 'closed')
+})
+
+t.test('a caller with several orders names one, and it is read back before it is looked up', async (t) => {
+  const { line, says, end } = await open({ from: TWO_ORDERS })
+  await says('where is my order', /3056 and 8214/)
+  await says('eight two one four', /^Order 8214\. Is that right\?$/)
+  t.equal(line.calls.filter(({ args }) => 'orderNumber' in args).length, 0)
+  await says('yes', /8214 is delayed\. The reason is that the road is flooded/)
+  t.match(line.calls.at(-1), { args: { orderNumber: '8214' } })
+  t.ok(line.heard.includes('8214'), 'digits are written as a number')
+  await end()
+})
+
+t.test('a stranger speaks free digits, and keys work where the voice does not', async (t) => {
+  const { line, backend, says, end } = await open({ from: STRANGER })
+  await says('my order number is four one two seven', /Order \d{4}\. Is that right/, 'awb')
+  await says('no', /say the number once more/, 'awb')
+  const from = line.said.length
+  for (const key of '4127') backend.dtmf(key)
+  await line.says(/4127 is out for delivery/, from)
+  t.ok(line.heard.includes('4127'), 'what was keyed is in the transcript')
+  await end()
+})
+
+t.test('a caller asks for a human in mid-dialogue', async (t) => {
+  const { line, backend, end } = await open({ from: STRANGER })
+  speakInto(backend, line, flite, 'i want to speak to a human', 'rms')
+  await line.when(() => line.calls.some(({ name }) => name === 'escalate_to_human'))
+  t.match(line.calls.at(-1)?.args, { reason: 'The caller asked for a colleague.' })
+  await end()
+})
+
+t.test('a typed conversation runs the same dialogue', async (t) => {
+  const { line, backend, end } = await open({ from: STRANGER })
+  backend.sendText('Hi, my order is 4127', { role: 'caller', respond: true })
+  await line.says(/Order 4127\. Is that right/)
+  backend.sendText('Yes, that is right', { role: 'caller', respond: true })
+  await line.says(/4127 is out for delivery/)
+  t.same(line.heard, ['Hi, my order is 4127', 'Yes, that is right'])
+  await end()
+})
+
+t.test('every response is announced, finished, and numbered upwards', async (t) => {
+  const { line, says, end } = await open()
+  await says('where is my order', /4127/)
+  await line.when(() => line.events.at(-1)?.type === 'turn-done')
+  const numbers = line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
+  t.same(numbers, [...numbers].sort((a, b) => a - b))
+  t.same(line.events.flatMap((event) => (event.type === 'turn-done' ? [event.generation] : [])).sort(), [...numbers].sort())
+  const usage = line.events.filter((event) => event.type === 'usage')
+  t.ok(usage.some(({ usage }) => usage.audioInMs > 1000), 'what the caller said')
+  t.ok(usage.some(({ usage }) => usage.audioOutMs > 5000), 'what the agent said')
+  await end()
+})
+
+t.test('a caller who interrupts ends the response, and nothing of it follows', async (t) => {
+  const { line, backend, end } = await open({}, false)
+  backend.sendText('', { role: 'system', respond: true })
+  await line.when(() => line.lastItem !== null)
+  backend.interrupt({ itemId: line.lastItem, playedMs: 500 })
+  backend.interrupt({ itemId: line.lastItem, playedMs: 500 })
+  t.match(line.events.at(-1), { type: 'turn-done', status: 'cancelled' })
+  const heardMs = line.audioMs
+  // Noise that is no word of the grammar: what was cut off is said again.
+  backend.speechStart(0)
+  backend.speechEnd(0)
+  await line.says(/did not catch that\. Hello, this is the order line\. You can ask/)
+  t.ok(line.audioMs > heardMs)
+  await end()
+})
+
+t.test('a cough that did not interrupt is no answer', async (t) => {
+  const { line, backend, end } = await open()
+  const before = line.events.length
+  backend.speechStart(0)
+  for (let i = 0; i < 10; i++) backend.pushAudio(new Int16Array(160).fill(900))
+  backend.speechEnd(0)
+  t.equal(backend.stats.coughs, 1)
+  t.equal(line.events.length, before)
+  await end()
+})
+
+t.test('a tool that answers while the caller speaks is heard out first', async (t) => {
+  const { line, backend, says, end } = await open({ from: ONE_ORDER }, false)
+  line.answersTools = false
+  backend.sendText('', { role: 'system', respond: true })
+  await line.when(() => line.said.length > 0)
+  backend.sendText('where is my order', { role: 'caller', respond: true })
+  backend.speechStart(0)
+  backend.toolResult('offline-1', { ok: true, value: { orders: [{ orderNumber: '4127', status: 'packed', eta: 'tomorrow', courier: null }] } })
+  t.notMatch(line.said.join(' '), /4127/)
+  backend.interrupt({ itemId: null, playedMs: 0 })
+  backend.speechEnd(0)
+  await line.says(/4127 is packed/)
+  t.same(backend.toolResult('offline-1', { ok: true, value: {} }), undefined, 'a second answer changes nothing')
+  await says('no', /Goodbye/)
+  await end()
+})
+
+t.test('a new instance goes on where the old one was, without greeting again', async (t) => {
+  const first = await open({ from: TWO_ORDERS })
+  await first.says('where is my order', /Which one do you mean/)
+  const resume = JSON.parse(JSON.stringify(first.backend.snapshot())) as EmbeddedSnapshot
+  t.ok(JSON.stringify(resume).length < 4096, 'a few KB')
+  await first.end()
+  const second = await open({ from: TWO_ORDERS, resume, history: [{ role: 'agent', text: 'x' }] }, false)
+  second.backend.sendText('The line had a gap.', { role: 'system', respond: true })
+  await second.line.says(/^Which one do you mean\?$/)
+  await second.says('eight two one four', /8214\. Is that right/)
+  t.notMatch(second.line.said.join(' '), /Hello/)
+  const numbers = second.line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
+  t.ok(Math.min(...numbers) > resume.generation, 'numbers of responses are not used twice')
+  await second.end()
+})
+
+t.test('sentences that were still to be spoken are spoken by the new instance', async (t) => {
+  const first = await open({}, false)
+  first.backend.sendText('', { role: 'system', respond: true })
+  const resume = first.backend.snapshot()
+  t.match(resume?.unspoken, [/^Hello/, /^You can ask/])
+  await first.end()
+  const second = await open({ resume: { ...resume, unspoken: resume?.unspoken.slice(1) } }, false)
+  second.backend.sendText('', { role: 'system', respond: true })
+  await second.line.says(/^You can ask where your order is/)
+  await second.end()
+})
+
+t.test('an agent without an offline block is refused by name', async (t) => {
+  const speech = new SpeechClient({ port: pool.openSession() })
+  const backend = new EmbeddedBackend(new Line(), { speech })
+  await t.rejects(backend.connect(session({ offline: null }), new AbortController().signal), { code: 'BACKEND_BAD_REQUEST', message: /order-status/ })
+  const other = new EmbeddedBackend(new Line(), { speech })
+  await t.rejects(other.connect(session({ voice: 'marin' }), new AbortController().signal), { code: 'BACKEND_BAD_REQUEST', message: /"marin"/ })
+  speech.close()
+})
+
+t.test('a caller whose speech worker dies in mid-word is asked again and served', async (t) => {
+  const { line, backend, says, end } = await open()
+  backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
+  backend.speechStart(0)
+  backend.pushAudio(new Int16Array(160))
+  await speechThreads.at(-1)?.terminate()
+  backend.speechEnd(0)
+  await line.says(/^Sorry, I did not catch that\.$/)
+  await says('where is my order', /4127 is out for delivery/)
+  t.equal(line.calls.length, 1, 'no tool ran twice')
+  t.notOk(line.events.some(({ type }) => type === 'error'))
+  await end()
+})
+
+t.test('an answer whose speech worker dies is spoken by the next', async (t) => {
+  const { line, backend, end } = await open({}, false)
+  await speechThreads.at(-1)?.terminate()
+  backend.sendText('', { role: 'system', respond: true })
+  await line.says(/^Hello, this is the order line\. You can ask/)
+  t.notOk(line.events.some(({ type }) => type === 'error'))
+  await end()
+})
+
+t.test('without another speech worker the call is told that its backend is lost', async (t) => {
+  const speech = new SpeechClient({ port: pool.openSession() })
+  const line = new Line()
+  const backend = new EmbeddedBackend(line, { speech })
+  await backend.connect(session(), new AbortController().signal)
+  await speechThreads.at(-1)?.terminate()
+  backend.sendText('', { role: 'system', respond: true })
+  await line.when(() => line.events.some(({ type }) => type === 'error'))
+  t.match(line.events.find(({ type }) => type === 'error'), { code: 'internal', fatal: true })
+  t.match(line.events.findLast(({ type }) => type === 'turn-done'), { status: 'failed' })
+  await backend.close('lost')
+})
+
+t.test('eight callers at once share one speech worker', async (t) => {
+  const callers = await Promise.all(Array.from({ length: 8 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })))
+  await Promise.all(callers.map(({ says }, i) => says('where is my order', i % 2 === 0 ? /4127 is out/ : /3056 and 8214/, i % 3 === 0 ? 'awb' : 'rms')))
+  await Promise.all(callers.map(({ end }) => end()))
+  for (;;) {
+    const stats = await pool.inspect()
+    if (stats?.sessions !== 0) continue
+    t.equal(stats.decodersLeased, 0)
+    t.equal(stats.utterancesWaiting, 0)
+    break
+  }
+})

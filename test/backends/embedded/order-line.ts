@@ -1,0 +1,120 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parse } from 'yaml'
+import { z } from 'zod'
+import type { BackendEvent } from '../../../src/call/backend-events.js'
+import type { BackendSession, BackendSink } from '../../../src/backends/backend.js'
+import type { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
+import type { Flite } from '../../../src/backends/embedded/flite.js'
+import { framesOf, overThePhone } from './phone-line.js'
+
+function packageRoot(from: string): string {
+  try {
+    const name = z.object({ name: z.string() }).safeParse(JSON.parse(readFileSync(join(from, 'package.json'), 'utf8')))
+    if (name.success && name.data.name === 'mkondo') return from
+  } catch {
+    // Not here; the folder above.
+  }
+  return packageRoot(dirname(from))
+}
+
+const file = join(packageRoot(dirname(fileURLToPath(import.meta.url))), 'agents/order-status.yaml')
+/** The shipped order line: the tests run what callers get. */
+export const ORDER_LINE = z.object({ greeting: z.string(), offline: z.unknown() }).parse(parse(readFileSync(file, 'utf8')))
+
+interface Order { orderNumber: string; status: string; eta: string | null; courier: string | null; reason?: string }
+
+export const ONE_ORDER = '+254700000001'
+export const TWO_ORDERS = '+254700000002'
+export const STRANGER = '+254700000008'
+const ORDERS: Readonly<Record<string, readonly Order[]>> = {
+  [ONE_ORDER]: [{ orderNumber: '4127', status: 'out_for_delivery', eta: 'today between 4 and 6 PM', courier: 'PikiPiki' }],
+  [TWO_ORDERS]: [
+    { orderNumber: '3056', status: 'processing', eta: 'in three days', courier: null },
+    { orderNumber: '8214', status: 'delayed', eta: 'tomorrow before noon', courier: 'Boda Express', reason: 'the road is flooded' },
+  ],
+  '+254700000003': [{ orderNumber: '9638', status: 'packed', eta: 'on Monday', courier: null }],
+}
+
+/** The answer of the shop's `lookup_order`, as the tool runner gives it. */
+export function lookUp(args: Readonly<Record<string, unknown>>): unknown {
+  if (typeof args['orderNumber'] === 'string') {
+    return Object.values(ORDERS).flat().find((order) => order.orderNumber === args['orderNumber']) ?? { found: false }
+  }
+  const orders = ORDERS[String(args['callerNumber'])]
+  return orders === undefined ? { found: false } : { orders }
+}
+
+export function session(overrides: Partial<BackendSession> = {}): BackendSession {
+  return {
+    callSid: 'HD_0123456789ab', agent: 'order-status', from: ONE_ORDER, to: '+254700000100', instructions: '', greeting: ORDER_LINE.greeting,
+    tools: [], language: 'en', voice: 'slt', history: [], toolLedger: [], offline: ORDER_LINE.offline, resume: null, ...overrides,
+  }
+}
+
+/** The call around a backend: keeps what it says and answers its tool calls as the shop would. */
+export class Line implements BackendSink {
+  readonly events: BackendEvent[] = []
+  /** What the agent said, one text for each response. */
+  readonly said: string[] = []
+  readonly heard: string[] = []
+  readonly calls: { name: string; args: Readonly<Record<string, unknown>> }[] = []
+  audioMs = 0
+  lastItem: string | null = null
+  answersTools = true
+  backend: EmbeddedBackend | null = null
+  readonly #waiters: { readonly until: () => boolean; readonly done: () => void }[] = []
+
+  event(event: BackendEvent): void {
+    this.events.push(event)
+    if (event.type === 'transcript' && event.final) (event.role === 'agent' ? this.said : this.heard).push(event.text)
+    if (event.type === 'tool-call') {
+      this.calls.push({ name: event.name, args: event.args })
+      if (this.answersTools && event.name === 'lookup_order') {
+        const value = lookUp(event.args)
+        // Like a real tool: never from within the event.
+        setImmediate(() => this.backend?.toolResult(event.callId, { ok: true, value }))
+      }
+    }
+    this.#wake()
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: number, itemId: string): void {
+    this.audioMs += (pcm.length * 1000) / sampleRateHz
+    this.lastItem = itemId
+    this.#wake()
+  }
+
+  /** Resolves as soon as `until` holds; the test's own time limit is the deadline. */
+  when(until: () => boolean): Promise<void> {
+    if (until()) return Promise.resolve()
+    return new Promise((done) => this.#waiters.push({ until, done }))
+  }
+
+  /** Resolves when the agent has said something that matches, after what it had said at `from`. */
+  async says(words: RegExp, from = 0): Promise<void> {
+    await this.when(() => this.said.slice(from).some((text) => words.test(text)))
+  }
+
+  #wake(): void {
+    for (const waiter of [...this.#waiters]) {
+      if (!waiter.until()) continue
+      this.#waiters.splice(this.#waiters.indexOf(waiter), 1)
+      waiter.done()
+    }
+  }
+}
+
+/** A caller speaks into the line: the gateway's VAD is played by the test, and silence precedes and follows the words. */
+export function speakInto(backend: EmbeddedBackend, line: Line, flite: Flite, text: string, voice: string): void {
+  // Callers speak when the agent has finished or interrupt it; either way the call says so.
+  backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
+  const frames = framesOf(overThePhone(flite, text, voice))
+  for (const [i, frame] of frames.entries()) {
+    // 200 ms late, as a VAD is: the first sounds are in the pre-roll.
+    if (i === 20) backend.speechStart(0)
+    backend.pushAudio(frame)
+  }
+  backend.speechEnd(0)
+}

@@ -1,0 +1,48 @@
+import { msToSamples } from '../../../src/core/units.js'
+import type { Flite } from '../../../src/backends/embedded/flite.js'
+
+/** What a caller's voice is at the gateway: 8 kHz, through G.711 mu-law, with a little silence around. */
+export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {
+  const speech = flite.speak(text, voice)
+  const pcm = speech.sampleRateHz === 8000 ? speech.pcm : halved(speech.pcm)
+  const padded = new Int16Array(msToSamples(200, 8000) + pcm.length + msToSamples(600, 8000))
+  padded.set(pcm.map(throughMuLaw), msToSamples(200, 8000))
+  return padded
+}
+
+/** 20 ms frames of 8 kHz samples. */
+export function framesOf(pcm: Int16Array): Int16Array[] {
+  const frames: Int16Array[] = []
+  for (let at = 0; at + 160 <= pcm.length; at += 160) frames.push(pcm.subarray(at, at + 160))
+  return frames
+}
+
+const TAPS = 31
+
+/** Half-band windowed sinc: what lies above 4 kHz must not fold into the speech. */
+function halved(pcm: Int16Array): Int16Array {
+  const middle = (TAPS - 1) / 2
+  const taps = Array.from({ length: TAPS }, (_, i) => {
+    const x = i - middle
+    const sinc = x === 0 ? 0.5 : Math.sin((Math.PI * x) / 2) / (Math.PI * x)
+    return sinc * (0.54 + 0.46 * Math.cos((Math.PI * x) / middle))
+  })
+  return Int16Array.from({ length: Math.floor(pcm.length / 2) }, (_, i) => {
+    let sum = 0
+    for (let k = 0; k < TAPS; k++) sum += (taps[k] ?? 0) * (pcm[2 * i + k - middle] ?? 0)
+    return Math.max(-32768, Math.min(32767, Math.round(sum)))
+  })
+}
+
+const BIAS = 132
+const CLIP = 32635
+
+/** Encodes and decodes one sample; ITU-T G.711. */
+export function throughMuLaw(sample: number): number {
+  const magnitude = Math.min(CLIP, Math.abs(sample)) + BIAS
+  let exponent = 7
+  for (let mask = 0x4000; (magnitude & mask) === 0 && exponent > 0; mask >>= 1) exponent--
+  const mantissa = (magnitude >> (exponent + 3)) & 15
+  const decoded = (((mantissa << 3) + BIAS) << exponent) - BIAS
+  return sample < 0 ? -decoded : decoded
+}
