@@ -186,8 +186,6 @@ export class Webhooks {
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
     const actions = call?.continuation('after-stream') ?? []
     if (actions.length > 0) return xmlReply(this.#write(callSid, actions, []))
-    // A stream that is open goes on; words of goodbye would be spoken over it.
-    if (call?.state === 'streaming') return xmlReply(EMPTY_RESPONSE)
     const agent = this.#agentOf(callSid, request)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }

@@ -280,6 +280,21 @@ t.test('headers of 12,000 bytes pass', async t => {
   t.equal(answer.status, 200)
 })
 
+t.test('a header block over the bound is refused by the server itself', async t => {
+  const gateway = await startGateway(t)
+  const answer = await get(`${gateway.url}/voice`, { headers: { 'x-metadata': 'm'.repeat(20_000) } })
+  t.equal(answer.status, 431)
+  await ring(gateway)
+})
+
+t.test('the goodbye is spoken also when our socket has not yet noticed that the stream is over', async t => {
+  const gateway = await startGateway(t)
+  const { sid, document } = await ring(gateway)
+  gateway.calls.get(sid).state = 'streaming'
+  t.match((await post(redirectUrl(document))).text, /<Say>Goodbye\.<\/Say><Hangup\/>/)
+  t.equal((await post(redirectUrl(document), { form: { ...ringing(sid), callSessionState: 'Completed' } })).text, EMPTY)
+})
+
 t.test('a body that drips in is given up after its time, and others are answered meanwhile', async t => {
   let nowMs = 1000
   const gateway = await startGateway(t, { clock: () => nowMs })
