@@ -1,5 +1,7 @@
 import { createServer } from 'node:net'
+import { isMainThread } from 'node:worker_threads'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
+import { assert } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 import { HTTP_HEADERS_BYTES_MAX } from '../core/limits.js'
 
@@ -14,6 +16,9 @@ export type {
 
 /** A socket that takes connections; `closeListener` ends that and leaves the connections alone. */
 export type Listener = us_listen_socket
+
+// A worker thread that dies with such sockets takes the whole process with it (SIGABRT, every call of every thread).
+assert(isMainThread, 'uWebSockets.js is loaded on the main thread only')
 
 // The native module reads this once, when it is loaded, and would refuse headers over 4 KiB with a bare 431.
 process.env['UWS_HTTP_MAX_HEADERS_SIZE'] = String(HTTP_HEADERS_BYTES_MAX)
