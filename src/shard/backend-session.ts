@@ -2,12 +2,13 @@ import type { BackendSession, ToolSpec } from '../backends/backend.js'
 import type { CallMachine } from '../call/call-machine.js'
 import { GATEWAY_TOOLS, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import { toJsonSchema } from '../agents/parameters.js'
 import type { CallStart } from './call-messages.js'
 
 /** The tools a model is offered: the agent's own, then those that the session carries out itself. */
 function toolSpecs(agent: AgentDefinition): readonly ToolSpec[] {
   const own = agent.tools.map((tool): ToolSpec => ({
-    name: tool.name, description: tool.description, parameters: tool.parameters as unknown as ToolSpec['parameters'],
+    name: tool.name, description: tool.description, parameters: toJsonSchema(tool.parameters),
   }))
   const gateway = GATEWAY_TOOLS.filter((tool) => tool.name !== ESCALATE_TOOL || agent.escalation !== null)
   return [...own, ...gateway]

@@ -104,8 +104,9 @@ export class CallTask implements BackendSink {
     this.#feed = new PlayoutFeed(this.#shared, start.legRateHz)
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    this.#session = new CallSession(options, this.#ledger, start.resume?.checkpoint ?? undefined)
-    this.#journal = start.journal ? new CallJournal(options, (lines) => this.#post({ type: 'journal', lines })) : null
+    const checkpoint = start.resume?.checkpoint ?? null
+    this.#journal = start.journal ? new CallJournal(options, checkpoint, (lines) => this.#post({ type: 'journal', lines })) : null
+    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
     const { inputRateHz } = this.#backend.capabilities
     this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
     this.#backendFrame = new Int16Array(frameSamples(inputRateHz))
@@ -154,7 +155,7 @@ export class CallTask implements BackendSink {
   listen(nowMs: number): void {
     const path = this.#path
     while (path.pull(nowMs)) {
-      this.#journal?.frame(path.voiced, nowMs)
+      this.#journal?.writer.frame(path.voiced, nowMs)
       this.#session.callerFrame(path.voiced, nowMs)
       if (path.digit !== null) this.#digit(path.digit)
       const samples = this.#toBackend.process(path.frame, this.#backendFrame)
@@ -189,7 +190,7 @@ export class CallTask implements BackendSink {
   /** Speech that waited for room goes into the ring. */
   speak(_nowMs: number): void {
     this.#feed.refill()
-    this.#journal?.flushWhenFull()
+    this.#journal?.pass()
   }
 
   // --- from the backend -----------------------------------------------------------------------------------
@@ -206,6 +207,7 @@ export class CallTask implements BackendSink {
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
     if (this.#over) return
     const nowMs = this.#context.clock()
+    this.#journal?.writer.audio(itemId, generation, nowMs)
     const wanted = this.#session.acceptAudio(itemId, generation, nowMs)
     this.#drain(nowMs)
     if (wanted) this.#append(itemId, pcm, sampleRateHz, nowMs)
@@ -309,7 +311,7 @@ export class CallTask implements BackendSink {
   #handle(input: CallInput): void {
     if (this.#over) return
     const nowMs = this.#context.clock()
-    this.#journal?.input(input, nowMs)
+    this.#journal?.writer.input(input, nowMs)
     this.#session.handle(input, nowMs)
     this.#drain(nowMs)
   }
@@ -440,7 +442,7 @@ export class CallTask implements BackendSink {
       framesDropped: stats.framesDropped,
       dtmf: this.#digits,
     }
-    this.#journal?.flush()
+    this.#journal?.end()
     void this.#release('the call is over').then(() => this.#settle(result))
   }
 

@@ -21,20 +21,27 @@ export function sessionOptions(
     greeting: null,
     apologyText: agent.apology,
     goodbyeText: agent.goodbye,
-    speech: { ...DEFAULT_CALL_OPTIONS.speech, onsetMs: agent.bargeIn.onsetMs },
+    speech: {
+      ...DEFAULT_CALL_OPTIONS.speech,
+      onsetMs: agent.bargeIn.onsetMs,
+      endOfSpeechMs: agent.turn.endOfSpeechMs,
+    },
+    onBackendFailure: agent.escalation === null ? 'hangup' : 'escalate',
     bargeIn: {
       ...DEFAULT_CALL_OPTIONS.bargeIn,
       commitMs: agent.bargeIn.commitMs,
       resumeAfterMs: agent.bargeIn.resumeAfterMs,
+      onDtmf: agent.bargeIn.onDtmf,
       protectGreeting: agent.bargeIn.protectGreeting,
     },
     silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
-    duration: { ...DEFAULT_CALL_OPTIONS.duration, maxMs: agent.limits.maxDurationS * 1000 },
-    filler: { ...DEFAULT_CALL_OPTIONS.filler, texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs },
+    duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
+    filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
     escalation: agent.escalation === null ? null : {
       ...DEFAULT_HANDOVER_OPTIONS,
       announceText: agent.escalation.announce,
       failedText: agent.escalation.failed,
+      afterFailure: agent.escalation.afterFailure,
     },
   }
 }
