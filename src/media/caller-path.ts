@@ -1,10 +1,18 @@
-import type { LegRateHz } from '../core/units.js'
-import type { VadBank } from './vad.js'
+import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
+import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
+import { DtmfDetector } from './dtmf.js'
+import { EchoGate } from './echo-gate.js'
+import { EnergyGate } from './energy-gate.js'
+import { JitterBuffer } from './jitter-buffer.js'
+import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
+import { Reframer } from './reframer.js'
+import { isPureTone } from './tone-guard.js'
+import type { Vad, VadBank } from './vad.js'
 
 export interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz
   /** What the carrier was asked to fork. */
-  readonly track: 'inbound_track' | 'outbound_track' | 'both_tracks'
+  readonly track: ForkedTrack
   readonly vadBank: VadBank
 }
 
@@ -18,44 +26,172 @@ export interface CallerPathStats {
   /** Frames lost because a bound was hit. */
   framesDropped: number
   framesConcealed: number
+  framesOfEcho: number
   stalls: number
   /** The learnt depth of the jitter buffer now. */
   depthMs: number
+  /** Frames that wait in it now. */
+  framesWaiting: number
+  /** 0 while it is not known. */
   channels: 0 | 1 | 2
+  keys: number
 }
 
+// What goes through the jitter buffer beside a frame.
+const TAG_LOUD = 1
+const TAG_ECHO = 2
+
 /**
- * One call's caller side. `push` when bytes come; at each tick `while (path.pull(nowMs)) { use its fields }`.
- * Or stage by stage over all calls: `take` on each, then `detect` on those that took one.
+ * One call's caller side: bytes of the socket in, steady frames with what is known of them out. `push` when bytes
+ * come; at each tick `while (path.pull(nowMs)) { use its fields }`. Or stage by stage over all calls of a worker:
+ * `take` on each, then `detect` on those that took one.
+ *
+ * Level, echo and the noise floor are judged as frames arrive, in order and without gaps; voice, tones and keys when
+ * frames leave, so that a burst costs its tick no more than its frames.
  */
-export declare class CallerPath {
+export class CallerPath {
   readonly sampleRateHz: LegRateHz
   /** The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Overwritten by the next pull. */
   readonly frame: Int16Array
   /** Raw decision for this frame: speech of the caller; not echo, not a key, not a tone. No hang-over. */
-  voiced: boolean
-  levelDbfs: number
-  /** A key that was recognised in this frame; each press once. */
-  digit: string | null
-  /** This frame was made up to bridge a stall. */
-  concealed: boolean
+  voiced = false
+  /** Level of the frame, -96 to 0. */
+  levelDbfs = LEVEL_DBFS_MIN
+  /** A key (0-9, *, #, A-D) that was recognised in this frame; each press once. */
+  digit: string | null = null
+  /** This frame was made up to bridge a stall; it is never voiced. */
+  concealed = false
   /** This frame is our own speech coming back. */
-  echo: boolean
-  /** Media time of the frame's end: samples received before it x 1000 / rate. */
-  mediaMs: number
+  echo = false
+  /** Media time of the frame's end: samples received up to it x 1000 / rate. */
+  mediaMs = 0
   /** When its last byte arrived. */
-  arrivalMs: number
-  readonly stats: CallerPathStats
-  constructor(options: CallerPathOptions)
+  arrivalMs = 0
+  readonly #layout: ChannelLayout
+  readonly #reframer: Reframer
+  readonly #jitter: JitterBuffer
+  readonly #gate = new EnergyGate()
+  #echoGate: EchoGate
+  readonly #dtmf: DtmfDetector
+  readonly #vad: Vad
+  readonly #left: Int16Array
+  readonly #right: Int16Array
+  /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
+  #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
+  #tags = 0
+
+  constructor(options: CallerPathOptions) {
+    const { sampleRateHz, track } = options
+    this.sampleRateHz = sampleRateHz
+    this.frame = new Int16Array(frameSamples(sampleRateHz))
+    this.#left = new Int16Array(this.frame.length)
+    this.#right = new Int16Array(this.frame.length)
+    this.#layout = new ChannelLayout({ sampleRateHz, track })
+    this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
+    this.#jitter = new JitterBuffer({ sampleRateHz })
+    this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
+    this.#dtmf = new DtmfDetector({ sampleRateHz })
+    this.#vad = options.vadBank.open(sampleRateHz)
+  }
+
+  /** A copy of the counters; allocates, for scrapes and records. */
+  get stats(): CallerPathStats {
+    return {
+      bytesIn: this.#reframer.bytesIn,
+      framesIn: this.#jitter.framesIn,
+      framesOut: this.#jitter.framesOut,
+      framesSkipped: this.#jitter.framesSkipped,
+      framesDropped: this.#jitter.framesDropped,
+      framesConcealed: this.#jitter.framesConcealed,
+      framesOfEcho: this.#echoGate.framesOfEcho,
+      stalls: this.#jitter.stalls,
+      depthMs: this.#jitter.depthMs,
+      framesWaiting: this.#jitter.waiting,
+      channels: this.#layout.channels,
+      keys: this.#dtmf.keys,
+    }
+  }
+
+  /** The learnt delay of our own echo; null where there is none. */
+  get echoDelayMs(): number | null {
+    return this.#echoGate.delayMs
+  }
+
   /** Bytes of one binary frame from the carrier, any number; copied before return. */
-  push(bytes: Uint8Array, arrivalMs: number): void
+  push(bytes: Uint8Array, arrivalMs: number): void {
+    this.#layout.observe(bytes.length, arrivalMs)
+    const { channels } = this.#layout
+    if (channels === 0) {
+      if (bytes.length > 0) this.#held.push({ bytes: bytes.slice(), arrivalMs })
+      return
+    }
+    if (channels !== this.#reframer.channels) this.#changeChannels(channels)
+    for (const packet of this.#held) this.#ingest(packet.bytes, packet.arrivalMs)
+    if (this.#held.length > 0) this.#held = []
+    this.#ingest(bytes, arrivalMs)
+  }
+
   /** `take` and `detect` in one. False: no frame is due. */
-  pull(nowMs: number): boolean
-  /** First stage: the next frame that is due, with level, times and echo. */
-  take(nowMs: number): boolean
-  /** Second stage: voice and keys of the frame that was taken. */
-  detect(): void
+  pull(nowMs: number): boolean {
+    if (!this.take(nowMs)) return false
+    this.detect()
+    return true
+  }
+
+  /** First stage: the next frame that is due, with `levelDbfs`, `echo`, `concealed` and its times. */
+  take(nowMs: number): boolean {
+    const got = this.#jitter.pull(nowMs, this.frame)
+    if (got === 'none') return false
+    this.concealed = got === 'concealed'
+    this.#tags = this.#jitter.tags
+    this.levelDbfs = this.concealed ? levelDbfs(this.frame) : this.#jitter.levelDbfs
+    this.echo = (this.#tags & TAG_ECHO) !== 0
+    this.mediaMs = this.#jitter.mediaMs
+    this.arrivalMs = this.#jitter.arrivalMs
+    return true
+  }
+
+  /** Second stage: `voiced` and `digit` of the frame that was taken. */
+  detect(): void {
+    this.digit = null
+    this.voiced = false
+    // A frame that we made up says nothing about the caller.
+    if (this.concealed) return
+    // Echo may hold a key that the agent's speech does not; the keys of our own prompts come back only as echo.
+    if (!this.echo) this.digit = this.#dtmf.detect(this.frame, this.levelDbfs)
+    const speech = this.#vad.isSpeech(this.frame)
+    this.voiced = speech && (this.#tags & TAG_LOUD) !== 0 && !this.echo && !this.#dtmf.active
+      && !isPureTone(this.frame, this.sampleRateHz)
+  }
+
   /** 20 ms that were sent to the caller, so that they are known when they come back. */
-  playedReference(frame: Int16Array, sentAtMs: number): void
-  release(): void
+  playedReference(frame: Int16Array, sentAtMs: number): void {
+    // A stereo stream brings its own reference, with the right time.
+    if (this.#layout.channels !== 2) this.#echoGate.reference(frame, sentAtMs)
+  }
+
+  /** Gives the detector back; the object must not be used afterwards. */
+  release(): void {
+    this.#vad.release()
+  }
+
+  #changeChannels(channels: 1 | 2): void {
+    this.#reframer.setChannels(channels)
+    this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
+  }
+
+  #ingest(bytes: Uint8Array, arrivalMs: number): void {
+    const stereo = this.#reframer.channels === 2
+    const left = this.#left
+    this.#reframer.push(bytes)
+    while (this.#reframer.next(left, stereo ? this.#right : null)) {
+      // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
+      const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
+      if (stereo) this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
+      const level = levelDbfs(left)
+      const echo = this.#echoGate.isEcho(level, capturedAtMs)
+      const loud = this.#gate.isOpen(level, !echo)
+      this.#jitter.push(left, arrivalMs, !loud || echo, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
+    }
+  }
 }

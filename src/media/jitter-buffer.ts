@@ -78,6 +78,11 @@ export class JitterBuffer {
     return this.#waiting
   }
 
+  /** When the next frame would arrive without jitter; Infinity before the first. */
+  get expectedArrivalMs(): number {
+    return this.framesIn * FRAME_MS + this.#baselineMs
+  }
+
   /** Bytes of memory that this buffer holds now. */
   get bytes(): number {
     return this.#ring.frames.byteLength + this.#ring.capacity * 13 + this.#last.byteLength

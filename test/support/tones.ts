@@ -66,7 +66,7 @@ export function pinkNoise({ sampleRateHz, ms, amplitude }: SignalShape, seed: nu
 
 /**
  * Something that has what detectors look for in speech: a gliding pitch with harmonics to 3.6 kHz under two
- * moving formants, syllables of 120 to 300 ms, unvoiced bursts, and pauses. `amplitude` is the loudest peak.
+ * moving formants, breath, syllables of 120 to 300 ms, unvoiced bursts, and pauses. `amplitude` is the loudest peak.
  */
 export function speechLike({ sampleRateHz, ms, amplitude }: SignalShape, seed: number): Int16Array {
   const random = seededRandom(seed)
@@ -87,10 +87,11 @@ export function speechLike({ sampleRateHz, ms, amplitude }: SignalShape, seed: n
       let value = 0
       for (let harmonic = 1; harmonic * hz < 3600; harmonic++) {
         const f = harmonic * hz
-        const gain = bell(f, formant1Hz * (1 + 0.2 * part), 120) + 0.5 * bell(f, formant2Hz * (1 - 0.2 * part), 180) + 0.02
+        const gain = bell(f, formant1Hz * (1 + 0.2 * part), 160) + 0.5 * bell(f, formant2Hz * (1 - 0.2 * part), 220)
+          + 0.2 * bell(f, 2700, 300) + 0.04
         value += gain * Math.sin(harmonic * phase + harmonic * harmonic)
       }
-      raw[at + i] = value * Math.sin(Math.PI * part) ** 0.5
+      raw[at + i] = (value + 0.15 * (random() * 2 - 1)) * Math.sin(Math.PI * part) ** 0.5
     }
     at += syllable
     const burst = Math.round((sampleRateHz * 60 * random()) / 1000)

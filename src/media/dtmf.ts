@@ -1,0 +1,245 @@
+import { frameSamples, type LegRateHz } from '../core/units.js'
+
+const ROWS_HZ = [697, 770, 852, 941] as const
+const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
+const KEYS = '123A456B789C*0#D'
+
+// All times below are in blocks of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
+const RATE_HZ = 8000
+const BLOCK = 80
+const WINDOW = 160
+
+// Below this no one who presses a key is heard; saves the work in silence. Q.24 asks for keys down to about -29 dBm0.
+const LEVEL_DBFS_MIN = -42
+// Share of the window's power in the two tones, after what the filters lose to a tone beside their frequency was made
+// good. 15 dB of noise leave 0.97.
+const PURITY_MIN = 0.9
+// Q.24 wants 1.5 % taken and 3.5 % refused. The phase that a tone gains from one block to the next tells; the other
+// tone and noise blur it.
+const OFF_FREQUENCY_MAX = 0.018
+const PHASE_BLUR_RAD = 0.35
+// Q.24: the column may be 8 dB louder than the row, the row 4 dB louder than the column; plus what lines add.
+const TWIST_MAX = 10 ** (8.5 / 10)
+const REVERSE_TWIST_MAX = 10 ** (6.5 / 10)
+// The strongest row (column) against each other one: neighbours of a true tone leak at most -10 dB into this window.
+const DOMINANCE_MIN = 10 ** (6 / 10)
+// A voice that hits both frequencies has their octaves too.
+const OCTAVE_MAX = 0.05
+// The octaves of rows lie 58 to 71 Hz beside columns, which leak that much into them.
+const OCTAVE_LEAK = 0.08
+// A key sounds through both blocks of a window alike. So a blip of less than 30 ms never makes two windows.
+const EVENNESS_MIN = 0.65
+const HITS_TO_REPORT = 2
+const MISSES_TO_RELEASE = 5
+
+/**
+ * Finds keys in the caller's voice channel (the carrier's stream has no message for them). A key is reported once, as
+ * soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40 ms counts
+ * whatever its place. A gap of 40 ms makes the same key count again, one of 20 ms does not.
+ * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
+ */
+export class DtmfDetector {
+  /** True while a key sounds, or what may become one: such a frame is not voice. */
+  active = false
+  /** Keys reported, ever. */
+  keys = 0
+  readonly #step: 1 | 2
+  readonly #frameBlocks = 2
+  /** The window as 8 kHz samples, newest block second. */
+  readonly #window = new Float64Array(WINDOW)
+  /** Goertzel sums of the older and the newer block, (re, im) for each of the 8 tones. */
+  readonly #older = new Float64Array(16)
+  readonly #newer = new Float64Array(16)
+  readonly #power = new Float64Array(8)
+  #olderEnergy = 0
+  #idle = true
+  #candidate = -1
+  #hits = 0
+  #down = -1
+  #misses = 0
+
+  constructor(options: { readonly sampleRateHz: LegRateHz }) {
+    this.#step = options.sampleRateHz === 16000 ? 2 : 1
+    if (frameSamples(options.sampleRateHz) !== this.#frameBlocks * BLOCK * this.#step) throw new RangeError('frame')
+  }
+
+  /**
+   * @param frame 20 ms at the leg's rate
+   * @returns the key that was recognised in this frame, else null
+   */
+  detect(frame: Int16Array, levelDbfs: number): string | null {
+    if (levelDbfs < LEVEL_DBFS_MIN) {
+      this.#rest()
+      return null
+    }
+    let key: string | null = null
+    this.active = false
+    for (let block = 0; block < this.#frameBlocks; block++) {
+      this.#load(frame, block * BLOCK * this.#step)
+      const heard = this.#classify()
+      if (heard >= 0) this.active = true
+      key = this.#follow(heard) ?? key
+    }
+    this.active ||= this.#down >= 0
+    return key
+  }
+
+  /** A frame of silence: both of its blocks are misses, and the window starts anew. */
+  #rest(): void {
+    this.active = false
+    if (!this.#idle) {
+      this.#idle = true
+      this.#window.fill(0)
+      this.#older.fill(0)
+      this.#newer.fill(0)
+      this.#olderEnergy = 0
+    }
+    for (let block = 0; block < this.#frameBlocks; block++) this.#follow(-1)
+  }
+
+  #load(frame: Int16Array, from: number): void {
+    this.#idle = false
+    const window = this.#window
+    window.copyWithin(0, BLOCK)
+    if (this.#step === 1) {
+      for (let i = 0; i < BLOCK; i++) window[BLOCK + i] = frame[from + i] as number
+    } else {
+      // The mean of two: 4 kHz and up are weakened enough not to be taken for keys.
+      for (let i = 0; i < BLOCK; i++) {
+        window[BLOCK + i] = ((frame[from + 2 * i] as number) + (frame[from + 2 * i + 1] as number)) / 2
+      }
+    }
+  }
+
+  /** The key in the window, as row x 4 + column; -1 for none. */
+  #classify(): number {
+    const older = this.#older
+    const newer = this.#newer
+    older.set(newer)
+    goertzel4(this.#window, BLOCK, BLOCK, TONES, 0, newer)
+    goertzel4(this.#window, BLOCK, BLOCK, TONES, 4, newer)
+    const energy = energyOf(this.#window, BLOCK)
+    const olderEnergy = this.#olderEnergy
+    const total = energy + olderEnergy
+    this.#olderEnergy = energy
+
+    for (let tone = 0; tone < 8; tone++) {
+      const turnRe = TURN[2 * tone] as number
+      const turnIm = TURN[2 * tone + 1] as number
+      const oldRe = older[2 * tone] as number
+      const oldIm = older[2 * tone + 1] as number
+      const re = oldRe * turnRe - oldIm * turnIm + (newer[2 * tone] as number)
+      const im = oldRe * turnIm + oldIm * turnRe + (newer[2 * tone + 1] as number)
+      this.#power[tone] = re * re + im * im
+    }
+    if (Math.min(energy, olderEnergy) < EVENNESS_MIN * Math.max(energy, olderEnergy)) return -1
+    const row = strongest(this.#power, 0)
+    const column = strongest(this.#power, 4)
+    if (row < 0 || column < 0) return -1
+    const rowPower = this.#tonePower(row)
+    const columnPower = this.#tonePower(column)
+    if ((rowPower + columnPower) * (2 / WINDOW) < PURITY_MIN * total) return -1
+    if (columnPower > rowPower * TWIST_MAX || rowPower > columnPower * REVERSE_TWIST_MAX) return -1
+    if (powerAt(this.#window, 2 * (TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
+    if (powerAt(this.#window, 2 * (TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
+    return row * 4 + column - 4
+  }
+
+  /** The power of a tone that may be a little off its filter's frequency; 0 when it is too far off. */
+  #tonePower(tone: number): number {
+    const turnRe = TURN[2 * tone] as number
+    const turnIm = TURN[2 * tone + 1] as number
+    const oldRe = this.#older[2 * tone] as number
+    const oldIm = this.#older[2 * tone + 1] as number
+    const re = oldRe * turnRe - oldIm * turnIm
+    const im = oldRe * turnIm + oldIm * turnRe
+    const newRe = this.#newer[2 * tone] as number
+    const newIm = this.#newer[2 * tone + 1] as number
+    const phase = Math.abs(Math.atan2(newIm * re - newRe * im, newRe * re + newIm * im))
+    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
+    if (phase > allowed) return 0
+    // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
+    const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
+    return (this.#power[tone] as number) / (loss * loss)
+  }
+
+  #follow(heard: number): string | null {
+    if (heard < 0 || heard !== this.#candidate) {
+      this.#candidate = heard
+      this.#hits = 0
+    }
+    this.#misses = heard >= 0 && heard === this.#down ? 0 : this.#misses + 1
+    if (this.#misses >= MISSES_TO_RELEASE) this.#down = -1
+    if (heard < 0 || ++this.#hits < HITS_TO_REPORT || heard === this.#down) return null
+    this.#down = heard
+    this.#misses = 0
+    this.keys++
+    return KEYS.charAt(heard)
+  }
+}
+
+const TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
+/** 2 cos(w), cos(w), sin(w) of each tone. */
+const TONES = Float64Array.from({ length: 24 }, (_, i) => {
+  const w = (2 * Math.PI * (TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
+  return i % 3 === 0 ? 2 * Math.cos(w) : i % 3 === 1 ? Math.cos(w) : Math.sin(w)
+})
+/** How far each tone turns in one block, (re, im). */
+const TURN = Float64Array.from({ length: 16 }, (_, i) => {
+  const angle = (2 * Math.PI * (TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
+  return i % 2 === 0 ? Math.cos(angle) : Math.sin(angle)
+})
+
+/** Four Goertzel filters side by side, which hides the latency of each; sums at the phase of the last sample. */
+function goertzel4(x: Float64Array, from: number, length: number, tones: Float64Array, first: number, out: Float64Array): void {
+  const c0 = tones[3 * first] as number
+  const c1 = tones[3 * first + 3] as number
+  const c2 = tones[3 * first + 6] as number
+  const c3 = tones[3 * first + 9] as number
+  let a0 = 0, a1 = 0, a2 = 0, a3 = 0
+  let b0 = 0, b1 = 0, b2 = 0, b3 = 0
+  for (let i = from; i < from + length; i++) {
+    const sample = x[i] as number
+    const n0 = sample + c0 * a0 - b0
+    const n1 = sample + c1 * a1 - b1
+    const n2 = sample + c2 * a2 - b2
+    const n3 = sample + c3 * a3 - b3
+    b0 = a0; b1 = a1; b2 = a2; b3 = a3
+    a0 = n0; a1 = n1; a2 = n2; a3 = n3
+  }
+  goertzelEnd(out, first, tones, a0, b0)
+  goertzelEnd(out, first + 1, tones, a1, b1)
+  goertzelEnd(out, first + 2, tones, a2, b2)
+  goertzelEnd(out, first + 3, tones, a3, b3)
+}
+
+function goertzelEnd(out: Float64Array, tone: number, tones: Float64Array, a: number, b: number): void {
+  out[2 * tone] = a - b * (tones[3 * tone + 1] as number)
+  out[2 * tone + 1] = b * (tones[3 * tone + 2] as number)
+}
+
+function powerAt(x: Float64Array, hz: number): number {
+  const c = 2 * Math.cos((2 * Math.PI * hz) / RATE_HZ)
+  let a = 0, b = 0
+  for (let i = 0; i < x.length; i++) {
+    const n = (x[i] as number) + c * a - b
+    b = a
+    a = n
+  }
+  return a * a + b * b - c * a * b
+}
+
+function energyOf(x: Float64Array, from: number): number {
+  let sum = 0
+  for (let i = from; i < x.length; i++) sum += (x[i] as number) ** 2
+  return sum
+}
+
+/** The strongest of the four tones from `first` on; -1 when another is nearly as strong. */
+function strongest(power: Float64Array, first: number): number {
+  let best = first
+  for (let i = first + 1; i < first + 4; i++) if ((power[i] as number) > (power[best] as number)) best = i
+  const needed = (power[best] as number) / DOMINANCE_MIN
+  for (let i = first; i < first + 4; i++) if (i !== best && (power[i] as number) > needed) return -1
+  return (power[best] as number) > 0 ? best : -1
+}

@@ -1,0 +1,193 @@
+import { ECHO_DELAY_MS_MAX } from '../core/limits.js'
+import { FRAME_MS } from '../core/units.js'
+import { dbfsOfEnergy, energyOf } from './pcm.js'
+
+export interface EchoGateOptions {
+  /**
+   * Believe in an echo before one was learnt: for a stream that mixes both parties (`both_tracks` in mono), in which
+   * our own speech is bound to come back.
+   */
+  readonly assumeEcho: boolean
+}
+
+/**
+ * Tells our own speech, coming back on the caller's side, from the caller. Works on levels: what was sent is
+ * remembered for 2.5 s in slots of 10 ms; for each delay up to half a second it is learnt how much louder or softer
+ * the caller's side is than what was sent so long ago, and how steadily so. The delay with the steadiest difference is
+ * the echo's, the difference is its gain.
+ *
+ * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
+ * heard as soon as he is louder than the echo; softer, he is not told from it by level.
+ */
+export class EchoGate {
+  /** Learnt so far; null while there is no echo to be seen. */
+  delayMs: number | null = null
+  gainDb = 0
+  framesOfEcho = 0
+  /** Expect an echo although none was learnt. */
+  #expectEcho: boolean
+  readonly #sent = new Float32Array(SLOTS).fill(SILENT_DBFS)
+  /** The newest slot that was written; slots are numbered by time. */
+  #newestSlot = -Infinity
+  #newestPower = 0
+  /** End of what was sent, when the frames are laid one after the other. */
+  #sentEndMs = -Infinity
+  readonly #meanDb = new Float32Array(LAGS)
+  readonly #variance = new Float32Array(LAGS).fill(VARIANCE_AT_START)
+  #framesLearnt = 0
+  /** Share of our speech to which the caller's side stayed silent. */
+  #unansweredShare = 0
+  /** Frames louder than the echo that was expected, less those that fitted. */
+  #framesOver = 0
+
+  constructor(options: EchoGateOptions) {
+    this.#expectEcho = options.assumeEcho
+  }
+
+  /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
+  reference(frame: Int16Array, sentAtMs: number): void {
+    const startMs = Math.min(Math.max(sentAtMs, this.#sentEndMs), sentAtMs + AHEAD_MS_MAX)
+    this.#sentEndMs = startMs + FRAME_MS
+    this.referenceAt(frame, startMs)
+  }
+
+  /** 20 ms whose sound began at `startMs` on the clock of `isEcho`: the other channel of a stereo stream. */
+  referenceAt(frame: Int16Array, startMs: number): void {
+    const slot = Math.round(startMs / SLOT_MS)
+    const half = frame.length / 2
+    this.#write(slot, energyOf(frame, 0, half) / half)
+    this.#write(slot + 1, energyOf(frame, half, frame.length) / half)
+  }
+
+  /**
+   * @param level of the caller's frame, dBFS
+   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   */
+  isEcho(level: number, capturedAtMs: number): boolean {
+    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
+    // Nothing that was sent can come back any more: also the usual case of a caller who talks alone.
+    if (slot - this.#newestSlot > LAGS + 1) return false
+    const heard = Math.max(SILENT_DBFS, level)
+    const loudest = this.#loudestSent(slot)
+    if (loudest <= SILENT_DBFS) return false
+    const echoDbfs = this.#expectedEcho(slot, loudest)
+    const over = echoDbfs === null || heard > echoDbfs + MARGIN_DB
+    // What the caller says over the agent must not unlearn the echo; but what stays over it for long is no echo of ours.
+    this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
+    if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(slot, heard)
+    this.#judgeExpectation(heard, loudest)
+    if (over || heard <= SILENT_DBFS) return false
+    this.framesOfEcho++
+    return true
+  }
+
+  #expectedEcho(slot: number, loudest: number): number | null {
+    if (this.delayMs !== null) {
+      const at = slot - this.delayMs / SLOT_MS
+      let sent = SILENT_DBFS
+      for (let near = at - NEAR_SLOTS; near <= at + NEAR_SLOTS; near++) sent = Math.max(sent, this.#level(near))
+      return sent <= SILENT_DBFS ? null : sent + this.gainDb
+    }
+    // Not learnt yet, or not any more: anything that was sent lately may be in it.
+    return this.#expectEcho ? loudest + this.gainDb : null
+  }
+
+  /** Our speech that stays unanswered for some seconds says that nothing comes back. */
+  #judgeExpectation(heard: number, loudest: number): void {
+    if (!this.#expectEcho || this.delayMs !== null) return
+    this.#unansweredShare += ((heard < loudest - UNANSWERED_DB ? 1 : 0) - this.#unansweredShare) * FORGET_UNANSWERED
+    if (this.#unansweredShare > UNANSWERED_SHARE_MAX) this.#expectEcho = false
+  }
+
+  #loudestSent(slot: number): number {
+    let loudest = SILENT_DBFS
+    for (let lag = 0; lag < LAGS; lag++) {
+      const sent = this.#level(slot - lag)
+      if (sent > loudest) loudest = sent
+    }
+    return loudest
+  }
+
+  #learn(slot: number, heard: number): void {
+    let best = 0
+    let bestVariance = Infinity
+    for (let lag = 0; lag < LAGS; lag++) {
+      const sent = this.#level(slot - lag)
+      if (sent > SILENT_DBFS || heard > SILENT_DBFS) {
+        const off = heard - sent - (this.#meanDb[lag] as number)
+        // A caller who talks over the agent is far off the mean; he must not unlearn it at once.
+        const step = off > OFF_DB_MAX ? OFF_DB_MAX : off < -OFF_DB_MAX ? -OFF_DB_MAX : off
+        this.#meanDb[lag] = (this.#meanDb[lag] as number) + step * LEARN
+        this.#variance[lag] = (this.#variance[lag] as number) * (1 - LEARN) + step * step * LEARN
+      }
+      const variance = this.#variance[lag] as number
+      if (variance < bestVariance) {
+        bestVariance = variance
+        best = lag
+      }
+    }
+    this.#framesLearnt++
+    if (this.#framesLearnt < LEARN_FRAMES_MIN) return
+    const gainDb = this.#meanDb[best] as number
+    const limit = this.delayMs === null ? DEVIATION_DB_MAX : DEVIATION_DB_KEPT
+    if (bestVariance < limit * limit && gainDb > GAIN_DB_MIN && gainDb < GAIN_DB_MAX) {
+      this.delayMs = best * SLOT_MS
+      this.gainDb = gainDb
+    } else if (bestVariance > limit * limit) {
+      this.delayMs = null
+    }
+  }
+
+  #level(slot: number): number {
+    if (slot > this.#newestSlot || slot <= this.#newestSlot - SLOTS) return SILENT_DBFS
+    return this.#sent[indexOf(slot)] as number
+  }
+
+  /** Notes the power of 10 ms. Slots hold the level of the 20 ms that begin with them, to compare frames with. */
+  #write(slot: number, power: number): void {
+    if (slot <= this.#newestSlot) return
+    const previous = slot === this.#newestSlot + 1 ? this.#newestPower : 0
+    for (let skipped = Math.max(this.#newestSlot + 1, slot - SLOTS); skipped < slot; skipped++) {
+      this.#sent[indexOf(skipped)] = SILENT_DBFS
+    }
+    this.#sent[indexOf(slot - 1)] = slotDbfs(previous + power)
+    this.#sent[indexOf(slot)] = slotDbfs(power)
+    this.#newestSlot = slot
+    this.#newestPower = power
+  }
+}
+
+function indexOf(slot: number): number {
+  return ((slot % SLOTS) + SLOTS) % SLOTS
+}
+
+/** @param power of two slots, summed */
+function slotDbfs(power: number): number {
+  return Math.max(SILENT_DBFS, dbfsOfEnergy(power, 2))
+}
+
+const SLOT_MS = 10
+// 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
+const SLOTS = 256
+const LAGS = ECHO_DELAY_MS_MAX / SLOT_MS + 1
+// Quieter than this counts as silence on either side.
+const SILENT_DBFS = -60
+// More than playout's largest lead.
+const AHEAD_MS_MAX = 250
+const LEARN = 0.03
+const LEARN_FRAMES_MIN = 50
+const VARIANCE_AT_START = 150
+// An echo follows our level within 4 dB once its delay is right; the wrong delays of speech are off by 8 and more.
+const DEVIATION_DB_MAX = 4.5
+const DEVIATION_DB_KEPT = 7
+const OFF_DB_MAX = 20
+const GAIN_DB_MIN = -35
+const GAIN_DB_MAX = 10
+const MARGIN_DB = 6
+// The delay of speech is blurred by a frame.
+const NEAR_SLOTS = 2
+const OVER_FRAMES_MAX = 100
+// After two and a half seconds of talking into silence there is no echo.
+const UNANSWERED_DB = 25
+const UNANSWERED_SHARE_MAX = 0.7
+const FORGET_UNANSWERED = 0.01
