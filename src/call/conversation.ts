@@ -120,7 +120,7 @@ export class Conversation {
     this.#silence.callerSpoke()
     // Its announcement is cut: a handover goes on without.
     if (core.state === 'handover') core.in('words-heard', 0)
-    if (core.speech.speaking) this.#tellSpeechStart(start.firstVoicedMs)
+    if (core.speech.speaking) this.#tellSpeechStart(Math.max(start.firstVoicedMs, core.speech.firstVoicedMs))
     // After a pause the last sample has long left; after a decision at once it leaves now.
     if (paused) this.settleDue()
     else core.in('barge-in-settle', AFTER_KILL_SILENCE_MS)

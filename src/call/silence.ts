@@ -15,6 +15,8 @@ const BUSY_POLL_MS = 500
  */
 export class Silence {
   prompts: number
+  /** When somebody was last found busy. */
+  #busyAtMs = -Infinity
   readonly #core: CallCore
   readonly #ending: Ending
 
@@ -38,11 +40,11 @@ export class Silence {
     if (core.state !== 'live') return
     const { afterMs, prompts } = core.options.silence
     if (this.#busy()) {
-      core.agentHeardAtMs = core.nowMs
+      this.#busyAtMs = core.nowMs
       core.in('silence', Math.min(BUSY_POLL_MS, afterMs))
       return
     }
-    const quietAtMs = Math.max(core.callerActiveAtMs, core.agentHeardAtMs, core.streamZeroMs)
+    const quietAtMs = Math.max(core.callerActiveAtMs, core.agentHeardAtMs, this.#busyAtMs, core.streamZeroMs)
     if (core.nowMs - quietAtMs < afterMs) {
       core.deadlines.set('silence', quietAtMs + afterMs)
       return
@@ -57,7 +59,7 @@ export class Silence {
     core.counters.silencePrompts++
     core.mark('silence-prompt', String(this.prompts))
     core.announce(text, 'prompt')
-    core.agentHeardAtMs = core.nowMs
+    this.#busyAtMs = core.nowMs
     core.in('silence', afterMs)
   }
 

@@ -22,7 +22,9 @@ export class ToolDesk {
   readonly #core: CallCore
   readonly #ending: Ending
   readonly #handover: Handover
-  #fillers = 0
+  /** Fillers since the tools that run now began, and the text whose turn it is. */
+  #spoken = 0
+  #next = 0
 
   constructor(core: CallCore, ending: Ending, handover: Handover) {
     this.#core = core
@@ -50,7 +52,10 @@ export class ToolDesk {
         if (event.name === ESCALATE_TOOL) return this.#escalate(event)
         if (event.name === END_CALL_TOOL) return this.#endCall(event)
         core.out({ type: 'run-tool', callId: event.callId, name: event.name, args: event.args, idempotencyKey: decision.idempotencyKey })
-        if (!core.deadlines.isSet('filler')) core.in('filler', core.options.filler.afterMs)
+        if (!core.deadlines.isSet('filler')) {
+          this.#spoken = 0
+          core.in('filler', core.options.filler.afterMs)
+        }
         if (!core.deadlines.isSet('tool-limit')) core.in('tool-limit', core.options.toolLimitMs)
         return
       default: {
@@ -102,8 +107,10 @@ export class ToolDesk {
     if (core.state !== 'live' || core.tools.running === 0 || texts.length === 0) return
     if (core.sounding || core.speech.speaking || core.bargeIn.paused) return core.in('filler', FILLER_POLL_MS)
     const quietMs = core.nowMs - core.agentHeardAtMs
-    if (quietMs < afterMs) return core.in('filler', afterMs - quietMs)
-    core.announce(texts[this.#fillers++ % texts.length] as string, 'filler')
+    const neededMs = this.#spoken > 0 ? everyMs : afterMs
+    if (quietMs < neededMs) return core.in('filler', neededMs - quietMs)
+    this.#spoken++
+    core.announce(texts[this.#next++ % texts.length] as string, 'filler')
     core.counters.fillers++
     core.in('filler', everyMs)
   }

@@ -1,0 +1,250 @@
+import t from 'tap'
+import { outcomeOf } from '../../src/call/outcome.js'
+import type { CallState } from '../../src/call/call-machine.js'
+import { handover, Rig } from './rig.js'
+
+/** A call in each state that it can be in. */
+const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
+  waiting: () => new Rig(),
+  connecting: () => {
+    const rig = new Rig()
+    rig.open()
+    return rig
+  },
+  live: () => Rig.talking(),
+  handover: () => {
+    const rig = Rig.talking({ escalation: handover })
+    rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
+    return rig
+  },
+  holding: () => {
+    const rig = inState.handover()
+    rig.in({ type: 'escalation', step: { type: 'hold' } })
+    return rig
+  },
+  bridged: () => {
+    const rig = inState.holding()
+    rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+    return rig
+  },
+  closing: () => {
+    const rig = Rig.talking()
+    rig.in({ type: 'hangup-requested', reason: 'drain-limit', detail: 'deploy', speak: true })
+    return rig
+  },
+  closed: () => {
+    const rig = Rig.talking()
+    rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
+    return rig
+  },
+}
+
+for (const [state, make] of Object.entries(inState)) {
+  t.test(`a caller who hangs up while the call is ${state} ends it once, and everything is let go`, async (t) => {
+    for (const how of ['socket', 'carrier'] as const) {
+      const rig = make()
+      t.equal(rig.session.state, state)
+      if (how === 'socket') rig.in({ type: 'stream-closed', code: 1006 })
+      else rig.in({ type: 'carrier-state', state: 'completed' })
+      if (state === 'waiting' && how === 'socket') {
+        t.equal(rig.session.state, 'waiting', 'there was no socket')
+        continue
+      }
+      rig.run(2100)
+      t.equal(rig.session.state, 'ended', how)
+      t.equal(rig.all('ended').length, 1)
+      t.equal(rig.all('backend-close').length, 1)
+      t.equal(rig.session.nextWake(), null)
+      const before = rig.log.length
+      rig.in({ type: 'stream-closed', code: 1000 })
+      rig.speak(400)
+      rig.toolCall('x', 'refund')
+      t.notOk(rig.audio(99, 'x', 100))
+      t.equal(rig.log.length, before, 'nothing comes after the end')
+    }
+  })
+
+  t.test(`an operator who hangs up while the call is ${state} ends it`, async (t) => {
+    for (const speak of [false, true]) {
+      const rig = make()
+      rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: 'by hand', speak })
+      rig.run(25_000)
+      t.equal(rig.session.state, 'ended')
+      t.equal(rig.all('ended').length, 1)
+      t.equal(rig.all('end-stream').filter(({ hangup }) => !hangup).length, 0, 'the carrier is asked to end the call')
+    }
+  })
+}
+
+t.test('each way to be ended has its close code and reason', async (t) => {
+  for (const [reason, code, outcome] of [
+    ['drain-limit', 1001, 'abandoned'], ['carrier-silent', 1000, 'failed'], ['carrier-abuse', 1008, 'failed'],
+    ['operator-hangup', 1000, 'abandoned'], ['call-fault', 1011, 'failed'],
+  ] as const) {
+    const rig = Rig.talking()
+    rig.in({ type: 'hangup-requested', reason, detail: 'd', speak: false })
+    t.match(rig.only('end-stream'), { code, reason, detail: 'd', hangup: true })
+    rig.in({ type: 'stream-closed', code })
+    t.match(rig.only('ended'), { reason, outcome })
+  }
+})
+
+t.test('a socket that never comes ends the call without waiting for its close', async (t) => {
+  const rig = new Rig()
+  rig.in({ type: 'hangup-requested', reason: 'socket-never-came', detail: '10 s', speak: true })
+  t.match(rig.only('ended'), { reason: 'socket-never-came', outcome: 'failed' })
+})
+
+t.test('a goodbye that is asked for cuts what the agent is saying and is heard first', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'long', 60_000)
+  rig.run(1000)
+  rig.in({ type: 'hangup-requested', reason: 'drain-limit', detail: 'deploy', speak: true })
+  t.equal(rig.all('playout-clear').length, 1)
+  t.equal(rig.only('announce').kind, 'goodbye')
+  rig.run(1000)
+  t.same(rig.all('end-stream'), [])
+  rig.run(500)
+  t.match(rig.only('end-stream'), { code: 1001, reason: 'drain-limit' })
+})
+
+t.test('a goodbye that cannot be spoken does not hold the call', async (t) => {
+  const failed = Rig.talking()
+  failed.announceMs = null
+  failed.in({ type: 'hangup-requested', reason: 'drain-limit', detail: '', speak: true })
+  failed.in({ type: 'announce-failed', itemId: failed.only('announce').itemId })
+  t.equal(failed.all('end-stream').length, 1)
+
+  const lost = Rig.talking()
+  lost.announceMs = null
+  lost.in({ type: 'hangup-requested', reason: 'drain-limit', detail: '', speak: true })
+  lost.run(7000)
+  t.equal(lost.all('end-stream').length, 1)
+})
+
+t.test('a socket that does not close after us counts as closed in time', async (t) => {
+  const rig = Rig.talking()
+  rig.in({ type: 'hangup-requested', reason: 'operator-hangup', detail: '', speak: false })
+  rig.run(1900)
+  t.same(rig.all('ended'), [])
+  rig.run(200)
+  t.equal(rig.only('ended').reason, 'operator-hangup')
+})
+
+t.test('after the carrier says completed nothing more is spoken', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'a2', 5000)
+  rig.run(500)
+  rig.in({ type: 'carrier-state', state: 'completed' })
+  t.equal(rig.all('playout-clear').length, 1)
+  t.match(rig.only('end-stream'), { reason: 'caller-hung-up', hangup: false })
+})
+
+t.test('states of another leg, or none that matters, change nothing', async (t) => {
+  const rig = Rig.talking()
+  for (const state of ['busy', 'no-answer', 'dial-completed', 'stream-started', 'stream-stopped', 'stream-error', 'unknown', 'ringing', 'answered'] as const) {
+    rig.in({ type: 'carrier-state', state })
+  }
+  t.equal(rig.session.state, 'live')
+  t.same(rig.types(), [])
+})
+
+t.test('a stream that could not be opened fails the call', async (t) => {
+  const rig = new Rig()
+  rig.in({ type: 'carrier-state', state: 'stream-error' })
+  t.match(rig.only('ended'), { reason: 'stream-error', outcome: 'failed' })
+})
+
+t.test('the time limit is announced, and a call in a human\'s hands has none', async (t) => {
+  const rig = Rig.talking({ duration: { maxMs: 20_000, text: 'Time is up.' }, silence: { afterMs: 60_000, prompts: [] } })
+  rig.run(18_600)
+  t.same(rig.texts(), ['Time is up.'])
+  rig.run(1500)
+  t.match(rig.only('end-stream'), { reason: 'duration-limit' })
+
+  const held = Rig.talking({ duration: { maxMs: 20_000, text: 'Time is up.' }, escalation: handover })
+  held.in({ type: 'escalate-requested', reason: 'vip' })
+  held.in({ type: 'escalation', step: { type: 'hold' } })
+  held.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+  held.run(60_000)
+  t.equal(held.session.state, 'bridged')
+})
+
+t.test('a backend that dies in mid-call is apologised for, and the call ends or goes to a human', async (t) => {
+  for (const event of [
+    { type: 'error', code: 'quota', message: 'm', fatal: true, retryable: false },
+    { type: 'closed', code: 1006, reason: '', clean: false },
+  ] as const) {
+    const rig = Rig.talking()
+    rig.toolCall('t1', 'find_order')
+    rig.backend(event)
+    rig.backend({ type: 'closed', code: 1006, reason: '', clean: false })
+    t.same(rig.texts(), ['I am sorry, I have a technical problem.'])
+    t.same(rig.only('cancel-tools').callIds, ['t1'])
+    rig.run(2000)
+    t.match(rig.only('end-stream'), { reason: 'backend-failed' })
+
+    const helped = Rig.talking({ escalation: handover })
+    helped.backend(event)
+    t.equal(helped.all('escalate').length, 1)
+    helped.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy' } })
+    t.match(helped.all('announce').at(-1), { kind: 'apology', text: 'Nobody is free. Thank you for calling. Goodbye.' })
+    helped.run(3000)
+    t.match(helped.only('end-stream'), { reason: 'backend-failed', hangup: true })
+  }
+})
+
+t.test('an error that is not fatal ends nothing', async (t) => {
+  const rig = Rig.talking()
+  rig.backend({ type: 'error', code: 'rate_limit', message: 'm', fatal: false, retryable: true })
+  t.equal(rig.session.state, 'live')
+})
+
+t.test('a response that fails is asked for again; three in a row are a dead backend', async (t) => {
+  const rig = Rig.talking()
+  for (let generation = 2; generation <= 4; generation++) {
+    rig.backend({ type: 'turn-start', generation })
+    rig.backend({ type: 'turn-done', generation, status: 'failed', reason: 'overloaded' })
+    rig.run(1500)
+  }
+  t.same(rig.texts(), ['Sorry, could you say that again?', 'Sorry, could you say that again?', 'I am sorry, I have a technical problem.'])
+})
+
+t.test('a backend that answers nothing is asked around once, then it is dead', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(700)
+  rig.heardWords('Hello?')
+  rig.run(12_020)
+  t.same(rig.texts(), ['Sorry, could you say that again?'])
+  rig.run(12_000)
+  t.same(rig.texts(), ['Sorry, could you say that again?', 'I am sorry, I have a technical problem.'])
+})
+
+t.test('how a call came out', async (t) => {
+  const served = { handedOver: false, answered: true, waiting: false }
+  t.equal(outcomeOf('caller-hung-up', served), 'deflected')
+  t.equal(outcomeOf('caller-hung-up', { ...served, waiting: true }), 'abandoned')
+  t.equal(outcomeOf('caller-hung-up', { ...served, answered: false }), 'abandoned')
+  t.equal(outcomeOf('caller-hung-up', { ...served, handedOver: true }), 'escalated')
+  t.equal(outcomeOf('agent-goodbye', { ...served, answered: false }), 'deflected')
+  t.equal(outcomeOf('agent-goodbye', { ...served, waiting: true }), 'abandoned')
+  t.equal(outcomeOf('escalated', served), 'escalated')
+  t.equal(outcomeOf('backend-failed', served), 'failed')
+})
+
+t.test('a served caller who hangs up is deflected, one who waits is abandoned', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(500)
+  rig.run(620)
+  rig.answer(2, 'a2', 500)
+  rig.run(1000)
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.equal(rig.only('ended').outcome, 'deflected')
+
+  const waiting = Rig.talking()
+  waiting.speak(500)
+  waiting.run(700)
+  waiting.in({ type: 'stream-closed', code: 1000 })
+  t.equal(waiting.only('ended').outcome, 'abandoned')
+})

@@ -1,0 +1,140 @@
+import t from 'tap'
+import { handover, Rig } from './rig.js'
+
+function escalating(): Rig {
+  const rig = Rig.talking({ escalation: handover })
+  rig.session.setIdentity({ accountId: 'A-1', verified: true })
+  rig.toolCall('t1', 'find_order', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 't1', ok: false, value: null, error: 'not found' })
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked for a human', summary: 'order five is lost' })
+  return rig
+}
+
+t.test('the packet has everything the human needs, and is out before the stream is touched', async (t) => {
+  const rig = escalating()
+  const { packet } = rig.only('escalate')
+  t.match(packet, {
+    version: 1, callSid: 'HD_test', agent: 'order-status', reason: 'asked for a human', summary: 'order five is lost',
+    identity: { accountId: 'A-1', verified: true },
+    tried: [{ name: 'find_order', ok: false, args: { order: 5 } }],
+    transcript: [{ role: 'agent', text: 'Hello.' }],
+  })
+  t.match(packet.at, /^2023-11-14T22:13:2\d\.\d{3}Z$/)
+  t.same(rig.all('end-stream'), [])
+  t.match(rig.only('announce'), { kind: 'escalation', text: 'Connecting you.' })
+})
+
+t.test('the stream is closed when the announcement was heard, and the leg lives on', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.run(900)
+  t.same(rig.all('end-stream'), [])
+  rig.run(400)
+  t.match(rig.only('end-stream'), { code: 1000, reason: 'escalated', hangup: false })
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'escalated', reason: 'escalated' })
+  t.match(rig.session.toolCalls.at(-1), { name: 'escalate_to_human', ok: true })
+})
+
+t.test('an announcement that is never heard does not hold the caller', async (t) => {
+  const rig = Rig.talking({ escalation: handover })
+  rig.announceMs = null
+  rig.in({ type: 'escalate-requested', reason: 'operator' })
+  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.run(5000)
+  t.equal(rig.all('end-stream').length, 1)
+
+  const failed = Rig.talking({ escalation: handover })
+  failed.announceMs = null
+  failed.in({ type: 'escalate-requested', reason: 'operator' })
+  failed.in({ type: 'announce-failed', itemId: failed.only('announce').itemId })
+  failed.in({ type: 'escalation', step: { type: 'close-stream' } })
+  t.equal(failed.all('end-stream').length, 1)
+})
+
+t.test('a held caller is not prompted, and the backend is not heard', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.run(30_000)
+  t.same(rig.texts(), ['Connecting you.'])
+  t.notOk(rig.audio(9, 'late', 100))
+  rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+  t.equal(rig.all('backend-close').length, 1)
+  rig.run(120_000)
+  t.same(rig.texts(), ['Connecting you.'])
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'escalated', reason: 'escalated' })
+  t.match(rig.session.escalation, { strategy: 'supervision', outcome: 'answered' })
+})
+
+t.test('a strategy that fails on a held stream may go on by closing it', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.run(5000)
+  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
+})
+
+t.test('when nobody can be reached caller and model are told once, and the call goes on', async (t) => {
+  const rig = escalating()
+  rig.run(1500)
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'rang out' } })
+  t.same(rig.texts(), ['Connecting you.', 'Nobody is free.'])
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'e1', ok: false, value: { outcome: 'no-answer' } })
+  t.equal(rig.all('backend-tool-result').filter(({ callId }) => callId === 'e1').length, 1)
+  t.equal(rig.session.state, 'live')
+  t.ok(rig.audio(9, 'a9', 100), 'the agent is heard again')
+  t.match(rig.session.escalation, { outcome: 'no-answer' })
+})
+
+t.test('an operator\'s escalation tells the model by a system text', async (t) => {
+  const rig = Rig.talking({ escalation: handover })
+  rig.answer(2, 'long', 20_000)
+  rig.run(500)
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  t.equal(rig.all('playout-clear').length, 1, 'the operator does not wait for the agent')
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  t.equal(rig.all('escalate').length, 1)
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '' } })
+  t.match(rig.only('backend-text'), { role: 'system', respond: false, text: /No human/ })
+})
+
+t.test('an agent may end the call instead when nobody can be reached', async (t) => {
+  const rig = Rig.talking({ escalation: { ...handover, afterFailure: 'goodbye' } })
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy' } })
+  rig.run(3000)
+  t.match(rig.only('end-stream'), { reason: 'agent-goodbye', hangup: true })
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.equal(rig.only('ended').outcome, 'abandoned')
+})
+
+t.test('an escalation machine that says nothing counts as failed', async (t) => {
+  const rig = escalating()
+  rig.run(4900)
+  t.equal(rig.session.state, 'handover')
+  rig.run(200)
+  t.equal(rig.session.state, 'live')
+  t.same(rig.texts(), ['Connecting you.', 'Nobody is free.'])
+})
+
+t.test('a hold without a human does not last for ever', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.run(60_100)
+  t.equal(rig.session.state, 'live')
+  t.equal(rig.texts().at(-1), 'Nobody is free.')
+})
+
+t.test('a line without an escalation refuses an operator\'s', async (t) => {
+  const rig = Rig.talking()
+  rig.in({ type: 'escalate-requested', reason: 'vip' })
+  t.same(rig.types(), [])
+  t.match(rig.all('mark'), [{ name: 'escalation-refused' }])
+})
+
+t.test('a caller who hangs up while a human is fetched was not reached', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'abandoned', reason: 'caller-hung-up' })
+})

@@ -1,0 +1,187 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+import { PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../../src/core/limits.js'
+
+const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => ({ sentSamples, playoutEndMs, lastSentAtMs })
+
+t.test('heard is what was sent, less lead and hold-back', async (t) => {
+  for (const [sampleRateHz, holdBackMs] of [[16000, 40], [8000, 80]] as const) {
+    const ledger = new PlayoutLedger({ sampleRateHz })
+    ledger.appended('a', sampleRateHz)
+    t.equal(ledger.pendingMs(), 1000)
+    ledger.report(report(sampleRateHz / 2, 1600, 1500), 1500)
+    t.equal(ledger.pendingMs(), 500)
+    t.equal(ledger.heardMs('a', 1500), 400 - holdBackMs, `${sampleRateHz} Hz`)
+    t.equal(ledger.heardMs('a', 1600 + holdBackMs), 500)
+    t.equal(ledger.heardMs('a', 9999), 500, 'never more than was sent')
+    t.equal(ledger.heardMs('other', 9999), 0)
+    t.equal(ledger.lastSentAtMs(), 1500)
+  }
+})
+
+t.test('zeros after the words do not make the words last longer', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  ledger.appended('a', 1600)
+  ledger.finished('a')
+  ledger.report(report(1600, 1100), 1000)
+  ledger.report(report(1600, 1300), 1120)
+  t.ok(ledger.audible(1120))
+  t.notOk(ledger.audible(1140))
+  t.same(ledger.poll(1140).map(({ type }) => type), ['item-started', 'item-heard'])
+})
+
+t.test('items start when sent and end when heard, each once', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  t.same(ledger.poll(0), [])
+  t.equal(ledger.currentItem(0), null)
+  ledger.appended('a', 320)
+  ledger.appended('b', 320)
+  ledger.finished('a')
+  t.same(ledger.poll(10), [], 'nothing sent')
+  ledger.report(report(480, 130, 20), 20)
+  t.same(ledger.poll(20), [
+    { type: 'item-started', itemId: 'a', sentAtMs: 20 },
+    { type: 'item-started', itemId: 'b', sentAtMs: 20 },
+  ])
+  t.equal(ledger.currentItem(20), 'a')
+  t.same(ledger.poll(159), [])
+  t.same(ledger.poll(160), [{ type: 'item-heard', itemId: 'a' }])
+  t.same(ledger.poll(5000), [], 'b is not finished')
+  t.equal(ledger.currentItem(5000), 'b')
+  ledger.report(report(640, 5100, 5000), 5000)
+  ledger.finished('b')
+  t.same(ledger.poll(6000), [{ type: 'item-heard', itemId: 'b' }])
+  t.same(ledger.poll(7000), [])
+})
+
+t.test('an item without a sample counts as heard', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  ledger.finished('empty')
+  t.same(ledger.poll(0), [{ type: 'item-heard', itemId: 'empty' }])
+})
+
+t.test('an item that is interleaved with another is added up', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  ledger.appended('a', 1600)
+  ledger.appended('filler', 1600)
+  ledger.appended('a', 1600)
+  ledger.report(report(4800, 300), 0)
+  t.equal(ledger.heardMs('a', 10_000), 200)
+  t.equal(ledger.heardMs('filler', 10_000), 100)
+})
+
+t.test('what is cleared is frozen at what was heard, and causes nothing any more', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  ledger.appended('a', 16000)
+  ledger.appended('b', 16000)
+  ledger.report(report(8000, 600), 500)
+  ledger.poll(500)
+  ledger.cleared(20_000, 500)
+  t.equal(ledger.heardMs('a', 9999), 360)
+  t.equal(ledger.heardMs('b', 9999), 0)
+  t.notOk(ledger.audible(500))
+  t.equal(ledger.pendingMs(), 0)
+  ledger.finished('a')
+  ledger.finished('b')
+  t.same(ledger.poll(9999), [])
+  ledger.appended('c', 320)
+  ledger.finished('c')
+  ledger.report(report(20_320, 700, 600), 600)
+  t.same(ledger.poll(600), [{ type: 'item-started', itemId: 'c', sentAtMs: 600 }])
+  t.equal(ledger.heardMs('c', 740), 20)
+})
+
+t.test('counts that wrap at 2^32 are followed', async (t) => {
+  const near = 2 ** 32 - 160
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample: near })
+  ledger.report(report(near, 0, null), 0)
+  ledger.appended('a', 320)
+  ledger.report(report(160, 20, 5), 5)
+  t.equal(ledger.pendingMs(), 0)
+  t.equal(ledger.heardMs('a', 1000), 20)
+  ledger.cleared(160, 1000)
+  ledger.appended('b', 320)
+  t.equal(ledger.pendingMs(), 20)
+  ledger.report(report(480, 1020, 1000), 1000)
+  t.equal(ledger.heardMs('b', 2000), 20)
+})
+
+t.test('a new ledger knows of the speech that the worker before it left in the ring', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample: 32_000 })
+  ledger.report(report(16_000, 1100, 1000), 1000)
+  t.equal(ledger.pendingMs(), 1000)
+  t.ok(ledger.audible(1000))
+  ledger.appended('new', 1600)
+  ledger.report(report(32_000, 2100, 2000), 2000)
+  t.same(ledger.poll(2000), [], 'not the new one\'s')
+  t.equal(ledger.heardMs('new', 2000), 0)
+  ledger.report(report(33_600, 2200, 2100), 2100)
+  t.match(ledger.poll(2100), [{ type: 'item-started', itemId: 'new' }])
+})
+
+t.test('items and runs are bounded and what does not fit is counted', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  for (let i = 0; i < SPEECH_ITEMS_MAX + 10; i++) ledger.appended(`item-${i}`, 16)
+  t.equal(ledger.itemsForgotten, 10)
+  const alternating = new PlayoutLedger({ sampleRateHz: 16000 })
+  for (let i = 0; i < PLAYOUT_SEGMENTS_MAX + 10; i++) alternating.appended(i % 2 === 0 ? 'a' : 'b', 16)
+  t.equal(alternating.runsMerged, 5, 'those of the last run go with it')
+  t.equal(alternating.pendingMs(), PLAYOUT_SEGMENTS_MAX + 10)
+})
+
+t.test('whatever comes, heard never shrinks, never exceeds what was appended, and every finished item ends once', async () => {
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('append' as const), item: fc.integer({ min: 0, max: 5 }), samples: fc.integer({ min: 1, max: 2000 }) }),
+    fc.record({ do: fc.constant('send' as const), samples: fc.integer({ min: 0, max: 1600 }), ms: fc.integer({ min: 0, max: 100 }) }),
+    fc.record({ do: fc.constant('clear' as const) }),
+  )
+  fc.assert(fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }), (steps, startSample) => {
+    const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample })
+    let appended = startSample
+    let sent = startSample
+    let nowMs = 0
+    let epoch = 0
+    const samplesOf = new Map<string, number>()
+    const heardBefore = new Map<string, number>()
+    const ended = new Map<string, number>()
+    const poll = () => {
+      for (const input of ledger.poll(nowMs)) {
+        if (input.type === 'item-heard') ended.set(input.itemId, (ended.get(input.itemId) ?? 0) + 1)
+      }
+    }
+    for (const action of steps) {
+      if (action.do === 'append') {
+        const id = `${epoch}-${action.item}`
+        samplesOf.set(id, (samplesOf.get(id) ?? 0) + action.samples)
+        appended += action.samples
+        ledger.appended(id, action.samples)
+      } else if (action.do === 'send') {
+        nowMs += action.ms
+        sent = Math.min(appended, sent + action.samples)
+        ledger.report(report(sent >>> 0, nowMs + 100, nowMs), nowMs)
+      } else {
+        sent = appended
+        epoch++
+        ledger.cleared(appended >>> 0, nowMs)
+      }
+      poll()
+      for (const [id, samples] of samplesOf) {
+        const heardMs = ledger.heardMs(id, nowMs)
+        if (heardMs < (heardBefore.get(id) ?? 0)) throw new Error(`${id} was un-heard`)
+        if (heardMs > samples / 16) throw new Error(`${id} heard ${heardMs} of ${samples / 16}`)
+        heardBefore.set(id, heardMs)
+      }
+    }
+    for (const id of samplesOf.keys()) if (id.startsWith(`${epoch}-`)) ledger.finished(id)
+    nowMs += 10_000
+    ledger.report(report(appended >>> 0, nowMs, nowMs), nowMs)
+    nowMs += 1000
+    poll()
+    if (ledger.audible(nowMs) || ledger.pendingMs() !== 0) throw new Error('still audible')
+    for (const id of samplesOf.keys()) {
+      const want = id.startsWith(`${epoch}-`) ? 1 : 0
+      if ((ended.get(id) ?? 0) !== want) throw new Error(`${id} ended ${ended.get(id) ?? 0} times, wanted ${want}`)
+    }
+  }), { numRuns: 300 })
+})

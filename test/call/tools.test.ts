@@ -1,0 +1,172 @@
+import t from 'tap'
+import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
+import { TOOLS_RUNNING_MAX } from '../../src/core/limits.js'
+import { handover, Rig } from './rig.js'
+
+t.test('a tool runs once, and its result reaches the model once', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order', { order: 5 })
+  t.same(rig.only('run-tool'), { type: 'run-tool', callId: 't1', name: 'find_order', args: { order: 5 }, idempotencyKey: 'HD_test:t1' })
+  rig.toolCall('t1', 'find_order', { order: 5 })
+  t.equal(rig.all('run-tool').length, 1, 'not run twice while it runs')
+  rig.run(200)
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'again' } })
+  t.same(rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
+  t.equal(rig.session.counters.toolResultsLate, 1)
+  t.match(rig.session.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
+})
+
+t.test('a call that comes again after its result is answered from the ledger', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'refund', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
+  rig.toolCall('t1', 'refund', { order: 5 })
+  t.equal(rig.all('run-tool').length, 1)
+  t.same(rig.all('backend-tool-result').map(({ value }) => value), ['done', 'done'])
+})
+
+t.test('an id that is used again for something else is another call with another key', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'refund', { order: 5 })
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: 'done' })
+  rig.toolCall('t1', 'refund', { order: 6 })
+  t.same(rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey), ['HD_test:t1', 'HD_test:t1:1'])
+})
+
+t.test('unknown tools and bad arguments are answers for the model, not faults', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'launch_rocket')
+  rig.backend({ type: 'tool-call', callId: 't2', name: 'refund', args: {}, generation: 1, invalid: 'order is missing' })
+  t.same(rig.all('run-tool'), [])
+  t.match(rig.all('backend-tool-result'), [
+    { callId: 't1', ok: false, value: { error: /no tool named launch_rocket/ } },
+    { callId: 't2', ok: false, value: { error: 'order is missing' } },
+  ])
+  t.equal(rig.session.counters.toolCallsRefused, 2)
+})
+
+t.test('too many tools at once are refused', async (t) => {
+  const rig = Rig.talking()
+  for (let i = 0; i <= TOOLS_RUNNING_MAX; i++) rig.toolCall(`t${i}`, 'find_order', { order: i })
+  t.equal(rig.all('run-tool').length, TOOLS_RUNNING_MAX)
+  t.match(rig.only('backend-tool-result'), { callId: `t${TOOLS_RUNNING_MAX}`, ok: false })
+})
+
+t.test('a tool that fails is an answer for the model', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order')
+  rig.in({ type: 'tool-result', callId: 't1', ok: false, value: undefined, error: 'HTTP 500' })
+  t.match(rig.only('backend-tool-result'), { ok: false, value: { error: 'HTTP 500' } })
+  t.match(rig.session.toolCalls, [{ ok: false, error: 'HTTP 500' }])
+})
+
+t.test('a slow tool is bridged with words, only while nobody speaks, and not too often', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'a2', 1000, 'Let me look.')
+  rig.toolCall('t1', 'find_order', {}, 2)
+  rig.run(1100)
+  t.same(rig.texts(), [], 'the agent is still heard')
+  rig.run(700)
+  t.same(rig.texts(), ['One moment, please.'])
+  rig.run(6900)
+  t.equal(rig.texts().length, 1)
+  rig.run(300)
+  t.same(rig.texts(), ['One moment, please.', 'I am still looking, thank you for waiting.'])
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  rig.run(3000)
+  t.equal(rig.texts().length, 2)
+})
+
+t.test('no filler over a caller who speaks', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order')
+  rig.speak(1000)
+  t.same(rig.texts(), [])
+  rig.run(720)
+  t.equal(rig.texts().length, 1)
+})
+
+t.test('a call that the backend takes back is cancelled, and its result is late', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order')
+  rig.backend({ type: 'tool-cancel', callIds: ['t1', 'unknown'] })
+  t.same(rig.only('cancel-tools').callIds, ['t1'])
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  t.same(rig.all('backend-tool-result'), [])
+  t.match(rig.session.toolCalls, [{ ok: false, error: 'cancelled' }])
+})
+
+t.test('a tool that never answers is given up, and the model is told', async (t) => {
+  const rig = Rig.talking({ toolLimitMs: 5000 })
+  rig.toolCall('t1', 'find_order')
+  rig.run(2000)
+  rig.toolCall('t2', 'refund')
+  rig.run(3020)
+  t.match(rig.all('backend-tool-result'), [{ callId: 't1', ok: false }])
+  rig.run(2000)
+  t.match(rig.all('backend-tool-result'), [{ callId: 't1' }, { callId: 't2', ok: false }])
+  t.same(rig.all('cancel-tools').map(({ callIds }) => callIds), [['t1'], ['t2']])
+})
+
+t.test('tools are cancelled when the caller hangs up', async (t) => {
+  const rig = Rig.talking()
+  rig.toolCall('t1', 'find_order')
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.same(rig.only('cancel-tools').callIds, ['t1'])
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
+  t.same(rig.all('backend-tool-result'), [])
+})
+
+t.test('end_call lets the agent finish, then ends the call', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'bye', 2000, 'Goodbye then.')
+  rig.toolCall('e1', 'end_call', { reason: 'served' }, 2)
+  rig.run(2000)
+  t.same(rig.all('end-stream'), [], 'still heard')
+  rig.run(800)
+  t.match(rig.only('end-stream'), { code: 1000, reason: 'agent-goodbye', detail: 'served', hangup: true })
+  t.same(rig.texts(), [], 'the agent said goodbye itself')
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' })
+  t.match(rig.session.toolCalls, [{ name: 'end_call', ok: true }])
+})
+
+t.test('end_call without a word gets the gateway\'s goodbye', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(400)
+  rig.run(700)
+  rig.toolCall('e1', 'end_call', {}, 2)
+  t.same(rig.texts(), ['Thank you for calling. Goodbye.'])
+  rig.run(900)
+  t.same(rig.all('end-stream'), [])
+  rig.run(1000)
+  t.equal(rig.all('end-stream').length, 1)
+})
+
+t.test('a caller who speaks up during the agent\'s goodbye takes the end back', async (t) => {
+  const rig = Rig.talking()
+  rig.answer(2, 'bye', 2000, 'Goodbye then.')
+  rig.toolCall('e1', 'end_call', {}, 2)
+  rig.run(500)
+  rig.speak(400)
+  t.equal(rig.session.state, 'live')
+  t.match(rig.only('backend-tool-result'), { callId: 'e1', ok: false, value: { error: /call goes on/ } })
+  rig.run(3000)
+  t.same(rig.all('end-stream'), [])
+  t.ok(rig.audio(3, 'a3', 500), 'the agent is heard again')
+})
+
+t.test('the gateway\'s tools are described for a model, and their arguments are checked', async (t) => {
+  t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'end_call'])
+  const rig = Rig.talking({ escalation: handover })
+  rig.toolCall('e1', 'escalate_to_human', {})
+  rig.toolCall('e2', 'escalate_to_human', { reason: 5 })
+  rig.toolCall('e3', 'end_call', { reason: [] })
+  t.match(rig.all('backend-tool-result'), [{ callId: 'e1', ok: false }, { callId: 'e2', ok: false }, { callId: 'e3', ok: false }])
+  t.equal(rig.session.state, 'live')
+
+  const alone = Rig.talking()
+  alone.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
+  t.match(alone.only('backend-tool-result'), { ok: false, value: { error: /No human/ } })
+})
