@@ -73,6 +73,12 @@ export class Rig {
     this.#drain()
   }
 
+  identity(identity: Readonly<Record<string, unknown>>): void {
+    this.writer.identity(identity, this.nowMs)
+    this.session.setIdentity(identity)
+    this.#drain()
+  }
+
   backend(event: BackendEvent): void {
     this.in({ type: 'backend', event })
   }
