@@ -40,6 +40,8 @@ export interface CallerPathStats {
 // What goes through the jitter buffer beside a frame.
 const TAG_LOUD = 1
 const TAG_ECHO = 2
+// Quiet on any line, also on one that was not heard long enough to know its noise.
+const QUIET_DBFS = -55
 
 /**
  * One call's caller side: bytes of the socket in, steady frames with what is known of them out. `push` when bytes
@@ -191,7 +193,9 @@ export class CallerPath {
       const level = levelDbfs(left)
       const echo = this.#echoGate.isEcho(level, capturedAtMs)
       const loud = this.#gate.isOpen(level, !echo)
-      this.#jitter.push(left, arrivalMs, !loud || echo, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
+      // Only what is surely not the caller may be given up after a stall.
+      const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
+      this.#jitter.push(left, arrivalMs, quiet, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
     }
   }
 }

@@ -11,6 +11,7 @@ const RISE_DB_MAX = 0.02
 const WINDOW_FRAMES = 32
 const STEADY_DEVIATION_DB = 3.5
 const STEADY_SHARE = 0.1
+const SETTLED_FRAMES = 50
 
 /**
  * Tells loud frames from the noise of the line. The floor falls quickly and rises slowly, as speech would drag it up;
@@ -23,6 +24,11 @@ export class EnergyGate {
   #frames = 0
   #sum = 0
   #sumOfSquares = 0
+
+  /** False in the first second: a call that begins with a voice has no floor yet. */
+  get settled(): boolean {
+    return this.#frames >= SETTLED_FRAMES
+  }
 
   /**
    * @param feedsFloor false for a frame that says nothing about the line: our own echo
@@ -37,8 +43,9 @@ export class EnergyGate {
     if (this.#frames === 0) this.floorDbfs = level
     const slot = this.#frames % WINDOW_FRAMES
     const old = this.#levels[slot] as number
-    this.#levels[slot] = level
-    const rounded = this.#levels[slot] as number
+    // As the window keeps it, so that what is added is what will be taken away.
+    const rounded = Math.fround(level)
+    this.#levels[slot] = rounded
     if (this.#frames >= WINDOW_FRAMES) {
       this.#sum -= old
       this.#sumOfSquares -= old * old

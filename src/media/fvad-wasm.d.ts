@@ -1,5 +1,9 @@
 declare module '@echogarden/fvad-wasm' {
-  /** Instantiates the emscripten build of libfvad; its types are in src/media/vad.ts. */
-  const instantiate: (options?: { wasmBinary?: ArrayBufferView | ArrayBuffer }) => Promise<import('./vad.js').FvadModule>
+  // An ambient module cannot have an import declaration of a relative path.
+  // eslint-disable-next-line @typescript-eslint/consistent-type-imports
+  type FvadModule = import('./vad.js').FvadModule
+
+  /** Instantiates the emscripten build of libfvad; each call makes a module with a heap of its own. */
+  const instantiate: (options?: { wasmBinary?: ArrayBufferView | ArrayBuffer }) => Promise<FvadModule>
   export default instantiate
 }

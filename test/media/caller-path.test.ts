@@ -1,0 +1,198 @@
+import t from 'tap'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
+import type { ForkedTrack } from '../../src/media/channel-layout.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { levelDbfs } from '../../src/media/pcm.js'
+import { FvadBank } from '../../src/media/vad.js'
+import { loadFvad } from '../support/media-modules.js'
+import { arrivals, type LineConditions } from '../support/netem.js'
+import { bytesOf, concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
+
+const vadBank = new FvadBank(await loadFvad())
+
+interface Heard {
+  readonly audio: Int16Array
+  readonly voiced: boolean[]
+  readonly echo: boolean[]
+  readonly digits: string
+  readonly mediaMs: number[]
+  /** From the arrival of a frame's last byte to its pull. */
+  readonly waitedMs: number[]
+  readonly path: CallerPath
+}
+
+interface Call {
+  readonly sampleRateHz: LegRateHz
+  readonly track?: ForkedTrack
+  readonly line?: LineConditions
+  /** Frames that we send, one at each frame of the caller's. */
+  readonly agent?: Int16Array
+}
+
+/** Carries `audio` (interleaved when stereo) over a line into a caller path, as one call does. */
+function carry(audio: Int16Array, channels: 1 | 2, { sampleRateHz, track = 'inbound_track', line, agent }: Call): Heard {
+  const path = new CallerPath({ sampleRateHz, track, vadBank })
+  const frames = framesOf(audio, frameSamples(sampleRateHz) * channels)
+  const sent = agent === undefined ? [] : framesOf(agent, frameSamples(sampleRateHz))
+  const times = arrivals(frames.length, line ?? { seed: 1 })
+  const heard = { audio: [] as Int16Array[], voiced: [] as boolean[], echo: [] as boolean[], mediaMs: [] as number[], waitedMs: [] as number[] }
+  let digits = ''
+  let next = 0
+  let played = 0
+  for (let now = 0; next < frames.length || path.stats.framesWaiting > 0; now += 10) {
+    for (; played < sent.length && played * 20 <= now; played++) path.playedReference(sent[played] as Int16Array, played * 20)
+    while (next < frames.length && (times[next] as number) <= now) {
+      const at = times[next] as number
+      const together: Int16Array[] = []
+      while (next < frames.length && times[next] === at) together.push(frames[next++] as Int16Array)
+      path.push(bytesOf(concatenate(...together)), at)
+    }
+    while (path.pull(now)) {
+      if (path.concealed) continue
+      heard.audio.push(path.frame.slice())
+      heard.voiced.push(path.voiced)
+      heard.echo.push(path.echo)
+      heard.mediaMs.push(path.mediaMs)
+      heard.waitedMs.push(now - path.arrivalMs)
+      digits += path.digit ?? ''
+    }
+  }
+  path.release()
+  return { ...heard, audio: concatenate(...heard.audio), digits, path }
+}
+
+function interleave(left: Int16Array, right: Int16Array): Int16Array {
+  return Int16Array.from({ length: 2 * left.length }, (_, i) => (i % 2 === 0 ? left[i >> 1] : right[i >> 1]) ?? 0)
+}
+
+for (const rate of [8000, 16000] as const) {
+  const speech = (ms: number, seed: number) => speechLike({ sampleRateHz: rate, ms, amplitude: 12_000 }, seed)
+
+  t.test(`${rate} Hz: the caller's audio comes through bit for bit, on time, with its voice found`, (t) => {
+    const audio = concatenate(silence(rate, 1000), speech(2000, 1), silence(rate, 1000))
+    const heard = carry(audio, 1, { sampleRateHz: rate })
+    t.same(heard.audio, audio)
+    t.same(heard.mediaMs, Array.from({ length: 200 }, (_, i) => (i + 1) * 20))
+    t.ok(Math.max(...heard.waitedMs) <= 10)
+    t.equal(heard.voiced.slice(0, 50).includes(true), false)
+    const onset = heard.voiced.indexOf(true)
+    t.ok(onset >= 50 && onset <= 52, `voice from frame ${onset}`)
+    t.ok(heard.voiced.slice(50, 150).filter(Boolean).length > 60)
+    t.ok(heard.voiced.lastIndexOf(true) < 165)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: keys, ringback and dial tone are no voice; keys are reported`, (t) => {
+    const shape = { sampleRateHz: rate, ms: 100, amplitude: 5000 }
+    const keys = [[770, 1336], [941, 1209], [697, 1477]].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
+    const ringback = [1, 2].flatMap(() => [tone([440, 480], { ...shape, ms: 1000 }), silence(rate, 500)])
+    const audio = mix(
+      concatenate(silence(rate, 500), ...keys, ...ringback, tone([425], { ...shape, ms: 1500 })),
+      pinkNoise({ sampleRateHz: rate, ms: 5000, amplitude: 15 }, 1),
+    )
+    const heard = carry(audio, 1, { sampleRateHz: rate })
+    t.equal(heard.digits, '5*3')
+    t.equal(heard.path.stats.keys, 3)
+    const voiced = heard.voiced.filter(Boolean).length
+    t.ok(voiced <= 2, `${voiced} frames pass for voice`)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: stereo that was asked for as both_tracks loses nothing while that is found out`, (t) => {
+    const caller = concatenate(speech(1500, 1), silence(rate, 500))
+    const agent = concatenate(silence(rate, 1000), speech(1000, 2))
+    const heard = carry(interleave(caller, agent), 2, { sampleRateHz: rate, track: 'both_tracks', line: { seed: 3, jitterMs: 10 } })
+    t.equal(heard.path.stats.channels, 2)
+    const { framesIn, framesOut, framesSkipped } = heard.path.stats
+    t.equal(framesIn, 100)
+    t.equal(framesOut + framesSkipped, 100)
+    const loud = (samples: Int16Array) => concatenate(...framesOf(samples, rate / 50).filter((f) => levelDbfs(f) > -50))
+    t.same(loud(heard.audio), loud(caller), 'the caller alone, from the first word')
+    t.end()
+  })
+
+  t.test(`${rate} Hz: mono that was asked for as both_tracks: our own speech is echo, the caller is not`, (t) => {
+    const agent = speech(6000, 2)
+    const delayed = concatenate(silence(rate, 200), agent)
+    const caller = concatenate(silence(rate, 7000), speech(2000, 5))
+    const audio = mix(mix(delayed, caller), pinkNoise({ sampleRateHz: rate, ms: 9000, amplitude: 15 }, 1))
+    const heard = carry(audio, 1, { sampleRateHz: rate, track: 'both_tracks', agent, line: { seed: 5, jitterMs: 5 } })
+    t.equal(heard.path.stats.channels, 1)
+    const fromAgent = heard.voiced.filter((v, i) => v && (heard.mediaMs[i] as number) < 6500).length
+    t.ok(fromAgent <= 6, `${fromAgent} frames of our own speech pass for the caller`)
+    const ofCaller = heard.voiced.filter((v, i) => v && (heard.mediaMs[i] as number) > 7000).length
+    t.ok(ofCaller > 60, `${ofCaller} frames of the caller are voiced`)
+    t.ok(Math.abs((heard.path.echoDelayMs ?? 0) - 200) <= 30, `echo after ${heard.path.echoDelayMs} ms`)
+    t.end()
+  })
+
+  t.test(`${rate} Hz: after a stall the caller's words are whole, and nothing stays late`, (t) => {
+    const audio = concatenate(speech(2000, 1), silence(rate, 2000), speech(2000, 2), silence(rate, 2000))
+    const heard = carry(audio, 1, { sampleRateHz: rate, line: { seed: 1, stalls: [{ atMs: 1500, ms: 1500 }] } })
+    const { stats } = heard.path
+    t.equal(stats.stalls, 1)
+    t.ok(stats.framesSkipped > 10)
+    t.equal(stats.framesDropped, 0)
+    t.equal(stats.framesIn, 400)
+    t.equal(stats.framesIn, stats.framesOut + stats.framesSkipped)
+    t.same(heard.audio.slice(0, rate), audio.slice(0, rate))
+    const second = heard.mediaMs.indexOf(4020)
+    t.same(heard.audio.slice(second * (rate / 50), second * (rate / 50) + 2 * rate), audio.slice(4 * rate, 6 * rate), 'the second sentence is untouched')
+    t.ok(Math.max(...heard.waitedMs.slice(-100)) <= 10)
+    t.end()
+  })
+}
+
+t.test('a stall in a word gives one made-up frame, which is no voice and no key', (t) => {
+  const path = new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank })
+  const frames = framesOf(concatenate(silence(8000, 400), tone([770, 1336], { sampleRateHz: 8000, ms: 400, amplitude: 6000 })), 160)
+  let digits = ''
+  let made = 0
+  frames.slice(0, 25).forEach((frame, i) => {
+    path.push(bytesOf(frame), i * 20)
+    while (path.pull(i * 20)) digits += path.digit ?? ''
+  })
+  t.equal(digits, '5')
+  for (let now = 500; now < 800; now += 10) {
+    while (path.pull(now)) {
+      t.equal(path.concealed, true)
+      t.equal(path.voiced, false)
+      t.equal(path.digit, null)
+      t.ok(path.levelDbfs > -40 && path.levelDbfs < -10)
+      made++
+    }
+  }
+  t.equal(made, 1)
+  path.release()
+  t.end()
+})
+
+t.test('odd packets, empty packets and garbage sizes are the same call', (t) => {
+  const audio = speechLike({ sampleRateHz: 16000, ms: 1000, amplitude: 9000 }, 4)
+  const bytes = bytesOf(audio)
+  const path = new CallerPath({ sampleRateHz: 16000, track: 'inbound_track', vadBank })
+  const got: Int16Array[] = []
+  let nowMs = 0
+  for (let at = 0; at < bytes.length; at += 777) {
+    path.push(bytes.subarray(at, at + 777), nowMs)
+    path.push(new Uint8Array(0), nowMs)
+    for (let i = 0; i < 3; i++, nowMs += 8) while (path.pull(nowMs)) if (!path.concealed) got.push(path.frame.slice())
+  }
+  for (let i = 0; i < 10; i++, nowMs += 10) while (path.pull(nowMs)) if (!path.concealed) got.push(path.frame.slice())
+  const heard = concatenate(...got)
+  t.equal(path.stats.bytesIn, bytes.length)
+  t.same(heard.slice(0, 16_000 - 320), audio.slice(0, heard.length).slice(0, 16_000 - 320))
+  path.release()
+  t.end()
+})
+
+t.test('a frame of 128 KiB is taken up to the bound, and what is lost is counted', (t) => {
+  const path = new CallerPath({ sampleRateHz: 16000, track: 'inbound_track', vadBank })
+  path.push(new Uint8Array(128 * 1024).fill(7), 0)
+  const { framesIn, framesDropped, framesWaiting } = path.stats
+  t.equal(framesIn, 204)
+  t.equal(framesDropped, 54)
+  t.equal(framesWaiting, 150)
+  path.release()
+  t.end()
+})
