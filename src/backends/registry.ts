@@ -1,6 +1,6 @@
 import type { Clock } from '../core/clock.js'
-import { GatewayError } from '../core/errors.js'
-import type { BackendFactory } from './backend.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
 import type { SpeechClient } from './embedded/speech-client.js'
 
@@ -43,6 +43,35 @@ export function resolveBackend(agent: string, wanted: string, keys: BackendKeys)
       `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}`)
   }
   return wanted
+}
+
+/** A backend of somebody else's: a module that exports `createBackend`. */
+const MODULE_PREFIX = 'module:'
+
+/** What such a module exports. */
+export interface BackendModule {
+  createBackend(sink: BackendSink, context: BackendContext): Backend
+}
+
+/**
+ * The factory of backend `name` (resolved), which may have to be loaded first: `module:` and a specifier, such as
+ * `module:file:///opt/agents/own-backend.js` or the name of a package, is imported in this thread.
+ * @throws GatewayError AGENT_INVALID for a name that nothing has, or a module that cannot be used
+ */
+export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
+  if (!name.startsWith(MODULE_PREFIX)) return backendFactory(name, context)
+  const specifier = name.slice(MODULE_PREFIX.length)
+  let loaded: Partial<BackendModule>
+  try {
+    loaded = await import(specifier) as Partial<BackendModule>
+  } catch (cause) {
+    throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be loaded: ${messageOf(cause)}`, { cause })
+  }
+  const { createBackend } = loaded
+  if (typeof createBackend !== 'function') {
+    throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context)`)
+  }
+  return (sink) => createBackend(sink, context)
 }
 
 /** Makes the backend `name` (resolved) for one call. */

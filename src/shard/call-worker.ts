@@ -7,7 +7,7 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { HttpTransport } from '../agents/http-transport.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../backends/embedded/speech-client.js'
-import { backendFactory } from '../backends/registry.js'
+import { loadBackend } from '../backends/registry.js'
 import { ResamplerBank } from '../media/resampler.js'
 import { FvadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -93,7 +93,7 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   const speech = start.speech === null
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
-  const backend = backendFactory(start.backend, { speech, clock })
+  const backend = await loadBackend(start.backend, { speech, clock })
   const call = new CallTask(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
     backend,
