@@ -1,7 +1,8 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { CHECKPOINT_MARKS_MAX, RESPONSES_FAILED_MAX } from '../core/limits.js'
-import type { BackendEvent, BackendUsage } from './backend-events.js'
+import { CHECKPOINT_MARKS_MAX } from '../core/limits.js'
+import type { BackendUsage } from './backend-events.js'
+import { BackendInbox } from './backend-inbox.js'
 import { CallCore, DEADLINES } from './call-core.js'
 import type { DeadlineName } from './call-core.js'
 import type { CallCounters, CallMachine, CallState } from './call-machine.js'
@@ -18,8 +19,6 @@ import { ToolDesk } from './tool-desk.js'
 
 /** Speech that waits beyond this is not in the shared ring and dies with its worker. */
 const SURVIVING_SPEECH_MS = 2000
-/** Answers that may fail to come one after another before the backend counts as dead. */
-const ANSWERS_MISSING_MAX = 2
 /** How soon the limit of a call is looked at again while a human is being fetched or a goodbye is spoken. */
 const DURATION_POLL_MS = 5000
 
@@ -36,8 +35,8 @@ const DURATION_POLL_MS = 5000
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * The parts: `Conversation` (who speaks), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared books of
- * `CallCore`. This class hands inputs and due deadlines to them.
+ * The parts: `BackendInbox`, `Conversation` (who speaks), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared
+ * books of `CallCore`. This class hands inputs and due deadlines to them.
  */
 export class CallSession implements CallMachine {
   readonly #core: CallCore
@@ -46,10 +45,9 @@ export class CallSession implements CallMachine {
   readonly #silence: Silence
   readonly #tools: ToolDesk
   readonly #conversation: Conversation
+  readonly #backend: BackendInbox
   /** Checkpoint of the life before, until the stream is open again. */
   #resume: CallCheckpoint | null
-  #responsesFailed = 0
-  #answersMissing = 0
 
   /** @param resume  a checkpoint of the same call: the session goes on from it and does not greet again. */
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: CallCheckpoint) {
@@ -59,6 +57,10 @@ export class CallSession implements CallMachine {
     this.#silence = new Silence(this.#core, this.#ending, resume?.silencePrompts ?? 0)
     this.#tools = new ToolDesk(this.#core, this.#ending, this.#handover)
     this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools)
+    this.#backend = new BackendInbox(this.#core, this.#conversation, this.#silence, this.#tools, {
+      ready: () => this.#backendReady(),
+      failed: (detail) => this.#backendFailed(detail),
+    })
     this.#resume = resume ?? null
   }
 
@@ -114,7 +116,7 @@ export class CallSession implements CallMachine {
     core.nowMs = Math.max(nowMs, core.nowMs)
     core.backendActiveAtMs = core.nowMs
     if (known === undefined) {
-      this.#noteGreeting(generation)
+      core.greetingGeneration ??= generation
       core.addItem({ itemId, kind: 'answer', generation, started: false, over: 'no' })
       core.mark('agent-audio')
     }
@@ -178,7 +180,7 @@ export class CallSession implements CallMachine {
       case 'escalate-requested': return this.#operatorEscalates(input.reason)
       case 'escalation': return this.#handover.step(input.step)
       case 'dtmf': return this.#conversation.digit(input.digit)
-      case 'backend': return this.#backend(input.event)
+      case 'backend': return this.#backend.event(input.event)
       case 'tool-result': return this.#tools.result(input.callId, input.ok, input.value, input.error)
       case 'item-started': return this.#itemStarted(input.itemId, input.sentAtMs)
       case 'item-heard': return this.#itemOver(input.itemId, 'heard')
@@ -205,7 +207,7 @@ export class CallSession implements CallMachine {
     const core = this.#core
     switch (name) {
       case 'backend-ready': return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
-      case 'answer': return this.#answerDue()
+      case 'answer': return this.#backend.answerDue()
       case 'end-of-speech': return this.#conversation.endOfSpeechDue()
       case 'barge-in-resume': return this.#conversation.resumeDue()
       case 'barge-in-settle': return this.#conversation.settleDue()
@@ -263,6 +265,14 @@ export class CallSession implements CallMachine {
       default:
         return assertNever(resume.state)
     }
+  }
+
+  #backendReady(): void {
+    const core = this.#core
+    if (core.backendReady) return
+    core.backendReady = true
+    core.mark('backend-ready')
+    if (core.state === 'connecting') this.#begin()
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -344,108 +354,6 @@ export class CallSession implements CallMachine {
     core.in('duration', DURATION_POLL_MS)
   }
 
-  /** The caller, or the kick-off, has waited too long for a sound of the backend. */
-  #answerDue(): void {
-    const core = this.#core
-    if (core.state !== 'live') return
-    if (core.tools.running > 0 || core.sounding || core.bargeIn.paused || core.speech.speaking) {
-      core.in('answer', core.options.answerTimeoutMs)
-      return
-    }
-    // One missing answer may be a backend that did not take the caller's words for a question.
-    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || core.greetingMs === null) {
-      return this.#backendFailed(`no answer in ${core.options.answerTimeoutMs} ms`)
-    }
-    core.mark('answer-missing')
-    core.announce(core.options.responseFailedText, 'apology')
-    core.in('answer', core.options.answerTimeoutMs)
-  }
-
-  #backend(event: BackendEvent): void {
-    const core = this.#core
-    switch (event.type) {
-      case 'ready':
-        if (core.backendReady) return
-        core.backendReady = true
-        core.mark('backend-ready')
-        return core.state === 'connecting' ? this.#begin() : undefined
-      case 'turn-start':
-        if (!core.noteGeneration(event.generation)) return
-        this.#noteGreeting(event.generation)
-        core.responseGeneration = event.generation
-        core.backendActiveAtMs = core.nowMs
-        return
-      case 'audio-done':
-        return
-      case 'turn-done':
-        return this.#turnDone(event.generation, event.status, event.reason)
-      case 'speech-started':
-        return this.#conversation.backendHeardSpeech()
-      case 'speech-stopped':
-        return this.#conversation.backendHeardStop()
-      case 'interrupted':
-        return this.#conversation.backendInterrupted(event.generation)
-      case 'transcript':
-        return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
-      case 'tool-call':
-        if (core.streaming && core.noteGeneration(event.generation)) return this.#tools.call(event)
-        core.counters.lateEventsDropped++
-        return
-      case 'tool-cancel':
-        return this.#tools.cancel(event.callIds)
-      case 'usage':
-        core.usage.inputTokens += event.usage.inputTokens
-        core.usage.outputTokens += event.usage.outputTokens
-        core.usage.audioInMs += event.usage.audioInMs
-        core.usage.audioOutMs += event.usage.audioOutMs
-        return
-      case 'error':
-        core.mark('backend-error', event.code)
-        return event.fatal ? this.#backendFailed(`backend error ${event.code}`) : undefined
-      case 'expiring':
-        return core.mark('backend-expiring', String(event.inMs))
-      case 'closed':
-        return core.backendClosed ? undefined : this.#backendFailed(`backend closed with ${event.code}`)
-      default:
-        return assertNever(event)
-    }
-  }
-
-  #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
-    const core = this.#core
-    if (core.responseGeneration !== null && generation >= core.responseGeneration) core.responseGeneration = null
-    core.said(core.transcript.withoutSound((itemId) => core.items.get(itemId)?.over === 'no', core.streamMs))
-    if (status === 'completed') this.#responsesFailed = 0
-    if (status !== 'failed' || core.state !== 'live' || generation <= core.generationFence) return
-    core.mark('response-failed', reason)
-    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
-    core.deadlines.clear('answer')
-    core.announce(core.options.responseFailedText, 'apology')
-  }
-
-  #callerWords(itemId: string, text: string, final: boolean): void {
-    const core = this.#core
-    const zeroMs = core.streamZeroMs
-    const { firstVoicedMs, lastVoicedMs } = core.speech
-    const startMs = Number.isNaN(firstVoicedMs) ? core.nowMs : firstVoicedMs
-    const endMs = Number.isNaN(lastVoicedMs) ? core.nowMs : lastVoicedMs
-    core.said([core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)])
-    if (text.trim() === '') return
-    this.#silence.callerSpoke()
-    core.agentSpokeLast = false
-    core.turns.confirm()
-    if (final && core.state === 'live' && core.turns.waiting) core.in('answer', core.options.answerTimeoutMs)
-  }
-
-  #agentWords(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {
-    const core = this.#core
-    if (!core.noteGeneration(event.generation) || core.items.get(event.itemId)?.over === 'cut') {
-      core.counters.lateEventsDropped++
-      return
-    }
-    core.said([core.transcript.agentWords(event.itemId, event.text, event.final, core.streamMs)])
-  }
-
   #itemStarted(itemId: string, sentAtMs: number): void {
     const core = this.#core
     const item = core.items.get(itemId)
@@ -457,10 +365,7 @@ export class CallSession implements CallMachine {
       core.greetingMs = sentAtMs - core.streamZeroMs
       core.mark('greeting')
     }
-    if (kind === 'answer') {
-      core.deadlines.clear('answer')
-      this.#answersMissing = 0
-    }
+    if (kind === 'answer') this.#backend.answered()
     if (kind !== 'filler') core.agentSpokeLast = true
     core.mark('agent-sound', kind)
     core.turn(core.turns.agentSound(kind, item?.generation ?? null, sentAtMs, core.streamZeroMs))
@@ -490,10 +395,6 @@ export class CallSession implements CallMachine {
       if (core.state === 'live') this.#begin()
     }
     this.#itemOver(itemId, 'cut')
-  }
-
-  #noteGreeting(generation: number): void {
-    this.#core.greetingGeneration ??= generation
   }
 
   /** The backend is dead, in one way or another. Never silence: words, then a human or the end. */

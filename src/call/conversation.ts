@@ -6,6 +6,9 @@ import type { Ending } from './ending.js'
 import type { Silence } from './silence.js'
 import type { ToolDesk } from './tool-desk.js'
 
+/** Frames end a segment; only when none has come for this long past its end does the clock. */
+const FRAMES_STOPPED_MS = 500
+
 /** A pause that found the caller not quiet yet looks again after this. */
 const RESUME_POLL_MS = 60
 
@@ -54,7 +57,7 @@ export class Conversation {
     }
     let changed = false
     if (edge === 'onset') {
-      core.deadlines.set('end-of-speech', core.speech.endsAtMs)
+      core.deadlines.set('end-of-speech', core.speech.endsAtMs + FRAMES_STOPPED_MS)
       this.#speechTold = false
       core.mark('caller-speech')
     }
@@ -78,8 +81,8 @@ export class Conversation {
   endOfSpeechDue(): void {
     const core = this.#core
     if (!core.speech.speaking) return
-    if (core.speech.overdue(core.nowMs) === 'end') this.#segmentEnded()
-    else core.deadlines.set('end-of-speech', core.speech.endsAtMs)
+    if (core.speech.overdue(core.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
+    else core.deadlines.set('end-of-speech', core.speech.endsAtMs + FRAMES_STOPPED_MS)
   }
 
   resumeDue(): void {
