@@ -13,7 +13,7 @@ import { REHOMES_MAX, SOCKET_WAIT_MS, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } f
 import type { LegRateHz } from '../core/units.js'
 import { Playout } from '../media/playout.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import { maskNumber } from '../sautikit/phone.js'
+import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
@@ -66,6 +66,20 @@ function bytesOf(samples: number): Uint8Array {
     outgoingViews.set(samples, view)
   }
   return view
+}
+
+/** Times in a record are whole milliseconds: what is behind the point is noise, and people read these. */
+function wholeNumbers<T>(value: T): T {
+  if (typeof value === 'number') return Math.round(value) as T
+  if (Array.isArray(value)) return value.map(wholeNumbers) as T
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
+}
+
+/** Arguments may hold the caller's number; records do not show it. */
+function masked(call: ToolCallRecord): ToolCallRecord {
+  const args = Object.entries(call.args).map(([name, value]) => [name, typeof value === 'string' ? maskNumbersIn(value) : value])
+  return { ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'] }
 }
 
 /**
@@ -244,10 +258,9 @@ export class HostedCall implements LiveCall {
     times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
     Atomics.store(words, Word.underruns, playout.underruns)
     if (!taken) {
-      this.#sink = null
       this.#log.warn({}, 'the carrier does not read: socket given up')
-      sink.close(1008)
       this.detach(1008)
+      sink.close(1008)
     }
   }
 
@@ -367,11 +380,11 @@ export class HostedCall implements LiveCall {
         this.#handover.escalate(message.packet)
         return
       case 'transcript':
-        this.#transcript.push(message.entry)
+        this.#transcript.push(wholeNumbers(message.entry))
         if (this.#transcript.length > TRANSCRIPT_ENTRIES_MAX) this.#transcript.shift()
         return
       case 'tool':
-        this.#toolCalls.push(message.call)
+        this.#toolCalls.push(masked(message.call))
         if (this.#toolCalls.length > TOOL_CALLS_MAX) this.#toolCalls.shift()
         metrics.toolSeconds({ tool: message.call.name, outcome: message.call.ok ? 'ok' : 'error' })
           .observe(message.call.ms / 1000, this.callSid)
@@ -450,14 +463,14 @@ export class HostedCall implements LiveCall {
       endReason: result?.endReason ?? 'call-fault',
       endDetail: result?.endDetail ?? this.#fault ?? '',
       startedAt: this.#startedAt,
-      durationMs: result?.durationMs ?? (this.#attached ? this.#context.clock() - this.#attachedAtMs : 0),
-      greetingMs: result?.greetingMs ?? null,
-      transcript: result?.transcript ?? this.#transcript,
-      toolCalls: result?.toolCalls ?? this.#toolCalls,
-      turns: result?.turns ?? [],
-      bargeIns: result?.bargeIns ?? [],
+      durationMs: Math.round(result?.durationMs ?? (this.#attached ? this.#context.clock() - this.#attachedAtMs : 0)),
+      greetingMs: wholeNumbers(result?.greetingMs ?? null),
+      transcript: wholeNumbers(result?.transcript ?? this.#transcript),
+      toolCalls: result?.toolCalls.map(masked) ?? this.#toolCalls,
+      turns: wholeNumbers(result?.turns ?? []),
+      bargeIns: wholeNumbers(result?.bargeIns ?? []),
       escalation,
-      timeline: result?.timeline ?? [],
+      timeline: wholeNumbers(result?.timeline ?? []),
       usage: result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
       audio: {
         framesIn: result?.framesIn ?? 0,

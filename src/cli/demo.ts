@@ -1,0 +1,115 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { loadConfig } from '../config/load-config.js'
+import { runCallCommand } from '../simulator/call-command.js'
+import { createLog } from '../telemetry/log.js'
+import { startDemoShop } from './demo-shop.js'
+import { startGateway } from './gateway.js'
+
+const HELP = `mkondo demo [--json FILE|-]
+  Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, prints
+  each conversation as it happens, and exits with 0 only if every caller heard the right status of the right order.
+  --json FILE  write what happened as JSON, - for standard output (the conversation then goes to standard error)`
+
+/** One caller of the demo and what `mkondo call` is told of them. */
+interface DemoCaller {
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+// The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
+const CALLERS: readonly DemoCaller[] = [
+  { name: 'knows the number', args: ['--from', '+254700000009', '--order', '4127', '--voice', 'rms'] },
+  { name: 'relies on caller id', args: ['--from', '+254700000001', '--voice', 'awb'] },
+  { name: 'interrupts', args: ['--from', '+254700000001', '--order', '4127', '--interrupt', '--voice', 'rms'] },
+]
+
+const COLOURS = ['\u001b[36m', '\u001b[33m', '\u001b[35m']
+const RESET = '\u001b[0m'
+
+/** `mkondo demo`. */
+export async function demo(argv: readonly string[]): Promise<number> {
+  const { values } = parseDemoArgs(argv)
+  if (values.help) {
+    console.log(HELP)
+    return 0
+  }
+  const screen = values.json === '-' ? process.stderr : process.stdout
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
+  const startedMs = performance.now()
+  const shop = await startDemoShop()
+  try {
+    const config = {
+      ...loadConfig({}, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, dataDir: folder,
+    }
+    const log = createLog({ level: 'error' })
+    const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log })
+    screen.write(`The gateway takes calls after ${seconds(performance.now() - startedMs)}. Three people call the order line.\n\n`)
+    try {
+      const codes = await Promise.all(CALLERS.map((caller, index) =>
+        runCallCommand([
+          '--url', `http://127.0.0.1:${gateway.publicPort}`, '--ops-url', `http://127.0.0.1:${gateway.opsPort}`,
+          '--shop-url', shop.url, '--agent', 'order-status', '--json', join(folder, `${index}.json`), ...caller.args,
+        ], {
+          out: labelled(screen, caller.name, index), err: labelled(screen, caller.name, index), env: {},
+        })))
+      const calls = await reports(folder)
+      if (values.json === '-') process.stdout.write(`${JSON.stringify({ calls }, null, 2)}\n`)
+      else if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ calls }, null, 2)}\n`)
+      const reached = codes.filter((code) => code === 0).length
+      screen.write(`\n${reached} of ${codes.length} callers heard the right status of the right order `
+        + `(${seconds(performance.now() - startedMs)} in all).\n`)
+      return reached === codes.length ? 0 : 1
+    } finally {
+      await gateway.stop(2000)
+    }
+  } finally {
+    await shop.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
+/** Puts the caller's name before each line, in a colour of its own on a terminal. */
+function labelled(screen: NodeJS.WriteStream, name: string, index: number): (text: string) => void {
+  const label = name.padEnd(Math.max(...CALLERS.map((caller) => caller.name.length)))
+  const begin = screen.isTTY ? `${COLOURS[index % COLOURS.length] ?? ''}${label}${RESET}` : label
+  let rest = ''
+  return (text) => {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) screen.write(line === '' ? '\n' : `${begin} | ${line}\n`)
+  }
+}
+
+async function reports(folder: string): Promise<unknown[]> {
+  const calls: unknown[] = []
+  for (const index of CALLERS.keys()) {
+    try {
+      const report = JSON.parse(await readFile(join(folder, `${index}.json`), 'utf8')) as { calls: unknown[] }
+      calls.push(...report.calls)
+    } catch (thrown) {
+      // A call that never came to a report has said why on the screen already.
+      calls.push({ error: messageOf(thrown) })
+    }
+  }
+  return calls
+}
+
+function parseDemoArgs(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      options: { json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+      allowPositionals: false,
+    })
+  } catch (thrown) {
+    throw new GatewayError('CONFIG_INVALID', `demo: ${messageOf(thrown)}`)
+  }
+}

@@ -1,0 +1,38 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { runCallCommand } from '../../src/simulator/call-command.js'
+import type { CallReport } from '../../src/simulator/call-report.js'
+
+export interface SimulatedRun {
+  readonly code: number
+  readonly calls: readonly CallReport[]
+  /** What the command printed. */
+  readonly output: string
+}
+
+export interface SimulatedRunOptions {
+  readonly port: number
+  readonly opsPort: number
+  readonly shopUrl?: string
+  readonly agent?: string
+  readonly args: readonly string[]
+}
+
+/** `mkondo call` against a gateway on loopback, with its JSON read back. */
+export async function simulateOneCall(options: SimulatedRunOptions): Promise<SimulatedRun> {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-test-'))
+  const file = join(folder, 'calls.json')
+  const printed: string[] = []
+  try {
+    const code = await runCallCommand([
+      '--url', `http://127.0.0.1:${options.port}`, '--ops-url', `http://127.0.0.1:${options.opsPort}`,
+      '--agent', options.agent ?? 'order-status', '--json', file,
+      ...(options.shopUrl === undefined ? [] : ['--shop-url', options.shopUrl]), ...options.args,
+    ], { out: (text) => printed.push(text), err: (text) => printed.push(text), env: {} })
+    const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
+    return { code, calls, output: printed.join('') }
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+}
