@@ -6,7 +6,7 @@ import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
 import { DialogueEngine, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy } from './dialogue/engine.js'
-import { readable } from './dialogue/understanding.js'
+import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from './flite.js'
 import { PreRoll } from './pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
@@ -149,7 +149,7 @@ export class EmbeddedBackend implements Backend {
     utterance.end().then(
       ({ text }) => {
         this.#listening--
-        this.#heard(text, 'speech')
+        this.#heard(withoutNoise(text), 'speech')
         this.#releaseResults()
       },
       (error: unknown) => {
@@ -254,7 +254,8 @@ export class EmbeddedBackend implements Backend {
   #heard(text: string, by: HeardBy): void {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
-    if (text !== '') this.#callerSaid(by === 'speech' ? readable(text) : text)
+    if (text === '') this.stats.notUnderstood++
+    else this.#callerSaid(by === 'speech' ? readable(text) : text)
     this.#handle({ type: 'heard', text, by, unheard })
   }
 

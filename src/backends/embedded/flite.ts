@@ -62,8 +62,10 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
     throw new GatewayError('SPEECH_FAULT', 'the speech module has no memory or no start function')
   }
   run.bind(memory)
+  // WebAssembly types its functions as `Function`; WASI says that this one takes and yields nothing.
+  const main = start as () => void
   try {
-    start()
+    main()
   } catch (error) {
     if (!(error instanceof WasiExit)) throw new GatewayError('SPEECH_FAULT', 'the speech module failed', { cause: error })
     if (error.exitCode !== 0) {

@@ -4,47 +4,14 @@ import { loadFlite } from '../../../src/backends/embedded/flite.js'
 import { SpeechClient } from '../../../src/backends/embedded/speech-client.js'
 import { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
-import { captureWorkers } from './capture-workers.js'
-import { Line, ONE_ORDER, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
+import { Line, ONE_ORDER, openCall, type OpenCall, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
 
-const speechThreads = captureWorkers()
 const pool = new SpeechPool()
 t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-interface OpenCall {
-  readonly line: Line
-  readonly backend: EmbeddedBackend
-  readonly speech: SpeechClient
-  /** The caller says something and the agent's next words match. */
-  readonly says: (text: string, answer: RegExp, voice?: string) => Promise<void>
-  readonly end: () => Promise<void>
-}
-
-async function open(overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> {
-  const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
-  const line = new Line()
-  const backend = new EmbeddedBackend(line, { speech })
-  line.backend = backend
-  await backend.connect(session(overrides), new AbortController().signal)
-  if (kickOff) {
-    backend.sendText('The call is open.', { role: 'system', respond: true })
-    await line.when(() => line.said.length > 0)
-  }
-  return {
-    line, backend, speech,
-    says: async (text, answer, voice = 'rms') => {
-      const from = line.said.length
-      speakInto(backend, line, flite, text, voice)
-      await line.says(answer, from)
-    },
-    end: async () => {
-      await backend.close('test over')
-      speech.close()
-    },
-  }
-}
+const open = (overrides: Partial<BackendSession> = {}, kickOff = true): Promise<OpenCall> => openCall(pool, flite, overrides, kickOff)
 
 t.test('a caller asks where the order is, by voice, and hears it', async (t) => {
   const { line, says, backend, end } = await open()
@@ -90,6 +57,22 @@ t.test('a caller asks for a human in mid-dialogue', async (t) => {
   speakInto(backend, line, flite, 'i want to speak to a human', 'rms')
   await line.when(() => line.calls.some(({ name }) => name === 'escalate_to_human'))
   t.match(line.calls.at(-1)?.args, { reason: 'The caller asked for a colleague.' })
+  await end()
+})
+
+t.test('a caller who speaks of something else is mostly not misunderstood', async (t) => {
+  const { line, backend, end } = await open({ from: STRANGER })
+  let understood = 0
+  for (const text of ['what is the weather like today', 'i would like to buy a large pizza', 'my cat is on the roof', 'happy birthday dear friend']) {
+    const before = backend.stats.notUnderstood
+    const heardBefore = line.heard.length
+    speakInto(backend, line, flite, text, 'rms')
+    await line.when(() => backend.stats.notUnderstood > before || line.heard.length > heardBefore)
+    if (backend.stats.notUnderstood === before) understood++
+  }
+  t.notMatch(line.heard.join(' '), /zz/, 'what stands for noise in the grammar is nothing that a caller said')
+  // 40 of 48 such sentences were taken for something else without the noise in the grammar, 23 of 48 with it.
+  t.ok(understood <= 3, `${understood} of 4 taken for something else`)
   await end()
 })
 
@@ -195,53 +178,4 @@ t.test('an agent without an offline block is refused by name', async (t) => {
   const other = new EmbeddedBackend(new Line(), { speech })
   await t.rejects(other.connect(session({ voice: 'marin' }), new AbortController().signal), { code: 'BACKEND_BAD_REQUEST', message: /"marin"/ })
   speech.close()
-})
-
-t.test('a caller whose speech worker dies in mid-word is asked again and served', async (t) => {
-  const { line, backend, says, end } = await open()
-  backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
-  backend.speechStart(0)
-  backend.pushAudio(new Int16Array(160))
-  await speechThreads.at(-1)?.terminate()
-  backend.speechEnd(0)
-  await line.says(/^Sorry, I did not catch that\.$/)
-  await says('where is my order', /4127 is out for delivery/)
-  t.equal(line.calls.length, 1, 'no tool ran twice')
-  t.notOk(line.events.some(({ type }) => type === 'error'))
-  await end()
-})
-
-t.test('an answer whose speech worker dies is spoken by the next', async (t) => {
-  const { line, backend, end } = await open({}, false)
-  await speechThreads.at(-1)?.terminate()
-  backend.sendText('', { role: 'system', respond: true })
-  await line.says(/^Hello, this is the order line\. You can ask/)
-  t.notOk(line.events.some(({ type }) => type === 'error'))
-  await end()
-})
-
-t.test('without another speech worker the call is told that its backend is lost', async (t) => {
-  const speech = new SpeechClient({ port: pool.openSession() })
-  const line = new Line()
-  const backend = new EmbeddedBackend(line, { speech })
-  await backend.connect(session(), new AbortController().signal)
-  await speechThreads.at(-1)?.terminate()
-  backend.sendText('', { role: 'system', respond: true })
-  await line.when(() => line.events.some(({ type }) => type === 'error'))
-  t.match(line.events.find(({ type }) => type === 'error'), { code: 'internal', fatal: true })
-  t.match(line.events.findLast(({ type }) => type === 'turn-done'), { status: 'failed' })
-  await backend.close('lost')
-})
-
-t.test('eight callers at once share one speech worker', async (t) => {
-  const callers = await Promise.all(Array.from({ length: 8 }, (_, i) => open({ from: i % 2 === 0 ? ONE_ORDER : TWO_ORDERS })))
-  await Promise.all(callers.map(({ says }, i) => says('where is my order', i % 2 === 0 ? /4127 is out/ : /3056 and 8214/, i % 3 === 0 ? 'awb' : 'rms')))
-  await Promise.all(callers.map(({ end }) => end()))
-  for (;;) {
-    const stats = await pool.inspect()
-    if (stats?.sessions !== 0) continue
-    t.equal(stats.decodersLeased, 0)
-    t.equal(stats.utterancesWaiting, 0)
-    break
-  }
 })

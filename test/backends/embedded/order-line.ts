@@ -5,8 +5,10 @@ import { parse } from 'yaml'
 import { z } from 'zod'
 import type { BackendEvent } from '../../../src/call/backend-events.js'
 import type { BackendSession, BackendSink } from '../../../src/backends/backend.js'
-import type { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
+import { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
 import type { Flite } from '../../../src/backends/embedded/flite.js'
+import { SpeechClient } from '../../../src/backends/embedded/speech-client.js'
+import type { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
 import { framesOf, overThePhone } from './phone-line.js'
 
 function packageRoot(from: string): string {
@@ -117,4 +119,41 @@ export function speakInto(backend: EmbeddedBackend, line: Line, flite: Flite, te
     backend.pushAudio(frame)
   }
   backend.speechEnd(0)
+}
+
+/** A call on the order line, with its own speech session. */
+export interface OpenCall {
+  readonly line: Line
+  readonly backend: EmbeddedBackend
+  readonly speech: SpeechClient
+  /** The caller says something and the agent's next words match. */
+  readonly says: (text: string, answer: RegExp, voice?: string) => Promise<void>
+  readonly end: () => Promise<void>
+}
+
+/** Opens a call; with `kickOff` it resolves when the agent has greeted. */
+export async function openCall(
+  pool: SpeechPool, flite: Flite, overrides: Partial<BackendSession> = {}, kickOff = true,
+): Promise<OpenCall> {
+  const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
+  const line = new Line()
+  const backend = new EmbeddedBackend(line, { speech })
+  line.backend = backend
+  await backend.connect(session(overrides), new AbortController().signal)
+  if (kickOff) {
+    backend.sendText('The call is open.', { role: 'system', respond: true })
+    await line.when(() => line.said.length > 0)
+  }
+  return {
+    line, backend, speech,
+    says: async (text, answer, voice = 'rms') => {
+      const from = line.said.length
+      speakInto(backend, line, flite, text, voice)
+      await line.says(answer, from)
+    },
+    end: async () => {
+      await backend.close('test over')
+      speech.close()
+    },
+  }
 }

@@ -3,7 +3,7 @@ import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../spoken-text.js'
 import type { DictionaryEntry } from '../speech-protocol.js'
-import { Understanding, type Expectation, type Meaning } from './understanding.js'
+import { NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
 /** How a caller's answer came in; `heard.by` of the dialogue's values. */
@@ -124,7 +124,7 @@ export class DialogueEngine {
     this.#understanding = new Understanding(options.dialogue)
     this.#given = options.values
     this.#answered = [...options.answered]
-    this.#words = Object.entries(options.dialogue.words)
+    this.#words = [...NOISE_WORDS, ...Object.entries(options.dialogue.words)]
     this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
     // The dialogue may have been edited since the checkpoint; where its place is gone it begins again.

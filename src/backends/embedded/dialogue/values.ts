@@ -47,7 +47,8 @@ function countOf(value: unknown): number {
 /** A number in one place and its text in another count as equal: APIs differ on order numbers. */
 function same(value: unknown, expected: string | number | boolean | null): boolean {
   if (value === undefined || value === null) return expected === null
-  return value === expected || (typeof value !== 'object' && String(value) === String(expected))
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
+  return String(value) === String(expected)
 }
 
 export function holds(condition: OfflineCondition, values: Values): boolean {
