@@ -201,3 +201,37 @@ t.test('speech after a cough in one breath reaches the backend once the agent is
   rig.speak(300)
   t.equal(rig.all('backend-speech-start').length, 1)
 })
+
+t.test('frames alone, without any timer, end a segment and stop the agent', async (t) => {
+  const rig = listening()
+  let nowMs = rig.nowMs
+  const frames = (count: number, voiced: boolean) => {
+    for (let i = 0; i < count; i++) rig.session.callerFrame(voiced, nowMs += 20)
+  }
+  frames(15, true)
+  frames(40, false)
+  const types: string[] = []
+  for (let output = rig.session.pollOutput(); output !== null; output = rig.session.pollOutput()) types.push(output.type)
+  for (const type of ['playout-pause', 'playout-clear', 'backend-speech-start', 'backend-speech-end']) t.ok(types.includes(type), type)
+})
+
+t.test('a backend that gives up an answer that was heard long ago interrupts nothing', async (t) => {
+  const rig = Rig.talking({ serverVad: true })
+  rig.backend({ type: 'interrupted', generation: 1 })
+  rig.backend({ type: 'speech-started' })
+  rig.run(100)
+  t.same(rig.types(), [])
+  t.notOk(rig.audio(1, 'more', 100))
+  t.ok(rig.audio(2, 'next', 100))
+})
+
+t.test('an escalation that may be talked over goes on without its announcement', async (t) => {
+  const bargeIn = { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false }
+  const rig = Rig.talking({ escalation: handover, bargeIn })
+  rig.announceMs = 4000
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
+  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.run(500)
+  rig.speak(300)
+  t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
+})
