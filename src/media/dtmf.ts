@@ -190,7 +190,10 @@ const TURN = Float64Array.from({ length: 16 }, (_, i) => {
   return i % 2 === 0 ? Math.cos(angle) : Math.sin(angle)
 })
 
-/** Four Goertzel filters side by side, which hides the latency of each; sums at the phase of the last sample. */
+/**
+ * Four Goertzel filters side by side, which hides the latency of each, as the order of the sums does; the results have
+ * the phase of the last sample.
+ */
 function goertzel4(x: Float64Array, from: number, length: number, tones: Float64Array, first: number, out: Float64Array): void {
   const c0 = tones[3 * first] as number
   const c1 = tones[3 * first + 3] as number
@@ -200,10 +203,10 @@ function goertzel4(x: Float64Array, from: number, length: number, tones: Float64
   let b0 = 0, b1 = 0, b2 = 0, b3 = 0
   for (let i = from; i < from + length; i++) {
     const sample = x[i] as number
-    const n0 = sample + c0 * a0 - b0
-    const n1 = sample + c1 * a1 - b1
-    const n2 = sample + c2 * a2 - b2
-    const n3 = sample + c3 * a3 - b3
+    const n0 = (sample - b0) + c0 * a0
+    const n1 = (sample - b1) + c1 * a1
+    const n2 = (sample - b2) + c2 * a2
+    const n3 = (sample - b3) + c3 * a3
     b0 = a0; b1 = a1; b2 = a2; b3 = a3
     a0 = n0; a1 = n1; a2 = n2; a3 = n3
   }

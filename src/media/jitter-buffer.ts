@@ -58,13 +58,13 @@ export class JitterBuffer {
   #lateRun = 0
   readonly #lateness = new Float64Array(DEPTH_BINS)
   #latenessTotal: number
-  readonly #last: Int16Array
+  /** Where the frame that was pulled last still lies. */
+  #lastSlot = 0
   #lastWasQuiet = true
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#samples = frameSamples(options.sampleRateHz)
     this.#ring = makeRing(RING_FRAMES_MIN, this.#samples)
-    this.#last = new Int16Array(this.#samples)
     this.#lateness[0] = PRIOR_FRAMES
     this.#latenessTotal = PRIOR_FRAMES
   }
@@ -85,7 +85,7 @@ export class JitterBuffer {
 
   /** Bytes of memory that this buffer holds now. */
   get bytes(): number {
-    return this.#ring.frames.byteLength + this.#ring.capacity * 13 + this.#last.byteLength
+    return this.#ring.frames.byteLength + this.#ring.capacity * 14
   }
 
   /**
@@ -134,7 +134,7 @@ export class JitterBuffer {
     this.#state = 'stalled'
     this.stalls++
     if (this.#lastWasQuiet) return 'none'
-    concealFrame(this.#last, out)
+    concealFrame(this.#ring.frames, this.#lastSlot * this.#samples, out)
     this.framesConcealed++
     this.#lastWasQuiet = true
     this.tags = 0
@@ -149,11 +149,8 @@ export class JitterBuffer {
   #take(out: Int16Array): void {
     const ring = this.#ring
     const from = this.#head * this.#samples
-    for (let i = 0; i < this.#samples; i++) {
-      const sample = ring.frames[from + i] as number
-      out[i] = sample
-      this.#last[i] = sample
-    }
+    for (let i = 0; i < this.#samples; i++) out[i] = ring.frames[from + i] as number
+    this.#lastSlot = this.#head
     this.mediaMs = (this.framesIn - this.#waiting + 1) * FRAME_MS
     this.arrivalMs = ring.arrivalMs[this.#head] as number
     this.levelDbfs = ring.levelDbfs[this.#head] as number
@@ -240,6 +237,10 @@ export class JitterBuffer {
       ring.tags[i] = old.tags[from] as number
       ring.quiet[i] = old.quiet[from] as number
     }
+    // One slot is always free after a resize: the frame that a concealment may need goes there.
+    const last = this.#lastSlot
+    this.#lastSlot = capacity - 1
+    ring.frames.set(old.frames.subarray(last * this.#samples, (last + 1) * this.#samples), this.#lastSlot * this.#samples)
     this.#ring = ring
     this.#head = 0
     this.#calmFrames = 0
