@@ -1,6 +1,7 @@
 import t from 'tap'
 import { offlineSchema, type OfflineDialogue } from '../../../src/agents/offline.js'
-import { DialogueEngine, type AnsweredCall, type DialogueEvent, type DialogueState } from '../../../src/backends/embedded/dialogue/engine.js'
+import { DialogueEngine, type AnsweredCall } from '../../../src/backends/embedded/dialogue/engine.js'
+import type { DialogueEvent, DialogueState } from '../../../src/backends/embedded/dialogue/state.js'
 import { lookUp, ONE_ORDER, ORDER_LINE, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const orderLine = offlineSchema.parse(ORDER_LINE.offline)
