@@ -9,7 +9,7 @@ export interface KnownOrders {
 }
 
 /** Keys of an agent file whose strings are not spoken by the agent, wherever they stand. */
-const NOT_SPOKEN = /^(version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|statusEvents)$/i
+const NOT_SPOKEN = /^(version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
 const STATUS_KEYS = /status/i
 const SENTENCES_MAX = 300
 const DEPTH_MAX = 12
@@ -29,7 +29,7 @@ export function vocabularyOf(agentYaml: string | null, known: KnownOrders): EarV
     collect(agent, sentences, statuses, 0)
   }
   return {
-    sentences: [...sentences].slice(0, SENTENCES_MAX), statuses: { ...COMMON_STATUSES, ...statuses },
+    sentences: [...sentences].slice(0, SENTENCES_MAX), statuses: Object.keys(statuses).length > 0 ? statuses : COMMON_STATUSES,
     orders: [...known.orders], etas: [...known.etas], others: [...known.others],
   }
 }
@@ -52,7 +52,7 @@ function collect(node: unknown, sentences: Set<string>, statuses: Record<string,
   } else if (typeof node === 'object' && node !== null) {
     for (const [key, value] of Object.entries(node)) {
       if (STATUS_KEYS.test(key)) collectStatuses(value, statuses)
-      if (!NOT_SPOKEN.test(key)) collect(value, sentences, statuses, depth + 1)
+      else if (!NOT_SPOKEN.test(key)) collect(value, sentences, statuses, depth + 1)
     }
   }
 }
@@ -62,6 +62,6 @@ function collectStatuses(value: unknown, statuses: Record<string, string[]>): vo
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
   for (const [name, spoken] of Object.entries(value)) {
     // A whole sentence with slots is no phrase to look for; its words are in the grammar anyway.
-    if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [...COMMON_STATUSES[name] ?? [], spoken]
+    if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [spoken]
   }
 }

@@ -1,10 +1,15 @@
 import type { Caller } from './caller.js'
-import type { EndedBy, PlaceCallOptions, SimulatedCallResult, SimulatorEvent, WebhookRecord } from './call-options.js'
-import type { StreamOutcome } from './stream-verb.js'
+import type { EndedBy, PlaceCallOptions, SimulatedCallResult, SimulatorEvent, StreamRecord, WebhookRecord } from './call-options.js'
 import type { Verb } from './voice-document.js'
 
 /** A simulator event without what the call adds to each. */
 export type CallEvent = SimulatorEvent extends infer E ? E extends SimulatorEvent ? Omit<E, 'callSid' | 'atMs'> : never : never
+
+/** The media socket of a call, open or over. */
+export interface StreamOutcome {
+  readonly openedAtMs: number
+  record(startedMs: number): StreamRecord
+}
 
 /** What the verbs may do with the call they run in. */
 export interface CallControl {

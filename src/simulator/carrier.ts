@@ -5,10 +5,9 @@
 import { randomBytes } from 'node:crypto'
 import { Caller } from './caller.js'
 import { measureCaller } from './caller-latency.js'
-import type { EndedBy, PlaceCallOptions, SimulatedCallResult, SimulatorEvent, WebhookRecord } from './call-options.js'
-import type { CallControl, CallEvent } from './call-control.js'
+import type { EndedBy, PlaceCallOptions, SimulatedCallResult, WebhookRecord } from './call-options.js'
+import type { CallControl, CallEvent, StreamOutcome } from './call-control.js'
 import { runDocument } from './document-runner.js'
-import type { StreamOutcome } from './stream-verb.js'
 import { sharedTicker } from './ticker.js'
 import { DocumentRefused, parseVoiceDocument, type Verb } from './voice-document.js'
 import { postWebhook, type WebhookAnswer, type WebhookOptions } from './webhooks.js'
@@ -83,7 +82,7 @@ class SimulatedCall implements CallControl {
 
   emit(event: CallEvent): void {
     const stamped = { ...event, callSid: this.callSid, atMs: Math.round(performance.now() - this.#startedMs) }
-    this.options.onEvent?.(stamped as SimulatorEvent)
+    this.options.onEvent?.(stamped)
   }
 
   end(by: EndedBy, why: string): void {

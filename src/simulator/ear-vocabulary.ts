@@ -1,8 +1,8 @@
 import { digitWords, spokenWords } from './spoken-words.js'
 
 /**
- * What an ear listens for. Slots in a sentence are `{order}`, `{status}`, `{eta}` and `{other}`; any other name in
- * braces counts as `{other}`.
+ * What an ear listens for. Sentences have slots in one or two braces, such as `{order}`, `{{order.status}}`, `{eta}`; a
+ * name that is none of those counts as `{other}`.
  */
 export interface EarVocabulary {
   /** Everything the agent may say, as written. */
@@ -59,7 +59,7 @@ export interface EarGrammar {
  */
 export function earGrammar(vocabulary: EarVocabulary, numbers: 'any-order' | 'known-orders'): EarGrammar {
   const known = [...new Set(vocabulary.orders)].slice(0, ORDERS_MAX).map(digitWords)
-  const statuses = Object.values({ ...COMMON_STATUSES, ...vocabulary.statuses }).flat().map(jsgfWords).filter(isNotEmpty)
+  const statuses = Object.values(vocabulary.statuses).flat().map(jsgfWords).filter(isNotEmpty)
   const others = vocabulary.others.map(jsgfWords).filter(isNotEmpty)
   const etas = vocabulary.etas.map(jsgfWords).filter(isNotEmpty)
   const written = vocabulary.sentences.length > 0 ? vocabulary.sentences : COMMON_SENTENCES
@@ -88,17 +88,25 @@ function anyOrderRule(orders: readonly string[]): string {
 }
 
 function sentencesOf(text: string): string[] {
-  return text
-    .split(/[.;:?!]+(?=\s|$)/)
-    .map((sentence) => sentence.split(/(\{+[^}]*\}+)/).map((part) => (part.startsWith('{') ? slotRule(part) : jsgfWords(part)))
-      .filter(isNotEmpty).join(' '))
-    // Nothing but a slot of any words would make everything acceptable everywhere.
-    .filter((sentence) => sentence !== '' && sentence !== '<other>')
+  const sentences: string[] = []
+  let loneSlot = ''
+  for (const part of text.split(/[.;?!]+(?=\s|$)(?![^{]*\}\})/)) {
+    const rule = part.split(/(\{+[^}]*\}+)/).map((piece) => (piece.startsWith('{') ? slotRule(piece) : jsgfWords(piece)))
+      .filter(isNotEmpty).join(' ')
+    const sentence = `${loneSlot} ${rule}`.trim()
+    // A slot by itself would make its words acceptable anywhere: it is listened for together with what follows.
+    loneSlot = /^<\w+>$/.test(sentence) ? sentence : ''
+    if (loneSlot === '' && sentence !== '') sentences.push(sentence)
+  }
+  return sentences
 }
 
+/** What a slot may be filled with, by the last name in its path: `{{order.status | map:status}}` is a status. */
 function slotRule(slot: string): string {
-  const name = slot.replace(/[{}]/g, '').trim().toLowerCase()
-  if (/order|number|digits/.test(name) && !/orders|count/.test(name)) return '<order>'
+  const [path = '', ...filters] = slot.replace(/[{}]/g, '').split('|').map((part) => part.trim().toLowerCase())
+  const name = path.split('.').at(-1)?.replace(/\W/g, '') ?? ''
+  if (filters.includes('count')) return '<hour>'
+  if (/^(order|number|ordernumber|digits)$/.test(name)) return path.includes('[]') ? '<order>+ [ and <order> ]' : '<order>'
   if (name.includes('status')) return '<status>'
   if (/eta|arriv|when|window|date/.test(name)) return '<eta>'
   return '<other>'

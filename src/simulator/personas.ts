@@ -29,7 +29,7 @@ export function orderCaller(options: OrderCallerOptions): CallerScript {
       { heard: 'read-back', act: { type: 'answer', yes: YES, no: NO }, timesMax: 4 },
       { heard: 'status', act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
       { heard: ['anything else'], act: { type: 'say', text: NOTHING_ELSE }, timesMax: 2 },
-      { heard: ['order number', 'where your order', 'how can i help', 'what is the number'], act: opening, timesMax: 3 },
+      { heard: ['order number', 'where your order', 'how can i help', 'what is the number', 'which one'], act: opening, timesMax: 3 },
       { heard: ['say that again', 'did not', 'again', 'cannot hear', 'still there', 'sorry'], act: again, timesMax: 3 },
     ],
     steps: [
@@ -53,4 +53,17 @@ export function recordedCaller(file: string): CallerScript {
 
 function step(act: CallerAct, interruptAfterMs: number | null = null): CallerStep {
   return { act, heard: [], interruptAfterMs }
+}
+
+/** Someone who wants a person and nothing else. */
+export function humanSeeker(): CallerScript {
+  const wish: CallerAct = { type: 'say', text: 'I want to talk to a person.' }
+  return {
+    name: 'asks for a person', order: null, reactionMs: REACTION_MS, patienceMs: 2 * PATIENCE_MS,
+    rules: [
+      { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
+      { heard: ['order number', 'where your order', 'how can i help', 'say that again', 'did not'], act: wish, timesMax: 2 },
+    ],
+    steps: [step(wish), step(wish), step({ type: 'wait', ms: 3 * PATIENCE_MS }), step({ type: 'hangup' })],
+  }
 }

@@ -35,6 +35,8 @@ export interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Called once, when voices and ears are loaded, with how long that took. */
   readonly onReady?: (loaded: { readonly voicesMs: number; readonly earMs: number }) => void
+  /** Called at the end, with how well the calls' pace was kept. */
+  readonly onPace?: (pace: TickerReport) => void
   /** Aborting hangs every call up; the results still come. */
   readonly signal?: AbortSignal
 }
@@ -71,7 +73,10 @@ export async function simulateCalls(options: SimulateOptions, controls: Simulate
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
         else if (message.type === 'ready') controls.onReady?.(message)
-        else resolve([...message.results])
+        else {
+          controls.onPace?.(message.ticker)
+          resolve([...message.results])
+        }
       })
       worker.on('error', (cause) => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls failed', { cause })) })
       worker.on('exit', () => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls has ended')) })

@@ -15,12 +15,6 @@ const GRACEFUL_WAIT_MS = 10_000
 const DRAIN_MS_MAX = 10_000
 const FRAMES_BEFORE_LATE_TEXT = 5
 
-/** One media socket of a call. */
-export interface StreamOutcome {
-  readonly openedAtMs: number
-  record(startedMs: number): StreamRecord
-}
-
 /** How the document goes on: the socket was lost or never opened, or the leg stays forked in the background. */
 export type StreamEnd = 'stopped' | 'refused' | 'in-background'
 

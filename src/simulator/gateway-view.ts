@@ -1,0 +1,55 @@
+import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
+
+/** Answers larger than this are not a call. */
+const ANSWER_BYTES_MAX = 8 * 1024 * 1024
+const TIMEOUT_MS = 2000
+
+/** What the ops port says of a call: a view of a live one, or the record of an ended one. */
+export interface GatewayCall {
+  readonly agent: string
+  readonly backend: string
+  readonly transcript: readonly TranscriptEntry[]
+  readonly toolCalls: readonly ToolCallRecord[]
+  /** Null while the call is live. */
+  readonly record: CallRecord | null
+}
+
+/** Reads calls from the gateway's ops port, as any operator would. */
+export class GatewayView {
+  /** Why the last question had no answer; null when it had one. */
+  fault: string | null = null
+  readonly #origin: string
+  readonly #headers: Readonly<Record<string, string>>
+
+  constructor(origin: string, token: string | null) {
+    this.#origin = origin
+    this.#headers = token === null ? {} : { authorization: `Bearer ${token}` }
+  }
+
+  /** `GET /api/calls/{sid}`; null when it cannot be had. */
+  async call(callSid: string): Promise<GatewayCall | null> {
+    try {
+      const response = await fetch(`${this.#origin}/api/calls/${callSid}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
+      const body = await response.text()
+      if (response.status === 404) return null
+      if (!response.ok || body.length > ANSWER_BYTES_MAX) {
+        this.fault = `the ops port answered with ${response.status}`
+        return null
+      }
+      this.fault = null
+      return viewOf(JSON.parse(body))
+    } catch {
+      this.fault = 'the ops port cannot be reached'
+      return null
+    }
+  }
+}
+
+/** The shape is our own contract (docs/FORMATS.md); only what tells a record from a view is looked at. */
+function viewOf(body: unknown): GatewayCall {
+  const call = body as CallRecord
+  return {
+    agent: call.agent, backend: call.backend, transcript: call.transcript, toolCalls: call.toolCalls,
+    record: typeof call.outcome === 'string' && Array.isArray(call.turns) ? call : null,
+  }
+}

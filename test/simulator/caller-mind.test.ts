@@ -1,0 +1,118 @@
+import t from 'tap'
+import { CallerMind, type CallerMove } from '../../src/simulator/caller-mind.js'
+import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
+import { orderCaller } from '../../src/simulator/personas.js'
+import { parseScript } from '../../src/simulator/script-file.js'
+import type { CallerScript } from '../../src/simulator/caller-script.js'
+
+/** Drives a mind on a clock of its own: the agent says something for two seconds, the caller answers for one. */
+class Conversation {
+  nowMs = 0
+  readonly mind: CallerMind
+
+  constructor(script: CallerScript) {
+    this.mind = new CallerMind(script, COMMON_STATUSES, 0)
+  }
+
+  /** What the caller does until `forMs` have gone by; null for nothing. */
+  wait(forMs: number): CallerMove | null {
+    for (const untilMs = this.nowMs + forMs; this.nowMs < untilMs; this.nowMs += 20) {
+      const move = this.mind.next(this.nowMs)
+      if (move !== null) return move
+    }
+    return null
+  }
+
+  spoke(): void {
+    this.nowMs += 1000
+    this.mind.finishedSpeaking(this.nowMs)
+  }
+
+  /** The agent speaks, and the ear makes `text` of it. */
+  agent(text: string): CallerMove | null {
+    this.mind.agentStarted(this.nowMs)
+    const over = this.wait(2000)
+    this.mind.agentStopped(this.nowMs)
+    this.mind.heard(text, this.nowMs)
+    if (over !== null) this.spoke()
+    const move = over ?? this.wait(1000)
+    if (over === null && move !== null && move.type !== 'hangup') this.spoke()
+    return move
+  }
+}
+
+const PERSONA = orderCaller({ order: '4127', interrupt: false })
+
+void t.test('says yes to the right digits and no to wrong ones, and leaves when all is said', (t) => {
+  const talk = new Conversation(PERSONA)
+  t.same(talk.agent('hello you can tell me your order number'), { type: 'say', text: '4127' })
+  t.same(talk.agent('four one two eight is that right'), { type: 'say', text: 'No.' })
+  t.same(talk.agent('sorry please say your order number again'), { type: 'say', text: '4127' })
+  t.same(talk.agent('four one two seven is that right'), { type: 'say', text: 'Yes, that is right.' })
+  t.equal(talk.agent('one moment please'), null, 'a filler is no answer')
+  t.same(talk.agent('order four one two seven is out for delivery'), { type: 'say', text: 'No, thank you.' })
+  t.match(talk.agent('thank you for calling goodbye'), { type: 'hangup' })
+  t.equal(talk.wait(60_000), null, 'nothing after hanging up')
+  t.end()
+})
+
+void t.test('goes through its steps when the ear is not sure, and hangs up at their end', (t) => {
+  const talk = new Conversation(PERSONA)
+  const said: string[] = []
+  for (let i = 0; i < 6; i++) {
+    talk.agent('')
+    const move = talk.wait(8000)
+    if (move === null) break
+    said.push(move.type === 'say' ? move.text : move.type)
+    if (move.type === 'hangup') break
+    talk.spoke()
+  }
+  t.same(said, ['4127', 'Yes, that is right.', 'No, thank you.', 'Goodbye.', 'hangup'])
+  t.end()
+})
+
+void t.test('interrupts the greeting, and does not answer it a second time', (t) => {
+  const talk = new Conversation(orderCaller({ order: '4127', interrupt: true }))
+  talk.mind.agentStarted(0)
+  t.equal(talk.wait(1180), null)
+  t.same(talk.wait(60), { type: 'say', text: '4127' })
+  talk.mind.agentStopped(talk.nowMs)
+  talk.spoke()
+  talk.mind.heard('tell me your order number', talk.nowMs)
+  t.equal(talk.wait(3000), null)
+  t.end()
+})
+
+void t.test('a script without rules takes one step a turn; conditions and waits are kept', (t) => {
+  const talk = new Conversation(parseScript(`
+version: 1
+patienceMs: 5000
+steps:
+  - say: one
+  - say: two
+    heard: out for delivery
+  - wait: 1000
+  - press: "12#"
+  - hangup: true
+`, 'a.yaml'))
+  t.same(talk.agent('anything'), { type: 'say', text: 'one' })
+  t.equal(talk.agent('not this'), null)
+  t.same(talk.agent('it is out for delivery now'), { type: 'say', text: 'two' })
+  const fromMs = talk.nowMs
+  t.same(talk.agent('yes') ?? talk.wait(5000), { type: 'press', keys: '12#' })
+  t.ok(talk.nowMs - fromMs >= 3000, 'the wait was kept')
+  t.end()
+})
+
+void t.test('a script that is wrong is refused with file, line and what is allowed', (t) => {
+  const refused = (text: string, message: RegExp): void => {
+    t.throws(() => parseScript(text, 'calls/x.yaml'), { code: 'SCRIPT_INVALID', message })
+  }
+  refused('version: 2\nsteps: [{say: hi}]', /^calls\/x\.yaml:1: version must be 1$/)
+  refused('version: 1\nsteps:\n  - say: hi\n  - say: hi\n    press: "1"\n', /^calls\/x\.yaml:4: steps\.1 needs exactly one of say, press/)
+  refused('version: 1\nsteps:\n  - press: "12x"\n', /^calls\/x\.yaml:3: steps\.0\.press must be keys/)
+  refused('version: 1\nsteps:\n  - [oops\n', /^calls\/x\.yaml:\d: /)
+  refused('version: 1\n', /has neither steps nor rules/)
+  refused('version: 1\nrules:\n  - say: hi\n', /^calls\/x\.yaml:3: rules\.0 needs one of heard, about/)
+  t.end()
+})

@@ -1,0 +1,132 @@
+import t from 'tap'
+import { measureCaller } from '../../src/simulator/caller-latency.js'
+import { convertRate } from '../../src/simulator/half-band.js'
+import { PhoneLine, rmsOf } from '../../src/simulator/line.js'
+import { Mouth } from '../../src/simulator/mouth.js'
+import { SpeechSpans, type Span } from '../../src/simulator/speech-spans.js'
+import { dtmfTones } from '../../src/simulator/tones.js'
+import { SharedTicker } from '../../src/simulator/ticker.js'
+
+function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_000): Int16Array {
+  return Int16Array.from({ length: samples }, (_, i) => Math.round(peak * Math.sin(2 * Math.PI * frequencyHz * i / rateHz)))
+}
+
+void t.test('the phone band passes the rate conversion, what lies above it does not', (t) => {
+  const middle = (pcm: Int16Array): Int16Array => pcm.subarray(400, pcm.length - 400)
+  for (const hz of [300, 1000, 3000]) {
+    const up = convertRate(sine(hz, 4000, 8000), 8000, 16000)
+    t.ok(Math.abs(20 * Math.log10(rmsOf(middle(up)) / 7071)) < 0.2, `${hz} Hz up`)
+    const back = convertRate(up, 16000, 8000)
+    t.equal(back.length, 4000)
+    t.ok(Math.abs(20 * Math.log10(rmsOf(middle(back)) / 7071)) < 0.4, `${hz} Hz up and down`)
+  }
+  t.ok(rmsOf(middle(convertRate(sine(5500, 8000, 16000), 16000, 8000))) < 20, 'no alias of 5.5 kHz')
+  t.end()
+})
+
+void t.test('noise is as loud as asked, and the same for the same seed', (t) => {
+  const noiseOf = (seed: number): Int16Array => {
+    const line = new PhoneLine({ sampleRateHz: 16000, snrDb: 20, seed })
+    const frame = new Int16Array(16000)
+    line.up(frame)
+    return frame
+  }
+  t.ok(Math.abs(20 * Math.log10(rmsOf(noiseOf(1)) / 32_768) + 40) < 0.5, '20 dB below a voice at -20 dBFS')
+  const bytesOf = (seed: number): Buffer => Buffer.from(noiseOf(seed).buffer)
+  t.ok(bytesOf(7).equals(bytesOf(7)))
+  t.notOk(bytesOf(7).equals(bytesOf(8)))
+  t.end()
+})
+
+void t.test('the agent comes back as an echo, later and softer', (t) => {
+  const line = new PhoneLine({ sampleRateHz: 16000, echo: { levelDb: -20, delayMs: 40 } })
+  const levels: number[] = []
+  for (let i = 0; i < 4; i++) {
+    const up = new Int16Array(320)
+    line.up(up)
+    levels.push(Math.round(rmsOf(up)))
+    line.down(i === 0 ? sine(1000, 320, 16000) : new Int16Array(320))
+  }
+  t.same(levels, [0, 0, 707, 0])
+  t.end()
+})
+
+void t.test('speech is found to the block, and its pieces and turns end after their silences', (t) => {
+  const log: string[] = []
+  const spans = new SpeechSpans({ sampleRateHz: 8000, pieceSilenceMs: 100, turnSilenceMs: 300, pieceMsMax: 10_000 }, {
+    onTurnStart: (atMs) => log.push(`start ${atMs}`),
+    onPiece: (piece: Span, pcm) => log.push(`piece ${piece.startMs}-${piece.endMs} of ${Math.round(pcm.length / 8)} ms`),
+    onTurnEnd: (turn) => log.push(`end ${turn.startMs}-${turn.endMs}`),
+  })
+  const voice = sine(500, 160, 8000)
+  const loud = new Set([5, 6, 7, 15, 16])
+  for (let i = 0; i < 40; i++) spans.push(loud.has(i) ? voice : new Int16Array(160), i * 20)
+  t.same(log, ['start 100', 'piece 100-160 of 260 ms', 'piece 300-340 of 240 ms', 'end 100-340'])
+  t.end()
+})
+
+void t.test('latencies run from voiced sample to voiced sample', (t) => {
+  const said = [{ text: 'a', startMs: 3000, endMs: 4000 }, { text: 'b', startMs: 6000, endMs: 6500 }, { text: 'c', startMs: 6800, endMs: 7000 }]
+  const heard = [{ startMs: 1000, endMs: 1500 }, { startMs: 1700, endMs: 2000 }, { startMs: 4700, endMs: 6150 }, { startMs: 7900, endMs: 9000 }]
+  t.same(measureCaller(said, heard, 800), {
+    greetingMs: 200, turns: [{ firstSoundMs: 700 }, { firstSoundMs: null }, { firstSoundMs: 900 }], bargeIns: [{ stopMs: 150 }],
+  })
+  t.end()
+})
+
+void t.test('the mouth notes where the voice is, not where the file begins', (t) => {
+  const mouth = new Mouth(8000)
+  const pcm = new Int16Array(1600)
+  pcm.set(sine(500, 800, 8000), 400)
+  mouth.say({ text: 'hello', pcm })
+  const out = new Int16Array(160)
+  let frames = 0
+  while (mouth.read(out, 1000 + frames * 20) === null) frames++
+  t.same(mouth.said, [{ text: 'hello', startMs: 1050, endMs: 1150 }])
+  t.equal(frames, 9)
+  t.end()
+})
+
+void t.test('keys have their two tones and a pause', (t) => {
+  const pcm = dtmfTones('5#', 8000)
+  t.equal(pcm.length, 3200)
+  const power = (hz: number, part: Int16Array): number => {
+    let re = 0
+    let im = 0
+    part.forEach((sample, i) => {
+      re += sample * Math.cos(2 * Math.PI * hz * i / 8000)
+      im += sample * Math.sin(2 * Math.PI * hz * i / 8000)
+    })
+    return Math.hypot(re, im) / part.length
+  }
+  const loudest = (part: Int16Array): number[] => [697, 770, 852, 941, 1209, 1336, 1477, 1633].filter((hz) => power(hz, part) > 1000)
+  t.same(loudest(pcm.subarray(0, 800)), [770, 1336])
+  t.same(loudest(pcm.subarray(1600, 2400)), [941, 1477])
+  t.equal(rmsOf(pcm.subarray(800, 1600)), 0)
+  t.throws(() => dtmfTones('5x', 8000), RangeError)
+  t.end()
+})
+
+void t.test('twenty listeners are called at the same due times, 20 ms apart, also after a hold-up', async (t) => {
+  const ticker = new SharedTicker()
+  const dues: number[][] = []
+  await new Promise<void>((resolve) => {
+    const stops = Array.from({ length: 20 }, (_, call) => {
+      const due: number[] = []
+      dues.push(due)
+      return ticker.subscribe((nowMs) => {
+        due.push(nowMs)
+        if (call === 0 && due.length === 3) for (const untilMs = performance.now() + 130; performance.now() < untilMs;);
+        if (call === 19 && due.length === 15) {
+          for (const stop of stops) stop()
+          resolve()
+        }
+      })
+    })
+  })
+  const first = dues[0] ?? []
+  t.ok(dues.every((due) => due.every((dueMs, i) => dueMs === first[i])))
+  t.ok(first.slice(1).every((dueMs, i) => Math.abs(dueMs - (first[i] as number) - 20) < 1e-6))
+  t.ok(ticker.ticksLate > 0, 'the hold-up was noticed')
+  t.equal(ticker.ticksSkipped, 0)
+})
