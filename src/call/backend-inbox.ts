@@ -86,7 +86,9 @@ export class BackendInbox {
       case 'interrupted':
         return this.#conversation.backendInterrupted(event.generation)
       case 'transcript':
-        return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
+        return event.role === 'caller'
+          ? this.#callerWords(event.itemId, event.text, event.final)
+          : this.#agentWords(event)
       case 'tool-call':
         if (core.streaming && core.noteGeneration(event.generation)) return this.#tools.call(event)
         core.counters.lateEventsDropped++
@@ -118,7 +120,9 @@ export class BackendInbox {
     if (status === 'completed') this.#responsesFailed = 0
     if (status !== 'failed' || core.state !== 'live' || generation <= core.generationFence) return
     core.mark('response-failed', reason)
-    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) return this.#wants.failed(`${this.#responsesFailed} responses failed in a row`)
+    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) {
+      return this.#wants.failed(`${this.#responsesFailed} responses failed in a row`)
+    }
     core.deadlines.clear('answer')
     core.announce(core.options.responseFailedText, 'apology')
   }

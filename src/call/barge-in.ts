@@ -17,10 +17,10 @@ export type ResumeVerdict = 'resume' | 'wait'
 /**
  * Speech over speech, in two steps.
  *
- *     idle   --caller's onset, agent audible or about to be-->           paused      fall silent, keep everything
- *     paused --commitMs of voice, or the backend's decision-->           idle        committed: throw away, tell the backend
- *     paused --resumeAfterMs and the caller quiet for quietMs-->         idle        a cough: go on where it paused
- *     idle   --the backend's decision, or a digit-->                     idle        committed at once
+ *     idle   --caller's onset, agent audible or about to be-->  paused  fall silent, keep everything
+ *     paused --commitMs of voice, or the backend's decision-->  idle    committed: throw away, tell the backend
+ *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a cough: go on where it paused
+ *     idle   --the backend's decision, or a digit-->  idle    committed at once
  *
  * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what must not be done
  * for a cough.
@@ -61,7 +61,8 @@ export class BargeIn {
     const start = this.start
     if (start === null) return null
     this.start = null
-    const why = `${round(voicedMs)} ms of voice in ${round(nowMs - start.firstVoicedMs)} ms, under ${this.#options.commitMs}`
+    const sinceMs = Math.round(nowMs - start.firstVoicedMs)
+    const why = `${Math.round(voicedMs)} ms of voice in ${sinceMs} ms, under ${this.#options.commitMs}`
     return this.#record(start, stopMs(start, lastSentAtMs), false, why, streamZeroMs)
   }
 
@@ -86,7 +87,9 @@ export class BargeIn {
     return this.#record(settling.start, stopMs(settling.start, lastSentAtMs), true, settling.why, streamZeroMs)
   }
 
-  #record(start: BargeInStart, stop: number | null, committed: boolean, why: string, streamZeroMs: number): BargeInRecord {
+  #record(
+    start: BargeInStart, stop: number | null, committed: boolean, why: string, streamZeroMs: number,
+  ): BargeInRecord {
     const record = { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stop, committed, why }
     this.records.push(record)
     if (this.records.length > CALL_RECORDS_MAX) {
@@ -100,8 +103,4 @@ export class BargeIn {
 /** From the first voiced sample to the last agent sample sent; 0 when the agent had stopped by itself before. */
 function stopMs(start: BargeInStart, lastSentAtMs: number | null): number | null {
   return start.audible && lastSentAtMs !== null ? Math.max(0, lastSentAtMs - start.firstVoicedMs) : null
-}
-
-function round(ms: number): number {
-  return Math.round(ms)
 }

@@ -194,7 +194,7 @@ export class CallCore {
   cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
     const item = heard.itemId === null ? undefined : this.items.get(heard.itemId)
     // An item of the gateway's own, or of a response that is over, means nothing to the backend.
-    const known = item !== undefined && item.generation !== null
+    const known = this.options.truncate && item !== undefined && item.generation !== null
       && (item.over === 'no' || item.generation === this.responseGeneration)
     let backendSpoke = this.responseGeneration !== null
     for (const open of this.items.values()) {
@@ -226,7 +226,8 @@ export class CallCore {
       return
     }
     const itemId = this.playout.currentItem(this.nowMs)
-    this.cutAgent({ itemId, heardMs: itemId === null ? 0 : this.playout.heardMs(itemId, this.nowMs) }, this.generationSeen)
+    const heardMs = itemId === null ? 0 : this.playout.heardMs(itemId, this.nowMs)
+    this.cutAgent({ itemId, heardMs }, this.generationSeen)
   }
 
   closeBackend(reason: string): void {

@@ -2,7 +2,9 @@ import type { Wake } from '../core/clock.js'
 import type { BackendUsage } from './backend-events.js'
 import type { CallCheckpoint } from './checkpoint.js'
 import type { CallInput, CallOutput } from './events.js'
-import type { BargeInRecord, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import type {
+  BargeInRecord, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+} from './record.js'
 
 /** Plain numbers, copied to metrics at scrape. */
 export interface CallCounters {
@@ -29,14 +31,20 @@ export interface CallCounters {
 }
 
 /** The states of a call, as an operator reads them. */
-export type CallState = 'waiting' | 'connecting' | 'live' | 'handover' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+export type CallState =
+  | 'waiting' | 'connecting' | 'live' | 'handover' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
 /** The face of a call session; `CallSession` is the only one that decides anything. */
 export interface CallMachine {
   readonly state: CallState
-  /** Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. Never throws for what others did. */
+  /**
+   * Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. Never throws for what
+   * others did.
+   */
   handle(input: CallInput, nowMs: number): void
-  /** One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes. */
+  /**
+   * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
+   */
   callerFrame(voiced: boolean, nowMs: number): void
   /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
   acceptAudio(itemId: string, generation: number, nowMs: number): boolean

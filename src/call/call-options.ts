@@ -17,7 +17,10 @@ export interface CallSessionOptions {
   readonly toolNames: readonly string[]
   /** Spoken by the gateway as soon as the stream is open. Null: the backend greets when it gets `kickOffText`. */
   readonly greeting: string | null
-  /** Given to the backend once, with a wish for an answer, when the stream is open, the backend ready and `greeting` null. */
+  /**
+   * Given to the backend once, with a wish for an answer, when the stream is open, the backend ready and `greeting`
+   * null.
+   */
   readonly kickOffText: string
   /** Given to the backend of a taken-over call whose caller still waits for an answer, or for the rest of one. */
   readonly resumeText: string
@@ -116,7 +119,8 @@ export const DEFAULT_CALL_OPTIONS = {
     realSpeechMs: 200, // shortest "no" in the test corpus has 180-220 ms of voice; comfort noise bursts are shorter
   },
   bargeIn: {
-    commitMs: 200, // low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset
+    // Low end of what the field ships (200-800 ms), affordable because the agent is silent from the onset.
+    commitMs: 200,
     resumeAfterMs: 1000, // the field resumes after 1-2 s
     quietMs: 200, // a pause between two syllables is shorter
     onDtmf: true,

@@ -13,7 +13,9 @@ import { Conversation } from './conversation.js'
 import { Ending } from './ending.js'
 import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
 import { Handover } from './handover.js'
-import type { BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
+import type {
+  BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+} from './record.js'
 import { Silence } from './silence.js'
 import { ToolDesk } from './tool-desk.js'
 
@@ -166,7 +168,9 @@ export class CallSession implements CallMachine {
     const core = this.#core
     if (core.streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
     if (core.turns.waitingForReal || core.deadlines.isSet('answer') || core.tools.running > 0) return 'answer'
-    return core.responseGeneration !== null || core.playout.pendingMs() > SURVIVING_SPEECH_MS ? 'rest-of-answer' : 'nothing'
+    return core.responseGeneration !== null || core.playout.pendingMs() > SURVIVING_SPEECH_MS
+      ? 'rest-of-answer'
+      : 'nothing'
   }
 
   #input(input: CallInput): void {
@@ -206,7 +210,8 @@ export class CallSession implements CallMachine {
   #due(name: DeadlineName): void {
     const core = this.#core
     switch (name) {
-      case 'backend-ready': return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
+      case 'backend-ready':
+        return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
       case 'answer': return this.#backend.answerDue()
       case 'end-of-speech': return this.#conversation.endOfSpeechDue()
       case 'barge-in-resume': return this.#conversation.resumeDue()
@@ -230,7 +235,9 @@ export class CallSession implements CallMachine {
     if (core.streamOpenedAtMs !== null || core.state !== 'waiting') return
     const resume = this.#resume
     const openedWallMs = resume?.streamOpenedWallMs ?? null
-    core.streamOpenedAtMs = openedWallMs === null ? core.nowMs : Math.min(core.nowMs, openedWallMs - core.options.wallOffsetMs)
+    core.streamOpenedAtMs = openedWallMs === null
+      ? core.nowMs
+      : Math.min(core.nowMs, openedWallMs - core.options.wallOffsetMs)
     core.state = 'connecting'
     core.mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
     core.checkpointDue = true
@@ -250,7 +257,8 @@ export class CallSession implements CallMachine {
   #resumeElsewhere(resume: CallCheckpoint): boolean {
     switch (resume.state) {
       case 'closing':
-        this.#ending.endNow(resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
+        this.#ending.endNow(
+          resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
         return true
       case 'handover':
       case 'holding':
@@ -281,7 +289,9 @@ export class CallSession implements CallMachine {
     core.deadlines.clear('backend-ready')
     core.state = 'live'
     this.#silence.start()
-    for (const { callId, value } of core.tools.takeLost()) core.out({ type: 'backend-tool-result', callId, ok: false, value })
+    for (const { callId, value } of core.tools.takeLost()) {
+      core.out({ type: 'backend-tool-result', callId, ok: false, value })
+    }
     if (core.greeted) {
       core.greetingGeneration = 0 // no response of this backend is a greeting
       if (core.greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
@@ -303,7 +313,9 @@ export class CallSession implements CallMachine {
     switch (state) {
       case 'completed':
       case 'failed':
-        if (noStream) return this.#ending.finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
+        if (noStream) {
+          return this.#ending.finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
+        }
         // The socket may stay open for seconds after the leg is gone: stop speaking now.
         core.hushAgent()
         return core.state === 'bridged'
@@ -339,7 +351,8 @@ export class CallSession implements CallMachine {
 
   #operatorEscalates(reason: string): void {
     const core = this.#core
-    const possible = core.state === 'live' || core.state === 'connecting' || core.state === 'handover' || core.state === 'holding'
+    const possible = core.state === 'live' || core.state === 'connecting'
+      || core.state === 'handover' || core.state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
     if (!possible || !this.#handover.start(request)) core.mark('escalation-refused', core.state)
   }
@@ -409,7 +422,9 @@ export class CallSession implements CallMachine {
     core.responseGeneration = null
     core.cancelTools()
     core.closeBackend('backend-failed')
-    const request = { reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null } as const
+    const request = {
+      reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null,
+    } as const
     if (core.options.onBackendFailure === 'escalate' && this.#handover.start(request)) return
     this.#ending.speakThenEnd('backend-failed', detail, core.options.apologyText, false)
   }

@@ -58,10 +58,13 @@ export function parseCheckpoint(value: unknown): CallCheckpoint {
     throw new GatewayError('CALL_FAULT', 'a checkpoint is an object with a version')
   }
   if (value.version !== CALL_CHECKPOINT_VERSION) {
-    throw new GatewayError('CALL_FAULT', `checkpoint version ${String(value.version)}; this build reads ${CALL_CHECKPOINT_VERSION}`)
+    const version = String(value.version)
+    throw new GatewayError('CALL_FAULT', `checkpoint version ${version}; this build reads ${CALL_CHECKPOINT_VERSION}`)
   }
   for (const list of ['transcript', 'tools', 'toolCalls', 'turns', 'bargeIns', 'timeline'] as const) {
-    if (!Array.isArray((value as Record<string, unknown>)[list])) throw new GatewayError('CALL_FAULT', `checkpoint without ${list}`)
+    if (!Array.isArray((value as Record<string, unknown>)[list])) {
+      throw new GatewayError('CALL_FAULT', `checkpoint without ${list}`)
+    }
   }
   // Only our own `checkpoint()` writes these; the version and the shape of its lists were just checked.
   return value as unknown as CallCheckpoint

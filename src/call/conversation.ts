@@ -88,8 +88,11 @@ export class Conversation {
   resumeDue(): void {
     const core = this.#core
     if (!core.bargeIn.paused) return
-    if (core.bargeIn.verdict(core.speech.quietMs(core.nowMs)) === 'wait') return core.in('barge-in-resume', RESUME_POLL_MS)
-    const record = core.bargeIn.resume(this.#voiceOverAgentMs, core.nowMs, core.playout.lastSentAtMs(), core.streamZeroMs)
+    if (core.bargeIn.verdict(core.speech.quietMs(core.nowMs)) === 'wait') {
+      return core.in('barge-in-resume', RESUME_POLL_MS)
+    }
+    const lastSentAtMs = core.playout.lastSentAtMs()
+    const record = core.bargeIn.resume(this.#voiceOverAgentMs, core.nowMs, lastSentAtMs, core.streamZeroMs)
     core.out({ type: 'playout-resume' })
     if (record !== null) core.out({ type: 'barge-in', stopMs: record.stopMs, committed: false, why: record.why })
     core.mark('barge-in-resume')
@@ -148,14 +151,18 @@ export class Conversation {
   backendInterrupted(generation: number): void {
     const core = this.#core
     if (generation <= core.generationFence) return
-    if (this.#interruptible()) return this.commit('the backend gave its answer up', Math.max(generation, core.generationFence))
+    if (this.#interruptible()) {
+      return this.commit('the backend gave its answer up', Math.max(generation, core.generationFence))
+    }
     core.generationFence = generation
     if (core.responseGeneration !== null && core.responseGeneration <= generation) core.responseGeneration = null
   }
 
   digit(digit: string): void {
     const core = this.#core
-    if (!core.backendUsable || (core.state !== 'live' && core.state !== 'connecting' && core.state !== 'closing')) return
+    if (!core.backendUsable || (core.state !== 'live' && core.state !== 'connecting' && core.state !== 'closing')) {
+      return
+    }
     if (core.options.bargeIn.onDtmf && this.#interruptible()) this.commit('a digit', core.generationSeen)
     this.#silence.callerSpoke()
     core.agentSpokeLast = false
@@ -215,7 +222,8 @@ export class Conversation {
   /** The backend should hear the caller in this state. */
   #listening(): boolean {
     const { state } = this.#core
-    return state === 'live' || state === 'connecting' || state === 'handover' || (state === 'closing' && this.#ending.plan?.cancellable === true)
+    return state === 'live' || state === 'connecting' || state === 'handover'
+      || (state === 'closing' && this.#ending.plan?.cancellable === true)
   }
 
   /** There is agent speech, and it may be given up for the caller. */
@@ -230,7 +238,8 @@ export class Conversation {
     const itemId = core.playout.currentItem(core.nowMs)
     const item = itemId === null ? undefined : core.items.get(itemId)
     if (item === undefined || item.over !== 'no') return true
-    const greeting = item.itemId === core.greetingItemId || (item.generation !== null && item.generation === core.greetingGeneration)
+    const greeting = item.itemId === core.greetingItemId
+      || (item.generation !== null && item.generation === core.greetingGeneration)
     return !(protectGreeting && greeting) && !(protectEscalation && item.kind === 'escalation')
   }
 

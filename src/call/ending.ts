@@ -13,6 +13,10 @@ const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
 
+const NOT_WHILE_CLOSING = [
+  'silence', 'filler', 'answer', 'backend-ready', 'handover-step', 'hold', 'words-heard',
+] as const
+
 interface Plan {
   readonly reason: EndReason
   readonly detail: string
@@ -159,7 +163,8 @@ export class Ending {
       answered: core.turns.answered > 0,
       waiting: core.turns.waitingForReal || (core.escalation !== null && !bridged && core.state !== 'live'),
     }
-    core.tools.closeGateway(reason === 'escalated' || reason === 'agent-goodbye' || bridged, core.nowMs, core.streamZeroMs)
+    const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
+    core.tools.closeGateway(asAsked, core.nowMs, core.streamZeroMs)
     const settled = core.bargeIn.settle(core.playout.lastSentAtMs(), core.streamZeroMs)
     if (settled !== null) core.out({ type: 'barge-in', stopMs: settled.stopMs, committed: true, why: settled.why })
     core.bargeIn.abandon()
@@ -173,9 +178,7 @@ export class Ending {
     const core = this.#core
     core.state = 'closing'
     core.generationCeiling = core.generationSeen
-    for (const name of ['silence', 'filler', 'answer', 'backend-ready', 'handover-step', 'hold', 'words-heard'] as const) {
-      core.deadlines.clear(name)
-    }
+    for (const name of NOT_WHILE_CLOSING) core.deadlines.clear(name)
     core.checkpointDue = true
   }
 }

@@ -29,14 +29,20 @@ export type EscalationInput =
   | { readonly type: 'stream-closed' }
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
   /** Answer to a command. `outcome` where the API said how the human's leg went. */
-  | { readonly type: 'rest-result'; readonly requestId: string; readonly ok: boolean; readonly detail: string; readonly outcome?: EscalationOutcome }
+  | {
+      readonly type: 'rest-result'; readonly requestId: string
+      readonly ok: boolean; readonly detail: string; readonly outcome?: EscalationOutcome
+    }
   /** The human's leg, from the carrier's supervision or conference events. */
   | { readonly type: 'human'; readonly event: 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left' }
   | { readonly type: 'timer' }
 
 export type EscalationCommand =
   | { readonly type: 'supervise'; readonly requestId: string; readonly number: string }
-  | { readonly type: 'create-conference-call'; readonly requestId: string; readonly number: string; readonly room: string }
+  | {
+      readonly type: 'create-conference-call'; readonly requestId: string
+      readonly number: string; readonly room: string
+    }
   | { readonly type: 'hangup'; readonly requestId: string }
 
 export type EscalationOutput =
@@ -45,6 +51,9 @@ export type EscalationOutput =
   /** For the carrier's REST API; answered with `rest-result`. */
   | { readonly type: 'command'; readonly command: EscalationCommand }
   /** How it came out; exactly once. `strategy` null when none could be tried. */
-  | { readonly type: 'settled'; readonly strategy: EscalationStrategy | null; readonly outcome: EscalationOutcome; readonly detail: string }
+  | {
+      readonly type: 'settled'; readonly strategy: EscalationStrategy | null
+      readonly outcome: EscalationOutcome; readonly detail: string
+    }
 
 export type EscalationState = 'none' | 'pending' | 'dialing' | 'bridged' | 'failed'

@@ -9,7 +9,7 @@ import type {
 import type { CarrierState, EscalationStep } from './events.js'
 import type { EscalationOutcome, EscalationStrategy } from './record.js'
 
-/** The carrier that continues a call asks within this of the socket's close; one that does not holds the leg in silence. */
+/** A carrier that goes on with a call asks within this of the socket's close; else it holds the leg in silence. */
 const CONTINUATION_MS = 3000
 /** The session speaks its announcement first (WORDS_HEARD_MS_MAX) and closes then. */
 const STREAM_CLOSE_MS = 30_000
@@ -267,7 +267,8 @@ export class Escalation {
       case 'after-stream-dial': return this.#numbers.length > 0
       case 'supervision': return this.#numbers.length > 0 && this.#options.restAvailable && !this.#streamClosed
       // Only a call that was answered into a room can be joined there.
-      case 'conference': return this.#numbers.length > 0 && this.#options.restAvailable && this.#options.conferenceRoom !== null
+      case 'conference':
+        return this.#numbers.length > 0 && this.#options.restAvailable && this.#options.conferenceRoom !== null
       // The caller is promised a call back by the session's words, so somebody must be there to hear them.
       case 'callback': return !this.#streamClosed
       default: return assertNever(strategy)
@@ -348,7 +349,8 @@ export class Escalation {
     this.#deadlines.clearAll()
     if (this.state !== 'pending' && this.state !== 'dialing') return
     const dial = this.#dial
-    const talked = this.state === 'dialing' && dial !== null && this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs
+    const talked = this.state === 'dialing' && dial !== null
+      && this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs
     if (talked) return this.#bridged('the call ended after the ringing time')
     this.#lastOutcome = this.state === 'dialing' ? 'no-answer' : 'failed'
     this.#lastDetail = `the call ended (${state}) before a human answered`
@@ -366,7 +368,9 @@ export class Escalation {
       ...(callerId === null ? {} : { callerId }),
     }
     // With the Redirect the carrier asks again when the dial is over, and what it gets depends on how it went.
-    const after: readonly VoiceAction[] = redirectUrl === null ? this.#words() : [{ verb: 'redirect', url: redirectUrl, method: 'POST' }]
+    const after: readonly VoiceAction[] = redirectUrl === null
+      ? this.#words()
+      : [{ verb: 'redirect', url: redirectUrl, method: 'POST' }]
     this.#dial = { asker, servedAtMs: this.#nowMs, actions: [dial, ...after], sure: false, repeats: 0 }
     this.#strategy = 'after-stream-dial'
     if (asker !== 'stream-status') this.#makeSure(this.#dial)

@@ -13,15 +13,18 @@ export const END_CALL_TOOL = 'end_call'
 export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   {
     name: ESCALATE_TOOL,
-    description: 'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot help. '
-      + 'The caller is told by the system; do not announce it yourself.',
+    description: 'Hands the caller to a human colleague. Use it when the caller asks for a human, or when you cannot '
+      + 'help. The caller is told by the system; do not announce it yourself.',
     parameters: {
       type: 'object',
       additionalProperties: false,
       required: ['reason'],
       properties: {
         reason: { type: 'string', description: 'Why a human is needed, in a few words.' },
-        summary: { type: 'string', description: 'What the colleague must know: what the caller wants and what was tried.' },
+        summary: {
+          type: 'string',
+          description: 'What the colleague must know: what the caller wants and what was tried.',
+        },
       },
     },
   },

@@ -111,7 +111,8 @@ export class Handover {
     const failedText = options?.failedText ?? ''
     if (core.backendDead || options?.afterFailure === 'goodbye') {
       const reason = core.backendDead ? 'backend-failed' : 'agent-goodbye'
-      this.#ending.speakThenEnd(reason, `escalation failed: ${detail}`, `${failedText} ${core.options.goodbyeText}`.trim(), true)
+      const text = `${failedText} ${core.options.goodbyeText}`.trim()
+      this.#ending.speakThenEnd(reason, `escalation failed: ${detail}`, text, true)
       return
     }
     // What the backend began to say meanwhile was not let through and must not come out in halves.
@@ -134,8 +135,9 @@ export class Handover {
       core.out({ type: 'backend-text', text: note, role: 'system', respond: false })
       return
     }
-    core.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value: { error: note, outcome } })
-    const answer = core.tools.result(toolCallId, false, { error: note, outcome }, outcome, core.nowMs, core.streamZeroMs)
+    const value = { error: note, outcome }
+    core.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
+    const answer = core.tools.result(toolCallId, { ok: false, value, error: outcome }, core.nowMs, core.streamZeroMs)
     if (answer === null) return
     core.mark('tool-end', answer.record.name)
   }

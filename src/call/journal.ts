@@ -31,11 +31,25 @@ export interface JournalHeader {
 /** Answers of the playout by question: `audible`, `pendingMs`, `currentItem`, `lastSentAtMs`, `heardMs <item>`. */
 export type PlayoutAnswers = Readonly<Record<string, boolean | number | string | null>>
 
+export interface JournalFrame {
+  readonly atMs: number
+  readonly voiced: boolean
+}
+
 export type JournalEntry =
   | { readonly type: 'input'; readonly atMs: number; readonly view: PlayoutAnswers; readonly input: CallInput }
-  | { readonly type: 'frames'; readonly view: PlayoutAnswers; readonly frames: readonly { readonly atMs: number; readonly voiced: boolean }[] }
-  | { readonly type: 'audio'; readonly atMs: number; readonly view: PlayoutAnswers; readonly itemId: string; readonly generation: number }
-  | { readonly type: 'identity'; readonly atMs: number; readonly view: PlayoutAnswers; readonly identity: Readonly<Record<string, unknown>> }
+  | {
+      readonly type: 'frames'; readonly view: PlayoutAnswers
+      readonly frames: readonly JournalFrame[]
+    }
+  | {
+      readonly type: 'audio'; readonly atMs: number
+      readonly view: PlayoutAnswers; readonly itemId: string; readonly generation: number
+    }
+  | {
+      readonly type: 'identity'; readonly atMs: number
+      readonly view: PlayoutAnswers; readonly identity: Readonly<Record<string, unknown>>
+    }
 
 /**
  * Writes a journal: tell it of each call to the session *before* making it, and give the session `watch(playout)`
@@ -197,7 +211,11 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
   if (journal !== JOURNAL_VERSION) throw invalid(number, `not the header of a version ${JOURNAL_VERSION} journal`)
   if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(number, 'the header has no options')
   // Options and checkpoint were written by this class from typed values; the version guards their shape.
-  return { journal, options: options as unknown as CallSessionOptions, resume: (resume ?? null) as CallCheckpoint | null }
+  return {
+    journal,
+    options: options as unknown as CallSessionOptions,
+    resume: (resume ?? null) as CallCheckpoint | null,
+  }
 }
 
 function parseEntry(line: Record<string, unknown>, number: number): JournalEntry {
@@ -212,19 +230,25 @@ function parseEntry(line: Record<string, unknown>, number: number): JournalEntry
   if (isObject(identity)) return { type: 'identity', atMs, view, identity }
   if (Array.isArray(audio)) {
     const [itemId, generation] = audio as unknown[]
-    if (typeof itemId !== 'string' || typeof generation !== 'number') throw invalid(number, 'audio is not [item, generation]')
+    if (typeof itemId !== 'string' || typeof generation !== 'number') {
+      throw invalid(number, 'audio is not [item, generation]')
+    }
     return { type: 'audio', atMs, view, itemId, generation }
   }
   if (Array.isArray(runs)) return { type: 'frames', view, frames: parseFrames(atMs, runs, line['at'], number) }
   throw invalid(number, 'neither an input, frames, audio nor an identity')
 }
 
-function parseFrames(firstAtMs: number, runs: readonly unknown[], times: unknown, number: number): { atMs: number; voiced: boolean }[] {
-  const frames: { atMs: number; voiced: boolean }[] = []
+function parseFrames(firstAtMs: number, runs: readonly unknown[], times: unknown, number: number): JournalFrame[] {
+  const frames: JournalFrame[] = []
   for (let i = 0; i < runs.length; i++) {
     const count = runs[i]
-    if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) throw invalid(number, 'a run is not a count')
-    if (frames.length + count > JOURNAL_FRAMES_PER_LINE_MAX) throw invalid(number, `more than ${JOURNAL_FRAMES_PER_LINE_MAX} frames`)
+    if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) {
+      throw invalid(number, 'a run is not a count')
+    }
+    if (frames.length + count > JOURNAL_FRAMES_PER_LINE_MAX) {
+      throw invalid(number, `more than ${JOURNAL_FRAMES_PER_LINE_MAX} frames`)
+    }
     for (let j = 0; j < count; j++) frames.push({ atMs: firstAtMs + frames.length * FRAME_MS, voiced: i % 2 === 1 })
   }
   if (times === undefined) return frames

@@ -72,14 +72,17 @@ export function replayJournal(lines: Iterable<string>, options?: Partial<CallSes
     try {
       run(session, line, outputs)
     } catch (thrown) {
-      throw new GatewayError('JOURNAL_INVALID', `journal entry ${entries} cannot be run: ${messageOf(thrown)}`, { cause: thrown })
+      const what = `journal entry ${entries} cannot be run: ${messageOf(thrown)}`
+      throw new GatewayError('JOURNAL_INVALID', what, { cause: thrown })
     }
   }
   if (session === null) throw new GatewayError('JOURNAL_INVALID', 'the journal has no header')
   return { session, outputs }
 }
 
-function open(header: JournalHeader, playout: PlayoutView, options: Partial<CallSessionOptions> | undefined): CallSession {
+function open(
+  header: JournalHeader, playout: PlayoutView, options: Partial<CallSessionOptions> | undefined,
+): CallSession {
   return new CallSession({ ...header.options, ...options }, playout, header.resume ?? undefined)
 }
 

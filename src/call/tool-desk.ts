@@ -51,7 +51,10 @@ export class ToolDesk {
         core.checkpointDue = true
         if (event.name === ESCALATE_TOOL) return this.#escalate(event)
         if (event.name === END_CALL_TOOL) return this.#endCall(event)
-        core.out({ type: 'run-tool', callId: event.callId, name: event.name, args: event.args, idempotencyKey: decision.idempotencyKey })
+        core.out({
+          type: 'run-tool', callId: event.callId, name: event.name, args: event.args,
+          idempotencyKey: decision.idempotencyKey,
+        })
         if (!core.deadlines.isSet('filler')) {
           this.#spoken = 0
           core.in('filler', core.options.filler.afterMs)
@@ -67,7 +70,7 @@ export class ToolDesk {
 
   result(callId: string, ok: boolean, value: unknown, error: string | undefined): void {
     const core = this.#core
-    const answer = core.tools.result(callId, ok, value, error, core.nowMs, core.streamZeroMs)
+    const answer = core.tools.result(callId, { ok, value, error }, core.nowMs, core.streamZeroMs)
     if (answer === null) return
     core.mark('tool-end', answer.record.name)
     core.checkpointDue = true
@@ -96,7 +99,9 @@ export class ToolDesk {
     const core = this.#core
     const overdue = core.tools.overdue(core.nowMs - core.options.toolLimitMs)
     if (overdue.length > 0) core.out({ type: 'cancel-tools', callIds: overdue })
-    for (const callId of overdue) this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time')
+    for (const callId of overdue) {
+      this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time')
+    }
     const oldestMs = core.tools.oldestStartMs()
     if (oldestMs !== null) core.deadlines.set('tool-limit', oldestMs + core.options.toolLimitMs)
   }
@@ -123,14 +128,18 @@ export class ToolDesk {
   #faultOf(event: ToolCallEvent, gateway: boolean): string | null {
     const core = this.#core
     if (event.invalid !== undefined) return event.invalid
-    if (!gateway) return core.options.toolNames.includes(event.name) ? null : `There is no tool named ${event.name.slice(0, 64)}.`
+    if (!gateway) {
+      return core.options.toolNames.includes(event.name) ? null : `There is no tool named ${event.name.slice(0, 64)}.`
+    }
     const required = event.name === ESCALATE_TOOL ? ['reason'] : []
     for (const key of ['reason', 'summary']) {
       const value = event.args[key]
       if (value === undefined && !required.includes(key)) continue
       if (typeof value !== 'string') return `${key} must be a text.`
     }
-    if (event.name === ESCALATE_TOOL && core.options.escalation === null) return 'No human can be reached from this line.'
+    if (event.name === ESCALATE_TOOL && core.options.escalation === null) {
+      return 'No human can be reached from this line.'
+    }
     if (core.state !== 'live' && core.state !== 'connecting') return 'The call is already being ended or handed over.'
     return null
   }
@@ -147,7 +156,10 @@ export class ToolDesk {
   #escalate(event: ToolCallEvent): void {
     const { reason, summary } = event.args
     this.#handover.start({
-      reason: String(reason), summary: typeof summary === 'string' ? summary : '', origin: 'agent', toolCallId: event.callId,
+      reason: String(reason),
+      summary: typeof summary === 'string' ? summary : '',
+      origin: 'agent',
+      toolCallId: event.callId,
     })
   }
 

@@ -23,6 +23,13 @@ export type ToolDecision =
   /** Came before and has a result. */
   | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
 
+/** What a tool came back with. */
+export interface ToolResult {
+  readonly ok: boolean
+  readonly value: unknown
+  readonly error: string | undefined
+}
+
 export interface ToolAnswer {
   readonly callId: string
   readonly ok: boolean
@@ -31,7 +38,8 @@ export interface ToolAnswer {
 }
 
 /** What the model is told of a tool call whose worker died. */
-const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. Check before you do it again.'
+const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. '
+  + 'Check before you do it again.'
 
 /**
  * Which tool calls ran, run and may run. The promise: one tool call runs at most once and is answered at most once.
@@ -67,7 +75,9 @@ export class ToolLedger {
   }
 
   /** `gateway`: the session carries it out itself. */
-  call(callId: string, name: string, args: Readonly<Record<string, unknown>>, nowMs: number, gateway = false): ToolDecision {
+  call(
+    callId: string, name: string, args: Readonly<Record<string, unknown>>, nowMs: number, gateway = false,
+  ): ToolDecision {
     const known = this.#calls.get(callId)
     let key = `${this.#callSid}:${callId}`
     if (known !== undefined) {
@@ -75,19 +85,26 @@ export class ToolLedger {
         this.repeated++
         return known.state === 'running' ? { type: 'ignore' } : { type: 'answer', ok: known.ok, value: known.result }
       }
-      if (known.state === 'running') return { type: 'refuse', error: 'This id belongs to another call that still runs.' }
+      if (known.state === 'running') {
+        return { type: 'refuse', error: 'This id belongs to another call that still runs.' }
+      }
       key += `:${++this.#reusedIds}`
     }
-    if (!gateway && this.running >= TOOLS_RUNNING_MAX) return { type: 'refuse', error: 'Too many tools run at once. Wait for their results.' }
+    if (!gateway && this.running >= TOOLS_RUNNING_MAX) {
+      return { type: 'refuse', error: 'Too many tools run at once. Wait for their results.' }
+    }
     this.#calls.delete(callId)
-    this.#calls.set(callId, { callId, name, args, startedAtMs: nowMs, gateway, state: 'running', ok: false, result: null })
+    this.#calls.set(callId, {
+      callId, name, args, startedAtMs: nowMs, gateway, state: 'running', ok: false, result: null,
+    })
     if (!gateway) this.running++
     this.#forgetOld()
     return { type: 'run', idempotencyKey: key }
   }
 
   /** Null: the result is late (cancelled, timed out, answered, never asked for). */
-  result(callId: string, ok: boolean, value: unknown, error: string | undefined, nowMs: number, streamZeroMs: number): ToolAnswer | null {
+  result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number): ToolAnswer | null {
+    const { ok, value, error } = result
     const call = this.#calls.get(callId)
     if (call === undefined || call.state !== 'running') {
       this.resultsLate++
@@ -116,7 +133,8 @@ export class ToolLedger {
       if (call === undefined || call.state !== 'running') continue
       this.#calls.delete(callId)
       if (!call.gateway) this.running--
-      this.#record(call.name, call.args, { startMs: call.startedAtMs - streamZeroMs, ms: nowMs - call.startedAtMs }, false, 'cancelled')
+      const timing = { startMs: call.startedAtMs - streamZeroMs, ms: nowMs - call.startedAtMs }
+      this.#record(call.name, call.args, timing, false, 'cancelled')
       cancelled.push(callId)
     }
     return cancelled
@@ -131,7 +149,9 @@ export class ToolLedger {
   /** The call is over: enters what the session itself was carrying out, with whether it came to it. */
   closeGateway(ok: boolean, nowMs: number, streamZeroMs: number): void {
     for (const call of [...this.#calls.values()]) {
-      if (call.state === 'running' && call.gateway) this.result(call.callId, ok, null, 'the call ended first', nowMs, streamZeroMs)
+      if (call.state === 'running' && call.gateway) {
+        this.result(call.callId, { ok, value: null, error: 'the call ended first' }, nowMs, streamZeroMs)
+      }
     }
   }
 
@@ -167,7 +187,9 @@ export class ToolLedger {
     name: string, args: Readonly<Record<string, unknown>>, timing: { readonly startMs: number; readonly ms: number },
     ok: boolean, error: string | undefined,
   ): ToolCallRecord {
-    const record: ToolCallRecord = error === undefined ? { name, args, ...timing, ok } : { name, args, ...timing, ok, error }
+    const record: ToolCallRecord = error === undefined
+      ? { name, args, ...timing, ok }
+      : { name, args, ...timing, ok, error }
     this.records.push(record)
     if (this.records.length > TOOL_CALLS_MAX) {
       this.records.shift()
@@ -187,11 +209,11 @@ export class ToolLedger {
 }
 
 /** The tool calls of a checkpoint as a new backend must know them: those that still ran have an error for an answer. */
-export function resumedTools(
-  tools: readonly ToolCheckpoint[],
-): { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>>; readonly ok: boolean; readonly result: unknown }[] {
+export function resumedTools(tools: readonly ToolCheckpoint[]): Omit<ToolCheckpoint, 'state'>[] {
   return tools.map(({ callId, name, args, state, ok, result }) => (
-    state === 'answered' ? { callId, name, args, ok, result } : { callId, name, args, ok: false, result: { error: LOST } }))
+    state === 'answered'
+      ? { callId, name, args, ok, result }
+      : { callId, name, args, ok: false, result: { error: LOST } }))
 }
 
 /** Equal as JSON, whatever the order of the members. Bounded by what a model can send. */

@@ -104,7 +104,9 @@ export class Transcript {
   snapshot(): TranscriptEntry[] {
     const open: TranscriptEntry[] = []
     for (const entry of this.#open.values()) {
-      if (entry.text !== '') open.push({ role: entry.role, text: entry.text, startMs: entry.startMs, endMs: entry.endMs })
+      if (entry.text !== '') {
+        open.push({ role: entry.role, text: entry.text, startMs: entry.startMs, endMs: entry.endMs })
+      }
     }
     return [...this.entries, ...open].slice(-TRANSCRIPT_ENTRIES_MAX)
   }

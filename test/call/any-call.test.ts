@@ -15,7 +15,9 @@ t.test('whatever happens, a call ends once, in bounded time after its stream, an
       for (const step of steps) {
         play(rig, step)
         const wake = rig.session.nextWake()
-        if (wake !== null && wake.atMs < rig.nowMs - 40) throw new Error(`${wake.reason} is ${rig.nowMs - wake.atMs} ms overdue`)
+        if (wake !== null && wake.atMs < rig.nowMs - 40) {
+          throw new Error(`${wake.reason} is ${rig.nowMs - wake.atMs} ms overdue`)
+        }
       }
       rig.in({ type: 'stream-closed', code: 1006 })
       rig.run(100)
@@ -23,7 +25,9 @@ t.test('whatever happens, a call ends once, in bounded time after its stream, an
       if (rig.session.nextWake() !== null) throw new Error('wants to be woken after its end')
       if (rig.all('ended').length !== 1) throw new Error(`${rig.all('ended').length} ends`)
       if (rig.all('end-stream').length > 1) throw new Error('stream ended twice')
-      if (rig.all('backend-close').length !== 1) throw new Error(`backend closed ${rig.all('backend-close').length} times`)
+      if (rig.all('backend-close').length !== 1) {
+        throw new Error(`backend closed ${rig.all('backend-close').length} times`)
+      }
       const runs = rig.all('run-tool').map(({ idempotencyKey }) => idempotencyKey)
       if (new Set(runs).size !== runs.length) throw new Error('a tool ran twice under one key')
       // Nothing speaks or acts after the end.

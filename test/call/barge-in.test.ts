@@ -19,7 +19,10 @@ t.test('the agent falls silent within two frames when the caller speaks, and sto
   rig.speak(140)
   t.same(rig.types(), ['playout-pause'], 'nothing thrown away yet')
   rig.speak(20)
-  t.same(rig.types(), ['playout-pause', 'playout-clear', 'backend-interrupt', 'transcript', 'backend-speech-start', 'barge-in'])
+  t.same(
+    rig.types(),
+    ['playout-pause', 'playout-clear', 'backend-interrupt', 'transcript', 'backend-speech-start', 'barge-in'],
+  )
   t.match(rig.only('backend-speech-start'), { atMs: startMs }, 'the backend gets the speech from its first sample')
   const { stopMs, committed, why } = rig.only('barge-in')
   t.ok(committed)
@@ -155,7 +158,9 @@ t.test('a filler can be talked over, and the backend, which knows nothing of it,
 })
 
 t.test('a protected greeting is not stopped, and the caller is heard all the same', async (t) => {
-  const bargeIn = { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true }
+  const bargeIn = {
+    commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true,
+  }
   for (const greeting of [null, 'Welcome to the shop.']) {
     const rig = new Rig({ bargeIn, greeting })
     rig.announceMs = 3000
@@ -185,7 +190,9 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   rig.run(100)
   t.match(rig.only('barge-in'), { committed: true, why: 'a digit' })
 
-  const patient = listening({ bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: false, protectGreeting: false, protectEscalation: true } })
+  const patient = listening(
+    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: false, protectGreeting: false, protectEscalation: true } },
+  )
   patient.in({ type: 'dtmf', digit: '1' })
   t.same(patient.types(), ['backend-dtmf'])
 })
@@ -211,8 +218,12 @@ t.test('frames alone, without any timer, end a segment and stop the agent', asyn
   frames(15, true)
   frames(40, false)
   const types: string[] = []
-  for (let output = rig.session.pollOutput(); output !== null; output = rig.session.pollOutput()) types.push(output.type)
-  for (const type of ['playout-pause', 'playout-clear', 'backend-speech-start', 'backend-speech-end']) t.ok(types.includes(type), type)
+  for (let output = rig.session.pollOutput(); output !== null; output = rig.session.pollOutput()) {
+    types.push(output.type)
+  }
+  for (const type of ['playout-pause', 'playout-clear', 'backend-speech-start', 'backend-speech-end']) {
+    t.ok(types.includes(type), type)
+  }
 })
 
 t.test('a backend that gives up an answer that was heard long ago interrupts nothing', async (t) => {
@@ -226,7 +237,9 @@ t.test('a backend that gives up an answer that was heard long ago interrupts not
 })
 
 t.test('an escalation that may be talked over goes on without its announcement', async (t) => {
-  const bargeIn = { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false }
+  const bargeIn = {
+    commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false,
+  }
   const rig = Rig.talking({ escalation: handover, bargeIn })
   rig.announceMs = 4000
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })

@@ -142,7 +142,9 @@ t.test('after the carrier says completed nothing more is spoken', async (t) => {
 
 t.test('states of another leg, or none that matters, change nothing', async (t) => {
   const rig = Rig.talking()
-  for (const state of ['busy', 'no-answer', 'dial-completed', 'stream-started', 'stream-stopped', 'stream-error', 'unknown', 'ringing', 'answered'] as const) {
+  for (
+    const state of ['busy', 'no-answer', 'dial-completed', 'stream-started', 'stream-stopped', 'stream-error', 'unknown', 'ringing', 'answered'] as const,
+  ) {
     rig.in({ type: 'carrier-state', state })
   }
   t.equal(rig.session.state, 'live')
@@ -156,7 +158,9 @@ t.test('a stream that could not be opened fails the call', async (t) => {
 })
 
 t.test('the time limit is announced, and a call in a human\'s hands has none', async (t) => {
-  const rig = Rig.talking({ duration: { maxMs: 20_000, text: 'Time is up.' }, silence: { afterMs: 60_000, prompts: [] } })
+  const rig = Rig.talking(
+    { duration: { maxMs: 20_000, text: 'Time is up.' }, silence: { afterMs: 60_000, prompts: [] } },
+  )
   rig.run(18_600)
   t.same(rig.texts(), ['Time is up.'])
   rig.run(1500)
@@ -207,7 +211,10 @@ t.test('a response that fails is asked for again; three in a row are a dead back
     rig.backend({ type: 'turn-done', generation, status: 'failed', reason: 'overloaded' })
     rig.run(1500)
   }
-  t.same(rig.texts(), ['Sorry, could you say that again?', 'Sorry, could you say that again?', 'I am sorry, I have a technical problem.'])
+  t.same(
+    rig.texts(),
+    ['Sorry, could you say that again?', 'Sorry, could you say that again?', 'I am sorry, I have a technical problem.'],
+  )
 })
 
 t.test('a backend that answers nothing is asked around once, then it is dead', async (t) => {

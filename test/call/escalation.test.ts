@@ -11,7 +11,9 @@ const packet: EscalationPacket = {
 const failedSay = { verb: 'say', text: 'Nobody can take your call.' } as const
 const words = [failedSay, { verb: 'hangup' }]
 const redirect = { verb: 'redirect', url: 'https://gw.example/after-stream?t=1', method: 'POST' }
-const dial = (number: string) => [{ verb: 'dial', numbers: [number], timeoutS: 20, callerId: '+254700000009' }, redirect]
+const dial = (number: string) => [
+  { verb: 'dial', numbers: [number], timeoutS: 20, callerId: '+254700000009' }, redirect,
+]
 const A = '+254700000001'
 const B = '+254700000002'
 
@@ -64,14 +66,18 @@ class Rig {
   }
 
   #drain(): this {
-    for (let output = this.machine.pollOutput(); output !== null; output = this.machine.pollOutput()) this.log.push(output)
+    for (let output = this.machine.pollOutput(); output !== null; output = this.machine.pollOutput()) {
+      this.log.push(output)
+    }
     return this
   }
 }
 
 const closeStream = { type: 'step', step: { type: 'close-stream' } }
 const hold = { type: 'step', step: { type: 'hold' } }
-const settled = (outcome: string, strategy: string | null = 'after-stream-dial') => ({ type: 'settled', strategy, outcome })
+const settled = (outcome: string, strategy: string | null = 'after-stream-dial') => (
+  { type: 'settled', strategy, outcome },
+)
 
 t.test('nobody gets a document while nothing is pending', async (t) => {
   const rig = new Rig()
@@ -212,7 +218,9 @@ t.test('a call that is over is never dialled for', async (t) => {
   for (const state of ['completed', 'failed', 'busy', 'no-answer'] as const) {
     const rig = new Rig().escalate().in({ type: 'stream-closed' })
     rig.carrier(state)
-    for (const asker of ['after-stream', 'voice', 'stream-status', 'events'] as const) t.same(rig.ask(asker), [], `${state} ${asker}`)
+    for (const asker of ['after-stream', 'voice', 'stream-status', 'events'] as const) {
+      t.same(rig.ask(asker), [], `${state} ${asker}`)
+    }
     t.match(rig.take().at(-1), settled('failed'))
     rig.run(60_000)
     t.same(rig.take(), [], 'and not hung up either')
@@ -234,9 +242,14 @@ t.test('supervision keeps the stream and asks the API', async (t) => {
   rig.run(3000).in({ type: 'human', event: 'busy' })
   t.match(rig.take(), [{ type: 'command', command: { type: 'supervise', number: B } }], 'held already')
   rig.in({ type: 'human', event: 'joined' })
-  t.match(rig.take(), [{ type: 'step', step: { type: 'bridged', strategy: 'supervision' } }, settled('answered', 'supervision')])
+  t.match(
+    rig.take(),
+    [{ type: 'step', step: { type: 'bridged', strategy: 'supervision' } }, settled('answered', 'supervision')],
+  )
   rig.in({ type: 'human', event: 'left' })
-  t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }], 'the caller is not left alone on a silent line')
+  t.match(
+    rig.take(), [{ type: 'command', command: { type: 'hangup' } }], 'the caller is not left alone on a silent line',
+  )
 })
 
 t.test('each strategy that fails makes room for the next', async (t) => {
@@ -254,7 +267,9 @@ t.test('each strategy that fails makes room for the next', async (t) => {
 })
 
 t.test('a strategy that needs the stream does not follow one that closed it', async (t) => {
-  const rig = new Rig({ strategies: ['after-stream-dial', 'supervision', 'callback'] }).escalate().in({ type: 'stream-closed' })
+  const rig = new Rig({ strategies: ['after-stream-dial', 'supervision', 'callback'] }).escalate().in(
+    { type: 'stream-closed' },
+  )
   rig.take()
   rig.run(3100)
   t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
@@ -269,16 +284,23 @@ t.test('strategies that were not set up are passed over', async (t) => {
 
 t.test('a call that was answered into a room is joined there', async (t) => {
   const rig = new Rig({ strategies: ['conference'], conferenceRoom: 'room-1' }).escalate()
-  t.match(rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A, room: 'room-1' } }])
+  t.match(
+    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A, room: 'room-1' } }],
+  )
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '', outcome: 'answered' })
-  t.match(rig.take(), [{ type: 'step', step: { type: 'bridged', strategy: 'conference' } }, settled('answered', 'conference')])
+  t.match(
+    rig.take(),
+    [{ type: 'step', step: { type: 'bridged', strategy: 'conference' } }, settled('answered', 'conference')],
+  )
 })
 
 t.test('a call back is promised by the session\'s words', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'callback'] }).escalate()
   rig.take()
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' })
-  t.match(rig.take(), [{ type: 'step', step: { type: 'failed', detail: /a call back/ } }, settled('failed', 'callback')])
+  t.match(
+    rig.take(), [{ type: 'step', step: { type: 'failed', detail: /a call back/ } }, settled('failed', 'callback')],
+  )
 })
 
 t.test('a stream that is lost while a human is called falls back to the Dial, then to hanging up', async (t) => {
@@ -318,10 +340,14 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
     fc.record({ do: fc.constant('carrier' as const), state: fc.constantFrom(
       'ringing' as const, 'answered' as const, 'stream-stopped' as const, 'dial-completed' as const, 'busy' as const, 'no-answer' as const,
       'failed' as const, 'completed' as const, 'unknown' as const) }),
-    fc.record({ do: fc.constant('ask' as const), asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const) }),
+    fc.record(
+      { do: fc.constant('ask' as const), asker: fc.constantFrom('after-stream' as const, 'voice' as const, 'stream-status' as const, 'events' as const) },
+    ),
     fc.record({ do: fc.constant('closed' as const) }),
     fc.record({ do: fc.constant('rest' as const), n: fc.integer({ min: 1, max: 6 }), ok: fc.boolean() }),
-    fc.record({ do: fc.constant('human' as const), event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const) }),
+    fc.record(
+      { do: fc.constant('human' as const), event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const) },
+    ),
     fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
   )
   const strategies = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference', 'callback'] as const)

@@ -50,7 +50,9 @@ function scripted(): Rig {
 t.test('a recorded call runs again, output for output', async (t) => {
   const rig = scripted()
   const types = new Set(rig.types())
-  for (const type of ['playout-resume', 'playout-clear', 'run-tool', 'turn', 'barge-in', 'escalate', 'ended'] as const) {
+  for (
+    const type of ['playout-resume', 'playout-clear', 'run-tool', 'turn', 'barge-in', 'escalate', 'ended'] as const,
+  ) {
     t.ok(types.has(type), `the script has ${type}`)
   }
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))
@@ -105,7 +107,9 @@ t.test('frames at odd times keep their times', async (t) => {
     rig.session.callerFrame(true, atMs)
   }
   rig.writer.flush()
-  const frames = [...readJournal(rig.journal)].flatMap((line) => ('type' in line && line.type === 'frames' ? line.frames : []))
+  const frames = [...readJournal(rig.journal)].flatMap(
+    (line) => ('type' in line && line.type === 'frames' ? line.frames : []),
+  )
   t.same(frames.map(({ atMs }) => atMs), [1020.25, 1041.5, 1059.75])
 })
 
@@ -120,7 +124,9 @@ t.test('a line that cannot be read is named', async (t) => {
   ]) t.throws(broken(line), { code: 'JOURNAL_INVALID', message: /line 3/ }, line)
   t.throws(broken('{"t":1,"in":{"type":"no-such-input"}}'), { code: 'JOURNAL_INVALID', message: /entry 3/ })
   t.throws(() => replayJournal([]), { code: 'JOURNAL_INVALID' })
-  t.throws(() => replayJournal(['{"journal":2,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
+  t.throws(
+    () => replayJournal(['{"journal":2,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
+  )
   t.throws(() => replayJournal(['{"journal":1}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
   t.doesNotThrow(() => replayJournal([header, '', ...rest, '']))
 })

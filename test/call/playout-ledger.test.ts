@@ -3,7 +3,9 @@ import t from 'tap'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../../src/core/limits.js'
 
-const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => ({ sentSamples, playoutEndMs, lastSentAtMs })
+const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => (
+  { sentSamples, playoutEndMs, lastSentAtMs },
+)
 
 t.test('heard is what was sent, less lead and hold-back', async (t) => {
   for (const [sampleRateHz, holdBackMs] of [[16000, 40], [8000, 80]] as const) {
@@ -132,8 +134,12 @@ t.test('items and runs are bounded and what does not fit is counted', async (t) 
 
 t.test('whatever comes, heard never shrinks, never exceeds what was appended, and every finished item ends once', async () => {
   const step = fc.oneof(
-    fc.record({ do: fc.constant('append' as const), item: fc.integer({ min: 0, max: 5 }), samples: fc.integer({ min: 1, max: 2000 }) }),
-    fc.record({ do: fc.constant('send' as const), samples: fc.integer({ min: 0, max: 1600 }), ms: fc.integer({ min: 0, max: 100 }) }),
+    fc.record(
+      { do: fc.constant('append' as const), item: fc.integer({ min: 0, max: 5 }), samples: fc.integer({ min: 1, max: 2000 }) },
+    ),
+    fc.record(
+      { do: fc.constant('send' as const), samples: fc.integer({ min: 0, max: 1600 }), ms: fc.integer({ min: 0, max: 100 }) },
+    ),
     fc.record({ do: fc.constant('clear' as const) }),
   )
   fc.assert(fc.property(fc.array(step, { maxLength: 80 }), fc.integer({ min: 0, max: 2 ** 32 - 1 }), (steps, startSample) => {

@@ -14,12 +14,20 @@ export const callStep = fc.oneof(
   fc.record({ do: fc.constant('answer' as const), generation, item, ms: fc.integer({ min: 0, max: 4000 }) }),
   fc.record({ do: fc.constant('audio' as const), generation, item, ms: fc.integer({ min: 20, max: 500 }) }),
   fc.record({ do: fc.constant('turn-start' as const), generation }),
-  fc.record({ do: fc.constant('turn-done' as const), generation, status: fc.constantFrom('completed' as const, 'cancelled' as const, 'failed' as const) }),
-  fc.record({ do: fc.constant('tool' as const), callId, generation, name: fc.constantFrom('find_order', 'refund', 'nonsense', 'escalate_to_human', 'end_call') }),
+  fc.record(
+    { do: fc.constant('turn-done' as const), generation, status: fc.constantFrom('completed' as const, 'cancelled' as const, 'failed' as const) },
+  ),
+  fc.record(
+    { do: fc.constant('tool' as const), callId, generation, name: fc.constantFrom('find_order', 'refund', 'nonsense', 'escalate_to_human', 'end_call') },
+  ),
   fc.record({ do: fc.constant('tool-result' as const), callId, ok: fc.boolean() }),
   fc.record({ do: fc.constant('tool-cancel' as const), callId }),
-  fc.record({ do: fc.constant('words' as const), item, text: fc.constantFrom('', 'hello', 'where is my order'), final: fc.boolean() }),
-  fc.record({ do: fc.constant('vad' as const), type: fc.constantFrom('speech-started' as const, 'speech-stopped' as const) }),
+  fc.record(
+    { do: fc.constant('words' as const), item, text: fc.constantFrom('', 'hello', 'where is my order'), final: fc.boolean() },
+  ),
+  fc.record(
+    { do: fc.constant('vad' as const), type: fc.constantFrom('speech-started' as const, 'speech-stopped' as const) },
+  ),
   fc.record({ do: fc.constant('interrupted' as const), generation }),
   fc.record({ do: fc.constant('dtmf' as const), digit: fc.constantFrom('1', '#') }),
   fc.record({ do: fc.constant('operator' as const) }),
@@ -29,7 +37,9 @@ export const callStep = fc.oneof(
       { type: 'hold' } as const, { type: 'close-stream' } as const, { type: 'bridged', strategy: 'supervision' } as const,
       { type: 'failed', outcome: 'busy', detail: '' } as const),
   }),
-  fc.record({ do: fc.constant('carrier' as const), state: fc.constantFrom('stream-started' as const, 'answered' as const, 'busy' as const, 'stream-stopped' as const) }),
+  fc.record(
+    { do: fc.constant('carrier' as const), state: fc.constantFrom('stream-started' as const, 'answered' as const, 'busy' as const, 'stream-stopped' as const) },
+  ),
   fc.record({ do: fc.constant('heard' as const), item }),
   fc.record({ do: fc.constant('announce-failed' as const), n: fc.integer({ min: 1, max: 5 }) }),
   fc.record({ do: fc.constant('identity' as const) }),
@@ -52,9 +62,13 @@ export function play(rig: Rig, step: Step): void {
     case 'turn-start': return rig.backend({ type: 'turn-start', generation: step.generation })
     case 'turn-done': return rig.backend({ type: 'turn-done', generation: step.generation, status: step.status })
     case 'tool': return rig.toolCall(step.callId, step.name, { reason: 'r' }, step.generation)
-    case 'tool-result': return rig.in({ type: 'tool-result', callId: step.callId, ok: step.ok, value: step.ok ? { a: 1 } : null })
+    case 'tool-result':
+      return rig.in({ type: 'tool-result', callId: step.callId, ok: step.ok, value: step.ok ? { a: 1 } : null })
     case 'tool-cancel': return rig.backend({ type: 'tool-cancel', callIds: [step.callId] })
-    case 'words': return rig.backend({ type: 'transcript', role: 'caller', text: step.text, final: step.final, itemId: step.item, generation: 0 })
+    case 'words':
+      return rig.backend(
+        { type: 'transcript', role: 'caller', text: step.text, final: step.final, itemId: step.item, generation: 0 },
+      )
     case 'vad': return rig.backend({ type: step.type })
     case 'interrupted': return rig.backend({ type: 'interrupted', generation: step.generation })
     case 'dtmf': return rig.in({ type: 'dtmf', digit: step.digit })

@@ -133,14 +133,18 @@ export class Rig {
   }
 
   all<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }>[] {
-    return this.log.flatMap(({ output }) => (output.type === type ? [output as Extract<CallOutput, { readonly type: Type }>] : []))
+    return this.log.flatMap(
+      ({ output }) => (output.type === type ? [output as Extract<CallOutput, { readonly type: Type }>] : []),
+    )
   }
 
   /** The only output of that type. */
   only<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }> {
     const found = this.all(type)
     const first = found[0]
-    if (first === undefined || found.length > 1) throw new Error(`${found.length} outputs of type ${type}: ${this.types().join(' ')}`)
+    if (first === undefined || found.length > 1) {
+      throw new Error(`${found.length} outputs of type ${type}: ${this.types().join(' ')}`)
+    }
     return first
   }
 
@@ -169,7 +173,9 @@ export class Rig {
       this.#endMs = Math.max(this.#endMs, this.nowMs) + FRAME_MS
       this.#lastSentAtMs = this.nowMs
     }
-    this.ledger.report({ sentSamples: this.#sent, playoutEndMs: this.#endMs, lastSentAtMs: this.#lastSentAtMs }, this.nowMs)
+    this.ledger.report(
+      { sentSamples: this.#sent, playoutEndMs: this.#endMs, lastSentAtMs: this.#lastSentAtMs }, this.nowMs,
+    )
     for (const input of this.ledger.poll(this.nowMs)) this.in(input)
     const wake = this.session.nextWake()
     if (wake !== null && wake.atMs <= this.nowMs) this.in({ type: 'timer' })

@@ -7,7 +7,9 @@ import { handover, Rig } from './rig.js'
 /** As another process gets it, whose monotonic clock stands elsewhere. */
 function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   const checkpoint = parseCheckpoint(JSON.parse(JSON.stringify(rig.session.checkpoint())))
-  const elsewhere = new Rig({ preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides }, checkpoint)
+  const elsewhere = new Rig(
+    { preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides }, checkpoint,
+  )
   elsewhere.nowMs = 500_000
   return elsewhere
 }

@@ -8,7 +8,7 @@ t.test('the ledger is bounded: what was answered long ago is forgotten, what run
   t.equal(ledger.call('first', 'refund', {}, 0).type, 'run')
   for (let i = 0; i < TOOL_CALLS_MAX + 50; i++) {
     ledger.call(`t${i}`, 'find_order', { i }, i)
-    ledger.result(`t${i}`, true, {}, undefined, i + 1, 0)
+    ledger.result(`t${i}`, { ok: true, value: {}, error: undefined }, i + 1, 0)
   }
   t.ok(ledger.snapshot().length <= TOOL_CALLS_MAX)
   t.equal(ledger.records.length, TOOL_CALLS_MAX)
@@ -20,7 +20,9 @@ t.test('the ledger is bounded: what was answered long ago is forgotten, what run
 
 t.test('arguments are the same whatever their order', async (t) => {
   t.ok(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }))
-  for (const [a, b] of [[{ a: 1 }, { a: 2 }], [{ a: 1 }, { a: 1, b: 1 }], [[1], { 0: 1 }], [null, {}], [1, '1'], [{ a: undefined }, { b: undefined }]]) {
+  for (
+    const [a, b] of [[{ a: 1 }, { a: 2 }], [{ a: 1 }, { a: 1, b: 1 }], [[1], { 0: 1 }], [null, {}], [1, '1'], [{ a: undefined }, { b: undefined }]],
+  ) {
     t.notOk(sameJson(a, b), JSON.stringify([a, b]))
   }
 })

@@ -6,13 +6,18 @@ import { handover, Rig } from './rig.js'
 t.test('a tool runs once, and its result reaches the model once', async (t) => {
   const rig = Rig.talking()
   rig.toolCall('t1', 'find_order', { order: 5 })
-  t.same(rig.only('run-tool'), { type: 'run-tool', callId: 't1', name: 'find_order', args: { order: 5 }, idempotencyKey: 'HD_test:t1' })
+  t.same(
+    rig.only('run-tool'),
+    { type: 'run-tool', callId: 't1', name: 'find_order', args: { order: 5 }, idempotencyKey: 'HD_test:t1' },
+  )
   rig.toolCall('t1', 'find_order', { order: 5 })
   t.equal(rig.all('run-tool').length, 1, 'not run twice while it runs')
   rig.run(200)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'again' } })
-  t.same(rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
+  t.same(
+    rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } },
+  )
   t.equal(rig.session.counters.toolResultsLate, 1)
   t.match(rig.session.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
 })
@@ -163,7 +168,10 @@ t.test('the gateway\'s tools are described for a model, and their arguments are 
   rig.toolCall('e1', 'escalate_to_human', {})
   rig.toolCall('e2', 'escalate_to_human', { reason: 5 })
   rig.toolCall('e3', 'end_call', { reason: [] })
-  t.match(rig.all('backend-tool-result'), [{ callId: 'e1', ok: false }, { callId: 'e2', ok: false }, { callId: 'e3', ok: false }])
+  t.match(
+    rig.all('backend-tool-result'),
+    [{ callId: 'e1', ok: false }, { callId: 'e2', ok: false }, { callId: 'e3', ok: false }],
+  )
   t.equal(rig.session.state, 'live')
 
   const alone = Rig.talking()

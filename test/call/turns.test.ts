@@ -5,12 +5,16 @@ t.test('a backend without its own VAD is told when the caller starts and stops',
   const rig = Rig.talking()
   const startMs = rig.nowMs
   rig.speak(40)
-  t.same(rig.only('backend-speech-start'), { type: 'backend-speech-start', atMs: startMs }, 'from the first voiced sample')
+  t.same(
+    rig.only('backend-speech-start'), { type: 'backend-speech-start', atMs: startMs }, 'from the first voiced sample',
+  )
   rig.speak(460)
   rig.run(580)
   t.same(rig.all('backend-speech-end'), [])
   rig.run(20)
-  t.same(rig.only('backend-speech-end'), { type: 'backend-speech-end', atMs: startMs + 500 }, 'at the last voiced sample')
+  t.same(
+    rig.only('backend-speech-end'), { type: 'backend-speech-end', atMs: startMs + 500 }, 'at the last voiced sample',
+  )
 })
 
 t.test('one voiced frame is a click, not speech', async (t) => {
@@ -48,7 +52,10 @@ t.test('a turn has two clocks, and a filler stops only the first', async (t) => 
   rig.run(40)
   const turn = rig.only('turn')
   const fillerMs = rig.atMs('announce') - stoppedMs
-  t.ok(turn.firstSoundMs !== null && turn.firstSoundMs >= fillerMs && turn.firstSoundMs <= fillerMs + 40, `first sound ${turn.firstSoundMs}`)
+  t.ok(
+    turn.firstSoundMs !== null && turn.firstSoundMs >= fillerMs && turn.firstSoundMs <= fillerMs + 40,
+    `first sound ${turn.firstSoundMs}`,
+  )
   t.ok(turn.answerMs !== null && turn.answerMs > 2600 && turn.answerMs < 2800, `answer ${turn.answerMs}`)
   t.equal(rig.session.turns.length, 1)
 })
@@ -101,8 +108,12 @@ t.test('with the backend\'s own VAD a turn still runs from our last voiced sampl
 })
 
 t.test('a response that began before the caller stopped is no answer to it', async (t) => {
-  const rig = Rig.talking({ bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } })
-  const fresh = new Rig({ bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } })
+  const rig = Rig.talking(
+    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } },
+  )
+  const fresh = new Rig(
+    { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: true, protectEscalation: true } },
+  )
   fresh.open()
   fresh.ready()
   fresh.backend({ type: 'turn-start', generation: 1 })
@@ -123,7 +134,10 @@ t.test('a transcript has who said what and when, in order', async (t) => {
   rig.heardWords('Where is order five?')
   rig.answer(2, 'a2', 1000, 'It was sent.')
   rig.run(1500)
-  t.same(rig.session.transcript.map(({ role, text }) => `${role}: ${text}`), ['agent: Hello.', 'caller: Where is order five?', 'agent: It was sent.'])
+  t.same(
+    rig.session.transcript.map(({ role, text }) => `${role}: ${text}`),
+    ['agent: Hello.', 'caller: Where is order five?', 'agent: It was sent.'],
+  )
   const [, caller, agent] = rig.session.transcript
   t.equal(caller && caller.endMs - caller.startMs, 500)
   t.ok(agent && agent.endMs - agent.startMs >= 1000 && agent.endMs - agent.startMs < 1200)
