@@ -76,7 +76,7 @@ class Rig {
 const closeStream = { type: 'step', step: { type: 'close-stream' } }
 const hold = { type: 'step', step: { type: 'hold' } }
 const settled = (outcome: string, strategy: string | null = 'after-stream-dial') => (
-  { type: 'settled', strategy, outcome },
+  { type: 'settled', strategy, outcome }
 )
 
 t.test('nobody gets a document while nothing is pending', async (t) => {

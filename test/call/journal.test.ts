@@ -50,9 +50,8 @@ function scripted(): Rig {
 t.test('a recorded call runs again, output for output', async (t) => {
   const rig = scripted()
   const types = new Set(rig.types())
-  for (
-    const type of ['playout-resume', 'playout-clear', 'run-tool', 'turn', 'barge-in', 'escalate', 'ended'] as const,
-  ) {
+  const wanted = ['playout-resume', 'playout-clear', 'run-tool', 'turn', 'barge-in', 'escalate', 'ended'] as const
+  for (const type of wanted) {
     t.ok(types.has(type), `the script has ${type}`)
   }
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))

@@ -4,7 +4,7 @@ import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { PLAYOUT_SEGMENTS_MAX, SPEECH_ITEMS_MAX } from '../../src/core/limits.js'
 
 const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number | null = 0) => (
-  { sentSamples, playoutEndMs, lastSentAtMs },
+  { sentSamples, playoutEndMs, lastSentAtMs }
 )
 
 t.test('heard is what was sent, less lead and hold-back', async (t) => {
