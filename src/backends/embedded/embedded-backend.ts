@@ -33,7 +33,7 @@ export interface EmbeddedSnapshot {
 /** Counters of one call; plain fields. */
 export interface EmbeddedStats {
   utterances: number
-  /** Utterances that were taken for a cough: the agent went on speaking over them. */
+  /** Sounds that were no words and over which the agent went on speaking. */
   coughs: number
   notUnderstood: number
   speechFaults: number
@@ -41,9 +41,11 @@ export interface EmbeddedStats {
   answerMsLast: number
 }
 
-/** Speech that begins less than this before its detection is in the pre-roll. */
-const PRE_ROLL_MS = 400
-/** An utterance that ends this long before the agent would fall silent, and did not interrupt it, was a cough. */
+/** Over the agent's voice, speech is reported only when it has proved to be an interruption: up to a second late. */
+const PRE_ROLL_MS_MAX = 1200
+/** What is taken from before the first voiced sample: a soft beginning, and the quiet that the model wants to see. */
+const BEFORE_SPEECH_MS = 200
+/** Sound that ends this long before the agent would fall silent, did not interrupt it and was no words needs no answer. */
 const COUGH_MARGIN_MS = 300
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = { AGENT_INVALID: 'bad_request', SPEECH_BUSY: 'rate_limit' }
@@ -68,7 +70,7 @@ export class EmbeddedBackend implements Backend {
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #preRoll = new PreRoll(PRE_ROLL_MS)
+  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
   #takeover = false
@@ -114,7 +116,7 @@ export class EmbeddedBackend implements Backend {
     this.#utterance.push(pcm)
   }
 
-  speechStart(_atMs: number): void {
+  speechStart(atMs: number): void {
     const engine = this.#engine
     if (engine === null || this.#utterance !== null || this.#closed) return
     this.stats.utterances++
@@ -127,7 +129,7 @@ export class EmbeddedBackend implements Backend {
       return
     }
     this.#listening++
-    const earlier = this.#preRoll.take()
+    const earlier = this.#preRoll.take(Math.max(0, this.#nowMs() - atMs) + BEFORE_SPEECH_MS)
     this.#utteranceSamples = earlier.length
     if (earlier.length > 0) this.#utterance.push(earlier)
   }
@@ -138,19 +140,14 @@ export class EmbeddedBackend implements Backend {
     this.#utterance = null
     this.#preRoll.clear()
     this.#speechEndedAtMs = this.#nowMs()
-    const cough = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > COUGH_MARGIN_MS
+    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > COUGH_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
-    if (cough) {
-      this.stats.coughs++
-      this.#listening--
-      utterance.abandon()
-      this.#releaseResults()
-      return
-    }
     utterance.end().then(
       ({ text }) => {
         this.#listening--
-        this.#heard(withoutNoise(text), 'speech')
+        const words = withoutNoise(text)
+        if (words === '' && overAgent) this.stats.coughs++
+        else this.#heard(words, 'speech')
         this.#releaseResults()
       },
       (error: unknown) => {

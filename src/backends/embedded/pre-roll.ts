@@ -1,7 +1,7 @@
 import { msToSamples } from '../../core/units.js'
 import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
 
-/** The last few hundred milliseconds before speech was detected: its first sound lies in there. */
+/** What came in before speech was reported: its first sounds lie in there. */
 export class PreRoll {
   readonly #ring: Int16Array
   #writeAt = 0
@@ -21,10 +21,10 @@ export class PreRoll {
     this.#filled = Math.min(ring.length, this.#filled + pcm.length)
   }
 
-  /** Everything in order, the caller's to keep; the ring is empty afterwards. */
-  take(): Int16Array {
-    const out = new Int16Array(this.#filled)
-    let readAt = (this.#writeAt - this.#filled + this.#ring.length) % this.#ring.length
+  /** The last `ms` in order, or as much as there is, the caller's to keep; the ring is empty afterwards. */
+  take(ms: number): Int16Array {
+    const out = new Int16Array(Math.min(this.#filled, msToSamples(ms, RECOGNISER_RATE_HZ)))
+    let readAt = (this.#writeAt - out.length + this.#ring.length) % this.#ring.length
     for (let i = 0; i < out.length; i++) {
       out[i] = this.#ring[readAt] as number
       readAt = readAt + 1 === this.#ring.length ? 0 : readAt + 1

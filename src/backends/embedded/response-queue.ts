@@ -74,6 +74,8 @@ export class ResponseQueue {
 
   add(texts: readonly string[], calls: readonly ToolCall[]): void {
     const generation = ++this.generation
+    // Whatever was cut off, the dialogue has moved on.
+    this.#unheard = []
     const response: Response = {
       generation, itemId: `agent-${generation}`, sentences: sentencesOf(texts.join(' ')), deliveredMs: [],
       lastCalls: calls.filter((call) => AFTER_WORDS.includes(call.name)), faults: 0, over: false,
