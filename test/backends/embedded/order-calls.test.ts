@@ -7,7 +7,7 @@ import type { BackendSession } from '../../../src/backends/backend.js'
 import { framesOf, overThePhone } from './phone-line.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
 
-const pool = new SpeechPool()
+const pool = new SpeechPool({ decodersPerThread: 2 })
 t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
