@@ -3,6 +3,7 @@ import { isAgentName } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { parseEvent } from '../sautikit/events.js'
+import { humanEvent } from '../sautikit/supervision.js'
 import { parseStreamStatus } from '../sautikit/stream-status.js'
 import { decideVoicePost } from '../sautikit/voice-post.js'
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/voice-xml.js'
@@ -245,6 +246,8 @@ export class Webhooks {
     if (event.callSid === null || !this.#papers.isNewEvent(event.dedupeKey)) return NO_CONTENT
     const call = this.#options.calls.find(event.callSid)
     if (event.state !== 'unknown') call?.carrierState(event.state)
+    const human = humanEvent(event.kind)
+    if (human !== null) call?.human(human)
     return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
   }
 

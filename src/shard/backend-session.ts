@@ -1,6 +1,7 @@
 import type { BackendSession, ToolSpec } from '../backends/backend.js'
 import type { CallMachine } from '../call/call-machine.js'
 import { GATEWAY_TOOLS, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import { resumedTools } from '../call/tool-ledger.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { toJsonSchema } from '../agents/parameters.js'
 import type { CallStart } from './call-messages.js'
@@ -29,9 +30,8 @@ export function backendSession(start: CallStart, session: CallMachine): BackendS
     language: agent.language,
     voice: agent.voice[start.backend] ?? null,
     history: session.transcript.map((entry) => ({ role: entry.role, text: entry.text })),
-    toolLedger: (checkpoint?.tools ?? []).filter((tool) => tool.state === 'answered').map((tool) => ({
-      callId: tool.callId, name: tool.name, args: tool.args, ok: tool.ok, result: tool.result,
-    })),
+    // Tools that still ran when the worker died are answered with an error: they may have had their effect.
+    toolLedger: resumedTools(checkpoint?.tools ?? []),
     offline: agent.offline ?? null,
     resume: resume?.backendState ?? null,
   }

@@ -66,11 +66,14 @@ export class CallHandover {
   }
 
   escalate(packet: EscalationPacket): void {
-    if (this.#machine !== null) return
     this.#packet = packet
-    this.#record = { reason: packet.reason, strategy: null, outcome: null }
-    this.#machine = new Escalation(this.#machineOptions())
-    this.#options.log.info({ reason: packet.reason }, 'a human is wanted')
+    this.#options.log.info({ again: this.#machine !== null }, 'a human is wanted')
+    if (this.#record === null || this.#record.outcome !== null) {
+      this.#record = { reason: packet.reason, strategy: null, outcome: null }
+    }
+    // A second wish goes to the same machine: a taken-over session must hear its step again, and after a failure
+    // it is a new attempt.
+    this.#machine ??= new Escalation(this.#machineOptions())
     this.handle({ type: 'escalate', packet })
   }
 

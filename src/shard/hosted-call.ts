@@ -16,6 +16,7 @@ import type { VoiceAction } from '../sautikit/actions.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
+import type { HumanEvent } from '../sautikit/supervision.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -197,6 +198,10 @@ export class HostedCall implements LiveCall {
   carrierState(state: CarrierState): void {
     this.#send({ type: 'carrier-state', state })
     this.#handover.handle({ type: 'carrier-state', state })
+  }
+
+  human(event: HumanEvent): void {
+    this.#handover.handle({ type: 'human', event })
   }
 
   continuation(asker: ContinuationAsker): readonly VoiceAction[] {

@@ -4,6 +4,7 @@ import type { CallRecord, EndReason, ToolCallRecord, TranscriptEntry } from '../
 import type { CarrierState, EscalationPacket } from '../call/events.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
+import type { HumanEvent } from '../sautikit/supervision.js'
 
 /** What the edge must know of an agent to answer a webhook. */
 export interface AgentFacts {
@@ -88,6 +89,8 @@ export interface LiveCall {
   detach(code: number): void
   /** A lifecycle edge from any of the carrier's webhooks. */
   carrierState(state: CarrierState): void
+  /** What became of a human who was added to this call. */
+  human(event: HumanEvent): void
   /** The document that goes on with the call now; empty when there is nothing to do. */
   continuation(asker: ContinuationAsker): readonly VoiceAction[]
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */

@@ -3,6 +3,7 @@ import type { CallSid } from '../../src/core/ids.js'
 import type { CarrierState, EscalationPacket } from '../../src/call/events.js'
 import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
+import type { HumanEvent } from '../../src/sautikit/supervision.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type {
   AgentFacts,
@@ -75,6 +76,10 @@ export class ScriptedCall implements LiveCall {
 
   carrierState(state: CarrierState): void {
     this.states.push(state)
+  }
+
+  human(event: HumanEvent): void {
+    this.humans.push(event)
   }
 
   continuation(asker: ContinuationAsker): readonly VoiceAction[] {
