@@ -32,6 +32,7 @@ export class ScriptedCall implements LiveCall {
   oddFrames = 0
   texts: StreamText[] = []
   states: CarrierState[] = []
+  humans: HumanEvent[] = []
   askers: ContinuationAsker[] = []
   hangups: { reason: EndReason; detail: string; speak: boolean }[] = []
   escalations: string[] = []
