@@ -35,6 +35,10 @@ export interface CallReport {
   readonly callerHeard: CallerLatency
   readonly goal: Goal
   readonly ended: SimulatedCallResult['ended']
+  /** Every webhook with its answer, and the verbs that were run. */
+  readonly webhooks: SimulatedCallResult['webhooks']
+  readonly verbs: readonly string[]
+  readonly dials: SimulatedCallResult['dials']
   /** What a real carrier would have stumbled over. */
   readonly complaints: readonly string[]
   /** `caller`: the ops port did not answer, so this is only what the caller said and heard. */
@@ -84,6 +88,7 @@ export function reportOf(result: SimulatedCallResult, gateway: GatewayCall | nul
     callerHeard: result.callerHeard,
     goal: goalOf(result, expected),
     ended: result.ended,
+    webhooks: result.webhooks, verbs: result.verbs, dials: result.dials,
     complaints: result.complaints,
     source: gateway === null ? 'caller' : 'gateway',
   }

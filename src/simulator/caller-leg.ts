@@ -7,7 +7,7 @@ import { SpeechSpans, type Span } from './speech-spans.js'
 import type { SharedTicker } from './ticker.js'
 
 /** Silence that ends a piece for the ear, and one that ends a turn of the other side. */
-const PIECE_SILENCE_MS = 450
+const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
 

@@ -140,6 +140,10 @@ class SimulatedCall implements CallControl {
       if (answer.status === null || answer.status >= 300) {
         this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
       }
+      // Nobody runs the answer to an event: verbs in it are lost, a Dial in it leaves the caller alone.
+      if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
+        this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
+      }
       if (document?.some((verb) => verb.name === 'Stream')) this.complain(`${state} was answered with another Stream: the carrier forks the call again and fails`)
     })
     this.keep(posted)

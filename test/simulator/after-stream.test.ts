@@ -81,13 +81,14 @@ void t.test('a held call can be ended through the REST API', async (t) => {
 void t.test('what a real carrier would choke on is said', async (t) => {
   const double = await GatewayDouble.start({
     refuse: 503,
-    answer: (post, self) => (post.fields['callSessionState'] === 'Completed' ? self.streamDocument() : self.streamDocument().replace('bidirectionalSamplingRate="16000"', '')),
+    answer: (post, self) => (post.path.startsWith('/stream-status') ? DIAL : post.fields['callSessionState'] === 'Completed' ? self.streamDocument() : self.streamDocument().replace('bidirectionalSamplingRate="16000"', '')),
   })
   t.teardown(() => { double.close() })
   const result = await placeCall(optionsFor(double))
   t.ok(result.complaints.some((complaint) => complaint.includes('bidirectionalSamplingRate')))
   t.ok(result.complaints.some((complaint) => complaint.includes('503')))
   t.ok(result.complaints.some((complaint) => complaint.includes('another Stream')))
+  t.ok(result.complaints.some((complaint) => complaint.includes('verbs, which nobody runs')))
   t.same(double.postsOf('/stream-status'), ['stream-error'])
 })
 

@@ -7,9 +7,9 @@ import { simulateCalls, type SimulateOptions } from '../../src/simulator/simulat
 import { convertRate } from '../../src/simulator/half-band.js'
 import { GatewayDouble, sendPaced } from './support/gateway-double.js'
 
-const GREETING = 'Hello. What is your order number?'
+const GREETING = 'What is your order number?'
 const READ_BACK = '4, 1, 2, 7. Is that right?'
-const STATUS = 'Order 4 1 2 7 is out for delivery. It should arrive today between 4 and 6 PM. Is there anything else?'
+const STATUS = 'Order 4 1 2 7 is out for delivery. It should arrive today between 4 and 6 PM.'
 const GOODBYE = 'Thank you for calling. Goodbye.'
 
 /** Speaks its lines one after the other, each 600 ms after the caller has stopped: enough of an agent to be listened to. */
@@ -50,7 +50,7 @@ function optionsFor(double: GatewayDouble, order: string): SimulateOptions {
       callSid: 'HD_000000000001', from: '+254700000001', to: '+254700000000', voice: 'rms', line: { sampleRateHz: 8000 },
       script: orderCaller({ order, interrupt: false }),
     }],
-    vocabulary: { sentences: [GREETING, '{order}. Is that right?', 'Order {order} is {status}. It should arrive {eta}. Is there anything else?', GOODBYE], orders: ['4127', '5903'], statuses: COMMON_STATUSES, etas: [], others: [] },
+    vocabulary: { sentences: [GREETING, '{order}. Is that right?', 'Order {order} is {status}. It should arrive {eta}.', GOODBYE], orders: ['4127', '5903'], statuses: COMMON_STATUSES, etas: [], others: [] },
     files: new Map(), carrier: { voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events` },
     record: true, timeoutMs: 60_000, staggerMs: 0,
   }
