@@ -1,0 +1,199 @@
+import type { BackendEvent } from '../backend.js'
+import type { ConformanceCheck } from './harness.js'
+import { connected, expect, expectEqual } from './rig.js'
+import { pause, speakTo } from './recorder.js'
+
+/** What the caller hears and the model is told, turn by turn. */
+export const conversationChecks: readonly ConformanceCheck[] = [
+  {
+    name: 'is ready once, and says so before connect resolves',
+    run: (harness) => connected(harness, {}, async ({ recorder }) => {
+      expectEqual(recorder.all('ready').length, 1, 'ready events')
+      await pause(20)
+      expectEqual(recorder.all('ready').length, 1, 'ready events later')
+    }),
+  },
+  {
+    name: 'greets when it is asked to begin',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: 'Welcome to the shop.', audioMs: 600 })
+      backend.sendText('', { role: 'system', respond: true })
+      const done = await recorder.next('turn-done')
+      const start = recorder.all('turn-start')[0]
+      expect(start !== undefined, 'a turn-start')
+      expectEqual(done.generation, start?.generation, 'generation of turn-done')
+      expectEqual(done.status, 'completed', 'status')
+      const ended = recorder.all('audio-done')[0]
+      expect(ended !== undefined, 'an audio-done')
+      expectOrder(recorder.events, ['turn-start', 'audio-done', 'turn-done'])
+      const tolerance = harness.audioToleranceMs ?? 5
+      const ms = recorder.audioMs(done.generation)
+      expect(Math.abs(ms - 600) <= tolerance, `600 ms of greeting, got ${ms}`)
+      for (const piece of recorder.audioPieces) expectEqual(piece.itemId, ended?.itemId, 'item of the audio')
+      await recorder.until('the final words', () => recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.final))
+      const words = recorder.all('transcript').filter((entry) => entry.role === 'agent' && entry.final)
+      expectEqual(words.map((entry) => entry.text).join(' '), 'Welcome to the shop.', 'words of the greeting')
+    }),
+  },
+  {
+    name: 'answers each thing that the caller says, once, with a higher generation each time',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.callerSays('first question', 'second question')
+      vendor.reply({ say: 'First answer.' }, { say: 'Second answer.' })
+      await speakTo(backend, 800)
+      await recorder.next('turn-done', 1)
+      await speakTo(backend, 800)
+      await recorder.next('turn-done', 2)
+      await recorder.until('both of the caller\'s texts', () => callerTexts(recorder.events).length >= 2)
+      await pause(30)
+      expectEqual(callerTexts(recorder.events).join('|'), 'first question|second question', 'words of the caller')
+      const starts = recorder.all('turn-start').map((event) => event.generation)
+      expectEqual(starts.length, 2, 'answers')
+      expect((starts[1] ?? 0) > (starts[0] ?? 0), `generations to rise, got ${starts.join(', ')}`)
+      expect(vendor.callerAudioMs >= 1500, `the caller's speech to arrive, got ${vendor.callerAudioMs} ms`)
+      expect(recorder.all('usage').length >= 2, 'usage for each answer')
+      if (!backend.capabilities.serverVad) expectEqual(recorder.all('speech-started').length, 0, 'speech-started without an own VAD')
+    }),
+  },
+  {
+    name: 'answers a text of the caller, and takes a note without an answer',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
+      await pause(40)
+      expectEqual(recorder.all('turn-start').length, 0, 'answers to a note')
+      vendor.reply({ say: 'Good to hear from you.' })
+      backend.sendText('Hello there', { role: 'caller', respond: true })
+      await recorder.next('turn-done')
+      expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
+      expect(vendor.texts.some((text) => text.includes('Hello there')), 'the text to arrive')
+    }),
+  },
+  {
+    name: 'tells the model of pressed keys as one entry',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: 'Thank you.' })
+      for (const key of '4711#') backend.dtmf(key)
+      await recorder.next('turn-done')
+      expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of keys')
+      expectEqual(vendor.answers, 1, 'answers')
+    }),
+  },
+  {
+    name: 'asks for tools in parallel and goes on when the last is answered',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply(
+        { calls: [
+          { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } },
+          { callId: 'call_b', name: 'get_account', args: {} },
+        ] },
+        { say: 'Your order is on its way.' },
+      )
+      backend.sendText('Where is my order?', { role: 'caller', respond: true })
+      await recorder.next('tool-call', 2)
+      const calls = recorder.all('tool-call')
+      expectEqual(calls.map((call) => call.name).sort().join(), 'get_account,lookup_order', 'tools')
+      const order = calls.find((call) => call.name === 'lookup_order')
+      expectEqual(JSON.stringify(order?.args), '{"orderNumber":"4711"}', 'arguments')
+      expect(calls.every((call) => call.invalid === undefined), 'valid arguments')
+      // The other way round than they came, and with time between them.
+      const [first, second] = [calls[1], calls[0]]
+      backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
+      await pause(40)
+      expectEqual(vendor.answers, 1, 'answers before the last tool')
+      backend.toolResult(second?.callId ?? '', { ok: true, value: { answer: 'two' } })
+      await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
+      expectEqual(vendor.answers, 2, 'answers')
+      expectEqual(vendor.toolAnswers.length, 2, 'tool answers that arrived')
+      expect(vendor.toolAnswers.some((answer) => answer.text.includes('one')), 'the first answer to arrive')
+    }),
+  },
+  {
+    name: 'ignores answers to tools that nobody asked for, and second answers',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      backend.toolResult('call_nobody', { ok: true, value: 1 })
+      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' })
+      backend.sendText('Go', { role: 'caller', respond: true })
+      const call = await recorder.next('tool-call')
+      backend.toolResult(call.callId, { ok: false, value: { error: 'not found' } })
+      backend.toolResult(call.callId, { ok: true, value: { late: true } })
+      await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
+      await pause(40)
+      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+      expect(vendor.toolAnswers[0]?.text.includes('not found') === true, 'the first answer to count')
+      expectEqual(vendor.answers, 2, 'answers')
+    }),
+  },
+  {
+    name: 'takes a tool answer that comes a turn later',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.callerSays('are you there?')
+      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Still looking.' }, { say: 'Found it.' })
+      backend.sendText('Look me up', { role: 'caller', respond: true })
+      const call = await recorder.next('tool-call')
+      await recorder.next('turn-done')
+      await speakTo(backend, 600)
+      await pause(150)
+      backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+      await recorder.until('the last words', () => agentTexts(recorder.events).includes('Found it.'))
+      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+    }),
+  },
+  {
+    name: 'reports tool arguments that are no JSON object as invalid, and unknown tools as they are',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] })
+      backend.sendText('Go', { role: 'caller', respond: true })
+      const call = await recorder.next('tool-call')
+      expectEqual(call.name, 'no_such_tool', 'tool')
+      backend.toolResult(call.callId, { ok: false, value: { error: 'There is no such tool.' } })
+      await recorder.next('turn-done', 2)
+      expectEqual(recorder.all('error').length, 0, 'errors')
+    }),
+  },
+  {
+    name: 'is told at connect what was said and done before',
+    run: (harness) => connected(harness, {
+      history: [
+        { role: 'agent', text: 'Welcome to the shop.' },
+        { role: 'caller', text: 'Where is my order four seven one one?' },
+      ],
+      toolLedger: [{
+        callId: 'call_from_another_backend_with_a_very_long_identifier', name: 'lookup_order', args: { orderNumber: '4711' }, ok: true,
+        result: { status: 'out for delivery' },
+      }],
+    }, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: 'It is out for delivery.' })
+      backend.sendText('', { role: 'system', respond: true })
+      await recorder.next('turn-done')
+      const told = [...vendor.texts, ...vendor.toolAnswers.map((answer) => answer.text)].join('\n')
+      for (const fact of ['Welcome to the shop.', 'four seven one one', 'out for delivery']) {
+        expect(told.includes(fact), `the model to know ${JSON.stringify(fact)}`)
+      }
+      expectEqual(recorder.all('tool-call').length, 0, 'tools run again')
+    }),
+  },
+  {
+    name: 'takes new instructions without a fault',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      backend.updateSession({ instructions: 'You are brief.' })
+      backend.updateSession({ tools: [] })
+      vendor.reply({ say: 'Yes.' })
+      backend.sendText('Hello', { role: 'caller', respond: true })
+      await recorder.next('turn-done')
+      expectEqual(recorder.all('error').length, 0, 'errors')
+    }),
+  },
+]
+
+function callerTexts(events: readonly BackendEvent[]): string[] {
+  return events.flatMap((event) => (event.type === 'transcript' && event.role === 'caller' && event.final ? [event.text] : []))
+}
+
+function agentTexts(events: readonly BackendEvent[]): string[] {
+  return events.flatMap((event) => (event.type === 'transcript' && event.role === 'agent' && event.final ? [event.text] : []))
+}
+
+function expectOrder(events: readonly BackendEvent[], types: readonly BackendEvent['type'][]): void {
+  const places = types.map((type) => events.findIndex((event) => event.type === type))
+  expect(places.every((place, i) => place >= 0 && (i === 0 || place > (places[i - 1] ?? -1))), `${types.join(', ')} in this order, got ${places.join(', ')}`)
+}

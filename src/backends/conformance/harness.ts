@@ -1,0 +1,88 @@
+import type { Backend, BackendErrorCode, BackendFactory, BackendSession } from '../backend.js'
+
+/** One answer of the scripted model behind a backend. */
+export interface ScriptedReply {
+  /** Words and, for as long as they take, sound. */
+  readonly say?: string
+  /** Tool calls, all in this one answer. Arguments that are a text go out as they are, JSON or not. */
+  readonly calls?: readonly { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string }[]
+  /** Length of the sound, where the number matters. */
+  readonly audioMs?: number
+  /** Time between pieces of 100 ms of sound; 0, all at once, when not given. */
+  readonly paceMs?: number
+}
+
+/**
+ * The scripted service behind the backend under test: what it will say, what goes wrong with it, and what it was told.
+ * Facts are in the terms that all services share.
+ */
+export interface ConformanceVendor {
+  /** Queues answers; one is used up each time the model begins to answer. With none left it says `Yes.` */
+  reply(...replies: readonly ScriptedReply[]): void
+  /** What the recogniser will make of the caller's next turns; `hello` when none is left. */
+  callerSays(...texts: readonly string[]): void
+  /** The next connections fail in this way. `timeout`: the service never gets ready. */
+  failConnect(code: BackendErrorCode): void
+  /** The next connection gets ready only after this. */
+  delayReady(ms: number): void
+  /** Cuts the live connection in the middle of the call. */
+  breakOff(): void
+  /** Says that the session will end soon; false where the service gives no such sign. */
+  warnOfEnd(): boolean
+  /** Connections, or for services without one: sessions, that were tried. */
+  readonly connections: number
+  /** Caller audio that arrived. */
+  readonly callerAudioMs: number
+  /** Texts that the model was given besides its instructions: history, notes, keys. In order. */
+  readonly texts: readonly string[]
+  /** Answers to tool calls, in order, as text. */
+  readonly toolAnswers: readonly { readonly callId: string; readonly text: string }[]
+  /** How often the model began to answer. */
+  readonly answers: number
+  /** What the model believes was heard of what it said last; null where the service keeps that to itself. */
+  readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
+}
+
+/** A backend wired to a fresh scripted service, for one check. */
+export interface ConformanceSetup {
+  readonly backend: BackendFactory
+  readonly vendor: ConformanceVendor
+  /** What must never appear in an error: the key that the backend was given. */
+  readonly secret: string | null
+  /** Ends the service. */
+  close(): Promise<void>
+}
+
+/** How the suite gets at a backend; one for each backend, or for each way of configuring one. */
+export interface ConformanceHarness {
+  readonly name: string
+  /** Faults that `failConnect` can stage for this service. Should be all. */
+  readonly connectFaults: readonly BackendErrorCode[]
+  /** Audio of the answer at least as long as asked, not to the millisecond. */
+  readonly audioToleranceMs?: number
+  setup(): Promise<ConformanceSetup>
+}
+
+/** One thing that every backend does. `run` rejects with an Error that says what was seen instead. */
+export interface ConformanceCheck {
+  /** A sentence about the backend: `greets when it is asked to`. */
+  readonly name: string
+  run(harness: ConformanceHarness): Promise<void>
+}
+
+/** A session for tests; nothing in it is real. */
+export function conformanceSession(changes: Partial<BackendSession> = {}): BackendSession {
+  return {
+    callSid: 'HD_000000000001', agent: 'conformance', from: '+254700000001', to: '+254700000002',
+    instructions: 'You answer the phone of a shop.', greeting: 'Welcome to the shop.',
+    tools: [{
+      name: 'lookup_order', description: 'The state of an order.',
+      parameters: { type: 'object', properties: { orderNumber: { type: 'string' } }, required: ['orderNumber'] },
+    }, {
+      name: 'get_account', description: 'An account.', parameters: { type: 'object', properties: {} },
+    }],
+    language: 'en-KE', voice: null, history: [], toolLedger: [], offline: null, resume: null, ...changes,
+  }
+}
+
+export type { Backend }

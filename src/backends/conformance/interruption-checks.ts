@@ -1,0 +1,154 @@
+import type { ConformanceCheck } from './harness.js'
+import { connected, expect, expectEqual } from './rig.js'
+import { pause, speakTo } from './recorder.js'
+
+const LONG_ANSWER = 'One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. Sixteen seventeen eighteen.'
+
+/** The caller takes the word. */
+export const interruptionChecks: readonly ConformanceCheck[] = [
+  {
+    name: 'gives no more audio of an answer that was interrupted, however late it comes',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: LONG_ANSWER, audioMs: 4000, paceMs: 15 })
+      backend.sendText('Tell me everything', { role: 'caller', respond: true })
+      await recorder.until('300 ms of audio', () => recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0) >= 300)
+      const piece = recorder.audioPieces[0]
+      expect(piece !== undefined, 'audio')
+      backend.interrupt({ itemId: piece.itemId, playedMs: 100 })
+      const heardSoFar = recorder.audioPieces.length
+      await pause(150)
+      expectEqual(recorder.audioPieces.length, heardSoFar, 'pieces of audio after the interruption')
+      const done = recorder.all('turn-done').filter((event) => event.generation === piece.generation)
+      expectEqual(done.length, 1, 'turn-done events of the answer')
+      expectEqual(done[0]?.status, 'cancelled', 'its status')
+      vendor.reply({ say: 'Of course.' })
+      backend.sendText('Stop, please', { role: 'caller', respond: true })
+      await recorder.until('the next answer', () => recorder.audioPieces.some((next) => next.generation > piece.generation))
+    }),
+  },
+  {
+    name: 'gives no audio from within the piece that interrupted it',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: LONG_ANSWER, audioMs: 2000 })
+      recorder.onAudio = (piece) => {
+        if (recorder.audioPieces.length === 1) backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
+      }
+      backend.sendText('Tell me everything', { role: 'caller', respond: true })
+      await recorder.next('turn-done')
+      await pause(60)
+      expectEqual(recorder.audioPieces.length, 1, 'pieces of audio')
+    }),
+  },
+  {
+    name: 'cuts what the model believes it said to what was heard',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      if (!backend.capabilities.truncate) return
+      vendor.reply({ say: LONG_ANSWER, audioMs: 4000 })
+      backend.sendText('Tell me everything', { role: 'caller', respond: true })
+      const done = await recorder.next('turn-done')
+      const piece = recorder.audioPieces[0]
+      expect(piece !== undefined, 'audio')
+      const receivedMs = recorder.audioMs(done.generation)
+      backend.interrupt({ itemId: piece.itemId, playedMs: Math.round(receivedMs / 2) })
+      vendor.reply({ say: 'Yes.' })
+      backend.sendText('What did you say?', { role: 'caller', respond: true })
+      await recorder.next('turn-done', 2)
+      const { heard } = vendor
+      expect(heard !== null, 'the service to know what was heard')
+      if (heard.kind === 'ms') {
+        expectEqual(heard.ms, Math.round(receivedMs / 2), 'milliseconds heard')
+      } else {
+        expect(heard.text.includes('One two'), `the words that were heard to stay, got ${JSON.stringify(heard.text)}`)
+        expect(!heard.text.includes('eighteen'), `the words that were not heard to go, got ${JSON.stringify(heard.text)}`)
+      }
+    }),
+  },
+  {
+    name: 'never claims that more was heard than was sent',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      if (!backend.capabilities.truncate) return
+      vendor.reply({ say: LONG_ANSWER, audioMs: 3000, paceMs: 15 })
+      backend.sendText('Tell me everything', { role: 'caller', respond: true })
+      await recorder.until('some audio', () => recorder.audioPieces.length >= 2)
+      backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? '', playedMs: 60_000 })
+      await pause(80)
+      const { heard } = vendor
+      if (heard?.kind === 'ms') expect(heard.ms <= 3000, `a position within the answer, got ${heard.ms}`)
+      expectEqual(recorder.all('error').length, 0, 'errors')
+    }),
+  },
+  {
+    name: 'takes interruptions when idle, twice, and of unknown items, as nothing',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      backend.interrupt({ itemId: null, playedMs: 0 })
+      backend.interrupt({ itemId: 'no-such-item', playedMs: 500 })
+      vendor.reply({ say: 'Hello.' })
+      backend.sendText('Hello', { role: 'caller', respond: true })
+      const done = await recorder.next('turn-done')
+      expectEqual(done.status, 'completed', 'status')
+      const itemId = recorder.audioPieces[0]?.itemId ?? null
+      backend.interrupt({ itemId, playedMs: 10 })
+      backend.interrupt({ itemId, playedMs: 10 })
+      backend.interrupt({ itemId: null, playedMs: 0 })
+      vendor.reply({ say: 'Hello again.' })
+      backend.sendText('Hello again', { role: 'caller', respond: true })
+      await recorder.next('turn-done', 2)
+      expectEqual(recorder.all('error').length, 0, 'errors')
+    }),
+  },
+  {
+    name: 'answers what the caller said over its answer',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.callerSays('stop, another question')
+      vendor.reply({ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' })
+      // As the call does it: a backend that heard the caller itself is told at once how much was played.
+      recorder.onEvent = (event) => {
+        if (event.type === 'speech-started' || event.type === 'interrupted') {
+          backend.interrupt({ itemId: recorder.audioPieces.at(-1)?.itemId ?? null, playedMs: 120 })
+        }
+      }
+      backend.sendText('Tell me everything', { role: 'caller', respond: true })
+      await recorder.until('some audio', () => recorder.audioPieces.length >= 2)
+      const first = recorder.audioPieces[0]?.generation ?? 0
+      if (!backend.capabilities.serverVad) backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? null, playedMs: 120 })
+      await speakTo(backend, 700)
+      await recorder.until('the second answer', () => recorder.all('turn-done').some((done) => done.generation > first && done.status === 'completed'))
+      const cancelled = recorder.all('turn-done').filter((done) => done.generation === first)
+      expectEqual(cancelled.map((done) => done.status).join(), 'cancelled', 'the first answer')
+      const lastOfFirst = recorder.audioPieces.findLastIndex((piece) => piece.generation === first)
+      const firstOfSecond = recorder.audioPieces.findIndex((piece) => piece.generation > first)
+      expect(firstOfSecond > lastOfFirst, 'no audio of the first answer within the second')
+    }),
+  },
+  {
+    name: 'does not answer twice when a tool comes back while the caller speaks',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.callerSays('and hurry up')
+      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Here it is.' })
+      backend.sendText('Look me up', { role: 'caller', respond: true })
+      const call = await recorder.next('tool-call')
+      await recorder.next('turn-done')
+      const { serverVad } = backend.capabilities
+      if (serverVad) {
+        await speakTo(backend, 600, 0)
+        await recorder.next('speech-started')
+      } else {
+        backend.speechStart(performance.now())
+      }
+      backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+      await pause(50)
+      expectEqual(vendor.answers, 1, 'answers while the caller speaks')
+      if (!serverVad) {
+        const frame = new Int16Array((backend.capabilities.inputRateHz * 20) / 1000).fill(4000)
+        for (let ms = 0; ms < 600; ms += 20) backend.pushAudio(frame)
+        backend.speechEnd(performance.now())
+      }
+      const quiet = new Int16Array((backend.capabilities.inputRateHz * 20) / 1000)
+      for (let ms = 0; ms < 700; ms += 20) backend.pushAudio(quiet)
+      await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
+      await pause(80)
+      expectEqual(vendor.answers, 2, 'answers')
+      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+    }),
+  },
+]

@@ -1,0 +1,172 @@
+import { GatewayError } from '../../core/errors.js'
+import type { BackendErrorCode } from '../backend.js'
+import type { ConformanceCheck } from './harness.js'
+import { pause, speakTo } from './recorder.js'
+import { connected, expect, expectEqual, rigged } from './rig.js'
+
+const CLOSE_MS_MAX = 1000
+
+const REJECTIONS: Readonly<Record<BackendErrorCode, string>> = {
+  auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
+  bad_request: 'BACKEND_BAD_REQUEST', network: 'BACKEND_NETWORK', timeout: 'BACKEND_TIMEOUT', internal: 'BACKEND_INTERNAL',
+}
+/** What does not mend by itself. */
+const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_request'])
+
+function connectFault(code: BackendErrorCode): ConformanceCheck {
+  return {
+    name: `reports a connection that fails with ${code} once, and gives up`,
+    run: (harness) => rigged(harness, async ({ recorder, vendor, secret, connect }) => {
+      if (!harness.connectFaults.includes(code)) return
+      vendor.failConnect(code)
+      const outcome = await connect().then(() => null, (error: unknown) => error)
+      expect(outcome instanceof GatewayError, 'connect to reject with a GatewayError')
+      expectEqual(outcome.code, REJECTIONS[code], 'code of the rejection')
+      expectEqual(outcome.retryable, !FINAL.has(code), 'retryable')
+      const errors = recorder.all('error')
+      expectEqual(errors.length, 1, 'error events')
+      expectEqual(errors[0]?.code, code, 'code of the event')
+      expectEqual(errors[0]?.fatal, true, 'fatal')
+      expectEqual(errors[0]?.retryable, !FINAL.has(code), 'retryable')
+      expectEqual(recorder.events.at(-1)?.type, 'closed', 'the last event')
+      expectEqual(recorder.all('closed').length, 1, 'closed events')
+      expectEqual(recorder.all('ready').length, 0, 'ready events')
+      const told = `${outcome.message} ${errors[0]?.message ?? ''} ${recorder.all('closed')[0]?.reason ?? ''}`
+      if (secret !== null) expect(!told.includes(secret), 'no key in what is said about it')
+      const tried = vendor.connections
+      if (FINAL.has(code)) expectEqual(tried, 1, 'connections tried')
+      await pause(300)
+      expectEqual(vendor.connections, tried, 'connections tried after giving up')
+    }),
+  }
+}
+
+/** How it begins, how it ends, and what goes wrong. */
+export const lifecycleChecks: readonly ConformanceCheck[] = [
+  {
+    name: 'keeps what the caller says until a slow service is ready',
+    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
+      vendor.delayReady(250)
+      vendor.callerSays('is anybody there?')
+      vendor.reply({ say: 'Yes, hello.' })
+      const ready = connect()
+      await speakTo(backend, 900)
+      expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
+      await ready
+      await recorder.next('turn-done')
+      expect(vendor.callerAudioMs >= 800, `what was said before to arrive, got ${vendor.callerAudioMs} ms`)
+    }),
+  },
+  {
+    name: 'keeps a text that is sent before it is ready',
+    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
+      vendor.delayReady(100)
+      const ready = connect()
+      backend.sendText('Hello?', { role: 'caller', respond: true })
+      backend.interrupt({ itemId: null, playedMs: 0 })
+      backend.toolResult('call_nobody', { ok: true, value: null })
+      backend.updateSession({})
+      await ready
+      await recorder.next('turn-done')
+      expect(vendor.texts.some((text) => text.includes('Hello?')), 'the text to arrive')
+    }),
+  },
+  ...(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'] as const).map(connectFault),
+  {
+    name: 'can be closed before it was connected, and does not connect afterwards',
+    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
+      await closeInTime(() => backend.close('never used'))
+      expectEqual(recorder.all('closed').length, 1, 'closed events')
+      const outcome = await connect().then(() => null, (error: unknown) => error)
+      expect(outcome instanceof GatewayError && outcome.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
+      expectEqual(vendor.connections, 0, 'connections')
+    }),
+  },
+  {
+    name: 'can be closed while it connects',
+    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
+      vendor.delayReady(10_000)
+      const outcome = connect().then(() => null, (error: unknown) => error)
+      await pause(50)
+      await closeInTime(() => backend.close('the caller hung up'))
+      const error = await outcome
+      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
+      expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
+    }),
+  },
+  {
+    name: 'ends with the call\'s signal while it connects',
+    run: (harness) => rigged(harness, async ({ recorder, vendor, connect, hangup }) => {
+      vendor.delayReady(10_000)
+      const outcome = connect().then(() => null, (error: unknown) => error)
+      await pause(50)
+      hangup.abort()
+      const error = await outcome
+      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
+      await recorder.next('closed')
+    }),
+  },
+  {
+    name: 'can be closed in the middle of an answer and with a tool open, and says nothing afterwards',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 })
+      backend.sendText('Look me up', { role: 'caller', respond: true })
+      const call = await recorder.next('tool-call')
+      backend.toolResult(call.callId, { ok: true, value: 1 })
+      await recorder.until('audio', () => recorder.audioPieces.length > 0)
+      const closing = closeInTime(() => backend.close('the caller hung up'))
+      const pieces = recorder.audioPieces.length
+      const twice = backend.close('again')
+      await Promise.all([closing, twice])
+      // Nothing of this may throw or be told.
+      backend.pushAudio(new Int16Array(160))
+      backend.speechStart(0)
+      backend.speechEnd(0)
+      backend.dtmf('1')
+      backend.sendText('Hello?', { role: 'caller', respond: true })
+      backend.interrupt({ itemId: null, playedMs: 0 })
+      backend.toolResult(call.callId, { ok: true, value: 2 })
+      backend.updateSession({ instructions: '' })
+      await pause(60)
+      expectEqual(recorder.audioPieces.length, pieces, 'pieces of audio after the end')
+      const closed = recorder.all('closed')[0]
+      expectEqual(closed?.clean, true, 'clean')
+    }),
+  },
+  {
+    name: 'reports a connection that breaks in the middle of the call',
+    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+      vendor.reply({ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 })
+      backend.sendText('Talk', { role: 'caller', respond: true })
+      await recorder.until('audio', () => recorder.audioPieces.length > 0)
+      const tried = vendor.connections
+      vendor.breakOff()
+      // Services without a connection notice at the next request.
+      if (recorder.all('error').length === 0) backend.sendText('Hello?', { role: 'caller', respond: true })
+      const error = await recorder.next('error')
+      expectEqual(error.code, 'network', 'code')
+      expectEqual(error.retryable, true, 'retryable')
+      if (!error.fatal) return
+      const closed = await recorder.next('closed')
+      expectEqual(closed.clean, false, 'clean')
+      await pause(300)
+      expectEqual(vendor.connections, tried, 'connections: to replace it is the call\'s decision')
+    }),
+  },
+  {
+    name: 'tells the call when its session is about to end',
+    run: (harness) => connected(harness, {}, async ({ recorder, vendor }) => {
+      if (!vendor.warnOfEnd()) return
+      const expiring = await recorder.next('expiring')
+      expect(expiring.inMs >= 0, 'a time that is left')
+      expectEqual(recorder.all('error').length, 0, 'errors')
+    }),
+  },
+]
+
+async function closeInTime(close: () => Promise<void>): Promise<void> {
+  const startedAtMs = performance.now()
+  await close()
+  const ms = performance.now() - startedAtMs
+  expect(ms < CLOSE_MS_MAX, `to be closed within ${CLOSE_MS_MAX} ms, took ${Math.round(ms)}`)
+}

@@ -1,0 +1,223 @@
+/**
+ * The part of OpenAI's Realtime protocol that is spoken here: one JSON object a text frame, both ways. Field names are
+ * the vendor's. Checked against the vendor's published types by test/backends/openai-wire.test.ts.
+ */
+
+export type AudioFormat = { readonly type: 'audio/pcm'; readonly rate: number } | { readonly type: 'audio/pcmu' }
+
+export type TurnDetection =
+  | {
+      readonly type: 'server_vad'; readonly threshold?: number; readonly prefix_padding_ms?: number
+      readonly silence_duration_ms?: number; readonly idle_timeout_ms?: number
+      readonly create_response: boolean; readonly interrupt_response: boolean
+    }
+  | {
+      readonly type: 'semantic_vad'; readonly eagerness?: 'low' | 'medium' | 'high' | 'auto'
+      readonly create_response: boolean; readonly interrupt_response: boolean
+    }
+
+export interface FunctionTool {
+  readonly type: 'function'
+  readonly name: string
+  readonly description: string
+  readonly parameters: unknown
+}
+
+/** `session` of `session.update`. */
+export interface SessionConfig {
+  readonly type: 'realtime'
+  readonly model?: string
+  readonly output_modalities?: ['audio']
+  readonly instructions?: string
+  readonly audio?: {
+    readonly input?: {
+      readonly format: AudioFormat
+      readonly turn_detection: TurnDetection | null
+      readonly transcription?: { readonly model: string; readonly language?: string; readonly prompt?: string }
+      readonly noise_reduction?: { readonly type: 'near_field' | 'far_field' }
+    }
+    readonly output?: { readonly format: AudioFormat; readonly voice?: string; readonly speed?: number }
+  }
+  readonly tools?: FunctionTool[]
+  readonly tool_choice?: 'auto'
+  readonly parallel_tool_calls?: boolean
+  readonly reasoning?: { readonly effort: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' }
+  readonly truncation?: 'auto' | 'disabled' | { readonly type: 'retention_ratio'; readonly retention_ratio: number }
+  readonly max_output_tokens?: number
+}
+
+/** The same in the words of the beta, which some self-hosted servers still speak. */
+export interface BetaSessionConfig {
+  readonly modalities?: readonly ['audio', 'text']
+  readonly instructions?: string
+  readonly voice?: string
+  readonly input_audio_format?: 'pcm16' | 'g711_ulaw'
+  readonly output_audio_format?: 'pcm16' | 'g711_ulaw'
+  readonly input_audio_transcription?: { readonly model: string; readonly language?: string; readonly prompt?: string }
+  readonly turn_detection?: TurnDetection | null
+  readonly tools?: readonly FunctionTool[]
+  readonly tool_choice?: 'auto'
+  readonly max_response_output_tokens?: number
+}
+
+export type NewItem =
+  | {
+      readonly type: 'message'; readonly id?: string; readonly role: 'user' | 'system'
+      readonly content: { readonly type: 'input_text'; readonly text: string }[]
+    }
+  | {
+      readonly type: 'message'; readonly id?: string; readonly role: 'assistant'
+      readonly content: { readonly type: 'output_text'; readonly text: string }[]
+    }
+  | { readonly type: 'function_call'; readonly id?: string; readonly call_id: string; readonly name: string; readonly arguments: string }
+  | { readonly type: 'function_call_output'; readonly id?: string; readonly call_id: string; readonly output: string }
+
+/** What is sent, but for `session.update` and the caller's audio, whose JSON is never built as an object. */
+export type ClientEvent =
+  | { readonly type: 'input_audio_buffer.commit' }
+  | { readonly type: 'input_audio_buffer.clear' }
+  | { readonly type: 'conversation.item.create'; readonly item: NewItem }
+  | {
+      readonly type: 'conversation.item.truncate'; readonly event_id?: string
+      readonly item_id: string; readonly content_index: number; readonly audio_end_ms: number
+    }
+  | { readonly type: 'response.create'; readonly event_id?: string; readonly response?: { readonly metadata: { readonly mkondo: string } } }
+  | { readonly type: 'response.cancel'; readonly event_id?: string }
+
+export interface SessionUpdate {
+  readonly type: 'session.update'
+  readonly event_id?: string
+  readonly session: SessionConfig
+}
+
+/** `input_audio_buffer.append`, in the two halves around its audio. */
+export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
+export const APPEND_SUFFIX = '"}'
+
+export interface WireUsage {
+  readonly input_tokens?: number
+  readonly output_tokens?: number
+}
+
+export interface WireError {
+  readonly type?: string
+  readonly code?: string | null
+  readonly message?: string
+  readonly param?: string | null
+  readonly event_id?: string | null
+}
+
+export interface WireItem {
+  readonly id?: string
+  readonly type?: string
+  readonly name?: string
+  readonly call_id?: string
+  readonly arguments?: string
+  readonly status?: string
+}
+
+export interface WireResponse {
+  readonly id?: string
+  readonly status?: string
+  readonly status_details?: { readonly reason?: string; readonly error?: { readonly type?: string; readonly code?: string } } | null
+  readonly usage?: WireUsage | null
+  readonly output?: readonly WireItem[]
+  readonly metadata?: Readonly<Record<string, string>> | null
+}
+
+/** The session as the server has it. Only the rate of the agent's voice is read; some servers have their own. */
+export interface WireSession {
+  readonly audio?: { readonly output?: { readonly format?: { readonly type?: string; readonly rate?: number } } }
+}
+
+/** What is read. Fields that self-hosted servers are known to leave out are optional, whatever the vendor promises. */
+export type ServerEvent =
+  | { readonly type: 'session.created' }
+  | { readonly type: 'session.updated'; readonly session?: WireSession }
+  | { readonly type: 'input_audio_buffer.speech_started' }
+  | { readonly type: 'input_audio_buffer.speech_stopped' }
+  | { readonly type: 'conversation.item.added'; readonly item: WireItem }
+  | { readonly type: 'conversation.item.input_audio_transcription.delta'; readonly item_id: string; readonly delta?: string }
+  | { readonly type: 'conversation.item.input_audio_transcription.completed'; readonly item_id: string; readonly transcript: string }
+  | { readonly type: 'conversation.item.input_audio_transcription.failed'; readonly item_id: string }
+  | { readonly type: 'response.created'; readonly response: WireResponse }
+  | { readonly type: 'response.done'; readonly response: WireResponse }
+  | { readonly type: 'response.output_item.added'; readonly response_id?: string; readonly item: WireItem }
+  | { readonly type: 'response.output_item.done'; readonly response_id?: string; readonly item: WireItem }
+  | {
+      readonly type: 'response.output_audio.delta'; readonly response_id?: string; readonly item_id: string
+      readonly content_index?: number; readonly delta: string
+    }
+  | { readonly type: 'response.output_audio.done'; readonly response_id?: string; readonly item_id: string }
+  | { readonly type: 'response.output_audio_transcript.delta'; readonly response_id?: string; readonly item_id: string; readonly delta: string }
+  | { readonly type: 'response.output_audio_transcript.done'; readonly response_id?: string; readonly item_id: string; readonly transcript: string }
+  | { readonly type: 'response.output_text.delta'; readonly response_id?: string; readonly item_id: string; readonly delta: string }
+  | { readonly type: 'response.output_text.done'; readonly response_id?: string; readonly item_id: string; readonly text: string }
+  | {
+      readonly type: 'response.function_call_arguments.done'; readonly response_id?: string; readonly item_id?: string
+      readonly call_id: string; readonly name?: string; readonly arguments: string
+    }
+  | { readonly type: 'error'; readonly error: WireError }
+
+/** The beta's names and what they became. */
+const RENAMED: Readonly<Record<string, string>> = {
+  'response.audio.delta': 'response.output_audio.delta',
+  'response.audio.done': 'response.output_audio.done',
+  'response.audio_transcript.delta': 'response.output_audio_transcript.delta',
+  'response.audio_transcript.done': 'response.output_audio_transcript.done',
+  'response.text.delta': 'response.output_text.delta',
+  'response.text.done': 'response.output_text.done',
+  'conversation.item.created': 'conversation.item.added',
+}
+
+const DELTA = { item_id: 'string', delta: 'string' } as const
+
+/** For every event that is read, the fields without which it means nothing. */
+const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, 'string' | 'object'>> } = {
+  'session.created': {},
+  'session.updated': {},
+  'input_audio_buffer.speech_started': {},
+  'input_audio_buffer.speech_stopped': {},
+  'conversation.item.added': { item: 'object' },
+  'conversation.item.input_audio_transcription.delta': { item_id: 'string' },
+  'conversation.item.input_audio_transcription.completed': { item_id: 'string', transcript: 'string' },
+  'conversation.item.input_audio_transcription.failed': { item_id: 'string' },
+  'response.created': { response: 'object' },
+  'response.done': { response: 'object' },
+  'response.output_item.added': { item: 'object' },
+  'response.output_item.done': { item: 'object' },
+  'response.output_audio.delta': DELTA,
+  'response.output_audio.done': { item_id: 'string' },
+  'response.output_audio_transcript.delta': DELTA,
+  'response.output_audio_transcript.done': { item_id: 'string', transcript: 'string' },
+  'response.output_text.delta': DELTA,
+  'response.output_text.done': { item_id: 'string', text: 'string' },
+  'response.function_call_arguments.done': { call_id: 'string', arguments: 'string' },
+  error: { error: 'object' },
+}
+
+/**
+ * Reads one event, under its present name whatever name it came with.
+ * @returns the event, `unknown` for one that is of no use here, `malformed` for one that is but lacks what it needs
+ */
+export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'malformed' {
+  if (typeof value !== 'object' || value === null) return 'malformed'
+  const event = value as Record<string, unknown>
+  const given = event['type']
+  if (typeof given !== 'string') return 'malformed'
+  const type = Object.hasOwn(RENAMED, given) ? (RENAMED[given] as string) : given
+  if (!Object.hasOwn(REQUIRED, type)) return 'unknown'
+  for (const [field, kind] of Object.entries(REQUIRED[type as ServerEvent['type']])) {
+    const present = event[field]
+    if (typeof present !== kind || present === null) return 'malformed'
+  }
+  if (type !== given) event['type'] = type
+  // Types of the required fields were checked; all others are read as what they may be: anything.
+  return event as unknown as ServerEvent
+}
+
+/** The message is one of audio, by the look of its first bytes: nothing else ends its type like this. */
+export function looksLikeAudio(message: Buffer): boolean {
+  // Small messages are parsed as fast as they are searched.
+  return message.length > 512 && message.includes('audio.delta"', 0, 'latin1')
+}

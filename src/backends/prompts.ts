@@ -1,0 +1,45 @@
+import { BACKEND_HISTORY_CHARS_MAX } from '../core/limits.js'
+import type { BackendSession, HistoryEntry, ToolLedgerEntry } from './backend.js'
+import { replyText } from './tool-text.js'
+
+/**
+ * The gateway's own words to a model. They are written for models, not for callers, and only where the agent's
+ * definition says nothing of its own.
+ */
+
+/** The empty system text with which the call asks a backend to begin: what it means to a model. */
+export function openingText(session: BackendSession): string {
+  if (session.history.length > 0) return 'The line had a short gap. Go on from the caller\'s last words; do not greet again.'
+  if (session.greeting === null || session.greeting === '') return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
+  return `The caller is on the line now. Greet them with exactly these words, and nothing else: ${session.greeting}`
+}
+
+export function keysText(keys: string): string {
+  return `The caller pressed these keys on the phone: ${keys}`
+}
+
+/** The newest of what was said before, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
+export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
+  let chars = 0
+  let from = history.length
+  while (from > 0) {
+    chars += history[from - 1]?.text.length ?? 0
+    if (chars > BACKEND_HISTORY_CHARS_MAX) break
+    from--
+  }
+  return history.slice(from).filter((entry) => entry.text !== '')
+}
+
+/** The newest tool calls that were answered, oldest first, within the same bound. */
+export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLedgerEntry[] {
+  let chars = 0
+  let from = ledger.length
+  while (from > 0) {
+    const entry = ledger[from - 1]
+    if (entry === undefined) break
+    chars += JSON.stringify(entry.args).length + replyText({ ok: entry.ok, value: entry.result }).length
+    if (chars > BACKEND_HISTORY_CHARS_MAX) break
+    from--
+  }
+  return ledger.slice(from)
+}

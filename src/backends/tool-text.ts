@@ -1,0 +1,43 @@
+import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import type { ToolReply } from './backend.js'
+
+export type ToolArguments = Readonly<Record<string, unknown>>
+
+/** Arguments of a tool call as a model wrote them. */
+export interface ParsedArguments {
+  readonly args: ToolArguments
+  /** What is wrong with them, in words that the model can use. */
+  readonly invalid?: string
+}
+
+/** Reads arguments that came as text. Models write nothing at all for a tool without arguments. */
+export function parseArguments(text: string): ParsedArguments {
+  if (text.trim() === '') return { args: {} }
+  if (text.length > BACKEND_TOOL_TEXT_CHARS_MAX) return { args: {}, invalid: 'The arguments are too long.' }
+  try {
+    return objectArguments(JSON.parse(text))
+  } catch {
+    // The parser's words quote the text, which may hold a caller's.
+    return { args: {}, invalid: 'The arguments are not valid JSON. Call the tool again with a JSON object.' }
+  }
+}
+
+/** The same for arguments that came as a value. */
+export function objectArguments(value: unknown): ParsedArguments {
+  if (value === undefined || value === null) return { args: {} }
+  if (typeof value === 'object' && !Array.isArray(value)) return { args: value as ToolArguments }
+  return { args: {}, invalid: 'The arguments must be a JSON object.' }
+}
+
+/** A tool's answer as text for a model: JSON, cut when it is longer than any model should be given. */
+export function replyText(reply: ToolReply): string {
+  let text: string | undefined
+  try {
+    text = JSON.stringify(reply.ok ? reply.value : reply.value ?? { error: 'The tool failed.' })
+  } catch {
+    // Not JSON-safe after all: a cycle or a big integer.
+    text = '{"error":"The answer of the tool cannot be written as JSON."}'
+  }
+  if (text === undefined) return 'null'
+  return text.length > BACKEND_TOOL_TEXT_CHARS_MAX ? `${text.slice(0, BACKEND_TOOL_TEXT_CHARS_MAX)}… (cut)` : text
+}
