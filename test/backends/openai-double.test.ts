@@ -1,0 +1,60 @@
+import { OpenAIRealtimeWebSocket } from '@openai/agents-realtime'
+import t from 'tap'
+import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+
+/** The double, judged by the vendor's own client: what that one understands, ours has to. */
+async function client(t: { teardown: (fn: () => unknown) => unknown }): Promise<{ readonly double: OpenAiDouble; readonly transport: OpenAIRealtimeWebSocket }> {
+  const double = await OpenAiDouble.start({ key: 'vendor-client-key' })
+  const transport = new OpenAIRealtimeWebSocket({ url: `${double.baseUrl}/realtime?model=gpt-realtime-2.1` })
+  t.teardown(async () => {
+    transport.close()
+    await double.close()
+  })
+  await transport.connect({ apiKey: 'vendor-client-key', model: 'gpt-realtime-2.1', initialSessionConfig: { instructions: 'You answer the phone.' } })
+  return { double, transport }
+}
+
+t.test('the vendor\'s client connects, asks, and gets sound, words and the end of the turn', async (t) => {
+  const { double, transport } = await client(t)
+  double.script.reply({ say: 'Welcome to the shop.', audioMs: 500 })
+  let bytes = 0
+  transport.on('audio', (event) => {
+    bytes += event.data.byteLength
+  })
+  let words = ''
+  transport.on('audio_transcript_delta', (event) => {
+    words += event.delta
+  })
+  const done = new Promise<{ response: { usage: { inputTokens: number } } }>((resolve) => transport.on('turn_done', resolve))
+  transport.sendMessage('Hello', {})
+  t.equal((await done).response.usage.inputTokens, 20)
+  t.equal(bytes, 500 * 48)
+  t.equal(words, 'Welcome to the shop.')
+  t.equal(double.session.errors.length, 0)
+})
+
+t.test('the vendor\'s client takes a tool call and gives its answer', async (t) => {
+  const { double, transport } = await client(t)
+  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] }, { say: 'On its way.' })
+  const called = new Promise<{ name: string; arguments: string; callId: string }>((resolve) => transport.on('function_call', resolve))
+  transport.sendMessage('Where is my order?', {})
+  const call = await called
+  t.match(call, { name: 'lookup_order', arguments: '{"orderNumber":"4711"}', callId: 'c1' })
+  const spoke = new Promise((resolve) => transport.on('audio_done', resolve as never))
+  transport.sendFunctionCallOutput(call as never, '{"status":"out for delivery"}', true)
+  await spoke
+  t.match(double.session.items.find((item) => item.type === 'function_call_output'), { call_id: 'c1' })
+})
+
+t.test('the vendor\'s client interrupts and truncates', async (t) => {
+  const { double, transport } = await client(t)
+  double.script.reply({ say: 'A long answer.', audioMs: 4000, paceMs: 10 })
+  const audio = new Promise((resolve) => transport.on('audio', resolve))
+  transport.sendMessage('Talk', {})
+  await audio
+  const done = new Promise((resolve) => transport.on('turn_done', resolve))
+  transport.interrupt()
+  await done
+  t.equal(double.session.truncations.length, 1)
+  t.equal(double.session.errors.length, 0)
+})

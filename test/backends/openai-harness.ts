@@ -1,0 +1,93 @@
+import type { BackendErrorCode } from '../../src/backends/backend.js'
+import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
+import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+
+export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
+
+/** The OpenAI backend on its double, with some of its options. */
+export function openAiHarness(
+  name: string, options: Partial<OpenAiRealtimeOptions> = {},
+): ConformanceHarness {
+  return {
+    name,
+    connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
+    setup: async (): Promise<ConformanceSetup> => {
+      const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
+      return {
+        backend: (sink) => new OpenAiRealtimeBackend(sink, {
+          apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
+          connectTimeoutMs: 600,
+          ...(name.includes('short') ? { maxSessionMs: 400, expiringLeadMs: 300 } : {}),
+        }),
+        vendor: vendorOf(double, name.includes('short')),
+        secret: TEST_KEY,
+        close: () => double.close(),
+      }
+    },
+  }
+}
+
+function vendorOf(double: OpenAiDouble, short: boolean): ConformanceVendor {
+  return {
+    reply: (...replies) => double.script.reply(...replies),
+    callerSays: (...texts) => double.script.callerSays(...texts),
+    failConnect: (code) => stage(double, code),
+    delayReady: (ms) => {
+      double.readyDelayMs = ms
+    },
+    breakOff: () => double.breakOff(),
+    warnOfEnd: () => short,
+    get connections() {
+      return double.connections
+    },
+    get callerAudioMs() {
+      return double.session.callerAudioMs
+    },
+    get texts() {
+      return double.session.items.flatMap((item) => (item.type === 'message'
+        ? item.content.flatMap((part) => part.text ?? []) : []))
+    },
+    get toolAnswers() {
+      return double.session.items.flatMap((item) => (item.type === 'function_call_output' ? [{ callId: item.call_id, text: item.output }] : []))
+    },
+    get answers() {
+      return double.script.answers
+    },
+    get heard(): ConformanceVendor['heard'] {
+      const cut = double.session.truncations.at(-1)
+      return cut === undefined ? null : { kind: 'ms', ms: cut.audioEndMs }
+    },
+  }
+}
+
+function stage(double: OpenAiDouble, code: BackendErrorCode): void {
+  const body = (message: string, word: string): string => JSON.stringify({ error: { message, type: 'invalid_request_error', code: word } })
+  switch (code) {
+    case 'auth':
+      double.refuse = { status: 401, body: body(`Incorrect API key provided: ${TEST_KEY}.`, 'invalid_api_key') }
+      return
+    case 'rate_limit':
+      double.refuse = { status: 429, body: body('Rate limit reached for requests', 'rate_limit_exceeded') }
+      return
+    case 'quota':
+      double.refuse = { status: 429, body: body('You exceeded your current quota, please check your plan and billing details.', 'insufficient_quota') }
+      return
+    case 'session_expired':
+      double.closeAtOnce = { code: 1001, reason: 'Your session hit the maximum duration of 60 minutes.' }
+      return
+    case 'bad_request':
+      double.refuseSession = { type: 'invalid_request_error', code: 'invalid_value', message: `Invalid voice; key ${TEST_KEY}`, param: 'session.audio.output.voice' }
+      return
+    case 'network':
+      double.closeAtOnce = { code: 1001, reason: '' }
+      return
+    case 'timeout':
+      double.refuse = 'never'
+      return
+    case 'internal':
+      double.refuse = { status: 503, body: 'upstream connect error' }
+      return
+  }
+}

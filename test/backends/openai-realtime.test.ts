@@ -1,0 +1,228 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Backend, BackendSession } from '../../src/backends/backend.js'
+import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { realtimeUrl } from '../../src/backends/openai-realtime/options.js'
+import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
+import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+import type { OpenAiDoubleOptions } from '../support/doubles/openai-realtime-double.js'
+import { TEST_KEY } from './openai-harness.js'
+
+interface Line {
+  readonly double: OpenAiDouble
+  readonly backend: OpenAiRealtimeBackend
+  readonly recorder: Recorder
+}
+
+async function line(
+  t: Test, options: Partial<OpenAiRealtimeOptions> = {}, doubleOptions: OpenAiDoubleOptions = {}, session: Partial<BackendSession> = {},
+): Promise<Line> {
+  const double = await OpenAiDouble.start({ key: TEST_KEY, ...doubleOptions })
+  const recorder = new Recorder()
+  const backend = new OpenAiRealtimeBackend(recorder, { apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await double.close()
+  })
+  await backend.connect(conformanceSession(session), new AbortController().signal)
+  return { double, backend, recorder }
+}
+
+const ask = (backend: Backend): void => backend.sendText('Hello', { role: 'caller', respond: true })
+
+t.test('what the service sends wrongly is counted, and the call goes on', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const { session } = double
+  session.sendRaw('{"type":"response.output_audio.delta"')
+  session.sendRaw('not JSON at all')
+  session.sendRaw('[1,2,3]')
+  session.sendRaw('{"type":"response.output_audio.delta","item_id":7}')
+  session.sendRaw('{"type":"response.new_feature","x":1}')
+  session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: '%'.repeat(600) }))
+  session.sendRaw(JSON.stringify({ type: 'response.created', response: { id: 'r2' } }))
+  session.sendRaw(JSON.stringify({ type: 'response.done', response: { id: 'r2', status: 'completed' } }))
+  await recorder.next('turn-done', 2)
+  t.match(backend.stats, { malformedMessages: 2, malformedEvents: 2, unknownEvents: 1, malformedAudio: 1 })
+  t.equal(recorder.all('error').length, 0)
+  ask(backend)
+  await recorder.next('turn-done', 3)
+})
+
+t.test('a message of 20 MiB is thrown away and does not end the call', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', item_id: 'i', delta: 'A'.repeat(20 * 1024 * 1024) }))
+  ask(backend)
+  await recorder.next('turn-done')
+  t.equal(backend.stats.oversizeMessages, 1)
+  t.equal(recorder.all('error').length, 0)
+})
+
+t.test('audio whose base64 is written with escapes is heard all the same', async (t) => {
+  const { double, recorder } = await line(t)
+  const delta = Buffer.alloc(3000, 0xff).toString('base64')
+  double.session.sendRaw(`{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"${delta.replaceAll('/', '\\/')}"}`)
+  await recorder.until('audio', () => recorder.audioPieces.length > 0)
+  t.equal(recorder.audioMs(1), 1500 / 24)
+})
+
+t.test('arguments that are no JSON reach the call as invalid', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: '{"orderNumber": 47' }, { callId: 'c2', name: 'lookup_order', args: '[1]' }] })
+  ask(backend)
+  await recorder.next('tool-call', 2)
+  t.ok(recorder.all('tool-call').every((call) => call.invalid !== undefined))
+  t.equal(backend.stats.invalidToolArguments, 2)
+})
+
+t.test('a tool call that was cut off with its response is not run', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const { session } = double
+  session.send({ type: 'response.created', response: { id: 'r1' } })
+  session.send({ type: 'response.function_call_arguments.done', response_id: 'r1', item_id: 'i', output_index: 0, call_id: 'c1', name: 'lookup_order', arguments: '{"orderNum' })
+  session.send({ type: 'response.done', response: { id: 'r1', status: 'cancelled', status_details: { type: 'cancelled', reason: 'turn_detected' } } })
+  await recorder.next('turn-done')
+  t.equal(recorder.all('tool-call').length, 0)
+  t.equal(backend.stats.toolCallsGivenUp, 1)
+  t.match(recorder.all('interrupted'), [{ generation: 1 }])
+})
+
+t.test('a wish that meets a response of the server\'s own is repeated when that has ended', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
+  double.session.answerNow()
+  ask(backend)
+  await recorder.until('both answers', () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2)
+  t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
+  t.equal(recorder.all('error').length, 0, 'the race is no news to the call')
+  t.equal(double.script.answers, 2)
+})
+
+t.test('a server that never ends a response is given up on with one error', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const refuse = (): void => {
+    const last = double.session.received.findLast((event) => event.type === 'response.create')
+    if (last !== undefined) double.session.error('conversation_already_has_active_response', 'Conversation already has an active response', last.event_id ?? null)
+  }
+  double.session.silent = true
+  ask(backend)
+  const poll = setInterval(() => {
+    double.session.silent = false
+    refuse()
+    double.session.silent = true
+  }, 20)
+  t.teardown(() => clearInterval(poll))
+  const error = await recorder.next('error')
+  t.match(error, { code: 'internal', fatal: false })
+  t.ok(backend.stats.createRefusals >= 5)
+})
+
+t.test('a response that fails says why, and only an empty account ends the call', async (t) => {
+  const { double, recorder } = await line(t)
+  const { session } = double
+  const fail = (id: string, code: string): void => {
+    session.send({ type: 'response.created', response: { id } })
+    session.send({ type: 'response.done', response: { id, status: 'failed', status_details: { type: 'failed', error: { type: 'x', code } } } })
+  }
+  fail('r1', 'rate_limit_exceeded')
+  t.match(await recorder.next('turn-done'), { status: 'failed', reason: 'rate_limit_exceeded' })
+  t.match(await recorder.next('error'), { code: 'rate_limit', fatal: false, retryable: true })
+  fail('r2', 'server_error')
+  t.match(await recorder.next('error', 2), { code: 'internal', fatal: false })
+  fail('r3', 'insufficient_quota')
+  t.match(await recorder.next('error', 3), { code: 'quota', fatal: true, retryable: false })
+  await recorder.next('closed')
+})
+
+t.test('the end of the hour is an error of its own', async (t) => {
+  const { double, recorder } = await line(t)
+  double.session.error('session_expired', 'Your session hit the maximum duration of 60 minutes.')
+  t.match(await recorder.next('error'), { code: 'session_expired', fatal: true, retryable: true })
+})
+
+t.test('no error repeats the key, whatever the service says', async (t) => {
+  const double = await OpenAiDouble.start({ key: 'another' })
+  t.teardown(() => double.close())
+  const recorder = new Recorder()
+  const backend = new OpenAiRealtimeBackend(recorder, { apiKey: TEST_KEY, model: 'm', baseUrl: double.baseUrl })
+  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_AUTH', retryable: false })
+  t.notMatch(JSON.stringify(recorder.events), TEST_KEY)
+  t.match(recorder.all('error')[0]?.message, /401/)
+  t.equal(double.connections, 1)
+})
+
+t.test('a connection that is silently dead is noticed', async (t) => {
+  const { double, recorder } = await line(t, { pingMs: 40 })
+  double.session.freeze()
+  t.match(await recorder.next('error'), { code: 'network', fatal: true, retryable: true })
+})
+
+t.test('a service that drops the first connection is tried once more', async (t) => {
+  const double = await OpenAiDouble.start()
+  t.teardown(() => double.close())
+  double.closeAtOnce = { code: 1001, reason: '' }
+  const recorder = new Recorder()
+  const backend = new OpenAiRealtimeBackend(recorder, { apiKey: null, model: 'm', baseUrl: double.baseUrl })
+  t.teardown(() => backend.close('over'))
+  const connected = backend.connect(conformanceSession(), new AbortController().signal)
+  await recorder.until('the first try', () => double.connections === 1)
+  double.closeAtOnce = null
+  await connected
+  t.equal(double.connections, 2)
+  t.equal(recorder.all('error').length, 0)
+})
+
+t.test('G.711 goes both ways at 8 kHz', async (t) => {
+  const { double, backend, recorder } = await line(t, { audio: 'pcmu' })
+  t.match(backend.capabilities, { inputRateHz: 8000, outputRateHz: 8000 })
+  double.script.reply({ say: 'Hello', audioMs: 500 })
+  await speakTo(backend, 700)
+  const done = await recorder.next('turn-done')
+  t.equal(recorder.audioMs(done.generation), 500)
+  t.match(double.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
+})
+
+t.test('a server with the beta\'s names, and without half of the events, holds a conversation', async (t) => {
+  const { double, backend, recorder } = await line(t, { dialect: 'beta' }, { dialect: 'beta' })
+  double.script.reply({ say: 'One.', audioMs: 300 }, { calls: [{ callId: 'c1', name: 'get_account', args: {} }] }, { say: 'Two.', audioMs: 300 })
+  ask(backend)
+  await recorder.next('turn-done')
+  await speakTo(backend, 700)
+  const call = await recorder.next('tool-call')
+  backend.toolResult(call.callId, { ok: true, value: {} })
+  await recorder.next('turn-done', 3)
+  t.equal(recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0), 600)
+  t.same(recorder.all('turn-start').map((event) => event.generation), [1, 2, 3])
+})
+
+t.test('a server that says another rate in mid-stream is heard at that rate', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.session.sendRaw(JSON.stringify({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }))
+  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(3200).toString('base64') }))
+  await recorder.until('audio', () => recorder.audioPieces.length > 0)
+  t.equal(recorder.audioMs(1), 100)
+  t.equal(backend.stats.rateChanges, 1)
+})
+
+t.test('caller audio goes out in messages of the length that was asked for', async (t) => {
+  const { double, backend } = await line(t, { messageMs: 100 })
+  for (let i = 0; i < 12; i++) backend.pushAudio(new Int16Array(480))
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.equal(double.session.callerAudioMs, 200, 'two whole messages; the rest waits for the third')
+})
+
+t.test('a short noise is not taken to the model', async (t) => {
+  const { double, backend } = await line(t, { turns: { by: 'gateway' } })
+  backend.speechStart(0)
+  for (let i = 0; i < 3; i++) backend.pushAudio(new Int16Array(480))
+  backend.speechEnd(0)
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  t.match(double.session.received.at(-1), { type: 'input_audio_buffer.clear' })
+  t.equal(double.session.errors.length, 0)
+})
+
+t.test('the address is made from any way of writing it', async (t) => {
+  t.equal(realtimeUrl('https://api.openai.com/v1', 'm-1'), 'wss://api.openai.com/v1/realtime?model=m-1')
+  t.equal(realtimeUrl('http://10.0.0.5:8080/v1/', 'a b'), 'ws://10.0.0.5:8080/v1/realtime?model=a+b')
+  t.equal(realtimeUrl('wss://x.azure.com/openai/v1/realtime', 'd'), 'wss://x.azure.com/openai/v1/realtime?model=d')
+})

@@ -1,0 +1,61 @@
+import t from 'tap'
+import type {
+  RealtimeAudioConfigInput, RealtimeClientEvent, RealtimeServerEvent, RealtimeSessionCreateRequest,
+} from 'openai/resources/realtime/realtime'
+import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent } from '../../src/backends/openai-realtime/wire.js'
+import type { ClientEvent, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
+
+/** Compiles only where a value of the first type may stand for one of the second. */
+type Fits<Ours extends Theirs, Theirs> = Ours
+/** Fields as one may write them: the vendor's types are not readonly and know one rate only. */
+type Plain<T> = T extends readonly (infer E)[] ? Plain<E>[] : T extends object ? { -readonly [K in keyof T]: Plain<T[K]> } : T
+
+type Vendor = { readonly [T in RealtimeServerEvent['type']]: Extract<RealtimeServerEvent, { type: T }> }
+/** Of the vendor's field, what we read: it has to be able to hold what the vendor sends. */
+type Read<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
+
+// What we send is what the vendor takes.
+export type _Client = Fits<Plain<ClientEvent>, Plain<RealtimeClientEvent>>
+export type _Session = Fits<Omit<Plain<SessionConfig>, 'audio' | 'tools'>, Omit<Plain<RealtimeSessionCreateRequest>, 'audio' | 'tools'>>
+export type _Turns = Fits<TurnDetection, NonNullable<RealtimeAudioConfigInput['turn_detection']>>
+export type _Transcription = Fits<
+  Plain<NonNullable<NonNullable<NonNullable<SessionConfig['audio']>['input']>['transcription']>>, Plain<NonNullable<RealtimeAudioConfigInput['transcription']>>
+>
+
+// What the vendor sends can be read. `null` is read where the vendor promises none, so only this way round.
+export type _Server = [
+  Fits<Vendor['response.output_audio.delta'], Read<'response.output_audio.delta'>>,
+  Fits<Vendor['response.output_audio.done'], Read<'response.output_audio.done'>>,
+  Fits<Vendor['response.output_audio_transcript.delta'], Read<'response.output_audio_transcript.delta'>>,
+  Fits<Vendor['response.output_audio_transcript.done'], Read<'response.output_audio_transcript.done'>>,
+  Fits<Vendor['response.output_text.delta'], Read<'response.output_text.delta'>>,
+  Fits<Vendor['response.output_text.done'], Read<'response.output_text.done'>>,
+  Fits<Vendor['response.function_call_arguments.done'], Read<'response.function_call_arguments.done'>>,
+  Fits<Vendor['conversation.item.input_audio_transcription.completed'], Read<'conversation.item.input_audio_transcription.completed'>>,
+  Fits<Vendor['conversation.item.input_audio_transcription.failed'], Read<'conversation.item.input_audio_transcription.failed'>>,
+  Fits<Vendor['input_audio_buffer.speech_started'], Read<'input_audio_buffer.speech_started'>>,
+  Fits<Vendor['input_audio_buffer.speech_stopped'], Read<'input_audio_buffer.speech_stopped'>>,
+  Fits<Vendor['error']['error'], Read<'error'>['error']>,
+  Fits<keyof Read<'response.done'>['response'], keyof Vendor['response.done']['response']>,
+  Fits<Read<'response.done'>['type'] | Read<'response.created'>['type'] | Read<'session.updated'>['type'], RealtimeServerEvent['type']>,
+]
+
+t.test('the message of caller audio, which is never built as an object, is the vendor\'s', async (t) => {
+  const event: RealtimeClientEvent = { type: 'input_audio_buffer.append', audio: 'AAAA' }
+  t.equal(`${APPEND_PREFIX}AAAA${APPEND_SUFFIX}`, JSON.stringify(event))
+})
+
+t.test('an event is read by its present name, whichever it came with', async (t) => {
+  t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), { type: 'response.output_audio.delta' })
+  t.match(parseServerEvent({ type: 'response.audio_transcript.done', item_id: 'i', transcript: 'x' }), { type: 'response.output_audio_transcript.done' })
+  t.match(parseServerEvent({ type: 'conversation.item.created', item: {} }), { type: 'conversation.item.added' })
+})
+
+t.test('what cannot be read is told apart from what is of no use', async (t) => {
+  t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'unknown')
+  t.equal(parseServerEvent({ type: 'toString' }), 'unknown')
+  for (const value of [null, 1, 'x', [], {}, { type: 1 }, { type: 'response.output_audio.delta' }, { type: 'error', error: null },
+    { type: 'response.done', response: 'x' }, { type: 'response.output_audio.delta', item_id: 1, delta: 'x' }]) {
+    t.equal(parseServerEvent(value), 'malformed', JSON.stringify(value))
+  }
+})

@@ -1,0 +1,118 @@
+import type { ScriptedReply } from '../../../src/backends/conformance.js'
+
+export interface SpokenText {
+  readonly pcm: Int16Array
+  readonly sampleRateHz: number
+}
+
+/** Makes speech of a text; flite's `speak` fits. */
+export type Speaker = (text: string) => SpokenText
+
+const MS_PER_CHAR = 55
+
+/** A tone as long as the text would take, for tests in which nobody listens to the words. */
+export function toneSpeaker(sampleRateHz: number): Speaker {
+  return (text) => {
+    const pcm = new Int16Array(Math.round((Math.max(1, text.length) * MS_PER_CHAR * sampleRateHz) / 1000))
+    for (let i = 0; i < pcm.length; i++) pcm[i] = Math.round(6000 * Math.sin((2 * Math.PI * 220 * i) / sampleRateHz))
+    return { pcm, sampleRateHz }
+  }
+}
+
+/** The sound of an answer at `sampleRateHz`, cut or stretched to `audioMs` where the script says so. */
+export function soundOf(reply: ScriptedReply, speaker: Speaker, sampleRateHz: number): Int16Array {
+  if (reply.say === undefined || reply.say === '') return new Int16Array(0)
+  const spoken = speaker(reply.say)
+  const pcm = atRate(spoken.pcm, spoken.sampleRateHz, sampleRateHz)
+  if (reply.audioMs === undefined) return pcm
+  const exact = new Int16Array(Math.round((reply.audioMs * sampleRateHz) / 1000))
+  for (let i = 0; i < exact.length; i++) exact[i] = pcm[i % pcm.length] ?? 0
+  return exact
+}
+
+/** Straight lines between samples: good enough for a test double's voice, and for an ear that measures levels. */
+export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
+  if (fromHz === toHz) return pcm
+  const out = new Int16Array(Math.floor((pcm.length * toHz) / fromHz))
+  for (let i = 0; i < out.length; i++) {
+    const at = (i * fromHz) / toHz
+    const left = Math.floor(at)
+    const a = pcm[left] ?? 0
+    const b = pcm[left + 1] ?? a
+    out[i] = Math.round(a + (b - a) * (at - left))
+  }
+  return out
+}
+
+/** Answers in order; `Yes.` when the script is at its end. */
+export class Script {
+  readonly #replies: ScriptedReply[]
+  readonly #callerTexts: string[]
+  /** Answers that were begun. */
+  answers = 0
+
+  constructor(replies: readonly ScriptedReply[] = [], callerTexts: readonly string[] = []) {
+    this.#replies = [...replies]
+    this.#callerTexts = [...callerTexts]
+  }
+
+  reply(...replies: readonly ScriptedReply[]): void {
+    this.#replies.push(...replies)
+  }
+
+  callerSays(...texts: readonly string[]): void {
+    this.#callerTexts.push(...texts)
+  }
+
+  nextReply(): ScriptedReply {
+    this.answers++
+    return this.#replies.shift() ?? { say: 'Yes.' }
+  }
+
+  nextCallerText(): string {
+    return this.#callerTexts.shift() ?? 'hello'
+  }
+}
+
+/** Hears where speech begins and ends, by level, in the time of the audio and not of the clock. */
+export class LevelEar {
+  heardMs = 0
+  #sampleRateHz: number
+  #silenceMs: number
+  #speaking = false
+  #loudMs = 0
+  #quietMs = 0
+
+  constructor(options: { readonly sampleRateHz: number; readonly silenceMs: number }) {
+    this.#sampleRateHz = options.sampleRateHz
+    this.#silenceMs = options.silenceMs
+  }
+
+  get speaking(): boolean {
+    return this.#speaking
+  }
+
+  /** @returns the edges in this audio, in order */
+  hear(pcm: Int16Array): ('started' | 'stopped')[] {
+    const edges: ('started' | 'stopped')[] = []
+    const window = Math.round(this.#sampleRateHz / 100)
+    for (let from = 0; from < pcm.length; from += window) {
+      const to = Math.min(pcm.length, from + window)
+      const ms = ((to - from) * 1000) / this.#sampleRateHz
+      this.heardMs += ms
+      let energy = 0
+      for (let i = from; i < to; i++) energy += (pcm[i] ?? 0) ** 2
+      const loud = Math.sqrt(energy / (to - from)) > 500
+      this.#loudMs = loud ? this.#loudMs + ms : 0
+      this.#quietMs = loud ? 0 : this.#quietMs + ms
+      if (!this.#speaking && this.#loudMs >= 60) {
+        this.#speaking = true
+        edges.push('started')
+      } else if (this.#speaking && this.#quietMs >= this.#silenceMs) {
+        this.#speaking = false
+        edges.push('stopped')
+      }
+    }
+    return edges
+  }
+}
