@@ -3,24 +3,23 @@ import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CarrierState, EscalationPacket } from '../call/events.js'
-import { CALL_RECORD_VERSION } from '../call/record.js'
-import type { CallRecord, EndReason, EscalationRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
+import type { CallRecord, EndReason } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, SOCKET_WAIT_MS, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import { REHOMES_MAX, SOCKET_WAIT_MS } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import { Playout } from '../media/playout.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
-import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
+import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import { CallBooks } from './call-books.js'
 import { CallHandover } from './call-handover.js'
 import type { CarrierControl } from './call-handover.js'
 import type { AgentFacts, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
@@ -69,20 +68,6 @@ function bytesOf(samples: number): Uint8Array {
   return view
 }
 
-/** Times in a record are whole milliseconds: what is behind the point is noise, and people read these. */
-function wholeNumbers<T>(value: T): T {
-  if (typeof value === 'number') return Math.round(value) as T
-  if (Array.isArray(value)) return value.map(wholeNumbers) as T
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
-}
-
-/** Arguments may hold the caller's number; records do not show it. */
-function masked(call: ToolCallRecord): ToolCallRecord {
-  const args = Object.entries(call.args).map(([name, value]) => [name, typeof value === 'string' ? maskNumbersIn(value) : value])
-  return { ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'] }
-}
-
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker:
  * the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
@@ -102,11 +87,8 @@ export class HostedCall implements LiveCall {
   readonly #shared = new SharedCall(this.#memory)
   readonly #playout: Playout
   readonly #preparedAtMs: number
-  readonly #startedAt: string
-  readonly #transcript: TranscriptEntry[] = []
-  readonly #toolCalls: ToolCallRecord[] = []
+  readonly #books: CallBooks
   readonly #handover: CallHandover
-  readonly #numbers: CallNumbers
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #attached = false
@@ -131,8 +113,7 @@ export class HostedCall implements LiveCall {
     this.#log = context.log.call(call.callSid, { agent: call.agent })
     this.#playout = new Playout({ sampleRateHz: this.legRateHz })
     this.#preparedAtMs = context.clock()
-    this.#numbers = context.callSeries.open(call.callSid, call.agent, hosted.backend)
-    this.#startedAt = new Date(context.wallClock()).toISOString()
+    this.#books = new CallBooks(call, hosted.backend, context.metrics, context.callSeries, context.wallClock())
     this.#handover = new CallHandover({
       callSid: call.callSid,
       settings: hosted.definition.escalation,
@@ -343,16 +324,16 @@ export class HostedCall implements LiveCall {
   #endWhenDone(): void {
     if (this.#taskRuns || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
     this.#state = 'ended'
-    const record = this.#record()
+    const { words } = this.#shared
+    const record = this.#books.close({
+      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.record,
+      packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
+    })
     this.#log.info({
       outcome: record.outcome, reason: record.endReason, detail: record.endDetail, backend: record.backend,
       duration_ms: Math.round(record.durationMs), turns: record.turns.length, tools: record.toolCalls.length,
       barge_ins: record.bargeIns.length, rehomes: record.rehomes, underruns: record.audio.underruns,
     }, 'call ended')
-    this.#context.callSeries.end(this.#numbers)
-    this.#context.metrics.calls({ agent: this.agent, outcome: record.outcome }).inc(1, this.callSid)
-    this.#context.metrics.playoutUnderruns.inc(record.audio.underruns, this.callSid)
-    this.#context.metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, this.callSid)
     this.#context.over(this, record)
   }
 
@@ -367,14 +348,17 @@ export class HostedCall implements LiveCall {
   }
 
   #receive(message: FromCall): void {
-    const { metrics } = this.#context
     switch (message.type) {
-      case 'backend-ready':
-        metrics.backendConnect({ backend: this.#hosted.backend }).observe(message.connectMs / 1000, this.callSid)
-        return
       case 'backend-error':
-        metrics.backendErrors({ backend: this.#hosted.backend, code: message.code }).inc(1, this.callSid)
         this.#log.warn({ code: message.code, fatal: message.fatal }, 'backend error')
+        this.#books.take(message)
+        return
+      case 'backend-ready':
+      case 'transcript':
+      case 'tool':
+      case 'turn':
+      case 'barge-in':
+        this.#books.take(message)
         return
       case 'end-stream':
         this.#closeSink(message.code)
@@ -383,30 +367,6 @@ export class HostedCall implements LiveCall {
         return
       case 'escalate':
         this.#handover.escalate(message.packet)
-        return
-      case 'transcript':
-        this.#transcript.push(wholeNumbers(message.entry))
-        if (this.#transcript.length > TRANSCRIPT_ENTRIES_MAX) this.#transcript.shift()
-        return
-      case 'tool':
-        this.#toolCalls.push(masked(message.call))
-        if (this.#toolCalls.length > TOOL_CALLS_MAX) this.#toolCalls.shift()
-        metrics.toolSeconds({ tool: message.call.name, outcome: message.call.ok ? 'ok' : 'error' })
-          .observe(message.call.ms / 1000, this.callSid)
-        return
-      case 'turn': {
-        const labels = { agent: this.agent, backend: this.#hosted.backend }
-        this.#numbers.frameLatencyP99Ms = message.frameLatencyP99Ms
-        if (message.answerMs !== null) metrics.turnAnswer(labels).observe(message.answerMs / 1000, this.callSid)
-        if (message.firstSoundMs === null) return
-        this.#numbers.turnResponseLastMs = message.firstSoundMs
-        metrics.turnResponse(labels).observe(message.firstSoundMs / 1000, this.callSid)
-        return
-      }
-      case 'barge-in':
-        if (!message.committed || message.stopMs === null) return
-        this.#numbers.bargeInStopLastMs = message.stopMs
-        metrics.bargeInStop.observe(message.stopMs / 1000, this.callSid)
         return
       case 'checkpoint':
         this.#checkpoint = message.checkpoint
@@ -435,57 +395,12 @@ export class HostedCall implements LiveCall {
   // --- what is shown --------------------------------------------------------------------------------------
 
   view(): LiveCallView {
-    const nowMs = this.#context.clock()
-    return {
-      callSid: this.callSid,
-      agent: this.agent,
-      backend: this.#hosted.backend,
-      state: this.#state,
-      direction: this.#call.direction,
-      from: maskNumber(this.#call.from),
-      to: maskNumber(this.#call.to),
-      startedAt: this.#startedAt,
-      durationMs: this.#attached ? Math.round(nowMs - this.#attachedAtMs) : 0,
-      transcript: this.#transcript,
-      toolCalls: this.#toolCalls,
-      rehomes: this.#rehomes,
-    }
+    return this.#books.view(this.#now())
   }
 
-  #record(): CallRecord {
-    const result = this.#result
-    const settled = this.#handover.record
-    const escalation: EscalationRecord | null = settled
+  #now(): { state: LiveCallState; streamMs: number; rehomes: number } {
     return {
-      version: CALL_RECORD_VERSION,
-      callSid: this.callSid,
-      agent: this.agent,
-      backend: result?.backend ?? this.#hosted.backend,
-      direction: this.#call.direction,
-      from: maskNumber(this.#call.from),
-      to: maskNumber(this.#call.to),
-      outcome: escalation === null || escalation.outcome === 'answered' ? result?.outcome ?? 'failed' : 'failed',
-      endReason: result?.endReason ?? 'call-fault',
-      endDetail: result?.endDetail ?? this.#fault ?? '',
-      startedAt: this.#startedAt,
-      durationMs: Math.round(result?.durationMs ?? (this.#attached ? this.#context.clock() - this.#attachedAtMs : 0)),
-      greetingMs: wholeNumbers(result?.greetingMs ?? null),
-      transcript: wholeNumbers(result?.transcript ?? this.#transcript),
-      toolCalls: result?.toolCalls.map(masked) ?? this.#toolCalls,
-      turns: wholeNumbers(result?.turns ?? []),
-      bargeIns: wholeNumbers(result?.bargeIns ?? []),
-      escalation,
-      timeline: wholeNumbers(result?.timeline ?? []),
-      usage: result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
-      audio: {
-        framesIn: result?.framesIn ?? 0,
-        framesConcealed: result?.framesConcealed ?? 0,
-        framesDropped: (result?.framesDropped ?? 0) + Atomics.load(this.#shared.words, Word.inDropped),
-        underruns: Atomics.load(this.#shared.words, Word.underruns),
-        dtmf: result?.dtmf ?? 0,
-      },
-      rehomes: this.#rehomes,
-      recording: null,
+      state: this.#state, rehomes: this.#rehomes, streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
     }
   }
 }
