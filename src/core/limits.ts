@@ -110,6 +110,8 @@ export const REHOMES_MAX = 1
 export const ENDED_CALLS_KEPT = 1000
 /** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */
 export const KNOWN_CALLS_KEPT = 50_000
+/** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
+export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 /** Journals that are open at once. */
 export const JOURNAL_FILES_MAX = 2000
 /** Bytes of one journal that may wait for the disk. */

@@ -227,10 +227,8 @@ export class Webhooks {
         .warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
     }
     call.carrierState(status.event)
-    if (status.event === 'stream-started') return NO_CONTENT
-    // The documented recipe: whichever request comes first after the stream is answered with the Dial.
-    const actions = call.continuation('stream-status')
-    return actions.length === 0 ? NO_CONTENT : xmlReply(this.#write(callSid, actions, []))
+    // Fire and forget: carriers do not read the answer, so the way on is kept for who does.
+    return NO_CONTENT
   }
 
   // --- POST /events -------------------------------------------------------------------------------------------

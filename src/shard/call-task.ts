@@ -19,7 +19,7 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
-import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
+import { CallSpeech } from './call-speech.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
 /** What the calls of one media worker share. */
@@ -49,10 +49,6 @@ export interface CallParts {
 const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
 let packetView = packet.subarray(0, 0)
 
-/** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
-const SLICE_SAMPLES = 2400
-const silence = new Int16Array(SLICE_SAMPLES)
-
 /**
  * One call on a media worker: joins the caller's path, the session, the backend, the tools and the playout. All
  * decisions are the session's; this class only carries them out. Its methods `receive`, `listen`, `decide` and
@@ -70,20 +66,16 @@ export class CallTask implements BackendSink {
   readonly #path: CallerPath
   readonly #session: CallSession
   readonly #ledger: PlayoutLedger
-  readonly #feed: PlayoutFeed
+  readonly #speech: CallSpeech
   readonly #backend: Backend
   readonly #journal: CallJournal | null
   readonly #toBackend: StreamResampler
   readonly #backendFrame: Int16Array
-  readonly #toCarrier = new Map<SampleRateHz, StreamResampler>()
-  readonly #carrierSlice: Int16Array
   readonly #referenceFrame: Int16Array
   readonly #latency = new FrameHistogram()
   readonly #abort = new AbortController()
   readonly #running = new Map<string, AbortController>()
   readonly #announcing = new Map<string, Speaking>()
-  readonly #itemReceivedAtMs = new Map<string, number>()
-  #openItem: string | null = null
   #referenced: number
   #streamOpen: boolean
   #checkpointDue = false
@@ -101,7 +93,9 @@ export class CallTask implements BackendSink {
     this.#streamOpen = start.streamOpen
     this.#path = new CallerPath({ sampleRateHz: start.legRateHz, track: start.track, vadBank: context.vads })
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
-    this.#feed = new PlayoutFeed(this.#shared, start.legRateHz)
+    this.#speech = new CallSpeech({
+      shared: this.#shared, ledger: this.#ledger, rateHz: start.legRateHz, resamplers: context.resamplers, latencyOut: context.latencyOut,
+    })
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
     const checkpoint = start.resume?.checkpoint ?? null
@@ -110,7 +104,6 @@ export class CallTask implements BackendSink {
     const { inputRateHz } = this.#backend.capabilities
     this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
     this.#backendFrame = new Int16Array(frameSamples(inputRateHz))
-    this.#carrierSlice = new Int16Array(SLICE_SAMPLES * 2 + 64)
     this.#referenceFrame = new Int16Array(frameSamples(start.legRateHz))
     this.#referenced = this.#shared.outbound.taken
     this.done = new Promise((resolve) => {
@@ -177,7 +170,7 @@ export class CallTask implements BackendSink {
       lastSentAtMs: times[Time.lastSentAtMs] as number,
     }, nowMs)
     for (const input of this.#ledger.poll(nowMs)) {
-      if (input.type === 'item-started') this.#itemStarted(input.itemId, input.sentAtMs)
+      if (input.type === 'item-started') this.#speech.started(input.itemId, input.sentAtMs)
       this.#handle(input)
     }
     const wake = this.#session.nextWake()
@@ -189,7 +182,7 @@ export class CallTask implements BackendSink {
 
   /** Speech that waited for room goes into the ring. */
   speak(_nowMs: number): void {
-    this.#feed.refill()
+    this.#speech.refill()
     this.#journal?.pass()
   }
 
@@ -198,7 +191,9 @@ export class CallTask implements BackendSink {
   event(event: BackendEvent): void {
     if (this.#over) return
     this.#guard(() => {
-      if (event.type === 'audio-done') this.#finishItem(event.itemId)
+      if (event.type === 'audio-done') this.#speech.finish('backend', event.itemId)
+      // A response or a backend that is over speaks no more, also where it never said so of its last item.
+      else if (event.type === 'turn-done' || event.type === 'closed') this.#speech.finish('backend')
       if (event.type === 'error') this.#post({ type: 'backend-error', code: event.code, fatal: event.fatal })
       this.#handle({ type: 'backend', event })
     })
@@ -210,54 +205,7 @@ export class CallTask implements BackendSink {
     this.#journal?.writer.audio(itemId, generation, nowMs)
     const wanted = this.#session.acceptAudio(itemId, generation, nowMs)
     this.#drain(nowMs)
-    if (wanted) this.#append(itemId, pcm, sampleRateHz, nowMs)
-  }
-
-  #append(itemId: string, pcm: Int16Array, sampleRateHz: SampleRateHz, nowMs: number): void {
-    const resampler = this.#resamplerFrom(sampleRateHz)
-    if (this.#openItem !== itemId) {
-      if (this.#openItem !== null) this.#finishItem(this.#openItem)
-      this.#openItem = itemId
-      this.#itemReceivedAtMs.set(itemId, nowMs)
-      this.#feed.begin(itemId)
-      resampler.reset()
-    }
-    for (let from = 0; from < pcm.length; from += SLICE_SAMPLES) {
-      const slice = pcm.length <= SLICE_SAMPLES ? pcm : pcm.subarray(from, from + SLICE_SAMPLES)
-      const count = resampler.process(slice, this.#carrierSlice)
-      this.#ledger.appended(itemId, this.#feed.append(this.#carrierSlice, count))
-    }
-  }
-
-  #finishItem(itemId: string): void {
-    if (this.#openItem === itemId) {
-      // What the filters still hold of the last word.
-      for (const resampler of this.#toCarrier.values()) {
-        if (resampler.inRateHz === resampler.outRateHz) continue
-        const flush = silence.subarray(0, (resampler.inRateHz * RESAMPLER_FLUSH_MS) / 1000)
-        const count = resampler.process(flush, this.#carrierSlice)
-        this.#ledger.appended(itemId, this.#feed.append(this.#carrierSlice, count))
-      }
-      this.#openItem = null
-    }
-    this.#feed.finish(itemId)
-    this.#ledger.finished(itemId)
-  }
-
-  #resamplerFrom(rateHz: SampleRateHz): StreamResampler {
-    let resampler = this.#toCarrier.get(rateHz)
-    if (resampler === undefined) {
-      resampler = this.#context.resamplers.open(rateHz, this.#start.legRateHz)
-      this.#toCarrier.set(rateHz, resampler)
-    }
-    return resampler
-  }
-
-  #itemStarted(itemId: string, sentAtMs: number): void {
-    const receivedAtMs = this.#itemReceivedAtMs.get(itemId)
-    if (receivedAtMs === undefined) return
-    this.#itemReceivedAtMs.delete(itemId)
-    this.#context.latencyOut.observeMs(sentAtMs - receivedAtMs)
+    if (wanted) this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
   }
 
   /** On a mixed line our own voice comes back: the echo gate is shown what was sent. */
@@ -340,9 +288,9 @@ export class CallTask implements BackendSink {
       case 'backend-tool-result': return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
       case 'backend-interrupt': return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
       case 'backend-close': return void this.#backend.close(output.reason)
-      case 'playout-pause': return this.#feed.pause()
-      case 'playout-resume': return this.#feed.resume()
-      case 'playout-clear': return this.#clear()
+      case 'playout-pause': return this.#speech.pause()
+      case 'playout-resume': return this.#speech.resume()
+      case 'playout-clear': return this.#clear(nowMs)
       case 'announce': return this.#announce(output.itemId, output.text)
       case 'run-tool': return this.#runTool(output)
       case 'cancel-tools':
@@ -365,13 +313,10 @@ export class CallTask implements BackendSink {
     }
   }
 
-  #clear(): void {
+  #clear(nowMs: number): void {
     for (const speaking of this.#announcing.values()) speaking.cancel()
     this.#announcing.clear()
-    this.#itemReceivedAtMs.clear()
-    this.#openItem = null
-    this.#feed.clear()
-    this.#ledger.cleared(this.#shared.outbound.written, this.#context.clock())
+    this.#speech.clear(nowMs)
   }
 
   /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
@@ -384,16 +329,16 @@ export class CallTask implements BackendSink {
     }
     const speaking = speech.speak(text, voice, (chunk) => this.#guard(() => {
       if (this.#announcing.get(itemId) !== speaking) return
-      this.#append(itemId, chunk.pcm, chunk.sampleRateHz, this.#context.clock())
+      this.#speech.append('gateway', itemId, chunk.pcm, chunk.sampleRateHz, this.#context.clock())
     }))
     this.#announcing.set(itemId, speaking)
     speaking.done.then(
       () => this.#guard(() => {
-        if (this.#announcing.delete(itemId)) this.#finishItem(itemId)
+        if (this.#announcing.delete(itemId)) this.#speech.finish('gateway', itemId)
       }),
       () => this.#guard(() => {
         if (!this.#announcing.delete(itemId)) return
-        this.#finishItem(itemId)
+        this.#speech.finish('gateway', itemId)
         this.#handle({ type: 'announce-failed', itemId })
       }),
     )
@@ -464,7 +409,7 @@ export class CallTask implements BackendSink {
     await this.#backend.close(reason)
     this.#parts.speech?.close()
     this.#toBackend.release()
-    for (const resampler of this.#toCarrier.values()) resampler.release()
+    this.#speech.release()
     this.#path.release()
     this.#port.close()
   }
