@@ -1,0 +1,159 @@
+import type { WebSocket } from 'uWebSockets.js'
+import { App, us_socket_local_port } from 'uWebSockets.js'
+import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
+
+/**
+ * A stand-in for a realtime model, in a process of its own: speaks OpenAI's Realtime protocol (JSON and base64 over a
+ * WebSocket) and says back what it hears, message by message. It decodes nothing that it need not look at, so that
+ * its share of the machine is small; what it costs is still told apart.
+ *
+ * A response runs from the first audio to a `response.cancel`; the next one begins `thinkMs` later.
+ */
+const options = optionsFromEnvironment<BackendOptions>('BENCH_BACKEND')
+endWithParent()
+
+interface Session {
+  /** Number of the response that runs; 0 for none. */
+  response: number
+  responses: number
+  /** Not before this may a new response begin. */
+  quietUntilMs: number
+  /** Bytes that one millisecond has in base64: by the format that the client asked for. */
+  charsPerMs: number
+  prefix: string
+}
+
+interface Data { readonly session: Session }
+type Socket = WebSocket<Data>
+
+const APPEND = '{"type":"input_audio_buffer.append"'
+const AUDIO = '"audio":"'
+const PCM_CHARS_PER_MS = (24 * 2 * 4) / 3
+const MULAW_CHARS_PER_MS = (8 * 4) / 3
+const SETTLE_MS = 200
+/** Sessions that one bench may open. */
+const SESSIONS_MAX = 20_000
+
+const facts = { sessions: 0, appends: 0, audioMs: 0, cancels: 0, truncates: 0, unknown: 0 }
+const appendsByMs = new Map<number, number>()
+/** Silence before the first audio of a response, as 24 kHz PCM. */
+const leadAudio = Buffer.alloc(options.leadMs * 48).toString('base64')
+
+function send(ws: Socket, message: unknown): void {
+  ws.send(JSON.stringify(message), false, false)
+}
+
+function begin(ws: Socket, session: Session): void {
+  session.response = ++session.responses
+  const id = `resp_${session.response}`
+  const item = { id: `item_${session.response}`, object: 'realtime.item', type: 'message', status: 'in_progress', role: 'assistant', content: [] }
+  send(ws, { type: 'response.created', event_id: `event_c${session.response}`, response: { id, object: 'realtime.response', status: 'in_progress', output: [] } })
+  send(ws, { type: 'response.output_item.added', event_id: `event_i${session.response}`, response_id: id, output_index: 0, item })
+  session.prefix = `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",`
+    + '"output_index":0,"content_index":0,"delta":"'
+  if (session.charsPerMs === PCM_CHARS_PER_MS && leadAudio !== '') ws.send(`${session.prefix}${leadAudio}"}`, false, false)
+}
+
+function endResponse(ws: Socket, session: Session, status: 'cancelled' | 'completed'): void {
+  if (session.response === 0) return
+  const details = status === 'cancelled' ? { status_details: { type: 'cancelled', reason: 'client_cancelled' } } : {}
+  const ids = { response_id: `resp_${session.response}`, item_id: `item_${session.response}` }
+  const response = { id: ids.response_id, object: 'realtime.response', status, ...details, output: [] }
+  send(ws, { type: 'response.output_audio.done', event_id: 'event_e', ...ids, output_index: 0, content_index: 0 })
+  session.response = 0
+  session.quietUntilMs = performance.now() + options.thinkMs
+  send(ws, { type: 'response.done', event_id: 'event_d', response })
+}
+
+function hear(ws: Socket, session: Session, text: string): void {
+  const from = text.indexOf(AUDIO) + AUDIO.length
+  const to = text.indexOf('"', from)
+  const ms = (to - from) / session.charsPerMs
+  facts.appends++
+  facts.audioMs += ms
+  const key = Math.round(ms)
+  if (appendsByMs.size < 1000) appendsByMs.set(key, (appendsByMs.get(key) ?? 0) + 1)
+  if (session.response === 0) {
+    // What waited for the connection comes in a heap; said back, it would stand in the way of all that follows.
+    if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = performance.now() + SETTLE_MS
+    if (performance.now() < session.quietUntilMs) return
+    begin(ws, session)
+  }
+  ws.send(`${session.prefix}${text.slice(from, to)}"}`, false, false)
+}
+
+interface SessionUpdate {
+  readonly session?: { readonly audio?: { readonly output?: { readonly format?: { readonly type?: string } | string } } }
+}
+
+function control(ws: Socket, session: Session, message: { readonly type?: string } & SessionUpdate): void {
+  switch (message.type) {
+    case 'session.update': {
+      const format = message.session?.audio?.output?.format
+      const type = typeof format === 'string' ? format : format?.type
+      if (type !== undefined) session.charsPerMs = type.includes('pcmu') || type.includes('ulaw') ? MULAW_CHARS_PER_MS : PCM_CHARS_PER_MS
+      return send(ws, { type: 'session.updated', event_id: 'event_u', session: { id: 'sess_bench', object: 'realtime.session', ...message.session } })
+    }
+    case 'response.cancel':
+      facts.cancels++
+      return endResponse(ws, session, 'cancelled')
+    case 'conversation.item.truncate':
+      facts.truncates++
+      return send(ws, { type: 'conversation.item.truncated', event_id: 'event_t', item_id: 'item', content_index: 0, audio_end_ms: 0 })
+    case 'input_audio_buffer.clear':
+      return send(ws, { type: 'input_audio_buffer.cleared', event_id: 'event_b' })
+    // The response begins with the first audio, not when it is asked for: there is nothing to say back before.
+    case 'response.create':
+    case 'input_audio_buffer.append':
+    case 'input_audio_buffer.commit':
+    case 'conversation.item.create':
+      return
+    default:
+      facts.unknown++
+  }
+}
+
+const sockets = new Set<Socket>()
+App().ws<Data>('/*', {
+  maxPayloadLength: 1024 * 1024,
+  maxBackpressure: 4 * 1024 * 1024,
+  idleTimeout: 0,
+  upgrade: (res, req, context) => {
+    if (sockets.size >= SESSIONS_MAX) {
+      res.writeStatus('503 Service Unavailable').end()
+      return
+    }
+    const session: Session = { response: 0, responses: 0, quietUntilMs: Infinity, charsPerMs: PCM_CHARS_PER_MS, prefix: '' }
+    // The peers offer subprotocols that carry the key; the first offered is as good as any.
+    const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
+    res.upgrade<Data>({ session }, req.getHeader('sec-websocket-key'), offered, '', context)
+  },
+  open: (ws) => {
+    sockets.add(ws)
+    facts.sessions++
+    send(ws, { type: 'session.created', event_id: 'event_s', session: { id: `sess_${facts.sessions}`, object: 'realtime.session', type: 'realtime' } })
+  },
+  message: (ws, message) => {
+    const { session } = ws.getUserData()
+    const text = Buffer.from(message).toString('latin1')
+    if (text.startsWith(APPEND) && text.includes(AUDIO)) hear(ws, session, text)
+    else control(ws, session, JSON.parse(Buffer.from(message).toString('utf8')) as { type?: string })
+  },
+  close: (ws) => {
+    sockets.delete(ws)
+  },
+}).listen('127.0.0.1', 0, (listener) => {
+  if (listener === false) throw new Error('the stand-in backend cannot listen on loopback')
+  tellParent({ type: 'ready', port: us_socket_local_port(listener) } satisfies FromBackend)
+})
+
+process.on('message', (message: ToBackend) => {
+  if (message.type === 'stop') process.exit(0)
+  if (message.type === 'restart') {
+    for (const ws of sockets) endResponse(ws, ws.getUserData().session, 'completed')
+    return
+  }
+  const commonest = [...appendsByMs].toSorted((a, b) => b[1] - a[1])[0]
+  tellParent({ type: 'facts', ...facts, appendMs: commonest?.[0] ?? 0 } satisfies FromBackend)
+})

@@ -1,0 +1,204 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { messageOf } from '../src/core/errors.js'
+import { Child } from './kit/child.js'
+import { cpuBetween, cpuTime } from './kit/cpu.js'
+import type { CpuShare } from './kit/cpu.js'
+import { encode, merge, percentilesMs } from './kit/histogram.js'
+import type {
+  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerOptions,
+  ToBackend, ToGenerator, ToServer,
+} from './protocol.js'
+import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
+import type { Subject } from './subjects.js'
+import { addTruth, untruths } from './truth.js'
+
+/**
+ * Over this a run is void: its latencies would be the generator's own. A quarter of a frame: still well under the 20 ms
+ * that are judged, and what a Node timer on a machine with two busy cores can keep (1 to 2 ms at rest).
+ */
+export const LATENESS_P99_MS_MAX = 5
+const SETTLE_MS = 1500
+const WARM_UP_MS = 2500
+/** What starting, opening and settling may take beside the measuring. */
+const OVERHEAD_MS = 90_000
+const OPEN_TIMEOUT_MS = 60_000
+
+type Server = Child<ToServer, FromServer>
+type Generator = Child<ToGenerator, FromGenerator>
+type Backend = Child<ToBackend, FromBackend>
+
+/** Runs one subject at one level with one number of calls. Never throws for what a subject did. */
+export async function runCase(subject: Subject, options: CaseOptions): Promise<CaseResult> {
+  const children: (() => Promise<void>)[] = []
+  const seen = { callsOpen: 0 }
+  try {
+    return await measure(subject, options, children, seen)
+  } catch (thrown) {
+    return {
+      options, verdict: 'failed', reasons: [messageOf(thrown)], callsOpen: seen.callsOpen, speed: null, memory: null, truth: null,
+      backend: null, lateness: null,
+    }
+  } finally {
+    await Promise.all(children.toReversed().map((stop) => stop()))
+  }
+}
+
+async function measure(
+  subject: Subject, options: CaseOptions, children: (() => Promise<void>)[], seen: { callsOpen: number },
+): Promise<CaseResult> {
+  const backend = options.level === 'L2' || options.level === 'L3' ? startBackend(options, children) : null
+  const backendUrl = backend === null ? null : `ws://127.0.0.1:${(await backend.next('ready')).port}`
+  const server = startServer(subject, options, backendUrl, children)
+  const { port } = await server.next('ready')
+  const generators = startGenerators(subject, options, port, children)
+
+  const points: MemoryPoint[] = []
+  const openCalls = async (calls: number): Promise<void> => {
+    const shares = share(calls, generators.length)
+    const opened = await Promise.all(generators.map((generator, i) => {
+      generator.tell({ type: 'open', calls: shares[i] as number })
+      return generator.next('opened', OPEN_TIMEOUT_MS)
+    }))
+    seen.callsOpen = opened.reduce((sum, answer) => sum + answer.calls, 0)
+    const failure = opened.flatMap((answer) => answer.failures)[0]
+    if (failure !== undefined) throw new Error(`${seen.callsOpen} of ${calls} calls could be opened: ${failure}`)
+    await sleep(SETTLE_MS)
+  }
+  const weigh = async (calls: number): Promise<void> => {
+    server.tell({ type: 'memory' })
+    const { rssBytes, heapUsedBytes } = await server.next('memory')
+    points.push({ calls, rssBytes, heapUsedBytes })
+  }
+  if (options.memory) {
+    await weigh(0)
+    await openCalls(Math.max(generators.length, Math.ceil(options.calls / 4)))
+    await weigh(Math.max(generators.length, Math.ceil(options.calls / 4)))
+  }
+  await openCalls(options.calls)
+  if (options.memory) await weigh(options.calls)
+
+  const processes = [server.pid, ...generators.map((generator) => generator.pid), ...(backend === null ? [] : [backend.pid])]
+  server.tell({ type: 'memory' })
+  const heapBefore = await server.next('memory')
+  backend?.tell({ type: 'restart' })
+  await sleep(WARM_UP_MS)
+  for (const generator of generators) generator.tell({ type: 'measure' })
+  const from = processes.map(cpuTime)
+  await sleep(options.seconds * 1000)
+  const to = processes.map(cpuTime)
+  for (const generator of generators) generator.tell({ type: 'finish' })
+  const results = (await Promise.all(generators.map((generator) => generator.next('result')))).map((message) => message.result)
+  server.tell({ type: 'memory' })
+  const heapAfter = await server.next('memory')
+  const facts = backend === null ? null : await factsOf(backend)
+
+  const shares = processes.map((pid, i) => cpuBetween(pid, from[i] as (typeof from)[number], to[i] as (typeof to)[number]))
+  const wrong = untruths(subject, options, results, facts)
+  const lateness = percentilesMs(merge(results.map((result) => result.latenessUs)))
+  const late = lateness === null || lateness.p99 > options.latenessMsMax
+  const verdict = late ? 'void' : wrong.length > 0 ? 'untrue' : 'held'
+  const tooLate = `the generator was late by ${lateness === null ? 'all' : `${lateness.p99.toFixed(1)} ms at p99`}, at most ${options.latenessMsMax} ms are allowed`
+  const noise = server.stderr.trim().split('\n')[0] ?? ''
+  const speed = verdict === 'held' ? speedOf(options, results, shares, generators.length, heapBefore, heapAfter) : null
+  return {
+    options, verdict,
+    reasons: [...(late ? [tooLate] : []), ...wrong, ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : [])],
+    callsOpen: seen.callsOpen, speed, memory: memoryOf(points), truth: addTruth(results), backend: facts, lateness,
+  }
+}
+
+/** `calls` dealt out to `parts`. */
+function share(calls: number, parts: number): readonly number[] {
+  return Array.from({ length: parts }, (_, i) => Math.floor(calls / parts) + (i < calls % parts ? 1 : 0))
+}
+
+function startBackend(options: CaseOptions, children: (() => Promise<void>)[]): Backend {
+  const backendOptions: BackendOptions = { leadMs: 20, thinkMs: 600 }
+  const backend: Backend = new Child({
+    name: 'the stand-in backend', file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),
+    variable: 'BENCH_BACKEND', options: backendOptions, cpus: options.pin ? '1' : null,
+  })
+  children.push(() => backend.stop({ type: 'stop' }))
+  return backend
+}
+
+function startServer(subject: Subject, options: CaseOptions, backendUrl: string | null, children: (() => Promise<void>)[]): Server {
+  const serverOptions: ServerOptions = { level: options.level, calls: options.calls, workers: options.workers, backendUrl }
+  const server: Server = new Child({
+    name: subject.name, file: subject.file(options.level), variable: 'BENCH_SERVER', options: serverOptions,
+    cpus: options.pin ? '0' : null,
+    environment: options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir },
+  })
+  children.push(() => server.stop({ type: 'stop' }))
+  return server
+}
+
+function startGenerators(subject: Subject, options: CaseOptions, port: number, children: (() => Promise<void>)[]): readonly Generator[] {
+  const shares = share(options.calls, Math.min(options.generators, options.calls))
+  let firstCall = 0
+  return shares.map((calls, i) => {
+    const generatorOptions: GeneratorOptions = {
+      port, calls, firstCall, opening: subject.opening, level: options.level, messageFrames: subject.messageFrames(options.level),
+      seed: options.seed, lifeMs: options.seconds * 1000 + OVERHEAD_MS,
+    }
+    firstCall += calls
+    const generator: Generator = new Child({
+      name: `generator ${i + 1}`, file: fileURLToPath(new URL('./generator/main.js', import.meta.url)),
+      variable: 'BENCH_GENERATOR', options: generatorOptions, cpus: options.pin ? '1' : null,
+    })
+    children.push(() => generator.stop(null))
+    return generator
+  })
+}
+
+async function factsOf(backend: Backend): Promise<BackendFacts> {
+  backend.tell({ type: 'facts' })
+  const { type: _type, ...facts } = await backend.next('facts')
+  return facts
+}
+
+function speedOf(
+  options: CaseOptions, results: readonly GeneratorResult[], shares: readonly CpuShare[], generators: number,
+  before: Extract<FromServer, { type: 'memory' }>, after: Extract<FromServer, { type: 'memory' }>,
+): Speed {
+  const server = shares[0] as CpuShare
+  const frames = results.reduce((sum, result) => sum + result.framesReceived, 0)
+  const added = merge(results.map((result) => result.addedUs))
+  const stops = merge(results.map((result) => result.stopUs))
+  const allocated = before.allocatedBytes === null || after.allocatedBytes === null || frames === 0 ? null : {
+    main: (after.allocatedBytes.main - before.allocatedBytes.main) / frames,
+    workers: (after.allocatedBytes.workers - before.allocatedBytes.workers) / frames,
+  }
+  const count = (pick: (result: GeneratorResult) => number): number => results.reduce((sum, result) => sum + pick(result), 0)
+  return {
+    server,
+    generatorCores: shares.slice(1, 1 + generators).reduce((sum, { cores }) => sum + cores, 0),
+    backendCores: shares[1 + generators]?.cores ?? 0,
+    cpuMsPerCallSecond: (server.cores * 1000) / options.calls,
+    mainMsPerCallSecond: (server.mainCores * 1000) / options.calls,
+    cpuUsPerFrame: (server.cores * options.seconds * 1e6) / Math.max(1, frames),
+    framesPerSecond: frames / options.seconds,
+    addedMs: percentilesMs(added),
+    wholeMs: percentilesMs(merge(results.map((result) => result.wholeUs))),
+    addedHdr: encode(added),
+    gapMs: percentilesMs(merge(results.map((result) => result.gapUs))),
+    stopMs: percentilesMs(stops),
+    stopHdr: encode(stops),
+    heldMs: percentilesMs(merge(results.map((result) => result.heldUs))),
+    bargeIns: {
+      tried: count((result) => result.bargeIns.tried), stopped: count((result) => result.bargeIns.stopped),
+      cleared: count((result) => result.bargeIns.cleared), resumed: count((result) => result.bargeIns.resumed),
+    },
+    heapBytesPerFrame: allocated,
+  }
+}
+
+function memoryOf(points: readonly MemoryPoint[]): MemoryOfCase | null {
+  if (points.length === 0) return null
+  const few = points[1]
+  const many = points.at(-1)
+  const slope = few === undefined || many === undefined || many.calls <= few.calls ? null
+    : (many.rssBytes - few.rssBytes) / (many.calls - few.calls)
+  return { points, bytesPerCall: slope }
+}

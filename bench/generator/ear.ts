@@ -1,0 +1,306 @@
+import { FRAME_MS, frameSamples } from '../../src/core/units.js'
+import type { LegRateHz } from '../../src/core/units.js'
+import { newHistogram, recordMs } from '../kit/histogram.js'
+import type { Histogram } from '../kit/histogram.js'
+import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, toneSnrDb } from './signal.js'
+import type { Heard, SineTable } from './signal.js'
+
+/** What all ears of a generator write into. */
+export interface Hearing {
+  /** Times of the machine clock between which frames count; Infinity while there is no window. */
+  windowStartMs: number
+  windowEndMs: number
+  framesReceived: number
+  /** Sent and never heard, and heard and never sent, in the window. */
+  framesLost: number
+  framesAdded: number
+  markersSeen: number
+  gapsUnasked: number
+  blocksPoor: number
+  readonly snrsDb: number[]
+  readonly added: Histogram
+  readonly whole: Histogram
+  readonly gaps: Histogram
+  readonly stops: Histogram
+  readonly held: Histogram
+  readonly bargeIns: { tried: number; stopped: number; cleared: number; resumed: number }
+}
+
+export function newHearing(): Hearing {
+  return {
+    windowStartMs: Infinity, windowEndMs: Infinity, framesReceived: 0, framesLost: 0, framesAdded: 0, markersSeen: 0,
+    gapsUnasked: 0, blocksPoor: 0, snrsDb: [],
+    added: newHistogram(), whole: newHistogram(), gaps: newHistogram(), stops: newHistogram(), held: newHistogram(),
+    bargeIns: { tried: 0, stopped: 0, cleared: 0, resumed: 0 },
+  }
+}
+
+export interface EarOptions {
+  readonly rateHz: LegRateHz
+  /** Sent frames carry their number (`SEQUENCE_AT`), and come back bit by bit. */
+  readonly sequence: boolean
+  /** Interruptions and late frames are part of the schedule: frames do not come back one for one. */
+  readonly interrupted: boolean
+  readonly messageFrames: number
+}
+
+/** A stop in the agent's speech longer than this is heard as a gap. */
+export const GAP_MS = 40
+/** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
+export const SEQUENCE_AT = 0.5
+const LISTEN_AT = 0.75
+/** A second of memory, and the fewest frames that tell which of them was the last of a message. */
+const PHASE_MEMORY = 0.94
+const PHASE_FRAMES_MIN = 12
+const SNR_EVERY_FRAMES = 5
+const SNRS_KEPT = 20_000
+/** Poor: worse than any telephone codec. */
+const POOR_SNR_DB = 30
+/** The agent was silent and speaks again: shorter than the stand-in backend thinks. */
+const TURN_SILENCE_MS = 300
+/** An interruption that has not stopped the agent after this has failed. */
+const STOP_WITHIN_MS = 1500
+
+/**
+ * Listens to what comes back on one call. Samples are cut into frames as they were sent: the first that is not
+ * silent answers the first that was sent, and from there on count, numbers and markers must agree.
+ *
+ * A frame has arrived when its middle sample has: filters that hold a few samples back do not count as a frame late.
+ */
+export class Ear {
+  framesHeard = 0
+  /** Due time of the first frame that was sent. */
+  startMs = NaN
+  readonly #hearing: Hearing
+  readonly #options: EarOptions
+  readonly #frame: number
+  readonly #block: Int16Array
+  readonly #tone: Int16Array
+  readonly #sines: SineTable
+  #filled = 0
+  #blockArrivalMs = 0
+  /** How far numbers of sent frames have run ahead of the count of heard ones. */
+  #slip = 0
+  /** End of what the caller's ear has to play. */
+  #playEndMs = NaN
+  /** The schedule explains that nothing comes: an interruption, or the end. */
+  #excused = false
+  #excusedUntilMs = -Infinity
+  #lastContentMs = -Infinity
+  #inMarker = false
+  #interruptedAtMs = NaN
+  /** Waiting by place in a message, to learn which frame is its last. */
+  readonly #phaseSumMs: Float64Array
+  readonly #phaseCount: Float64Array
+  #lastPhase = -1
+
+  constructor(options: EarOptions, hearing: Hearing, tone: Int16Array) {
+    this.#options = options
+    this.#hearing = hearing
+    this.#frame = frameSamples(options.rateHz)
+    this.#block = new Int16Array(this.#frame)
+    this.#tone = tone
+    this.#sines = sineTable(options.rateHz)
+    this.#phaseSumMs = new Float64Array(options.messageFrames)
+    this.#phaseCount = new Float64Array(options.messageFrames)
+  }
+
+  /** Samples of one message; only read during the call. */
+  audio(samples: Int16Array, count: number, arrivalMs: number): void {
+    if (this.#options.interrupted) this.#watchSpeech(samples, count, arrivalMs)
+    const middle = this.#frame / 2
+    let at = 0
+    while (at < count) {
+      const take = Math.min(this.#frame - this.#filled, count - at)
+      for (let i = 0; i < take; i++) this.#block[this.#filled + i] = samples[at + i] as number
+      if (this.#filled < middle && this.#filled + take >= middle) this.#blockArrivalMs = arrivalMs
+      this.#filled += take
+      at += take
+      if (this.#filled < this.#frame) return
+      this.#filled = 0
+      this.#heard(this.#blockArrivalMs)
+    }
+  }
+
+  /** The carrier was told to throw away what it holds. */
+  cleared(nowMs: number): void {
+    if (Number.isNaN(this.#interruptedAtMs)) return
+    this.#hearing.bargeIns.cleared++
+    recordMs(this.#hearing.held, Math.max(0, this.#playEndMs - nowMs))
+    this.#playEndMs = nowMs
+  }
+
+  /** The caller begins to speak over the agent; `spokenMs` is the time of the first voiced sample. */
+  interrupts(spokenMs: number): void {
+    this.#settleInterruption(spokenMs)
+    this.#excused = true
+    // Nothing to stop when the agent has not been heard just now.
+    if (spokenMs - this.#lastContentMs > 100 || spokenMs < this.#hearing.windowStartMs) return
+    this.#hearing.bargeIns.tried++
+    this.#interruptedAtMs = spokenMs
+  }
+
+  /** Until then gaps are the line's own: it held frames back, or what comes back is the caller's own speech. */
+  excuse(untilMs: number): void {
+    this.#excusedUntilMs = Math.max(this.#excusedUntilMs, untilMs)
+  }
+
+  /** Nothing more is sent: what stops now stops by schedule. */
+  finish(nowMs: number): void {
+    this.#settleInterruption(nowMs)
+    this.#excused = true
+  }
+
+  /** Frames up to the last that came, lost ones included, and the one that is more than half here. */
+  get framesReached(): number {
+    return this.framesHeard + this.#slip + (this.#filled >= this.#frame / 2 && this.framesHeard > 0 ? 1 : 0)
+  }
+
+  #heard(arrivalMs: number): void {
+    const { rateHz, interrupted } = this.#options
+    const heard = hear(this.#block, this.#frame * LISTEN_AT, rateHz)
+    if (heard === 'silence') return
+    this.#playing(arrivalMs)
+    if (interrupted) this.#freely(heard === 'marker', arrivalMs)
+    else this.#inOrder(heard, arrivalMs)
+    this.framesHeard++
+    if (this.#inWindow(arrivalMs)) this.#hearing.framesReceived++
+  }
+
+  /** The ear's stock of audio, and whether it ran out. */
+  #playing(arrivalMs: number): void {
+    const gapMs = arrivalMs - this.#playEndMs
+    if (gapMs >= 1 && !this.#excused && arrivalMs > this.#excusedUntilMs && this.#inWindow(arrivalMs)) {
+      recordMs(this.#hearing.gaps, gapMs)
+      if (gapMs > GAP_MS) this.#hearing.gapsUnasked++
+    }
+    if (Number.isNaN(this.#interruptedAtMs)) this.#excused = false
+    this.#playEndMs = (gapMs > 0 || Number.isNaN(gapMs) ? arrivalMs : this.#playEndMs) + FRAME_MS
+  }
+
+  #inOrder(heard: Heard, arrivalMs: number): void {
+    if (heard === 'marker') this.#hearing.markersSeen++
+    if (this.#options.sequence) this.#slipTo(this.#takeSequence(), arrivalMs)
+    else if (heard === 'marker') this.#slipToMarker(arrivalMs)
+    const index = this.framesHeard + this.#slip
+    this.#latency(index, arrivalMs)
+    const sinceMarker = index % MARKER_EVERY_FRAMES
+    if (sinceMarker > 2 && sinceMarker < MARKER_EVERY_FRAMES - 2 && sinceMarker % SNR_EVERY_FRAMES === 0) this.#quality(arrivalMs)
+  }
+
+  /** A marker that is not where the count of frames wants it: frames were lost, or something was put in. */
+  #slipToMarker(arrivalMs: number): void {
+    // The last marker that was due: nothing comes back half a second late and is still a call.
+    const dueFrames = Math.floor((arrivalMs - this.startMs) / FRAME_MS)
+    const index = dueFrames - ((dueFrames + 1) % MARKER_EVERY_FRAMES)
+    // A marker that was made up twice is heard twice.
+    if (index >= 0) this.#slipTo(index, arrivalMs)
+  }
+
+  /** The frame that was heard is number `index` of those that were sent. */
+  #slipTo(index: number, arrivalMs: number): void {
+    const frames = index - this.framesHeard - this.#slip
+    if (frames === 0) return
+    this.#slip += frames
+    if (!this.#inWindow(arrivalMs)) return
+    if (frames > 0) this.#hearing.framesLost += frames
+    else this.#hearing.framesAdded -= frames
+  }
+
+  #latency(index: number, arrivalMs: number): void {
+    const dueMs = this.startMs + index * FRAME_MS
+    const wholeMs = arrivalMs - dueMs
+    const { messageFrames } = this.#options
+    // Messages are filled with the frames that were not given up on the way.
+    const phase = this.framesHeard % messageFrames
+    if (dueMs < this.#hearing.windowStartMs) {
+      // Forgets slowly: what came before a stall says nothing of now.
+      this.#phaseSumMs[phase] = (this.#phaseSumMs[phase] as number) * PHASE_MEMORY + wholeMs
+      this.#phaseCount[phase] = (this.#phaseCount[phase] as number) * PHASE_MEMORY + 1
+      return
+    }
+    if (dueMs >= this.#hearing.windowEndMs) return
+    if (this.#lastPhase < 0) this.#lastPhase = this.#learnLastPhase()
+    const waitedMs = FRAME_MS * ((this.#lastPhase - phase + messageFrames) % messageFrames)
+    recordMs(this.#hearing.whole, wholeMs)
+    recordMs(this.#hearing.added, Math.max(0, wholeMs - waitedMs))
+  }
+
+  /** The place in a message whose frames come back soonest is its last: the others waited for it. */
+  #learnLastPhase(): number {
+    let best = 0
+    let bestMs = Infinity
+    for (let phase = 0; phase < this.#options.messageFrames; phase++) {
+      const count = this.#phaseCount[phase] as number
+      if (count * this.#options.messageFrames < PHASE_FRAMES_MIN) continue
+      const meanMs = (this.#phaseSumMs[phase] as number) / count
+      if (meanMs < bestMs) {
+        bestMs = meanMs
+        best = phase
+      }
+    }
+    return best
+  }
+
+  #takeSequence(): number {
+    const at = this.#frame * SEQUENCE_AT
+    const low = (this.#block[at] as number) & 0xffff
+    const high = (this.#block[at + 1] as number) & 0xffff
+    // What the number has overwritten, so that quality is judged by the rest.
+    this.#block[at] = this.#tone[at] as number
+    this.#block[at + 1] = this.#tone[at + 1] as number
+    return low + high * 65536
+  }
+
+  #quality(arrivalMs: number): void {
+    const hearing = this.#hearing
+    if (!this.#inWindow(arrivalMs) || arrivalMs < this.#excusedUntilMs || hearing.snrsDb.length >= SNRS_KEPT) return
+    const snrDb = toneSnrDb(this.#block, this.#sines)
+    hearing.snrsDb.push(snrDb)
+    if (snrDb < POOR_SNR_DB) hearing.blocksPoor++
+  }
+
+  /** With interruptions a frame's place is known from the markers alone: the last one sent before it came. */
+  #freely(marker: boolean, arrivalMs: number): void {
+    // Of the caller's own speech coming back, some sounds pass for a marker.
+    if (marker && !this.#inMarker && arrivalMs > this.#excusedUntilMs) {
+      this.#hearing.markersSeen++
+      const everyMs = MARKER_EVERY_FRAMES * FRAME_MS
+      const sinceFirstMs = arrivalMs - this.startMs - (MARKER_EVERY_FRAMES - 1) * FRAME_MS
+      if (sinceFirstMs >= 0 && this.#inWindow(arrivalMs)) recordMs(this.#hearing.whole, sinceFirstMs % everyMs)
+    } else if (!marker && !this.#inMarker && this.framesHeard % SNR_EVERY_FRAMES === 0) {
+      // A block across the end of silence or of a marker is poor by nature; two in a row of pure tone are not.
+      if (hear(this.#block, 0, this.#options.rateHz) === 'tone') this.#quality(arrivalMs)
+    }
+    this.#inMarker = marker
+  }
+
+  /** The last sample that is no silence, message by message: a fade of 5 ms is no whole frame. */
+  #watchSpeech(samples: Int16Array, count: number, arrivalMs: number): void {
+    for (let at = 0; at < count; at += 7) {
+      if (Math.abs(samples[at] as number) > TONE_PEAK / 20) {
+        if (!Number.isNaN(this.#interruptedAtMs) && arrivalMs - this.#lastContentMs > TURN_SILENCE_MS) {
+          // Speech after a silence: the agent has the turn again.
+          this.#settleInterruption(arrivalMs)
+          this.#hearing.bargeIns.resumed++
+        }
+        this.#lastContentMs = arrivalMs
+        return
+      }
+    }
+  }
+
+  #settleInterruption(nowMs: number): void {
+    if (Number.isNaN(this.#interruptedAtMs)) return
+    const stopMs = this.#lastContentMs - this.#interruptedAtMs
+    if (nowMs - this.#lastContentMs > GAP_MS && stopMs < STOP_WITHIN_MS) {
+      this.#hearing.bargeIns.stopped++
+      recordMs(this.#hearing.stops, Math.max(0, stopMs))
+    }
+    this.#interruptedAtMs = NaN
+  }
+
+  #inWindow(ms: number): boolean {
+    return ms >= this.#hearing.windowStartMs && ms < this.#hearing.windowEndMs
+  }
+}

@@ -1,0 +1,150 @@
+import { optionsFromEnvironment, endWithParent, tellParent } from '../kit/environment.js'
+import { messageOf } from '../../src/core/errors.js'
+import { machineMs } from '../kit/clock.js'
+import { encode, newHistogram } from '../kit/histogram.js'
+import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
+import { Caller } from './caller.js'
+import type { Crowd } from './caller.js'
+import { newHearing } from './ear.js'
+import { Interruptions, SPEECH_MS } from './interruptions.js'
+import { lineFor } from './lines.js'
+import { askForStream, closeWebhooks, openSocket } from './opening.js'
+import { MARKER_HZ, TONE_HZ, speechFrames, toneFrame } from './signal.js'
+import { Wheel } from './wheel.js'
+
+/**
+ * The load generator: one process, one timer, all its calls. Knows nothing of what it measures; the same for the
+ * gateway and for every peer.
+ */
+const options = optionsFromEnvironment<GeneratorOptions>('BENCH_GENERATOR')
+endWithParent()
+// Whatever is forgotten elsewhere: this process does not outlive its time.
+setTimeout(() => process.exit(4), options.lifeMs)
+
+const OPENING_AT_ONCE = 8
+const FAILURES_TOLD = 5
+
+const sequence = options.level === 'L0' || options.level === 'L1'
+const line = lineFor(options.opening, sequence && options.opening !== 'twilio')
+const tone = toneFrame(line.rateHz, TONE_HZ)
+const hearing = newHearing()
+const crowd: Crowd = {
+  line,
+  hearing,
+  tone,
+  marker: toneFrame(line.rateHz, MARKER_HZ),
+  lateness: newHistogram(),
+  speech: options.level === 'L3' ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech')) : [],
+  ear: {
+    rateHz: line.rateHz,
+    sequence: sequence && options.opening !== 'twilio',
+    interrupted: options.level === 'L3',
+    messageFrames: options.messageFrames,
+  },
+  framesSent: 0,
+}
+const callers: Caller[] = []
+const wheel = new Wheel()
+wheel.start()
+
+async function open(wanted: number): Promise<void> {
+  const failures: string[] = []
+  let next = callers.length
+  const worker = async (): Promise<void> => {
+    while (next < wanted) {
+      const index = next++
+      try {
+        await openOne(options.firstCall + index)
+      } catch (thrown) {
+        failures.push(messageOf(thrown))
+        // A server that refuses one call refuses the next: no storm.
+        if (failures.length >= FAILURES_TOLD) return
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: OPENING_AT_ONCE }, worker))
+  tellParent({ type: 'opened', calls: callers.length, failures } satisfies FromGenerator)
+}
+
+async function openOne(index: number): Promise<void> {
+  const callSid = `HD_bench_${process.pid}_${index}`
+  const caller = new Caller(crowd, callSid, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
+  let port = options.port
+  let target = `/audio?call=${callSid}`
+  if (options.opening === 'webhook') {
+    const url = await askForStream(options.port, callSid)
+    port = Number(url.port)
+    target = `${url.pathname}${url.search}`
+  }
+  const socket = await openSocket(port, target, {
+    onBytes: (bytes) => caller.bytes(bytes),
+    onClose: () => caller.closed(),
+  })
+  caller.opened(socket, line.greeting(callSid))
+  callers.push(caller)
+  wheel.add(caller)
+}
+
+/** Frames whose answer is still on its way when the last was sent. */
+const DRAIN_MS = 400
+
+function finish(): void {
+  hearing.windowEndMs = machineMs()
+  const windowMs = hearing.windowEndMs - hearing.windowStartMs
+  for (const caller of callers) caller.finish()
+  setTimeout(() => {
+    tellParent({ type: 'result', result: result(windowMs) } satisfies FromGenerator)
+    wheel.stop()
+    for (const caller of callers) caller.close()
+    closeWebhooks()
+  }, DRAIN_MS)
+}
+
+function result(windowMs: number): GeneratorResult {
+  // A message that was not yet full when the caller fell silent never left.
+  const unsent = options.messageFrames - 1
+  let framesLost = hearing.framesLost
+  if (options.level !== 'L3') {
+    for (const caller of callers) {
+      if (!caller.lost) framesLost += Math.max(0, caller.framesSent - unsent - caller.ear.framesReached)
+    }
+  }
+  const snrs = hearing.snrsDb.toSorted((a, b) => a - b)
+  return {
+    calls: callers.length,
+    callsLost: callers.filter((caller) => caller.lost).length,
+    windowMs,
+    framesSent: crowd.framesSent,
+    framesReceived: hearing.framesReceived,
+    addedUs: encode(hearing.added),
+    wholeUs: encode(hearing.whole),
+    latenessUs: encode(crowd.lateness),
+    gapUs: encode(hearing.gaps),
+    stopUs: encode(hearing.stops),
+    heldUs: encode(hearing.held),
+    bargeIns: hearing.bargeIns,
+    truth: {
+      framesLost,
+      framesAdded: hearing.framesAdded,
+      markersSeen: hearing.markersSeen,
+      gapsUnasked: hearing.gapsUnasked,
+      snrDbMedian: snrs[Math.floor(snrs.length / 2)] ?? null,
+      blocksPoor: hearing.blocksPoor,
+      blocksSeen: hearing.snrsDb.length,
+    },
+  }
+}
+
+process.on('message', (message: ToGenerator) => {
+  switch (message.type) {
+    case 'open':
+      void open(Math.min(message.calls, options.calls))
+      return
+    case 'measure':
+      hearing.windowStartMs = machineMs()
+      return
+    case 'finish':
+      finish()
+      return
+  }
+})

@@ -1,0 +1,108 @@
+import { FRAME_MS, frameSamples } from '../../src/core/units.js'
+import type { LegRateHz } from '../../src/core/units.js'
+import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { speakAs } from '../../src/simulator/voices.js'
+import { voicedExtent } from '../../src/simulator/speech-spans.js'
+
+/**
+ * What bench callers say. Tone and marker have a whole number of periods in a frame (21 and 41), so that every frame of
+ * one kind is the same and phases meet; and a number without a common factor with the samples of a frame, so that
+ * rounding is noise and not a part of the tone. A marker frame tells where in the stream a sample belongs.
+ */
+export const TONE_HZ = 1050
+export const MARKER_HZ = 2050
+/** A marker in each half second. */
+export const MARKER_EVERY_FRAMES = 25
+/** -30 dBFS: the noise of a line, for whoever listens for a voice, and speech is well above it. */
+export const TONE_PEAK = 1500
+const SPEECH_PEAK = 24_000
+
+/** One frame of a sine that starts at phase zero. */
+export function toneFrame(rateHz: LegRateHz, hz: number): Int16Array {
+  const step = (2 * Math.PI * hz) / rateHz
+  return Int16Array.from({ length: frameSamples(rateHz) }, (_, i) => Math.round(TONE_PEAK * Math.sin(step * i)))
+}
+
+/** What a caller says who interrupts. */
+const WORDS = 'No, no, wait, wait a moment please.'
+
+/**
+ * Words of a caller, from the first voiced sample on, cut to `ms`: real speech, because a voice detector that is worth
+ * its name takes nothing else for it. The same samples each time.
+ */
+export async function speechFrames(rateHz: LegRateHz, ms: number): Promise<Int16Array[]> {
+  const spoken = speakAs(await loadFlite(), WORDS, 'rms', rateHz)
+  const { from } = voicedExtent(spoken, rateHz)
+  const peak = spoken.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1)
+  const frame = frameSamples(rateHz)
+  return Array.from({ length: Math.floor(ms / FRAME_MS) }, (_, f) =>
+    Int16Array.from({ length: frame }, (_, i) => Math.round(((spoken[from + f * frame + i] ?? 0) / peak) * SPEECH_PEAK)))
+}
+
+/** What a piece of received audio holds. */
+export type Heard = 'silence' | 'tone' | 'marker' | 'other'
+
+/** Under this a piece counts as silence: 20 dB below the tone. */
+const SILENT_POWER = (TONE_PEAK * TONE_PEAK) / 2 / 100
+
+const LISTEN_MS = 2
+/** A sine has none of this, speech and clicks have plenty. */
+const IMPURE_SHARE = 0.1
+
+/**
+ * Tells tone, marker and silence apart by 2 ms. For a sine, the neighbours of a sample add up to 2 cos w times the
+ * sample; so w is found by least squares, and how badly it fits tells a sine from anything else.
+ */
+export function hear(samples: Int16Array, at: number, rateHz: LegRateHz): Heard {
+  const count = (rateHz * LISTEN_MS) / 1000
+  let power = 0
+  let product = 0
+  let neighbours = 0
+  for (let i = at + 1; i < at + count - 1; i++) {
+    const sample = samples[i] as number
+    const around = (samples[i - 1] as number) + (samples[i + 1] as number)
+    power += sample * sample
+    product += sample * around
+    neighbours += around * around
+  }
+  if (power / (count - 2) < SILENT_POWER) return 'silence'
+  // The residue of the fit, of the power that it fits.
+  if (neighbours - (product * product) / power > IMPURE_SHARE * 4 * power) return 'other'
+  const cosine = product / (2 * power)
+  return Math.abs(cosine - cosineOf(TONE_HZ, rateHz)) < Math.abs(cosine - cosineOf(MARKER_HZ, rateHz)) ? 'tone' : 'marker'
+}
+
+function cosineOf(hz: number, rateHz: LegRateHz): number {
+  return Math.cos((2 * Math.PI * hz) / rateHz)
+}
+
+/** dB of the tone over everything else in one frame, which holds a whole number of its periods; at most 96. */
+export function toneSnrDb(block: Int16Array, sines: SineTable): number {
+  let real = 0
+  let imaginary = 0
+  let total = 0
+  const n = block.length
+  for (let i = 0; i < n; i++) {
+    const value = block[i] as number
+    real += value * (sines.cos[i] as number)
+    imaginary += value * (sines.sin[i] as number)
+    total += value * value
+  }
+  const tone = (2 * (real * real + imaginary * imaginary)) / n
+  const rest = Math.max(total - tone, total * 1e-10)
+  return rest <= 0 ? 96 : Math.min(96, 10 * Math.log10(tone / rest))
+}
+
+export interface SineTable {
+  readonly cos: Float64Array
+  readonly sin: Float64Array
+}
+
+export function sineTable(rateHz: LegRateHz): SineTable {
+  const step = (2 * Math.PI * TONE_HZ) / rateHz
+  const samples = frameSamples(rateHz)
+  return {
+    cos: Float64Array.from({ length: samples }, (_, i) => Math.cos(step * i)),
+    sin: Float64Array.from({ length: samples }, (_, i) => Math.sin(step * i)),
+  }
+}

@@ -1,0 +1,49 @@
+import * as hdr from 'hdr-histogram-js'
+import type { Histogram } from 'hdr-histogram-js'
+
+export type { Histogram } from 'hdr-histogram-js'
+
+/** Highest value that is told apart: a minute. */
+const HIGHEST_US = 60_000_000
+
+/** A histogram of microseconds with three significant digits. */
+export function newHistogram(): Histogram {
+  return hdr.build({ lowestDiscernibleValue: 1, highestTrackableValue: HIGHEST_US, numberOfSignificantValueDigits: 3, useWebAssembly: false })
+}
+
+/** Records milliseconds; below a microsecond counts as one, above a minute as a minute. */
+export function recordMs(histogram: Histogram, ms: number): void {
+  const us = Math.round(ms * 1000)
+  histogram.recordValue(us < 1 ? 1 : us > HIGHEST_US ? HIGHEST_US : us)
+}
+
+export function encode(histogram: Histogram): string {
+  return hdr.encodeIntoCompressedBase64(histogram)
+}
+
+export function decode(text: string): Histogram {
+  return hdr.decodeFromCompressedBase64(text, 'packed', false)
+}
+
+/** All of `texts` in one. */
+export function merge(texts: readonly string[]): Histogram {
+  const all = newHistogram()
+  for (const text of texts) all.add(decode(text))
+  return all
+}
+
+/** Milliseconds at the percentiles that reports show; null for an empty histogram. */
+export interface Percentiles {
+  readonly count: number
+  readonly p50: number
+  readonly p95: number
+  readonly p99: number
+  readonly p999: number
+  readonly max: number
+}
+
+export function percentilesMs(histogram: Histogram): Percentiles | null {
+  if (histogram.totalCount === 0) return null
+  const at = (percent: number): number => histogram.getValueAtPercentile(percent) / 1000
+  return { count: histogram.totalCount, p50: at(50), p95: at(95), p99: at(99), p999: at(99.9), max: histogram.maxValue / 1000 }
+}

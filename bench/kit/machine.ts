@@ -1,0 +1,86 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { availableParallelism, cpus, loadavg, totalmem, type } from 'node:os'
+import { join } from 'node:path'
+import { packageRoot, packageVersion } from '../../src/config/package-root.js'
+
+/** Where and with what a result was measured. */
+export interface Provenance {
+  readonly at: string
+  readonly command: string
+  readonly commit: string
+  readonly machine: {
+    readonly os: string
+    readonly cpu: string
+    readonly cores: number
+    readonly memoryGib: number
+    /** Load average over a minute at the start: what else the machine was doing. */
+    readonly loadAtStart: number
+  }
+  readonly versions: Readonly<Record<string, string>>
+}
+
+export function provenance(command: string): Provenance {
+  return {
+    at: new Date().toISOString(),
+    command,
+    commit: commit(),
+    machine: {
+      os: `${type()} ${kernel()}`, cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(),
+      memoryGib: Math.round(totalmem() / 2 ** 30), loadAtStart: Math.round((loadavg()[0] ?? 0) * 100) / 100,
+    },
+    versions: {
+      mkondo: packageVersion(), node: process.versions.node, v8: process.versions.v8,
+      ...packages(join(packageRoot(), 'package.json'), ['uWebSockets.js', 'ws', 'piscina', '@echogarden/fvad-wasm', '@alexanderolsen/libsamplerate-js', 'bufferutil']),
+      ...packages(join(packageRoot(), 'bench/peers/package.json'), [
+        'fastify', '@fastify/websocket', '@openai/agents', '@openai/agents-extensions', '@livekit/rtc-node', '@livekit/agents-plugin-silero',
+      ]),
+    },
+  }
+}
+
+function kernel(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/osrelease', 'latin1').trim()
+  } catch {
+    return ''
+  }
+}
+
+function commit(): string {
+  try {
+    const git = (...args: string[]): string => execFileSync('git', args, { cwd: packageRoot(), encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    return git('rev-parse', '--short=12', 'HEAD') + (git('status', '--porcelain', '--untracked-files=no') === '' ? '' : ' (changed)')
+  } catch {
+    // An installed package has no history.
+    return 'unknown'
+  }
+}
+
+/** Versions of packages as they are installed for `from`; those that are not are left out. */
+function packages(from: string, names: readonly string[]): Record<string, string> {
+  const folders = createRequire(from).resolve.paths('x') ?? []
+  const found: Record<string, string> = {}
+  for (const name of names) {
+    for (const folder of folders) {
+      try {
+        found[name] = (JSON.parse(readFileSync(join(folder, name, 'package.json'), 'utf8')) as { version: string }).version
+        break
+      } catch {
+        // Not in this folder.
+      }
+    }
+  }
+  return found
+}
+
+/** Open files that this process and its children may have; Infinity where it is not known. */
+export function openFilesMax(): number {
+  try {
+    const line = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync('/proc/self/limits', 'latin1'))
+    return line?.[1] === undefined || line[1] === 'unlimited' ? Infinity : Number(line[1])
+  } catch {
+    return Infinity
+  }
+}

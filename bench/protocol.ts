@@ -1,0 +1,128 @@
+/**
+ * What the processes of a bench tell each other over IPC. Every process measures with CLOCK_MONOTONIC
+ * (`process.hrtime`), which is one clock for all processes of a machine.
+ */
+
+/** What the server under test does with a frame. */
+export const LEVELS = ['L0', 'L1', 'L2', 'L3'] as const
+export type Level = (typeof LEVELS)[number]
+
+/** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
+export type Opening = 'webhook' | 'socket' | 'twilio'
+
+/** Options of a server under test, in its environment as `BENCH_SERVER`. */
+export interface ServerOptions {
+  readonly level: Level
+  readonly calls: number
+  readonly workers: number
+  /** `ws://127.0.0.1:PORT` of the stand-in backend; null below L2. */
+  readonly backendUrl: string | null
+}
+
+export type ToServer = { readonly type: 'memory' } | { readonly type: 'stop' }
+
+export type FromServer =
+  | { readonly type: 'ready'; readonly port: number }
+  | ({ readonly type: 'memory' } & ServerMemory)
+
+export interface ServerMemory {
+  /** After a garbage collection in every isolate that the server could reach. */
+  readonly rssBytes: number
+  readonly heapUsedBytes: number
+  /** Bytes allocated on V8's heaps since the start, main thread and workers; null where the server does not count. */
+  readonly allocatedBytes: { readonly main: number; readonly workers: number } | null
+}
+
+/** Options of the load generator, in its environment as `BENCH_GENERATOR`. */
+export interface GeneratorOptions {
+  readonly port: number
+  readonly opening: Opening
+  readonly level: Level
+  readonly calls: number
+  /** Number of the first call, so that several generators do not share call SIDs. */
+  readonly firstCall: number
+  /** Frames that the server sends to its backend in one message; those before the last wait on purpose. */
+  readonly messageFrames: number
+  readonly seed: number
+  /** The generator ends by itself after this, whatever it was told. */
+  readonly lifeMs: number
+}
+
+export type ToGenerator =
+  /** Open calls until there are `calls`. */
+  | { readonly type: 'open'; readonly calls: number }
+  | { readonly type: 'measure' }
+  | { readonly type: 'finish' }
+
+export type FromGenerator =
+  | { readonly type: 'opened'; readonly calls: number; readonly failures: readonly string[] }
+  | { readonly type: 'result'; readonly result: GeneratorResult }
+
+/** What one generator saw in its measuring window; times in milliseconds, histograms as HDR base64 in microseconds. */
+export interface GeneratorResult {
+  readonly calls: number
+  /** Calls whose socket the other side closed before the end. */
+  readonly callsLost: number
+  readonly windowMs: number
+  readonly framesSent: number
+  /** Frames of audio that came back in the window. */
+  readonly framesReceived: number
+  /** Due time of a frame's send to its return, less what was waited for on purpose. */
+  readonly addedUs: string
+  /** The same with everything. */
+  readonly wholeUs: string
+  /** How late the generator itself was with its frames. */
+  readonly latenessUs: string
+  /** Time a caller's ear would have been without audio, for each gap of 1 ms or more. */
+  readonly gapUs: string
+  /** Barge-ins: first voiced sample spoken to the last agent sample received. */
+  readonly stopUs: string
+  /** Speech the carrier still held when the agent had stopped. */
+  readonly heldUs: string
+  readonly bargeIns: { readonly tried: number; readonly stopped: number; readonly cleared: number; readonly resumed: number }
+  readonly truth: TruthFacts
+}
+
+/** What the generator found in the audio itself. */
+export interface TruthFacts {
+  /** Sent in the window and never heard, or still missing at the end; by numbers in the frames, or by markers. */
+  readonly framesLost: number
+  /** Heard and never sent: repeated, or made up. */
+  readonly framesAdded: number
+  readonly markersSeen: number
+  /** Gaps over 40 ms that nothing in the schedule explains. */
+  readonly gapsUnasked: number
+  readonly snrDbMedian: number | null
+  /** Blocks under 30 dB, of those that were looked at. */
+  readonly blocksPoor: number
+  readonly blocksSeen: number
+}
+
+/** Options of the stand-in backend, in its environment as `BENCH_BACKEND`. */
+export interface BackendOptions {
+  /** Silence put before the first echoed audio: the far side's cushion. */
+  readonly leadMs: number
+  /** From the end of one response to the start of the next. */
+  readonly thinkMs: number
+}
+
+export type ToBackend =
+  | { readonly type: 'facts' }
+  /** End every response; the next begins `thinkMs` later. What a stall has piled up in the server is gone then. */
+  | { readonly type: 'restart' }
+  | { readonly type: 'stop' }
+
+export type FromBackend =
+  | { readonly type: 'ready'; readonly port: number }
+  | ({ readonly type: 'facts' } & BackendFacts)
+
+export interface BackendFacts {
+  readonly sessions: number
+  readonly appends: number
+  readonly audioMs: number
+  /** Commonest length of an append, in milliseconds. */
+  readonly appendMs: number
+  readonly cancels: number
+  readonly truncates: number
+  readonly unknown: number
+}

@@ -1,0 +1,124 @@
+import type { CpuShare } from './kit/cpu.js'
+import type { Percentiles } from './kit/histogram.js'
+import type { Provenance } from './kit/machine.js'
+import type { BackendFacts, Level, TruthFacts } from './protocol.js'
+
+/** Version of the JSON that a run writes. */
+export const RESULTS_VERSION = 1
+
+export interface CaseOptions {
+  readonly subject: string
+  readonly level: Level
+  readonly calls: number
+  readonly workers: number
+  readonly generators: number
+  readonly seconds: number
+  readonly seed: number
+  /** Also measure memory at a quarter of the calls: costs three seconds. */
+  readonly memory: boolean
+  /** Folder for V8 profiles of the server; null for none. */
+  readonly profileDir: string | null
+  readonly pin: boolean
+  /** Over this lateness of the generator at p99 the run is void. */
+  readonly latenessMsMax: number
+}
+
+/**
+ * `held`: the audio is true and the generator kept its time. `untrue`: it is not, and there is no speed to speak of.
+ * `void`: the generator was late, so the figures are its own. `failed`: calls could not be opened or a process died.
+ */
+export type Verdict = 'held' | 'untrue' | 'void' | 'failed'
+
+export interface CaseResult {
+  readonly options: CaseOptions
+  readonly verdict: Verdict
+  /** Why it is not `held`. */
+  readonly reasons: readonly string[]
+  readonly callsOpen: number
+  /** Only when held. */
+  readonly speed: Speed | null
+  readonly memory: MemoryOfCase | null
+  readonly truth: TruthFacts | null
+  readonly backend: BackendFacts | null
+  /** How late the generator was. */
+  readonly lateness: Percentiles | null
+}
+
+export interface Speed {
+  readonly server: CpuShare
+  readonly generatorCores: number
+  readonly backendCores: number
+  /** Milliseconds of CPU of the server, all threads, per call and second. */
+  readonly cpuMsPerCallSecond: number
+  /** The same of its main thread alone. */
+  readonly mainMsPerCallSecond: number
+  /** Microseconds of CPU of the server per frame that came and went. */
+  readonly cpuUsPerFrame: number
+  readonly framesPerSecond: number
+  readonly addedMs: Percentiles | null
+  readonly wholeMs: Percentiles | null
+  /** The same as HDR histogram in microseconds, for whoever wants to merge or plot it. */
+  readonly addedHdr: string
+  readonly gapMs: Percentiles | null
+  readonly stopMs: Percentiles | null
+  readonly stopHdr: string
+  readonly heldMs: Percentiles | null
+  readonly bargeIns: { readonly tried: number; readonly stopped: number; readonly cleared: number; readonly resumed: number }
+  readonly heapBytesPerFrame: { readonly main: number; readonly workers: number } | null
+}
+
+export interface MemoryPoint {
+  readonly calls: number
+  readonly rssBytes: number
+  readonly heapUsedBytes: number
+}
+
+export interface MemoryOfCase {
+  readonly points: readonly MemoryPoint[]
+  /** RSS per call between the second point (a quarter of the calls) and the last; null with fewer points. */
+  readonly bytesPerCall: number | null
+}
+
+export interface Capacity {
+  readonly subject: string
+  readonly level: Level
+  readonly workers: number
+  /** Most calls with p99 added latency under `limitMs` and true audio. */
+  readonly calls: number
+  readonly limitMs: number
+  /** What the next step failed by. */
+  readonly beyond: string
+  readonly steps: readonly CaseResult[]
+  /** The same subject at 80 % of the capacity. */
+  readonly at80: CaseResult | null
+}
+
+export interface MicroResult {
+  readonly name: string
+  readonly unit: string
+  /** Microseconds for one unit of work. */
+  readonly usP50: number
+  readonly usMin: number
+  readonly usMax: number
+  readonly framesPerSecondPerCore: number
+  readonly heapBytesPerFrame: number | null
+  readonly peer: boolean
+}
+
+export interface Check {
+  readonly name: string
+  readonly wanted: string
+  readonly measured: string
+  readonly ok: boolean | null
+}
+
+export interface BenchResults {
+  readonly version: typeof RESULTS_VERSION
+  readonly provenance: Provenance
+  readonly micro: readonly MicroResult[]
+  readonly cases: readonly CaseResult[]
+  readonly capacities: readonly Capacity[]
+  readonly scale: readonly Capacity[]
+  readonly skipped: readonly { readonly name: string; readonly why: string }[]
+  readonly checks: readonly Check[]
+}

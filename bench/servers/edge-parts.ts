@@ -1,0 +1,35 @@
+import { startEdge } from '../../src/edge/edge.js'
+import type { Edge } from '../../src/edge/edge.js'
+import { processClock } from '../../src/shard/process-clock.js'
+import type { CallDirectory } from '../../src/shard/live-call.js'
+import { CallSeries } from '../../src/telemetry/call-series.js'
+import { createLog } from '../../src/telemetry/log.js'
+import type { Log } from '../../src/telemetry/log.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import type { Clock } from '../../src/core/clock.js'
+
+/** What a server of the bench has in common with the gateway's own composition. */
+export interface EdgeParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly callSeries: CallSeries
+  open(calls: CallDirectory): Promise<Edge>
+}
+
+export function edgeParts(): EdgeParts {
+  const clock = processClock()
+  const log = createLog({ level: 'warn', rooms: {} })
+  const metrics = new Metrics({ version: 'bench' })
+  const callSeries = new CallSeries({ clock, callsMax: 2000 })
+  return {
+    clock, log, metrics, callSeries,
+    open: (calls) => startEdge({
+      host: '127.0.0.1', port: 0, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, shared: false, publicUrl: null, nodeUrl: null,
+      // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
+      webhookSecrets: [], tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustForwardedFor: false,
+      clock, wallClock: Date.now, log, metrics, callSeries, calls,
+      onDrain: () => undefined, recording: () => Promise.resolve(null), console: new Map(),
+    }),
+  }
+}

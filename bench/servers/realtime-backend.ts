@@ -1,0 +1,17 @@
+import type { Backend, BackendSink } from '../../src/backends/backend.js'
+import type { BackendContext } from '../../src/backends/registry.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { optionsFromEnvironment } from '../kit/environment.js'
+import type { ServerOptions } from '../protocol.js'
+import { answerProbe } from './isolate-probe.js'
+
+answerProbe()
+
+// Workers inherit the environment of their process.
+const { backendUrl } = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
+if (backendUrl === null) throw new Error('levels from L2 on need the stand-in backend')
+
+/** The gateway's own OpenAI client, with nothing changed but where it connects to. */
+export function createBackend(sink: BackendSink, { clock }: BackendContext): Backend {
+  return new OpenAiRealtimeBackend(sink, { apiKey: null, model: 'stand-in', baseUrl: backendUrl as string, nowMs: clock })
+}

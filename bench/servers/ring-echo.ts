@@ -1,0 +1,172 @@
+import { Worker } from 'node:worker_threads'
+import { agentFacts } from '../../src/cli/agent-facts.js'
+import type { CallSid } from '../../src/core/ids.js'
+import { TICK_MS } from '../../src/core/limits.js'
+import { Playout } from '../../src/media/playout.js'
+import type { CallDirectory, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/shard/live-call.js'
+import { SharedCall, Time, Word, allocateSharedCall } from '../../src/shard/shared-call.js'
+import { Ticker } from '../../src/shard/ticker.js'
+import { optionsFromEnvironment } from '../kit/environment.js'
+import type { ServerOptions } from '../protocol.js'
+import { benchAgent } from './bench-agent.js'
+import { edgeParts } from './edge-parts.js'
+import type { EdgeParts } from './edge-parts.js'
+import { serve } from './serve.js'
+
+/**
+ * L0: the gateway's way of a frame with nothing in it. Edge, both rings, the tick of a worker, the playout clock and
+ * the tick of the main thread are the gateway's own; the worker moves each packet from one ring to the other.
+ */
+const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
+const parts = edgeParts()
+const facts = agentFacts(benchAgent('L0'))
+
+/** To a worker. */
+export type ToRingWorker = { readonly type: 'add'; readonly callSid: string; readonly shared: SharedArrayBuffer } | { readonly type: 'remove'; readonly callSid: string }
+
+const workers = Array.from({ length: options.workers }, () => new Worker(new URL('./ring-worker.js', import.meta.url)))
+const outgoing = new Int16Array(16_000)
+
+class RingCall implements LiveCall {
+  readonly agent = 'bench'
+  readonly legRateHz = 16000
+  readonly callSid: CallSid
+  document: string | null = null
+  afterStreamUrl: string | null = null
+  state: LiveCallState = 'waiting'
+  readonly worker: Worker
+  readonly #memory = allocateSharedCall()
+  readonly #shared = new SharedCall(this.#memory)
+  readonly #playout = new Playout({ sampleRateHz: 16000 })
+  readonly #bytes = new Map<number, Uint8Array>()
+  readonly #parts: EdgeParts
+  readonly #over: (call: RingCall) => void
+  #sink: MediaSink | null = null
+
+  constructor(callSid: CallSid, worker: Worker, edge: EdgeParts, over: (call: RingCall) => void) {
+    this.callSid = callSid
+    this.worker = worker
+    this.#parts = edge
+    this.#over = over
+    worker.postMessage({ type: 'add', callSid, shared: this.#memory } satisfies ToRingWorker)
+  }
+
+  attach(sink: MediaSink): void {
+    this.#sink = sink
+    this.state = 'streaming'
+  }
+
+  audio(bytes: Uint8Array): void {
+    this.#shared.inbound.write(bytes, this.#parts.clock())
+  }
+
+  /** As `HostedCall` does it. */
+  pump(nowMs: number): void {
+    const sink = this.#sink
+    if (sink === null) return
+    const { words, times, outbound } = this.#shared
+    this.#playout.speechEnded = Atomics.load(words, Word.more) === 0
+    const samples = this.#playout.pump(nowMs, outbound, outgoing)
+    if (samples === 0) return
+    let bytes = this.#bytes.get(samples)
+    if (bytes === undefined) {
+      bytes = new Uint8Array(outgoing.buffer, 0, samples * 2)
+      this.#bytes.set(samples, bytes)
+    }
+    sink.sendAudio(bytes)
+    times[Time.playoutEndMs] = this.#playout.playoutEndMs
+    times[Time.lastSentAtMs] = this.#playout.lastSentAtMs ?? 0
+    Atomics.store(words, Word.underruns, this.#playout.underruns)
+  }
+
+  detach(): void {
+    this.#sink = null
+    this.state = 'ended'
+    this.worker.postMessage({ type: 'remove', callSid: this.callSid } satisfies ToRingWorker)
+    this.#over(this)
+  }
+
+  hangup(): void {
+    this.#sink?.close(1000)
+  }
+
+  continuation(): readonly [] {
+    return []
+  }
+
+  view(): LiveCallView {
+    throw new Error('a bench call is not shown')
+  }
+
+  text(): void { /* an echo reads no text */ }
+  carrierState(): void { /* nor states */ }
+  human(): void { /* nor humans */ }
+  escalate(): void { /* nor has it anybody to escalate to */ }
+}
+
+class RingCalls implements CallDirectory {
+  readonly defaultAgent = 'bench'
+  readonly capacity = options.calls
+  readonly draining = false
+  readonly #calls = new Map<string, RingCall>()
+  readonly #ticker = new Ticker(TICK_MS, parts.clock, (nowMs) => {
+    for (const call of this.#calls.values()) call.pump(nowMs)
+  })
+  #next = 0
+
+  get free(): number {
+    return this.capacity - this.#calls.size
+  }
+
+  agent(name: string): typeof facts | undefined {
+    return name === 'bench' ? facts : undefined
+  }
+
+  agentNames(): readonly string[] {
+    return ['bench']
+  }
+
+  prepare(call: NewCall): LiveCall {
+    const worker = workers[this.#next++ % workers.length] as Worker
+    const ring = new RingCall(call.callSid, worker, parts, (over) => this.#calls.delete(over.callSid))
+    this.#calls.set(call.callSid, ring)
+    this.#ticker.start()
+    return ring
+  }
+
+  find(callSid: string): LiveCall | undefined {
+    return this.#calls.get(callSid)
+  }
+
+  live(): Iterable<LiveCall> {
+    return this.#calls.values()
+  }
+
+  known(callSid: string): boolean {
+    return this.#calls.has(callSid)
+  }
+
+  ended(): readonly [] {
+    return []
+  }
+
+  record(): undefined {
+    return undefined
+  }
+
+  handoff(): undefined {
+    return undefined
+  }
+
+  drain(): Promise<void> {
+    return Promise.resolve()
+  }
+}
+
+parts.metrics.start()
+const edge = await parts.open(new RingCalls())
+serve(edge.publicPort, async () => {
+  edge.stopAccepting()
+  await edge.close()
+  await Promise.all(workers.map((worker) => worker.terminate()))
+})

@@ -1,0 +1,39 @@
+import { parentPort } from 'node:worker_threads'
+import { CARRIER_FRAME_BYTES_MAX, TICK_MS } from '../../src/core/limits.js'
+import { processClock } from '../../src/shard/process-clock.js'
+import { SharedCall, Word } from '../../src/shard/shared-call.js'
+import { Ticker } from '../../src/shard/ticker.js'
+import { answerProbe } from './isolate-probe.js'
+import type { ToRingWorker } from './ring-echo.js'
+
+answerProbe()
+
+/** Two frames of silence first: without a cushion the least delay would be an underrun. */
+const LEAD_SAMPLES = 640
+const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
+const samples = new Int16Array(packet.buffer)
+const silence = new Int16Array(LEAD_SAMPLES)
+const calls = new Map<string, { readonly shared: SharedCall; begun: boolean }>()
+
+const ticker = new Ticker(TICK_MS, processClock(), () => {
+  for (const call of calls.values()) {
+    for (;;) {
+      const bytes = call.shared.inbound.read(packet)
+      if (bytes < 0) break
+      if (!call.begun) {
+        call.begun = true
+        Atomics.store(call.shared.words, Word.more, 1)
+        call.shared.outbound.write(silence, 0, LEAD_SAMPLES)
+      }
+      const count = Math.min(bytes >> 1, call.shared.outbound.free)
+      if (count > 0) call.shared.outbound.write(samples, 0, count)
+    }
+  }
+})
+
+parentPort?.on('message', (message: ToRingWorker) => {
+  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared), begun: false })
+  else calls.delete(message.callSid)
+  if (calls.size > 0) ticker.start()
+  else ticker.stop()
+})

@@ -1,0 +1,57 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { packageRoot } from '../src/config/package-root.js'
+import type { Level, Opening } from './protocol.js'
+
+/** Something that takes calls: the gateway, or a peer. */
+export interface Subject {
+  readonly name: string
+  readonly about: string
+  readonly levels: readonly Level[]
+  readonly opening: Opening
+  /** Least SNR of the tone through the whole path: 60 for linear samples, what mu-law allows for the one that uses it. */
+  readonly snrDbMin: number
+  /** Packages that must be installed. */
+  readonly needs: readonly string[]
+  file(level: Level): string
+  /** Frames that go to the backend in one message. */
+  messageFrames(level: Level): number
+}
+
+const peer = (file: string): (() => string) => () => join(packageRoot(), 'bench/peers', file)
+const one = (): number => 1
+
+export const SUBJECTS: readonly Subject[] = [
+  {
+    name: 'mkondo', about: 'this gateway', levels: ['L0', 'L1', 'L2', 'L3'], opening: 'webhook', snrDbMin: 60, needs: [],
+    file: (level) => fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
+    messageFrames: (level) => (level === 'L2' || level === 'L3' ? 3 : 1),
+  },
+  {
+    name: 'uws-echo', about: 'uWebSockets.js alone, the ceiling', levels: ['L0'], opening: 'socket', snrDbMin: 60,
+    needs: ['uWebSockets.js'], file: peer('uws-echo.mjs'), messageFrames: one,
+  },
+  {
+    name: 'ws-sketch', about: 'the sketch of the carrier\'s articles, on ws', levels: ['L0'], opening: 'socket', snrDbMin: 60,
+    needs: ['ws'], file: peer('ws-sketch.mjs'), messageFrames: one,
+  },
+  {
+    name: 'fastify', about: '@fastify/websocket', levels: ['L0'], opening: 'socket', snrDbMin: 60,
+    needs: ['fastify', '@fastify/websocket'], file: peer('fastify-websocket.mjs'), messageFrames: one,
+  },
+  {
+    name: 'naive-bridge', about: 'ws and a libsamplerate instance per stream', levels: ['L2'], opening: 'socket', snrDbMin: 60,
+    needs: ['ws', '@alexanderolsen/libsamplerate-js'], file: peer('naive-bridge.mjs'), messageFrames: one,
+  },
+  {
+    name: 'openai-twilio', about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling', levels: ['L2'], opening: 'twilio', snrDbMin: 33,
+    needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'], file: peer('openai-twilio.mjs'), messageFrames: one,
+  },
+]
+
+/** The package that keeps `subject` from running; null when all are there. */
+export function missingPackage(subject: Subject): string | null {
+  const folders = ['bench/peers/node_modules', 'node_modules'].map((folder) => join(packageRoot(), folder))
+  return subject.needs.find((name) => !folders.some((folder) => existsSync(join(folder, name, 'package.json')))) ?? null
+}

@@ -1,0 +1,62 @@
+import type { BackendFacts, GeneratorResult, TruthFacts } from './protocol.js'
+import type { CaseOptions } from './results.js'
+import type { Subject } from './subjects.js'
+
+/** Share of looked-at frames that may be under 30 dB: an underrun's fade at most now and then. */
+const POOR_SHARE_MAX = 0.01
+/**
+ * Share of frames that may be lost or made up: one stall of the machine makes a jitter buffer give a frame up, as it
+ * is meant to. Beyond it is no longer the same audio. What was counted is in every result.
+ */
+const ASTRAY_SHARE_MAX = 0.001
+/** Share of interruptions that must stop the agent. */
+const STOPPED_SHARE_MIN = 0.99
+
+/** All generators' findings as one. */
+export function addTruth(results: readonly GeneratorResult[]): TruthFacts {
+  const sum = (pick: (truth: TruthFacts) => number): number => results.reduce((total, result) => total + pick(result.truth), 0)
+  const snrs = results.map((result) => result.truth.snrDbMedian).filter((snr) => snr !== null)
+  return {
+    framesLost: sum((truth) => truth.framesLost),
+    framesAdded: sum((truth) => truth.framesAdded),
+    markersSeen: sum((truth) => truth.markersSeen),
+    gapsUnasked: sum((truth) => truth.gapsUnasked),
+    snrDbMedian: snrs.length === 0 ? null : Math.min(...snrs),
+    blocksPoor: sum((truth) => truth.blocksPoor),
+    blocksSeen: sum((truth) => truth.blocksSeen),
+  }
+}
+
+/** What is wrong with the audio of a run; empty when it is true. */
+export function untruths(
+  subject: Subject, options: CaseOptions, results: readonly GeneratorResult[], backend: BackendFacts | null,
+): readonly string[] {
+  const truth = addTruth(results)
+  const wrong: string[] = []
+  const say = (count: number, what: string): void => {
+    if (count > 0) wrong.push(`${count} ${what}`)
+  }
+  say(results.reduce((total, result) => total + result.callsLost, 0), 'calls lost their socket')
+  say(truth.gapsUnasked, 'gaps over 40 ms')
+  if (options.level !== 'L3') {
+    const sent = results.reduce((total, result) => total + result.framesSent, 0)
+    const astray = truth.framesLost + truth.framesAdded
+    if (astray > sent * ASTRAY_SHARE_MAX) wrong.push(`of ${sent} frames ${truth.framesLost} were lost and ${truth.framesAdded} added`)
+  }
+  if (truth.markersSeen === 0) wrong.push('no marker came back')
+  if (truth.snrDbMedian === null || truth.blocksSeen === 0) wrong.push('no tone to judge came back')
+  else if (truth.snrDbMedian < subject.snrDbMin) wrong.push(`SNR of ${truth.snrDbMedian.toFixed(1)} dB, at least ${subject.snrDbMin} wanted`)
+  if (truth.blocksPoor > truth.blocksSeen * POOR_SHARE_MAX) wrong.push(`${truth.blocksPoor} of ${truth.blocksSeen} frames under 30 dB`)
+  if (options.level === 'L3') {
+    const tried = results.reduce((total, result) => total + result.bargeIns.tried, 0)
+    const stopped = results.reduce((total, result) => total + result.bargeIns.stopped, 0)
+    if (tried === 0) wrong.push('no interruption fell into the run: let it last longer')
+    else if (stopped < tried * STOPPED_SHARE_MIN) wrong.push(`${tried - stopped} of ${tried} interruptions did not stop the agent`)
+  }
+  if (backend !== null) {
+    const wantedMs = subject.messageFrames(options.level) * 20
+    if (backend.sessions < options.calls) wrong.push(`the backend had ${backend.sessions} sessions`)
+    if (backend.appendMs !== wantedMs) wrong.push(`the backend got messages of ${backend.appendMs} ms, ${wantedMs} expected`)
+  }
+  return wrong
+}
