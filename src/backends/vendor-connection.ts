@@ -21,6 +21,8 @@ export interface VendorConnectionOptions {
   readonly message: (data: Buffer) => void
   /** Sorts a close that we did not ask for. `words` are fit to be shown. */
   readonly closeFault: (code: number, words: string) => VendorFault
+  /** A close before the session was ready: true when another try is worth it that differs from this one. */
+  readonly recovers?: () => boolean
   /** The session is over, for whatever reason: stop timers. */
   readonly ended: () => void
 }
@@ -124,13 +126,6 @@ export class VendorConnection {
     settle?.reject(faultError(fault))
   }
 
-  /** Starts over with another target, after the service refused the first for a reason that we know how to avoid. */
-  reopen(): void {
-    if (this.#state !== 'connecting') return
-    this.#drop()
-    this.#open()
-  }
-
   close(reason: string): Promise<void> {
     if (this.#closing !== null) return this.#closing.promise
     if (this.#state === 'closed') return Promise.resolve()
@@ -165,6 +160,7 @@ export class VendorConnection {
         if (this.#socket !== socket) return
         this.#socket = null
         if (this.#state === 'closing') this.#closed()
+        else if (failure === null && this.#state === 'connecting' && this.#options.recovers?.() === true) this.#open()
         else this.fail(failure === null ? this.#options.closeFault(code, vendorText(reason, secrets)) : socketFault(service, failure, secrets))
       },
     })

@@ -134,6 +134,12 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       await speakTo(backend, 600)
       await pause(150)
       backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+      // Some services take their calls back when the caller speaks; then the answer is nobody's.
+      if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
+        await pause(50)
+        expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was taken back')
+        return
+      }
       await recorder.until('the last words', () => agentTexts(recorder.events).includes('Found it.'))
       expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
     }),

@@ -1,0 +1,72 @@
+import type { BackendErrorCode } from '../../src/backends/backend.js'
+import type { ConformanceHarness, ConformanceSetup } from '../../src/backends/conformance.js'
+import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
+import type { GeminiLiveOptions } from '../../src/backends/gemini-live/options.js'
+import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
+
+export const GEMINI_TEST_KEY = 'AIzaTest0123456789abcdef0123456789abcde'
+
+/** The Gemini backend on its double, with some of its options. */
+export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> = {}): ConformanceHarness {
+  return {
+    name,
+    connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
+    setup: async (): Promise<ConformanceSetup> => {
+      const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
+      return {
+        backend: (sink) => new GeminiLiveBackend(sink, {
+          apiKey: GEMINI_TEST_KEY, model: 'gemini-live', baseUrl: double.baseUrl, connectTimeoutMs: 600, ...options,
+        }),
+        vendor: {
+          reply: (...replies) => double.script.reply(...replies),
+          callerSays: (...texts) => double.script.callerSays(...texts),
+          failConnect: (code) => stage(double, code),
+          delayReady: (ms) => {
+            double.readyDelayMs = ms
+          },
+          breakOff: () => double.breakOff(),
+          warnOfEnd: () => {
+            double.session.send({ goAway: { timeLeft: '57.5s' } })
+            return true
+          },
+          get connections() {
+            return double.connections
+          },
+          get callerAudioMs() {
+            return double.session.callerAudioMs
+          },
+          get texts() {
+            return double.session.texts
+          },
+          get toolAnswers() {
+            return double.session.toolAnswers
+          },
+          get answers() {
+            return double.script.answers
+          },
+          heard: null,
+        },
+        secret: GEMINI_TEST_KEY,
+        close: () => double.close(),
+      }
+    },
+  }
+}
+
+function stage(double: GeminiDouble, code: BackendErrorCode): void {
+  const close = (closeCode: number, reason: string): void => {
+    double.closeAtOnce = { code: closeCode, reason }
+  }
+  switch (code) {
+    case 'auth': return close(1007, `API key not valid: ${GEMINI_TEST_KEY}. Please pass a valid API key.`)
+    case 'rate_limit': return close(1011, 'Resource has been exhausted (e.g. check rate limit).')
+    case 'quota': return close(1011, 'You exceeded your current quota, please check your plan and billing details.')
+    case 'session_expired': return close(1011, 'Deadline expired before operation could complete.')
+    case 'bad_request': return close(1008, 'models/x is not found for API version v1beta, or is not supported for bidiGenerateContent.')
+    case 'network': return close(1001, '')
+    case 'timeout':
+      double.refuse = 'never'
+      return
+    case 'internal': return close(1011, 'Internal error encountered.')
+  }
+}

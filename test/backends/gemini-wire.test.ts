@@ -1,0 +1,58 @@
+import t from 'tap'
+import type {
+  FunctionDeclaration, FunctionResponse, LiveClientContent, LiveClientMessage, LiveClientSetup, LiveServerContent, LiveServerMessage, UsageMetadata,
+} from '@google/genai'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf, rateOf } from '../../src/backends/gemini-live/wire.js'
+import type { ClientMessage, ServerMessage, WireFunction, WireFunctionResponse, WireSetup } from '../../src/backends/gemini-live/wire.js'
+
+/** Compiles only where a value of the first type may stand for one of the second. */
+type Fits<Ours extends Theirs, Theirs> = Ours
+/** Every field that we write or read is one that the vendor has. */
+type Named<Ours, Theirs> = Fits<keyof Ours, keyof Theirs>
+type Member<T, K extends string> = T extends Record<K, infer V> ? V : never
+
+export type _Names = [
+  Named<WireSetup, LiveClientSetup>,
+  Named<NonNullable<WireSetup['realtimeInputConfig']>, NonNullable<LiveClientSetup['realtimeInputConfig']>>,
+  Named<WireSetup['realtimeInputConfig']['automaticActivityDetection'], NonNullable<NonNullable<LiveClientSetup['realtimeInputConfig']>['automaticActivityDetection']>>,
+  Named<WireFunction, FunctionDeclaration>,
+  Named<WireFunctionResponse, FunctionResponse>,
+  Named<ServerMessage, LiveServerMessage>,
+  Named<NonNullable<ServerMessage['serverContent']>, LiveServerContent>,
+  Named<NonNullable<ServerMessage['usageMetadata']>, UsageMetadata>,
+  Fits<ClientMessage extends infer M ? (M extends unknown ? keyof M : never) : never, keyof LiveClientMessage>,
+]
+export type _Values = [
+  Fits<Member<ClientMessage, 'clientContent'>, LiveClientContent>,
+  Fits<{ -readonly [K in keyof WireFunctionResponse]: WireFunctionResponse[K] }, { id?: string; name?: string; response?: object }>,
+  // What the vendor sends can be read.
+  Fits<NonNullable<LiveServerMessage['goAway']>, NonNullable<ServerMessage['goAway']>>,
+  Fits<NonNullable<LiveServerMessage['sessionResumptionUpdate']>, NonNullable<ServerMessage['sessionResumptionUpdate']>>,
+  Fits<NonNullable<LiveServerMessage['toolCallCancellation']>, NonNullable<ServerMessage['toolCallCancellation']>>,
+  Fits<NonNullable<LiveServerMessage['toolCall']>, NonNullable<ServerMessage['toolCall']>>,
+  Fits<UsageMetadata, NonNullable<ServerMessage['usageMetadata']>>,
+  Fits<LiveServerContent, NonNullable<ServerMessage['serverContent']>>,
+]
+
+t.test('the message of caller audio, which is never built as an object, is the vendor\'s', async (t) => {
+  const message: LiveClientMessage = { realtimeInput: { audio: { data: 'AAAA', mimeType: 'audio/pcm;rate=16000' } } }
+  t.equal(`${AUDIO_PREFIX}AAAA${AUDIO_SUFFIX}`, JSON.stringify(message))
+})
+
+t.test('what cannot be read is told apart from what is of no use', async (t) => {
+  t.equal(parseServerMessage({ somethingNew: {} }), 'unknown')
+  for (const value of [null, 1, 'x', [], { serverContent: null }, { toolCall: [] }, { goAway: 'now' }]) {
+    t.equal(parseServerMessage(value), 'malformed', JSON.stringify(value))
+  }
+  t.same(partsOf({ serverContent: { modelTurn: { parts: [null, { text: 'x' }, 1] as never } } }), [{ text: 'x' }])
+})
+
+t.test('durations and rates are read from their texts', async (t) => {
+  t.equal(durationMs('57.5s'), 57_500)
+  t.equal(durationMs('soon'), 0)
+  t.equal(durationMs(undefined), 0)
+  t.equal(rateOf('audio/pcm;rate=16000'), 16_000)
+  t.equal(rateOf('audio/pcm'), 24_000)
+  t.equal(rateOf('audio/ogg'), null)
+  t.equal(rateOf(undefined), null)
+})
