@@ -1,7 +1,71 @@
-import { runCase } from './case.js'
-import { SUBJECTS } from './subjects.js'
-const [name = 'mkondo', level = 'L0', calls = '50', seconds = '4'] = process.argv.slice(2)
-const subject = SUBJECTS.find((s) => s.name === name)
-if (subject === undefined) throw new Error('no such subject')
-const result = await runCase(subject, { subject: name, level: level as 'L0', calls: Number(calls), seconds: Number(seconds), workers: 1, generators: 1, seed: 1, memory: true, profileDir: process.env['PROF'] ?? null, pin: false, latenessMsMax: 50 })
-const s = result.speed; console.log(result.verdict, result.reasons, "cpu ms/call s", s?.cpuMsPerCallSecond, "us/frame", s?.cpuUsPerFrame, "main", s?.server.mainCores, "others", s?.server.otherCores, "gen", s?.generatorCores, "be", s?.backendCores, "added", s?.addedMs, "whole", s?.wholeMs, "stop", s?.stopMs, s?.bargeIns, "gap", s?.gapMs, "heap/frame", s?.heapBytesPerFrame, result.memory, result.truth, result.backend, result.lateness)
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { packageRoot } from '../src/config/package-root.js'
+import { check } from './checks.js'
+import { htmlReport } from './html.js'
+import { provenance } from './kit/machine.js'
+import { runMicro } from './micro/run.js'
+import { HELP, WrongOption, parseOptions } from './options.js'
+import type { BenchOptions } from './options.js'
+import { chooseSubjects, findCapacity, runCases, scaleOut } from './plan.js'
+import { RESULTS_VERSION } from './results.js'
+import type { BenchResults } from './results.js'
+import { terminalReport } from './terminal.js'
+
+/** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
+async function main(argv: readonly string[]): Promise<number> {
+  let options: BenchOptions | null
+  try {
+    options = parseOptions(argv)
+  } catch (thrown) {
+    if (!(thrown instanceof WrongOption)) throw thrown
+    console.error(`bench: ${thrown.message}`)
+    return 2
+  }
+  if (options === null) {
+    console.log(HELP)
+    return 0
+  }
+  if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
+  const facts = provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
+  const say = (line: string): void => console.error(line)
+  const { subjects, skipped } = chooseSubjects(options)
+  for (const { name, why } of skipped) say(`skipped: ${name}: ${why}`)
+
+  const micro = options.micro ? await runMicro(options.quick, say) : { results: [], skipped: [] }
+  const cases = options.cases ? await runCases(options, subjects, say) : []
+  const gateway = subjects.find((subject) => subject.name === 'mkondo')
+  const capacities = []
+  if (options.ramp) {
+    for (const level of options.levels.length > 0 ? options.levels : (['L2'] as const)) {
+      for (const subject of options.quick ? subjects.slice(0, 1) : subjects.filter((one) => one.levels.includes(level))) {
+        capacities.push(await findCapacity(options, subject, level, options.workers, say))
+      }
+    }
+  }
+  const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, say) : []
+  const results: BenchResults = {
+    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale,
+    skipped: [...skipped, ...micro.skipped], checks: check(cases, capacities),
+  }
+  console.log(terminalReport(results))
+  write(options, results)
+  const bad = cases.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
+  const nothing = cases.length > 0 && cases.every((one) => one.speed === null)
+  return bad || nothing ? 1 : 0
+}
+
+function write(options: BenchOptions, results: BenchResults): void {
+  const stamp = results.provenance.at.replace(/[:.]/g, '-')
+  const folder = join(packageRoot(), 'bench/results')
+  for (const [path, text] of [
+    [resolve(options.json ?? join(folder, `${stamp}.json`)), `${JSON.stringify(results, null, 1)}\n`],
+    [resolve(options.html ?? join(folder, `${stamp}.html`)), htmlReport(results)],
+  ] as const) {
+    mkdirSync(dirname(path), { recursive: true })
+    writeFileSync(path, text)
+    console.log(`written: ${path}`)
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2))

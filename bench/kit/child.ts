@@ -12,6 +12,8 @@ export interface ChildOptions {
   readonly variable: string
   readonly options: unknown
   readonly environment?: Readonly<Record<string, string>>
+  /** Lets the process collect garbage when it wants to. */
+  readonly exposeGc?: boolean
   /** CPUs that the process is bound to, as `taskset -c` takes them; null for any. */
   readonly cpus?: string | null
 }
@@ -31,7 +33,7 @@ export class Child<To, From extends { readonly type: string }> {
     const bound = options.cpus ?? null
     this.#process = fork(options.file, [], {
       env: { ...process.env, ...options.environment, [options.variable]: JSON.stringify(options.options), NODE_ENV: 'production' },
-      ...(bound === null ? { execArgv: [] } : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath] }),
+      ...(bound === null ? { execArgv: options.exposeGc === true ? ['--expose-gc'] : [] } : { execPath: 'taskset', execArgv: ['-c', bound, process.execPath] }),
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'json',
     })

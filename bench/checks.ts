@@ -1,0 +1,50 @@
+import { ADDED_P99_MS_MAX } from './plan.js'
+import type { Capacity, CaseResult, Check, Speed } from './results.js'
+
+/** Median, least and most; null of nothing. */
+export interface Spread {
+  readonly median: number
+  readonly min: number
+  readonly max: number
+  readonly runs: number
+}
+
+export function spread(values: readonly number[]): Spread | null {
+  if (values.length === 0) return null
+  const sorted = values.toSorted((a, b) => a - b)
+  return { median: sorted[sorted.length >> 1] as number, min: sorted[0] as number, max: sorted.at(-1) as number, runs: sorted.length }
+}
+
+/** Of the runs that held, of one subject at one level with the number of calls that most of them had. */
+export function speeds(cases: readonly CaseResult[], subject: string, level: string): readonly Speed[] {
+  const held = cases.filter((one) => one.options.subject === subject && one.options.level === level && one.speed !== null)
+  const calls = held[0]?.options.calls
+  return held.filter((one) => one.options.calls === calls).map((one) => one.speed as Speed)
+}
+
+function cpu(cases: readonly CaseResult[], subject: string, level: string): number | null {
+  return spread(speeds(cases, subject, level).map((speed) => speed.cpuMsPerCallSecond))?.median ?? null
+}
+
+/** What this run says about the figures that the design sets itself. */
+export function check(cases: readonly CaseResult[], capacities: readonly Capacity[]): readonly Check[] {
+  const checks: Check[] = []
+  const add = (name: string, wanted: string, value: number | null, ok: (value: number) => boolean, unit: string): void => {
+    checks.push({ name, wanted, measured: value === null ? 'not measured' : `${value.toFixed(2)}${unit}`, ok: value === null ? null : ok(value) })
+  }
+  const ratio = (over: number | null, under: number | null): number | null => (over === null || under === null ? null : over / under)
+  const l0 = cpu(cases, 'mkondo', 'L0')
+  const l2 = cpu(cases, 'mkondo', 'L2')
+  add('L0: CPU against raw uWebSockets.js', 'at most 1.3 x', ratio(l0, cpu(cases, 'uws-echo', 'L0')), (x) => x <= 1.3, ' x')
+  add('L0: CPU against the ws sketch', 'under 1 x', ratio(l0, cpu(cases, 'ws-sketch', 'L0')), (x) => x < 1, ' x')
+  add('L2: CPU per call and second, all threads', 'at most 1.2 ms, aim 1.0', l2, (x) => x <= 1.2, ' ms')
+  add('L2: CPU of the OpenAI transport, at lighter work, against ours', 'at least 3.5 x', ratio(cpu(cases, 'openai-twilio', 'L2'), l2), (x) => x >= 3.5, ' x')
+  add('L2: CPU of the naive bridge against ours', 'at least 5 x', ratio(cpu(cases, 'naive-bridge', 'L2'), l2), (x) => x >= 5, ' x')
+  const memory = cases.find((one) => one.options.subject === 'mkondo' && one.options.level === 'L2' && one.memory?.bytesPerCall != null)
+  add('L2: memory per call, by slope', 'at most 150 KB', memory === undefined ? null : (memory.memory?.bytesPerCall ?? 0) / 1000, (x) => x <= 150, ' KB')
+  const stops = spread(speeds(cases, 'mkondo', 'L3').map((speed) => speed.stopMs?.p99 ?? Infinity))
+  add('L3: barge-in stop, p99', 'at most 120 ms', stops?.median ?? null, (x) => x <= 120, ' ms')
+  const ours = capacities.find((capacity) => capacity.subject === 'mkondo' && capacity.level === 'L2')
+  add('L2: added latency at 80 % of the capacity, p99', `under ${ADDED_P99_MS_MAX} ms`, ours?.at80?.speed?.addedMs?.p99 ?? null, (x) => x < ADDED_P99_MS_MAX, ' ms')
+  return checks
+}

@@ -1,0 +1,61 @@
+import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import { STAGE_CALLS, makeStages } from './stages.js'
+import type { Stage } from './stages.js'
+
+/** Times the hot stages, in a process of its own so that nothing else has shaped the code or the heap. */
+
+export interface MicroOptions { readonly rounds: number; readonly roundMs: number }
+
+/** Microseconds for one call's frame, by round. */
+export interface MicroTimes {
+  readonly name: string
+  readonly us: readonly number[]
+  readonly heapBytesPerFrame: number | null
+}
+
+export interface FromMicro { readonly type: 'micro'; readonly times: readonly MicroTimes[] }
+
+const WARM_UP_FRAMES = 300
+const HEAP_FRAMES = 30
+
+const { rounds, roundMs } = optionsFromEnvironment<MicroOptions>('BENCH_MICRO')
+endWithParent()
+const stages = await makeStages()
+const times = new Map<string, number[]>()
+for (const stage of stages) for (let i = 0; i < WARM_UP_FRAMES; i++) stage.frame()
+// Rounds over all stages: a busy moment of the machine meets all alike.
+for (let round = 0; round < rounds; round++) {
+  for (const stage of stages) times.set(stage.name, [...(times.get(stage.name) ?? []), timeOf(stage)])
+}
+tellParent({
+  type: 'micro',
+  times: stages.map((stage) => ({ name: stage.name, us: times.get(stage.name) ?? [], heapBytesPerFrame: heapOf(stage) })),
+} satisfies FromMicro)
+
+/** CPU time and not the clock's: another process that takes the core is no cost of the stage. */
+function timeOf(stage: Stage): number {
+  const untilMs = performance.now() + roundMs
+  const before = process.cpuUsage()
+  let frames = 0
+  while (performance.now() < untilMs) {
+    stage.frame()
+    frames++
+  }
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / (frames * STAGE_CALLS)
+}
+
+/** Heap that one frame of one call allocates; the least of a few tries, as a collection in between would hide some. */
+function heapOf(stage: Stage): number | null {
+  const gc = (globalThis as { gc?: () => void }).gc
+  if (gc === undefined) return null
+  const tries: number[] = []
+  for (let i = 0; i < 7; i++) {
+    gc()
+    const before = process.memoryUsage().heapUsed
+    for (let frame = 0; frame < HEAP_FRAMES; frame++) stage.frame()
+    const bytes = process.memoryUsage().heapUsed - before
+    if (bytes >= 0) tries.push(bytes / (HEAP_FRAMES * STAGE_CALLS))
+  }
+  return tries.length === 0 ? null : tries.toSorted((a, b) => a - b)[tries.length >> 1] ?? null
+}

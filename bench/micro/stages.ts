@@ -1,0 +1,187 @@
+import fvad from '@echogarden/fvad-wasm'
+import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { Playout } from '../../src/media/playout.js'
+import { ResamplerBank } from '../../src/media/resampler.js'
+import { FvadBank } from '../../src/media/vad.js'
+import { loadMediaAssets } from '../../src/shard/media-assets.js'
+import { SharedCall, allocateSharedCall } from '../../src/shard/shared-call.js'
+import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
+import { FRAME_MS } from '../../src/core/units.js'
+import type { SampleRateHz } from '../../src/core/units.js'
+
+/** One hot stage with the state of many calls, so that caches are as cold as in a full worker. */
+export interface Stage {
+  readonly name: string
+  /** Takes every call through one frame. */
+  frame(): void
+}
+
+/** Calls that a stage goes round. */
+export const STAGE_CALLS = 256
+
+/** Speech-like noise, the same each time: 100 ms for each of a few callers. */
+function material(rateHz: SampleRateHz): Int16Array[] {
+  let state = 1
+  const random = (): number => {
+    state = (Math.imul(state, 1103515245) + 12345) >>> 0
+    return state / 2147483648 - 1
+  }
+  return Array.from({ length: 8 }, () => Int16Array.from({ length: (rateHz * FRAME_MS) / 1000 }, (_, i) =>
+    Math.round(3000 * Math.sin(i * 0.07) + 1200 * random())))
+}
+
+const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, make)
+
+/** All stages, each with its own state. */
+export async function makeStages(): Promise<readonly Stage[]> {
+  const assets = await loadMediaAssets()
+  const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
+  const vads = new FvadBank(await fvad())
+  return [
+    packetRing(), sampleRing(), callerPath(vads), vad(vads),
+    resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
+    encode(), decode(), playout(), histogram(),
+  ]
+}
+
+function packetRing(): Stage {
+  const rings = calls(() => new SharedCall(allocateSharedCall()).inbound)
+  const packet = new Uint8Array(640).fill(7)
+  const out = new Uint8Array(640)
+  return {
+    name: 'shard/shared-call: packet in and out of the ring',
+    frame: () => {
+      for (const ring of rings) {
+        ring.write(packet, 1)
+        ring.read(out)
+      }
+    },
+  }
+}
+
+function sampleRing(): Stage {
+  const rings = calls(() => new SharedCall(allocateSharedCall()).outbound)
+  const samples = new Int16Array(320).fill(7)
+  const out = new Int16Array(320)
+  return {
+    name: 'shard/shared-call: samples in and out of the ring',
+    frame: () => {
+      for (const ring of rings) {
+        ring.write(samples, 0, 320)
+        ring.peek(out, 320)
+        ring.consume(320)
+      }
+    },
+  }
+}
+
+function callerPath(vadBank: FvadBank): Stage {
+  const paths = calls(() => new CallerPath({ sampleRateHz: 16000, track: 'inbound_track', vadBank }))
+  const frames = material(16000).map((frame) => new Uint8Array(frame.buffer))
+  let nowMs = 0
+  let turn = 0
+  return {
+    name: 'media/caller-path: reframe, jitter, echo, voice, keys',
+    frame: () => {
+      nowMs += FRAME_MS
+      for (const path of paths) {
+        path.push(frames[turn++ & 7] as Uint8Array, nowMs)
+        while (path.pull(nowMs)) { /* its fields would be read here */ }
+      }
+    },
+  }
+}
+
+function vad(bank: FvadBank): Stage {
+  const vads = calls(() => bank.open(16000))
+  const frames = material(16000)
+  let turn = 0
+  return {
+    name: 'media/vad: libfvad',
+    frame: () => {
+      for (const one of vads) one.isSpeech(frames[turn++ & 7] as Int16Array)
+    },
+  }
+}
+
+function resampler(bank: ResamplerBank, from: SampleRateHz, to: SampleRateHz): Stage {
+  const streams = calls(() => bank.open(from, to))
+  const frames = material(from)
+  const out = new Int16Array((to * FRAME_MS) / 1000)
+  let turn = 0
+  return {
+    name: `media/resampler: ${from / 1000} to ${to / 1000} kHz`,
+    frame: () => {
+      for (const stream of streams) stream.process(frames[turn++ & 7] as Int16Array, out)
+    },
+  }
+}
+
+/** A message of 60 ms stands for three frames. */
+const MESSAGE_FRAMES = 3
+const MESSAGE_BYTES = 24 * 60 * 2
+
+function encode(): Stage {
+  const message = new AudioMessage('{"type":"input_audio_buffer.append","audio":"', '"}', MESSAGE_BYTES)
+  const audio = Buffer.alloc(MESSAGE_BYTES, 7)
+  let turn = 0
+  return {
+    name: 'backends/base64-json: caller audio into 60 ms messages',
+    frame: () => {
+      if (++turn % MESSAGE_FRAMES !== 0) return
+      for (let i = 0; i < STAGE_CALLS; i++) message.encode(audio, MESSAGE_BYTES)
+    },
+  }
+}
+
+function decode(): Stage {
+  const cut = new AudioCut('delta')
+  const audio = new Base64Audio('pcm16')
+  const message = Buffer.from(`{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`)
+  let turn = 0
+  let samples = 0
+  return {
+    name: 'backends/base64-json: agent audio out of 60 ms messages',
+    frame: () => {
+      if (++turn % MESSAGE_FRAMES !== 0) return
+      for (let i = 0; i < STAGE_CALLS; i++) {
+        cut.find(message)
+        JSON.parse(cut.rest(message))
+        audio.decode(message, cut.from, cut.to, (pcm) => {
+          samples += pcm.length
+        })
+      }
+    },
+  }
+}
+
+function playout(): Stage {
+  const lines = calls(() => ({ playout: new Playout({ sampleRateHz: 16000 }), ring: new SharedCall(allocateSharedCall()).outbound }))
+  const samples = new Int16Array(320).fill(7)
+  const out = new Int16Array(16_000)
+  let nowMs = 0
+  return {
+    name: 'media/playout: two ticks of the clock, one frame out of the ring',
+    frame: () => {
+      nowMs += FRAME_MS
+      for (const line of lines) {
+        line.playout.speechEnded = false
+        line.ring.write(samples, 0, 320)
+        line.playout.pump(nowMs - FRAME_MS / 2, line.ring, out)
+        line.playout.pump(nowMs, line.ring, out)
+      }
+    },
+  }
+}
+
+function histogram(): Stage {
+  const histograms = calls(() => new FrameHistogram())
+  let ms = 0
+  return {
+    name: 'telemetry/frame-histogram: observe',
+    frame: () => {
+      for (const one of histograms) one.observeMs((ms += 0.37) % 20)
+    },
+  }
+}

@@ -1,0 +1,121 @@
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { LATENESS_P99_MS_MAX } from './case.js'
+import { openFilesMax } from './kit/machine.js'
+import { LEVELS } from './protocol.js'
+import type { Level } from './protocol.js'
+import { SUBJECTS } from './subjects.js'
+
+export const HELP = `npm run bench -- [what] [how]
+
+What (none: everything, about 25 minutes)
+  --quick                 every part, short: under 3 minutes
+  --level L0|L1|L2|L3     one level, all subjects that can do it (may be given more than once)
+  --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
+  --scale                 the same for 1 to as many media workers as there are cores
+  --micro                 the hot stages alone
+How
+  --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
+  --calls N               1 to 5000 calls at once (default 200)
+  --seconds S             2 to 600 seconds of measuring for each run (default 15)
+  --repeat N              1 to 20 runs of each, interleaved (default 3)
+  --workers N             media workers of the gateway, 1 to 64 (default 1)
+  --generators N          processes of the load generator, 1 to 8 (default 1)
+  --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
+  --seed N                of late frames and interruptions (default 1)
+  --pin                   server on CPU 0, all else on CPU 1 (taskset)
+  --profile DIR           V8 profiles of the server's threads, the measuring window each
+  --json FILE --html FILE where results go (default bench/results/)
+Exit code: 0, 1 when audio was not true or a run failed, 2 for wrong options.`
+
+export interface BenchOptions {
+  readonly quick: boolean
+  readonly levels: readonly Level[]
+  readonly subjects: readonly string[]
+  readonly calls: number
+  /** The user named a number of calls: then it is told what held instead. */
+  readonly callsAsked: boolean
+  readonly seconds: number
+  readonly repeat: number
+  readonly workers: number
+  readonly generators: number
+  readonly latenessMsMax: number
+  readonly seed: number
+  readonly pin: boolean
+  readonly profileDir: string | null
+  readonly json: string | null
+  readonly html: string | null
+  readonly cases: boolean
+  readonly ramp: boolean
+  readonly scale: boolean
+  readonly micro: boolean
+}
+
+/** Options that are wrong; the message says which, what it held and what is allowed. */
+export class WrongOption extends Error {}
+
+/** @returns null when help was asked for. @throws WrongOption */
+export function parseOptions(argv: readonly string[]): BenchOptions | null {
+  const { values } = parse(argv)
+  if (values.help === true) return null
+  const quick = values.quick === true
+  const levels = (values.level ?? []).map((level) => one('--level', level, LEVELS))
+  const subjects = (values.subject ?? []).map((name) => one('--subject', name, SUBJECTS.map((subject) => subject.name)))
+  const onlyParts = values.ramp === true || values.scale === true || values.micro === true
+  const all = !onlyParts && levels.length === 0
+  const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
+  const generators = whole('--generators', values.generators, 1, 1, 8)
+  // A call has a socket to the generator and one to the backend; the server has both ends of the way.
+  const files = openFilesMax()
+  if (calls * 2 + 200 > files) {
+    throw new WrongOption(`--calls ${calls} needs about ${calls * 2 + 200} open files in one process, and ${files} are allowed here (ulimit -n)`)
+  }
+  return {
+    quick, levels, subjects, calls, generators,
+    callsAsked: values.calls !== undefined,
+    seconds: whole('--seconds', values.seconds, quick ? 4 : 15, 2, 600),
+    repeat: whole('--repeat', values.repeat, quick ? 1 : 3, 1, 20),
+    workers: whole('--workers', values.workers, 1, 1, 64),
+    latenessMsMax: whole('--lateness', values.lateness, LATENESS_P99_MS_MAX, 1, 100),
+    seed: whole('--seed', values.seed, 1, 0, 1_000_000),
+    pin: values.pin === true && availableParallelism() > 1,
+    profileDir: values.profile ?? null,
+    json: values.json ?? null,
+    html: values.html ?? null,
+    cases: all || levels.length > 0 && values.ramp !== true && values.scale !== true,
+    ramp: all || values.ramp === true,
+    scale: values.scale === true || (all && !quick),
+    micro: all || values.micro === true,
+  }
+}
+
+function parse(argv: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...argv],
+      allowPositionals: false,
+      options: {
+        help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, ramp: { type: 'boolean' }, scale: { type: 'boolean' },
+        micro: { type: 'boolean' }, pin: { type: 'boolean' }, level: { type: 'string', multiple: true }, subject: { type: 'string', multiple: true },
+        calls: { type: 'string' }, seconds: { type: 'string' }, repeat: { type: 'string' }, workers: { type: 'string' },
+        generators: { type: 'string' }, lateness: { type: 'string' }, seed: { type: 'string' }, profile: { type: 'string' },
+        json: { type: 'string' }, html: { type: 'string' },
+      },
+    })
+  } catch (thrown) {
+    throw new WrongOption(thrown instanceof Error ? thrown.message : String(thrown))
+  }
+}
+
+function whole(name: string, text: string | undefined, fallback: number, min: number, max: number): number {
+  if (text === undefined) return fallback
+  const value = Number(text)
+  if (!/^\d{1,7}$/.test(text) || value < min || value > max) throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
+  return value
+}
+
+function one<T extends string>(name: string, text: string, allowed: readonly T[]): T {
+  const found = allowed.find((value) => value === text)
+  if (found === undefined) throw new WrongOption(`${name} is '${text}'; allowed: ${allowed.join(', ')}`)
+  return found
+}

@@ -1,0 +1,153 @@
+import { availableParallelism } from 'node:os'
+import { runCase } from './case.js'
+import type { BenchOptions } from './options.js'
+import { LEVELS } from './protocol.js'
+import type { Level } from './protocol.js'
+import type { Capacity, CaseOptions, CaseResult } from './results.js'
+import { SUBJECTS, missingPackage } from './subjects.js'
+import type { Subject } from './subjects.js'
+
+/** What is judged: design.md 6, restated in docs/LATENCY.md. */
+export const ADDED_P99_MS_MAX = 20
+/** Calls that a ramp begins with, its steps, and where it ends at the latest. */
+const RAMP_FROM_CALLS = 50
+const RAMP_STEP = 1.5
+const RAMP_CALLS_MAX = 5000
+const RAMP_HALVINGS = 2
+/** A step that fails for a reason of the moment gets a second chance. */
+const RAMP_TRIES = 2
+
+export type Say = (line: string) => void
+
+export interface Skipped { readonly name: string; readonly why: string }
+
+/** The subjects that were asked for and can run; those that cannot, with the reason. */
+export function chooseSubjects(options: BenchOptions): { readonly subjects: readonly Subject[]; readonly skipped: readonly Skipped[] } {
+  const asked = SUBJECTS.filter((subject) => options.subjects.length === 0 || options.subjects.includes(subject.name))
+  const skipped: Skipped[] = []
+  const subjects = asked.filter((subject) => {
+    const missing = missingPackage(subject)
+    if (missing !== null) skipped.push({ name: subject.name, why: `${missing} is not installed; node bench/peers/install.mjs does it` })
+    return missing === null
+  })
+  return { subjects, skipped }
+}
+
+function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
+  return {
+    subject: subject.name, level, calls: options.calls, workers: options.workers, generators: options.generators,
+    seconds: options.seconds, seed: options.seed, memory: true, profileDir: options.profileDir, pin: options.pin,
+    latenessMsMax: options.latenessMsMax,
+  }
+}
+
+/** Every subject at every level that it can do; rounds over all of them, so that a busy minute meets all alike. */
+export async function runCases(options: BenchOptions, subjects: readonly Subject[], say: Say): Promise<CaseResult[]> {
+  const levels = options.levels.length > 0 ? options.levels : LEVELS
+  const results: CaseResult[] = []
+  for (let round = 1; round <= options.repeat; round++) {
+    for (const level of levels) {
+      for (const subject of subjects.filter((candidate) => candidate.levels.includes(level))) {
+        const wanted = caseOptions(options, subject, level)
+        say(`${level} ${subject.name}, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
+        const result = await runCase(subject, { ...wanted, memory: round === 1 })
+        results.push(result)
+        tell(result, say)
+        if (result.verdict !== 'held' && options.callsAsked && round === 1) await reportWhatHolds(result, subject, results, say)
+      }
+    }
+  }
+  return results
+}
+
+function tell(result: CaseResult, say: Say): void {
+  const { speed } = result
+  if (speed === null) say(`  ${result.verdict}: ${result.reasons.join('; ')}`)
+  else say(`  ${speed.cpuMsPerCallSecond.toFixed(2)} ms of CPU per call and second, added latency p99 ${speed.addedMs?.p99.toFixed(1) ?? '-'} ms`)
+}
+
+/** More was asked for than held: say what does. */
+async function reportWhatHolds(failed: CaseResult, subject: Subject, results: CaseResult[], say: Say): Promise<void> {
+  let { calls } = failed.options
+  for (let step = 0; step < 3 && calls >= 4; step++) {
+    calls = Math.floor(calls / 2)
+    const result = await runCase(subject, { ...failed.options, calls, memory: false })
+    if (result.verdict !== 'held') continue
+    results.push(result)
+    say(`  ${failed.options.calls} calls did not hold on this machine; ${calls} did`)
+    tell(result, say)
+    return
+  }
+  say(`  nor did ${calls} calls: something other than their number is wrong`)
+}
+
+/** The highest number of calls at which `subject` stays under 20 ms with true audio. */
+export async function findCapacity(options: BenchOptions, subject: Subject, level: Level, workers: number, say: Say): Promise<Capacity> {
+  const steps: CaseResult[] = []
+  const limitMs = ADDED_P99_MS_MAX
+  const why = (result: CaseResult): string | null => {
+    if (result.speed === null) return `${result.verdict}: ${result.reasons.join('; ')}`
+    const p99 = result.speed.addedMs?.p99 ?? Infinity
+    return p99 < limitMs ? null : `p99 added latency ${p99.toFixed(1)} ms`
+  }
+  const attempt = async (calls: number): Promise<string | null> => {
+    let reason: string | null = null
+    for (let attemptNumber = 0; attemptNumber < (options.quick ? 1 : RAMP_TRIES); attemptNumber++) {
+      const result = await runCase(subject, {
+        ...caseOptions(options, subject, level), calls, workers, memory: false, seconds: Math.min(options.seconds, 6),
+      })
+      steps.push(result)
+      reason = why(result)
+      say(`  ${level} ${subject.name} with ${calls} calls, ${workers} media workers: ${reason ?? 'held'}`)
+      if (reason === null) return null
+    }
+    return reason
+  }
+  let held = 0
+  let failed = Infinity
+  let beyond = `the ramp ends at ${RAMP_CALLS_MAX} calls`
+  for (let calls = options.quick ? options.calls : RAMP_FROM_CALLS; calls <= RAMP_CALLS_MAX; calls = Math.ceil(calls * RAMP_STEP)) {
+    const reason = await attempt(calls)
+    if (reason === null) {
+      held = calls
+      // A quick run shows the way and leaves the search to a long one.
+      if (options.quick && steps.length >= 3) break
+      continue
+    }
+    failed = calls
+    beyond = reason
+    break
+  }
+  for (let halving = 0; halving < RAMP_HALVINGS && !options.quick && failed < Infinity; halving++) {
+    const middle = Math.floor((held + failed) / 2)
+    if (middle - held < 10) break
+    const reason = await attempt(middle)
+    if (reason === null) held = middle
+    else {
+      failed = middle
+      beyond = reason
+    }
+  }
+  const at80 = held === 0 || options.quick ? null : await runCase(subject, {
+    ...caseOptions(options, subject, level), calls: Math.max(1, Math.floor(held * 0.8)), workers, memory: true,
+  })
+  return { subject: subject.name, level, workers, calls: held, limitMs, beyond, steps, at80 }
+}
+
+/** Capacity for 1 media worker, 2, 4, ... up to the number of cores. */
+export async function scaleOut(options: BenchOptions, subject: Subject, say: Say): Promise<Capacity[]> {
+  const capacities: Capacity[] = []
+  for (let workers = 1; workers <= availableParallelism(); workers *= 2) {
+    capacities.push(await findCapacity(options, subject, 'L2', workers, say))
+  }
+  return capacities
+}
+
+/**
+ * With how many calls the main thread would be full, by what it used per call in the largest run that held; it is one
+ * thread whatever the number of workers.
+ */
+export function mainThreadFullAt(capacity: Capacity): number | null {
+  const largest = capacity.steps.filter((step) => step.speed !== null).toSorted((a, b) => b.options.calls - a.options.calls)[0]
+  return largest?.speed === null || largest?.speed === undefined ? null : Math.floor(1000 / largest.speed.mainMsPerCallSecond)
+}
