@@ -163,6 +163,8 @@ export class Conversation {
     if (!core.backendUsable || (core.state !== 'live' && core.state !== 'connecting' && core.state !== 'closing')) {
       return
     }
+    // Who keys "4127#" may hear the answer begin before the #: it ends an entry, and never interrupts one's answer.
+    if (digit === '#' && this.#interruptible()) return core.out({ type: 'backend-dtmf', digit })
     if (core.options.bargeIn.onDtmf && this.#interruptible()) this.commit('a digit', core.generationSeen)
     this.#silence.callerSpoke()
     core.agentSpokeLast = false

@@ -1,4 +1,4 @@
-import { MessageChannel } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
@@ -289,7 +289,7 @@ export class HostedCall implements LiveCall {
 
   /** The worker died, or the call failed by a fault of ours: another worker goes on with it, once. */
   #taskDied(thrown: unknown): void {
-    this.#port?.close()
+    this.#closePort()
     this.#log.error({ err: thrown, rehomes: this.#rehomes }, 'call lost its worker')
     // Whatever held the agent silent died with the session: what waits in the ring plays on.
     Atomics.store(this.#shared.words, Word.paused, 0)
@@ -306,8 +306,7 @@ export class HostedCall implements LiveCall {
   }
 
   #taskEnded(result: CallResult | null, fault: string | null): void {
-    this.#port?.close()
-    this.#port = null
+    this.#closePort()
     this.#taskRuns = false
     this.#result = result
     this.#fault = fault
@@ -319,6 +318,17 @@ export class HostedCall implements LiveCall {
       this.#closeSink(1000)
     }
     this.#endWhenDone()
+  }
+
+  /** The task's end and its last messages come by two ways; what it still said is heard first. */
+  #closePort(): void {
+    const port = this.#port
+    if (port === null) return
+    for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) {
+      this.#receive(last.message as FromCall)
+    }
+    port.close()
+    this.#port = null
   }
 
   #endWhenDone(): void {

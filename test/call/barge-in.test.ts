@@ -190,6 +190,10 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   rig.run(100)
   t.match(rig.only('barge-in'), { committed: true, why: 'a digit' })
 
+  const hashed = listening()
+  hashed.in({ type: 'dtmf', digit: '#' })
+  t.same(hashed.types(), ['backend-dtmf'], 'the # after a number does not cut the answer to it')
+
   const patient = listening(
     { bargeIn: { commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: false, protectGreeting: false, protectEscalation: true } },
   )

@@ -1,29 +1,12 @@
 import t from 'tap'
-import { readFile } from 'node:fs/promises'
-import { readdir } from 'node:fs/promises'
+import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startShopApi } from '../../examples/shop-api/server.js'
 import { replayJournal } from '../../src/call/replay.js'
-import { startGateway } from '../../src/cli/gateway.js'
-import type { Gateway } from '../../src/cli/gateway.js'
-import { loadConfig } from '../../src/config/load-config.js'
-import { createLog } from '../../src/telemetry/log.js'
+import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
-/** A whole gateway on free ports, with the demo shop behind it. */
-async function whole(env: Readonly<Record<string, string>> = {}): Promise<{ gateway: Gateway; at: { port: number; opsPort: number; shopUrl: string }; close: () => Promise<void> }> {
-  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const config = { ...loadConfig(env, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
-  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog({ level: 'silent' }) })
-  return {
-    gateway,
-    at: { port: gateway.publicPort, opsPort: gateway.opsPort, shopUrl: shop.url },
-    close: async () => {
-      await gateway.stop(0)
-      await shop.close()
-    },
-  }
-}
+// Calls are spoken in real time.
+t.setTimeout(170_000)
 
 t.test('three callers hear the right status of the right order, and the journal of their calls runs again', async (t) => {
   const dataDir = t.testdir()
@@ -61,19 +44,9 @@ t.test('keys work where words do not', async (t) => {
   const script = join(t.testdir({
     'keys.yaml': [
       'version: 1', 'name: presses the keys', 'order: "4127"', 'steps:',
-      '  - press: "4127#"', '  - answer: {}', '  - say: No, thank you.', '  - hangup: true',
+      '  - press: "4127#"', '  - say: No, thank you.', '  - hangup: true',
     ].join('\n'),
   }), 'keys.yaml')
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--script', script] })
   t.equal(run.code, 0, run.calls[0]?.goal.why ?? run.output)
-})
-
-t.test('twenty callers at once all hear their answer', async (t) => {
-  const { at, gateway, close } = await whole({ SPEECH_DECODERS: '10' })
-  t.teardown(close)
-  const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--order', '4127', '--calls', '20', '--timeout', '150'] })
-  const missed = run.calls.filter((call) => !call.goal.reached)
-  t.same(missed.map((call) => `${call.callSid}: ${call.goal.why}`), [])
-  t.equal(run.calls.length, 20)
-  t.equal(gateway.calls.free, gateway.calls.capacity, 'every slot is free again')
 })

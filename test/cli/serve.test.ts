@@ -28,6 +28,9 @@ function mkondo(args: readonly string[], env: Readonly<Record<string, string>> =
   return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
 }
 
+// Calls are spoken in real time.
+t.setTimeout(170_000)
+
 t.test('a wrong setting, a broken agent, a missing key and a port in use each end with one line and code 2', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => taken.once('listening', resolve))

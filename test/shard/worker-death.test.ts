@@ -1,6 +1,9 @@
 import t from 'tap'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 
+// Calls are spoken in real time.
+t.setTimeout(120_000)
+
 t.test('a media worker is terminated in mid-call: the socket stays open and the conversation goes on', async (t) => {
   const test = await startHost()
   t.teardown(() => test.close())

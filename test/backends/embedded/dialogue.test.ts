@@ -109,6 +109,13 @@ t.test('numbers of four to six digits are listened for as such', async (t) => {
   t.match(said.join(' '), /cannot find an order 1234/)
 })
 
+t.test('the # after a number that was complete without it does not hush the answer', async (t) => {
+  const { engine, input } = drive({ from: STRANGER })
+  for (const key of ['4', '1', '2', '7']) input(key)
+  t.same(engine.handle({ type: 'key', key: '#' }), [])
+  t.match(JSON.stringify(engine.handle({ type: 'key', key: '0' })), /hush/, 'any other key does')
+})
+
 t.test('a question before the look-up is done is answered when it is', async (t) => {
   const { engine, input, said } = drive({ tool: () => null })
   t.same(input('where is my order'), [], 'nothing to say yet')

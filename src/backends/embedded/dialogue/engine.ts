@@ -427,6 +427,8 @@ export class DialogueEngine {
 
   #key(key: string): void {
     const state = this.#state
+    // The # after a number that was complete without it ends nothing, least of all the answer that has begun.
+    if (key === '#' && state.keys === '') return
     this.#actions.push({ type: 'hush' })
     const slot = this.#digitSlot()
     if (key === '*') {

@@ -1,0 +1,203 @@
+import { createServer } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
+import { Script, soundOf, toneSpeaker } from './spoken.js'
+import type { Speaker } from './spoken.js'
+import type { Refusal } from './openai-realtime-double.js'
+
+export interface CascadeDoubleOptions {
+  readonly key?: string | null
+  readonly script?: Script
+  readonly speaker?: Speaker
+  readonly readyDelayMs?: number
+}
+
+type Stage = 'models' | 'stt' | 'llm' | 'tts'
+
+/**
+ * The three OpenAI-compatible HTTP endpoints of a cascade on the loopback interface, written from the vendor's published
+ * types: a recogniser that hears what the script says, a scripted model that streams, and a voice.
+ */
+export class CascadeDouble {
+  readonly script: Script
+  /** Requests by stage. */
+  readonly requests: Record<Stage, number> = { models: 0, stt: 0, llm: 0, tts: 0 }
+  readonly chats: ChatCompletionCreateParamsStreaming[] = []
+  readonly spoken: string[] = []
+  readonly heardBytes: number[] = []
+  callerAudioMs = 0
+  readyDelayMs: number
+  /** Answers of single stages that are none. */
+  readonly refuse: Partial<Record<Stage, Refusal | 'never' | 'destroy'>> = {}
+  /** Wait before each answer of a stage. */
+  readonly delayMs: Partial<Record<Stage, number>> = {}
+  /** What the voice answers with. */
+  voice: 'pcm' | 'wav' | 'wav-22050' | 'mp3' = 'pcm'
+  /** Sent between the chunks of the model's stream, as they are. */
+  garbage: readonly string[] = []
+  /** Requests that the other side gave up before they were answered. */
+  aborted = 0
+  /** Length and pace that the script wants for the sentences of the present answer. */
+  #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
+  readonly #options: CascadeDoubleOptions
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  private constructor(options: CascadeDoubleOptions) {
+    this.#options = options
+    this.script = options.script ?? new Script()
+    this.readyDelayMs = options.readyDelayMs ?? 0
+    this.#server = createServer((request, response) => {
+      response.on('close', () => {
+        if (!response.writableEnded) this.aborted++
+      })
+      void this.#answer(request, response)
+    })
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+    })
+  }
+
+  static async start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
+    const double = new CascadeDouble(options)
+    await new Promise<void>((resolve) => double.#server.listen(0, '127.0.0.1', resolve))
+    return double
+  }
+
+  get baseUrl(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/v1`
+  }
+
+  breakOff(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async close(): Promise<void> {
+    this.breakOff()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const stage = stageOf(request.url ?? '')
+    if (stage === null) {
+      response.writeHead(404).end('{"error":{"message":"Not found"}}')
+      return
+    }
+    this.requests[stage]++
+    const pieces: Buffer[] = []
+    for await (const piece of request) pieces.push(piece as Buffer)
+    const body = Buffer.concat(pieces)
+    const { key = null } = this.#options
+    const refusal = key !== null && request.headers.authorization !== `Bearer ${key}`
+      ? { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${request.headers.authorization ?? ''}`, code: 'invalid_api_key' } }) }
+      : this.refuse[stage]
+    if (refusal === 'never') return
+    if (refusal === 'destroy') {
+      request.socket.destroy()
+      return
+    }
+    const delayMs = stage === 'models' ? this.readyDelayMs : this.delayMs[stage] ?? 0
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
+    if (refusal !== undefined) {
+      response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
+      return
+    }
+    switch (stage) {
+      case 'models':
+        response.writeHead(200, { 'content-type': 'application/json' }).end('{"object":"list","data":[]}')
+        return
+      case 'stt': return this.#transcribe(body, response)
+      case 'llm': return this.#chat(JSON.parse(body.toString()) as ChatCompletionCreateParamsStreaming, response)
+      case 'tts': return this.#speak(JSON.parse(body.toString()) as { input: string; response_format: string }, response)
+    }
+  }
+
+  #transcribe(body: Buffer, response: ServerResponse): void {
+    const at = body.indexOf('RIFF')
+    const bytes = at < 0 ? 0 : body.readUInt32LE(at + 40)
+    this.heardBytes.push(bytes)
+    this.callerAudioMs += bytes / 32
+    // With the blank in front that whisper.cpp writes.
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ text: ` ${this.script.nextCallerText()}` }))
+  }
+
+  #chat(request: ChatCompletionCreateParamsStreaming, response: ServerResponse): void {
+    this.chats.push(request)
+    const reply = this.script.nextReply()
+    this.#sound = {
+      msPerChar: reply.audioMs === undefined ? null : reply.audioMs / Math.max(1, (reply.say ?? '').replaceAll(' ', '').length),
+      paceMs: reply.paceMs ?? 0,
+    }
+    response.writeHead(200, { 'content-type': 'text/event-stream' })
+    const chunk = (delta: ChatCompletionChunk.Choice.Delta, finish: ChatCompletionChunk.Choice['finish_reason'] = null): void => {
+      const event: ChatCompletionChunk = {
+        id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: request.model,
+        choices: [{ index: 0, delta, finish_reason: finish, logprobs: null }],
+      }
+      response.write(`data: ${JSON.stringify(event)}\n\n`)
+    }
+    chunk({ role: 'assistant', content: '' })
+    for (const line of this.garbage) response.write(line)
+    for (const piece of (reply.say ?? '').match(/.{1,7}/gs) ?? []) chunk({ content: piece })
+    for (const [index, call] of (reply.calls ?? []).entries()) {
+      const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
+      chunk({ tool_calls: [{ index, id: call.callId, type: 'function', function: { name: call.name, arguments: '' } }] })
+      for (const piece of text.match(/.{1,5}/gs) ?? []) chunk({ tool_calls: [{ index, function: { arguments: piece } }] })
+    }
+    chunk({}, reply.calls === undefined ? 'stop' : 'tool_calls')
+    const usage = { prompt_tokens: 20, completion_tokens: 10, total_tokens: 30 }
+    response.write(`data: ${JSON.stringify({ id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: request.model, choices: [], usage })}\n\n`)
+    response.end('data: [DONE]\n\n')
+  }
+
+  async #speak(request: { readonly input: string }, response: ServerResponse): Promise<void> {
+    this.spoken.push(request.input)
+    const { msPerChar, paceMs } = this.#sound
+    const speaker = this.#options.speaker ?? toneSpeaker(24_000)
+    const rateHz = this.voice === 'wav-22050' ? 22_050 : 24_000
+    const pcm = soundOf({
+      say: request.input, ...(msPerChar === null ? {} : { audioMs: msPerChar * request.input.replaceAll(' ', '').length }),
+    }, speaker, rateHz)
+    const bytes = Buffer.from(pcm.buffer, pcm.byteOffset, pcm.byteLength)
+    response.writeHead(200, { 'content-type': this.voice === 'mp3' ? 'audio/mpeg' : 'audio/pcm' })
+    if (this.voice === 'mp3') {
+      response.end(Buffer.from('ID3\u0004 not samples'))
+      return
+    }
+    if (this.voice !== 'pcm') response.write(wavHeader(bytes.length, rateHz))
+    // An odd number of bytes: a chunk ends in the middle of a sample.
+    const step = 4801
+    for (let at = 0; at < bytes.length; at += step) {
+      if (response.destroyed) return
+      response.write(bytes.subarray(at, at + step))
+      if (paceMs > 0) await new Promise((resolve) => setTimeout(resolve, paceMs))
+    }
+    response.end()
+  }
+}
+
+function stageOf(url: string): Stage | null {
+  if (url === '/v1/models') return 'models'
+  if (url === '/v1/audio/transcriptions') return 'stt'
+  if (url === '/v1/chat/completions') return 'llm'
+  return url === '/v1/audio/speech' ? 'tts' : null
+}
+
+function wavHeader(dataBytes: number, rateHz: number): Buffer {
+  const header = Buffer.alloc(44)
+  header.write('RIFF', 0)
+  header.writeUInt32LE(36 + dataBytes, 4)
+  header.write('WAVEfmt ', 8)
+  header.writeUInt32LE(16, 16)
+  header.writeUInt16LE(1, 20)
+  header.writeUInt16LE(1, 22)
+  header.writeUInt32LE(rateHz, 24)
+  header.writeUInt32LE(rateHz * 2, 28)
+  header.writeUInt16LE(2, 32)
+  header.writeUInt16LE(16, 34)
+  header.write('data', 36)
+  header.writeUInt32LE(dataBytes, 40)
+  return header
+}
