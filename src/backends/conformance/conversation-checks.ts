@@ -26,9 +26,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       const ended = recorder.all('audio-done')[0]
       expect(ended !== undefined, 'an audio-done')
       expectOrder(recorder.events, ['turn-start', 'audio-done', 'turn-done'])
-      const tolerance = harness.audioToleranceMs ?? 5
-      const ms = recorder.audioMs(done.generation)
-      expect(Math.abs(ms - 600) <= tolerance, `600 ms of greeting, got ${ms}`)
+      expect(recorder.audioMs(done.generation) >= 300, `a greeting, got ${recorder.audioMs(done.generation)} ms`)
       for (const piece of recorder.audioPieces) expectEqual(piece.itemId, ended?.itemId, 'item of the audio')
       await recorder.until('the final words', () => recorder.all('transcript').some((entry) => entry.role === 'agent' && entry.final))
       const words = recorder.all('transcript').filter((entry) => entry.role === 'agent' && entry.final)
@@ -61,9 +59,11 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
       await pause(40)
       expectEqual(recorder.all('turn-start').length, 0, 'answers to a note')
-      vendor.reply({ say: 'Good to hear from you.' })
+      vendor.reply({ say: 'Good to hear from you.', audioMs: 1600 })
       backend.sendText('Hello there', { role: 'caller', respond: true })
-      await recorder.next('turn-done')
+      const done = await recorder.next('turn-done')
+      const ms = recorder.audioMs(done.generation)
+      expect(Math.abs(ms - 1600) <= (harness.audioToleranceMs ?? 5), `all of 1600 ms of sound, got ${ms}`)
       expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
       expect(vendor.texts.some((text) => text.includes('Hello there')), 'the text to arrive')
     }),

@@ -1,0 +1,263 @@
+import { messageOf } from '../../core/errors.js'
+import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { httpFault, vendorFault } from '../vendor-fault.js'
+import type { VendorFault } from '../vendor-fault.js'
+import { LLM_TIMEOUT_MS, PROBE_TIMEOUT_MS, STT_TIMEOUT_MS, TTS_TIMEOUT_MS } from './options.js'
+import type { CascadeOptions, StageOptions } from './options.js'
+import { EventLines } from './sse.js'
+import { SpeechBody, UnplayableSpeech } from './speech-body.js'
+import type { ChatChunk, ChatRequest, SpeechRequest } from './wire.js'
+import type { SampleRateHz } from '../../core/units.js'
+
+/** What a stage throws; an aborted request throws whatever the signal's reason is. */
+export class StageFault extends Error {
+  readonly fault: VendorFault
+
+  constructor(fault: VendorFault) {
+    super(fault.message)
+    this.fault = fault
+  }
+}
+
+const WAV_HEADER_BYTES = 44
+
+/** Requests to the three services. One turn's requests share a signal and end together. */
+export class Stages {
+  /** Lines of an answer that could not be read. */
+  malformedChunks = 0
+  readonly #options: CascadeOptions
+  readonly #name: string
+
+  constructor(options: CascadeOptions) {
+    this.#options = options
+    this.#name = options.name ?? 'cascade'
+  }
+
+  /** Asks each service what models it has. One that does not know the question is there, and that is enough. */
+  async probe(signal: AbortSignal): Promise<void> {
+    const seen = new Map<string, { readonly stage: string; readonly options: StageOptions }>()
+    for (const [stage, options] of Object.entries({ stt: this.#options.stt, llm: this.#options.llm, tts: this.#options.tts })) {
+      const key = `${options.baseUrl} ${options.apiKey ?? ''}`
+      if (!seen.has(key)) seen.set(key, { stage, options })
+    }
+    await Promise.all([...seen.values()].map(async ({ stage, options }) => {
+      const timeoutMs = Math.min(options.timeoutMs ?? PROBE_TIMEOUT_MS, PROBE_TIMEOUT_MS)
+      const response = await this.#fetch(stage, { ...options, timeoutMs }, '/models', { method: 'GET' }, signal, [404, 405, 501])
+      await response.body.cancel()
+    }))
+  }
+
+  /** @param pcm  s16 mono at 16 kHz */
+  async transcribe(pcm: Int16Array, language: string, signal: AbortSignal): Promise<string> {
+    const { stt } = this.#options
+    const form = new FormData()
+    form.set('file', new Blob([wavOf(pcm, 16_000)], { type: 'audio/wav' }), 'turn.wav')
+    form.set('model', stt.model)
+    form.set('response_format', 'json')
+    if (language !== '') form.set('language', language)
+    if (stt.prompt !== undefined) form.set('prompt', stt.prompt)
+    const { body } = await this.#fetch('stt', { timeoutMs: STT_TIMEOUT_MS, ...stt }, '/audio/transcriptions', { method: 'POST', body: form }, signal)
+    const text = await body.text()
+    try {
+      const parsed = JSON.parse(text) as { readonly text?: unknown } | null
+      if (typeof parsed?.text === 'string') return parsed.text.trim()
+    } catch {
+      // Told below.
+    }
+    throw new StageFault(vendorFault('internal', `${this.#name}: stt answers with something else than a transcript`, false))
+  }
+
+  /** The pieces of a model's answer as they come. */
+  async *chat(request: ChatRequest, signal: AbortSignal): AsyncGenerator<ChatChunk> {
+    const { llm } = this.#options
+    const { temperature, maxTokens } = llm
+    const { body, contentType } = await this.#fetch('llm', { timeoutMs: LLM_TIMEOUT_MS, ...llm }, '/chat/completions', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        ...request, ...(temperature === undefined ? {} : { temperature }), ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
+      }),
+    }, signal)
+    if (contentType.includes('application/json')) {
+      // A server that does not stream.
+      yield* this.#chunks([await body.text()])
+      return
+    }
+    const lines = new EventLines()
+    for await (const bytes of body.pieces()) yield* this.#chunks(lines.push(bytes))
+    yield* this.#chunks(lines.end())
+    this.malformedChunks += lines.oversize
+  }
+
+  /** Samples of one sentence as they come. */
+  async *speak(input: string, voice: string, signal: AbortSignal): AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
+    const { tts } = this.#options
+    const request: SpeechRequest = { model: tts.model, input, voice, response_format: 'pcm', ...(tts.speed === undefined ? {} : { speed: tts.speed }) }
+    const { body } = await this.#fetch('tts', { timeoutMs: TTS_TIMEOUT_MS, ...tts }, '/audio/speech', {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request),
+    }, signal)
+    const speech = new SpeechBody(tts.sampleRateHz ?? 24_000)
+    try {
+      for await (const bytes of body.pieces()) {
+        const pcm = speech.push(bytes)
+        if (pcm.length > 0) yield { pcm, sampleRateHz: speech.sampleRateHz }
+      }
+      const pcm = speech.end()
+      if (pcm.length > 0) yield { pcm, sampleRateHz: speech.sampleRateHz }
+    } catch (error) {
+      if (!(error instanceof UnplayableSpeech)) throw error
+      throw new StageFault(vendorFault('bad_request', `${this.#name}: tts cannot be played: ${error.message}`, true))
+    }
+  }
+
+  *#chunks(texts: readonly string[]): Generator<ChatChunk> {
+    for (const text of texts) {
+      let value: unknown
+      try {
+        value = JSON.parse(text)
+      } catch {
+        this.malformedChunks++
+        continue
+      }
+      if (typeof value !== 'object' || value === null) {
+        this.malformedChunks++
+        continue
+      }
+      const chunk = value as ChatChunk
+      if (chunk.error !== undefined) {
+        const body = JSON.stringify({ error: chunk.error })
+        throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
+      }
+      yield chunk
+    }
+  }
+
+  get #secrets(): readonly (string | null)[] {
+    const { stt, llm, tts } = this.#options
+    return [stt.apiKey ?? null, llm.apiKey ?? null, tts.apiKey ?? null]
+  }
+
+  async #fetch(
+    stage: string, options: StageOptions, path: string, init: RequestInit, signal: AbortSignal, alsoGood: readonly number[] = [],
+  ): Promise<{ readonly body: Body; readonly contentType: string }> {
+    const what = `${this.#name}: ${stage}`
+    const silence = new Silence(options.timeoutMs ?? TTS_TIMEOUT_MS)
+    const both = AbortSignal.any([signal, silence.signal])
+    const faultOf = (error: unknown): unknown => {
+      if (signal.aborted || error instanceof StageFault) return error
+      if (silence.signal.aborted) return new StageFault(vendorFault('timeout', `${what} was silent for ${silence.ms} ms`, false))
+      return new StageFault(vendorFault('network', `${what}: no connection (${networkCode(error)})`, false))
+    }
+    let response: Response
+    try {
+      response = await fetch(`${options.baseUrl.replace(/\/+$/, '')}${path}`, {
+        ...init,
+        headers: { ...(init.headers as Record<string, string> | undefined), ...(options.apiKey == null ? {} : { authorization: `Bearer ${options.apiKey}` }) },
+        redirect: 'error',
+        signal: both,
+      })
+    } catch (error) {
+      silence.end()
+      throw faultOf(error)
+    }
+    const body = new Body(response, silence, faultOf)
+    if (response.ok || alsoGood.includes(response.status)) return { body, contentType: response.headers.get('content-type') ?? '' }
+    const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
+    const fault = httpFault(what, { status: response.status, body: words }, this.#secrets)
+    // A wrong key, an empty account or a wrong address do not mend within the call.
+    throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404 })
+  }
+}
+
+/** Aborts when nothing happens for a while. */
+class Silence {
+  readonly ms: number
+  readonly #controller = new AbortController()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(ms: number) {
+    this.ms = ms
+    this.#timer = setTimeout(() => this.#controller.abort(), ms).unref()
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  broken(): void {
+    this.#timer.refresh()
+  }
+
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+}
+
+class Body {
+  readonly #response: Response
+  readonly #silence: Silence
+  readonly #faultOf: (error: unknown) => unknown
+
+  constructor(response: Response, silence: Silence, faultOf: (error: unknown) => unknown) {
+    this.#response = response
+    this.#silence = silence
+    this.#faultOf = faultOf
+  }
+
+  async *pieces(): AsyncGenerator<Uint8Array> {
+    try {
+      const { body } = this.#response
+      if (body === null) return
+      for await (const piece of body as unknown as AsyncIterable<Uint8Array>) {
+        this.#silence.broken()
+        yield piece
+      }
+    } catch (error) {
+      throw this.#faultOf(error)
+    } finally {
+      this.#silence.end()
+    }
+  }
+
+  async text(bytesMax = BACKEND_MESSAGE_BYTES_MAX): Promise<string> {
+    const pieces: Uint8Array[] = []
+    let bytes = 0
+    for await (const piece of this.pieces()) {
+      bytes += piece.length
+      pieces.push(piece)
+      if (bytes > bytesMax) break
+    }
+    return Buffer.concat(pieces).toString('utf8', 0, Math.min(bytes, bytesMax))
+  }
+
+  async cancel(): Promise<void> {
+    this.#silence.end()
+    await this.#response.body?.cancel().catch(() => undefined)
+  }
+}
+
+/** `ECONNREFUSED` and the like; never a URL. */
+function networkCode(error: unknown): string {
+  const cause = (error as { readonly cause?: { readonly code?: unknown } } | null)?.cause
+  if (typeof cause?.code === 'string') return cause.code
+  return messageOf(error) === 'terminated' ? 'connection lost' : 'no answer'
+}
+
+/** A whole WAV file, which is what every recogniser takes. */
+export function wavOf(pcm: Int16Array, sampleRateHz: number): Buffer<ArrayBuffer> {
+  const file = Buffer.alloc(WAV_HEADER_BYTES + pcm.length * 2)
+  file.write('RIFF', 0, 'latin1')
+  file.writeUInt32LE(36 + pcm.length * 2, 4)
+  file.write('WAVEfmt ', 8, 'latin1')
+  file.writeUInt32LE(16, 16)
+  file.writeUInt16LE(1, 20)
+  file.writeUInt16LE(1, 22)
+  file.writeUInt32LE(sampleRateHz, 24)
+  file.writeUInt32LE(sampleRateHz * 2, 28)
+  file.writeUInt16LE(2, 32)
+  file.writeUInt16LE(16, 34)
+  file.write('data', 36, 'latin1')
+  file.writeUInt32LE(pcm.length * 2, 40)
+  for (let i = 0; i < pcm.length; i++) file.writeInt16LE(pcm[i] as number, WAV_HEADER_BYTES + 2 * i)
+  return file
+}

@@ -1,0 +1,218 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { BackendSession } from '../../src/backends/backend.js'
+import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
+import { heardOf } from '../../src/backends/cascade/conversation.js'
+import type { CascadeOptions } from '../../src/backends/cascade/options.js'
+import { RateConverter } from '../../src/backends/cascade/rate-converter.js'
+import { Sentences } from '../../src/backends/cascade/sentences.js'
+import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
+import { wavOf } from '../../src/backends/cascade/stages.js'
+import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
+import { CascadeDouble } from '../support/doubles/cascade-double.js'
+import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
+
+interface Line {
+  readonly double: CascadeDouble
+  readonly backend: CascadeBackend
+  readonly recorder: Recorder
+}
+
+async function line(t: Test, options: Partial<CascadeOptions> = {}, session: Partial<BackendSession> = {}): Promise<Line> {
+  const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
+  const recorder = new Recorder()
+  const backend = new CascadeBackend(recorder, { ...cascadeOptions(double), ...options })
+  t.teardown(async () => {
+    await backend.close('the test is over')
+    await double.close()
+  })
+  await backend.connect(conformanceSession(session), new AbortController().signal)
+  return { double, backend, recorder }
+}
+
+const ask = (backend: CascadeBackend): void => backend.sendText('Hello', { role: 'caller', respond: true })
+
+t.test('the first sentence is spoken while the second is being written', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ say: 'Your order left the shop this morning. It will be with you before noon tomorrow.' })
+  ask(backend)
+  await recorder.next('turn-done')
+  t.same(double.spoken, ['Your order left the shop this morning.', 'It will be with you before noon tomorrow.'])
+  const words = recorder.all('transcript').filter((entry) => entry.role === 'agent')
+  t.equal(words[0]?.text, 'Your order left the shop this morning.', 'told with its first sound')
+  t.equal(words.at(-1)?.final, true)
+})
+
+t.test('an interruption ends every request of the turn at once', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.reply({ say: 'One sentence. Another sentence. A third sentence. A fourth one.', audioMs: 8000, paceMs: 20 })
+  ask(backend)
+  await recorder.until('audio', () => recorder.audioPieces.length >= 2)
+  const requests = double.requests.tts
+  backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? null, playedMs: 50 })
+  await recorder.until('the requests to end', () => double.aborted >= 1)
+  await new Promise((resolve) => setTimeout(resolve, 80))
+  t.equal(double.requests.tts, requests, 'no more sentences are asked for')
+  t.equal(recorder.all('error').length, 0)
+})
+
+t.test('a caller who goes on after a pause is answered once', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('My order number is', 'four seven one one')
+  double.delayMs.stt = 60
+  await speakTo(backend, 600, 0)
+  backend.speechStart(0)
+  const frame = new Int16Array(320).fill(3000)
+  for (let i = 0; i < 30; i++) backend.pushAudio(frame)
+  await recorder.until('the first words', () => recorder.all('transcript').length === 1)
+  t.equal(double.chats.length, 0, 'the caller still speaks')
+  backend.speechEnd(0)
+  await recorder.next('turn-done')
+  t.equal(double.chats.length, 1)
+  t.same(double.chats[0]?.messages.filter((message) => message.role === 'user').map((message) => message.content), ['My order number is', 'four seven one one'])
+})
+
+t.test('noise is not answered', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('Thank you.')
+  await speakTo(backend, 120)
+  await speakTo(backend, 800)
+  await recorder.until('both', () => backend.stats.noises === 2)
+  t.equal(double.requests.stt, 1, 'what is too short is not even transcribed')
+  t.equal(double.chats.length, 0)
+})
+
+t.test('a model is told of a tool that still runs, and of its answer when it is there', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('are you there?')
+  double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }] }, { say: 'I am looking.' }, { say: 'It is on its way.' })
+  ask(backend)
+  const call = await recorder.next('tool-call')
+  await recorder.next('turn-done')
+  await speakTo(backend, 500)
+  await recorder.next('turn-done', 2)
+  backend.toolResult(call.callId, { ok: true, value: { status: 'on its way' } })
+  await recorder.next('turn-done', 3)
+  const roles = (chat: number): string => (double.chats[chat]?.messages ?? []).map((message) => message.role).join(' ')
+  t.equal(roles(1), 'system user assistant tool user', 'every call has an answer, as the service demands')
+  t.match(double.chats[1]?.messages[3]?.content, /still running/)
+  t.match(double.chats[2]?.messages[3]?.content, /on its way/)
+  t.match(double.chats[2]?.messages.at(-1), { role: 'system', content: /lookup_order has answered/ })
+})
+
+t.test('what the services send wrongly is counted, and the call goes on', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.garbage = ['data: {"choices":\n\n', 'data: 7\n\n', ': ping\n\n', 'data: {"choices":"none"}\n\n', 'data: {"unknown":true}\n\n']
+  double.script.reply({ say: 'Hello.' }, { calls: [{ callId: 'c1', name: 'nobody', args: '{"x": 1' }] })
+  ask(backend)
+  t.equal((await recorder.next('turn-done')).status, 'completed')
+  t.equal(backend.stats.malformedChunks, 2)
+  double.garbage = []
+  ask(backend)
+  t.ok((await recorder.next('tool-call')).invalid !== undefined)
+  await recorder.next('turn-done', 2)
+  t.equal(backend.stats.invalidToolArguments, 1)
+  t.equal(recorder.all('error').length, 0)
+})
+
+t.test('a service that fails in mid-call fails one answer, and a wrong key all of them', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.refuse.llm = { status: 503, body: 'busy' }
+  ask(backend)
+  t.match(await recorder.next('turn-done'), { status: 'failed', reason: 'internal' })
+  t.match(await recorder.next('error'), { code: 'internal', fatal: false, retryable: true })
+  double.refuse.llm = 'never'
+  ask(backend)
+  t.match(await recorder.next('error', 2), { code: 'timeout', fatal: false, retryable: true })
+  delete double.refuse.llm
+  double.refuse.stt = { status: 429, body: '{"error":{"message":"Rate limit reached"}}' }
+  await speakTo(backend, 600)
+  t.match(await recorder.next('error', 3), { code: 'rate_limit', fatal: false })
+  t.equal(recorder.all('turn-done').at(-1)?.reason, 'not understood')
+  delete double.refuse.stt
+  double.voice = 'mp3'
+  ask(backend)
+  t.match(await recorder.next('error', 4), { code: 'bad_request', fatal: true })
+  await recorder.next('closed')
+  t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
+})
+
+t.test('a wrong key that only shows in mid-call ends it', async (t) => {
+  const { double, backend, recorder } = await line(t, { probe: false })
+  double.refuse.tts = { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${CASCADE_TEST_KEY}` } }) }
+  ask(backend)
+  t.match(await recorder.next('error'), { code: 'auth', fatal: true, retryable: false })
+  t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
+})
+
+t.test('a voice that answers with a WAV file of any rate is heard at its length', async (t) => {
+  for (const voice of ['wav', 'wav-22050'] as const) {
+    const { double, backend, recorder } = await line(t)
+    double.voice = voice
+    double.script.reply({ say: 'Hello.', audioMs: 1000 })
+    ask(backend)
+    const done = await recorder.next('turn-done')
+    const ms = recorder.audioMs(done.generation)
+    t.ok(Math.abs(ms - 1000) < 3, `${voice}: ${ms} ms`)
+  }
+})
+
+t.test('another rate keeps a tone where it is', async (t) => {
+  for (const fromHz of [22_050, 11_025, 44_100, 48_000]) {
+    const converter = new RateConverter(fromHz, 24_000)
+    const pcm = Int16Array.from({ length: fromHz }, (_, i) => Math.round(10_000 * Math.sin((2 * Math.PI * 1000 * i) / fromHz)))
+    const out: number[] = []
+    for (let at = 0; at < pcm.length; at += 777) out.push(...converter.process(pcm.subarray(at, at + 777)))
+    out.push(...converter.flush())
+    t.ok(Math.abs(out.length - 24_000) <= 30, `${fromHz}: ${out.length} samples`)
+    let error = 0
+    let worst = Infinity
+    // The delay is whole input samples of silence at the start: found, not assumed.
+    for (let shift = -3; shift <= 3; shift++) {
+      error = 0
+      for (let i = 2000; i < 22_000; i++) error = Math.max(error, Math.abs((out[i] ?? 0) - 10_000 * Math.sin((2 * Math.PI * 1000 * (i + shift)) / 24_000)))
+      worst = Math.min(worst, error)
+    }
+    t.ok(worst < 60, `${fromHz}: at most ${Math.round(worst)} of 10000 off`)
+  }
+})
+
+t.test('what is no sound is refused, with a reason', async (t) => {
+  for (const bytes of [Buffer.from('ID3\u0004abc'), Buffer.from('OggS....'), Buffer.from([0xff, 0xfb, 0x90, 0x00])]) {
+    t.throws(() => new SpeechBody(24_000).push(bytes), { message: /compressed/ })
+  }
+  const stereo = wavOf(new Int16Array(10), 24_000)
+  stereo.writeUInt16LE(2, 22)
+  t.throws(() => new SpeechBody(24_000).push(stereo), { message: /2 channels/ })
+  const body = new SpeechBody(24_000)
+  const file = wavOf(Int16Array.from([1, 2, 3, 4]), 16_000)
+  const out: number[] = []
+  for (const byte of file) out.push(...body.push(Uint8Array.of(byte)))
+  t.same(out, [1, 2, 3, 4], 'byte by byte')
+  t.equal(body.sampleRateHz, 16_000)
+})
+
+t.test('text is cut where a speaker would breathe', async (t) => {
+  const cut = (text: string, step = 3): string[] => {
+    const sentences = new Sentences()
+    const out: string[] = []
+    for (let at = 0; at < text.length; at += step) out.push(...sentences.push(text.slice(at, at + step)))
+    return [...out, ...sentences.flush()]
+  }
+  t.same(cut('Hello. How are you?'), ['Hello.', 'How are you?'])
+  t.same(cut('It costs 3.50 at Dr. Otieno today.'), ['It costs 3.50 at Dr. Otieno today.'])
+  t.same(cut('**Order 4711** is `ready`.\n- Pick it up'), ['Order 4711 is ready.', 'Pick it up'])
+  t.same(cut('<think>The caller wants. Their order.</think>On its way.'), ['On its way.'])
+  t.same(cut('<think>never ends'), [])
+  t.ok(cut('I have looked at your account and found it, and I can see that the order was sent yesterday evening.')[0]?.endsWith('it,'))
+  t.ok(cut('word '.repeat(200)).every((piece) => piece.length <= 300))
+})
+
+t.test('history keeps the words that were heard', async (t) => {
+  const sentences = [{ text: 'One two three four.', ms: 1000 }, { text: 'Five six seven eight.', ms: 1000 }]
+  t.equal(heardOf(sentences, 0), '')
+  t.equal(heardOf(sentences, 500), 'One two…')
+  t.equal(heardOf(sentences, 1000), 'One two three four.')
+  t.equal(heardOf(sentences, 1500), 'One two three four. Five six…')
+  t.equal(heardOf(sentences, 5000), 'One two three four. Five six seven eight.')
+})
