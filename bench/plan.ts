@@ -33,9 +33,16 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
   return { subjects, skipped }
 }
 
+/** An echo carries more than a bridge: with few calls the fixed cost of two clocks would be all that one sees of it. */
+const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, L3: 1 }
+
+function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
+  return Math.min(subject.callsMax, options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]))
+}
+
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
   return {
-    subject: subject.name, level, calls: options.calls, workers: options.workers, generators: options.generators,
+    subject: subject.name, level, calls: callsFor(options, subject, level), workers: options.workers, generators: options.generators,
     seconds: options.seconds, seed: options.seed, memory: true, profileDir: options.profileDir, pin: options.pin,
     latenessMsMax: options.latenessMsMax,
   }
@@ -106,7 +113,7 @@ export async function findCapacity(options: BenchOptions, subject: Subject, leve
   let held = 0
   let failed = Infinity
   let beyond = `the ramp ends at ${RAMP_CALLS_MAX} calls`
-  for (let calls = options.quick ? options.calls : RAMP_FROM_CALLS; calls <= RAMP_CALLS_MAX; calls = Math.ceil(calls * RAMP_STEP)) {
+  for (let calls = options.quick ? options.calls : Math.min(RAMP_FROM_CALLS, subject.callsMax / 5); calls <= RAMP_CALLS_MAX; calls = Math.ceil(calls * RAMP_STEP)) {
     const reason = await attempt(calls)
     if (reason === null) {
       held = calls

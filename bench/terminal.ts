@@ -15,7 +15,7 @@ function heading({ provenance }: BenchResults): string[] {
   return [
     '', `mkondo bench, commit ${provenance.commit}, ${provenance.at}`, `  ${provenance.command}`,
     `  ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.os}, load ${machine.loadAtStart} at the start`,
-    `  Node ${versions['node']}, uWebSockets.js ${versions['uWebSockets.js']}, ws ${versions['ws']}, piscina ${versions['piscina']}`,
+    `  ${['node', 'uWebSockets.js', 'ws', 'piscina'].flatMap((name) => (versions[name] === undefined ? [] : [`${name} ${versions[name]}`])).join(', ')}`,
     '  Generator and stand-in backend share these cores with the server; each is accounted for by itself.', '',
   ]
 }

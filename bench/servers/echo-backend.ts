@@ -2,7 +2,12 @@ import type { Backend, BackendCapabilities, BackendSink } from '../../src/backen
 import { FRAME_MS } from '../../src/core/units.js'
 import { answerProbe } from './isolate-probe.js'
 
-answerProbe()
+/** What piled up behind a stall would stay in the way of an echo for good: it ends, and begins anew when all is quiet. */
+const SILENT_FRAMES = 30
+const open = new Set<EchoBackend>()
+answerProbe(() => {
+  for (const backend of open) backend.restart()
+})
 
 const RATE_HZ = 16000
 /** Two frames of silence first: without a cushion the least delay would be an underrun. */
@@ -15,11 +20,23 @@ class EchoBackend implements Backend {
     name: 'bench-echo', inputRateHz: RATE_HZ, outputRateHz: RATE_HZ, serverVad: true, truncate: false, maxSessionMs: null,
   }
   readonly #sink: BackendSink
-  #frames = 0
+  #generation = 0
+  #item = ''
+  #speaking = false
+  #silentFrames = 0
   #closed = false
 
   constructor(sink: BackendSink) {
     this.#sink = sink
+    open.add(this)
+  }
+
+  restart(): void {
+    if (!this.#speaking) return
+    this.#speaking = false
+    this.#silentFrames = SILENT_FRAMES
+    this.#sink.event({ type: 'audio-done', generation: this.#generation, itemId: this.#item })
+    this.#sink.event({ type: 'turn-done', generation: this.#generation, status: 'completed' })
   }
 
   connect(): Promise<void> {
@@ -28,16 +45,23 @@ class EchoBackend implements Backend {
   }
 
   pushAudio(pcm: Int16Array): void {
-    if (this.#frames++ === 0) {
-      this.#sink.event({ type: 'turn-start', generation: 1 })
-      for (let i = 0; i < LEAD_FRAMES; i++) this.#sink.audio(silence, RATE_HZ, 'echo', 1)
+    if (this.#silentFrames > 0) {
+      this.#silentFrames--
+      return
     }
-    this.#sink.audio(pcm, RATE_HZ, 'echo', 1)
+    if (!this.#speaking) {
+      this.#speaking = true
+      this.#item = `echo-${++this.#generation}`
+      this.#sink.event({ type: 'turn-start', generation: this.#generation })
+      for (let i = 0; i < LEAD_FRAMES; i++) this.#sink.audio(silence, RATE_HZ, this.#item, this.#generation)
+    }
+    this.#sink.audio(pcm, RATE_HZ, this.#item, this.#generation)
   }
 
   close(reason: string): Promise<void> {
     if (!this.#closed) {
       this.#closed = true
+      open.delete(this)
       this.#sink.event({ type: 'closed', code: 1000, reason, clean: true })
     }
     return Promise.resolve()

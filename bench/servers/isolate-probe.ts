@@ -60,13 +60,18 @@ export function isolateProbe(): IsolateProbe {
   }
 }
 
-/** Makes this worker thread answer the probe of its process. */
-export function answerProbe(): void {
+/**
+ * Makes this worker thread answer the probe of its process.
+ * @param collected called after each collection: it has held the thread up, and an echo may want to begin anew
+ */
+export function answerProbe(collected: () => void = () => undefined): void {
   const probe = isolateProbe()
   const channel = new BroadcastChannel(PROBE_CHANNEL)
   channel.onmessage = (event) => {
     const message = (event as { data: ProbeQuestion | ProbeAnswer }).data
-    if (message.type === 'question') channel.postMessage({ type: 'answer', id: message.id, ...probe.collect() } satisfies ProbeAnswer)
+    if (message.type !== 'question') return
+    channel.postMessage({ type: 'answer', id: message.id, ...probe.collect() } satisfies ProbeAnswer)
+    collected()
   }
   channel.unref()
 }

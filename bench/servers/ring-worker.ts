@@ -6,20 +6,30 @@ import { Ticker } from '../../src/shard/ticker.js'
 import { answerProbe } from './isolate-probe.js'
 import type { ToRingWorker } from './ring-echo.js'
 
-answerProbe()
+/** What piled up behind a stall would stay in the way of an echo for good: it falls silent until playout has run dry. */
+const SILENT_MS = 500
+const clock = processClock()
+answerProbe(() => {
+  for (const call of calls.values()) {
+    call.begun = false
+    call.silentUntilMs = clock() + SILENT_MS
+    Atomics.store(call.shared.words, Word.more, 0)
+  }
+})
 
 /** Two frames of silence first: without a cushion the least delay would be an underrun. */
 const LEAD_SAMPLES = 640
 const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
 const samples = new Int16Array(packet.buffer)
 const silence = new Int16Array(LEAD_SAMPLES)
-const calls = new Map<string, { readonly shared: SharedCall; begun: boolean }>()
+const calls = new Map<string, { readonly shared: SharedCall; begun: boolean; silentUntilMs: number }>()
 
-const ticker = new Ticker(TICK_MS, processClock(), () => {
+const ticker = new Ticker(TICK_MS, clock, (nowMs) => {
   for (const call of calls.values()) {
     for (;;) {
       const bytes = call.shared.inbound.read(packet)
       if (bytes < 0) break
+      if (nowMs < call.silentUntilMs) continue
       if (!call.begun) {
         call.begun = true
         Atomics.store(call.shared.words, Word.more, 1)
@@ -32,7 +42,7 @@ const ticker = new Ticker(TICK_MS, processClock(), () => {
 })
 
 parentPort?.on('message', (message: ToRingWorker) => {
-  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared), begun: false })
+  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared), begun: false, silentUntilMs: 0 })
   else calls.delete(message.callSid)
   if (calls.size > 0) ticker.start()
   else ticker.stop()

@@ -1,0 +1,127 @@
+import t from 'tap'
+import { Ear, newHearing } from '../../bench/generator/ear.js'
+import type { EarOptions, Hearing } from '../../bench/generator/ear.js'
+import { MARKER_EVERY_FRAMES, MARKER_HZ, TONE_HZ, toneFrame } from '../../bench/generator/signal.js'
+import { percentilesMs } from '../../bench/kit/histogram.js'
+
+const tone = toneFrame(16000, TONE_HZ)
+const marker = toneFrame(16000, MARKER_HZ)
+const silence = new Int16Array(320)
+const sent = (index: number): Int16Array => (index % MARKER_EVERY_FRAMES === MARKER_EVERY_FRAMES - 1 ? marker : tone)
+
+function listen(options: Partial<EarOptions> = {}): { ear: Ear; hearing: Hearing } {
+  const hearing = newHearing()
+  hearing.windowStartMs = 0
+  const ear = new Ear({ rateHz: 16000, sequence: false, interrupted: false, messageFrames: 1, ...options }, hearing, tone)
+  ear.startMs = 1000
+  return { ear, hearing }
+}
+
+/** Frame `index` was due at 1000 + 20 n; it comes back `lateMs` after. */
+const at = (index: number, lateMs: number): number => 1000 + index * 20 + lateMs
+
+t.test('frames that all come back on time are true audio, and their latency is from the due time', async (t) => {
+  const { ear, hearing } = listen()
+  ear.audio(silence, 320, 990)
+  for (let i = 0; i < 200; i++) ear.audio(sent(i), 320, at(i, 7))
+  t.equal(ear.framesReached, 200)
+  t.match({ lost: hearing.framesLost, added: hearing.framesAdded, gaps: hearing.gapsUnasked, poor: hearing.blocksPoor }, { lost: 0, added: 0, gaps: 0, poor: 0 })
+  t.equal(hearing.markersSeen, 8)
+  t.ok(hearing.snrsDb.length > 10 && Math.min(...hearing.snrsDb) > 60)
+  t.equal(percentilesMs(hearing.added)?.p50.toFixed(1), '7.0')
+})
+
+t.test('a frame that is lost is noticed at the next marker and latencies are right again', async (t) => {
+  const { ear, hearing } = listen()
+  for (let i = 0; i < 200; i++) if (i !== 60 && i !== 61) ear.audio(sent(i), 320, at(i, 7))
+  t.equal(hearing.framesLost, 2)
+  t.equal(hearing.framesAdded, 0)
+  t.equal(ear.framesReached, 200)
+  t.ok(Math.abs((percentilesMs(hearing.added)?.p50 ?? 0) - 7) < 0.1)
+})
+
+t.test('a frame that is made up is noticed', async (t) => {
+  const { ear, hearing } = listen()
+  for (let i = 0; i < 200; i++) {
+    ear.audio(sent(i), 320, at(i, 27))
+    if (i === 60) ear.audio(tone, 320, at(i, 28))
+  }
+  t.equal(hearing.framesAdded, 1)
+  t.equal(hearing.framesLost, 0)
+})
+
+t.test('noise, and a stop of more than 40 ms, are found', async (t) => {
+  const { ear, hearing } = listen()
+  for (let i = 0; i < 100; i++) {
+    const noisy = sent(i).map((sample, k) => sample + ((k * 7919) % 401) - 200)
+    ear.audio(noisy, 320, at(i, i < 50 ? 7 : 70))
+  }
+  t.equal(hearing.gapsUnasked, 1, 'once the ear ran dry for 63 ms')
+  t.ok(hearing.blocksPoor > 5)
+})
+
+t.test('frames that wait for a message to fill count from the message on, and the wait is shown apart', async (t) => {
+  const { ear, hearing } = listen({ messageFrames: 3 })
+  hearing.windowStartMs = at(60, 0)
+  // Three frames leave together when the third is there, 5 ms later they are back.
+  for (let i = 0; i < 300; i += 3) {
+    const message = new Int16Array(960)
+    for (let k = 0; k < 3; k++) message.set(sent(i + k), k * 320)
+    ear.audio(message, 960, at(i + 2, 5))
+  }
+  const added = percentilesMs(hearing.added)
+  const whole = percentilesMs(hearing.whole)
+  t.ok(Math.abs((added?.max ?? 0) - 5) < 0.1, `added ${added?.max} ms`)
+  t.ok(Math.abs((whole?.max ?? 0) - 45) < 0.1, `whole ${whole?.max} ms`)
+  t.equal(hearing.framesLost, 0)
+})
+
+t.test('numbers in the frames show loss at once', async (t) => {
+  const { ear, hearing } = listen({ sequence: true })
+  for (let i = 0; i < 70; i++) {
+    if (i === 10) continue
+    const frame = sent(i).slice()
+    frame[160] = i & 0xffff
+    frame[161] = i >>> 16
+    ear.audio(frame, 320, at(i, 3))
+  }
+  t.equal(hearing.framesLost, 1)
+  t.equal(ear.framesReached, 70)
+  t.ok(Math.min(...hearing.snrsDb) > 60, 'the number itself is no noise')
+})
+
+t.test('pieces of any size are put together to frames', async (t) => {
+  const { ear, hearing } = listen()
+  const all = new Int16Array(320 * 100)
+  for (let i = 0; i < 100; i++) all.set(sent(i), i * 320)
+  for (let from = 0; from < all.length; from += 227) {
+    const piece = all.subarray(from, from + 227)
+    ear.audio(piece, piece.length, at(Math.floor((from + 226) / 320), 5))
+  }
+  t.equal(ear.framesReached, 100)
+  t.equal(hearing.framesLost, 0)
+})
+
+t.test('an interruption is timed from the first voiced sample to the last of the agent', async (t) => {
+  const { ear, hearing } = listen({ interrupted: true })
+  for (let i = 0; i < 100; i++) ear.audio(sent(i), 320, at(i, 7))
+  ear.interrupts(at(99, 0))
+  ear.audio(sent(100), 320, at(100, 7))
+  ear.audio(sent(101), 320, at(101, 7))
+  ear.audio(sent(102), 320, at(102, 7))
+  ear.cleared(at(103, 7))
+  for (let i = 103; i < 130; i++) ear.audio(silence, 320, at(i, 7))
+  for (let i = 140; i < 160; i++) ear.audio(sent(i), 320, at(i, 7))
+  t.same(hearing.bargeIns, { tried: 1, stopped: 1, cleared: 1, resumed: 1 })
+  t.equal(Math.round(percentilesMs(hearing.stops)?.max ?? 0), 67)
+  t.equal(hearing.gapsUnasked, 0, 'the silence was asked for')
+})
+
+t.test('an agent that talks on counts as not stopped', async (t) => {
+  const { ear, hearing } = listen({ interrupted: true })
+  for (let i = 0; i < 100; i++) ear.audio(sent(i), 320, at(i, 7))
+  ear.interrupts(at(99, 0))
+  for (let i = 100; i < 300; i++) ear.audio(sent(i), 320, at(i, 7))
+  ear.finish(at(300, 0))
+  t.match(hearing.bargeIns, { tried: 1, stopped: 0 })
+})

@@ -1,0 +1,44 @@
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { runCase } from '../../bench/case.js'
+import type { CaseOptions } from '../../bench/results.js'
+import { SUBJECTS } from '../../bench/subjects.js'
+import type { Subject } from '../../bench/subjects.js'
+
+const options: CaseOptions = {
+  subject: 'test', level: 'L0', calls: 8, workers: 1, generators: 2, seconds: 2, seed: 1, memory: false, profileDir: null, pin: false,
+  // Tests run on busy machines: what is looked at here is not speed.
+  latenessMsMax: 1000,
+}
+
+const subjectOf = (name: string): Subject => SUBJECTS.find((subject) => subject.name === name) as Subject
+
+const liar: Subject = {
+  ...subjectOf('uws-echo'), name: 'liar', file: () => fileURLToPath(new URL('../support/lying-echo.js', import.meta.url)),
+}
+
+t.test('an honest echo gives back every frame, and a processor time is told for each process', async (t) => {
+  const result = await runCase(subjectOf('uws-echo'), options)
+  t.equal(result.callsOpen, 8)
+  t.match(result.truth, { framesLost: 0, framesAdded: 0, blocksPoor: 0 })
+  t.ok((result.truth?.markersSeen ?? 0) > 8)
+  t.ok((result.truth?.snrDbMedian ?? 0) > 60)
+  // A machine that stood still for 40 ms has made a gap; then, and only then, there is no speed.
+  t.equal(result.speed !== null, result.verdict === 'held', result.reasons.join('; '))
+  if (result.speed !== null) t.ok(result.speed.server.cores > 0 && result.speed.generatorCores > 0)
+})
+
+t.test('an echo that leaves frames out has no speed', async (t) => {
+  const result = await runCase(liar, options)
+  t.equal(result.verdict, 'untrue')
+  t.equal(result.speed, null)
+  t.match(result.reasons.join('; '), /frames \d+ were lost/)
+  t.ok((result.truth?.framesLost ?? 0) >= 8)
+})
+
+t.test('a server that does not start is reported with its own words', async (t) => {
+  const broken: Subject = { ...liar, file: () => fileURLToPath(new URL('../support/no-such-server.js', import.meta.url)) }
+  const result = await runCase(broken, options)
+  t.equal(result.verdict, 'failed')
+  t.match(result.reasons[0], /ended with code 1/)
+})
