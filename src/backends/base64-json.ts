@@ -20,6 +20,8 @@ const BACKSLASH = 0x5c
 // One piece of decoded audio and the odd byte before it. All calls of a thread decode into it, one after the other.
 const decoded = new Int16Array((PIECE_CHARS / 4) * 3 / BYTES_PER_SAMPLE + 1)
 const decodedBytes = Buffer.from(decoded.buffer)
+// One piece of G.711 as samples; a byte each.
+const expanded = new Int16Array((PIECE_CHARS / 4) * 3)
 
 /** One message of caller audio: constant JSON around base64. Its memory is reused: send it before the next one is made. */
 export class AudioMessage {
@@ -109,13 +111,11 @@ export type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out:
 /** Decodes the base64 of one stream of audio. A sample may be cut in two between messages: the odd byte waits here. */
 export class Base64Audio {
   readonly #format: SampleFormat
-  readonly #expanded: Int16Array
   #oddByte = -1
   #view: Int16Array = decoded.subarray(0, 0)
 
   constructor(format: SampleFormat) {
     this.#format = format
-    this.#expanded = format === 'pcm16' ? decoded : new Int16Array((PIECE_CHARS / 4) * 3)
   }
 
   /** Another item begins: what was left of the last one is not part of it. */
@@ -125,7 +125,7 @@ export class Base64Audio {
 
   /**
    * Decodes the characters `from` to `to` of a message.
-   * @param out  gets the samples in pieces of at most 12,288; the memory is only valid during the call
+   * @param out  gets the samples in pieces of at most 12,288 (of G.711 24,576); the memory is only valid during the call
    * @returns false when it was not base64: what came before the fault was delivered
    */
   decode(message: Buffer, from: number, to: number, out: (samples: Int16Array) => void): boolean {
@@ -155,8 +155,8 @@ export class Base64Audio {
     }
     const bytes = wanted + kept
     if (this.#format !== 'pcm16') {
-      const samples = this.#format.expand(decodedBytes.subarray(0, bytes), this.#expanded)
-      if (samples > 0) out(this.#expanded.subarray(0, samples))
+      const samples = this.#format.expand(decodedBytes.subarray(0, bytes), expanded)
+      if (samples > 0) out(expanded.subarray(0, samples))
       return true
     }
     const samples = bytes >> 1

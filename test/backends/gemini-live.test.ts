@@ -143,6 +143,15 @@ t.test('no error repeats the key, which travels in the address', async (t) => {
   t.notMatch(JSON.stringify(nobody.events), GEMINI_TEST_KEY)
 })
 
+t.test('an interruption from within a long message silences the rest of it', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  recorder.onAudio = () => backend.interrupt({ itemId: null, playedMs: 0 })
+  double.session.sendRaw(JSON.stringify(sound(2000, 24_000)))
+  double.session.sendRaw(JSON.stringify(sound(100, 24_000)))
+  await recorder.until('the late message', () => backend.stats.latePieces === 1)
+  t.equal(recorder.audioPieces.length, 1)
+})
+
 t.test('the address is the vendor\'s', async (t) => {
   t.equal(liveUrl({ apiKey: 'k&1', model: 'm' }),
     'wss://generativelanguage.googleapis.com/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent?key=k%261')

@@ -1,5 +1,7 @@
 import { OpenAIRealtimeWebSocket } from '@openai/agents-realtime'
 import t from 'tap'
+import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { energyOf } from '../../src/media/pcm.js'
 import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
 
 /** The double, judged by the vendor's own client: what that one understands, ours has to. */
@@ -57,4 +59,28 @@ t.test('the vendor\'s client interrupts and truncates', async (t) => {
   await done
   t.equal(double.session.truncations.length, 1)
   t.equal(double.session.errors.length, 0)
+})
+
+t.test('the double can speak with a real voice', async (t) => {
+  const flite = await loadFlite()
+  const double = await OpenAiDouble.start({ speaker: (text) => flite.speak(text, 'slt') })
+  const transport = new OpenAIRealtimeWebSocket({ url: `${double.baseUrl}/realtime?model=gpt-realtime-2.1` })
+  t.teardown(async () => {
+    transport.close()
+    await double.close()
+  })
+  await transport.connect({ apiKey: 'any', model: 'gpt-realtime-2.1', initialSessionConfig: {} })
+  double.script.reply({ say: 'Your order is out for delivery.' })
+  let energy = 0
+  let samples = 0
+  transport.on('audio', (event) => {
+    const pcm = new Int16Array(event.data)
+    energy += energyOf(pcm)
+    samples += pcm.length
+  })
+  const done = new Promise<void>((resolve) => transport.on('turn_done', () => resolve()))
+  transport.sendMessage('Where is my order?', {})
+  await done
+  t.ok(samples / 24_000 > 1 && samples / 24_000 < 4, `${samples / 24_000} s of speech`)
+  t.ok(Math.sqrt(energy / samples) > 300, 'and not of silence')
 })

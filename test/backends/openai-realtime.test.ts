@@ -195,6 +195,24 @@ t.test('a server with the beta\'s names, and without half of the events, holds a
   t.same(recorder.all('turn-start').map((event) => event.generation), [1, 2, 3])
 })
 
+t.test('a server that never says that a response has ended is asked for the next one after a while', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.session.send({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', output_index: 0, content_index: 0, delta: Buffer.alloc(4800).toString('base64') })
+  await recorder.until('audio', () => recorder.audioPieces.length > 0)
+  ask(backend)
+  t.equal((await recorder.next('turn-done')).generation, 1)
+  t.equal((await recorder.next('turn-done', 2)).generation, 2)
+  t.equal(backend.stats.endsMissing, 1)
+})
+
+t.test('a tool call whose name came with its item only, and that nothing confirms, is run', async (t) => {
+  const { double, recorder } = await line(t)
+  const { session } = double
+  session.sendRaw(JSON.stringify({ type: 'response.output_item.added', response_id: 'r', item: { id: 'i', type: 'function_call', call_id: 'c1', name: 'get_account' } }))
+  session.sendRaw(JSON.stringify({ type: 'response.function_call_arguments.done', response_id: 'r', item_id: 'i', call_id: 'c1', arguments: '{}' }))
+  t.match(await recorder.next('tool-call'), { callId: 'c1', name: 'get_account' })
+})
+
 t.test('a server that says another rate in mid-stream is heard at that rate', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(JSON.stringify({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }))
@@ -219,6 +237,22 @@ t.test('a short noise is not taken to the model', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 30))
   t.match(double.session.received.at(-1), { type: 'input_audio_buffer.clear' })
   t.equal(double.session.errors.length, 0)
+})
+
+t.test('an interruption from within a long message silences the rest of it', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  recorder.onAudio = (piece) => backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
+  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(4 * 48_000).toString('base64') }))
+  double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(4800).toString('base64') }))
+  await recorder.until('the late message', () => backend.stats.lateEvents === 1)
+  t.equal(recorder.audioPieces.length, 1)
+  await recorder.until('the truncation', () => double.session.received.some((event) => event.type === 'conversation.item.truncate'))
+})
+
+t.test('the call is told of the end of the hour before it comes', async (t) => {
+  const { recorder } = await line(t, { maxSessionMs: 300, expiringLeadMs: 200 })
+  t.equal((await recorder.next('expiring')).inMs, 200)
+  t.equal(recorder.all('error').length, 0)
 })
 
 t.test('the address is made from any way of writing it', async (t) => {
