@@ -23,7 +23,9 @@ function usage(): string {
 
 function settingsHelp(): string {
   const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
-    const fallback = setting.secret === true || setting.fallback === null || typeof setting.fallback === 'object' ? '' : ` (default ${String(setting.fallback)})`
+    const { fallback: value } = setting
+    const shown = typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string'
+    const fallback = setting.secret !== true && shown ? ` (default ${value})` : ''
     return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}`
   })
   return ['Settings come from the environment, then from mkondo.yaml (keys in camelCase):', '', ...rows].join('\n')

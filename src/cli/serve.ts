@@ -37,7 +37,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
         gateway.stop(config.drainTimeoutMs).then(resolve, reject)
       }
       const atOnce = (): void => {
-        gateway.stop(0).finally(() => process.exit(1))
+        void gateway.stop(0).finally(() => process.exit(1))
         setTimeout(() => process.exit(1), 1000).unref()
       }
       process.once('SIGTERM', onSignal)

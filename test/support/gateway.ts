@@ -7,7 +7,7 @@ import { createLog } from '../../src/telemetry/log.js'
 export interface WholeGateway {
   readonly gateway: Gateway
   readonly at: { readonly port: number; readonly opsPort: number; readonly shopUrl: string }
-  close(): Promise<void>
+  readonly close: () => Promise<void>
 }
 
 /** A whole gateway on free ports, with the demo shop behind it. */
