@@ -30,27 +30,27 @@ export const STREAM_PATH_BYTES_MAX = 4096
 export const STREAM_METADATA_BYTES_MAX = 8192
 
 // --- audio socket -----------------------------------------------------------------------------------------
-/** Largest frame from the carrier: 4 s at 16 kHz mono; uWS closes on more. design.md 5. */
+/** Largest frame from the carrier: 4 s at 16 kHz mono; uWS closes on more. docs/PROTOCOL.md. */
 export const CARRIER_FRAME_BYTES_MAX = 128 * 1024
-/** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. sautikit.md 9. */
+/** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. docs/PROTOCOL.md. */
 export const CARRIER_BURST_MS = 2000
-/** The carrier's byte rate is judged over this time. design.md 5. */
+/** The carrier's byte rate is judged over this time. docs/PROTOCOL.md. */
 export const CARRIER_RATE_WINDOW_MS = 10_000
 /** A call ends after this time without any frame from the carrier. */
 export const CARRIER_SILENT_MS = 5000
-/** A prepared call that no socket claims ends after this. design.md 2. */
+/** A prepared call that no socket claims ends after this. docs/ARCHITECTURE.md. */
 export const SOCKET_WAIT_MS = 10_000
-/** How long the token in an audio URL may be used. sautikit.md 3.1. */
+/** How long the token in an audio URL may be used. docs/PROTOCOL.md. */
 export const AUDIO_TOKEN_TTL_S = 60
-/** After killAudio new audio waits this long, or the carrier throws it away too. sautikit.md 9. */
+/** After killAudio new audio waits this long, or the carrier throws it away too. docs/PROTOCOL.md. */
 export const AFTER_KILL_SILENCE_MS = 60
 
 // --- playout ----------------------------------------------------------------------------------------------
-/** What the carrier may hold ahead of the caller's ear. design.md 4. */
+/** What the carrier may hold ahead of the caller's ear. docs/ARCHITECTURE.md. */
 export const PLAYOUT_LEAD_MS_16K = 100
 export const PLAYOUT_LEAD_MS_8K = 140
 export const PLAYOUT_LEAD_MS_MAX = 200
-/** Zeros after an utterance, so that the carrier's hold-back lets its tail out. sautikit.md 3.4. */
+/** Zeros after an utterance, so that the carrier's hold-back lets its tail out. docs/PROTOCOL.md. */
 export const PLAYOUT_TAIL_MS = 200
 /** Length of every fade: long enough to make no click, short enough not to be heard. */
 export const FADE_MS = 5
@@ -100,11 +100,11 @@ export const ESCALATION_NUMBERS_MAX = 10
 export const HANGUP_TRIES_MAX = 3
 
 // --- shard ------------------------------------------------------------------------------------------------
-/** How often a worker takes its calls through the stages. design.md 2. */
+/** How often a worker takes its calls through the stages. docs/ARCHITECTURE.md. */
 export const TICK_MS = 10
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
-/** How often a call may be given to another worker after a worker's death. design.md 2. */
+/** How often a call may be given to another worker after a worker's death. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 1
 /** Records of ended calls that the process can still show. */
 export const ENDED_CALLS_KEPT = 1000
@@ -279,7 +279,7 @@ export const RESAMPLER_STREAMS_MAX = 4000
 export const JITTER_FRAMES_MAX = 150
 /** Deepest delay that the jitter buffer learns; what comes later is a stall. */
 export const JITTER_DEPTH_MS_MAX = 160
-/** Audio of a `both_tracks` stream that waits until its channels are known. sautikit.md 3.3. */
+/** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */
 export const CHANNEL_DECISION_MS_MAX = 400
 /** How long after it was sent our own speech may come back. */
 export const ECHO_DELAY_MS_MAX = 500
