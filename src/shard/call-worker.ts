@@ -8,6 +8,7 @@ import { HttpTransport } from '../agents/http-transport.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../backends/embedded/speech-client.js'
 import { loadBackend } from '../backends/registry.js'
+import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resampler.js'
 import { FvadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -87,9 +88,20 @@ function reopenSpeech(port: MessagePort): Promise<MessagePort> {
   })
 }
 
-/** Runs one call to its end; null is a probe, answered when the worker has loaded what it needs. */
+/**
+ * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs. Never rejects: a
+ * rejection is how the main thread learns that a whole worker died.
+ */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
   if (start === null) return null
+  try {
+    return await carry(start)
+  } catch (thrown) {
+    return { type: 'fault', fault: messageOf(thrown) }
+  }
+}
+
+async function carry(start: CallStart): Promise<CallEnd> {
   const speech = start.speech === null
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })

@@ -34,6 +34,12 @@ export interface TestHost {
   close(): Promise<void>
 }
 
+/** The shipped order line's definition. */
+export async function orderStatusAgent(): Promise<AgentDefinition> {
+  const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), { SHOP_API_URL: 'http://127.0.0.1:1' })
+  return agents.get('order-status') as AgentDefinition
+}
+
 /** A call host with real workers, real speech and the demo shop, but without sockets: the test is the edge. */
 export async function startHost(
   changes: Partial<CallHostOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
