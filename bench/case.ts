@@ -6,7 +6,7 @@ import { cpuBetween, cpuTime } from './kit/cpu.js'
 import type { CpuShare } from './kit/cpu.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
 import type {
-  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerOptions,
+  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerOptions, ServerPauses,
   ToBackend, ToGenerator, ToServer,
 } from './protocol.js'
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
@@ -37,7 +37,7 @@ export async function runCase(subject: Subject, options: CaseOptions): Promise<C
   } catch (thrown) {
     return {
       options, verdict: 'failed', reasons: [messageOf(thrown)], callsOpen: seen.callsOpen, speed: null, memory: null, truth: null,
-      backend: null, lateness: null,
+      backend: null, pauses: null, lateness: null,
     }
   } finally {
     await Promise.all(children.toReversed().map((stop) => stop()))
@@ -103,8 +103,8 @@ async function measure(
   const speed = verdict === 'held' ? speedOf(options, results, shares, generators.length, heapBefore, heapAfter) : null
   return {
     options, verdict,
-    reasons: [...(late ? [tooLate] : []), ...wrong, ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : [])],
-    callsOpen: seen.callsOpen, speed, memory: memoryOf(points), truth: addTruth(results), backend: facts, lateness,
+    reasons: [...(late ? [tooLate] : []), ...wrong, ...(wrong.length > 0 ? pausesIn(heapAfter.pauses) : []), ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : [])],
+    callsOpen: seen.callsOpen, speed, memory: memoryOf(points), truth: addTruth(results), backend: facts, pauses: heapAfter.pauses, lateness,
   }
 }
 
@@ -192,6 +192,12 @@ function speedOf(
     },
     heapBytesPerFrame: allocated,
   }
+}
+
+/** Whose stall it may have been. */
+function pausesIn(pauses: ServerPauses | null): readonly string[] {
+  if (pauses === null) return []
+  return [`the server stood still for ${pauses.loopMaxMs.toFixed(0)} ms at most, ${pauses.gcMaxMs.toFixed(0)} ms of it for garbage`]
 }
 
 function memoryOf(points: readonly MemoryPoint[]): MemoryOfCase | null {

@@ -31,6 +31,14 @@ export interface ServerMemory {
   readonly heapUsedBytes: number
   /** Bytes allocated on V8's heaps since the start, main thread and workers; null where the server does not count. */
   readonly allocatedBytes: { readonly main: number; readonly workers: number } | null
+  /** Since the last question, of the worst isolate (`gcMs`: of all together); null where the server does not count. */
+  readonly pauses: ServerPauses | null
+}
+
+export interface ServerPauses {
+  readonly gcMaxMs: number
+  readonly gcMs: number
+  readonly loopMaxMs: number
 }
 
 /** Options of the load generator, in its environment as `BENCH_GENERATOR`. */

@@ -1,7 +1,7 @@
 import type { CpuShare } from './kit/cpu.js'
 import type { Percentiles } from './kit/histogram.js'
 import type { Provenance } from './kit/machine.js'
-import type { BackendFacts, Level, TruthFacts } from './protocol.js'
+import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'
 
 /** Version of the JSON that a run writes. */
 export const RESULTS_VERSION = 1
@@ -40,6 +40,8 @@ export interface CaseResult {
   readonly memory: MemoryOfCase | null
   readonly truth: TruthFacts | null
   readonly backend: BackendFacts | null
+  /** The server's longest pauses while it was measured: whose stall it was, if there was one. */
+  readonly pauses: ServerPauses | null
   /** How late the generator was. */
   readonly lateness: Percentiles | null
 }

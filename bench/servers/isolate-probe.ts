@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { Session } from 'node:inspector'
 import { join } from 'node:path'
+import { PerformanceObserver, monitorEventLoopDelay } from 'node:perf_hooks'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { BroadcastChannel, threadId } from 'node:worker_threads'
@@ -8,11 +9,23 @@ import { BroadcastChannel, threadId } from 'node:worker_threads'
 export const PROBE_CHANNEL = 'mkondo-bench-probe'
 
 export interface ProbeQuestion { readonly type: 'question'; readonly id: number }
-export interface ProbeAnswer { readonly type: 'answer'; readonly id: number; readonly heapUsedBytes: number; readonly allocatedBytes: number }
+export interface ProbeAnswer extends IsolateState { readonly type: 'answer'; readonly id: number }
+
+/** One isolate, after a collection; pauses are since the last one, and leave that one out. */
+export interface IsolateState {
+  readonly heapUsedBytes: number
+  /** Since the start. */
+  readonly allocatedBytes: number
+  /** The longest pause for garbage, and all of them together. */
+  readonly gcMaxMs: number
+  readonly gcMs: number
+  /** The longest time that the event loop did not turn, whatever held it. */
+  readonly loopMaxMs: number
+}
 
 export interface IsolateProbe {
   /** Collects garbage and says what is left. */
-  collect(): { readonly heapUsedBytes: number; readonly allocatedBytes: number }
+  collect(): IsolateState
 }
 
 const SAMPLE_MS = 20
@@ -45,6 +58,16 @@ export function isolateProbe(): IsolateProbe {
   const nextProfile = profiler()
   let allocatedBytes = 0
   let lastBytes = process.memoryUsage().heapUsed
+  let gcMaxMs = 0
+  let gcMs = 0
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) {
+      gcMaxMs = Math.max(gcMaxMs, duration)
+      gcMs += duration
+    }
+  }).observe({ entryTypes: ['gc'] })
+  const loop = monitorEventLoopDelay({ resolution: 10 })
+  loop.enable()
   setInterval(() => {
     const bytes = process.memoryUsage().heapUsed
     if (bytes > lastBytes) allocatedBytes += bytes - lastBytes
@@ -52,10 +75,17 @@ export function isolateProbe(): IsolateProbe {
   }, SAMPLE_MS).unref()
   return {
     collect: () => {
+      const pauses = { gcMaxMs, gcMs, loopMaxMs: loop.max / 1e6 }
       nextProfile()
       gc()
       lastBytes = process.memoryUsage().heapUsed
-      return { heapUsedBytes: lastBytes, allocatedBytes }
+      // The observer hears of this collection at the next turn of the loop.
+      setTimeout(() => {
+        gcMaxMs = 0
+        gcMs = 0
+        loop.reset()
+      }, 100).unref()
+      return { heapUsedBytes: lastBytes, allocatedBytes, ...pauses }
     },
   }
 }

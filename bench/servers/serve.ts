@@ -2,7 +2,7 @@ import { BroadcastChannel } from 'node:worker_threads'
 import { endWithParent, tellParent } from '../kit/environment.js'
 import type { FromServer, ToServer } from '../protocol.js'
 import { PROBE_CHANNEL, isolateProbe } from './isolate-probe.js'
-import type { ProbeAnswer, ProbeQuestion } from './isolate-probe.js'
+import type { IsolateState, ProbeAnswer, ProbeQuestion } from './isolate-probe.js'
 
 /** Workers answer within this, or are counted as silent. */
 const PROBE_WAIT_MS = 500
@@ -20,10 +20,14 @@ export function serve(port: number, stop: () => Promise<void>): void {
     }
     void askWorkers().then((workers) => {
       const main = probe.collect()
+      const isolates = [main, ...workers]
+      const worst = (pick: (state: IsolateState) => number): number => Math.max(...isolates.map(pick))
+      const all = (pick: (state: IsolateState) => number): number => isolates.reduce((sum, state) => sum + pick(state), 0)
       tellParent({
         type: 'memory',
         rssBytes: process.memoryUsage.rss(),
-        heapUsedBytes: main.heapUsedBytes + workers.reduce((sum, worker) => sum + worker.heapUsedBytes, 0),
+        heapUsedBytes: all((one) => one.heapUsedBytes),
+        pauses: { gcMaxMs: worst((one) => one.gcMaxMs), gcMs: all((one) => one.gcMs), loopMaxMs: worst((one) => one.loopMaxMs) },
         allocatedBytes: { main: main.allocatedBytes, workers: workers.reduce((sum, worker) => sum + worker.allocatedBytes, 0) },
       } satisfies FromServer)
     })

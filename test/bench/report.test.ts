@@ -23,7 +23,7 @@ function run(subject: string, level: 'L0' | 'L2' | 'L3', cpuMs: number | null): 
   return {
     options: { subject, level, calls: 200, workers: 1, generators: 1, seconds: 5, seed: 1, memory: true, profileDir: null, pin: false, latenessMsMax: 5 },
     verdict: cpuMs === null ? 'untrue' : 'held', reasons: cpuMs === null ? ['7 gaps over 40 ms'] : [], callsOpen: 200,
-    speed: cpuMs === null ? null : speed(cpuMs), truth: null, backend: null, lateness: null,
+    speed: cpuMs === null ? null : speed(cpuMs), truth: null, backend: null, pauses: null, lateness: null,
     memory: { points: [{ calls: 0, rssBytes: 90e6, heapUsedBytes: 1 }, { calls: 50, rssBytes: 95e6, heapUsedBytes: 1 }, { calls: 200, rssBytes: 110e6, heapUsedBytes: 1 }], bytesPerCall: 100_000 },
   }
 }
