@@ -5,8 +5,9 @@ import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { hostedAgents } from './gateway.js'
 
-const HELP = `mkondo check [--config FILE]
+const HELP = `mkondo check [--with-shop] [--config FILE]
   Checks settings, agent files, backend keys, ports and the APIs that the settings name, and says what it found.
+  --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
   Exit code 0 when a gateway would start with them, 2 when not.`
 
 /** Longest wait for an API that is only asked whether it is there. */
@@ -24,12 +25,15 @@ export async function check(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return 0
   }
-  const config = loadConfig(process.env, values.config ?? null)
+  let config = loadConfig(process.env, values.config ?? null)
+  const shopApiUrl = config.shopApiUrl
+  // Not started here: only its address is needed, and any will do to check the agents.
+  if (values['with-shop'] && shopApiUrl === null) config = { ...config, shopApiUrl: 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: 'settings' }]
   findings.push(await agentsFinding(config))
   findings.push(await portFinding('PORT', config.host, config.port))
   findings.push(await portFinding('OPS_PORT', config.opsHost, config.opsPort))
-  if (config.shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', config.shopApiUrl))
+  if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   if (config.apiKey !== null) findings.push(await reachFinding('SAUTIKIT_API_URL', config.apiUrl))
   findings.push(...productionFindings(config))
   for (const finding of findings) console.log(`${finding.ok ? 'ok     ' : 'NOT OK '} ${finding.what}`)
@@ -84,7 +88,7 @@ function parseCheckArgs(argv: readonly string[]) {
   try {
     return parseArgs({
       args: [...argv],
-      options: { config: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
+      options: { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
       allowPositionals: false,
     })
   } catch (thrown) {
