@@ -8,10 +8,10 @@ import type { ClientMessage, ServerMessage, WireFunction, WireFunctionResponse, 
 /** Compiles only where a value of the first type may stand for one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
 /** Every field that we write or read is one that the vendor has. */
-type Named<Ours, Theirs> = Fits<keyof Ours, keyof Theirs>
+type Named<Ours, Theirs> = keyof Ours extends keyof Theirs ? true : false
 type Member<T, K extends string> = T extends Record<K, infer V> ? V : never
 
-export type _Names = [
+export type _Names = Fits<[
   Named<WireSetup, LiveClientSetup>,
   Named<NonNullable<WireSetup['realtimeInputConfig']>, NonNullable<LiveClientSetup['realtimeInputConfig']>>,
   Named<WireSetup['realtimeInputConfig']['automaticActivityDetection'], NonNullable<NonNullable<LiveClientSetup['realtimeInputConfig']>['automaticActivityDetection']>>,
@@ -20,8 +20,8 @@ export type _Names = [
   Named<ServerMessage, LiveServerMessage>,
   Named<NonNullable<ServerMessage['serverContent']>, LiveServerContent>,
   Named<NonNullable<ServerMessage['usageMetadata']>, UsageMetadata>,
-  Fits<ClientMessage extends infer M ? (M extends unknown ? keyof M : never) : never, keyof LiveClientMessage>,
-]
+  Named<{ [K in ClientMessage extends infer M ? (M extends unknown ? keyof M : never) : never]: 1 }, LiveClientMessage>,
+], true[]>
 export type _Values = [
   Fits<Member<ClientMessage, 'clientContent'>, LiveClientContent>,
   Fits<{ -readonly [K in keyof WireFunctionResponse]: WireFunctionResponse[K] }, { id?: string; name?: string; response?: object }>,

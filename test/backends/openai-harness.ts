@@ -18,7 +18,7 @@ export function openAiHarness(
       return {
         backend: (sink) => new OpenAiRealtimeBackend(sink, {
           apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
-          connectTimeoutMs: 600,
+          connectTimeoutMs: 450,
         }),
         vendor: vendorOf(double),
         secret: TEST_KEY,

@@ -5,6 +5,8 @@ import { pause, speakTo } from './recorder.js'
 import { connected, expect, expectEqual, rigged } from './rig.js'
 
 const CLOSE_MS_MAX = 1000
+/** Longer than any backend pauses between two attempts. */
+const AFTER_GIVING_UP_MS = 220
 
 const REJECTIONS: Readonly<Record<BackendErrorCode, string>> = {
   auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
@@ -35,7 +37,7 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
       if (secret !== null) expect(!told.includes(secret), 'no key in what is said about it')
       const tried = vendor.connections
       if (FINAL.has(code)) expectEqual(tried, 1, 'connections tried')
-      await pause(300)
+      await pause(AFTER_GIVING_UP_MS)
       expectEqual(vendor.connections, tried, 'connections tried after giving up')
     }),
   }
@@ -149,7 +151,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       if (!error.fatal) return
       const closed = await recorder.next('closed')
       expectEqual(closed.clean, false, 'clean')
-      await pause(300)
+      await pause(AFTER_GIVING_UP_MS)
       expectEqual(vendor.connections, tried, 'connections: to replace it is the call\'s decision')
     }),
   },
