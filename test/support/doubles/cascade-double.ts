@@ -99,7 +99,7 @@ export class CascadeDouble {
       return
     }
     const delayMs = stage === 'models' ? this.readyDelayMs : this.delayMs[stage] ?? 0
-    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs))
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs).unref())
     if (refusal !== undefined) {
       response.writeHead(refusal.status, { 'content-type': 'application/json' }).end(refusal.body)
       return
