@@ -1,9 +1,9 @@
 import { createServer } from 'node:net'
-import { parseArgs } from 'node:util'
-import { GatewayError, messageOf } from '../core/errors.js'
+import { messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { hostedAgents } from './gateway.js'
+import { HELP_OPTION, commandOptions } from './arguments.js'
 
 const HELP = `mkondo check [--with-shop] [--config FILE]
   Checks settings, agent files, backend keys, ports and the APIs that the settings name, and says what it found.
@@ -20,7 +20,7 @@ interface Finding {
 
 /** `mkondo check`: one line a finding. */
 export async function check(argv: readonly string[]): Promise<number> {
-  const { values } = parseCheckArgs(argv)
+  const values = commandOptions('check', argv, { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION })
   if (values.help) {
     console.log(HELP)
     return 0
@@ -82,16 +82,4 @@ function productionFindings(config: Config): Finding[] {
     findings.push({ ok: false, what: `ops port: bound to ${config.opsHost} without OPS_TOKEN; anyone who reaches it can end calls` })
   }
   return findings
-}
-
-function parseCheckArgs(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      options: { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
-      allowPositionals: false,
-    })
-  } catch (thrown) {
-    throw new GatewayError('CONFIG_INVALID', `check: ${messageOf(thrown)}`)
-  }
 }

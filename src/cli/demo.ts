@@ -1,13 +1,13 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
-import { GatewayError, messageOf } from '../core/errors.js'
+import { messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import { runCallCommand } from '../simulator/call-command.js'
 import { createLog } from '../telemetry/log.js'
 import { startDemoShop } from './demo-shop.js'
 import { startGateway } from './gateway.js'
+import { HELP_OPTION, commandOptions } from './arguments.js'
 
 const HELP = `mkondo demo [--json FILE|-]
   Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, prints
@@ -32,7 +32,7 @@ const RESET = '\u001b[0m'
 
 /** `mkondo demo`. */
 export async function demo(argv: readonly string[]): Promise<number> {
-  const { values } = parseDemoArgs(argv)
+  const values = commandOptions('demo', argv, { json: { type: 'string' }, help: HELP_OPTION })
   if (values.help) {
     console.log(HELP)
     return 0
@@ -100,16 +100,4 @@ async function reports(folder: string): Promise<unknown[]> {
     }
   }
   return calls
-}
-
-function parseDemoArgs(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      options: { json: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
-      allowPositionals: false,
-    })
-  } catch (thrown) {
-    throw new GatewayError('CONFIG_INVALID', `demo: ${messageOf(thrown)}`)
-  }
 }

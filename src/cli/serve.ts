@@ -1,9 +1,8 @@
-import { parseArgs } from 'node:util'
-import { GatewayError, messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import { createLog } from '../telemetry/log.js'
 import { startGateway } from './gateway.js'
 import { startDemoShop } from './demo-shop.js'
+import { HELP_OPTION, commandOptions } from './arguments.js'
 
 const HELP = `mkondo serve [--with-shop] [--config FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
@@ -13,7 +12,7 @@ Settings: mkondo help settings`
 
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
 export async function serve(argv: readonly string[]): Promise<number> {
-  const { values } = parseServeArgs(argv)
+  const values = commandOptions('serve', argv, { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION })
   if (values.help) {
     console.log(HELP)
     return 0
@@ -49,16 +48,4 @@ export async function serve(argv: readonly string[]): Promise<number> {
     await shop?.close()
   }
   return 0
-}
-
-function parseServeArgs(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv],
-      options: { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: { type: 'boolean', short: 'h', default: false } },
-      allowPositionals: false,
-    })
-  } catch (thrown) {
-    throw new GatewayError('CONFIG_INVALID', `serve: ${messageOf(thrown)}`)
-  }
 }
