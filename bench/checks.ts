@@ -15,11 +15,15 @@ export function spread(values: readonly number[]): Spread | null {
   return { median: sorted[sorted.length >> 1] as number, min: sorted[0] as number, max: sorted.at(-1) as number, runs: sorted.length }
 }
 
-/** Of the runs that held, of one subject at one level with the number of calls that most of them had. */
-export function speeds(cases: readonly CaseResult[], subject: string, level: string): readonly Speed[] {
+/** Of the runs of one subject at one level that held, those with the most calls: others are of a search for what holds. */
+export function heldRuns(cases: readonly CaseResult[], subject: string, level: string): readonly CaseResult[] {
   const held = cases.filter((one) => one.options.subject === subject && one.options.level === level && one.speed !== null)
-  const calls = held[0]?.options.calls
-  return held.filter((one) => one.options.calls === calls).map((one) => one.speed as Speed)
+  const calls = Math.max(...held.map((one) => one.options.calls))
+  return held.filter((one) => one.options.calls === calls)
+}
+
+export function speeds(cases: readonly CaseResult[], subject: string, level: string): readonly Speed[] {
+  return heldRuns(cases, subject, level).flatMap((one) => (one.speed === null ? [] : [one.speed]))
 }
 
 function cpu(cases: readonly CaseResult[], subject: string, level: string): number | null {

@@ -1,4 +1,4 @@
-import { speeds, spread } from './checks.js'
+import { heldRuns, spread } from './checks.js'
 import { mainThreadFullAt } from './plan.js'
 import type { BenchResults, CaseResult, Speed } from './results.js'
 
@@ -41,7 +41,7 @@ function caseTables({ cases }: BenchResults): string[] {
     const rows = [['subject', 'calls', 'CPU ms/call/s', 'min-max', 'us/frame', 'added p50', 'p99', 'p99.9', 'whole p99', 'KB/call', 'generator', 'backend', 'heap B/frame', 'runs']]
     const here = cases.filter((one) => one.options.level === level)
     for (const subject of new Set(here.map((one) => one.options.subject))) {
-      const held = speeds(cases, subject, level)
+      const held = heldRuns(cases, subject, level)
       const all = here.filter((one) => one.options.subject === subject)
       if (held.length > 0) rows.push(speedRow(subject, held, all))
     }
@@ -56,7 +56,8 @@ function caseTables({ cases }: BenchResults): string[] {
   return lines
 }
 
-function speedRow(subject: string, held: readonly Speed[], all: readonly CaseResult[]): string[] {
+function speedRow(subject: string, runs: readonly CaseResult[], all: readonly CaseResult[]): string[] {
+  const held = runs.flatMap((one) => (one.speed === null ? [] : [one.speed]))
   const median = (pick: (speed: Speed) => number | null | undefined, digits: number): string => {
     const values = held.map(pick).filter((value) => value !== null && value !== undefined)
     return spread(values)?.median.toFixed(digits) ?? '-'
@@ -65,7 +66,7 @@ function speedRow(subject: string, held: readonly Speed[], all: readonly CaseRes
   const memory = all.find((one) => one.memory?.bytesPerCall != null)?.memory?.bytesPerCall
   const heap = spread(held.flatMap((speed) => (speed.heapBytesPerFrame === null ? [] : [speed.heapBytesPerFrame.main + speed.heapBytesPerFrame.workers])))
   return [
-    subject, String(all.find((one) => one.speed !== null)?.options.calls), cpu?.median.toFixed(2) ?? '-', cpu === null ? '-' : `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`,
+    subject, String(runs[0]?.options.calls), cpu?.median.toFixed(2) ?? '-', cpu === null ? '-' : `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`,
     median((speed) => speed.cpuUsPerFrame, 1), median((speed) => speed.addedMs?.p50, 1), median((speed) => speed.addedMs?.p99, 1),
     median((speed) => speed.addedMs?.p999, 1), median((speed) => speed.wholeMs?.p99, 1), memory == null ? '-' : (memory / 1000).toFixed(0),
     `${median((speed) => speed.generatorCores, 2)} core`, `${median((speed) => speed.backendCores, 2)} core`,

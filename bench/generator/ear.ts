@@ -147,6 +147,11 @@ export class Ear {
 
   /** Nothing more is sent: what stops now stops by schedule. */
   finish(nowMs: number): void {
+    // An interruption that had no time to work is neither a success nor a failure.
+    if (nowMs - this.#interruptedAtMs < STOP_WITHIN_MS && nowMs - this.#lastContentMs <= GAP_MS) {
+      this.#hearing.bargeIns.tried--
+      this.#interruptedAtMs = NaN
+    }
     this.#settleInterruption(nowMs)
     this.#excused = true
   }

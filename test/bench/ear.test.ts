@@ -125,3 +125,12 @@ t.test('an agent that talks on counts as not stopped', async (t) => {
   ear.finish(at(300, 0))
   t.match(hearing.bargeIns, { tried: 1, stopped: 0 })
 })
+
+t.test('an interruption that the end of the run cuts short counts for nothing', async (t) => {
+  const { ear, hearing } = listen({ interrupted: true })
+  for (let i = 0; i < 102; i++) ear.audio(sent(i), 320, at(i, 7))
+  ear.interrupts(at(101, 0))
+  ear.audio(sent(102), 320, at(102, 7))
+  ear.finish(at(103, 0))
+  t.match(hearing.bargeIns, { tried: 0, stopped: 0 })
+})

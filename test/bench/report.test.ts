@@ -46,6 +46,12 @@ t.test('a run whose audio was not true shows what was wrong and no speed', async
   t.match(text, /skipped: fastify: fastify is not installed/)
 })
 
+t.test('runs with fewer calls, made to find out what holds, are not mixed with the others', async (t) => {
+  const fewer = run('mkondo', 'L2', 3)
+  const cases = [{ ...fewer, options: { ...fewer.options, calls: 50 } }, run('mkondo', 'L2', 1.1), run('mkondo', 'L2', 1.3), run('mkondo', 'L2', 1.2)]
+  t.match(terminalReport(results(cases)), /^mkondo +200 +1\.20 +1\.10-1\.30/m)
+})
+
 t.test('the checks compare subjects of one run and say what was not measured', async (t) => {
   const cases = [run('mkondo', 'L0', 0.5), run('uws-echo', 'L0', 0.4), run('ws-sketch', 'L0', 0.8), run('mkondo', 'L2', 1.0), run('openai-twilio', 'L2', 4), run('mkondo', 'L3', 1.3)]
   const byName = new Map(check(cases, []).map((one) => [one.name, one]))
