@@ -1,6 +1,8 @@
 import { CallHost } from '../../src/shard/call-host.js'
 import { loadMediaAssets } from '../../src/shard/media-assets.js'
 import { agentFacts } from '../../src/cli/agent-facts.js'
+import { backendSettings } from '../../src/cli/backend-settings.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { optionsFromEnvironment } from '../kit/environment.js'
 import type { ServerOptions } from '../protocol.js'
 import { benchAgent } from './bench-agent.js'
@@ -25,6 +27,7 @@ const calls = new CallHost({
   assets: await loadMediaAssets(),
   // Read by realtime-backend.js in the workers.
   env: {},
+  backends: backendSettings(loadConfig({}, null)),
   speech: null,
   carrier: null,
   clock: parts.clock,

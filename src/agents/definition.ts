@@ -159,9 +159,10 @@ export const agentSchema = z.strictObject({
     .describe('Language of the conversation.'),
   voice: voiceSchema.prefault({}),
   backend: z.string().regex(
-    /^[a-z][a-z0-9-]{0,39}$/, { error: 'must be auto, embedded, openai, gemini or the name of another backend' },
+    /^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/,
+    { error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import' },
   )
-    .default('auto').describe('auto: the first backend that has a key, else embedded.'),
+    .default('auto').describe('auto: the first of openai, gemini and embedded that has its key. module:… is a backend of your own.'),
   instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
   greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
   say: saySchema.prefault({}),

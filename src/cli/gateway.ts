@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/loader.js'
 import { resolveBackend } from '../backends/registry.js'
+import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
@@ -47,10 +48,10 @@ export interface Gateway {
 /** The agents of the settings' folder with their backends resolved: everything that is wrong with them is said here. */
 export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
   const set = await loadAgents(config.agentsDir ?? join(packageRoot(), 'agents'), env)
-  const keys = { openai: config.openaiApiKey, gemini: config.geminiApiKey }
+  const settings = backendSettings(config)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents) {
-    agents.set(name, { definition, facts: agentFacts(definition), backend: resolveBackend(name, definition.backend, keys) })
+    agents.set(name, { definition, facts: agentFacts(definition), backend: resolveBackend(name, definition.backend, settings) })
   }
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
     throw new GatewayError('AGENT_UNKNOWN', `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`)
@@ -80,6 +81,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     const assets = await loadMediaAssets()
     calls = new CallHost({
       agents, defaultAgent, assets, env, speech, clock, metrics,
+      backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
       carrier: carrierControl(config, log),

@@ -95,6 +95,9 @@ const flag: Kind<boolean> = {
 /** Where the embedded backend and the media engine leave one core to the sockets. */
 const defaultWorkers = Math.max(1, Math.min(8, availableParallelism() - 1))
 
+const apiKey = text('a key without spaces', /^\S{8,4096}$/)
+const modelName = text('the name of a model without spaces', /^\S{1,200}$/)
+
 const define = <T>(setting: Setting<T>): Setting<T> => setting
 const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
 
@@ -114,8 +117,25 @@ export const SETTINGS = {
   apiUrl: define({ env: 'SAUTIKIT_API_URL', key: 'sautikitApiUrl', kind: url('https:', 'http:'), fallback: 'https://api.sautikit.com', help: 'origin of the carrier\'s REST API' }),
   webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
   tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
-  openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(text('a key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of OpenAI' }),
-  geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(text('a key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of Gemini' }),
+  openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
+  geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),
+  openaiBaseUrl: define<string | null>({ env: 'OPENAI_BASE_URL', key: 'openaiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of OpenAI\'s API, when it is not the public one' }),
+  openaiModel: define({ env: 'OPENAI_MODEL', key: 'openaiModel', kind: modelName, fallback: 'gpt-realtime-2.1', help: 'realtime model of OpenAI' }),
+  geminiBaseUrl: define<string | null>({ env: 'GEMINI_BASE_URL', key: 'geminiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of Gemini\'s API, when it is not the public one' }),
+  geminiModel: define<string | null>({ env: 'GEMINI_MODEL', key: 'geminiModel', kind: optional(modelName), fallback: null, help: 'live model of Gemini' }),
+  realtimeUrl: define<string | null>({ env: 'REALTIME_URL', key: 'realtimeUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'backend self-hosted: a realtime server in OpenAI\'s shape' }),
+  realtimeApiKey: define<string | null>({ env: 'REALTIME_API_KEY', key: 'realtimeApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key, where it wants one' }),
+  realtimeModel: define({ env: 'REALTIME_MODEL', key: 'realtimeModel', kind: modelName, fallback: 'default', help: 'its model or pipeline' }),
+  sttUrl: define<string | null>({ env: 'STT_URL', key: 'sttUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: recogniser, address up to /v1' }),
+  sttApiKey: define<string | null>({ env: 'STT_API_KEY', key: 'sttApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  sttModel: define({ env: 'STT_MODEL', key: 'sttModel', kind: modelName, fallback: 'whisper-1', help: 'its model' }),
+  llmUrl: define<string | null>({ env: 'LLM_URL', key: 'llmUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: language model, address up to /v1' }),
+  llmApiKey: define<string | null>({ env: 'LLM_API_KEY', key: 'llmApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  llmModel: define({ env: 'LLM_MODEL', key: 'llmModel', kind: modelName, fallback: 'default', help: 'its model' }),
+  ttsUrl: define<string | null>({ env: 'TTS_URL', key: 'ttsUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: voice, address up to /v1' }),
+  ttsApiKey: define<string | null>({ env: 'TTS_API_KEY', key: 'ttsApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
+  ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
+  backendMessageMs: define({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: integer(20, 100), fallback: 60, help: 'caller audio in one message to a realtime model, in ms' }),
   mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads' }),
   speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
   speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),

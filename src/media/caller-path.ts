@@ -166,10 +166,10 @@ export class CallerPath {
       && !isPureTone(this.frame, this.sampleRateHz)
   }
 
-  /** 20 ms that were sent to the caller, so that they are known when they come back. */
-  playedReference(frame: Int16Array, sentAtMs: number): void {
+  /** 20 ms that the carrier plays from `playedAtMs` on, so that they are known when they come back. */
+  playedReference(frame: Int16Array, playedAtMs: number): void {
     // A stereo stream brings its own reference, with the right time.
-    if (this.#layout.channels !== 2) this.#echoGate.reference(frame, sentAtMs)
+    if (this.#layout.channels !== 2) this.#echoGate.reference(frame, playedAtMs)
   }
 
   /** Gives the detector back; the object must not be used afterwards. */

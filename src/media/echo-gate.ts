@@ -184,8 +184,8 @@ const OFF_DB_MAX = 20
 const GAIN_DB_MIN = -35
 const GAIN_DB_MAX = 10
 const MARGIN_DB = 6
-// The delay of speech is blurred by a frame.
-const NEAR_SLOTS = 2
+// The delay of speech is blurred by a frame, and each run of speech waits anew for the carrier's hold-back and tick.
+const NEAR_SLOTS = 4
 const OVER_FRAMES_MAX = 100
 // After two and a half seconds of talking into silence there is no echo.
 const UNANSWERED_DB = 25

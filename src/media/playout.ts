@@ -53,6 +53,8 @@ export class Playout {
   sentSamples = 0
   /** When everything that was sent will have been played; in the past when nothing plays. */
   playoutEndMs = -Infinity
+  /** When the last speech sample that was sent will have been played: `playoutEndMs` without the zeros behind it. */
+  speechEndMs = -Infinity
   /** When the last speech sample was handed over; null before any. */
   lastSentAtMs: number | null = null
   /** When the run of speech that is playing (or played last) began; null before any. */
@@ -186,6 +188,7 @@ export class Playout {
     const whole = last ? Math.ceil(samples / this.#frame) * this.#frame : samples
     out.fill(0, samples, whole)
     this.#advance(whole)
+    this.speechEndMs = this.playoutEndMs - samplesToMs(whole - samples, this.sampleRateHz)
     return whole
   }
 

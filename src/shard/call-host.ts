@@ -6,6 +6,7 @@ import type { Environment } from '../agents/loader.js'
 import type { EscalationPacket } from '../call/events.js'
 import type { CallRecord } from '../call/record.js'
 import type { SpeechPool } from '../backends/embedded/speech-pool.js'
+import type { BackendSettings } from '../backends/registry.js'
 import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
@@ -35,6 +36,8 @@ export interface CallHostOptions {
   readonly assets: MediaAssets
   /** Variables that tool templates may read. */
   readonly env: Environment
+  /** Keys, addresses and models of the backends. */
+  readonly backends: BackendSettings
   readonly speech: SpeechPool | null
   readonly carrier: CarrierControl | null
   readonly clock: Clock
@@ -85,7 +88,7 @@ export class CallHost implements CallDirectory {
     this.#packets = new LRUCache({ max: ENDED_CALLS_KEPT })
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
     this.#seats = makeShardSeats(options.workers)
-    const workerData: ShardWorkerData = { seats: this.#seats, assets: options.assets, env: options.env }
+    const workerData: ShardWorkerData = { seats: this.#seats, assets: options.assets, env: options.env, backends: options.backends }
     this.#pool = new Piscina<CallStart | null, CallEnd | null>({
       filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
       minThreads: options.workers,

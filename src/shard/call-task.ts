@@ -79,6 +79,7 @@ export class CallTask implements BackendSink {
   #referenced: number
   #streamOpen: boolean
   #checkpointDue = false
+  #backendFailed = false
   #digits = 0
   #over = false
   #settle!: (end: CallEnd) => void
@@ -122,10 +123,12 @@ export class CallTask implements BackendSink {
     const askedAtMs = this.#context.clock()
     this.#backend.connect(session, this.#abort.signal).then(
       () => this.#guard(() => this.#post({ type: 'backend-ready', connectMs: this.#context.clock() - askedAtMs })),
-      // The backend reports the failure as an event too; without one the session would wait for its time limit.
-      (thrown: unknown) => this.#guard(() => this.event({
-        type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false,
-      })),
+      // Nearly always the backend has said so by an event; without one the session would wait for its time limit.
+      (thrown: unknown) => this.#guard(() => {
+        if (!this.#backendFailed) {
+          this.event({ type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false })
+        }
+      }),
     )
     if (this.#streamOpen) this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
   }
@@ -163,7 +166,7 @@ export class CallTask implements BackendSink {
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
     const taken = outbound.taken
-    if (this.#start.track === 'both_tracks') this.#reference(taken, nowMs)
+    if (this.#start.track === 'both_tracks') this.#reference(taken, times[Time.speechEndMs] as number)
     this.#ledger.report({
       sentSamples: taken,
       playoutEndMs: times[Time.playoutEndMs] as number,
@@ -194,6 +197,7 @@ export class CallTask implements BackendSink {
       if (event.type === 'audio-done') this.#speech.finish('backend', event.itemId)
       // A response or a backend that is over speaks no more, also where it never said so of its last item.
       else if (event.type === 'turn-done' || event.type === 'closed') this.#speech.finish('backend')
+      this.#backendFailed ||= event.type === 'error' && event.fatal
       if (event.type === 'error') this.#post({ type: 'backend-error', code: event.code, fatal: event.fatal })
       this.#handle({ type: 'backend', event })
     })
@@ -209,12 +213,12 @@ export class CallTask implements BackendSink {
   }
 
   /** On a mixed line our own voice comes back: the echo gate is shown what was sent. */
-  #reference(taken: number, nowMs: number): void {
+  #reference(taken: number, speechEndMs: number): void {
     const frame = this.#referenceFrame
     while (((taken - this.#referenced) >>> 0) >= frame.length) {
       const behindMs = samplesToMs((taken - this.#referenced) >>> 0, this.#start.legRateHz)
       if (this.#shared.outbound.recall(this.#referenced, frame, frame.length)) {
-        this.#path.playedReference(frame, nowMs - behindMs)
+        this.#path.playedReference(frame, speechEndMs - behindMs)
       }
       this.#referenced = (this.#referenced + frame.length) >>> 0
     }
@@ -317,6 +321,8 @@ export class CallTask implements BackendSink {
     for (const speaking of this.#announcing.values()) speaking.cancel()
     this.#announcing.clear()
     this.#speech.clear(nowMs)
+    // What was discarded was never played, and no echo of it will come.
+    this.#referenced = this.#shared.outbound.written
   }
 
   /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */

@@ -105,7 +105,7 @@ async function carry(start: CallStart): Promise<CallEnd> {
   const speech = start.speech === null
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
-  const backend = await loadBackend(start.backend, { speech, clock })
+  const backend = await loadBackend(start.backend, { speech, clock, settings: data.backends, legRateHz: start.legRateHz })
   const call = new CallTask(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
     backend,

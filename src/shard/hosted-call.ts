@@ -241,6 +241,7 @@ export class HostedCall implements LiveCall {
     if (samples === 0) return
     const taken = sink.sendAudio(bytesOf(samples))
     times[Time.playoutEndMs] = playout.playoutEndMs
+    times[Time.speechEndMs] = playout.speechEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
     Atomics.store(words, Word.underruns, playout.underruns)
     if (!taken) {

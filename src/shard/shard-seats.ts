@@ -1,5 +1,6 @@
 import { FRAME_HISTOGRAM_BYTES } from '../telemetry/frame-histogram.js'
 import type { Environment } from '../agents/loader.js'
+import type { BackendSettings } from '../backends/registry.js'
 import type { MediaAssets } from './media-assets.js'
 
 /**
@@ -24,6 +25,7 @@ export interface ShardWorkerData {
   readonly assets: MediaAssets
   /** The variables that tool templates may read. */
   readonly env: Environment
+  readonly backends: BackendSettings
 }
 
 export function makeShardSeats(workers: number): ShardSeats {

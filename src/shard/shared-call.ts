@@ -38,6 +38,8 @@ export const Time = {
   playoutEndMs: 0,
   /** When the last speech sample was given to the socket. Written by main. */
   lastSentAtMs: 1,
+  /** When the last speech sample that was sent will have been played. Written by main. */
+  speechEndMs: 2,
 } as const
 
 /** Values of the `hangup` word. */

@@ -7,6 +7,8 @@ import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { SpeechPool } from '../../src/backends/embedded/speech-pool.js'
 import type { CallRecord } from '../../src/call/record.js'
 import { agentFacts } from '../../src/cli/agent-facts.js'
+import { backendSettings } from '../../src/cli/backend-settings.js'
+import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { CallHost } from '../../src/shard/call-host.js'
@@ -55,7 +57,7 @@ export async function startHost(
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallHost({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), backend: 'embedded' }]]),
-    defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, speech, carrier: null,
+    defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
     callSeries: new CallSeries({ clock }), keepJournal: null,
     onRecord: (record) => {
