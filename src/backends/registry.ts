@@ -20,7 +20,7 @@ export interface BackendSettings {
   readonly openai: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
   readonly gemini: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string | null }
   /** A realtime server of one's own. */
-  readonly selfHosted: ServiceSettings | null
+  readonly selfHosted: (ServiceSettings & { readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000 }) | null
   readonly cascade: { readonly stt: ServiceSettings; readonly llm: ServiceSettings; readonly tts: ServiceSettings } | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms. */
   readonly messageMs: number
@@ -67,7 +67,10 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
     make: (sink, { settings: { selfHosted, messageMs }, clock }) => {
       if (selfHosted === null) throw unusable('self-hosted')
-      return new OpenAiRealtimeBackend(sink, { ...selfHosted, name: 'self-hosted', messageMs, nowMs: clock })
+      const { rateHz, ...server } = selfHosted
+      return new OpenAiRealtimeBackend(sink, {
+        ...server, inputRateHz: rateHz, outputRateHz: rateHz, name: 'self-hosted', messageMs, nowMs: clock,
+      })
     },
   },
   cascade: {

@@ -9,7 +9,10 @@ export function backendSettings(config: Config): BackendSettings {
     gemini: { apiKey: config.geminiApiKey, baseUrl: config.geminiBaseUrl, model: config.geminiModel },
     selfHosted: config.realtimeUrl === null
       ? null
-      : { baseUrl: config.realtimeUrl, apiKey: config.realtimeApiKey, model: config.realtimeModel },
+      : {
+          baseUrl: config.realtimeUrl, apiKey: config.realtimeApiKey, model: config.realtimeModel,
+          dialect: config.realtimeDialect, rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
+        },
     cascade: sttUrl === null || llmUrl === null || ttsUrl === null ? null : {
       stt: { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
       llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },

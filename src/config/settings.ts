@@ -32,6 +32,11 @@ const integer = (min: number, max: number): Kind<number> => ({
   },
 })
 
+const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
+  allowed: `one of ${names.join(', ')}`,
+  parse: (value) => names.find((name) => name === value),
+})
+
 const logLevels: Kind<LogSettings> = {
   allowed: `one of ${LOG_LEVELS.join(', ')}, and room=level for single rooms, by commas`,
   parse: (value) => {
@@ -126,6 +131,8 @@ export const SETTINGS = {
   realtimeUrl: define<string | null>({ env: 'REALTIME_URL', key: 'realtimeUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'backend self-hosted: a realtime server in OpenAI\'s shape' }),
   realtimeApiKey: define<string | null>({ env: 'REALTIME_API_KEY', key: 'realtimeApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key, where it wants one' }),
   realtimeModel: define({ env: 'REALTIME_MODEL', key: 'realtimeModel', kind: modelName, fallback: 'default', help: 'its model or pipeline' }),
+  realtimeDialect: define<'ga' | 'beta'>({ env: 'REALTIME_DIALECT', key: 'realtimeDialect', kind: oneOf('ga', 'beta'), fallback: 'ga', help: 'its dialect: OpenAI\'s of today, or the beta\'s flat session' }),
+  realtimeRateHz: define<'16000' | '24000'>({ env: 'REALTIME_RATE_HZ', key: 'realtimeRateHz', kind: oneOf('16000', '24000'), fallback: '24000', help: 'sample rate of its audio, both ways' }),
   sttUrl: define<string | null>({ env: 'STT_URL', key: 'sttUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: recogniser, address up to /v1' }),
   sttApiKey: define<string | null>({ env: 'STT_API_KEY', key: 'sttApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
   sttModel: define({ env: 'STT_MODEL', key: 'sttModel', kind: modelName, fallback: 'whisper-1', help: 'its model' }),

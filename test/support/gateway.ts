@@ -1,8 +1,12 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/cli/gateway.js'
 import type { Gateway } from '../../src/cli/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
+import { repositoryRoot } from './host.js'
 
 export interface WholeGateway {
   readonly gateway: Gateway
@@ -10,10 +14,21 @@ export interface WholeGateway {
   readonly close: () => Promise<void>
 }
 
+/** The shipped order line's file, changed, in a folder of its own. */
+async function changedAgents(change: (yaml: string) => string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
+  const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  await writeFile(join(folder, 'order-status.yaml'), change(yaml))
+  return folder
+}
+
 /** A whole gateway on free ports, with the demo shop behind it. */
-export async function whole(env: Readonly<Record<string, string>> = {}): Promise<WholeGateway> {
+export async function whole(
+  env: Readonly<Record<string, string>> = {}, change: ((yaml: string) => string) | null = null,
+): Promise<WholeGateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const config = { ...loadConfig(env, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
+  const agentsDir = change === null ? null : await changedAgents(change)
+  const config = { ...loadConfig(env, null), agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
   const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog({ level: 'silent' }) })
   return {
     gateway,
@@ -21,6 +36,7 @@ export async function whole(env: Readonly<Record<string, string>> = {}): Promise
     close: async () => {
       await gateway.stop(0)
       await shop.close()
+      if (agentsDir !== null) await rm(agentsDir, { recursive: true, force: true })
     },
   }
 }

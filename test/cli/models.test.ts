@@ -1,0 +1,56 @@
+import t from 'tap'
+import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { spokenForm } from '../../src/backends/embedded/spoken-text.js'
+import { CascadeDouble } from '../support/doubles/cascade-double.js'
+import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
+import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+import type { Speaker } from '../support/doubles/spoken.js'
+import { Script } from '../support/doubles/spoken.js'
+import { whole } from '../support/gateway.js'
+import { simulateOneCall } from '../support/simulated.js'
+
+// Calls are spoken in real time.
+t.setTimeout(170_000)
+
+const flite = await loadFlite()
+// Models say numbers digit by digit when told to; flite alone would make four thousand of them.
+const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
+
+/** What a model would make of the order line, in the words that the simulated caller's ear knows. */
+const conversation = (): Script => new Script([
+  { say: 'Hello, this is the order line. You can ask where your order is, or tell me your order number.' },
+  { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+  { say: 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?' },
+  { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'the caller has the answer' } }] },
+], ['4127', 'no thank you'])
+
+t.test('a spoken call runs on each kind of model as it does offline', async (t) => {
+  const [openai, gemini, selfHosted, cascade] = await Promise.all([
+    OpenAiDouble.start({ key: 'sk-test-openai', script: conversation(), speaker }),
+    GeminiDouble.start({ key: 'test-gemini-key', script: conversation(), speaker }),
+    OpenAiDouble.start({ key: null, script: conversation(), speaker, dialect: 'beta' }),
+    CascadeDouble.start({ script: conversation(), speaker }),
+  ])
+  t.teardown(() => Promise.all([openai.close(), gemini.close(), selfHosted.close(), cascade.close()]))
+  const cases: readonly (readonly [string, Record<string, string>, string])[] = [
+    ['openai', { OPENAI_API_KEY: 'sk-test-openai', OPENAI_BASE_URL: openai.baseUrl }, 'auto'],
+    ['gemini', { GEMINI_API_KEY: 'test-gemini-key', GEMINI_BASE_URL: gemini.baseUrl, GEMINI_MODEL: 'gemini-live-test' }, 'auto'],
+    ['self-hosted', { REALTIME_URL: selfHosted.baseUrl, REALTIME_DIALECT: 'beta' }, 'self-hosted'],
+    ['cascade', { STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl }, 'cascade'],
+  ]
+  await Promise.all(cases.map(async ([name, env, backend]) => {
+    const { at, close } = await whole(env, (yaml) => yaml.replace(/^backend: .*$/m, `backend: ${backend}`))
+    try {
+      const run = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127'] })
+      const [call] = run.calls
+      t.equal(run.code, 0, `${name}: ${call?.goal.why ?? run.output}`)
+      t.equal(call?.backend, name)
+      t.equal(call?.outcome, 'deflected', `${name}: outcome`)
+      t.equal(call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length, 1, `${name}: the look-up ran, once`)
+      t.equal((call?.turns ?? []).every((turn) => turn.answerMs !== null), true, `${name}: every turn was answered`)
+      t.same(call?.complaints, [], `${name}: nothing a carrier would stumble over`)
+    } finally {
+      await close()
+    }
+  }))
+})
