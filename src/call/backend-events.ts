@@ -53,5 +53,12 @@ export type BackendEvent =
     }
   /** The session will be ended by the other side in `inMs`; the gateway plans a replacement. */
   | { readonly type: 'expiring'; readonly inMs: number }
+  /**
+   * Another backend, or another session of the same one (`reason` rotation), answers from here on, `gapMs` after the one
+   * before was lost. It knows what was said and done, and was given what had no answer yet.
+   */
+  | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
+  /** The caller waits longer than they should while another backend is being found: a word is due. */
+  | { readonly type: 'holding' }
   /** Exactly once, last. */
   | { readonly type: 'closed'; readonly code: number; readonly reason: string; readonly clean: boolean }

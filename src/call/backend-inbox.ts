@@ -106,6 +106,13 @@ export class BackendInbox {
         return event.fatal ? this.#wants.failed(`backend error ${event.code}`) : undefined
       case 'expiring':
         return core.mark('backend-expiring', String(event.inMs))
+      case 'failover':
+        core.mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
+        // The new one has only now been asked.
+        if (core.deadlines.isSet('answer')) core.in('answer', core.options.answerTimeoutMs)
+        return
+      case 'holding':
+        return this.#hold()
       case 'closed':
         return core.backendClosed ? undefined : this.#wants.failed(`backend closed with ${event.code}`)
       default:
@@ -125,6 +132,16 @@ export class BackendInbox {
     }
     core.deadlines.clear('answer')
     core.announce(core.options.responseFailedText, 'apology')
+  }
+
+  /** A word for the caller while another backend is being found. */
+  #hold(): void {
+    const core = this.#core
+    const text = core.options.filler.texts[0]
+    core.mark('backend-holding')
+    if (text === undefined || core.state !== 'live' || core.sounding || core.speech.speaking || core.bargeIn.paused) return
+    core.announce(text, 'filler')
+    core.counters.fillers++
   }
 
   #callerWords(itemId: string, text: string, final: boolean): void {

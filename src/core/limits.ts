@@ -102,6 +102,11 @@ export const HANGUP_TRIES_MAX = 3
 // --- shard ------------------------------------------------------------------------------------------------
 /** How often a worker takes its calls through the stages. docs/ARCHITECTURE.md. */
 export const TICK_MS = 10
+/**
+ * How long after the workers' tick the main thread's comes. Less and a full worker's frames miss it, so that they wait
+ * for the next one; more and every frame waits for nothing. docs/LATENCY.md.
+ */
+export const PLAYOUT_TICK_PHASE_MS = 5
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
 /** How often a call may be given to another worker after a worker's death. docs/ARCHITECTURE.md. */
@@ -194,6 +199,54 @@ export const BACKEND_CREATE_PAUSE_MS = 250
 /** Keys that are pressed within this time of each other are told to the model as one entry, of at most so many. */
 export const BACKEND_KEYS_PAUSE_MS = 1500
 export const BACKEND_KEYS_MAX = 20
+
+// --- failover ---------------------------------------------------------------------------------------------
+/** Caller audio that is kept to be given to another backend, and how it lies in memory. */
+export const RE_FEED_MS = 10_000
+export const RE_FEED_CHUNK_MS = 500
+/** Chunks that one worker keeps for its next calls: 4 MB at 16 kHz. */
+export const RE_FEED_SPARE_CHUNKS_MAX = 256
+/** Speech is reported up to 1.2 s after its first sample (over the agent's voice), and 400 ms before it belong to it. */
+export const RE_FEED_MARGIN_MS = 1700
+/** Utterances, keys and texts of one call that wait for their answer. */
+export const OPEN_INPUTS_MAX = 64
+/** Replacements of one call's backend that are made for a fault; rotations do not count. */
+export const FAILOVERS_MAX = 8
+/** A backend that has not got ready after this is given up while there is another. */
+export const FAILOVER_CONNECT_MS = 3000
+/** Silence of a backend that was asked something, until another is. Half of what the session itself waits. */
+export const FAILOVER_STALL_MS = 6000
+/** How long a caller waits without a word while a backend is being replaced. */
+export const FAILOVER_HOLD_MS = 1500
+/** Answers that may fail one after another before another backend is asked. */
+export const FAILOVER_RESPONSES_FAILED_MAX = 2
+/** A backend that failed within this call is not asked again within this, while there is another. */
+export const FAILOVER_REST_MS = 60_000
+/** How long both sides are quiet before a session is rotated, how often that is looked for, and the tries of one rotation. */
+export const ROTATION_QUIET_MS = 400
+export const ROTATION_POLL_MS = 200
+export const ROTATION_TRIES_MAX = 5
+/** A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any longer. */
+export const ROTATION_LEAD_MS = 60_000
+export const ROTATION_LAST_MS = 2000
+/** A standby that failed is tried again after this, and so often. */
+export const STANDBY_RETRY_MS = 30_000
+export const STANDBY_TRIES_MAX = 5
+/** Circuits of one worker, one for each backend by name. */
+export const CIRCUITS_MAX = 64
+/** A circuit's own numbers: `src/backends/circuit-breaker.ts`. */
+export const CIRCUIT_FAILURES_TO_OPEN = 3
+export const CIRCUIT_OPEN_MS = 5000
+export const CIRCUIT_OPEN_MS_MAX = 120_000
+export const CIRCUIT_FINAL_OPEN_MS = 300_000
+/** A call that probes and is not heard of again is replaced by the next one after this. */
+export const CIRCUIT_PROBE_MS_MAX = 30_000
+/** Turns of which a shadow's report keeps the numbers, characters of each text in it, and waits for a tool's result. */
+export const SHADOW_TURNS_MAX = 200
+export const SHADOW_TEXT_CHARS_MAX = 1000
+export const SHADOW_TOOL_WAIT_MS = 10_000
+/** A call whose budget is spent has this long for its goodbye. */
+export const BUDGET_GOODBYE_MS = 15_000
 
 // --- embedded speech --------------------------------------------------------------------------------------
 /** Speech workers of one process, and the decoders that each makes ready at start (28 MB and 190 ms each). */

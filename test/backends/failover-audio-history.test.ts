@@ -1,0 +1,61 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { AudioHistory } from '../../src/backends/audio-history.js'
+
+/** Sample number `i` of a caller. */
+const sampleAt = (i: number): number => ((i * 31) % 60_000) - 30_000
+
+function push(history: AudioHistory, samples: number): void {
+  history.push(Int16Array.from({ length: samples }, (_, i) => sampleAt(history.written + i)))
+}
+
+t.test('what is kept comes back as it was, wherever one begins to read', async () => {
+  const step = fc.oneof(
+    fc.record({ push: fc.integer({ min: 1, max: 9000 }) }),
+    fc.record({ forget: fc.integer({ min: -2000, max: 12_000 }) }),
+  )
+  fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3000 }), (steps, readSamples) => {
+    const history = new AudioHistory({ sampleRateHz: 8000, keepMsMax: 2000 })
+    let forgotten = 0
+    for (const one of steps) {
+      if ('push' in one) push(history, one.push)
+      else {
+        history.forget(history.written - one.forget)
+        forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
+      }
+      if (history.oldest < forgotten) throw new Error('what was forgotten is there')
+      if (history.bytes > (2000 + 500) * 8 * 2) throw new Error(`${history.bytes} bytes`)
+      const out = new Int16Array(readSamples)
+      let at = history.oldest
+      for (;;) {
+        const samples = history.read(at, out)
+        for (let i = 0; i < samples; i++) if (out[i] !== sampleAt(at + i)) throw new Error(`sample ${at + i}`)
+        at += samples
+        if (samples < out.length) break
+      }
+      if (at !== history.written) throw new Error(`read to ${at} of ${history.written}`)
+    }
+    history.release()
+  }))
+})
+
+t.test('two seconds and more are kept, and what had to go is counted', async (t) => {
+  const history = new AudioHistory({ sampleRateHz: 16_000, keepMsMax: 2000 })
+  for (let i = 0; i < 250; i++) push(history, 320)
+  t.ok(history.written - history.oldest >= 32_000)
+  t.equal(history.samplesLost, history.oldest)
+})
+
+t.test('a caller who listens costs next to nothing, and nothing of them stays behind', async (t) => {
+  const history = new AudioHistory({ sampleRateHz: 16_000, keepMsMax: 10_000 })
+  t.equal(history.bytes, 0)
+  for (let i = 0; i < 1000; i++) {
+    push(history, 320)
+    history.forget(history.written - 8000)
+  }
+  t.ok(history.bytes <= 3 * 16_000, `${history.bytes}`)
+  t.equal(history.samplesLost, 0)
+  history.release()
+  t.equal(history.bytes, 0)
+  t.equal(history.read(history.oldest, new Int16Array(10)), 0)
+})

@@ -1,0 +1,63 @@
+import type { Test } from 'tap'
+import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
+import type { BackendSession } from '../../../src/backends/backend.js'
+import { FailoverBackend } from '../../../src/backends/failover.js'
+import type { FailoverOptions } from '../../../src/backends/failover.js'
+import { FakeTimers, settled } from './scripted.js'
+import type { ScriptedService } from './scripted.js'
+
+export const FRAME = 320
+
+/** A call on a list of scripted services, with a caller whose every sample is different. */
+export class Line {
+  readonly timers = new FakeTimers()
+  readonly recorder = new Recorder()
+  readonly backend: FailoverBackend
+  readonly said: number[] = []
+  readonly hangup = new AbortController()
+
+  constructor(t: Test, services: readonly ScriptedService[], options: Partial<FailoverOptions> = {}) {
+    this.backend = new FailoverBackend(this.recorder, {
+      members: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
+    })
+    t.teardown(() => this.backend.close('the test is over'))
+  }
+
+  async connect(session: Partial<BackendSession> = {}): Promise<void> {
+    await this.backend.connect(conformanceSession(session), this.hangup.signal)
+  }
+
+  /** `ms` of the caller's line in real time. No two samples in 65,536 are the same. */
+  async frames(ms: number): Promise<void> {
+    for (let done = 0; done < ms; done += 20) {
+      const frame = new Int16Array(FRAME)
+      for (let i = 0; i < FRAME; i++) {
+        frame[i] = ((this.said.length % 65_536) - 32_768)
+        this.said.push(frame[i] as number)
+      }
+      await this.timers.pass(20)
+      this.backend.pushAudio(frame)
+    }
+  }
+
+  /** The caller speaks for `ms`; its onset is noticed 40 ms late and its end 600 ms late, as the call does. */
+  async speech(ms: number): Promise<void> {
+    await this.frames(40)
+    this.backend.speechStart(this.timers.now - 40)
+    await this.frames(ms - 40 + 600)
+    this.backend.speechEnd(this.timers.now - 600)
+  }
+
+  /** Kick-off and greeting, by the service that is there. */
+  async greeted(service: ScriptedService): Promise<void> {
+    this.backend.sendText('', { role: 'system', respond: true })
+    service.now.answer(1, 'Welcome to the shop.', 1200)
+    await this.timers.pass(2000)
+  }
+
+  get failovers() {
+    return this.recorder.all('failover')
+  }
+}
+
+export { settled }
