@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { agentFacts } from '../../src/cli/agent-facts.js'
 import type { CallSid } from '../../src/core/ids.js'
-import { TICK_MS } from '../../src/core/limits.js'
+import { PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../../src/core/limits.js'
 import { Playout } from '../../src/media/playout.js'
 import type { CallDirectory, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/shard/live-call.js'
 import { SharedCall, Time, Word, allocateSharedCall } from '../../src/shard/shared-call.js'
@@ -109,7 +109,7 @@ class RingCalls implements CallDirectory {
   readonly capacity = options.calls
   readonly draining = false
   readonly #calls = new Map<string, RingCall>()
-  readonly #ticker = new Ticker(TICK_MS, parts.clock, (nowMs) => {
+  readonly #ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, parts.clock, (nowMs) => {
     for (const call of this.#calls.values()) call.pump(nowMs)
   })
   #next = 0

@@ -1,5 +1,6 @@
 import { parentPort } from 'node:worker_threads'
 import { CARRIER_FRAME_BYTES_MAX, TICK_MS } from '../../src/core/limits.js'
+import { Views } from '../../src/core/views.js'
 import { processClock } from '../../src/shard/process-clock.js'
 import { SharedCall, Word } from '../../src/shard/shared-call.js'
 import { Ticker } from '../../src/shard/ticker.js'
@@ -19,24 +20,26 @@ answerProbe(() => {
 
 /** Two frames of silence first: without a cushion the least delay would be an underrun. */
 const LEAD_SAMPLES = 640
-const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
-const samples = new Int16Array(packet.buffer)
+const aligned = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
+const samples = new Views(new Int16Array(aligned.buffer))
 const silence = new Int16Array(LEAD_SAMPLES)
 const calls = new Map<string, { readonly shared: SharedCall; begun: boolean; silentUntilMs: number }>()
 
-const ticker = new Ticker(TICK_MS, clock, (nowMs) => {
+const ticker = new Ticker({ periodMs: TICK_MS }, clock, (nowMs) => {
   for (const call of calls.values()) {
-    for (;;) {
-      const bytes = call.shared.inbound.read(packet)
-      if (bytes < 0) break
+    const { inbound, outbound } = call.shared
+    for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
+      const bytes = packet.length
+      aligned.set(packet)
+      inbound.release()
       if (nowMs < call.silentUntilMs) continue
       if (!call.begun) {
         call.begun = true
         Atomics.store(call.shared.words, Word.more, 1)
-        call.shared.outbound.write(silence, 0, LEAD_SAMPLES)
+        outbound.write(silence)
       }
-      const count = Math.min(bytes >> 1, call.shared.outbound.free)
-      if (count > 0) call.shared.outbound.write(samples, 0, count)
+      const count = Math.min(bytes >> 1, outbound.free)
+      if (count > 0) outbound.write(samples.at(0, count))
     }
   }
 })

@@ -11,7 +11,7 @@ import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, TICK_MS } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../core/limits.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -105,7 +105,7 @@ export class CallHost implements CallDirectory {
     })
     // The death of a worker with calls arrives as the rejection of each of them; of an idle one, only here.
     this.#pool.on('error', (thrown: unknown) => this.#workerDied(thrown))
-    this.#ticker = new Ticker(TICK_MS, options.clock, (nowMs) => this.#tick(nowMs))
+    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, options.clock, (nowMs) => this.#tick(nowMs))
     this.#context = this.#makeContext()
     this.#registerMetrics()
   }

@@ -1,6 +1,7 @@
 import type { PlayoutLedger } from '../call/playout-ledger.js'
 import { SPEECH_WAITING_SAMPLES_MAX } from '../core/limits.js'
 import type { LegRateHz, SampleRateHz } from '../core/units.js'
+import { Views } from '../core/views.js'
 import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
@@ -12,6 +13,9 @@ export type SpeechSource = 'backend' | 'gateway'
 /** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
 const SLICE_SAMPLES = 2400
 const silence = new Int16Array(SLICE_SAMPLES)
+// What came out of a resampler, until it is in the feed: all calls of a worker share the place.
+const converted = new Int16Array(2 * SLICE_SAMPLES + 64)
+const convertedViews = new Views(converted)
 
 interface Item {
   readonly source: SpeechSource
@@ -41,7 +45,6 @@ export class CallSpeech {
   readonly #options: CallSpeechOptions
   readonly #feed: PlayoutFeed
   readonly #resamplers = new Map<SampleRateHz, StreamResampler>()
-  readonly #out = new Int16Array(2 * SLICE_SAMPLES + 64)
   /** The item that is being fed, first, and those that wait for it. */
   readonly #items: Item[] = []
   readonly #receivedAtMs = new Map<string, number>()
@@ -155,7 +158,7 @@ export class CallSpeech {
     }
     for (let from = 0; from < pcm.length; from += SLICE_SAMPLES) {
       const slice = pcm.length <= SLICE_SAMPLES ? pcm : pcm.subarray(from, from + SLICE_SAMPLES)
-      this.#toFeed(item, resampler.process(slice, this.#out))
+      this.#toFeed(item, resampler.process(slice, converted))
     }
   }
 
@@ -165,11 +168,11 @@ export class CallSpeech {
     this.#resampler = null
     if (resampler === null || resampler.inRateHz === resampler.outRateHz) return
     const zeros = silence.subarray(0, (resampler.inRateHz * RESAMPLER_FLUSH_MS) / 1000)
-    this.#toFeed(item, resampler.process(zeros, this.#out))
+    this.#toFeed(item, resampler.process(zeros, converted))
   }
 
   #toFeed(item: Item, samples: number): void {
-    this.#options.ledger.appended(item.itemId, this.#feed.append(this.#out, samples))
+    this.#options.ledger.appended(item.itemId, this.#feed.append(convertedViews.at(0, samples)))
   }
 
   #resamplerFrom(rateHz: SampleRateHz): StreamResampler {

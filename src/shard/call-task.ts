@@ -9,7 +9,6 @@ import type { CallSessionOptions } from '../call/call-options.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
-import { CARRIER_FRAME_BYTES_MAX } from '../core/limits.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
@@ -44,10 +43,6 @@ export interface CallParts {
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
   readonly guard: (call: CallTask, work: () => void) => void
 }
-
-// One packet at a time is taken out of a ring; all calls of a worker share the place it is copied to.
-const packet = new Uint8Array(CARRIER_FRAME_BYTES_MAX)
-let packetView = packet.subarray(0, 0)
 
 /**
  * One call on a media worker: joins the caller's path, the session, the backend, the tools and the playout. All
@@ -91,6 +86,8 @@ export class CallTask implements BackendSink {
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared)
+    // On a mixed line what was played is looked up again.
+    this.#shared.outbound.keepsTaken = start.track === 'both_tracks'
     this.#streamOpen = start.streamOpen
     this.#path = new CallerPath({ sampleRateHz: start.legRateHz, track: start.track, vadBank: context.vads })
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
@@ -138,12 +135,11 @@ export class CallTask implements BackendSink {
   /** Bytes from the carrier into the caller's path. */
   receive(_nowMs: number): void {
     const { inbound } = this.#shared
-    for (;;) {
-      const length = inbound.read(packet)
-      if (length < 0) return
-      // Nearly all packets of all calls have one length: the view is made once.
-      if (packetView.length !== length) packetView = packet.subarray(0, length)
-      this.#path.push(packetView, inbound.arrivalMs)
+    // Before the packets, in which it may come back.
+    if (this.#start.track === 'both_tracks') this.#reference()
+    for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
+      this.#path.push(packet, inbound.arrivalMs)
+      inbound.release()
     }
   }
 
@@ -166,7 +162,6 @@ export class CallTask implements BackendSink {
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
     const taken = outbound.taken
-    if (this.#start.track === 'both_tracks') this.#reference(taken, times[Time.speechEndMs] as number)
     this.#ledger.report({
       sentSamples: taken,
       playoutEndMs: times[Time.playoutEndMs] as number,
@@ -212,13 +207,16 @@ export class CallTask implements BackendSink {
     if (wanted) this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
   }
 
-  /** On a mixed line our own voice comes back: the echo gate is shown what was sent. */
-  #reference(taken: number, speechEndMs: number): void {
+  /** On a mixed line our own voice comes back: the path is shown what was sent, and when it is played. */
+  #reference(): void {
+    const { words, times, outbound } = this.#shared
     const frame = this.#referenceFrame
-    while (((taken - this.#referenced) >>> 0) >= frame.length) {
-      const behindMs = samplesToMs((taken - this.#referenced) >>> 0, this.#start.legRateHz)
-      if (this.#shared.outbound.recall(this.#referenced, frame, frame.length)) {
-        this.#path.playedReference(frame, speechEndMs - behindMs)
+    const dated = Atomics.load(words, Word.dated) >>> 0
+    const sampleZeroMs = times[Time.sampleZeroMs] as number
+    // Signed: behind what was discarded, main has to date new speech first.
+    while (((dated - this.#referenced) | 0) >= frame.length) {
+      if (outbound.recall(this.#referenced, frame, frame.length)) {
+        this.#path.playedReference(frame, sampleZeroMs + samplesToMs(this.#referenced, this.#start.legRateHz))
       }
       this.#referenced = (this.#referenced + frame.length) >>> 0
     }

@@ -9,7 +9,7 @@ import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { REHOMES_MAX, SOCKET_WAIT_MS } from '../core/limits.js'
-import type { LegRateHz } from '../core/units.js'
+import { samplesToMs, type LegRateHz } from '../core/units.js'
 import { Playout } from '../media/playout.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
@@ -239,9 +239,11 @@ export class HostedCall implements LiveCall {
     playout.speechEnded = Atomics.load(words, Word.more) === 0
     const samples = playout.pump(nowMs, outbound, outgoing)
     if (samples === 0) return
+    const sent = outbound.taken
+    times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.legRateHz)
+    Atomics.store(words, Word.dated, sent | 0)
     const taken = sink.sendAudio(bytesOf(samples))
     times[Time.playoutEndMs] = playout.playoutEndMs
-    times[Time.speechEndMs] = playout.speechEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
     Atomics.store(words, Word.underruns, playout.underruns)
     if (!taken) {

@@ -1,7 +1,7 @@
 import { FADE_MS, PLAYOUT_BACKLOG_MS_MAX } from '../core/limits.js'
 import { msToSamples, samplesToMs } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
-import { Word } from './shared-call.js'
+import { RECALLED_SAMPLES, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
 /** Speech that found no room in the ring, in the order it will be played. */
@@ -50,15 +50,15 @@ export class PlayoutFeed {
     this.#publish()
   }
 
-  /** Copies `count` samples. @returns how many were taken: fewer only when the backlog is full. */
-  append(samples: Int16Array, count: number): number {
+  /** Copies all samples. @returns how many were taken: fewer only when the backlog is full. */
+  append(samples: Int16Array): number {
     const room = Math.max(0, msToSamples(PLAYOUT_BACKLOG_MS_MAX, this.#rateHz) - this.#backlogSamples)
-    const taken = Math.min(count, room)
-    this.droppedSamples += count - taken
+    const taken = Math.min(samples.length, room)
+    this.droppedSamples += samples.length - taken
     let written = 0
     if (this.#backlogSamples === 0) {
-      written = Math.min(taken, this.#shared.outbound.free)
-      if (written > 0) this.#shared.outbound.write(samples, 0, written)
+      written = Math.min(taken, this.#room())
+      if (written > 0) this.#shared.outbound.write(written === samples.length ? samples : samples.subarray(0, written))
     }
     if (written < taken) {
       this.#backlog.push({ samples: samples.slice(written, taken), from: 0 })
@@ -71,11 +71,11 @@ export class PlayoutFeed {
   /** Moves what fits from the backlog into the ring; once a tick. */
   refill(): void {
     while (this.#backlogSamples > 0) {
-      const free = this.#shared.outbound.free
+      const free = this.#room()
       const chunk = this.#backlog[0]
       if (free === 0 || chunk === undefined) return
       const count = Math.min(free, chunk.samples.length - chunk.from)
-      this.#shared.outbound.write(chunk.samples, chunk.from, count)
+      this.#shared.outbound.write(chunk.samples.subarray(chunk.from, chunk.from + count))
       chunk.from += count
       this.#backlogSamples -= count
       if (chunk.from === chunk.samples.length) this.#backlog.shift()
@@ -101,6 +101,11 @@ export class PlayoutFeed {
     // After the discard: who sees the count raised must not find old samples.
     Atomics.add(this.#shared.words, Word.clears, 1)
     this.#publish()
+  }
+
+  /** What was taken lately is not written over: on a mixed line it is still to be recognised when it comes back. */
+  #room(): number {
+    return Math.max(0, this.#shared.outbound.free - RECALLED_SAMPLES)
   }
 
   #publish(): void {

@@ -15,7 +15,7 @@ export class ShardLoop {
 
   constructor(clock: Clock, lateness: FrameHistogram) {
     this.#lateness = lateness
-    this.#ticker = new Ticker(TICK_MS, clock, this.#tick)
+    this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick)
   }
 
   get size(): number {

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.js'
+import { Views } from '../core/views.js'
 
 /**
  * The shared memory of one call: what the main thread and the call's media worker tell each other fifty times a
@@ -31,6 +32,10 @@ export const Word = {
   underruns: 10,
   /** Not 0: the call must end, whatever its session thinks (`HANGUP_*`). Written by main. */
   hangup: 11,
+  /** Speech samples ever taken whose time `Time.sampleZeroMs` holds. Written by main, after that time. */
+  dated: 12,
+  /** Count of the sample that lies at the first place of the outbound ring. Written by the worker, while that ring is empty. */
+  outBase: 13,
 } as const
 
 export const Time = {
@@ -38,8 +43,11 @@ export const Time = {
   playoutEndMs: 0,
   /** When the last speech sample was given to the socket. Written by main. */
   lastSentAtMs: 1,
-  /** When the last speech sample that was sent will have been played. Written by main. */
-  speechEndMs: 2,
+  /**
+   * When sample 0 of the outbound ring would have been played, had all speech been one piece with the run that plays.
+   * So it is one number for a whole run, whichever side looks when. Written by main.
+   */
+  sampleZeroMs: 2,
 } as const
 
 /** Values of the `hangup` word. */
@@ -53,6 +61,8 @@ const RINGS_OFFSET = 256
 export const INBOUND_RING_BYTES = 256 * 1024
 /** Speech that plays on when a worker dies: 2 s at 16 kHz, 4 s at 8 kHz. */
 export const OUTBOUND_RING_SAMPLES = 32 * 1024
+/** Of the outbound ring, how much stays readable behind what main took last: a tick's worth and a long hold-up. */
+export const RECALLED_SAMPLES = 4096
 
 const SHARED_CALL_BYTES = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
 
@@ -77,27 +87,37 @@ export class SharedCall {
   }
 }
 
-/** Bytes before each packet: its length and its time of arrival. */
+/** Bytes before each packet: its length and its time of arrival. Packets begin at multiples of it. */
 const PACKET_HEADER_BYTES = 16
+
+/** A packet that runs over the ring's end is put together here. */
+let broken = new Uint8Array(0)
 
 /**
  * Packets with their time of arrival, from one producer to one consumer. Counts run modulo 2^32 and are masked
  * into the ring. When the consumer has taken everything the producer starts again at the ring's first byte (the
- * `inSkip` word tells the consumer), so that a call on a steady line touches one page of its ring and no more.
+ * `inSkip` word tells the consumer), so that a call on a steady line touches one page of its ring and no more, and
+ * its packets lie at one place, where the consumer reads them without a copy.
  */
 export class PacketRing {
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
+  readonly #lengths: Uint32Array
+  readonly #arrivals: Float64Array
+  readonly #views: Views<Uint8Array>
   readonly #mask: number
-  readonly #header = new DataView(new ArrayBuffer(PACKET_HEADER_BYTES))
-  readonly #headerBytes = new Uint8Array(this.#header.buffer)
-  /** Time of arrival of the packet that `read` returned last, in milliseconds of the common clock. */
+  /** Where the packet that `next` gave ends. */
+  #nextTail = 0
+  /** Time of arrival of the packet that `next` returned last, in milliseconds of the common clock. */
   arrivalMs = 0
 
   constructor(words: Int32Array, bytes: Uint8Array) {
     assert((bytes.length & (bytes.length - 1)) === 0, 'a ring has a power of two of bytes')
     this.#words = words
     this.#bytes = bytes
+    this.#lengths = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / Uint32Array.BYTES_PER_ELEMENT)
+    this.#arrivals = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
+    this.#views = new Views(bytes)
     this.#mask = bytes.length - 1
   }
 
@@ -105,7 +125,7 @@ export class PacketRing {
   write(packet: Uint8Array, arrivalMs: number): boolean {
     const words = this.#words
     const capacity = this.#bytes.length
-    const need = PACKET_HEADER_BYTES + packet.length
+    const need = bytesInRing(packet.length)
     let head = Atomics.load(words, Word.inHead) >>> 0
     const tail = Atomics.load(words, Word.inTail) >>> 0
     const skip = Atomics.load(words, Word.inSkip) >>> 0
@@ -121,70 +141,83 @@ export class PacketRing {
       Atomics.add(words, Word.inDropped, 1)
       return false
     }
-    this.#header.setUint32(0, packet.length, true)
-    this.#header.setFloat64(8, arrivalMs, true)
-    this.#put(head, this.#headerBytes)
-    this.#put(head + PACKET_HEADER_BYTES, packet)
+    const at = head & this.#mask
+    this.#lengths[at >> 2] = packet.length
+    this.#arrivals[(at >> 3) + 1] = arrivalMs
+    const offset = (at + PACKET_HEADER_BYTES) & this.#mask
+    const first = capacity - offset
+    if (packet.length <= first) {
+      this.#bytes.set(packet, offset)
+    } else {
+      this.#bytes.set(packet.subarray(0, first), offset)
+      this.#bytes.set(packet.subarray(first), 0)
+    }
     Atomics.store(words, Word.inHead, (head + need) | 0)
     return true
   }
 
   /**
-   * Copies the next packet to `out` (at least CARRIER_FRAME_BYTES_MAX bytes) and sets `arrivalMs`.
-   * @returns its length in bytes, or -1 when there is none.
+   * The next packet, where it lies: valid until `release`, which must follow before the next `next`. Sets `arrivalMs`.
+   * @returns null when there is none.
    */
-  read(out: Uint8Array): number {
+  next(): Uint8Array | null {
     const words = this.#words
     const head = Atomics.load(words, Word.inHead) >>> 0
     let tail = Atomics.load(words, Word.inTail) >>> 0
-    if (tail === head) return -1
+    if (tail === head) return null
     const skip = Atomics.load(words, Word.inSkip) >>> 0
     if (((skip - tail) | 0) > 0) tail = skip
-    if (tail === head) return -1
-    this.#get(tail, this.#headerBytes, PACKET_HEADER_BYTES)
-    const length = this.#header.getUint32(0, true)
-    this.arrivalMs = this.#header.getFloat64(8, true)
-    assert(length <= out.length, `packet of ${length} bytes`)
-    this.#get(tail + PACKET_HEADER_BYTES, out, length)
-    Atomics.store(words, Word.inTail, (tail + PACKET_HEADER_BYTES + length) | 0)
-    return length
+    if (tail === head) return null
+    const at = tail & this.#mask
+    const length = this.#lengths[at >> 2] as number
+    this.arrivalMs = this.#arrivals[(at >> 3) + 1] as number
+    this.#nextTail = tail + bytesInRing(length)
+    const offset = (at + PACKET_HEADER_BYTES) & this.#mask
+    return offset + length <= this.#bytes.length ? this.#views.at(offset, length) : this.#join(offset, length)
   }
 
-  #put(at: number, source: Uint8Array): void {
-    const offset = at & this.#mask
+  /** The packet that `next` gave was read: its place may be written over. */
+  release(): void {
+    Atomics.store(this.#words, Word.inTail, this.#nextTail | 0)
+  }
+
+  /** Seldom: a packet that begins at the ring's end and goes on at its start. */
+  #join(offset: number, length: number): Uint8Array {
+    if (broken.length < length) broken = new Uint8Array(length)
     const first = this.#bytes.length - offset
-    if (source.length <= first) {
-      this.#bytes.set(source, offset)
-    } else {
-      this.#bytes.set(source.subarray(0, first), offset)
-      this.#bytes.set(source.subarray(first), 0)
-    }
+    broken.set(this.#bytes.subarray(offset))
+    broken.set(this.#bytes.subarray(0, length - first), first)
+    return broken.subarray(0, length)
   }
+}
 
-  #get(at: number, out: Uint8Array, length: number): void {
-    const bytes = this.#bytes
-    let offset = at & this.#mask
-    // An index loop, not subarray + set: no view is made per packet, and packets are short.
-    for (let i = 0; i < length; i++) {
-      out[i] = bytes[offset] as number
-      offset = (offset + 1) & this.#mask
-    }
-  }
+function bytesInRing(packetBytes: number): number {
+  return (2 * PACKET_HEADER_BYTES - 1 + packetBytes) & -PACKET_HEADER_BYTES
 }
 
 /**
  * Samples at the leg's rate from the worker to the main thread, which paces them out. Counts are absolute
  * numbers of samples modulo 2^32 (74 h at 16 kHz), so that both sides speak of the same sample by its count.
+ *
+ * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything (the `outBase` word
+ * says which count lies there), so that short answers touch little of it; not where samples that were taken must still
+ * be there for `recall`.
  */
 export class SampleRing {
+  /** Producer: samples that were taken are left where they are until the ring has come round. */
+  keepsTaken = false
   readonly #words: Int32Array
   readonly #samples: Int16Array
+  readonly #views: Views<Int16Array>
   readonly #mask: number
+  /** Count of the first sample that was peeked. */
+  #peekedAt = 0
 
   constructor(words: Int32Array, samples: Int16Array) {
     assert((samples.length & (samples.length - 1)) === 0, 'a ring has a power of two of samples')
     this.#words = words
     this.#samples = samples
+    this.#views = new Views(samples)
     this.#mask = samples.length - 1
   }
 
@@ -203,15 +236,23 @@ export class SampleRing {
     return this.#tail()
   }
 
-  /** Producer: copies `count` samples from `source`; the caller has checked `free`. */
-  write(source: Int16Array, from: number, count: number): void {
-    assert(count <= this.free, 'more samples than the ring has room for')
-    let at = this.written
-    for (let i = 0; i < count; i++) {
-      this.#samples[at & this.#mask] = source[from + i] as number
-      at++
+  /** Producer: copies all of `source`; the caller has checked `free`. */
+  write(source: Int16Array): void {
+    assert(source.length <= this.free, 'more samples than the ring has room for')
+    const head = this.written
+    // The consumer's own count, not what was discarded since: it may be reading still.
+    if (!this.keepsTaken && Atomics.load(this.#words, Word.outTail) >>> 0 === head) {
+      Atomics.store(this.#words, Word.outBase, head | 0)
     }
-    Atomics.store(this.#words, Word.outHead, at | 0)
+    const at = this.#place(head)
+    const first = this.#samples.length - at
+    if (source.length <= first) {
+      this.#samples.set(source, at)
+    } else {
+      this.#samples.set(source.subarray(0, first), at)
+      this.#samples.set(source.subarray(first), 0)
+    }
+    Atomics.store(this.#words, Word.outHead, (head + source.length) | 0)
   }
 
   /** Producer: everything written so far will not be played. */
@@ -226,12 +267,10 @@ export class SampleRing {
 
   /** Consumer: copies up to `samples` waiting samples without taking them. @returns how many. */
   peek(out: Int16Array, samples: number): number {
-    const count = Math.min(samples, this.available())
-    let at = this.#tail()
-    for (let i = 0; i < count; i++) {
-      out[i] = this.#samples[at & this.#mask] as number
-      at++
-    }
+    const tail = this.#tail()
+    const count = Math.min(samples, (this.written - tail) >>> 0)
+    this.#peekedAt = tail
+    this.#copy(tail, out, count)
     return count
   }
 
@@ -242,13 +281,27 @@ export class SampleRing {
   recall(position: number, out: Int16Array, count: number): boolean {
     const behind = (this.written - position) >>> 0
     if (behind < count || behind > this.#samples.length) return false
-    for (let i = 0; i < count; i++) out[i] = this.#samples[(position + i) & this.#mask] as number
+    // Behind the place where the ring started again lie the samples of another time.
+    if (((position - Atomics.load(this.#words, Word.outBase)) | 0) < 0) return false
+    this.#copy(position, out, count)
     return true
   }
 
-  /** Consumer: takes samples that were peeked. */
+  /** Consumer: takes samples that were peeked; those that were discarded since count as taken already. */
   consume(samples: number): void {
-    Atomics.store(this.#words, Word.outTail, (this.#tail() + samples) | 0)
+    Atomics.store(this.#words, Word.outTail, (this.#peekedAt + samples) | 0)
+  }
+
+  #copy(position: number, out: Int16Array, count: number): void {
+    if (count === 0) return
+    const at = this.#place(position)
+    const first = Math.min(count, this.#samples.length - at)
+    out.set(this.#views.at(at, first))
+    if (first < count) out.set(this.#samples.subarray(0, count - first), first)
+  }
+
+  #place(position: number): number {
+    return (position - Atomics.load(this.#words, Word.outBase)) & this.#mask
   }
 
   #tail(): number {

@@ -1,8 +1,9 @@
 import type { Clock } from '../core/clock.js'
 
 /**
- * Calls back every `periodMs` without drift: each tick is due at a multiple of the period after the start, and a
- * late one does not move those after it. Ticks missed by more than a period are counted and not made up: who is
+ * Calls back every `periodMs` without drift: each tick is due at a multiple of the period on the given clock, plus the
+ * phase, and a late one does not move those after it. So tickers of several threads that share a clock keep the distance
+ * of their phases, whenever each was started. Ticks missed by more than a period are counted and not made up: who is
  * called looks at the clock, not at the number of calls.
  */
 export class Ticker {
@@ -11,11 +12,16 @@ export class Ticker {
   #timer: NodeJS.Timeout | null = null
   #dueMs = 0
   readonly #periodMs: number
+  readonly #phaseMs: number
   readonly #clock: Clock
   readonly #onTick: (nowMs: number, latenessMs: number) => void
 
-  constructor(periodMs: number, clock: Clock, onTick: (nowMs: number, latenessMs: number) => void) {
-    this.#periodMs = periodMs
+  /** @param every  milliseconds of the clock; a phase is 0 when left out */
+  constructor(
+    every: { readonly periodMs: number; readonly phaseMs?: number }, clock: Clock, onTick: (nowMs: number, latenessMs: number) => void,
+  ) {
+    this.#periodMs = every.periodMs
+    this.#phaseMs = every.phaseMs ?? 0
     this.#clock = clock
     this.#onTick = onTick
   }
@@ -26,8 +32,9 @@ export class Ticker {
 
   start(): void {
     if (this.#timer !== null) return
-    this.#dueMs = this.#clock() + this.#periodMs
-    this.#timer = setTimeout(this.#run, this.#periodMs)
+    const nowMs = this.#clock()
+    this.#dueMs = (Math.floor((nowMs - this.#phaseMs) / this.#periodMs) + 1) * this.#periodMs + this.#phaseMs
+    this.#timer = setTimeout(this.#run, this.#dueMs - nowMs)
   }
 
   stop(): void {

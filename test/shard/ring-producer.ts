@@ -10,6 +10,6 @@ while (at < TOTAL) {
   const count = Math.min(1 + (at % 1009), TOTAL - at, outbound.free)
   if (count === 0) continue
   for (let i = 0; i < count; i++) piece[i] = ((at + i) << 16) >> 16
-  outbound.write(piece, 0, count)
+  outbound.write(piece.subarray(0, count))
   at += count
 }
