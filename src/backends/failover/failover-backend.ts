@@ -536,8 +536,10 @@ export class FailoverBackend implements Backend, SessionOwner {
     if (isHeir) this.#resume = null
     session.pass = this.#circuits.of(session.name).enter(this.#options.timers.nowMs())
     session.answersKnown = this.#tools.answers
+    const { voice } = session.member
     const told: BackendSession = {
       ...first,
+      ...(voice === undefined ? {} : { voice }),
       history: this.#memory.history((order) => this.#inputs.isOpen(order)),
       toolLedger: this.#tools.ledger(),
       resume: isHeir ? before.state : resume,

@@ -12,6 +12,8 @@ export interface FailoverMember {
    * only asked to go on where the caller waits for words.
    */
   readonly scripted?: boolean
+  /** Of this member, because voices have different names everywhere; the session's own when not given, null for the service's. */
+  readonly voice?: string | null
 }
 
 export interface FailoverOptions {

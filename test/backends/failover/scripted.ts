@@ -3,7 +3,6 @@ import type {
 } from '../../../src/backends/backend.js'
 import type { BackendTimers } from '../../../src/backends/failover.js'
 import { faultError, faultEvent, vendorFault } from '../../../src/backends/vendor-fault.js'
-import type { SampleRateHz } from '../../../src/core/units.js'
 
 /** Time that a test moves by hand. */
 export class FakeTimers implements BackendTimers {

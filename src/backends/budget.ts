@@ -1,0 +1,310 @@
+import { END_CALL_TOOL } from '../call/gateway-tools.js'
+import { BUDGET_GOODBYE_MS } from '../core/limits.js'
+import type { SampleRateHz } from '../core/units.js'
+import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
+import { costOf } from './budget/prices.js'
+import type { Prices } from './budget/prices.js'
+import type { BackendTimers } from './failover/timers.js'
+
+export type { BackendPrices, Prices } from './budget/prices.js'
+
+/** What one call may use; what is not given has no limit. */
+export interface BudgetLimits {
+  readonly maxMs?: number
+  /** Input and output together. */
+  readonly maxTokens?: number
+  readonly maxOutputTokens?: number
+  /** In the currency of the prices. */
+  readonly maxCost?: number
+}
+
+export interface BudgetOptions {
+  readonly inner: BackendFactory
+  readonly limits: BudgetLimits
+  readonly timers: BackendTimers
+  readonly prices?: Prices
+  /** Asks the model for its goodbye. */
+  readonly goodbyeText?: string
+  readonly goodbyeMs?: number
+}
+
+/** What a call used, and what that is estimated to cost. Plain data for the call's record. */
+export interface BudgetReport {
+  /** By the backend that used it: a call may have had several. */
+  readonly usage: Readonly<Record<string, BackendUsage>>
+  readonly total: BackendUsage
+  /** Null where a backend that was used has no price. */
+  readonly cost: number | null
+  readonly currency: string | null
+  /** The limit that was reached. */
+  readonly spent: keyof BudgetLimits | null
+  /** Who ended the call then: the model by itself, or this guard. */
+  readonly endedBy: 'agent' | 'guard' | null
+}
+
+const GOODBYE = 'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
+/** Ours, among the ids of the model's calls; with a number, because an id is answered once. */
+const CALL_ID = 'budget-end-'
+/** How often a caller who speaks into the goodbye gets another one. */
+const TAKE_BACKS_MAX = 2
+const NAMES_MAX = 16
+const OTHER = 'other'
+
+/**
+ * Holds one call to its budget, with a goodbye.
+ *
+ *     open    --a limit is reached--> spent              the model is asked to say goodbye, when nobody speaks
+ *     spent   --it calls `end_call`--> ending            its own end
+ *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` in its name
+ *     ending  --taken back by the caller, TAKE_BACKS_MAX times--> spent
+ *     ending  --taken back once more--> over             a fatal `quota` error: the call apologises and ends, or escalates
+ *
+ * `end_call` is the session's own tool: it lets the last words be heard and says a goodbye where there were none.
+ */
+export class BudgetBackend implements Backend {
+  readonly #sink: BackendSink
+  readonly #options: BudgetOptions
+  readonly #inner: Backend
+  readonly #usage = new Map<string, { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }>()
+  #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
+  #spent: keyof BudgetLimits | null = null
+  #endedBy: BudgetReport['endedBy'] = null
+  /** The model's own `end_call` that is unanswered. */
+  #agentEnd: string | null = null
+  #asked = false
+  #speaking = false
+  #generation = 0
+  readonly #answering = new Set<number>()
+  #takeBacks = 0
+  #cancelLimit: (() => void) | null = null
+  #cancelGoodbye: (() => void) | null = null
+
+  constructor(sink: BackendSink, options: BudgetOptions) {
+    this.#sink = sink
+    this.#options = options
+    this.#inner = options.inner({
+      event: (event) => this.#event(event),
+      audio: (pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number) => {
+        if (this.#state !== 'over') sink.audio(pcm, sampleRateHz, itemId, generation)
+      },
+    })
+  }
+
+  get capabilities(): BackendCapabilities {
+    return this.#inner.capabilities
+  }
+
+  get inner(): Backend {
+    return this.#inner
+  }
+
+  connect(session: BackendSession, signal: AbortSignal): Promise<void> {
+    return this.#inner.connect(session, signal)
+  }
+
+  pushAudio(pcm: Int16Array): void {
+    this.#inner.pushAudio(pcm)
+  }
+
+  speechStart(atMs: number): void {
+    this.#speaking = true
+    this.#inner.speechStart(atMs)
+  }
+
+  speechEnd(atMs: number): void {
+    this.#speaking = false
+    this.#inner.speechEnd(atMs)
+  }
+
+  sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
+    this.#inner.sendText(text, options)
+  }
+
+  dtmf(digit: string): void {
+    this.#inner.dtmf(digit)
+  }
+
+  toolResult(callId: string, reply: ToolReply): void {
+    const ours = callId.startsWith(CALL_ID)
+    if (!ours) this.#inner.toolResult(callId, reply)
+    if (!ours && callId !== this.#agentEnd) return
+    // An end is only answered when the caller took it back.
+    this.#agentEnd = null
+    if (this.#state === 'ending') this.#takenBack()
+  }
+
+  interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
+    this.#inner.interrupt(heard)
+  }
+
+  updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
+    this.#inner.updateSession(update)
+  }
+
+  snapshot(): unknown {
+    return this.#inner.snapshot()
+  }
+
+  close(reason: string): Promise<void> {
+    this.#stop()
+    return this.#inner.close(reason)
+  }
+
+  /** A copy. */
+  budgetReport(): BudgetReport {
+    const total = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+    for (const usage of this.#usage.values()) add(total, usage)
+    return {
+      usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
+      total, cost: this.#cost(), currency: this.#options.prices?.currency ?? null, spent: this.#spent, endedBy: this.#endedBy,
+    }
+  }
+
+  #event(event: BackendEvent): void {
+    if (this.#state === 'over' && event.type !== 'closed') return
+    switch (event.type) {
+      case 'ready': {
+        const { maxMs } = this.#options.limits
+        if (maxMs !== undefined) this.#cancelLimit = this.#options.timers.after(maxMs, () => this.#reached('maxMs'))
+        this.#sink.event(event)
+        return
+      }
+      case 'usage':
+        this.#sink.event(event)
+        this.#used(event.usage)
+        return
+      case 'turn-start':
+        this.#generation = Math.max(this.#generation, event.generation)
+        this.#answering.add(event.generation)
+        this.#sink.event(event)
+        return
+      case 'turn-done':
+        this.#answering.delete(event.generation)
+        this.#sink.event(event)
+        if (this.#asked && event.status === 'completed') this.#goodbyeSaid()
+        else this.#askWhenQuiet()
+        return
+      case 'speech-started':
+      case 'speech-stopped':
+        this.#speaking = event.type === 'speech-started'
+        this.#sink.event(event)
+        return
+      case 'tool-call':
+        if (event.name === END_CALL_TOOL && event.invalid === undefined) this.#agentEnds(event.callId)
+        this.#sink.event(event)
+        return
+      case 'closed':
+        this.#stop()
+        this.#sink.event(event)
+        return
+      default:
+        this.#sink.event(event)
+    }
+  }
+
+  #used(usage: BackendUsage): void {
+    const { name } = this.#inner.capabilities
+    const key = this.#usage.has(name) || this.#usage.size < NAMES_MAX ? name : OTHER
+    const sum = this.#usage.get(key) ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+    add(sum, usage)
+    this.#usage.set(key, sum)
+    if (this.#state !== 'open') return
+    const { maxTokens, maxOutputTokens, maxCost } = this.#options.limits
+    let [input, output] = [0, 0]
+    for (const one of this.#usage.values()) {
+      input += one.inputTokens
+      output += one.outputTokens
+    }
+    if (maxTokens !== undefined && input + output >= maxTokens) this.#reached('maxTokens')
+    else if (maxOutputTokens !== undefined && output >= maxOutputTokens) this.#reached('maxOutputTokens')
+    else if (maxCost !== undefined && (this.#cost() ?? 0) >= maxCost) this.#reached('maxCost')
+  }
+
+  #cost(): number | null {
+    const { prices } = this.#options
+    return prices === undefined ? null : costOf(prices, this.#usage)
+  }
+
+  #reached(limit: keyof BudgetLimits): void {
+    if (this.#state !== 'open') return
+    this.#state = 'spent'
+    this.#spent = limit
+    this.#cancelLimit?.()
+    // Its own goodbye is under way already.
+    if (this.#agentEnd !== null) {
+      this.#state = 'ending'
+      this.#endedBy = 'agent'
+      return
+    }
+    this.#goodbye()
+  }
+
+  #goodbye(): void {
+    this.#asked = false
+    const { timers, goodbyeMs = BUDGET_GOODBYE_MS } = this.#options
+    this.#cancelGoodbye = timers.after(goodbyeMs, () => this.#endCall())
+    this.#askWhenQuiet()
+  }
+
+  /** Not into an answer that is being given, and not over the caller. */
+  #askWhenQuiet(): void {
+    if (this.#state !== 'spent' || this.#asked || this.#speaking || this.#answering.size > 0) return
+    this.#asked = true
+    this.#inner.sendText(this.#options.goodbyeText ?? GOODBYE, { role: 'system', respond: true })
+  }
+
+  #goodbyeSaid(): void {
+    if (this.#state === 'spent') this.#endCall()
+  }
+
+  #agentEnds(callId: string): void {
+    this.#agentEnd = callId
+    if (this.#state !== 'spent') return
+    this.#cancelGoodbye?.()
+    this.#state = 'ending'
+    this.#endedBy = 'agent'
+  }
+
+  #endCall(): void {
+    if (this.#state !== 'spent') return
+    this.#cancelGoodbye?.()
+    this.#state = 'ending'
+    this.#endedBy = 'guard'
+    // Its own number, so that an interruption of the answer before does not take it along.
+    this.#sink.event({
+      type: 'tool-call', callId: `${CALL_ID}${this.#takeBacks + 1}`, name: END_CALL_TOOL, args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
+      generation: this.#generation + 1,
+    })
+  }
+
+  #takenBack(): void {
+    this.#endedBy = null
+    if (++this.#takeBacks <= TAKE_BACKS_MAX) {
+      this.#state = 'spent'
+      this.#goodbye()
+      return
+    }
+    this.#state = 'over'
+    this.#sink.event({
+      type: 'error', code: 'quota', message: `the budget of this call is used up (${this.#spent ?? ''})`, fatal: true, retryable: false,
+    })
+    void this.close('the budget of this call is used up')
+  }
+
+  #stop(): void {
+    this.#cancelLimit?.()
+    this.#cancelGoodbye?.()
+  }
+}
+
+/** The factory of a backend with a budget. @see BudgetBackend */
+export function budget(options: BudgetOptions): BackendFactory {
+  return (sink) => new BudgetBackend(sink, options)
+}
+
+function add(sum: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }, usage: BackendUsage): void {
+  sum.inputTokens += usage.inputTokens
+  sum.outputTokens += usage.outputTokens
+  sum.audioInMs += usage.audioInMs
+  sum.audioOutMs += usage.audioOutMs
+}

@@ -1,0 +1,103 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { BudgetBackend } from '../../src/backends/budget.js'
+import type { BudgetOptions } from '../../src/backends/budget.js'
+import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
+import { FakeTimers, ScriptedService } from './failover/scripted.js'
+
+interface Rig {
+  readonly timers: FakeTimers
+  readonly recorder: Recorder
+  readonly backend: BudgetBackend
+  readonly a: ScriptedService
+  readonly asked: () => number
+}
+
+async function rig(t: Test, options: Partial<BudgetOptions>): Promise<Rig> {
+  const a = new ScriptedService('a')
+  const timers = new FakeTimers()
+  const recorder = new Recorder()
+  const backend = new BudgetBackend(recorder, { inner: a.create, limits: {}, timers, ...options })
+  t.teardown(() => backend.close('the test is over'))
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  const asked = (): number => a.now.fed.filter((fed) => fed.type === 'text' && fed.respond && fed.text.includes('end_call')).length
+  return { timers, recorder, backend, a, asked }
+}
+
+const used = (inputTokens: number, outputTokens: number) => (
+  { type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
+
+t.test('a call within its budget is left alone, and its cost is known', async (t) => {
+  const { a, backend, recorder, timers, asked } = await rig(t, {
+    limits: { maxMs: 600_000, maxTokens: 10_000, maxCost: 1 },
+    prices: { currency: 'USD', backends: { a: { inputPerMillionTokens: 4, outputPerMillionTokens: 16, audioInPerMinute: 0.06 } } },
+  })
+  a.now.emit(used(1000, 500))
+  a.now.emit(used(2000, 250))
+  await timers.pass(599_000)
+  t.equal(asked(), 0)
+  t.match(backend.budgetReport(), {
+    usage: { a: { inputTokens: 3000, outputTokens: 750 } }, total: { audioInMs: 120_000, audioOutMs: 60_000 }, currency: 'USD', spent: null,
+  })
+  const cost = backend.budgetReport().cost ?? NaN
+  t.ok(Math.abs(cost - (0.012 + 0.012 + 0.12)) < 1e-9, `${cost}`)
+  t.equal(recorder.all('usage').length, 2)
+})
+
+t.test('a spent budget is said goodbye to, not in the middle of a sentence', async (t) => {
+  const { a, backend, recorder, asked } = await rig(t, { limits: { maxTokens: 1000 } })
+  a.now.speak(1, 'Let me explain', 2000)
+  a.now.emit(used(900, 200))
+  t.equal(asked(), 0, 'while it answers')
+  backend.speechStart(0)
+  a.now.finish(1)
+  t.equal(asked(), 0, 'while the caller speaks')
+  backend.speechEnd(0)
+  a.now.answer(2, 'Yes.', 100)
+  t.equal(asked(), 1)
+  a.now.speak(3, 'Goodbye.', 500)
+  a.now.emit({ type: 'tool-call', callId: 'c1', name: 'end_call', args: {}, generation: 3 })
+  a.now.finish(3)
+  t.equal(recorder.all('tool-call').length, 1, 'it ended the call itself')
+  t.match(backend.budgetReport(), { spent: 'maxTokens', endedBy: 'agent' })
+})
+
+t.test('a model that says goodbye and stays is ended for it', async (t) => {
+  const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 } })
+  await timers.pass(60_000)
+  a.now.answer(1, 'Goodbye.', 500)
+  t.match(recorder.all('tool-call'), [{ name: 'end_call', callId: 'budget-end-1' }])
+  t.match(backend.budgetReport(), { spent: 'maxMs', endedBy: 'guard' })
+})
+
+t.test('a model that says nothing is not waited for', async (t) => {
+  const { recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })
+  await timers.pass(64_900)
+  t.equal(recorder.all('tool-call').length, 0)
+  await timers.pass(100)
+  t.equal(recorder.all('tool-call').length, 1)
+})
+
+t.test('a caller who speaks into the goodbye gets another one, and not for ever', async (t) => {
+  const { a, backend, recorder, timers, asked } = await rig(t, { limits: { maxOutputTokens: 10 } })
+  a.now.emit(used(0, 10))
+  for (let i = 1; i <= 2; i++) {
+    a.now.answer(i, 'Goodbye.', 500)
+    const call = recorder.all('tool-call').at(-1)
+    t.equal(call?.callId, `budget-end-${i}`)
+    backend.toolResult(call?.callId ?? '', { ok: false, value: { error: 'The caller spoke up; the call goes on.' } })
+    t.equal(asked(), i + 1)
+  }
+  t.notOk(a.now.fed.some((fed) => fed.type === 'tool-result'), 'the model knows nothing of our call')
+  a.now.answer(3, 'Goodbye.', 500)
+  backend.toolResult('budget-end-3', { ok: false, value: {} })
+  t.match(recorder.all('error'), [{ code: 'quota', fatal: true }])
+  t.equal(recorder.events.at(-1)?.type, 'closed')
+  t.equal(timers.pending, 0)
+})
+
+t.test('a cost without a price is not guessed', async (t) => {
+  const { a, backend } = await rig(t, { limits: { maxCost: 0.01 }, prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } } } })
+  a.now.emit(used(1_000_000, 1_000_000))
+  t.match(backend.budgetReport(), { cost: null, spent: null })
+})
