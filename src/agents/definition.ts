@@ -105,6 +105,19 @@ const bargeInSchema = z.strictObject({
   path: ['commitMs'], error: 'must not be shorter than onsetMs',
 })
 
+const backendName = z.string().regex(
+  /^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/,
+  { error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import' },
+)
+
+const failoverSchema = z.strictObject({
+  standby: z.boolean().default(false)
+    .describe('Whether the second backend of the list is kept connected from the start of each call, without audio.'),
+  stallMs: z.int().min(1000).max(30_000).default(4000).describe('Silence of a backend after a question that counts as its failure.'),
+  holdAfterMs: z.int().min(300).max(10_000).default(1500)
+    .describe('How long the caller waits for another backend before a filler is spoken.'),
+})
+
 const fillersSchema = z.strictObject({
   afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe(
     'How long it is quiet while a tool runs before a filler is spoken.',
@@ -158,11 +171,12 @@ export const agentSchema = z.strictObject({
   ).default('en')
     .describe('Language of the conversation.'),
   voice: voiceSchema.prefault({}),
-  backend: z.string().regex(
-    /^(?:[a-z][a-z0-9-]{0,39}|module:\S{1,500})$/,
-    { error: 'must be auto, openai, gemini, self-hosted, cascade, embedded, or module: and what to import' },
-  )
-    .default('auto').describe('auto: the first of openai, gemini and embedded that has its key. module:… is a backend of your own.'),
+  backend: z.union([backendName, z.array(backendName).min(1).max(5)], { error: 'must be the name of a backend, or a list of names' })
+    .default('auto').describe(
+      'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one '
+      + 'before fails in mid-call. module:… is a backend of your own.',
+    ),
+  failover: failoverSchema.prefault({}),
   instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
   greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
   say: saySchema.prefault({}),

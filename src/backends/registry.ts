@@ -118,6 +118,18 @@ export function resolveBackend(agent: string, wanted: string, settings: BackendS
     `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`)
 }
 
+/**
+ * The same for one name or a list of them. A list names each backend outright, so each must be set up; `auto` stands
+ * for one of its own.
+ * @throws GatewayError as `resolveBackend`, or AGENT_INVALID for a backend that is listed twice
+ */
+export function resolveBackends(agent: string, wanted: string | readonly string[], settings: BackendSettings): readonly string[] {
+  const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) => resolveBackend(agent, name, settings))
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
+  return names
+}
+
 /** What a module with a backend exports. */
 export interface BackendModule {
   createBackend(sink: BackendSink, context: BackendContext): Backend

@@ -44,7 +44,7 @@ async function agentsFinding(config: Config): Promise<Finding> {
   const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
   try {
     const { agents } = await hostedAgents(config, env)
-    return { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backend }) => `${definition.name} on ${backend}`).join(', ')}` }
+    return { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}` }
   } catch (thrown) {
     return { ok: false, what: `agents: ${messageOf(thrown)}` }
   }

@@ -28,7 +28,7 @@ export function backendSession(start: CallStart, session: CallMachine): BackendS
     greeting: agent.greeting,
     tools: toolSpecs(agent),
     language: agent.language,
-    voice: agent.voice[start.backend] ?? null,
+    voice: agent.voice[start.backends[0] ?? ''] ?? null,
     history: session.transcript.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
     toolLedger: resumedTools(checkpoint?.tools ?? []),

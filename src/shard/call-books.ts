@@ -25,7 +25,7 @@ export interface CallEnding extends CallState {
 }
 
 /** The news of a call that are only counted or kept. */
-export type CallNews = Extract<FromCall, { type: 'backend-ready' | 'backend-error' | 'transcript' | 'tool' | 'turn' | 'barge-in' }>
+export type CallNews = Extract<FromCall, { type: 'backend-ready' | 'backend-error' | 'transcript' | 'tool' | 'turn' | 'barge-in' | 'failover' }>
 
 /**
  * What the main thread writes down of a call: metrics as they come, and at the end the record. Phone numbers are
@@ -33,7 +33,8 @@ export type CallNews = Extract<FromCall, { type: 'backend-ready' | 'backend-erro
  */
 export class CallBooks {
   readonly #call: NewCall
-  readonly #backend: string
+  /** The one that answers now. */
+  #backend: string
   readonly #metrics: Metrics
   readonly #series: CallSeries
   readonly #numbers: CallNumbers
@@ -75,6 +76,11 @@ export class CallBooks {
         if (news.firstSoundMs === null) return
         this.#numbers.turnResponseLastMs = news.firstSoundMs
         metrics.turnResponse(labels).observe(news.firstSoundMs / 1000, callSid)
+        return
+      case 'failover':
+        this.#backend = news.to
+        this.#numbers.backend = news.to
+        metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
         return
       case 'barge-in':
         if (!news.committed || news.stopMs === null) return

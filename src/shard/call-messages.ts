@@ -14,8 +14,8 @@ import type { StreamText } from '../sautikit/stream-messages.js'
 export interface CallStart {
   readonly callSid: string
   readonly agent: AgentDefinition
-  /** Resolved name of the backend: `auto` is decided by the main thread. */
-  readonly backend: string
+  /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
+  readonly backends: readonly string[]
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
@@ -51,6 +51,7 @@ export type ToCall =
 export type FromCall =
   | { readonly type: 'backend-ready'; readonly connectMs: number }
   | { readonly type: 'backend-error'; readonly code: string; readonly fatal: boolean }
+  | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
   | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'transcript'; readonly entry: TranscriptEntry }

@@ -192,6 +192,10 @@ export class CallTask implements BackendSink {
       if (event.type === 'audio-done') this.#speech.finish('backend', event.itemId)
       // A response or a backend that is over speaks no more, also where it never said so of its last item.
       else if (event.type === 'turn-done' || event.type === 'closed') this.#speech.finish('backend')
+      if (event.type === 'failover') {
+        const { from, to, gapMs, reason } = event
+        this.#post({ type: 'failover', from, to, gapMs, reason })
+      }
       this.#backendFailed ||= event.type === 'error' && event.fatal
       if (event.type === 'error') this.#post({ type: 'backend-error', code: event.code, fatal: event.fatal })
       this.#handle({ type: 'backend', event })

@@ -7,7 +7,8 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { HttpTransport } from '../agents/http-transport.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../backends/embedded/speech-client.js'
-import { loadBackend } from '../backends/registry.js'
+import { Circuits } from '../backends/circuit-breaker.js'
+import { composeBackend } from '../backends/compose.js'
 import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resampler.js'
 import { FvadBank } from '../media/vad.js'
@@ -41,6 +42,9 @@ const context: ShardContext = {
   latencyIn: new FrameHistogram(seat.latencyIn),
   latencyOut: new FrameHistogram(seat.latencyOut),
 }
+
+/** What all calls of this worker have found out about each backend. */
+const circuits = new Circuits()
 
 function blame(thrown: unknown): void {
   const call = faultOf.getStore()
@@ -105,7 +109,10 @@ async function carry(start: CallStart): Promise<CallEnd> {
   const speech = start.speech === null
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
-  const backend = await loadBackend(start.backend, { speech, clock, settings: data.backends, legRateHz: start.legRateHz })
+  const { voice, failover } = start.agent
+  const backend = await composeBackend({ names: start.backends, voices: voice, ...failover }, {
+    speech, clock, circuits, settings: data.backends, legRateHz: start.legRateHz, resamplers: context.resamplers,
+  })
   const call = new CallTask(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
     backend,

@@ -49,7 +49,8 @@ export interface HostContext {
 export interface HostedAgent {
   readonly definition: AgentDefinition
   readonly facts: AgentFacts
-  readonly backend: string
+  /** Resolved, in the order in which they are tried. */
+  readonly backends: readonly string[]
 }
 
 // One frame at a time leaves; all calls share the place where it is put together. 200 ms at 16 kHz is the most
@@ -113,7 +114,7 @@ export class HostedCall implements LiveCall {
     this.#log = context.log.call(call.callSid, { agent: call.agent })
     this.#playout = new Playout({ sampleRateHz: this.legRateHz })
     this.#preparedAtMs = context.clock()
-    this.#books = new CallBooks(call, hosted.backend, context.metrics, context.callSeries, context.wallClock())
+    this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock())
     this.#handover = new CallHandover({
       callSid: call.callSid,
       settings: hosted.definition.escalation,
@@ -265,7 +266,7 @@ export class HostedCall implements LiveCall {
     const start: CallStart = {
       callSid: this.callSid,
       agent: this.#hosted.definition,
-      backend: this.#hosted.backend,
+      backends: this.#hosted.backends,
       from: this.#call.from,
       to: this.#call.to,
       direction: this.#call.direction,
@@ -371,6 +372,10 @@ export class HostedCall implements LiveCall {
       case 'tool':
       case 'turn':
       case 'barge-in':
+        this.#books.take(message)
+        return
+      case 'failover':
+        this.#log.warn({ fromBackend: message.from, toBackend: message.to, gap_ms: Math.round(message.gapMs), reason: message.reason }, 'another backend took over')
         this.#books.take(message)
         return
       case 'end-stream':
