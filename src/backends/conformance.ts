@@ -6,12 +6,12 @@ import { lifecycleChecks } from './conformance/lifecycle-checks.js'
 /**
  * What every backend does, whatever service is behind it. Bound to no test runner:
  *
- *     for (const check of CONFORMANCE_CHECKS) test(check.name, () => check.run(harness))
+ *     for (const check of CONFORMANCE_CHECKS) test(check.name, async () => show(await check.run(harness)))
  *
  * Each check sets up a service of its own and takes well under a second, a few of them up to one.
  */
 export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [...conversationChecks, ...interruptionChecks, ...lifecycleChecks]
 
 export { conformanceSession } from './conformance/harness.js'
-export type { ConformanceCheck, ConformanceHarness, ConformanceSetup, ConformanceVendor, ScriptedReply } from './conformance/harness.js'
+export type { ConformanceCheck, ConformanceFacet, ConformanceHarness, ConformanceScript, ConformanceSetup, ConformanceVendor, ScriptedReply } from './conformance/harness.js'
 export { Recorder, speakTo } from './conformance/recorder.js'

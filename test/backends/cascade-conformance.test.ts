@@ -1,6 +1,5 @@
 import t from 'tap'
-import { CONFORMANCE_CHECKS } from '../../src/backends/conformance.js'
 import { cascadeHarness } from './cascade-harness.js'
+import { passSuite } from './pass-suite.js'
 
-const harness = cascadeHarness()
-for (const check of CONFORMANCE_CHECKS) t.test(check.name, () => check.run(harness))
+await passSuite(t, cascadeHarness())

@@ -11,6 +11,7 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
+    lacks: { truncation: 'the service cuts its own record at an interruption' },
     setup: async (): Promise<ConformanceSetup> => {
       const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
       return {

@@ -13,6 +13,7 @@ export function openAiHarness(
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
+    lacks: { expiry: 'the service gives no sign; the backend keeps the time itself' },
     setup: async (): Promise<ConformanceSetup> => {
       const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
       return {

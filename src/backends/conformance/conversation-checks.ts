@@ -1,7 +1,11 @@
 import type { BackendEvent } from '../backend.js'
 import type { ConformanceCheck } from './harness.js'
 import { connected, expect, expectEqual } from './rig.js'
-import { pause, speakTo } from './recorder.js'
+import { pause } from './recorder.js'
+
+const HEARD_FROM = { say: 'Good to hear from you.', audioMs: 1600 }
+/** Services cut their sound into pieces of whole milliseconds. */
+const SOUND_TOLERANCE_MS = 5
 
 /** What the caller hears and the model is told, turn by turn. */
 export const conversationChecks: readonly ConformanceCheck[] = [
@@ -15,8 +19,9 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'greets when it is asked to begin',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: 'Welcome to the shop.', audioMs: 600 })
+    run: (harness) => connected(harness, {
+      agentBegins: true, replies: [{ say: 'Welcome to the shop.', audioMs: 600 }],
+    }, async ({ backend, recorder }) => {
       backend.sendText('', { role: 'system', respond: true })
       const done = await recorder.next('turn-done')
       const start = recorder.all('turn-start')[0]
@@ -35,12 +40,12 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'answers each thing that the caller says, once, with a higher generation each time',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.callerSays('first question', 'second question')
-      vendor.reply({ say: 'First answer.' }, { say: 'Second answer.' })
-      await speakTo(backend, 800)
+    run: (harness) => connected(harness, {
+      callerSays: ['first question', 'second question'], replies: [{ say: 'First answer.' }, { say: 'Second answer.' }],
+    }, async ({ backend, recorder, vendor, speak }) => {
+      await speak(800)
       await recorder.next('turn-done', 1)
-      await speakTo(backend, 800)
+      await speak(800)
       await recorder.next('turn-done', 2)
       await recorder.until('both of the caller\'s texts', () => callerTexts(recorder.events).length >= 2)
       await pause(30)
@@ -55,23 +60,24 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'answers a text of the caller, and takes a note without an answer',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+    run: (harness) => connected(harness, {
+      callerWrites: ['Hello there'], replies: [HEARD_FROM],
+    }, async ({ backend, recorder, vendor, soundMs, has }) => {
       backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
       await pause(40)
       expectEqual(recorder.all('turn-start').length, 0, 'answers to a note')
-      vendor.reply({ say: 'Good to hear from you.', audioMs: 1600 })
       backend.sendText('Hello there', { role: 'caller', respond: true })
       const done = await recorder.next('turn-done')
       const ms = recorder.audioMs(done.generation)
-      expect(Math.abs(ms - 1600) <= (harness.audioToleranceMs ?? 5), `all of 1600 ms of sound, got ${ms}`)
-      expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
+      const wantedMs = await soundMs(HEARD_FROM)
+      expect(Math.abs(ms - wantedMs) <= SOUND_TOLERANCE_MS, `all of ${wantedMs} ms of sound, got ${ms}`)
+      if (has('notes')) expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
       expect(vendor.texts.some((text) => text.includes('Hello there')), 'the text to arrive')
     }),
   },
   {
     name: 'tells the model of pressed keys as one entry',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: 'Thank you.' })
+    run: (harness) => connected(harness, { replies: [{ say: 'Thank you.' }] }, async ({ backend, recorder, vendor }) => {
       for (const key of '4711#') backend.dtmf(key)
       await recorder.next('turn-done')
       expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of keys')
@@ -80,14 +86,16 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'asks for tools in parallel and goes on when the last is answered',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply(
+    run: (harness) => connected(harness, {
+      callerWrites: ['Where is my order?'],
+      replies: [
         { calls: [
           { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } },
           { callId: 'call_b', name: 'get_account', args: {} },
         ] },
         { say: 'Your order is on its way.' },
-      )
+      ],
+    }, async ({ backend, recorder, vendor }) => {
       backend.sendText('Where is my order?', { role: 'caller', respond: true })
       await recorder.next('tool-call', 2)
       const calls = recorder.all('tool-call')
@@ -109,29 +117,31 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'ignores answers to tools that nobody asked for, and second answers',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+    run: (harness) => connected(harness, {
+      callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' }],
+    }, async ({ backend, recorder, vendor }) => {
       backend.toolResult('call_nobody', { ok: true, value: 1 })
-      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' })
       backend.sendText('Go', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
-      backend.toolResult(call.callId, { ok: false, value: { error: 'not found' } })
-      backend.toolResult(call.callId, { ok: true, value: { late: true } })
+      backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
+      backend.toolResult(call.callId, { ok: true, value: { name: 'too late' } })
       await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
       await pause(40)
       expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
-      expect(vendor.toolAnswers[0]?.text.includes('not found') === true, 'the first answer to count')
+      expect(vendor.toolAnswers[0]?.text.includes('Wanjiru') === true, 'the first answer to count')
       expectEqual(vendor.answers, 2, 'answers')
     }),
   },
   {
     name: 'takes a tool answer that comes a turn later',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.callerSays('are you there?')
-      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Still looking.' }, { say: 'Found it.' })
+    run: (harness) => connected(harness, {
+      callerSays: ['are you there?'], callerWrites: ['Look me up'],
+      replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Still looking.' }, { say: 'Found it.' }],
+    }, async ({ backend, recorder, vendor, speak }) => {
       backend.sendText('Look me up', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
       await recorder.next('turn-done')
-      await speakTo(backend, 600)
+      await speak(600)
       await pause(150)
       backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
       // Some services take their calls back when the caller speaks; then the answer is nobody's.
@@ -145,34 +155,41 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'reports tool arguments that are no JSON object as invalid, and unknown tools as they are',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] })
+    name: 'asks for tools that nobody has as for any other, and takes a failure for an answer',
+    run: (harness) => connected(harness, {
+      callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] }],
+    }, async ({ backend, recorder, vendor, has }) => {
       backend.sendText('Go', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
       expectEqual(call.name, 'no_such_tool', 'tool')
       backend.toolResult(call.callId, { ok: false, value: { error: 'There is no such tool.' } })
       await recorder.next('turn-done', 2)
       expectEqual(recorder.all('error').length, 0, 'errors')
+      expectEqual(vendor.toolAnswers.length, 1, 'tool answers that arrived')
+      if (has('error-words')) expect(vendor.toolAnswers[0]?.text.includes('no such tool') === true, 'the reason to arrive')
     }),
   },
   {
     name: 'is told at connect what was said and done before',
     run: (harness) => connected(harness, {
-      history: [
-        { role: 'agent', text: 'Welcome to the shop.' },
-        { role: 'caller', text: 'Where is my order four seven one one?' },
-      ],
-      toolLedger: [{
-        callId: 'call_from_another_backend_with_a_very_long_identifier', name: 'lookup_order', args: { orderNumber: '4711' }, ok: true,
-        result: { status: 'out for delivery' },
-      }],
-    }, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: 'It is out for delivery.' })
+      agentBegins: true,
+      replies: [{ say: 'It is out for delivery.' }],
+      session: {
+        history: [
+          { role: 'agent', text: 'Welcome to the shop.' },
+          { role: 'caller', text: 'Where is my order four seven one one?' },
+        ],
+        toolLedger: [{
+          callId: 'call_from_another_backend_with_a_very_long_identifier', name: 'lookup_order', args: { orderNumber: '4711' }, ok: true,
+          result: { status: 'out for delivery' },
+        }],
+      },
+    }, async ({ backend, recorder, vendor, has }) => {
       backend.sendText('', { role: 'system', respond: true })
       await recorder.next('turn-done')
       const told = [...vendor.texts, ...vendor.toolAnswers.map((answer) => answer.text)].join('\n')
-      for (const fact of ['Welcome to the shop.', 'four seven one one', 'out for delivery']) {
+      const words = has('history') ? ['Welcome to the shop.', 'four seven one one'] : []
+      for (const fact of [...words, 'out for delivery']) {
         expect(told.includes(fact), `the model to know ${JSON.stringify(fact)}`)
       }
       expectEqual(recorder.all('tool-call').length, 0, 'tools run again')
@@ -180,10 +197,9 @@ export const conversationChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'takes new instructions without a fault',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+    run: (harness) => connected(harness, { callerWrites: ['Hello'], replies: [{ say: 'Yes.' }] }, async ({ backend, recorder }) => {
       backend.updateSession({ instructions: 'You are brief.' })
       backend.updateSession({ tools: [] })
-      vendor.reply({ say: 'Yes.' })
       backend.sendText('Hello', { role: 'caller', respond: true })
       await recorder.next('turn-done')
       expectEqual(recorder.all('error').length, 0, 'errors')

@@ -17,10 +17,15 @@ export interface ScriptedReply {
  * Facts are in the terms that all services share.
  */
 export interface ConformanceVendor {
-  /** Queues answers; one is used up each time the model begins to answer. With none left it says `Yes.` */
+  /**
+   * Queues answers; one is used up each time the model begins to answer. With none left it says `Yes.` Everything is
+   * queued before the backend is made: a service may need to know its whole script when it is connected.
+   */
   reply(...replies: readonly ScriptedReply[]): void
   /** What the recogniser will make of the caller's next turns; `hello` when none is left. */
   callerSays(...texts: readonly string[]): void
+  /** What the caller will write, for a service that only understands what it was prepared for. */
+  callerWrites?(...texts: readonly string[]): void
   /** The next connections fail in this way. `timeout`: the service never gets ready. */
   failConnect(code: BackendErrorCode): void
   /** The next connection gets ready only after this. */
@@ -43,12 +48,42 @@ export interface ConformanceVendor {
   readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
 }
 
+/** What a service is made to do in one check; staged before the backend is made. */
+export interface ConformanceScript {
+  readonly replies?: readonly ScriptedReply[]
+  /** What the caller says aloud, in order. */
+  readonly callerSays?: readonly string[]
+  /** What the caller writes and the agent is to understand. */
+  readonly callerWrites?: readonly string[]
+  /** The service is not ready before this. */
+  readonly readyDelayMs?: number
+  readonly connectFault?: BackendErrorCode
+  /** True: the agent greets. False, when not given: it waits for the caller, and the session has no greeting. */
+  readonly agentBegins?: boolean
+  /** What is different in the session. */
+  readonly session?: Partial<BackendSession>
+}
+
+/**
+ * What most services have and some lack by their nature:
+ * `notes`: a text that asks for no answer reaches the model. `history`: so do the words of an earlier session.
+ * `error-words`: so does what was wrong with a tool. `connecting`: there is something to connect to, which takes time.
+ * `expiry`: the service warns before it ends a session. `truncation`: it lets us cut what it said to what was heard.
+ */
+export type ConformanceFacet = 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation'
+
 /** A backend wired to a fresh scripted service, for one check. */
 export interface ConformanceSetup {
   readonly backend: BackendFactory
   readonly vendor: ConformanceVendor
   /** What must never appear in an error: the key that the backend was given. */
   readonly secret: string | null
+  /** What a session must have besides, for this service: asked once, before connecting. */
+  session?(session: BackendSession): BackendSession
+  /** The caller's voice at this rate, for a service that really listens; a tone when not given. */
+  voice?(text: string, sampleRateHz: number): Promise<Int16Array>
+  /** How long a reply sounds, for a service whose voice takes the time it takes; the reply's `audioMs` when not given. */
+  soundMs?(reply: ScriptedReply): Promise<number>
   /** Ends the service. */
   close(): Promise<void>
 }
@@ -58,16 +93,20 @@ export interface ConformanceHarness {
   readonly name: string
   /** Faults that `failConnect` can stage for this service. Should be all. */
   readonly connectFaults: readonly BackendErrorCode[]
-  /** Audio of the answer at least as long as asked, not to the millisecond. */
-  readonly audioToleranceMs?: number
+  /** What the service has not, and why. What needs it is left out of the checks, and they say so. */
+  readonly lacks?: Readonly<Partial<Record<ConformanceFacet, string>>>
   setup(): Promise<ConformanceSetup>
 }
 
-/** One thing that every backend does. `run` rejects with an Error that says what was seen instead. */
+/** One thing that every backend does. */
 export interface ConformanceCheck {
   /** A sentence about the backend: `greets when it is asked to`. */
   readonly name: string
-  run(harness: ConformanceHarness): Promise<void>
+  /**
+   * Resolves with what was left out and why, one line each; empty when all was checked. Show these lines.
+   * Rejects with an Error that says what was seen instead.
+   */
+  run(harness: ConformanceHarness): Promise<readonly string[]>
 }
 
 /** A session for tests; nothing in it is real. */

@@ -1,6 +1,7 @@
-import type { ConformanceCheck } from './harness.js'
+import type { Backend } from '../backend.js'
+import type { ConformanceCheck, ConformanceFacet } from './harness.js'
 import { connected, expect, expectEqual } from './rig.js'
-import { pause, speakTo } from './recorder.js'
+import { pause } from './recorder.js'
 
 const LONG_ANSWER = 'One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. Sixteen seventeen eighteen.'
 
@@ -8,8 +9,9 @@ const LONG_ANSWER = 'One two three four five. Six seven eight nine ten. Eleven t
 export const interruptionChecks: readonly ConformanceCheck[] = [
   {
     name: 'gives no more audio of an answer that was interrupted, however late it comes',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: LONG_ANSWER, audioMs: 4000, paceMs: 15 })
+    run: (harness) => connected(harness, {
+      callerWrites: ['Tell me everything', 'Stop, please'], replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 15 }, { say: 'Of course.' }],
+    }, async ({ backend, recorder }) => {
       backend.sendText('Tell me everything', { role: 'caller', respond: true })
       await recorder.until('300 ms of audio', () => recorder.audioPieces.reduce((sum, piece) => sum + piece.ms, 0) >= 300)
       const piece = recorder.audioPieces[0]
@@ -21,15 +23,15 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       const done = recorder.all('turn-done').filter((event) => event.generation === piece.generation)
       expectEqual(done.length, 1, 'turn-done events of the answer')
       expectEqual(done[0]?.status, 'cancelled', 'its status')
-      vendor.reply({ say: 'Of course.' })
       backend.sendText('Stop, please', { role: 'caller', respond: true })
       await recorder.until('the next answer', () => recorder.audioPieces.some((next) => next.generation > piece.generation))
     }),
   },
   {
     name: 'gives no audio from within the piece that interrupted it',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: LONG_ANSWER, audioMs: 2000 })
+    run: (harness) => connected(harness, {
+      callerWrites: ['Tell me everything'], replies: [{ say: LONG_ANSWER, audioMs: 2000 }],
+    }, async ({ backend, recorder }) => {
       recorder.onAudio = (piece) => {
         if (recorder.audioPieces.length === 1) backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
       }
@@ -37,20 +39,24 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       await recorder.next('turn-done')
       await pause(60)
       expectEqual(recorder.audioPieces.length, 1, 'pieces of audio')
+      const overAt = recorder.events.findIndex((event) => event.type === 'turn-done')
+      const late = recorder.events.slice(overAt + 1).filter((event) => event.type === 'audio-done' || (event.type === 'transcript' && event.role === 'agent'))
+      expectEqual(late.map((event) => event.type).join(), '', 'what else is told of an answer that is over')
     }),
   },
   {
     name: 'cuts what the model believes it said to what was heard',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      if (!backend.capabilities.truncate) return
-      vendor.reply({ say: LONG_ANSWER, audioMs: 4000 })
+    run: (harness) => connected(harness, {
+      // The second text is not among what a prepared service understands: it says again what was cut off.
+      callerWrites: ['Tell me everything'], replies: [{ say: LONG_ANSWER, audioMs: 4000 }, { say: 'Yes.' }],
+    }, async ({ backend, recorder, vendor, has }) => {
+      if (!truncates(backend, has)) return
       backend.sendText('Tell me everything', { role: 'caller', respond: true })
       const done = await recorder.next('turn-done')
       const piece = recorder.audioPieces[0]
       expect(piece !== undefined, 'audio')
       const receivedMs = recorder.audioMs(done.generation)
       backend.interrupt({ itemId: piece.itemId, playedMs: Math.round(receivedMs / 2) })
-      vendor.reply({ say: 'Yes.' })
       backend.sendText('What did you say?', { role: 'caller', respond: true })
       await recorder.next('turn-done', 2)
       const { heard } = vendor
@@ -65,9 +71,10 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'never claims that more was heard than was sent',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      if (!backend.capabilities.truncate) return
-      vendor.reply({ say: LONG_ANSWER, audioMs: 3000, paceMs: 15 })
+    run: (harness) => connected(harness, {
+      callerWrites: ['Tell me everything'], replies: [{ say: LONG_ANSWER, audioMs: 3000, paceMs: 15 }],
+    }, async ({ backend, recorder, vendor, has }) => {
+      if (!truncates(backend, has)) return
       backend.sendText('Tell me everything', { role: 'caller', respond: true })
       await recorder.until('some audio', () => recorder.audioPieces.length >= 2)
       backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? '', playedMs: 60_000 })
@@ -79,10 +86,11 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'takes interruptions when idle, twice, and of unknown items, as nothing',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
+    run: (harness) => connected(harness, {
+      callerWrites: ['Hello', 'Hello again'], replies: [{ say: 'Hello.' }, { say: 'Hello again.' }],
+    }, async ({ backend, recorder }) => {
       backend.interrupt({ itemId: null, playedMs: 0 })
       backend.interrupt({ itemId: 'no-such-item', playedMs: 500 })
-      vendor.reply({ say: 'Hello.' })
       backend.sendText('Hello', { role: 'caller', respond: true })
       const done = await recorder.next('turn-done')
       expectEqual(done.status, 'completed', 'status')
@@ -90,7 +98,6 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       backend.interrupt({ itemId, playedMs: 10 })
       backend.interrupt({ itemId, playedMs: 10 })
       backend.interrupt({ itemId: null, playedMs: 0 })
-      vendor.reply({ say: 'Hello again.' })
       backend.sendText('Hello again', { role: 'caller', respond: true })
       await recorder.next('turn-done', 2)
       expectEqual(recorder.all('error').length, 0, 'errors')
@@ -98,9 +105,10 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'answers what the caller said over its answer',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.callerSays('stop, another question')
-      vendor.reply({ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' })
+    run: (harness) => connected(harness, {
+      callerSays: ['stop, another question'], callerWrites: ['Tell me everything'],
+      replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' }],
+    }, async ({ backend, recorder, speak }) => {
       // As the call does it: a backend that heard the caller itself is told at once how much was played.
       recorder.onEvent = (event) => {
         if (event.type === 'speech-started' || event.type === 'interrupted') {
@@ -111,7 +119,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       await recorder.until('some audio', () => recorder.audioPieces.length >= 2)
       const first = recorder.audioPieces[0]?.generation ?? 0
       if (!backend.capabilities.serverVad) backend.interrupt({ itemId: recorder.audioPieces[0]?.itemId ?? null, playedMs: 120 })
-      await speakTo(backend, 700)
+      await speak(700)
       await recorder.until('the second answer', () => recorder.all('turn-done').some((done) => done.generation > first && done.status === 'completed'))
       const cancelled = recorder.all('turn-done').filter((done) => done.generation === first)
       expectEqual(cancelled.map((done) => done.status).join(), 'cancelled', 'the first answer')
@@ -122,15 +130,16 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'does not answer twice when a tool comes back while the caller speaks',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.callerSays('and hurry up')
-      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Here it is.' })
+    run: (harness) => connected(harness, {
+      callerSays: ['and hurry up'], callerWrites: ['Look me up'],
+      replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Here it is.' }],
+    }, async ({ backend, recorder, vendor, speak }) => {
       backend.sendText('Look me up', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
       await recorder.next('turn-done')
       const { serverVad } = backend.capabilities
       if (serverVad) {
-        await speakTo(backend, 600, 0)
+        await speak(600, 0)
         await recorder.until('the speech to arrive', () => vendor.callerAudioMs >= 500)
         await pause(30)
       } else {
@@ -154,3 +163,9 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
     }),
   },
 ]
+
+/** The capability and what the harness says about it must agree. */
+function truncates(backend: Backend, has: (facet: ConformanceFacet) => boolean): boolean {
+  expectEqual(has('truncation'), backend.capabilities.truncate, 'truncation, which the capabilities and the harness both know of')
+  return backend.capabilities.truncate
+}

@@ -1,7 +1,7 @@
 import { GatewayError } from '../../core/errors.js'
 import type { BackendErrorCode } from '../backend.js'
 import type { ConformanceCheck } from './harness.js'
-import { pause, speakTo } from './recorder.js'
+import { pause } from './recorder.js'
 import { connected, expect, expectEqual, rigged } from './rig.js'
 
 const CLOSE_MS_MAX = 1000
@@ -18,9 +18,8 @@ const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_requ
 function connectFault(code: BackendErrorCode): ConformanceCheck {
   return {
     name: `reports a connection that fails with ${code} once, and gives up`,
-    run: (harness) => rigged(harness, async ({ recorder, vendor, secret, connect }) => {
-      if (!harness.connectFaults.includes(code)) return
-      vendor.failConnect(code)
+    run: (harness) => rigged(harness, { connectFault: code }, async ({ recorder, vendor, secret, connect, canFailWith }) => {
+      if (!canFailWith(code)) return
       const outcome = await connect().then(() => null, (error: unknown) => error)
       expect(outcome instanceof GatewayError, 'connect to reject with a GatewayError')
       expectEqual(outcome.code, REJECTIONS[code], 'code of the rejection')
@@ -47,13 +46,12 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
 export const lifecycleChecks: readonly ConformanceCheck[] = [
   {
     name: 'keeps what the caller says until a slow service is ready',
-    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
-      vendor.delayReady(250)
-      vendor.callerSays('is anybody there?')
-      vendor.reply({ say: 'Yes, hello.' })
+    run: (harness) => rigged(harness, {
+      readyDelayMs: 250, callerSays: ['is anybody there?'], replies: [{ say: 'Yes, hello.' }],
+    }, async ({ recorder, vendor, connect, speak, has }) => {
       const ready = connect()
-      await speakTo(backend, 900)
-      expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
+      await speak(900)
+      if (has('connecting')) expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
       await ready
       await recorder.next('turn-done')
       expect(vendor.callerAudioMs >= 800, `what was said before to arrive, got ${vendor.callerAudioMs} ms`)
@@ -61,22 +59,22 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'keeps a text that is sent before it is ready',
-    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
-      vendor.delayReady(100)
+    run: (harness) => rigged(harness, { readyDelayMs: 100, callerWrites: ['Hello?'] }, async ({ backend, recorder, vendor, connect }) => {
       const ready = connect()
-      backend.sendText('Hello?', { role: 'caller', respond: true })
       backend.interrupt({ itemId: null, playedMs: 0 })
       backend.toolResult('call_nobody', { ok: true, value: null })
       backend.updateSession({})
+      backend.sendText('Hello?', { role: 'caller', respond: true })
       await ready
-      await recorder.next('turn-done')
+      const done = await recorder.next('turn-done')
+      expectEqual(done.status, 'completed', 'status')
       expect(vendor.texts.some((text) => text.includes('Hello?')), 'the text to arrive')
     }),
   },
   ...(['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'] as const).map(connectFault),
   {
     name: 'can be closed before it was connected, and does not connect afterwards',
-    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
+    run: (harness) => rigged(harness, {}, async ({ backend, recorder, vendor, connect }) => {
       await closeInTime(() => backend.close('never used'))
       expectEqual(recorder.all('closed').length, 1, 'closed events')
       const outcome = await connect().then(() => null, (error: unknown) => error)
@@ -86,8 +84,8 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'can be closed while it connects',
-    run: (harness) => rigged(harness, async ({ backend, recorder, vendor, connect }) => {
-      vendor.delayReady(10_000)
+    run: (harness) => rigged(harness, { readyDelayMs: 10_000 }, async ({ backend, recorder, connect, has }) => {
+      if (!has('connecting')) return
       const outcome = connect().then(() => null, (error: unknown) => error)
       await pause(50)
       await closeInTime(() => backend.close('the caller hung up'))
@@ -97,9 +95,20 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
+    name: 'does not connect for a call that is over',
+    run: (harness) => rigged(harness, {}, async ({ backend, recorder, vendor, connect, hangup }) => {
+      hangup.abort()
+      const error = await connect().then(() => null, (thrown: unknown) => thrown)
+      expect(error instanceof GatewayError && error.code === 'BACKEND_CLOSED', 'connect to reject with BACKEND_CLOSED')
+      await closeInTime(() => backend.close('the caller hung up'))
+      expectEqual(recorder.events.map((event) => event.type).join(), 'closed', 'events')
+      expectEqual(vendor.connections, 0, 'connections')
+    }),
+  },
+  {
     name: 'ends with the call\'s signal while it connects',
-    run: (harness) => rigged(harness, async ({ recorder, vendor, connect, hangup }) => {
-      vendor.delayReady(10_000)
+    run: (harness) => rigged(harness, { readyDelayMs: 10_000 }, async ({ recorder, connect, hangup, has }) => {
+      if (!has('connecting')) return
       const outcome = connect().then(() => null, (error: unknown) => error)
       await pause(50)
       hangup.abort()
@@ -110,8 +119,10 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'can be closed in the middle of an answer and with a tool open, and says nothing afterwards',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 })
+    run: (harness) => connected(harness, {
+      callerWrites: ['Look me up'],
+      replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
+    }, async ({ backend, recorder }) => {
       backend.sendText('Look me up', { role: 'caller', respond: true })
       const call = await recorder.next('tool-call')
       backend.toolResult(call.callId, { ok: true, value: 1 })
@@ -137,8 +148,9 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'reports a connection that breaks in the middle of the call',
-    run: (harness) => connected(harness, {}, async ({ backend, recorder, vendor }) => {
-      vendor.reply({ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 })
+    run: (harness) => connected(harness, {
+      callerWrites: ['Talk', 'Hello?'], replies: [{ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
+    }, async ({ backend, recorder, vendor }) => {
       backend.sendText('Talk', { role: 'caller', respond: true })
       await recorder.until('audio', () => recorder.audioPieces.length > 0)
       const tried = vendor.connections
@@ -157,8 +169,9 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
   },
   {
     name: 'tells the call when its session is about to end',
-    run: (harness) => connected(harness, {}, async ({ recorder, vendor }) => {
-      if (!vendor.warnOfEnd()) return
+    run: (harness) => connected(harness, {}, async ({ recorder, vendor, has }) => {
+      if (!has('expiry')) return
+      expect(vendor.warnOfEnd(), 'a warning that can be staged, or `expiry` among what the harness lacks')
       const expiring = await recorder.next('expiring')
       expect(expiring.inMs >= 0, 'a time that is left')
       expectEqual(recorder.all('error').length, 0, 'errors')

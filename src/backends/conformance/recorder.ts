@@ -80,20 +80,27 @@ export class Recorder implements BackendSink {
   }
 }
 
-/** Speaks for the caller: `voicedMs` of tone and then enough silence for any ear, frame by frame, faster than real time. */
-export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 700): Promise<void> {
+/**
+ * Speaks for the caller: `voicedMs` of tone, or of `voice` where one is given (then all of it, and at least `voicedMs`),
+ * and then enough silence for any ear, frame by frame, faster than real time.
+ */
+export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 700, voice: Int16Array | null = null): Promise<void> {
   const { inputRateHz, serverVad } = backend.capabilities
-  const frame = new Int16Array(frameSamples(inputRateHz))
-  const quiet = new Int16Array(frame.length)
-  for (let i = 0; i < frame.length; i++) frame[i] = Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / inputRateHz))
+  const quiet = new Int16Array(frameSamples(inputRateHz))
+  const speech = voice ?? tone(voicedMs, inputRateHz)
   if (!serverVad) backend.speechStart(performance.now())
-  for (let ms = 0; ms < voicedMs; ms += 20) {
-    backend.pushAudio(frame)
+  for (let at = 0, ms = 0; at < speech.length || ms < voicedMs; at += quiet.length, ms += 20) {
+    const frame = speech.subarray(at, at + quiet.length)
+    backend.pushAudio(frame.length === quiet.length ? frame : quiet)
     if (ms % 200 === 0) await turnOfLoop()
   }
   if (!serverVad) backend.speechEnd(performance.now())
   for (let ms = 0; ms < silenceMs; ms += 20) backend.pushAudio(quiet)
   await turnOfLoop()
+}
+
+function tone(ms: number, rateHz: number): Int16Array {
+  return Int16Array.from({ length: (ms * rateHz) / 1000 }, (_, i) => Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / rateHz)))
 }
 
 export function turnOfLoop(): Promise<void> {

@@ -48,8 +48,12 @@ const BEFORE_SPEECH_MS = 200
 /** Sound that ends this long before the agent would fall silent, did not interrupt it and was no words needs no answer. */
 const COUGH_MARGIN_MS = 300
 const VOICE_DEFAULT = 'slt'
-const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = { AGENT_INVALID: 'bad_request', SPEECH_BUSY: 'rate_limit' }
+const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
+  AGENT_INVALID: 'bad_request', BACKEND_BAD_REQUEST: 'bad_request', SPEECH_BUSY: 'rate_limit',
+}
+/** Close codes of RFC 6455, as the other backends report them. */
 const CLOSE_NORMAL = 1000
+const CLOSE_FAULT = 1011
 
 /**
  * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
@@ -102,8 +106,11 @@ export class EmbeddedBackend implements Backend {
     try {
       this.#open(session, signal)
       return Promise.resolve()
-    } catch (error) {
-      return Promise.reject(error instanceof GatewayError ? error : new GatewayError('BACKEND_INTERNAL', messageOf(error), { cause: error }))
+    } catch (thrown) {
+      const error = thrown instanceof GatewayError ? thrown : new GatewayError('BACKEND_INTERNAL', messageOf(thrown), { cause: thrown })
+      if (error.code === 'BACKEND_CLOSED') void this.close('the call ended')
+      else this.#fail(error)
+      return Promise.reject(error)
     }
   }
 
@@ -121,6 +128,11 @@ export class EmbeddedBackend implements Backend {
     if (engine === null || this.#utterance !== null || this.#closed) return
     this.stats.utterances++
     this.#interruptedSinceSpeech = false
+    if (!engine.started) {
+      // Nobody has asked for a greeting yet: it begins, and at once lets the caller go first.
+      this.#start()
+      this.#responses.interrupt(this.#responses.lastItemId, 0)
+    }
     const { jsgf, words } = engine.grammar()
     try {
       this.#utterance = this.#speech.startUtterance(jsgf, words)
@@ -175,6 +187,7 @@ export class EmbeddedBackend implements Backend {
 
   dtmf(digit: string): void {
     if (this.#engine === null || this.#closed || !/^[0-9*#]$/.test(digit)) return
+    if (!this.#engine.started) this.#start()
     this.#handle({ type: 'key', key: digit })
   }
 
@@ -205,15 +218,19 @@ export class EmbeddedBackend implements Backend {
   }
 
   close(reason: string): Promise<void> {
-    if (this.#closed) return Promise.resolve()
+    this.#end(CLOSE_NORMAL, reason)
+    return Promise.resolve()
+  }
+
+  #end(code: number, reason: string): void {
+    if (this.#closed) return
     this.#closed = true
     this.#utterance?.abandon()
     this.#utterance = null
     this.#heldResults = []
     this.#setKeyTimer(null)
     this.#responses.close()
-    this.#sink.event({ type: 'closed', code: CLOSE_NORMAL, reason, clean: true })
-    return Promise.resolve()
+    this.#sink.event({ type: 'closed', code, reason, clean: code === CLOSE_NORMAL })
   }
 
   #open(session: BackendSession, signal: AbortSignal): void {
@@ -330,13 +347,16 @@ export class EmbeddedBackend implements Backend {
     this.#speechEndedAtMs = NaN
   }
 
+  /** Ends the session: says why, once, and then that it is over. */
   #fail(error: unknown): void {
     if (this.#closed) return
     const known = error instanceof GatewayError ? error : null
-    this.#sink.event({
-      type: 'error', code: (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal', message: messageOf(error),
-      fatal: true, retryable: known?.retryable ?? false,
-    })
+    // Another instance gets another session, perhaps in another process: losing this one is a lost connection.
+    const lost = known?.code === 'SPEECH_FAULT' && !this.#speech.alive
+    const code = lost ? 'network' : (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal'
+    const message = messageOf(error)
+    this.#sink.event({ type: 'error', code, message, fatal: true, retryable: lost || (known?.retryable ?? false) })
+    this.#end(CLOSE_FAULT, message)
   }
 }
 

@@ -72,6 +72,10 @@ export class ResponseQueue {
     return this.#queue.length > 0 || this.speaksUntilMs > this.#nowMs()
   }
 
+  get lastItemId(): string | null {
+    return this.#kept.at(-1)?.itemId ?? null
+  }
+
   add(texts: readonly string[], calls: readonly ToolCall[]): void {
     const generation = ++this.generation
     // Whatever was cut off, the dialogue has moved on.
@@ -145,13 +149,20 @@ export class ResponseQueue {
     )
   }
 
+  /** A question of its own, because the answer may change within a call to the sink. */
+  #isOver(response: Response): boolean {
+    return response.over || this.#closed
+  }
+
   #deliver(response: Response, chunk: SpeechChunk): void {
-    if (response.over || this.#closed) return
+    if (this.#isOver(response)) return
     const ms = samplesToMs(chunk.pcm.length, chunk.sampleRateHz)
     const first = response.deliveredMs.length === 0
     response.deliveredMs.push(ms)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#nowMs()) + ms
     this.#sink.audio(chunk.pcm, chunk.sampleRateHz, response.itemId, response.generation)
+    // Whoever took the audio may have interrupted it or ended the call.
+    if (this.#isOver(response)) return
     if (first) this.#listener.firstSound()
     this.#sink.event({
       type: 'transcript', role: 'agent', final: chunk.last, itemId: response.itemId, generation: response.generation,
