@@ -1,4 +1,6 @@
 import { BYTES_PER_SAMPLE } from '../core/units.js'
+import { Views } from '../core/views.js'
+import { charsOfBytes, decodeBase64, decodedBytes, encodeBase64 } from './base64.js'
 
 /**
  * Audio inside JSON, which is how the services carry it: a short object with one very long base64 string. Treating
@@ -18,15 +20,16 @@ const COLON = 0x3a
 const BACKSLASH = 0x5c
 
 // One piece of decoded audio and the odd byte before it. All calls of a thread decode into it, one after the other.
-const decoded = new Int16Array((PIECE_CHARS / 4) * 3 / BYTES_PER_SAMPLE + 1)
-const decodedBytes = Buffer.from(decoded.buffer)
+const decodedSamples = new Views(new Int16Array(decodedBytes.buffer, decodedBytes.byteOffset, (PIECE_CHARS / 4) * 3 / BYTES_PER_SAMPLE + 1))
+const decodedPieces = new Views(decodedBytes)
 // One piece of G.711 as samples; a byte each.
 const expanded = new Int16Array((PIECE_CHARS / 4) * 3)
+const expandedSamples = new Views(expanded)
 
 /** One message of caller audio: constant JSON around base64. Its memory is reused: send it before the next one is made. */
 export class AudioMessage {
   readonly #buffer: Buffer
-  readonly #prefixBytes: number
+  readonly #audioAt: number
   readonly #suffix: string
   #view: Buffer
 
@@ -37,23 +40,23 @@ export class AudioMessage {
    */
   constructor(prefix: string, suffix: string, audioBytesMax: number) {
     this.#suffix = suffix
-    this.#prefixBytes = Buffer.byteLength(prefix)
-    this.#buffer = Buffer.allocUnsafeSlow(this.#prefixBytes + Math.ceil(audioBytesMax / 3) * 4 + Buffer.byteLength(suffix))
+    this.#audioAt = Buffer.byteLength(prefix)
+    this.#buffer = Buffer.allocUnsafeSlow(this.#audioAt + charsOfBytes(audioBytesMax) + Buffer.byteLength(suffix))
     this.#buffer.write(prefix)
-    this.#view = this.#buffer
+    this.#view = this.#buffer.subarray(0, 0)
   }
 
   /**
    * The message with `length` bytes of `audio`. A view of memory that the next call overwrites: `ws` copies it while
    * it masks, so it may be sent and made again at once.
    */
-  encode(audio: Buffer, length: number): Buffer {
-    const buffer = this.#buffer
-    // Node has no base64 encoder from buffer to buffer; a short-lived one-byte string is the cheapest detour.
-    let end = this.#prefixBytes + buffer.write(audio.toString('base64', 0, length), this.#prefixBytes, 'latin1')
-    end += buffer.write(this.#suffix, end)
-    // Nearly all messages of a call have one length: the view is made once.
-    if (this.#view.length !== end) this.#view = buffer.subarray(0, end)
+  encode(audio: Uint8Array, length: number): Buffer {
+    const end = this.#audioAt + charsOfBytes(length)
+    this.#buffer.set(encodeBase64(audio, length), this.#audioAt)
+    // Nearly all messages of a call have one length: view and suffix are made once.
+    if (this.#view.length !== end + this.#suffix.length) {
+      this.#view = this.#buffer.subarray(0, end + this.#buffer.write(this.#suffix, end))
+    }
     return this.#view
   }
 }
@@ -112,7 +115,6 @@ export type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out:
 export class Base64Audio {
   readonly #format: SampleFormat
   #oddByte = -1
-  #view: Int16Array = decoded.subarray(0, 0)
 
   constructor(format: SampleFormat) {
     this.#format = format
@@ -128,49 +130,35 @@ export class Base64Audio {
    * @param out  gets the samples in pieces of at most 12,288 (of G.711 24,576); the memory is only valid during the call
    * @returns false when it was not base64: what came before the fault was delivered
    */
-  decode(message: Buffer, from: number, to: number, out: (samples: Int16Array) => void): boolean {
+  decode(message: Uint8Array, from: number, to: number, out: (samples: Int16Array) => void): boolean {
     for (let at = from; at < to; at += PIECE_CHARS) {
-      const end = Math.min(to, at + PIECE_CHARS)
-      if (!this.#piece(message.toString('latin1', at, end), out)) return false
+      if (!this.#piece(message, at, Math.min(to, at + PIECE_CHARS), out)) return false
     }
     return true
   }
 
   /** The same for a string that a parser has already taken out. */
   decodeText(text: string, out: (samples: Int16Array) => void): boolean {
-    for (let at = 0; at < text.length; at += PIECE_CHARS) {
-      if (!this.#piece(text.length <= PIECE_CHARS ? text : text.slice(at, at + PIECE_CHARS), out)) return false
-    }
-    return true
+    // As UTF-8, in which what is not ASCII has no byte of the alphabet.
+    const chars = Buffer.from(text)
+    return this.decode(chars, 0, chars.length, out)
   }
 
-  #piece(text: string, out: (samples: Int16Array) => void): boolean {
+  #piece(chars: Uint8Array, from: number, to: number, out: (samples: Int16Array) => void): boolean {
     const kept = this.#oddByte >= 0 ? 1 : 0
     if (kept === 1) decodedBytes[0] = this.#oddByte
-    const wanted = bytesOfBase64(text)
-    // Node skips what is not base64 instead of refusing it, and then writes less.
-    if (wanted < 0 || decodedBytes.write(text, kept, 'base64') !== wanted) {
-      this.#oddByte = -1
-      return false
-    }
-    const bytes = wanted + kept
+    this.#oddByte = -1
+    const came = decodeBase64(chars, from, to, kept)
+    if (came < 0) return false
+    const bytes = came + kept
     if (this.#format !== 'pcm16') {
-      const samples = this.#format.expand(decodedBytes.subarray(0, bytes), expanded)
-      if (samples > 0) out(expanded.subarray(0, samples))
+      const samples = this.#format.expand(decodedPieces.at(0, bytes), expanded)
+      if (samples > 0) out(expandedSamples.at(0, samples))
       return true
     }
     const samples = bytes >> 1
-    this.#oddByte = (bytes & 1) === 1 ? (decodedBytes[bytes - 1] as number) : -1
-    if (samples === 0) return true
-    if (this.#view.length !== samples) this.#view = decoded.subarray(0, samples)
-    out(this.#view)
+    if ((bytes & 1) === 1) this.#oddByte = decodedBytes[bytes - 1] as number
+    if (samples > 0) out(decodedSamples.at(0, samples))
     return true
   }
-}
-
-/** Bytes that a base64 text stands for; -1 when no base64 text has this length. */
-function bytesOfBase64(text: string): number {
-  let chars = text.length
-  if (chars > 0 && text.charCodeAt(chars - 1) === 0x3d) chars -= chars > 1 && text.charCodeAt(chars - 2) === 0x3d ? 2 : 1
-  return chars % 4 === 1 ? -1 : Math.floor((chars * 3) / 4)
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
+import { decodeBase64, decodedBytes, encodeBase64 } from '../../src/backends/base64.js'
 import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 
@@ -113,4 +114,30 @@ t.test('only a long string under the key itself is cut out', async (t) => {
   t.notOk(cut.find(Buffer.from(`{"delta":12,"other":"${'A'.repeat(400)}"}`)))
   t.notOk(cut.find(Buffer.from(`{"delta":"${'A'.repeat(400)}`)), 'a string that does not end')
   t.notOk(cut.find(Buffer.from(`{"delta":"${'A'.repeat(200)}\\/${'A'.repeat(200)}"}`)), 'escapes are for the parser')
+})
+
+t.test('base64 is that of everybody else, both ways, whatever its length, place and padding', async (t) => {
+  fc.assert(fc.property(bytes(200), fc.boolean(), fc.nat(7), fc.nat(1), (audio, padded, shift, at) => {
+    const pcm = Buffer.from(audio)
+    const text = pcm.toString(padded ? 'base64' : 'base64url')
+    const message = Buffer.from(`${'x'.repeat(shift)}${text}${'"}'.slice(at)}`)
+    assert.equal(decodeBase64(message, shift, shift + text.length, at), pcm.length)
+    assert.deepEqual(Buffer.from(decodedBytes.subarray(at, at + pcm.length)), pcm)
+    assert.equal(Buffer.from(encodeBase64(pcm, pcm.length)).toString(), pcm.toString('base64'))
+  }), { numRuns: 500 })
+  t.pass()
+})
+
+t.test('a single wrong character anywhere is noticed', async (t) => {
+  const good = Buffer.from(Buffer.alloc(32, 0xa5).toString('base64'))
+  for (let at = 0; at < good.length - 1; at++) {
+    for (let wrong = 0; wrong < 256; wrong++) {
+      // A second padding character is no fault.
+      if (/[A-Za-z0-9+/_-]/.test(String.fromCharCode(wrong)) || (wrong === 0x3d && at === good.length - 2)) continue
+      const bad = Buffer.from(good)
+      bad[at] = wrong
+      if (decodeBase64(bad, 0, bad.length, 0) !== -1) t.fail(`0x${wrong.toString(16)} at ${at}`)
+    }
+  }
+  t.equal(decodeBase64(good, 0, good.length, 0), 32)
 })
