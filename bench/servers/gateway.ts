@@ -19,7 +19,7 @@ const backend = options.level === 'L1' ? './echo-backend.js' : './realtime-backe
 const definition = benchAgent(options.level)
 const calls = new CallHost({
   agents: new Map([['bench', {
-    definition, facts: agentFacts(definition), backends: [`module:${new URL(backend, import.meta.url).href}`],
+    definition, facts: agentFacts(definition), backends: [`module:${new URL(backend, import.meta.url).href}`], shadow: null,
   }]]),
   defaultAgent: 'bench',
   workers: options.workers,

@@ -118,6 +118,23 @@ const failoverSchema = z.strictObject({
     .describe('How long the caller waits for another backend before a filler is spoken.'),
 })
 
+const amount = z.number().min(0).max(1_000_000)
+
+const budgetSchema = z.strictObject({
+  maxMinutes: z.number().min(0.5).max(240).optional().describe('Longest use of the backends in one call. Default: no limit but limits.maxDurationS.'),
+  maxTokens: z.int().min(100).max(100_000_000).optional().describe('Input and output tokens of one call together. Default: no limit.'),
+  maxCost: amount.optional().describe('Estimated cost of one call, in the currency of prices. Default: no limit.'),
+  prices: z.strictObject({
+    currency: z.string().regex(/^[A-Z]{3}$/, { error: 'must be three letters, such as USD' }),
+    backends: z.record(z.string(), z.strictObject({
+      inputPerMillionTokens: amount.optional(),
+      outputPerMillionTokens: amount.optional(),
+      audioInPerMinute: amount.optional(),
+      audioOutPerMinute: amount.optional(),
+    })),
+  }).nullable().default(null).describe("Your contract's prices by backend, for the estimate in the call's record."),
+})
+
 const fillersSchema = z.strictObject({
   afterMs: z.int().min(200).max(10_000).default(CALL.filler.afterMs).describe(
     'How long it is quiet while a tool runs before a filler is spoken.',
@@ -177,6 +194,10 @@ export const agentSchema = z.strictObject({
       + 'before fails in mid-call. module:… is a backend of your own.',
     ),
   failover: failoverSchema.prefault({}),
+  shadow: backendName.nullable().default(null)
+    .describe('A backend that hears each call and is heard by nobody; what it would have done is in the record. Default: none.'),
+  budget: budgetSchema.nullable().default(null)
+    .describe('What one call may use before the agent says goodbye. Default: no limit and no estimate.'),
   instructions: z.string().trim().min(1).max(32_000).describe('The prompt of the model.'),
   greeting: spoken.nullable().default(null).describe('What the agent says first. Default: the model decides.'),
   say: saySchema.prefault({}),

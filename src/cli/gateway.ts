@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/loader.js'
-import { resolveBackends } from '../backends/registry.js'
+import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
@@ -51,7 +51,12 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
   const settings = backendSettings(config)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents) {
-    agents.set(name, { definition, facts: agentFacts(definition), backends: resolveBackends(name, definition.backend, settings) })
+    agents.set(name, {
+      definition,
+      facts: agentFacts(definition),
+      backends: resolveBackends(name, definition.backend, settings),
+      shadow: definition.shadow === null ? null : resolveBackend(name, definition.shadow, settings),
+    })
   }
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
     throw new GatewayError('AGENT_UNKNOWN', `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`)

@@ -1,5 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { BackendReport } from '../backends/compose.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
 import type {
@@ -16,6 +17,8 @@ export interface CallStart {
   readonly agent: AgentDefinition
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
   readonly backends: readonly string[]
+  /** Resolved name of the backend that listens along; null for none. */
+  readonly shadow: string | null
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
@@ -91,6 +94,7 @@ export interface CallResult {
   readonly bargeIns: readonly BargeInRecord[]
   readonly timeline: readonly TimelineMark[]
   readonly usage: BackendUsage
+  readonly report: BackendReport
   readonly framesIn: number
   readonly framesConcealed: number
   readonly framesDropped: number

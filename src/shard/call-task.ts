@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
+import type { BackendReport } from '../backends/compose.js'
 import type { SpeechClient, Speaking } from '../backends/embedded/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallInput, CallOutput } from '../call/events.js'
@@ -36,6 +37,8 @@ export interface ShardContext {
 export interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
+  /** What the backends found out about this call, at its end. */
+  readonly report: () => BackendReport
   readonly speech: SpeechClient | null
   readonly tools: ToolRunner
   /** Voice of the gateway's own phrases. */
@@ -390,6 +393,7 @@ export class CallTask implements BackendSink {
       bargeIns: session.bargeIns,
       timeline: session.timeline,
       usage: session.usage,
+      report: this.#parts.report(),
       framesIn: stats.framesOut,
       framesConcealed: stats.framesConcealed,
       framesDropped: stats.framesDropped,

@@ -9,6 +9,8 @@ import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../backends/embedded/speech-client.js'
 import { Circuits } from '../backends/circuit-breaker.js'
 import { composeBackend } from '../backends/compose.js'
+import type { CompositionOptions } from '../backends/compose.js'
+import type { Prices } from '../backends/budget.js'
 import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resampler.js'
 import { FvadBank } from '../media/vad.js'
@@ -70,6 +72,19 @@ function runnerOf(agent: AgentDefinition): ToolRunner {
   return runner
 }
 
+function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {
+  if (agent.budget === null) return null
+  const { maxMinutes, maxTokens, maxCost, prices } = agent.budget
+  return {
+    limits: {
+      ...(maxMinutes === undefined ? {} : { maxMs: maxMinutes * 60_000 }),
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(maxCost === undefined ? {} : { maxCost }),
+    },
+    prices: prices as Prices | null,
+  }
+}
+
 /** A new way to a speech worker, from the main thread, after the old one's worker died. */
 function reopenSpeech(port: MessagePort): Promise<MessagePort> {
   return new Promise((resolve, reject) => {
@@ -109,13 +124,16 @@ async function carry(start: CallStart): Promise<CallEnd> {
   const speech = start.speech === null
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
-  const { voice, failover } = start.agent
-  const backend = await composeBackend({ names: start.backends, voices: voice, ...failover }, {
+  const { agent } = start
+  const backend = await composeBackend({
+    names: start.backends, voices: agent.voice, ...agent.failover, shadow: start.shadow, budget: budgetOf(agent),
+  }, {
     speech, clock, circuits, settings: data.backends, legRateHz: start.legRateHz, resamplers: context.resamplers,
   })
   const call = new CallTask(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
-    backend,
+    backend: backend.create,
+    report: backend.report,
     speech,
     tools: runnerOf(start.agent),
     voice: start.agent.voice.embedded,

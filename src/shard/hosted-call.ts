@@ -51,6 +51,7 @@ export interface HostedAgent {
   readonly facts: AgentFacts
   /** Resolved, in the order in which they are tried. */
   readonly backends: readonly string[]
+  readonly shadow: string | null
 }
 
 // One frame at a time leaves; all calls share the place where it is put together. 200 ms at 16 kHz is the most
@@ -267,6 +268,7 @@ export class HostedCall implements LiveCall {
       callSid: this.callSid,
       agent: this.#hosted.definition,
       backends: this.#hosted.backends,
+      shadow: this.#hosted.shadow,
       from: this.#call.from,
       to: this.#call.to,
       direction: this.#call.direction,

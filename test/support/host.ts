@@ -56,7 +56,7 @@ export async function startHost(
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallHost({
-    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'] }]]),
+    agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
     defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
     callSeries: new CallSeries({ clock }), keepJournal: null,
