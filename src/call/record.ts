@@ -95,6 +95,10 @@ export interface CallRecord {
     readonly framesIn: number; readonly framesConcealed: number; readonly framesDropped: number
     readonly underruns: number; readonly dtmf: number
   }
+  /** What the backends used and what that is estimated to cost; null where the agent sets no budget. */
+  readonly budget: Readonly<Record<string, unknown>> | null
+  /** What a second backend that listened along would have done, turn by turn; null where none did. */
+  readonly shadow: Readonly<Record<string, unknown>> | null
   /** How often the call changed its worker. */
   readonly rehomes: number
   readonly recording: string | null

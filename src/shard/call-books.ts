@@ -138,6 +138,8 @@ export class CallBooks {
         underruns: end.underruns,
         dtmf: result?.dtmf ?? 0,
       },
+      budget: plain(result?.report.budget ?? null),
+      shadow: plain(result?.report.shadow ?? null),
       rehomes: end.rehomes,
       recording: null,
     }
@@ -160,6 +162,13 @@ function wholeNumbers<T>(value: T): T {
   if (Array.isArray(value)) return value.map(wholeNumbers) as T
   if (typeof value !== 'object' || value === null) return value
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
+}
+
+/** A report as the record keeps it: JSON, in whole numbers but for the cost. */
+function plain(report: object | null): Readonly<Record<string, unknown>> | null {
+  if (report === null) return null
+  const rounded = wholeNumbers(report) as Record<string, unknown>
+  return 'cost' in report ? { ...rounded, cost: report.cost } : rounded
 }
 
 /** Arguments may hold the caller's number; records do not show it. */

@@ -63,3 +63,24 @@ t.test('a wrong key is one error and the next backend answers the call', async (
   t.equal(run.calls[0]?.backend, 'embedded')
   t.equal(first.connections, 1, 'no retry')
 })
+
+t.test('a shadow hears the call, runs no tool, is heard by nobody, and its report is in the record', async (t) => {
+  const shadow = await OpenAiDouble.start({ key: 'sk-test-openai', speaker, script: new Script([
+    { say: 'Hello from the shadow.' },
+    { calls: [{ callId: 'call_1', name: 'lookup_order', args: { callerNumber: '+254700000001' } }] },
+    { say: 'The shadow would say so.' },
+  ], ['where is my order']) })
+  t.teardown(() => shadow.close())
+  const { at, gateway, close } = await whole({ OPENAI_API_KEY: 'sk-test-openai', OPENAI_BASE_URL: shadow.baseUrl },
+    (yaml) => yaml.replace(/^backend: .*$/m, 'backend: embedded\nshadow: openai\nbudget: { maxMinutes: 10 }'))
+  t.teardown(close)
+  const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001'] })
+  t.equal(run.code, 0, run.calls[0]?.goal.why ?? run.output)
+  const record = gateway.calls.record(run.calls[0]?.callSid ?? '')
+  t.match(record?.shadow, { primary: 'embedded', second: 'openai', turns: Array })
+  t.ok((record?.shadow?.['turns'] as unknown[]).length >= 2, 'turn by turn')
+  t.match(record?.budget, { spent: null, endedBy: null })
+  const said = record?.transcript.map((entry) => entry.text).join(' ') ?? ''
+  t.notMatch(said, /shadow/i, 'it was never heard')
+  t.equal(record?.toolCalls.filter((tool) => tool.name === 'lookup_order').every((tool) => tool.ok), true)
+})

@@ -29,6 +29,8 @@ function record(): CallRecord {
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     rehomes: 0,
+    budget: null,
+    shadow: null,
     recording: null,
   }
 }
