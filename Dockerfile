@@ -1,36 +1,48 @@
-# The base can be swapped (--build-arg BASE=...) but must be glibc >= 2.27: the uWebSockets.js binary is not built for musl.
+# syntax=docker/dockerfile:1
+# Mkondo as an image: `docker build -t mkondo .`; how to run it, and what it needs of the host, is in deploy/README.md.
+#
+# The base can be swapped (--build-arg BASE=...) for any image with Node 20.19 to 22, npm and glibc >= 2.27: the
+# binaries of uWebSockets.js are not built for musl, so Alpine will not do. Pin it by digest where builds must repeat.
 ARG BASE=node:20-bookworm-slim
 
 FROM ${BASE} AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --no-audit --no-fund
+# No package of ours needs its install script: native ones bring their binaries.
+RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY tsconfig.json ./
-COPY scripts scripts
+COPY scripts/build.mjs scripts/
 COPY src src
-COPY test test
-COPY bench bench
 COPY examples examples
-RUN npm run -s build && rm -rf dist/test dist/bench
-# Production packages only, and of the uWebSockets.js binaries (133 MB for all platforms) only those for this one.
-RUN npm prune --omit=dev --no-audit --no-fund \
- && cd node_modules/uWebSockets.js/dist \
- && find . -name 'uws_*.node' ! -name "uws_linux_$(node -p process.arch)_*.node" -delete
+# Tests and benches stay outside, and source maps would point at sources that are not in the image.
+RUN npm run -s build && find dist -name '*.js.map' -delete
+# Packages that run, and of uWebSockets.js (133 MB for all platforms) the one binary that this Node can load. The
+# import at the end fails the build, and not the first start, when that is not among them.
+RUN npm prune --omit=dev --ignore-scripts --no-audit --no-fund \
+ && cd node_modules/uWebSockets.js/dist/bin \
+ && find . -name 'uws_*.node' ! -name "$(node -p '`uws_${process.platform}_${process.arch}_${process.versions.modules}.node`')" -delete \
+ && cd /app && node -e "import('uWebSockets.js').then(() => process.exit(0))"
 
 FROM ${BASE}
-ENV NODE_ENV=production OPS_HOST=0.0.0.0 DATA_DIR=/data
+LABEL org.opencontainers.image.title="Mkondo" \
+      org.opencontainers.image.description="A media gateway: phone calls from Sautikit, answered by realtime voice agents" \
+      org.opencontainers.image.licenses="MIT"
 WORKDIR /app
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-COPY package.json ./
+COPY package.json LICENSE ./
 COPY agents agents
 COPY schema schema
-RUN mkdir -p /data && chown 10001:10001 /data
-USER 10001
-EXPOSE 8080 9464
+# What is kept of calls; the rest of the file system may be read-only. The folder's owner is what a new volume gets.
+RUN mkdir /data && chown 10001:10001 /data
+ENV NODE_ENV=production DATA_DIR=/data
+USER 10001:10001
 VOLUME /data
+EXPOSE 8080 9464
+# Node is PID 1 and handles the signal itself: calls finish first. Give it time: `docker stop --time`.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=2s --start-period=10s \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:'+(process.env.OPS_PORT||9464)+'/healthz').then(r=>process.exit(r.ok?0:1),()=>process.exit(1))"]
+HEALTHCHECK --interval=30s --timeout=3s --start-period=20s \
+  CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.OPS_PORT || 9464}/healthz`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+# OPS_HOST stays loopback here, like everywhere: an ops port that others reach wants an OPS_TOKEN with it.
 ENTRYPOINT ["node", "dist/src/cli/main.js"]
 CMD ["serve"]

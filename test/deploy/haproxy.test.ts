@@ -1,0 +1,162 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import { SETTINGS } from '../../src/config/settings.js'
+import { SUBPROTOCOL, attribute, closeOf, get, newSid, post, ringing, startGateway } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
+import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
+
+const shipped = repositoryFile('deploy/haproxy.cfg')
+const directives = shipped.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !line.startsWith('#'))
+
+/** The shipped file on a free port of this machine, without TLS: there is no certificate to be had in a test. */
+function onLoopback(port: number): string {
+  return shipped.replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${port}`)
+}
+
+function check(t: Test, config: string): string {
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, config)
+  const checked = spawnSync('haproxy', ['-c', '-f', file], { encoding: 'utf8', env: PROGRAMS })
+  t.equal(checked.status, 0, checked.stderr + checked.stdout)
+  t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
+  return file
+}
+
+t.test('calls are neither cut nor piled up by the balancer', async (t) => {
+  t.notOk(directives.some((line) => line.includes('shutdown-sessions')), 'a draining gateway keeps its calls')
+  t.ok(directives.includes('balance leastconn'))
+  t.notOk(directives.some((line) => line.startsWith('balance') && line !== 'balance leastconn'))
+  const tunnelHours = Number(/^timeout tunnel (\d+)h$/m.exec(directives.join('\n'))?.[1])
+  t.ok(tunnelHours >= 1)
+  const hardStopHours = Number(/^hard-stop-after (\d+)h$/m.exec(directives.join('\n'))?.[1])
+  t.ok(hardStopHours >= tunnelHours)
+  t.ok(directives.some((line) => line.startsWith('http-check send') && line.includes('/readyz ver HTTP/1.1 hdr Host ')))
+  t.ok(directives.some((line) => line.includes(`check port ${SETTINGS.opsPort.fallback}`)))
+  t.match(shipped, /bind :443 ssl crt \S+ alpn http\/1\.1$/m, 'TLS, and no h2')
+})
+
+t.test('haproxy takes the configuration', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  check(t, onLoopback(4433))
+})
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => probe.once('listening', resolve))
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}
+
+/** HAProxy as shipped before two real gateways; `url` is what the carrier reaches. */
+async function behindHaproxy(t: Test): Promise<{ url: string; gateways: readonly [Gateway, Gateway] }> {
+  const port = await freePort()
+  const gateways = [
+    await startGateway(t, { publicUrl: `http://gw-1.voice.example.com:${port}`, webhookSecrets: ['a-secret-of-a-test'] }),
+    await startGateway(t, { publicUrl: `http://gw-2.voice.example.com:${port}`, webhookSecrets: ['a-secret-of-a-test'] }),
+  ] as const
+  const [first, second] = gateways.map(({ edge }) => edge)
+  const config = onLoopback(port)
+    // The shipped number wants more descriptors than a test machine may have.
+    .replace(/maxconn \d+/, 'maxconn 200')
+    .replaceAll('10.0.0.11:8080', `127.0.0.1:${first?.publicPort ?? 0}`)
+    .replaceAll('10.0.0.12:8080', `127.0.0.1:${second?.publicPort ?? 0}`)
+    // Each has an ops port of its own here, where two gateways share a machine.
+    .replace(/(server gw-1 127\S+)\n/, `$1 port ${first?.opsPort ?? 0} inter 100ms\n`)
+    .replace(/(server gw-2 127\S+)\n/, `$1 port ${second?.opsPort ?? 0} inter 100ms\n`)
+  const child = spawn('haproxy', ['-db', '-f', check(t, config)], {
+    stdio: 'ignore', env: PROGRAMS,
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const url = `http://127.0.0.1:${port}`
+  await eventually(async () => (await get(`${url}/nothing`)).status === 404, 'haproxy to listen')
+  return { url, gateways }
+}
+
+async function eventually(holds: () => Promise<boolean>, what: string): Promise<void> {
+  const untilMs = performance.now() + 10_000
+  while (!(await holds().catch(() => false))) {
+    if (performance.now() > untilMs) throw new Error(`waited in vain for ${what}`)
+    await sleep(50)
+  }
+}
+
+const sign = { secret: 'a-secret-of-a-test' }
+
+t.test('a call behind haproxy stays with its gateway, also while that one drains', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const { url, gateways } = await behindHaproxy(t)
+  const taken = (): number[] => gateways.map(({ calls }) => [...calls.live()].length)
+
+  // Health in HTTP/1.1 is what lets any webhook through at all.
+  const sid = newSid()
+  const answer = await post(`${url}/voice/order-status`, { form: ringing(sid), sign })
+  t.equal(answer.status, 200, answer.text)
+  const owner = taken()[0] === 1 ? 0 : 1
+  const gateway = gateways[owner]
+  const call = gateway.calls.get(sid)
+
+  // The document names the owner; the name leads back to it through the same port.
+  const audioUrl = new URL(attribute(answer.text, 'url'))
+  t.equal(audioUrl.hostname, `gw-${owner + 1}.voice.example.com`)
+  const port = new URL(url).port
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${audioUrl.pathname}${audioUrl.search}`, [SUBPROTOCOL], {
+    perMessageDeflate: false, headers: { Host: audioUrl.host },
+  })
+  await once(socket, 'open')
+  call.echo = true
+  const heard = new Promise<Buffer>((resolve) => socket.once('message', resolve))
+  socket.send(Buffer.alloc(640, 7))
+  t.same(await heard, Buffer.alloc(640, 7))
+
+  // Once haproxy has seen it drain, it is sent no call that it would have to refuse.
+  void gateway.calls.drain()
+  const refused = (): Promise<number> => gateway.metric('mkondo_calls_refused_total{reason="draining"}')
+  await eventually(async () => {
+    const before = await refused()
+    for (let i = 0; i < 4; i++) await post(`${url}/voice/order-status`, { form: ringing(newSid()), sign })
+    return await refused() === before
+  }, 'new calls to go to the other gateway only')
+  t.equal(taken()[owner], 1)
+  t.ok((taken()[1 - owner] ?? 0) >= 4)
+
+  // The states of its own call still come to it, in each of the carrier's shapes.
+  const told = (): number => call.states.length
+  const before = told()
+  await post(`${url}/voice/order-status`, { form: { ...ringing(sid), callSessionState: 'Active' }, sign })
+  await post(`${url}/events`, { json: { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }, sign })
+  await post(`${url}/events`, { json: { event_kind: 'call.answered', event_id: 'evt_2', payload: { session_id: sid } }, sign })
+  t.equal(told(), before + 3)
+
+  const again = new Promise<Buffer>((resolve) => socket.once('message', resolve))
+  socket.send(Buffer.alloc(640, 9))
+  t.same(await again, Buffer.alloc(640, 9), 'and its audio goes on')
+  const closed = closeOf(socket)
+  socket.close(1000)
+  await closed
+})
+
+t.test('a stranger is turned away by haproxy, and the carrier is not slowed down for it', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const { url, gateways } = await behindHaproxy(t)
+  t.equal((await get(`${url}/metrics`)).status, 404, 'nothing but the carrier\'s paths')
+  const statuses = new Map<number, number>()
+  for (let i = 0; i < 80; i++) {
+    const { status } = await post(`${url}/events`, { json: { kind: 'call.completed', data: { call_id: newSid() } } })
+    statuses.set(status, (statuses.get(status) ?? 0) + 1)
+  }
+  t.ok((statuses.get(401) ?? 0) <= 52, `unsigned requests that got through: ${statuses.get(401) ?? 0}`)
+  t.ok((statuses.get(429) ?? 0) >= 28)
+  for (const gateway of gateways) {
+    const direct = await post(`${gateway.url}/voice/order-status`, { form: ringing(newSid()), sign })
+    t.equal(direct.status, 200, 'the gateway still answers the address that haproxy comes from')
+  }
+})
