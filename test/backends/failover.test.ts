@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import { GatewayError } from '../../src/core/errors.js'
 import { Circuits } from '../../src/backends/circuit-breaker.js'
 import { Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
@@ -86,6 +87,7 @@ t.test('what the dead backend still says is not heard', async (t) => {
   dead.emit({ type: 'closed', code: 1000, reason: 'late', clean: true })
   t.same([line.recorder.events.length, line.recorder.audioPieces.length], seen)
   t.not(dead.closedWith, null, 'it is closed')
+  t.ok(line.backend.stats.lateDropped >= 5)
   t.equal(dead.aborted, true)
 })
 
@@ -147,6 +149,50 @@ t.test('a refused connection is tried elsewhere before the call notices', async 
   const second = new Line(t, [a, b], { circuits })
   await second.connect()
   t.equal(a.sessions.length, 1, 'the next call does not try it')
+})
+
+t.test('a member that cannot even be made is left out, and a list of such members is refused', async (t) => {
+  const b = new ScriptedService('b')
+  const broken = { create: () => { throw new GatewayError('SPEECH_FAULT', 'the speech pool is down') } }
+  const line = new Line(t, [], { members: [broken, { create: b.create, voice: 'marin' }] })
+  await line.connect({ voice: 'slt' })
+  t.equal(line.backend.capabilities.name, 'b')
+  t.equal(b.now.session?.voice, 'marin', 'each has its own voice')
+  t.throws(() => new Line(t, [], { members: [broken] }), { code: 'SPEECH_FAULT' })
+  t.throws(() => new Line(t, []), { code: 'AGENT_INVALID' })
+  t.throws(() => new Line(t, [b, new ScriptedService('c', ['ready'], { inputRateHz: 24_000 })]), { message: /16000 Hz.*no resampler/ })
+})
+
+t.test('a dialogue that is scripted is begun before it hears the question', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const line = new Line(t, [], { members: [{ create: a.create }, { create: b.create, scripted: true }], stallMs: 1000 })
+  await line.connect()
+  await line.greeted(a)
+  await line.speech(800)
+  a.now.die()
+  await settled()
+  t.same(marksOf(b.now), ['text', 'speech-start', 'speech-end'])
+  t.match(b.now.fed[0], { text: '', role: 'system', respond: true })
+  await line.timers.pass(30_000)
+  t.equal(line.failovers.length, 1, 'it may be silent where it has nothing to say')
+})
+
+t.test('where every member hears the turns itself, all that was said since the last answer is given again', async (t) => {
+  const ears = { serverVad: true }
+  const [a, b] = [new ScriptedService('a', ['ready'], ears), new ScriptedService('b', ['ready'], ears)]
+  const line = new Line(t, [a, b], { stallMs: 3000 })
+  await line.connect()
+  t.equal(line.backend.capabilities.serverVad, true)
+  await line.greeted(a)
+  await line.frames(2000)
+  a.now.emit({ type: 'speech-started' })
+  await line.frames(1000)
+  a.now.emit({ type: 'speech-stopped' })
+  t.equal(line.recorder.all('speech-stopped').length, 1)
+  await line.frames(3020)
+  t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
+  isUnbrokenTail(t, b.now.samples, line.said, line.said.length)
+  t.same(marksOf(b.now), [])
 })
 
 t.test('a backend that does not get ready is left for the next, and the last one is waited for', async (t) => {

@@ -14,6 +14,8 @@ export interface Numbering {
 export interface SessionOwner {
   sessionEvent(session: MemberSession, event: BackendEvent): void
   sessionAudio(session: MemberSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+  /** Something came of a session that is over, or of an answer that nobody remembers. */
+  late(): void
 }
 
 /**
@@ -38,8 +40,6 @@ export class MemberSession implements BackendSink {
   answersKnown = 0
   /** What was said before it was connected is not all that was said before it takes over. */
   stale = false
-  /** Audio and events of a session that was retired. */
-  lateDropped = 0
   readonly #owner: SessionOwner
   readonly #numbering: Numbering
   #resampler: StreamResampler | null = null
@@ -103,20 +103,14 @@ export class MemberSession implements BackendSink {
   }
 
   event(event: BackendEvent): void {
-    if (this.phase === 'over') {
-      this.lateDropped++
-      return
-    }
+    if (this.phase === 'over') return this.#owner.late()
     const translated = this.#translated(event)
     if (translated !== null) this.#owner.sessionEvent(this, translated)
   }
 
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, innerGeneration: number): void {
     const generation = this.phase === 'over' ? null : this.#generation(innerGeneration)
-    if (generation === null) {
-      this.lateDropped++
-      return
-    }
+    if (generation === null) return this.#owner.late()
     if (itemId !== this.#audioItem) {
       this.#audioItem = itemId
       this.#audioItemOut = this.out(itemId)
