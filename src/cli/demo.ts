@@ -6,13 +6,16 @@ import { loadConfig } from '../config/load-config.js'
 import { runCallCommand } from '../simulator/call-command.js'
 import { createLog } from '../telemetry/log.js'
 import { startDemoShop } from './demo-shop.js'
+import { failoverDemo } from './failover-demo.js'
 import { startGateway } from './gateway.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
-const HELP = `mkondo demo [--json FILE|-]
+const HELP = `mkondo demo [--failover] [--record FILE] [--json FILE|-]
   Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, prints
   each conversation as it happens, and exits with 0 only if every caller heard the right status of the right order.
-  --json FILE  write what happened as JSON, - for standard output (the conversation then goes to standard error)`
+  --json FILE    write what happened as JSON, - for standard output (the conversation then goes to standard error)
+  --failover     instead: one call whose model (a local double) is killed in mid-sentence, and another takes over
+  --record FILE  with --failover: keep the recording, caller left, what the caller heard right`
 
 /** One caller of the demo and what `mkondo call` is told of them. */
 interface DemoCaller {
@@ -32,12 +35,15 @@ const RESET = '\u001b[0m'
 
 /** `mkondo demo`. */
 export async function demo(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('demo', argv, { json: { type: 'string' }, help: HELP_OPTION })
+  const values = commandOptions('demo', argv, {
+    json: { type: 'string' }, failover: { type: 'boolean', default: false }, record: { type: 'string' }, help: HELP_OPTION,
+  })
   if (values.help) {
     console.log(HELP)
     return 0
   }
   const screen = values.json === '-' ? process.stderr : process.stdout
+  if (values.failover) return failoverDemo({ json: values.json, record: values.record ?? null, screen })
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
   const startedMs = performance.now()
   const shop = await startDemoShop()

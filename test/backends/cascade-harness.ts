@@ -2,7 +2,7 @@ import type { BackendErrorCode } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import type { CascadeOptions } from '../../src/backends/cascade/options.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../support/doubles/cascade-double.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 
 export const CASCADE_TEST_KEY = 'sk-cascade-0123456789abcdef0123456789'
 

@@ -9,7 +9,7 @@ import { Sentences } from '../../src/backends/cascade/sentences.js'
 import { SpeechBody } from '../../src/backends/cascade/speech-body.js'
 import { wavOf } from '../../src/backends/cascade/stages.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
-import { CascadeDouble } from '../support/doubles/cascade-double.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 import { CASCADE_TEST_KEY, cascadeOptions } from './cascade-harness.js'
 
 interface Line {

@@ -11,8 +11,8 @@ import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/o
 import { derivePolyphaseRows } from '../../src/media/polyphase.js'
 import { ResamplerBank } from '../../src/media/resampler.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
-import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
-import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
 // Real sockets, real clients, real resamplers; only the services behind them are doubles.
 

@@ -1,7 +1,7 @@
 import { GoogleGenAI, Modality } from '@google/genai'
 import type { LiveServerMessage, Session } from '@google/genai'
 import t from 'tap'
-import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
 /** The double, judged by the vendor's own client: what that one understands, ours has to. */
 t.test('the vendor\'s client holds a conversation with a tool and an interruption', async (t) => {

@@ -5,7 +5,7 @@ import { Recorder, conformanceSession, speakTo } from '../../src/backends/confor
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { liveUrl } from '../../src/backends/gemini-live/options.js'
 import type { GeminiLiveOptions } from '../../src/backends/gemini-live/options.js'
-import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { GEMINI_TEST_KEY } from './gemini-harness.js'
 
 interface Line {

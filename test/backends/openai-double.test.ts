@@ -2,7 +2,7 @@ import { OpenAIRealtimeWebSocket } from '@openai/agents-realtime'
 import t from 'tap'
 import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { energyOf } from '../../src/media/pcm.js'
-import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
 /** The double, judged by the vendor's own client: what that one understands, ours has to. */
 async function client(t: { teardown: (fn: () => unknown) => unknown }): Promise<{ readonly double: OpenAiDouble; readonly transport: OpenAIRealtimeWebSocket }> {

@@ -5,8 +5,8 @@ import { Recorder, conformanceSession, speakTo } from '../../src/backends/confor
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { realtimeUrl } from '../../src/backends/openai-realtime/options.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
-import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
-import type { OpenAiDoubleOptions } from '../support/doubles/openai-realtime-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import type { OpenAiDoubleOptions } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { TEST_KEY } from './openai-harness.js'
 
 interface Line {

@@ -1,22 +1,23 @@
 import t from 'tap'
 import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { spokenForm } from '../../src/backends/embedded/spoken-text.js'
-import { GeminiDouble } from '../support/doubles/gemini-live-double.js'
-import { OpenAiDouble } from '../support/doubles/openai-realtime-double.js'
-import type { Speaker } from '../support/doubles/spoken.js'
-import { Script } from '../support/doubles/spoken.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import type { Speaker } from '../../src/simulator/vendors/spoken.js'
+import { Script } from '../../src/simulator/vendors/spoken.js'
 import { whole } from '../support/gateway.js'
 import { until } from '../support/host.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
 t.setTimeout(120_000)
+t.jobs = 3
 
 const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const flite = await loadFlite()
 const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
 
-t.test('a model that dies in mid-sentence costs the caller a pause and not the answer', async (t) => {
+t.test('a model that dies in mid-sentence costs the caller a pause and not the answer', { buffered: true }, async (t) => {
   const first = await OpenAiDouble.start({ key: 'sk-test-openai', speaker, script: new Script([
     { say: 'Hello, this is the order line. You can ask where your order is, or tell me your order number.' },
     { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
@@ -52,7 +53,7 @@ t.test('a model that dies in mid-sentence costs the caller a pause and not the a
   t.comment(record?.timeline.find((mark) => mark.name === 'backend-failover')?.detail)
 })
 
-t.test('a wrong key is one error and the next backend answers the call', async (t) => {
+t.test('a wrong key is one error and the next backend answers the call', { buffered: true }, async (t) => {
   const first = await OpenAiDouble.start({ key: 'sk-the-right-key', speaker })
   t.teardown(() => first.close())
   const { at, close } = await whole({ OPENAI_API_KEY: 'sk-the-wrong-key', OPENAI_BASE_URL: first.baseUrl },
@@ -64,7 +65,7 @@ t.test('a wrong key is one error and the next backend answers the call', async (
   t.equal(first.connections, 1, 'no retry')
 })
 
-t.test('a shadow hears the call, runs no tool, is heard by nobody, and its report is in the record', async (t) => {
+t.test('a shadow hears the call, runs no tool, is heard by nobody, and its report is in the record', { buffered: true }, async (t) => {
   const shadow = await OpenAiDouble.start({ key: 'sk-test-openai', speaker, script: new Script([
     { say: 'Hello from the shadow.' },
     { calls: [{ callId: 'call_1', name: 'lookup_order', args: { callerNumber: '+254700000001' } }] },

@@ -1,4 +1,4 @@
-import type { ScriptedReply } from '../../../src/backends/conformance.js'
+import type { ScriptedReply } from '../../backends/conformance.js'
 
 export interface SpokenText {
   readonly pcm: Int16Array

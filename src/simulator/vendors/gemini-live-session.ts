@@ -1,7 +1,7 @@
 import type { Content, FunctionCall, LiveClientMessage, LiveClientSetup, LiveServerMessage } from '@google/genai'
 import type { WebSocket } from 'ws'
-import type { ScriptedReply } from '../../../src/backends/conformance.js'
-import { samplesOf } from '../../../src/media/pcm.js'
+import type { ScriptedReply } from '../../backends/conformance.js'
+import { samplesOf } from '../../media/pcm.js'
 import { LevelEar, soundOf } from './spoken.js'
 import type { Script, Speaker } from './spoken.js'
 

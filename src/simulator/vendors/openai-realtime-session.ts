@@ -2,7 +2,7 @@ import type { WebSocket } from 'ws'
 import type {
   ConversationItem, RealtimeClientEvent, RealtimeResponse, RealtimeServerEvent, RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
-import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../../src/media/pcm.js'
+import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import { LevelEar, soundOf } from './spoken.js'
 import type { Script, Speaker } from './spoken.js'
 
