@@ -2,6 +2,7 @@ import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
 import { DtmfDetector } from './dtmf.js'
 import { EchoGate } from './echo-gate.js'
+import { EchoMatcher, type EchoMatch } from './echo-match.js'
 import { EnergyGate } from './energy-gate.js'
 import { JitterBuffer } from './jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
@@ -74,6 +75,9 @@ export class CallerPath {
   readonly #jitter: JitterBuffer
   readonly #gate = new EnergyGate()
   #echoGate: EchoGate
+  /** Only where the carrier may mix our own speech into the one channel. */
+  #matcher: EchoMatcher | null
+  #framesOfEcho = 0
   readonly #dtmf: DtmfDetector
   readonly #vad: Vad
   readonly #left: Int16Array
@@ -92,6 +96,7 @@ export class CallerPath {
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#jitter = new JitterBuffer({ sampleRateHz })
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
+    this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
     this.#dtmf = new DtmfDetector({ sampleRateHz })
     this.#vad = options.vadBank.open(sampleRateHz)
   }
@@ -105,7 +110,7 @@ export class CallerPath {
       framesSkipped: this.#jitter.framesSkipped,
       framesDropped: this.#jitter.framesDropped,
       framesConcealed: this.#jitter.framesConcealed,
-      framesOfEcho: this.#echoGate.framesOfEcho,
+      framesOfEcho: this.#framesOfEcho,
       stalls: this.#jitter.stalls,
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
@@ -116,7 +121,7 @@ export class CallerPath {
 
   /** The learnt delay of our own echo; null where there is none. */
   get echoDelayMs(): number | null {
-    return this.#echoGate.delayMs
+    return this.#matcher?.delayMs ?? this.#echoGate.delayMs
   }
 
   /** Bytes of one binary frame from the carrier, any number; copied before return. */
@@ -169,7 +174,9 @@ export class CallerPath {
   /** 20 ms that the carrier plays from `playedAtMs` on, so that they are known when they come back. */
   playedReference(frame: Int16Array, playedAtMs: number): void {
     // A stereo stream brings its own reference, with the right time.
-    if (this.#layout.channels !== 2) this.#echoGate.reference(frame, playedAtMs)
+    if (this.#layout.channels === 2) return
+    this.#echoGate.reference(frame, playedAtMs)
+    this.#matcher?.reference(frame, playedAtMs)
   }
 
   /** Gives the detector back; the object must not be used afterwards. */
@@ -180,6 +187,7 @@ export class CallerPath {
   #changeChannels(channels: 1 | 2): void {
     this.#reframer.setChannels(channels)
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
+    this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null
   }
 
   #ingest(bytes: Uint8Array, arrivalMs: number): void {
@@ -190,12 +198,24 @@ export class CallerPath {
       // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
       const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
       if (stereo) this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
-      const level = levelDbfs(left)
-      const echo = this.#echoGate.isEcho(level, capturedAtMs)
-      const loud = this.#gate.isOpen(level, !echo)
+      let level = levelDbfs(left)
+      const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
+      // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
+      const cancelled = match === 'own' || match === 'mixed'
+      const caller = cancelled && this.#matcher?.cancel(left) === true
+      if (cancelled) level = levelDbfs(left)
+      const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
+      if (echo) this.#framesOfEcho++
+      const loud = this.#gate.isOpen(level, !echo && !cancelled)
       // Only what is surely not the caller may be given up after a stall.
       const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
       this.#jitter.push(left, arrivalMs, quiet, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
     }
+  }
+
+  #isEcho(match: EchoMatch, level: number, capturedAtMs: number): boolean {
+    const matcher = this.#matcher
+    if (matcher === null || !matcher.proven) return this.#echoGate.isEcho(level, capturedAtMs)
+    return match === 'unknown' && this.#echoGate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
   }
 }

@@ -81,6 +81,18 @@ export class EchoGate {
     return true
   }
 
+  /**
+   * Whether a frame is no louder than the loudest thing that we sent in the last 2.5 s would be: for a stream that is
+   * known to hold our speech while it is not known where.
+   */
+  couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
+    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
+    if (slot - this.#newestSlot > LAGS + 1) return false
+    let loudest = SILENT_DBFS
+    for (const sent of this.#sent) if (sent > loudest) loudest = sent
+    return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
+  }
+
   #expectedEcho(slot: number, loudest: number): number | null {
     if (this.delayMs !== null) {
       const at = slot - this.delayMs / SLOT_MS
