@@ -139,7 +139,7 @@ export class BackendInbox {
     const core = this.#core
     const text = core.options.filler.texts[0]
     core.mark('backend-holding')
-    if (text === undefined || core.state !== 'live' || core.sounding || core.speech.speaking || core.bargeIn.paused) return
+    if (text === undefined || core.state !== 'live' || core.sounding || core.anyItemOpen || core.speech.speaking || core.bargeIn.paused) return
     core.announce(text, 'filler')
     core.counters.fillers++
   }
