@@ -1,4 +1,6 @@
+import { Views } from '../core/views.js'
 import { filterInJs } from './fir-js.js'
+import { fixedRows, type FixedRows } from './fixed-rows.js'
 import type { PolyphaseRows } from './polyphase.js'
 
 /** What a resampler runs on: the histories of all streams of a ratio, by slot, and the filter. */
@@ -18,24 +20,24 @@ export interface Kernel {
 /** Longest piece that goes through the kernel at once: 40 ms at 24 kHz. Longer chunks are cut. */
 export const BLOCK_SAMPLES = 960
 
-/** The same samples without WebAssembly, some ten times slower. */
+/** The same samples without WebAssembly, some twenty times slower. */
 export class JsKernel implements Kernel {
   stateBytes = 0
-  readonly #rows: readonly PolyphaseRows[]
-  readonly #histories: Float32Array[][]
-  readonly #scratch: Float32Array
+  readonly #rows: readonly FixedRows[]
+  readonly #histories: Int16Array[][]
+  readonly #scratch: Int16Array
   readonly #block = new Int16Array(3 * BLOCK_SAMPLES)
 
   constructor(rows: readonly PolyphaseRows[]) {
-    this.#rows = rows
+    this.#rows = rows.map(fixedRows)
     this.#histories = rows.map(() => [])
-    this.#scratch = new Float32Array(Math.max(0, ...rows.map((r) => r.historySamples)) + BLOCK_SAMPLES)
+    this.#scratch = new Int16Array(historySamplesMax(rows) + BLOCK_SAMPLES)
   }
 
   allocate(ratio: number): number {
-    const samples = this.#rowsOf(ratio).historySamples
-    this.stateBytes += samples * Float32Array.BYTES_PER_ELEMENT
-    return (this.#histories[ratio] as Float32Array[]).push(new Float32Array(samples)) - 1
+    const { historySamples } = this.#rowsOf(ratio).rows
+    this.stateBytes += historySamples * Int16Array.BYTES_PER_ELEMENT
+    return (this.#histories[ratio] as Int16Array[]).push(new Int16Array(historySamples)) - 1
   }
 
   clear(ratio: number, slot: number): void {
@@ -46,50 +48,54 @@ export class JsKernel implements Kernel {
     ratio: number, slot: number, position: number,
     input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
   ): void {
-    const rows = this.#rowsOf(ratio)
     const history = this.#history(ratio, slot)
     const scratch = this.#scratch
     scratch.set(history)
     for (let i = 0; i < samples; i++) scratch[history.length + i] = input[from + i] as number
-    filterInJs(rows, scratch, position, this.#block, outputSamples)
+    filterInJs(this.#rowsOf(ratio), scratch, position, this.#block, outputSamples)
     for (let i = 0; i < outputSamples; i++) output[to + i] = this.#block[i] as number
     for (let i = 0; i < history.length; i++) history[i] = scratch[samples + i] as number
   }
 
-  #rowsOf(ratio: number): PolyphaseRows {
-    return this.#rows[ratio] as PolyphaseRows
+  #rowsOf(ratio: number): FixedRows {
+    return this.#rows[ratio] as FixedRows
   }
 
-  #history(ratio: number, slot: number): Float32Array {
-    return (this.#histories[ratio] as Float32Array[])[slot] as Float32Array
+  #history(ratio: number, slot: number): Int16Array {
+    return (this.#histories[ratio] as Int16Array[])[slot] as Int16Array
   }
 }
 
+function historySamplesMax(rows: readonly PolyphaseRows[]): number {
+  return Math.max(0, ...rows.map((r) => r.historySamples))
+}
+
 type RunExport = (
-  history: number, historySamples: number, input: number, inputSamples: number, scratch: number,
-  rows: number, taps: number, upBy: number, downBy: number, position: number, output: number, outputSamples: number,
+  history: number, historySamples: number, scratch: number, inputSamples: number,
+  rows: number, taps: number, peakAt: number, peakTaps: number, lowShift: number, upBy: number, downBy: number,
+  position: number, output: number, outputSamples: number,
 ) => void
 
 const PAGE_BYTES = 65536
+const SAMPLE_BYTES = Int16Array.BYTES_PER_ELEMENT
 // Slots are made in groups, so that the memory grows seldom.
 const SLOTS_PER_GROWTH = 64
 
 /** `fir-kernel.wat` with one memory for everything. */
 export class WasmKernel implements Kernel {
   stateBytes = 0
-  readonly #rows: readonly PolyphaseRows[]
+  readonly #rows: readonly FixedRows[]
   readonly #memory: WebAssembly.Memory
   readonly #run: RunExport
   readonly #rowsAt: number[]
   /** Byte address of every slot, by ratio. */
   readonly #slots: number[][]
   readonly #scratchAt: number
-  readonly #inputAt: number
   readonly #outputAt: number
   #end = 16
-  /** Views of the whole memory; made again after it has grown. */
+  /** The whole memory; made again after it has grown. */
   #samples: Int16Array
-  #floats: Float32Array
+  #views: Views<Int16Array>
 
   constructor(rows: readonly PolyphaseRows[], kernel: WebAssembly.Module) {
     const { exports } = new WebAssembly.Instance(kernel)
@@ -97,48 +103,50 @@ export class WasmKernel implements Kernel {
     this.#memory = exports['memory'] as WebAssembly.Memory
     this.#run = exports['run'] as RunExport
     this.#samples = new Int16Array(this.#memory.buffer)
-    this.#floats = new Float32Array(this.#memory.buffer)
-    this.#rows = rows
+    this.#views = new Views(this.#samples)
+    this.#rows = rows.map(fixedRows)
     this.#slots = rows.map(() => [])
-    const historyMax = Math.max(0, ...rows.map((r) => r.historySamples))
-    this.#scratchAt = this.#reserve((historyMax + BLOCK_SAMPLES + 8) * 4)
-    this.#inputAt = this.#reserve(BLOCK_SAMPLES * 2 + 16)
-    this.#outputAt = this.#reserve(3 * BLOCK_SAMPLES * 2 + 16)
-    this.#rowsAt = rows.map((r) => {
-      const at = this.#reserve(r.coefficients.byteLength)
-      this.#floats.set(r.coefficients, at / 4)
+    this.#scratchAt = this.#reserve((historySamplesMax(rows) + BLOCK_SAMPLES) * SAMPLE_BYTES)
+    this.#outputAt = this.#reserve(3 * BLOCK_SAMPLES * SAMPLE_BYTES)
+    this.#rowsAt = this.#rows.map(({ coefficients }) => {
+      const at = this.#reserve(coefficients.byteLength)
+      this.#samples.set(coefficients, at / SAMPLE_BYTES)
       return at
     })
   }
 
   allocate(ratio: number): number {
     const slots = this.#slots[ratio] as number[]
-    const bytes = (this.#rows[ratio] as PolyphaseRows).historySamples * 4
+    const bytes = this.#historySamples(ratio) * SAMPLE_BYTES
     this.stateBytes += bytes
     return slots.push(this.#reserve(bytes)) - 1
   }
 
   clear(ratio: number, slot: number): void {
-    const at = this.#slotAt(ratio, slot) / 4
-    this.#floats.fill(0, at, at + (this.#rows[ratio] as PolyphaseRows).historySamples)
+    const at = this.#slotAt(ratio, slot) / SAMPLE_BYTES
+    this.#samples.fill(0, at, at + this.#historySamples(ratio))
   }
 
   run(
     ratio: number, slot: number, position: number,
     input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
   ): void {
-    const rows = this.#rows[ratio] as PolyphaseRows
+    const { rows, peakAt, peakTaps, lowShift } = this.#rows[ratio] as FixedRows
     const memory = this.#samples
-    const inputAt = this.#inputAt >> 1
+    const inputAt = this.#scratchAt / SAMPLE_BYTES + rows.historySamples
     // A whole frame goes over by one copy; a part of an array would need a view, that is an allocation.
     if (samples === input.length) memory.set(input, inputAt)
     else for (let i = 0; i < samples; i++) memory[inputAt + i] = input[from + i] as number
     this.#run(
-      this.#slotAt(ratio, slot), rows.historySamples, this.#inputAt, samples, this.#scratchAt,
-      this.#rowsAt[ratio] as number, rows.tapsPerRow, rows.upBy, rows.downBy, position, this.#outputAt, outputSamples,
+      this.#slotAt(ratio, slot), rows.historySamples, this.#scratchAt, samples,
+      this.#rowsAt[ratio] as number, rows.tapsPerRow, peakAt, peakTaps, lowShift, rows.upBy, rows.downBy,
+      position, this.#outputAt, outputSamples,
     )
-    const outputAt = this.#outputAt >> 1
-    for (let i = 0; i < outputSamples; i++) output[to + i] = memory[outputAt + i] as number
+    output.set(this.#views.at(this.#outputAt / SAMPLE_BYTES, outputSamples), to)
+  }
+
+  #historySamples(ratio: number): number {
+    return (this.#rows[ratio] as FixedRows).rows.historySamples
   }
 
   #slotAt(ratio: number, slot: number): number {
@@ -153,7 +161,7 @@ export class WasmKernel implements Kernel {
     if (missing > 0) {
       this.#memory.grow(Math.ceil((missing + bytes * SLOTS_PER_GROWTH) / PAGE_BYTES))
       this.#samples = new Int16Array(this.#memory.buffer)
-      this.#floats = new Float32Array(this.#memory.buffer)
+      this.#views = new Views(this.#samples)
     }
     return at
   }

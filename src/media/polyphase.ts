@@ -16,7 +16,7 @@ export interface PolyphaseRows {
   readonly upBy: number
   /** inRateHz / gcd */
   readonly downBy: number
-  /** Taps of each row, a multiple of 8. */
+  /** Taps of each row, a multiple of 16. */
   readonly tapsPerRow: number
   /** `upBy` rows of `tapsPerRow`; row p is for outputs p / upBy behind an input sample, oldest input first. */
   readonly coefficients: Float32Array
@@ -47,7 +47,7 @@ export const ALL_RATE_PAIRS: readonly RatePair[] = [
 const REACH_SAMPLES = 240
 // What a row may lose at its ends: sums to at most 0.13 LSB at full scale, below the rounding to s16.
 const TRIM_ABS_SUM_MAX = 4e-6
-const TAP_GROUP = 8
+const TAP_GROUP = 16
 
 /**
  * Rows for each pair of rates. Costs about 20 ms a pair, most of it making the converter: do it once a process and
