@@ -94,10 +94,6 @@ export class BudgetBackend implements Backend {
     return this.#inner.capabilities
   }
 
-  get inner(): Backend {
-    return this.#inner
-  }
-
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     return this.#inner.connect(session, signal)
   }

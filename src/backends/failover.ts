@@ -1,6 +1,6 @@
 /**
  * A list of backends that is one backend: takes over from one that fails, rotates sessions that end, keeps one warm.
- * `FailoverBackend` says how; docs/BACKENDS.md says what to configure.
+ * `FailoverBackend` says how; docs/BACKENDS.md says when and why.
  */
 import type { BackendFactory } from './backend.js'
 import { FailoverBackend } from './failover/failover-backend.js'

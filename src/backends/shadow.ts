@@ -170,10 +170,6 @@ export class ShadowBackend implements Backend {
     }
   }
 
-  get primary(): Backend {
-    return this.#primary
-  }
-
   get #listening(): boolean {
     return !this.#closed && (this.#state === 'live' || this.#state === 'connecting')
   }
