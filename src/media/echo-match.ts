@@ -71,7 +71,8 @@ export class EchoMatcher {
   #state: 'searching' | 'held' | 'settled' = 'searching'
   #searchesLeft = SEARCHES
   #sinceSearch = 0
-  #drift = 0
+  #sinceFollowed = 0
+  #nextLag = NaN
   /** Frames without anything of ours since the last that was ours. */
   #missed = 0
   /** Of our own speech in a frame, as the caller's side had it last: a peak that wears off. */
@@ -121,7 +122,7 @@ export class EchoMatcher {
     let share = best === undefined ? 1 : this.#try(sent, at, best, power)
     if (this.#state === 'settled' && share < OWN_SHARE) {
       this.#searchesLeft = Math.min(SEARCHES, this.#searchesLeft + 1)
-      if (best !== undefined) this.#follow(best)
+      if (best !== undefined) this.#follow(sent, at, best)
     } else {
       share = Math.min(share, this.#explore(sent, at, power))
     }
@@ -191,7 +192,7 @@ export class EchoMatcher {
     const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
     const share = this.#try(sent, at, candidate, power)
     if (candidate.frames === 0 || share > DOUBLE_TALK_SHARE) return share
-    candidate.lag += MIDDLE - bestTap()
+    candidate.lag = this.#refined(sent, at, lag)
     if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
     this.#candidates.push(candidate)
     return share
@@ -237,13 +238,35 @@ export class EchoMatcher {
     return share
   }
 
-  /** The clocks of both sides differ by some samples a minute. */
-  #follow(best: Candidate): void {
-    const step = Math.sign(MIDDLE - bestTap())
-    this.#drift = step === 0 ? this.#drift - Math.sign(this.#drift) : this.#drift + step
-    if (Math.abs(this.#drift) < DRIFT_FRAMES) return
-    best.lag += Math.sign(this.#drift)
-    this.#drift = 0
+  /** The clocks of both sides differ by some samples a minute, and the first frames may have been a little off. */
+  #follow(sent: Int16Array, at: number, best: Candidate): void {
+    if (++this.#sinceFollowed < FOLLOW_EVERY) return
+    this.#sinceFollowed = 0
+    const lag = this.#refined(sent, at, best.lag)
+    // What one frame says is believed when the next one agrees.
+    if (lag === this.#nextLag) best.lag = lag
+    this.#nextLag = lag
+  }
+
+  /**
+   * The delay to a sample, of those near `lag`. A vowel is too smooth to tell; the differences from one sample to the
+   * next are not.
+   */
+  #refined(sent: Int16Array, at: number, lag: number): number {
+    this.#copyNarrow(sent, at - lag - REFINE, NARROW_FRAME + 2 * REFINE)
+    for (let i = NARROW_FRAME + 2 * REFINE - 1; i > 0; i--) sentPart[i] = (sentPart[i] as number) - (sentPart[i - 1] as number)
+    edges[0] = 0
+    for (let i = 1; i < NARROW_FRAME; i++) edges[i] = (heard[i] as number) - (heard[i - 1] as number)
+    let best = 0
+    let refined = lag
+    for (let shift = 1; shift < 2 * REFINE; shift++) {
+      const product = dotProduct(edges, 0, sentPart, shift, NARROW_FRAME)
+      const score = (product * product) / (dotProduct(sentPart, shift, sentPart, shift, NARROW_FRAME) + 1)
+      if (score <= best) continue
+      best = score
+      refined = lag + REFINE - shift
+    }
+    return refined
   }
 
   /** Seconds of talk, and nothing of ours in it: it was an accident, or the carrier does not mix any more. */
@@ -263,7 +286,7 @@ export class EchoMatcher {
     const last = this.#candidates[0]
     this.#candidates = last === undefined ? [] : [{ lag: last.lag, power: 0, left: 0, frames: 0, found: 0 }]
     this.#state = 'searching'
-    this.#drift = 0
+    this.#nextLag = NaN
     this.#searchesLeft = SEARCHES
   }
 
@@ -319,13 +342,6 @@ function byLeftOver(a: Candidate, b: Candidate): number {
 
 function indexOf(position: number): number {
   return position & (SENT_SAMPLES - 1)
-}
-
-/** Of the last fit: the tap that explains most alone. */
-function bestTap(): number {
-  let tap = MIDDLE
-  for (let other = 0; other < TAPS; other++) if (fit.explainedBy(other) > fit.explainedBy(tap)) tap = other
-  return tap
 }
 
 /** Writes the frame at 8 kHz to `heard`. @param history the last samples of the frame before, kept */
@@ -388,10 +404,12 @@ const OWN_DECAY = 0.8
 // -24 dB
 const RESIDUE_SHARE = 0.004
 const GAIN_LEARN = 0.1
-const DRIFT_FRAMES = 6
+const FOLLOW_EVERY = 4
+const REFINE = 6
 
 // Scratch that all calls of a thread share; nothing in it outlives a call of a method.
 const heard = new Float32Array(NARROW_FRAME)
 const wholeFrame = new Float32Array(2 * NARROW_FRAME + HALF_BAND_HISTORY)
 const sentPart = new Float32Array(2 * WIDE + HALF_BAND_HISTORY)
+const edges = new Float32Array(NARROW_FRAME)
 const fit = new LeastSquares(2 * CANCEL_TAPS_8K)

@@ -48,11 +48,6 @@ export class LeastSquares {
     return this.#normal[tap * this.#taps + tap] as number
   }
 
-  /** The power of the target that one copy alone explains. */
-  explainedBy(tap: number): number {
-    return (this.#cross[tap] as number) ** 2 / (this.powerOf(tap) + 1)
-  }
-
   /** Solves the normal equations by Cholesky's way. @returns the power of the target that is explained */
   solve(): number {
     const taps = this.#taps
