@@ -226,6 +226,34 @@ t.test('a backend that is silent after a question is replaced', async (t) => {
   t.same(marksOf(b.now), ['speech-start', 'speech-end'])
 })
 
+t.test('a backend that falls silent in the middle of an answer is replaced when its sound has run out', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const line = new Line(t, [a, b], { stallMs: 4000 })
+  await line.connect()
+  await line.greeted(a)
+  await line.speech(800)
+  a.now.speak(2, 'Your order is on its', 5000)
+  await line.timers.pass(8900)
+  t.equal(line.failovers.length, 0, 'five seconds are heard, and then four of silence')
+  await line.timers.pass(200)
+  t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
+  t.same(line.recorder.all('turn-done').map((done) => done.status), ['completed', 'cancelled'])
+  b.now.answer(1, 'It is on its way.', 9000)
+  await line.timers.pass(60_000)
+  t.equal(line.failovers.length, 1, 'a whole answer may be as long as it likes')
+})
+
+t.test('an answer that was begun and never makes a sound is a stall, too', async (t) => {
+  const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  const line = new Line(t, [a, b], { stallMs: 4000 })
+  await line.connect()
+  await line.greeted(a)
+  await line.speech(800)
+  a.now.emit({ type: 'turn-start', generation: 2 })
+  await line.timers.pass(4100)
+  t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
+})
+
 t.test('silence after a noise, or while a tool runs, or with nobody to take over, is no fault', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })

@@ -14,6 +14,7 @@ import type { FailoverOptions, FailoverStats } from './options.js'
 import { snapshotOf } from './snapshot.js'
 import type { FailoverSnapshot } from './snapshot.js'
 import { StallWatch } from './stall-watch.js'
+import type { StallState } from './stall-watch.js'
 import { Succession } from './succession.js'
 import { lateToolText } from './texts.js'
 
@@ -199,7 +200,7 @@ export class FailoverBackend implements Backend, CrewEvents {
   sessionAudio(session: MemberSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
     if (session !== this.#succession.active) return this.late()
     this.#call.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
-    this.#stall.stop()
+    this.#stall.sounding()
     this.#succession.sounded(session, this.#options.timers.nowMs())
     this.#sink.audio(pcm, sampleRateHz, itemId, generation)
   }
@@ -232,6 +233,8 @@ export class FailoverBackend implements Backend, CrewEvents {
       case 'turn-start':
         this.#call.activity++
         this.#call.answer(event.generation)
+        // An answer that is begun is owed, even where the question may have been a noise.
+        if (!this.#call.answers.sounding && !this.#call.inputs.speaking) this.#stall.asked()
         return this.#pass(event)
       case 'audio-done':
         this.#call.audioDone(event)
@@ -279,12 +282,10 @@ export class FailoverBackend implements Backend, CrewEvents {
       }
     }
     const answer = this.#call.turnDone(event)
+    if (answer?.calls === 0) this.#stall.stop()
     if (status === 'completed') {
       this.#responsesFailed = 0
-      if (answer?.calls === 0) {
-        this.#stall.stop()
-        if (answer.soundMs > 0) this.#repeating = false
-      }
+      if (answer?.calls === 0 && answer.soundMs > 0) this.#repeating = false
     }
     this.#pass(event)
   }
@@ -335,16 +336,23 @@ export class FailoverBackend implements Backend, CrewEvents {
     settle?.reject(faultError(final))
   }
 
-  #stalled(state: 'asked' | 'spoken'): void {
+  #stalled(state: StallState): void {
     const { active } = this.#succession
-    const { inputs } = this.#call
+    const { inputs, answers, tools, speaksUntilMs } = this.#call
+    const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
     // A dialogue on this machine says nothing where it has nothing to say.
-    if (active === null || active.member.scripted === true || inputs.speaking || inputs.list.length === 0) return
+    if (active === null || active.member.scripted === true || inputs.speaking || inputs.list.length === 0 || tools.running) return
+    if (state === 'sounding') {
+      if (answers.size === 0) return
+      // Sound comes faster than it is heard: only when it has run out the caller waits.
+      const leftMs = speaksUntilMs + stallMs - timers.nowMs()
+      if (leftMs > 0) return this.#stall.again(state, leftMs)
+    }
     // With nobody to take over silence is for the call to deal with; and who makes noises may make many.
     if (!this.#succession.hasBetterThan(active) || (state === 'spoken' && this.stats.stalls > 0)) return
     this.stats.stalls++
-    const waitedMs = this.#options.stallMs ?? FAILOVER_STALL_MS
-    this.#succession.failed(active, vendorFault('timeout', `${active.name}: silent for ${waitedMs} ms after it was asked`, true), 'stall')
+    const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
+    this.#succession.failed(active, vendorFault('timeout', `${active.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
   }
 
   // --- the end ----------------------------------------------------------------------------------------------
