@@ -381,6 +381,7 @@ export class CallSession implements CallMachine {
     if (kind === 'answer') this.#backend.answered()
     if (kind !== 'filler') core.agentSpokeLast = true
     core.mark('agent-sound', kind)
+    this.#conversation.agentSoundBegins(item?.generation ?? null, sentAtMs)
     core.turn(core.turns.agentSound(kind, item?.generation ?? null, sentAtMs, core.streamZeroMs))
   }
 

@@ -11,6 +11,8 @@ const FRAMES_STOPPED_MS = 500
 
 /** A pause that found the caller not quiet yet looks again after this. */
 const RESUME_POLL_MS = 60
+/** Quiet after which a backend with ears of its own may have taken the caller's speech for ended. */
+const EARLY_ANSWER_QUIET_MS = 100
 
 /** The backend's end of speech comes late; our own last voiced sample is taken when it is no older than this. */
 const OWN_CLOCK_MS_MAX = 3000
@@ -36,6 +38,8 @@ export class Conversation {
   readonly #tools: ToolDesk
   /** The backend knows of the segment that runs. */
   #speechTold = false
+  /** The last voiced sample to which an answer was heard before our own clock took the speech for ended; NaN before any. */
+  #answeredFromMs = NaN
   /** Voice since the agent was paused, in all segments since. */
   #voiceOverAgentMs = 0
 
@@ -209,7 +213,21 @@ export class Conversation {
     if (core.options.serverVad) return
     const atMs = core.speech.lastVoicedMs
     if (core.backendUsable) core.out({ type: 'backend-speech-end', atMs })
-    core.turn(core.turns.callerStopped(atMs, core.speech.real, core.generationSeen, core.streamZeroMs))
+    // The answer to it may have begun already.
+    if (atMs !== this.#answeredFromMs) core.turn(core.turns.callerStopped(atMs, core.speech.real, core.generationSeen, core.streamZeroMs))
+  }
+
+  /**
+   * Agent sound while our own clock still waits for the end of the caller's speech: a backend that listens by itself
+   * has heard the end first, and this is its answer.
+   * @param generation  of the response, null for an item of the gateway's own
+   */
+  agentSoundBegins(generation: number | null, sentAtMs: number): void {
+    const core = this.#core
+    const { speaking, lastVoicedMs, real } = core.speech
+    if (!speaking || generation === null || core.options.serverVad || sentAtMs - lastVoicedMs < EARLY_ANSWER_QUIET_MS) return
+    this.#answeredFromMs = lastVoicedMs
+    core.turn(core.turns.callerStopped(lastVoicedMs, real, generation - 1, core.streamZeroMs))
   }
 
   #tellSpeechStart(atMs: number): boolean {

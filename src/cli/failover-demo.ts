@@ -21,6 +21,8 @@ import { startGateway } from './gateway.js'
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
 const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const KEY = 'key-of-the-demo'
+/** Between pieces of 100 ms: a tenth faster than speech, so that the model is in the middle of it when it dies. */
+const PACE_MS = 90
 /** How far into its answer the first model gets. */
 const KILL_AFTER_MS = 1500
 /** Quieter than this is a gap, in the recording of what the caller heard. */
@@ -47,7 +49,7 @@ export async function failoverDemo(options: FailoverDemoOptions): Promise<number
     OpenAiDouble.start({ key: KEY, speaker, script: new Script([
       { say: GREETING },
       { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-      { say: STATUS, paceMs: FRAME_MS },
+      { say: STATUS, paceMs: PACE_MS },
     ], ['4127']) }),
     GeminiDouble.start({ key: KEY, speaker, script: new Script([
       { say: STATUS },

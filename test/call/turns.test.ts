@@ -161,3 +161,18 @@ t.test('a digit goes to the backend and begins a turn', async (t) => {
   rig.run(40)
   t.match(rig.only('turn'), { answerMs: 220 })
 })
+
+t.test('a backend that hears the end of speech before we do has its answer counted from the last voiced sample', async (t) => {
+  const rig = Rig.talking()
+  const before = rig.session.turns.length
+  rig.speak(600)
+  // 300 ms of quiet: our own clock wants 600.
+  rig.run(300)
+  rig.answer(2, 'early', 500)
+  rig.run(1500)
+  const turns = rig.session.turns.slice(before)
+  t.equal(turns.length, 1, JSON.stringify(turns))
+  const [turn] = turns
+  t.ok(turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400, JSON.stringify(turn))
+  t.equal(turn?.answerMs, turn?.firstSoundMs)
+})

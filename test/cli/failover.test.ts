@@ -21,8 +21,8 @@ t.test('a model that dies in mid-sentence costs the caller a pause and not the a
   const first = await OpenAiDouble.start({ key: 'sk-test-openai', speaker, script: new Script([
     { say: 'Hello, this is the order line. You can ask where your order is, or tell me your order number.' },
     { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
-    // Slower than speech, so that it is in the middle of it when it dies.
-    { say: STATUS, paceMs: 20 },
+    // A tenth faster than speech (pieces of 100 ms), so that it is in the middle of it when it dies.
+    { say: STATUS, paceMs: 90 },
   ], ['4127']) })
   const second = await GeminiDouble.start({ key: 'test-gemini-key', speaker, script: new Script([
     { say: STATUS },
