@@ -39,6 +39,8 @@ export class CallerUplink {
   readonly #spare: Batch[] = []
   #filling: Batch
   #open = false
+  #pcm: Int16Array | null = null
+  #pcmBytes: Uint8Array = new Uint8Array(0)
   #sentBytes = 0
 
   constructor(options: CallerUplinkOptions) {
@@ -84,7 +86,7 @@ export class CallerUplink {
   }
 
   push(pcm: Int16Array): void {
-    const bytes = bytesOfSamples(pcm)
+    const bytes = this.#bytesOf(pcm)
     let from = 0
     while (from < bytes.length) {
       const batch = this.#filling
@@ -99,6 +101,17 @@ export class CallerUplink {
   /** Sends what there is without waiting for a full message: the caller has stopped and waits. */
   flush(): void {
     if (this.#filling.length > 0) this.#full()
+  }
+
+  /** A call gives its frames in one array, again and again: where its bytes are a view of it, that is made once. */
+  #bytesOf(pcm: Int16Array): Uint8Array {
+    if (pcm === this.#pcm) return this.#pcmBytes
+    const bytes = bytesOfSamples(pcm)
+    if (bytes.buffer === pcm.buffer) {
+      this.#pcm = pcm
+      this.#pcmBytes = bytes
+    }
+    return bytes
   }
 
   #full(): void {

@@ -109,6 +109,11 @@ export const TICK_MS = 10
 export const PLAYOUT_TICK_PHASE_MS = 5
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
+/**
+ * Calls whose shared memory is one piece: 40 MB of addresses. glibc gives pieces of 32 MB and more as fresh pages whatever
+ * was freed before (mallopt(3), M_MMAP_THRESHOLD).
+ */
+export const CALL_SLAB_CALLS = 128
 /** How often a call may be given to another worker after a worker's death. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 1
 /** Records of ended calls that the process can still show. */

@@ -17,6 +17,7 @@ import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CarrierControl } from './call-handover.js'
+import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import { HostedCall } from './hosted-call.js'
 import type { HostContext, HostedAgent } from './hosted-call.js'
@@ -115,6 +116,7 @@ export class CallHost implements CallDirectory {
     return {
       clock, wallClock, metrics, log, callSeries, carrier,
       journal: keepJournal !== null,
+      memory: new CallMemoryPool(),
       run: (start, transfer) => this.#run(start, transfer),
       openSpeech: () => this.#openSpeech(),
       taskOver: () => {

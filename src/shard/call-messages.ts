@@ -10,6 +10,7 @@ import type { BackendUsage } from '../call/backend-events.js'
 import type { LegRateHz } from '../core/units.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
+import type { CallMemory } from './call-memory.js'
 
 /** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
@@ -24,7 +25,7 @@ export interface CallStart {
   readonly direction: 'inbound' | 'outbound'
   readonly legRateHz: LegRateHz
   readonly track: StreamTrack
-  readonly shared: SharedArrayBuffer
+  readonly shared: CallMemory
   /** The call's control messages, `ToCall` one way and `FromCall` the other. */
   readonly port: MessagePort
   /** The way to a speech worker; null where the speech pool is down. */

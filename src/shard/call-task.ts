@@ -88,7 +88,7 @@ export class CallTask implements BackendSink {
     this.#context = context
     this.#parts = parts
     this.#port = start.port
-    this.#shared = new SharedCall(start.shared)
+    this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
     // On a mixed line what was played is looked up again.
     this.#shared.outbound.keepsTaken = start.track === 'both_tracks'
     this.#streamOpen = start.streamOpen

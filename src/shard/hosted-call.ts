@@ -23,7 +23,8 @@ import { CallBooks } from './call-books.js'
 import { CallHandover } from './call-handover.js'
 import type { CarrierControl } from './call-handover.js'
 import type { AgentFacts, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
-import { HANGUP_NOW, SharedCall, Time, Word, allocateSharedCall } from './shared-call.js'
+import type { CallMemory, CallMemoryPool } from './call-memory.js'
+import { HANGUP_NOW, SharedCall, Time, Word } from './shared-call.js'
 
 /** What the host of a call gives it. */
 export interface HostContext {
@@ -34,6 +35,7 @@ export interface HostContext {
   readonly callSeries: CallSeries
   readonly carrier: CarrierControl | null
   readonly journal: boolean
+  readonly memory: CallMemoryPool
   /** Starts the call's task on the least loaded worker. */
   run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
   /** A way to a speech worker; null when there is none to be had. */
@@ -85,8 +87,8 @@ export class HostedCall implements LiveCall {
   readonly #hosted: HostedAgent
   readonly #context: HostContext
   readonly #log: Log
-  readonly #memory = allocateSharedCall()
-  readonly #shared = new SharedCall(this.#memory)
+  readonly #memory: CallMemory
+  readonly #shared: SharedCall
   readonly #playout: Playout
   readonly #preparedAtMs: number
   readonly #books: CallBooks
@@ -113,6 +115,8 @@ export class HostedCall implements LiveCall {
     this.#hosted = hosted
     this.#context = context
     this.#log = context.log.call(call.callSid, { agent: call.agent })
+    this.#memory = context.memory.take()
+    this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#playout = new Playout({ sampleRateHz: this.legRateHz })
     this.#preparedAtMs = context.clock()
     this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock())
@@ -351,6 +355,8 @@ export class HostedCall implements LiveCall {
       barge_ins: record.bargeIns.length, rehomes: record.rehomes, underruns: record.audio.underruns,
     }, 'call ended')
     this.#context.over(this, record)
+    // No worker has the call any more, and no socket.
+    this.#context.memory.give(this.#memory)
   }
 
   #closeSink(code: number): void {

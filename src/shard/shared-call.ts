@@ -56,6 +56,8 @@ export const HANGUP_NOW = 1
 
 const TIMES_OFFSET = 128
 const RINGS_OFFSET = 256
+/** What is before the rings; zero in the memory of a new call. */
+export const SHARED_CALL_HEAD_BYTES = RINGS_OFFSET
 
 /** Room for one frame of the largest size and a burst; pages that were never touched cost nothing. */
 export const INBOUND_RING_BYTES = 256 * 1024
@@ -64,8 +66,10 @@ export const OUTBOUND_RING_SAMPLES = 32 * 1024
 /** Of the outbound ring, how much stays readable behind what main took last: a tick's worth and a long hold-up. */
 export const RECALLED_SAMPLES = 4096
 
-const SHARED_CALL_BYTES = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
+/** Bytes of one call's shared memory. */
+export const SHARED_CALL_BYTES = RINGS_OFFSET + INBOUND_RING_BYTES + OUTBOUND_RING_SAMPLES * 2
 
+/** For one call alone; a gateway takes them from a `CallMemoryPool`. */
 export function allocateSharedCall(): SharedArrayBuffer {
   return new SharedArrayBuffer(SHARED_CALL_BYTES)
 }
@@ -77,13 +81,14 @@ export class SharedCall {
   readonly inbound: PacketRing
   readonly outbound: SampleRing
 
-  constructor(memory: SharedArrayBuffer) {
-    assert(memory.byteLength === SHARED_CALL_BYTES, `shared call memory of ${memory.byteLength} bytes`)
-    this.words = new Int32Array(memory, 0, TIMES_OFFSET / 4)
-    this.times = new Float64Array(memory, TIMES_OFFSET, (RINGS_OFFSET - TIMES_OFFSET) / 8)
-    this.inbound = new PacketRing(this.words, new Uint8Array(memory, RINGS_OFFSET, INBOUND_RING_BYTES))
+  /** @param at  where the call's memory begins: a multiple of 16 */
+  constructor(memory: SharedArrayBuffer, at = 0) {
+    assert(memory.byteLength >= at + SHARED_CALL_BYTES, `shared call memory of ${memory.byteLength - at} bytes`)
+    this.words = new Int32Array(memory, at, TIMES_OFFSET / 4)
+    this.times = new Float64Array(memory, at + TIMES_OFFSET, (RINGS_OFFSET - TIMES_OFFSET) / 8)
+    this.inbound = new PacketRing(this.words, new Uint8Array(memory, at + RINGS_OFFSET, INBOUND_RING_BYTES))
     this.outbound = new SampleRing(
-      this.words, new Int16Array(memory, RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES))
+      this.words, new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES))
   }
 }
 
