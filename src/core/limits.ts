@@ -114,6 +114,12 @@ export const CALLS_PER_WORKER_MAX = 2000
  * was freed before (mallopt(3), M_MMAP_THRESHOLD).
  */
 export const CALL_SLAB_CALLS = 128
+/**
+ * V8's young generation in a media worker. What a call allocates lives shorter than a tick, so collecting more often costs no
+ * more, and the buffers of its sockets, which lie outside of the heap until then, are given back sooner: 145 KB a call and
+ * pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
+ */
+export const WORKER_YOUNG_HEAP_MB = 6
 /** How often a call may be given to another worker after a worker's death. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 1
 /** Records of ended calls that the process can still show. */

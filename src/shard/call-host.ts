@@ -11,7 +11,7 @@ import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS, WORKER_YOUNG_HEAP_MB } from '../core/limits.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -101,6 +101,7 @@ export class CallHost implements CallDirectory {
       atomics: 'disabled',
       // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
       execArgv: [],
+      resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB },
       recordTiming: false,
       workerData,
     })
