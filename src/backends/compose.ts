@@ -77,7 +77,10 @@ export async function composeBackend(options: CompositionOptions, context: Compo
 async function listOf(options: CompositionOptions, context: CompositionContext): Promise<BackendFactory> {
   const factories = await Promise.all(options.names.map((name) => loadBackend(name, context)))
   const [only] = factories
-  if (only !== undefined && factories.length === 1) return only
+  // A model alone is a list of one: its sessions end, and are replaced at a quiet moment. A script's never does.
+  if (only !== undefined && factories.length === 1 && (options.names[0] === SCRIPTED || options.names[0]?.startsWith('module:') === true)) {
+    return only
+  }
   return failover({
     members: factories.map((create, index) => {
       const name = options.names[index] as string // as many names as factories

@@ -7,6 +7,7 @@ import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
+import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
 import { packageRoot, packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
@@ -69,6 +70,10 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
 export async function startGateway({ config, env, log }: GatewayOptions): Promise<Gateway> {
+  if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
+    throw new GatewayError('CONFIG_INVALID', `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: `
+      + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
+  }
   const { agents, defaultAgent } = await hostedAgents(config, env)
   const clock = processClock()
   const metrics = new Metrics({ version: packageVersion() })

@@ -10,6 +10,9 @@ const HELP = `mkondo serve [--with-shop] [--config FILE]
   --config FILE  settings file (default mkondo.yaml, if it is there)
 Settings: mkondo help settings`
 
+/** A second signal within this time of the first is the same one, come by another way. */
+const SAME_SIGNAL_MS = 1000
+
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
 export async function serve(argv: readonly string[]): Promise<number> {
   const values = commandOptions('serve', argv, { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION })
@@ -30,8 +33,15 @@ export async function serve(argv: readonly string[]): Promise<number> {
     }, 'taking calls')
     await new Promise<void>((resolve, reject) => {
       const onSignal = (signal: NodeJS.Signals): void => {
-        process.once('SIGTERM', atOnce)
-        process.once('SIGINT', atOnce)
+        process.off('SIGTERM', onSignal)
+        process.off('SIGINT', onSignal)
+        // A terminal gives Ctrl-C to npm and to us, and npm passes it on: the same signal, twice.
+        process.on('SIGTERM', () => undefined)
+        process.on('SIGINT', () => undefined)
+        setTimeout(() => {
+          process.once('SIGTERM', atOnce)
+          process.once('SIGINT', atOnce)
+        }, SAME_SIGNAL_MS).unref()
         log.info({ signal }, 'signal received')
         gateway.stop(config.drainTimeoutMs).then(resolve, reject)
       }

@@ -80,7 +80,8 @@ export class CallBooks {
       case 'failover':
         this.#backend = news.to
         this.#numbers.backend = news.to
-        metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
+        // A rotation is no failure: the same backend, with a fresh session.
+        if (news.from !== news.to) metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
         return
       case 'barge-in':
         if (!news.committed || news.stopMs === null) return

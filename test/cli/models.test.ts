@@ -38,12 +38,12 @@ t.test('a spoken call runs on each kind of model as it does offline', async (t) 
     ['self-hosted', { REALTIME_URL: selfHosted.baseUrl, REALTIME_DIALECT: 'beta' }, 'self-hosted'],
     ['cascade', { STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl }, 'cascade'],
   ]
-  await Promise.all(cases.map(async ([name, env, backend]) => {
+  const run = async ([name, env, backend]: (typeof cases)[number]): Promise<void> => {
     const { at, close } = await whole(env, (yaml) => yaml.replace(/^backend: .*$/m, `backend: ${backend}`))
     try {
-      const run = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127'] })
-      const [call] = run.calls
-      t.equal(run.code, 0, `${name}: ${call?.goal.why ?? run.output}`)
+      const placed = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127'] })
+      const [call] = placed.calls
+      t.equal(placed.code, 0, `${name}: ${call?.goal.why ?? placed.output}`)
       t.equal(call?.backend, name)
       t.equal(call?.outcome, 'deflected', `${name}: outcome`)
       t.equal(call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length, 1, `${name}: the look-up ran, once`)
@@ -52,5 +52,7 @@ t.test('a spoken call runs on each kind of model as it does offline', async (t) 
     } finally {
       await close()
     }
-  }))
+  }
+  // Two at once: four callers with ears of their own are too much for two cores.
+  for (let i = 0; i < cases.length; i += 2) await Promise.all(cases.slice(i, i + 2).map(run))
 })
