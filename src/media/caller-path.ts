@@ -1,9 +1,9 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
+import { BandGate } from './band-gate.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
 import { DtmfDetector } from './dtmf.js'
 import { EchoGate } from './echo-gate.js'
 import { EchoMatcher, type EchoMatch } from './echo-match.js'
-import { EnergyGate } from './energy-gate.js'
 import { JitterBuffer } from './jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { Reframer } from './reframer.js'
@@ -73,7 +73,7 @@ export class CallerPath {
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #jitter: JitterBuffer
-  readonly #gate = new EnergyGate()
+  readonly #gate: BandGate
   #echoGate: EchoGate
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
@@ -95,6 +95,7 @@ export class CallerPath {
     this.#layout = new ChannelLayout({ sampleRateHz, track })
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#jitter = new JitterBuffer({ sampleRateHz })
+    this.#gate = new BandGate({ sampleRateHz })
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
     this.#dtmf = new DtmfDetector({ sampleRateHz })
@@ -200,13 +201,14 @@ export class CallerPath {
       if (stereo) this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
       let level = levelDbfs(left)
       const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
+      const exact = this.#matcher?.exact === true
       // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
-      const cancelled = match === 'own' || match === 'mixed'
+      const cancelled = exact && (match === 'own' || match === 'mixed')
       const caller = cancelled && this.#matcher?.cancel(left) === true
       if (cancelled) level = levelDbfs(left)
       const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
       if (echo) this.#framesOfEcho++
-      const loud = this.#gate.isOpen(level, !echo && !cancelled)
+      const loud = this.#gate.isOpen(left, level, !echo && !cancelled)
       // Only what is surely not the caller may be given up after a stall.
       const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
       this.#jitter.push(left, arrivalMs, quiet, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
@@ -214,8 +216,9 @@ export class CallerPath {
   }
 
   #isEcho(match: EchoMatch, level: number, capturedAtMs: number): boolean {
+    if (match === 'own') return true
     const matcher = this.#matcher
     if (matcher === null || !matcher.proven) return this.#echoGate.isEcho(level, capturedAtMs)
-    return match === 'unknown' && this.#echoGate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    return match !== 'clear' && this.#echoGate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
   }
 }

@@ -75,6 +75,9 @@ export class EchoMatcher {
   #nextLag = NaN
   /** Frames without anything of ours since the last that was ours. */
   #missed = 0
+  /** Of the frames that fitted at the best delay: their power, and what was left over of it. */
+  #fitPower = 0
+  #fitLeft = 0
   /** Of our own speech in a frame, as the caller's side had it last: a peak that wears off. */
   #ownPower = 0
 
@@ -82,6 +85,14 @@ export class EchoMatcher {
     this.#sampleRateHz = options.sampleRateHz
     this.#step = options.sampleRateHz === 16000 ? 2 : 1
     this.#taps = this.#step * CANCEL_TAPS_8K
+  }
+
+  /**
+   * The carrier mixes us in as we are, but for a codec: what does not fit is somebody else. False for an echo that went
+   * through a loudspeaker and a room, or a narrow filter: it fits a little, and its level must say more.
+   */
+  get exact(): boolean {
+    return this.proven && this.#fitLeft < EXACT_SHARE_MAX * this.#fitPower
   }
 
   /** The delay of the run of speech that was matched last, against the times that were given; null before any. */
@@ -232,6 +243,10 @@ export class EchoMatcher {
     candidate.power = candidate.power * REMEMBER + power
     candidate.left = candidate.left * REMEMBER + share * power
     candidate.frames++
+    if (share < OWN_SHARE) {
+      this.#fitPower = this.#fitPower * REMEMBER_FIT + power
+      this.#fitLeft = this.#fitLeft * REMEMBER_FIT + share * power
+    }
     if (share < OWN_SHARE) {
       this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
     }
@@ -403,6 +418,8 @@ const SEARCH_EVERY = 8
 const OWN_DECAY = 0.8
 // -24 dB
 const RESIDUE_SHARE = 0.004
+const EXACT_SHARE_MAX = 0.05
+const REMEMBER_FIT = 0.98
 const GAIN_LEARN = 0.1
 const FOLLOW_EVERY = 4
 const REFINE = 6

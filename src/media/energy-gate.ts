@@ -32,11 +32,12 @@ export class EnergyGate {
 
   /**
    * @param feedsFloor false for a frame that says nothing about the line: our own echo
+   * @param marginDb by which it must be
    * @returns true when the frame is louder than the noise
    */
-  isOpen(levelDbfs: number, feedsFloor: boolean): boolean {
+  isOpen(levelDbfs: number, feedsFloor: boolean, marginDb = OPEN_OVER_FLOOR_DB): boolean {
     if (feedsFloor) this.#learn(Math.max(levelDbfs, FLOOR_DBFS_MIN))
-    return this.#frames > 0 && levelDbfs > this.floorDbfs + OPEN_OVER_FLOOR_DB
+    return this.#frames > 0 && levelDbfs > this.floorDbfs + marginDb
   }
 
   #learn(level: number): void {

@@ -1,0 +1,204 @@
+import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
+import { seededRandom } from '../../src/simulator/random.js'
+import { type Extent, type Noise, babble, carNoise, pinkNoise, whiteNoise } from './sounds.js'
+
+/** One call's worth of audio with what is true of each of its 20 ms frames. */
+export interface LabelledCall {
+  readonly samples: Int16Array
+  /** Somebody speaks: from the clean speech's level, gaps of up to 200 ms filled. */
+  readonly speech: readonly boolean[]
+}
+
+const SENTENCES = [
+  'Where is my order?', 'My order number is four one two seven.', 'Yes, that is right.', 'No, thank you.',
+  'I ordered a pair of shoes last Tuesday and they have not come yet.', 'Could I speak to a person, please?',
+  'Seven three nine zero.', 'Wait a moment, I have to look for the receipt.', 'It should have been here by noon.',
+  'Can you send it to my sister instead?', 'Hello?', 'I do not know what you mean by that.',
+  'The parcel was open when it came, and half of it is missing.', 'Okay.', 'Please cancel it and give me my money back.',
+  'How much would that cost me altogether?', 'No no, the other one, the blue one.', 'Thanks, bye.',
+]
+const VOICES = ['slt', 'rms', 'awb', 'kal'] as const
+// Callers at -20 dBFS, and some 6 dB louder and softer.
+const SPEECH_DBFS = -20
+const LEVELS_DB = [0, -4, 3, -6, 6, 1]
+const UTTERANCES_PER_CALL = 6
+const STRETCHES = [1, 0.85, 1.2]
+// Played faster or slower: a smaller or a larger speaker.
+const PITCHES = [1, 1.12, 0.9]
+// dsp.md's rule, so that its figures can be compared: 30 dB below the loud frames; gaps that a word leaves are speech.
+const TRUTH_BELOW_LOUD_DB = 30
+const GAP_FRAMES = 10
+const TELEPHONE_HZ = [300, 3400] as const
+
+/** Clean utterances and what was made of them: the material of all calls. */
+export interface Utterances {
+  readonly rateHz: LegRateHz
+  readonly voices: readonly Float64Array[]
+}
+
+/** @param count of utterances; every voice, pace and pitch comes in turn */
+export async function speakUtterances(rateHz: LegRateHz, count: number): Promise<Utterances> {
+  const flite = await loadFlite()
+  const voices: Float64Array[] = []
+  for (let i = 0; i < count; i++) {
+    const { pcm, sampleRateHz } = flite.speak(SENTENCES[i % SENTENCES.length] as string, VOICES[i % VOICES.length] as string, {
+      stretch: STRETCHES[Math.floor(i / 2) % STRETCHES.length] as number,
+    })
+    const pitched = resampled(Float64Array.from(pcm), (sampleRateHz * (PITCHES[Math.floor(i / 3) % PITCHES.length] as number)), rateHz)
+    const caller = Math.floor(i / UTTERANCES_PER_CALL)
+    voices.push(atLevel(pitched, rateHz, SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number)))
+  }
+  return { rateHz, voices }
+}
+
+export interface CallPlan {
+  readonly utterances: Utterances
+  readonly noise: Noise | null
+  /** Speech over noise, where somebody speaks. */
+  readonly snrDb: number
+  readonly seed: number
+  /** A telephone line: its band, and its 8 bits. */
+  readonly telephone: boolean
+}
+
+/** Calls of six utterances, with pauses of 0.4 to 1.6 s and one second before the first. */
+export function makeCalls(plan: CallPlan): LabelledCall[] {
+  const { utterances, noise } = plan
+  const random = seededRandom(plan.seed)
+  const calls: LabelledCall[] = []
+  for (let first = 0; first < utterances.voices.length; first += UTTERANCES_PER_CALL) {
+    const parts: Float64Array[] = [new Float64Array(utterances.rateHz)]
+    for (const voice of utterances.voices.slice(first, first + UTTERANCES_PER_CALL)) {
+      parts.push(voice, new Float64Array(Math.round(utterances.rateHz * (0.4 + 1.2 * random()))))
+    }
+    const clean = joined(parts)
+    const speech = truthOf(clean, utterances.rateHz)
+    const ms = (clean.length * 1000) / utterances.rateHz
+    const line = clean.slice()
+    if (noise !== null) {
+      const extent = { rateHz: utterances.rateHz, ms, seed: plan.seed * 1000 + first }
+      const sound = noiseOf(noise, extent, utterances.voices)
+      const gain = Math.sqrt(powerWhere(clean, speech, utterances.rateHz) / 10 ** (plan.snrDb / 10) / powerOf(sound))
+      for (let i = 0; i < line.length; i++) line[i] = (line[i] as number) + gain * (sound[i] as number)
+    }
+    calls.push({ samples: throughLine(line, utterances.rateHz, plan.telephone), speech })
+  }
+  return calls
+}
+
+export function noiseOf(noise: Noise, extent: Extent, voices: readonly Float64Array[]): Float64Array {
+  switch (noise) {
+    case 'white': return whiteNoise(extent)
+    case 'pink': return pinkNoise(extent)
+    case 'car': return carNoise(extent)
+    case 'babble': return babble(extent, voices)
+  }
+}
+
+/** Frames in which somebody speaks. */
+export function truthOf(clean: Float64Array, rateHz: LegRateHz): boolean[] {
+  const frame = frameSamples(rateHz)
+  const powers: number[] = []
+  for (let at = 0; at + frame <= clean.length; at += frame) powers.push(powerOf(clean.subarray(at, at + frame)))
+  const sorted = powers.toSorted((a, b) => a - b)
+  const limit = Math.max(1, (sorted[Math.floor(sorted.length * 0.95)] as number) / 10 ** (TRUTH_BELOW_LOUD_DB / 10))
+  const speech = powers.map((power) => power > limit)
+  let lastAt = -Infinity
+  for (let i = 0; i < speech.length; i++) {
+    if (speech[i] !== true) continue
+    if (i - lastAt <= GAP_FRAMES + 1) speech.fill(true, lastAt, i)
+    lastAt = i
+  }
+  return speech
+}
+
+/** As it comes out of a carrier: clipped, and where it was a telephone, without lows, highs and half of its bits. */
+export function throughLine(samples: Float64Array, rateHz: LegRateHz, telephone: boolean): Int16Array {
+  const band = telephone ? bandPassed(samples, rateHz) : samples
+  const out = Int16Array.from(band, (value) => Math.max(-32_768, Math.min(32_767, Math.round(value))))
+  if (!telephone) return out
+  const bytes = new Uint8Array(out.length)
+  encodeMuLaw(out, bytes)
+  decodeMuLaw(bytes, out)
+  return out
+}
+
+/** Two poles at either edge of the telephone band. */
+function bandPassed(samples: Float64Array, rateHz: number): Float64Array {
+  let out = samples
+  for (const [kind, hz] of [['high', TELEPHONE_HZ[0]], ['low', TELEPHONE_HZ[1]]] as const) {
+    if (hz >= 0.45 * rateHz) continue
+    const w = (2 * Math.PI * hz) / rateHz
+    const alpha = Math.sin(w) / Math.SQRT2
+    const edge = kind === 'high' ? 1 + Math.cos(w) : 1 - Math.cos(w)
+    const b1 = kind === 'high' ? -edge : edge
+    const a0 = 1 + alpha, a1 = -2 * Math.cos(w), a2 = 1 - alpha
+    let x1 = 0, x2 = 0, y1 = 0, y2 = 0
+    out = out.map((x) => {
+      const y = (edge / 2 * x + b1 * x1 + edge / 2 * x2 - a1 * y1 - a2 * y2) / a0
+      x2 = x1
+      x1 = x
+      y2 = y1
+      y1 = y
+      return y
+    })
+  }
+  return out
+}
+
+function resampled(samples: Float64Array, fromHz: number, toHz: number): Float64Array {
+  const step = fromHz / toHz
+  // What the new rate cannot hold is taken out by a moving average as long as its step.
+  const reach = Math.max(1, step)
+  return Float64Array.from({ length: Math.floor(samples.length / step) - 2 }, (_, i) => {
+    let sum = 0
+    let weights = 0
+    const middle = i * step
+    for (let at = Math.max(0, Math.ceil(middle - 4 * reach)); at <= middle + 4 * reach && at < samples.length; at++) {
+      const x = (at - middle) / reach
+      const weight = (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x)) * Math.cos((Math.PI * x) / 8) ** 2
+      sum += weight * (samples[at] as number)
+      weights += weight
+    }
+    return sum / weights
+  })
+}
+
+function atLevel(samples: Float64Array, rateHz: LegRateHz, dbfs: number): Float64Array {
+  const gain = (32_768 * 10 ** (dbfs / 20)) / Math.sqrt(powerWhere(samples, truthOf(samples, rateHz), rateHz))
+  return samples.map((value) => gain * value)
+}
+
+function powerWhere(samples: Float64Array, frames: readonly boolean[], rateHz: LegRateHz): number {
+  const frame = frameSamples(rateHz)
+  let sum = 0
+  let count = 0
+  frames.forEach((wanted, i) => {
+    if (!wanted) return
+    sum += powerOf(samples.subarray(i * frame, (i + 1) * frame))
+    count++
+  })
+  return sum / Math.max(1, count)
+}
+
+export function powerOf(samples: Float64Array): number {
+  let sum = 0
+  for (const value of samples) sum += value * value
+  return sum / Math.max(1, samples.length)
+}
+
+export function joined(parts: readonly Float64Array[]): Float64Array {
+  const all = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
+
+export function msOf(call: LabelledCall): number {
+  return call.speech.length * FRAME_MS
+}

@@ -1,0 +1,84 @@
+import { parseArgs } from 'node:util'
+import { writeFileSync } from 'node:fs'
+import fvad from '@echogarden/fvad-wasm'
+import type { LegRateHz } from '../../src/core/units.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { FvadBank } from '../../src/media/vad.js'
+import { makeCalls, speakUtterances } from './corpus.js'
+import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
+import { NOISES } from './sounds.js'
+
+const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told from everything else
+
+  --quick          a shorter corpus
+  --json FILE      the figures as JSON; - for standard output instead of the tables`
+
+const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
+
+function tables(quality: Quality): string {
+  const lines = ['speech, after 2 frames on and 10 off', 'rate   noise    SNR    P %   R %   F1     false %  onset median / p90  missed']
+  for (const row of quality.speech) {
+    lines.push([
+      String(row.rateHz).padEnd(6), row.noise.padEnd(7), (row.snrDb === null ? '' : `${row.snrDb} dB`).padStart(5), percent(row.precision),
+      percent(row.recall), row.f1.toFixed(3), percent(row.falseShare).padStart(8),
+      `${row.onsetMedianMs} / ${row.onsetP90Ms} ms`.padStart(19), `${row.segmentsMissed} of ${row.segments}`.padStart(8),
+    ].join(' '))
+  }
+  for (const rateHz of new Set(quality.speech.map((row) => row.rateHz))) {
+    const rows = quality.speech.filter((row) => row.rateHz === rateHz)
+    lines.push(`${rateHz} Hz, mean F1 over ${NOISES.join(', ')}: ${SNRS_DB.map((snr) => `${meanF1(rows, snr, NOISES).toFixed(3)} at ${snr} dB`).join(', ')}`)
+  }
+  lines.push('', 'no speech', 'rate   sound                          raw %  with hang-over %  onsets')
+  for (const row of quality.nonSpeech) {
+    lines.push(`${String(row.rateHz).padEnd(6)} ${row.name.padEnd(30)} ${percent(row.rawShare)} ${percent(row.share).padStart(17)} ${String(row.onsets).padStart(7)}`)
+  }
+  return lines.join('\n')
+}
+
+/** Microseconds a frame of the whole caller's path costs, the best of a few rounds. */
+async function cost(vadBank: FvadBank, rateHz: LegRateHz): Promise<number> {
+  const utterances = await speakUtterances(rateHz, 6)
+  const [call] = makeCalls({ utterances, noise: 'pink', snrDb: 15, seed: 3, telephone: rateHz === 8000 })
+  if (call === undefined) return NaN
+  const bytes = new Uint8Array(call.samples.buffer)
+  const frameBytes = (rateHz / 50) * 2
+  let best = Infinity
+  for (let round = 0; round < 8; round++) {
+    const path = new CallerPath({ sampleRateHz: rateHz, track: 'inbound_track', vadBank })
+    const startedMs = performance.now()
+    let frames = 0
+    for (let at = 0; at + frameBytes <= bytes.length; at += frameBytes) {
+      frames++
+      path.push(bytes.subarray(at, at + frameBytes), frames * 20)
+      path.pull(frames * 20)
+    }
+    best = Math.min(best, ((performance.now() - startedMs) * 1000) / frames)
+    path.release()
+  }
+  return best
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: [...argv], options: { quick: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' } },
+  })
+  if (values.help === true) {
+    console.log(HELP)
+    return 0
+  }
+  const vadBank = new FvadBank(await fvad())
+  const quick = values.quick === true
+  const quality = await measureQuality({ vadBank, rates: [8000, 16000], utterances: quick ? 18 : 54, nonSpeechMs: quick ? 20_000 : 60_000 })
+  const costUs = { 8000: await cost(vadBank, 8000), 16000: await cost(vadBank, 16000) }
+  const json = JSON.stringify({ version: 1, ...quality, callerPathUs: costUs }, null, 2)
+  if (values.json === '-') {
+    console.log(json)
+    return 0
+  }
+  if (values.json !== undefined) writeFileSync(values.json, json)
+  console.log(tables(quality))
+  console.log(`\nthe whole caller's path, 20 ms: ${costUs[8000].toFixed(1)} us at 8 kHz, ${costUs[16000].toFixed(1)} us at 16 kHz`)
+  return 0
+}
+
+process.exitCode = await main(process.argv.slice(2))

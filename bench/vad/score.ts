@@ -1,0 +1,90 @@
+import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { CallerPath } from '../../src/media/caller-path.js'
+import { bytesOfSamples } from '../../src/media/pcm.js'
+import type { VadBank } from '../../src/media/vad.js'
+import type { LabelledCall } from './corpus.js'
+
+/** How the session smooths the raw decisions, and what dsp.md's figures were measured with. */
+export const ON_FRAMES = 2
+export const OFF_FRAMES = 10
+
+export interface Echo {
+  /** What the agent says; it comes back that much softer and later. */
+  readonly agent: Int16Array
+  readonly delayMs: number
+}
+
+/** The raw decisions of the caller's path for one call, frame by frame. */
+export function decisionsOf(samples: Int16Array, rateHz: LegRateHz, vadBank: VadBank, echo: Echo | null = null): boolean[] {
+  const path = new CallerPath({ sampleRateHz: rateHz, track: echo === null ? 'inbound_track' : 'both_tracks', vadBank })
+  const frame = frameSamples(rateHz)
+  const decisions: boolean[] = []
+  for (let at = 0; at + frame <= samples.length; at += frame) {
+    const nowMs = ((at / frame) + 1) * FRAME_MS
+    if (echo !== null && at + frame <= echo.agent.length) path.playedReference(echo.agent.subarray(at, at + frame), nowMs - FRAME_MS)
+    path.push(bytesOfSamples(samples.slice(at, at + frame)), nowMs)
+    while (path.pull(nowMs)) decisions.push(path.voiced)
+  }
+  path.release()
+  return decisions
+}
+
+/** Two frames of voice begin speech, ten without end it. */
+export function smoothed(decisions: readonly boolean[]): boolean[] {
+  let row = 0
+  let quiet = OFF_FRAMES
+  return decisions.map((voiced) => {
+    row = voiced ? row + 1 : 0
+    quiet = voiced && (row >= ON_FRAMES || quiet < OFF_FRAMES) ? 0 : quiet + 1
+    return quiet < OFF_FRAMES
+  })
+}
+
+export interface Score {
+  readonly precision: number
+  readonly recall: number
+  readonly f1: number
+  /** Share of the frames without speech that pass for it. */
+  readonly falseShare: number
+  /** From a segment's first frame to the decision, over the segments that were found. */
+  readonly onsetMedianMs: number
+  readonly onsetP90Ms: number
+  readonly segmentsMissed: number
+  readonly segments: number
+}
+
+/** @param decide gives the smoothed decisions for a call */
+export function scoreOf(calls: readonly LabelledCall[], decide: (call: LabelledCall) => readonly boolean[]): Score {
+  let right = 0, wrong = 0, missed = 0, quiet = 0, segments = 0, segmentsMissed = 0
+  const onsetsMs: number[] = []
+  for (const call of calls) {
+    const heard = decide(call)
+    call.speech.forEach((spoken, i) => {
+      if (spoken && heard[i] === true) right++
+      else if (spoken) missed++
+      else if (heard[i] === true) wrong++
+      if (!spoken) quiet++
+    })
+    for (let i = 0; i < call.speech.length; i++) {
+      if (call.speech[i] !== true || call.speech[i - 1] === true) continue
+      let end = i
+      while (call.speech[end] === true) end++
+      segments++
+      const found = heard.indexOf(true, i)
+      if (found < 0 || found >= end) segmentsMissed++
+      else onsetsMs.push((found - i + 1) * FRAME_MS)
+    }
+  }
+  onsetsMs.sort((a, b) => a - b)
+  const precision = right / Math.max(1, right + wrong)
+  const recall = right / Math.max(1, right + missed)
+  return {
+    precision, recall, f1: (2 * precision * recall) / Math.max(1e-9, precision + recall), falseShare: wrong / Math.max(1, quiet),
+    onsetMedianMs: onsetsMs[Math.floor(onsetsMs.length / 2)] ?? NaN,
+    onsetP90Ms: onsetsMs[Math.floor(onsetsMs.length * 0.9)] ?? NaN, segmentsMissed, segments,
+  }
+}
+
+export function shareOf(decisions: readonly boolean[]): number {
+  return decisions.filter(Boolean).length / Math.max(1, decisions.length)
+}
