@@ -74,6 +74,8 @@ export class CallTask implements BackendSink {
   readonly #abort = new AbortController()
   readonly #running = new Map<string, AbortController>()
   readonly #announcing = new Map<string, Speaking>()
+  /** What playout says of itself at a tick: one object, filled anew. */
+  readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   #referenced: number
   #streamOpen: boolean
   #checkpointDue = false
@@ -165,11 +167,11 @@ export class CallTask implements BackendSink {
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
     const taken = outbound.taken
-    this.#ledger.report({
-      sentSamples: taken,
-      playoutEndMs: times[Time.playoutEndMs] as number,
-      lastSentAtMs: times[Time.lastSentAtMs] as number,
-    }, nowMs)
+    const report = this.#report
+    report.sentSamples = taken
+    report.playoutEndMs = times[Time.playoutEndMs] as number
+    report.lastSentAtMs = times[Time.lastSentAtMs] as number
+    this.#ledger.report(report, nowMs)
     for (const input of this.#ledger.poll(nowMs)) {
       if (input.type === 'item-started') this.#speech.started(input.itemId, input.sentAtMs)
       this.#handle(input)
