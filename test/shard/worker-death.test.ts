@@ -47,7 +47,7 @@ t.test('a call that loses its worker twice ends with words and a human, not with
   await line.agentQuiet(300)
   await test.host.threads[0]?.terminate()
   await until(() => call.view().rehomes === 1, 20_000, 'the first takeover')
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await new Promise((resolve) => setTimeout(resolve, 3000))
   await test.host.threads[0]?.terminate()
   await until(() => line.closedWith !== null, 20_000, 'the socket to close')
   t.equal(line.closedWith, 1011)
