@@ -126,12 +126,13 @@ t.test('no number gets through in any spelling', t => {
     fc.property(digits, fc.constantFrom('', '+', '00'), fc.constantFrom('', ' ', '-'), (number, prefix, separator) => {
       const spelled = prefix + number.match(/.{1,3}/g)!.join(separator)
       for (const text of [`call from ${spelled}, please`, `to_${spelled}.`, `<${spelled}>`, `caller-${spelled}`]) {
-        t.notMatch(maskText(text), /\d/, text)
-        t.notMatch(JSON.stringify(scrub({ detail: text })), /\d/, text)
+        if (/\d/.test(maskText(text)) || /\d/.test(JSON.stringify(scrub({ detail: text })))) return false
       }
+      return true
     }),
     { numRuns: 300 },
   )
+  t.pass('300 numbers, each in four places')
   t.end()
 })
 
