@@ -103,6 +103,11 @@ export interface Backend {
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
   /** State to resume this conversation in a new instance, JSON-safe and small; null when history is enough. */
   snapshot(): unknown
+  /**
+   * What was irregular so far, by kind, each counted up from 0: messages that could not be read, late audio, and the like.
+   * For metrics and the call's record; a backend without counters leaves it out.
+   */
+  counters?(): Readonly<Record<string, number>>
   /** Idempotent; resolves within 1 s, after the `closed` event. */
   close(reason: string): Promise<void>
 }

@@ -13,6 +13,17 @@ export interface CircuitBreakerOptions {
   readonly finalOpenMs?: number
 }
 
+/** A circuit for an operator's eyes. Plain data. */
+export interface CircuitReport {
+  readonly name: string
+  readonly state: 'closed' | 'open' | 'half-open'
+  /** How much longer it is open; 0 when it is not. */
+  readonly openForMs: number
+  readonly opened: number
+  readonly failures: number
+  readonly successes: number
+}
+
 /** One session's use of a backend. It may succeed once and then fail once; what comes after its end counts for nothing. */
 export interface CircuitPass {
   /** The backend answered somebody. May be told as often as it does. */
@@ -67,6 +78,11 @@ export class CircuitBreaker {
   state(nowMs: number): 'closed' | 'open' | 'half-open' {
     if (this.#openUntilMs === null) return 'closed'
     return nowMs < this.#openUntilMs ? 'open' : 'half-open'
+  }
+
+  report(nowMs: number): CircuitReport {
+    const { name, opened, failures, successes } = this
+    return { name, state: this.state(nowMs), openForMs: Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs), opened, failures, successes }
   }
 
   /** Whether a new session should be tried. Changes nothing. */
@@ -172,7 +188,7 @@ export class Circuits {
   }
 
   /** For an operator: every circuit and its state. */
-  report(nowMs: number): { readonly name: string; readonly state: string; readonly opened: number; readonly failures: number }[] {
-    return [...this.#breakers.values()].map((one) => ({ name: one.name, state: one.state(nowMs), opened: one.opened, failures: one.failures }))
+  report(nowMs: number): CircuitReport[] {
+    return [...this.#breakers.values()].map((one) => one.report(nowMs))
   }
 }

@@ -7,7 +7,7 @@ import { FailoverBackend } from './failover/failover-backend.js'
 import type { FailoverOptions } from './failover/options.js'
 
 export { FailoverBackend }
-export type { FailoverMember, FailoverOptions, FailoverStats } from './failover/options.js'
+export type { FailoverMember, FailoverOptions, FailoverReport, FailoverStats } from './failover/options.js'
 export type { FailoverSnapshot } from './failover/snapshot.js'
 export { clockTimers } from './failover/timers.js'
 export type { BackendTimers } from './failover/timers.js'

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
 import type { RawData } from 'ws'
 import { BACKEND_CLOSE_MS, BACKEND_FAULT_BYTES_MAX, BACKEND_FRAME_BYTES_MAX, BACKEND_UNSENT_BYTES_MAX } from '../core/limits.js'
+import { retryAfterOf } from './vendor-fault.js'
 import type { HttpRefusal } from './vendor-fault.js'
 
 export type SocketFailure =
@@ -115,7 +116,11 @@ export class RealtimeSocket {
       if (told) return
       told = true
       response.destroy()
-      this.#failure = { kind: 'refused', refusal: { status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString('utf8') } }
+      const header = (name: string): string | undefined => [response.headers[name] ?? []].flat()[0]
+      this.#failure = {
+        kind: 'refused',
+        refusal: { status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString('utf8'), retryAfterMs: retryAfterOf(header, Date.now()) },
+      }
       this.#socket.terminate()
       // `ws` has given this request to us and will report no close of its own.
       this.#ended(ABNORMAL, '')

@@ -1,3 +1,4 @@
+import type { BackendOptions } from '../agents/backend-options.js'
 import type { Clock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { LegRateHz } from '../core/units.js'
@@ -17,10 +18,18 @@ export interface ServiceSettings {
 
 /** Keys, addresses and models, as the settings have them; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
-  readonly openai: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string }
-  readonly gemini: { readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string | null }
+  readonly openai: {
+    readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string
+    readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'
+  }
+  readonly gemini: {
+    readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string | null
+    readonly turns: 'gateway' | 'server'
+  }
   /** A realtime server of one's own. */
-  readonly selfHosted: (ServiceSettings & { readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000 }) | null
+  readonly selfHosted: (ServiceSettings & {
+    readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'; readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000
+  }) | null
   readonly cascade: { readonly stt: ServiceSettings; readonly llm: ServiceSettings; readonly tts: ServiceSettings } | null
   /** Caller audio in one message to a realtime model, 20 to 100 ms. */
   readonly messageMs: number
@@ -32,12 +41,21 @@ export interface BackendContext {
   readonly clock: Clock
   readonly settings: BackendSettings
   readonly legRateHz: LegRateHz
+  /** The agent's `backends:` block. */
+  readonly options: BackendOptions
+  /**
+   * The gateway marks the caller's turns for whoever answers: this one stands in a list with others that cannot hear them.
+   * A backend that could listen by itself leaves it, unless the agent says otherwise, so that no turn is timed twice.
+   */
+  readonly gatewayTurns: boolean
 }
 
 /** A backend that this version has: what it needs before it can be used, and how it is made. */
 interface Registered {
   /** The setting that is missing; null when the backend can be used. */
-  readonly missing: (settings: BackendSettings) => string | null
+  readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
+  /** It hears by itself when the caller has stopped, as it is set. */
+  readonly hearsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
@@ -46,42 +64,59 @@ const unusable = (name: string): GatewayError => new GatewayError('BACKEND_KEY_M
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
-    make: (sink, { settings: { openai, messageMs }, clock, legRateHz }) => new OpenAiRealtimeBackend(sink, {
+    hearsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
+    make: (sink, { settings: { openai, messageMs }, options, clock, legRateHz, gatewayTurns }) => new OpenAiRealtimeBackend(sink, {
       apiKey: openai.apiKey, model: openai.model, messageMs, nowMs: clock,
+      turns: { by: gatewayTurns ? 'gateway' : openai.turns },
       ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
       // An 8 kHz leg has no more to offer than G.711, which saves both resamplings.
       audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
+      ...options.openai,
     }),
   },
   gemini: {
-    missing: ({ gemini }) => (gemini.apiKey === null ? 'GEMINI_API_KEY' : gemini.model === null ? 'GEMINI_MODEL' : null),
-    make: (sink, { settings: { gemini, messageMs }, clock }) => {
-      if (gemini.model === null) throw unusable('gemini')
+    missing: ({ gemini }, { gemini: own }) => (
+      gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null),
+    hearsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
+    make: (sink, { settings: { gemini, messageMs }, options, clock, gatewayTurns }) => {
+      const model = options.gemini?.model ?? gemini.model
+      if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
-        apiKey: gemini.apiKey, model: gemini.model, messageMs, nowMs: clock,
+        apiKey: gemini.apiKey, messageMs, nowMs: clock,
+        turns: { by: gatewayTurns ? 'gateway' : gemini.turns },
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
+        ...options.gemini,
+        model,
       })
     },
   },
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
-    make: (sink, { settings: { selfHosted, messageMs }, clock }) => {
+    hearsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
+    make: (sink, { settings: { selfHosted, messageMs }, options, clock, gatewayTurns }) => {
       if (selfHosted === null) throw unusable('self-hosted')
-      const { rateHz, ...server } = selfHosted
+      const { rateHz, turns, ...server } = selfHosted
       return new OpenAiRealtimeBackend(sink, {
         ...server, inputRateHz: rateHz, outputRateHz: rateHz, name: 'self-hosted', messageMs, nowMs: clock,
+        turns: { by: gatewayTurns ? 'gateway' : turns },
+        ...options['self-hosted'],
       })
     },
   },
   cascade: {
     missing: ({ cascade }) => (cascade === null ? 'STT_URL, LLM_URL and TTS_URL' : null),
-    make: (sink, { settings: { cascade }, clock }) => {
+    hearsTurns: () => false,
+    make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock }) => {
       if (cascade === null) throw unusable('cascade')
-      return new CascadeBackend(sink, { ...cascade, nowMs: clock })
+      return new CascadeBackend(sink, {
+        stt: { ...cascade.stt, ...own.stt }, llm: { ...cascade.llm, ...own.llm }, tts: { ...cascade.tts, ...own.tts }, nowMs: clock,
+        ...(own.artefacts === undefined ? {} : { artefacts: own.artefacts }),
+      })
     },
   },
   embedded: {
     missing: () => null,
+    hearsTurns: () => false,
     make: (sink, { speech, clock }) => {
       if (speech === null) {
         throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', { retryable: true })
@@ -104,15 +139,15 @@ const MODULE_PREFIX = 'module:'
  * The backend that a name in an agent's `backend:` means here.
  * @throws GatewayError BACKEND_KEY_MISSING, or AGENT_INVALID for a backend that this version does not have
  */
-export function resolveBackend(agent: string, wanted: string, settings: BackendSettings): string {
-  if (wanted === 'auto') return AUTO.find((name) => REGISTRY[name]?.missing(settings) === null) ?? 'embedded'
+export function resolveBackend(agent: string, wanted: string, settings: BackendSettings, options: BackendOptions = {}): string {
+  if (wanted === 'auto') return AUTO.find((name) => REGISTRY[name]?.missing(settings, options) === null) ?? 'embedded'
   if (wanted.startsWith(MODULE_PREFIX)) return wanted
   const registered = REGISTRY[wanted]
   if (registered === undefined) {
     throw new GatewayError('AGENT_INVALID',
       `agent ${agent} asks for backend ${wanted}, which this version does not have; allowed: auto, ${BACKENDS.join(', ')}, module:SPECIFIER`)
   }
-  const missing = registered.missing(settings)
+  const missing = registered.missing(settings, options)
   if (missing === null) return wanted
   throw new GatewayError('BACKEND_KEY_MISSING',
     `agent ${agent} asks for backend ${wanted}, but ${missing} is not set; set it, or use backend: auto`)
@@ -123,16 +158,27 @@ export function resolveBackend(agent: string, wanted: string, settings: BackendS
  * for one of its own.
  * @throws GatewayError as `resolveBackend`, or AGENT_INVALID for a backend that is listed twice
  */
-export function resolveBackends(agent: string, wanted: string | readonly string[], settings: BackendSettings): readonly string[] {
-  const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) => resolveBackend(agent, name, settings))
+export function resolveBackends(
+  agent: string, wanted: string | readonly string[], settings: BackendSettings, options: BackendOptions = {},
+): readonly string[] {
+  const names = (typeof wanted === 'string' ? [wanted] : wanted).map((name) => resolveBackend(agent, name, settings, options))
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) throw new GatewayError('AGENT_INVALID', `agent ${agent} lists backend ${twice} twice; list each once`)
   return names
 }
 
+/**
+ * Whether backend `name` (resolved), as it is set, hears by itself when the caller has stopped. Of a module nobody knows,
+ * so it gets the gateway's turns; alone it may leave them unused.
+ */
+export function hearsTurns(name: string, settings: BackendSettings, options: BackendOptions): boolean {
+  return REGISTRY[name]?.hearsTurns(settings, options) ?? false
+}
+
 /** What a module with a backend exports. */
 export interface BackendModule {
-  createBackend(sink: BackendSink, context: BackendContext): Backend
+  /** @param options  the module's entry in the agent's `backends:` block, as it stands there; empty where there is none */
+  createBackend(sink: BackendSink, context: BackendContext, options: Readonly<Record<string, unknown>>): Backend
 }
 
 /**
@@ -151,9 +197,10 @@ export async function loadBackend(name: string, context: BackendContext): Promis
   }
   const { createBackend } = loaded
   if (typeof createBackend !== 'function') {
-    throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context)`)
+    throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context, options)`)
   }
-  return (sink) => createBackend(sink, context)
+  const options = (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}
+  return (sink) => createBackend(sink, context, options)
 }
 
 /** The factory of one of this version's own backends. */

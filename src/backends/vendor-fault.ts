@@ -60,6 +60,8 @@ export interface HttpRefusal {
   readonly status: number
   /** The first few KiB of the answer. */
   readonly body: string
+  /** How long the service asks to be left alone (`Retry-After`), in milliseconds; null where it does not say. */
+  readonly retryAfterMs?: number | null
 }
 
 // Both vendors answer 429 for two different things: slow down, and your account is empty.
@@ -69,9 +71,11 @@ const KEY_WORDS = /api[ _]?key|invalid_api_key|unauthenticated|permission_denied
 
 /** Sorts a refusal over HTTP; `what` says what was tried. */
 export function httpFault(what: string, refusal: HttpRefusal, secrets: readonly (string | null)[]): VendorFault {
-  const { status, body } = refusal
+  const { status, body, retryAfterMs = null } = refusal
   const words = vendorText(wordsOf(body), secrets)
-  const message = `${what}: HTTP ${status}${words === '' ? '' : `: ${words}`}`
+  // In words that the circuit breaker reads, because they are also what an operator wants to read.
+  const patience = retryAfterMs === null ? '' : `; retry after ${Math.ceil(retryAfterMs / 1000)} s`
+  const message = `${what}: HTTP ${status}${words === '' ? '' : `: ${words}`}${patience}`
   return vendorFault(codeOfStatus(status, body), message, true)
 }
 
@@ -104,4 +108,19 @@ export function speaksOfQuota(text: string): boolean {
 
 export function speaksOfKey(text: string): boolean {
   return KEY_WORDS.test(text)
+}
+
+/** Longest patience that a service may ask for; more is taken for that. */
+const RETRY_AFTER_MS_MAX = 24 * 3_600_000
+
+/**
+ * `Retry-After` (RFC 9110: seconds, or a date) or OpenAI's `retry-after-ms`, in milliseconds; null where neither is there
+ * or can be read.
+ * @param header  gives a header's value by its name in lower case
+ */
+export function retryAfterOf(header: (name: string) => string | null | undefined, wallMs: number): number | null {
+  const exact = Number(header('retry-after-ms') ?? NaN)
+  const text = header('retry-after') ?? ''
+  const ms = Number.isFinite(exact) ? exact : /^\d{1,9}$/.test(text) ? Number(text) * 1000 : text === '' ? NaN : Date.parse(text) - wallMs
+  return Number.isNaN(ms) ? null : Math.min(RETRY_AFTER_MS_MAX, Math.max(0, ms))
 }

@@ -188,6 +188,11 @@ export class CascadeBackend implements Backend {
     return { version: 1, generation: this.#generation }
   }
 
+  counters(): Readonly<Record<string, number>> {
+    const { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped } = this.stats
+    return { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped }
+  }
+
   close(reason: string): Promise<void> {
     if (this.#state !== 'closed') {
       this.#end()

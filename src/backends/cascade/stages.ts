@@ -1,6 +1,6 @@
 import { messageOf } from '../../core/errors.js'
 import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { httpFault, vendorFault } from '../vendor-fault.js'
+import { httpFault, retryAfterOf, vendorFault } from '../vendor-fault.js'
 import type { VendorFault } from '../vendor-fault.js'
 import { LLM_TIMEOUT_MS, PROBE_TIMEOUT_MS, STT_TIMEOUT_MS, TTS_TIMEOUT_MS } from './options.js'
 import type { CascadeOptions, StageOptions } from './options.js'
@@ -163,7 +163,8 @@ export class Stages {
     const body = new Body(response, silence, faultOf)
     if (response.ok || alsoGood.includes(response.status)) return { body, contentType: response.headers.get('content-type') ?? '' }
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
-    const fault = httpFault(what, { status: response.status, body: words }, this.#secrets)
+    const retryAfterMs = retryAfterOf((name) => response.headers.get(name), Date.now())
+    const fault = httpFault(what, { status: response.status, body: words, retryAfterMs }, this.#secrets)
     // A wrong key, an empty account or a wrong address do not mend within the call.
     throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404 })
   }

@@ -5,6 +5,8 @@ import type { BackendCapabilities, BackendSession } from '../backend.js'
 import { Circuits } from '../circuit-breaker.js'
 import { vendorFault } from '../vendor-fault.js'
 import type { VendorFault } from '../vendor-fault.js'
+import { UNWATCHED, addCounters } from '../watch.js'
+import type { BackendWatch, SessionRole } from '../watch.js'
 import { MemberSession } from './member-session.js'
 import type { Numbering, SessionOwner } from './member-session.js'
 import type { FailoverMember, FailoverOptions } from './options.js'
@@ -26,6 +28,7 @@ export class Crew {
   readonly capabilities: BackendCapabilities
   readonly circuits: Circuits
   readonly numbering: Numbering = { highest: 0 }
+  readonly watch: BackendWatch
   readonly #options: FailoverOptions
   readonly #timers: BackendTimers
   readonly #events: CrewEvents
@@ -33,6 +36,8 @@ export class Crew {
   /** Made to see what they can do, and used when they are first needed. */
   readonly #unused: (MemberSession | null)[]
   readonly #closings = new Set<Promise<void>>()
+  readonly #live = new Set<MemberSession>()
+  readonly #irregular: Record<string, Record<string, number>> = {}
   #serials = 0
   /** Of the life before, until its heir is connected. */
   #snapshot: FailoverSnapshot | null = null
@@ -43,6 +48,7 @@ export class Crew {
     this.#timers = options.timers
     this.#events = events
     this.circuits = options.circuits ?? new Circuits()
+    this.watch = options.watch ?? UNWATCHED
     const usable = usableMembers(options.members, events, this.numbering)
     this.members = usable.map((session) => session.member)
     this.#unused = [...usable]
@@ -84,7 +90,10 @@ export class Crew {
   }
 
   /** @param state  of the session of the same member that this one replaces */
-  connect(session: MemberSession, base: BackendSession, state: unknown = null): void {
+  connect(session: MemberSession, role: SessionRole, base: BackendSession, state: unknown = null): void {
+    session.role = role
+    session.connectAtMs = this.#timers.nowMs()
+    this.#live.add(session)
     const snapshot = this.#snapshot
     const isHeir = snapshot !== null && snapshot.member === session.name
     // The ids that a checkpoint knows must still mean this session.
@@ -98,12 +107,38 @@ export class Crew {
       ? null : resamplers.open(this.capabilities.inputRateHz, inputRateHz)
     const told = { ...base, ...(voice === undefined ? {} : { voice }), resume: isHeir ? snapshot.state : state }
     session.connect(told, resampler, frameSamples(this.capabilities.inputRateHz)).then(
-      () => this.#events.connected(session),
+      () => {
+        const connectMs = this.#timers.nowMs() - session.connectAtMs
+        if (session.phase === 'connecting') this.watch.session({ backend: session.name, role, connectMs, fault: null })
+        this.#events.connected(session)
+      },
       (error: unknown) => this.#events.refused(session, faultOf(session.name, error)),
     )
   }
 
+  /** A session failed or answered, as far as its backend's circuit is concerned. */
+  judge(session: MemberSession, fault: VendorFault | null): void {
+    const { pass } = session
+    if (pass === null) return
+    const circuit = this.circuits.of(session.name)
+    const nowMs = this.#timers.nowMs()
+    const { opened } = circuit
+    const before = circuit.state(nowMs)
+    if (fault === null) pass.succeeded(nowMs)
+    else pass.failed(fault.code, fault.message, nowMs)
+    if (circuit.opened !== opened || circuit.state(nowMs) !== before) this.watch.circuit(circuit.report(nowMs))
+  }
+
+  /** What was irregular with the members so far. */
+  irregular(): Record<string, Record<string, number>> {
+    const sums = structuredClone(this.#irregular)
+    for (const session of this.#live) addCounters(sums[session.name] ??= {}, session.backend.counters?.() ?? {})
+    for (const [name, counters] of Object.entries(sums)) if (Object.keys(counters).length === 0) delete sums[name]
+    return sums
+  }
+
   retire(session: MemberSession, reason: string): void {
+    if (this.#live.delete(session)) addCounters(this.#irregular[session.name] ??= {}, session.backend.counters?.() ?? {})
     const closing: Promise<void> = session.retire(reason).finally(() => this.#closings.delete(closing))
     this.#closings.add(closing)
   }

@@ -10,7 +10,7 @@ import type { Told } from './call-so-far.js'
 import { Crew } from './crew.js'
 import type { CrewEvents } from './crew.js'
 import type { MemberSession } from './member-session.js'
-import type { FailoverOptions, FailoverStats } from './options.js'
+import type { FailoverOptions, FailoverReport, FailoverStats } from './options.js'
 import { snapshotOf } from './snapshot.js'
 import type { FailoverSnapshot } from './snapshot.js'
 import { StallWatch } from './stall-watch.js'
@@ -184,6 +184,18 @@ export class FailoverBackend implements Backend, CrewEvents {
     }
   }
 
+  /** What the list did so far; a copy. */
+  failoverReport(): FailoverReport {
+    const { gapMsLast, gapMsMax, soundMsLast, reFedSamples, lostSamples, ...counters } = this.stats
+    const { inputRateHz } = this.#crew.capabilities
+    return {
+      ...counters,
+      gapMsLast: orNull(gapMsLast), gapMsMax: orNull(gapMsMax), soundMsLast: orNull(soundMsLast),
+      reFedMs: samplesToMs(reFedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
+      irregular: this.#crew.irregular(),
+    }
+  }
+
   async close(reason: string): Promise<void> {
     const first = !this.#over
     if (first) {
@@ -264,6 +276,7 @@ export class FailoverBackend implements Backend, CrewEvents {
       case 'error':
         // It says itself that it will not serve us for a while.
         if (event.code === 'rate_limit' && this.#succession.hasBetterThan(session)) return this.#succession.failed(session, event)
+        this.#crew.watch.fault({ backend: session.name, code: event.code, message: event.message, sessionLost: false })
         return this.#pass(event)
       default:
         return this.#pass(event)
@@ -367,6 +380,10 @@ export class FailoverBackend implements Backend, CrewEvents {
     this.#succession.end(reason)
     this.#call.release()
   }
+}
+
+function orNull(ms: number): number | null {
+  return Number.isNaN(ms) ? null : ms
 }
 
 function gone(): GatewayError {

@@ -3,6 +3,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { StreamResampler } from '../../media/resampler.js'
 import type { Backend, BackendEvent, BackendSession, BackendSink } from '../backend.js'
 import type { CircuitPass } from '../circuit-breaker.js'
+import type { SessionRole } from '../watch.js'
 import type { FailoverMember } from './options.js'
 
 /** The numbers of a call's answers over all its sessions: each higher than all before. */
@@ -36,6 +37,9 @@ export class MemberSession implements BackendSink {
   /** Which session of the call this is, from 1; part of every id that it gives out. */
   serial = 0
   pass: CircuitPass | null = null
+  /** What it was opened for, and when. */
+  role: SessionRole = 'first'
+  connectAtMs = 0
   /** Tool answers that it knew when it was connected. */
   answersKnown = 0
   /** What was said before it was connected is not all that was said before it takes over. */

@@ -2,6 +2,7 @@ import type { SampleRateHz } from '../../core/units.js'
 import type { ResamplerBank } from '../../media/resampler.js'
 import type { BackendFactory } from '../backend.js'
 import type { Circuits } from '../circuit-breaker.js'
+import type { BackendWatch, BackendCounters } from '../watch.js'
 import type { BackendTimers } from './timers.js'
 
 /** One backend of the list. Its name is the one in its capabilities. */
@@ -36,6 +37,8 @@ export interface FailoverOptions {
   /** How long the caller waits before a `holding` event. */
   readonly holdAfterMs?: number
   readonly failoversMax?: number
+  /** Told of sessions, faults and circuits; nobody is when not given. */
+  readonly watch?: BackendWatch
 }
 
 /** Counters of one call; plain fields. */
@@ -57,4 +60,19 @@ export interface FailoverStats {
   lateDropped: number
   rotationsAbandoned: number
   standbysLost: number
+}
+
+/** What the list did on one call. Plain data for the record; null where there is nothing to measure. */
+export interface FailoverReport
+  extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'reFedSamples' | 'lostSamples'>> {
+  /** From a fault to a backend that knows everything: the last one, and the longest. */
+  readonly gapMsLast: number | null
+  readonly gapMsMax: number | null
+  /** From the last fault to the first sound of the new backend. */
+  readonly soundMsLast: number | null
+  /** Caller audio that was given again, and that was too old to be. */
+  readonly reFedMs: number
+  readonly lostMs: number
+  /** What was irregular, by backend. */
+  readonly irregular: Readonly<Record<string, BackendCounters>>
 }

@@ -2,6 +2,7 @@ import { FAILOVERS_MAX, FAILOVER_CONNECT_MS, FAILOVER_HOLD_MS, ROTATION_QUIET_MS
 import type { BackendEvent, BackendSession, ToolSpec } from '../backend.js'
 import { faultEvent, vendorFault } from '../vendor-fault.js'
 import type { VendorFault } from '../vendor-fault.js'
+import type { SessionRole } from '../watch.js'
 import type { CallSoFar, Told } from './call-so-far.js'
 import { Candidates } from './candidates.js'
 import type { Crew } from './crew.js'
@@ -94,7 +95,7 @@ export class Succession {
 
   /** The session that serves makes a sound. */
   sounded(session: MemberSession, nowMs: number): void {
-    session.pass?.succeeded(nowMs)
+    this.#crew.judge(session, null)
     if (Number.isNaN(this.#soundAwaitedFromMs)) return
     this.stats.soundMsLast = nowMs - this.#soundAwaitedFromMs
     this.#soundAwaitedFromMs = NaN
@@ -133,7 +134,12 @@ export class Succession {
   failed(session: MemberSession, fault: VendorFault, reason: string = fault.code): void {
     if (session.phase === 'over') return
     const nowMs = this.#options.timers.nowMs()
-    session.pass?.failed(fault.code, fault.message, nowMs)
+    const { watch } = this.#crew
+    if (session.phase === 'connecting') {
+      watch.session({ backend: session.name, role: session.role, connectMs: null, fault: fault.code })
+    }
+    watch.fault({ backend: session.name, code: fault.code, message: fault.message, sessionLost: true })
+    this.#crew.judge(session, fault)
     this.#crew.retire(session, 'failed')
     if (session === this.active) return this.#lost(session, fault, reason)
     this.#candidates.failed(session.index, fault.retryable, nowMs)
@@ -217,7 +223,7 @@ export class Succession {
     }
     const session = this.#crew.take(index)
     this.#await(session)
-    this.#connect(session)
+    this.#connect(session, this.#served ? 'takeover' : 'first')
   }
 
   /** A session that is there, on its way, or about to be connected takes over. */
@@ -234,9 +240,9 @@ export class Succession {
     })
   }
 
-  #connect(session: MemberSession, state: unknown = null): void {
+  #connect(session: MemberSession, role: SessionRole, state: unknown = null): void {
     session.answersKnown = this.#books.tools.answers
-    this.#crew.connect(session, { ...this.#session as BackendSession, ...this.#books.known }, state)
+    this.#crew.connect(session, role, { ...this.#session as BackendSession, ...this.#books.known }, state)
   }
 
   #promote(session: MemberSession): void {
@@ -281,7 +287,7 @@ export class Succession {
     const session = this.#crew.take(active.index)
     this.#successor = session
     this.#activityPrepared = this.#books.activity
-    this.#connect(session, active.backend.snapshot())
+    this.#connect(session, 'rotation', active.backend.snapshot())
   }
 
   #rotate(session: MemberSession): void {
@@ -310,7 +316,7 @@ export class Succession {
     session.stale = true
     // Before it connects: it may fail at once.
     this.#standby.session = session
-    this.#connect(session)
+    this.#connect(session, 'standby')
     return this.#standby.session
   }
 

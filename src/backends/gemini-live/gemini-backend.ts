@@ -185,6 +185,11 @@ export class GeminiLiveBackend implements Backend {
     return { version: 1, generation: this.#incoming.generation, handle: this.#handle }
   }
 
+  counters(): Readonly<Record<string, number>> {
+    const { messagesIn: _, ...irregular } = this.stats
+    return irregular
+  }
+
   close(reason: string): Promise<void> {
     return this.#connection.close(reason)
   }

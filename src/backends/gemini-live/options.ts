@@ -28,6 +28,7 @@ export interface GeminiLiveOptions {
   /** Let the service forget the oldest of a long call instead of ending it; true when not given. */
   readonly compressContext?: boolean
   readonly maxOutputTokens?: number
+  readonly temperature?: number
   /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number

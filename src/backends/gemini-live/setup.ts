@@ -14,6 +14,7 @@ export function setupOf(options: GeminiLiveOptions, session: BackendSession, han
       responseModalities: ['AUDIO'],
       ...(voice === undefined ? {} : { speechConfig: { voiceConfig: { prebuiltVoiceConfig: { voiceName: voice } } } }),
       ...(options.maxOutputTokens === undefined ? {} : { maxOutputTokens: options.maxOutputTokens }),
+      ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
     },
     systemInstruction: { parts: [{ text: session.instructions }] },
     ...(session.tools.length === 0 ? {} : { tools: [{ functionDeclarations: session.tools.map(functionOf) }] }),

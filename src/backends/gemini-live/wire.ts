@@ -23,6 +23,7 @@ export interface WireSetup {
       readonly voiceConfig?: { readonly prebuiltVoiceConfig: { readonly voiceName: string } }
     }
     readonly maxOutputTokens?: number
+    readonly temperature?: number
   }
   readonly systemInstruction: { readonly parts: { readonly text: string }[] }
   readonly tools?: { readonly functionDeclarations: WireFunction[] }[]

@@ -203,6 +203,11 @@ export class OpenAiRealtimeBackend implements Backend {
     return { version: 1, generation: this.#ledger.generation }
   }
 
+  counters(): Readonly<Record<string, number>> {
+    const { messagesIn: _, ...irregular } = this.stats
+    return irregular
+  }
+
   close(reason: string): Promise<void> {
     return this.#connection.close(reason)
   }

@@ -43,6 +43,8 @@ export interface OpenAiRealtimeOptions {
   readonly noiseReduction?: 'near_field' | 'far_field'
   readonly speed?: number
   readonly maxOutputTokens?: number
+  /** Only in the beta dialect: today's sessions have none. */
+  readonly temperature?: number
   /** Only for reasoning models. */
   readonly reasoningEffort?: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
   readonly parallelToolCalls?: boolean

@@ -53,6 +53,7 @@ export function betaSessionConfig(options: OpenAiRealtimeOptions, session: Backe
     tools: session.tools.map(functionTool),
     tool_choice: 'auto',
     ...(options.maxOutputTokens === undefined ? {} : { max_response_output_tokens: options.maxOutputTokens }),
+    ...(options.temperature === undefined ? {} : { temperature: options.temperature }),
   }
 }
 

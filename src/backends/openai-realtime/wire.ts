@@ -58,6 +58,7 @@ export interface BetaSessionConfig {
   readonly tools?: readonly FunctionTool[]
   readonly tool_choice?: 'auto'
   readonly max_response_output_tokens?: number
+  readonly temperature?: number
 }
 
 export type NewItem =

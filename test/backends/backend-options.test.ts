@@ -1,0 +1,142 @@
+import t from 'tap'
+import { parseAgent } from '../../src/agents/loader.js'
+import type { Backend } from '../../src/backends/backend.js'
+import { Circuits } from '../../src/backends/circuit-breaker.js'
+import { composeBackend } from '../../src/backends/compose.js'
+import type { CompositionOptions } from '../../src/backends/compose.js'
+import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
+import { UNWATCHED } from '../../src/backends/watch.js'
+import { backendSettings } from '../../src/cli/backend-settings.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { derivePolyphaseRows } from '../../src/media/polyphase.js'
+import { ResamplerBank } from '../../src/media/resampler.js'
+import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
+import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
+import { createSincMedium, firKernel } from '../support/media-modules.js'
+
+const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
+const [openai, gemini, own, cascade] = await Promise.all([
+  OpenAiDouble.start(), GeminiDouble.start(), OpenAiDouble.start({ dialect: 'beta' }), CascadeDouble.start(),
+])
+t.teardown(() => Promise.all([openai.close(), gemini.close(), own.close(), cascade.close()]))
+
+const ENV = {
+  OPENAI_API_KEY: 'key-of-a-test', OPENAI_BASE_URL: openai.baseUrl,
+  GEMINI_API_KEY: 'key-of-a-test', GEMINI_BASE_URL: gemini.baseUrl, GEMINI_MODEL: 'gemini-of-the-settings',
+  REALTIME_URL: own.baseUrl, REALTIME_DIALECT: 'beta',
+  STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl,
+}
+
+/** An agent file with these lines, as the gateway reads it. */
+function agentOf(lines: string) {
+  const loaded = parseAgent(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, 'a.yaml', {})
+  if (!loaded.ok) throw new Error(loaded.faults.map((fault) => fault.what).join('; '))
+  return loaded.agent
+}
+
+/** The backend that a call of this agent gets, connected. */
+async function connected(
+  lines: string, names: readonly string[], legRateHz: 8000 | 16000 = 16000, env: Readonly<Record<string, string>> = {},
+): Promise<Backend> {
+  const agent = agentOf(lines)
+  const options: CompositionOptions = { names, voices: agent.voice, ...agent.failover, shadow: null, budget: null }
+  const composed = await composeBackend(options, {
+    speech: null, clock: () => performance.now(), circuits: new Circuits(), resamplers, legRateHz, watch: UNWATCHED,
+    settings: backendSettings(loadConfig({ ...ENV, ...env }, null)), options: agent.backends,
+  })
+  const backend = composed.create(new Recorder())
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  return backend
+}
+
+t.test('an agent\'s file says how OpenAI hears, speaks and thinks', async (t) => {
+  const backend = await connected(`backends:
+  openai:
+    model: gpt-realtime-2
+    turns: { by: semantic_vad, eagerness: low }
+    transcription: null
+    noiseReduction: far_field
+    speed: 1.2
+    maxOutputTokens: 500
+    reasoningEffort: low
+`, ['openai'])
+  t.match(openai.session.config, {
+    audio: {
+      input: { turn_detection: { type: 'semantic_vad', eagerness: 'low' }, noise_reduction: { type: 'far_field' } },
+      output: { speed: 1.2 },
+    },
+    max_output_tokens: 500, reasoning: { effort: 'low' },
+  })
+  t.equal(openai.session.config?.audio?.input?.transcription, undefined)
+  t.equal(backend.capabilities.serverVad, true)
+  await backend.close('done')
+})
+
+t.test('an 8 kHz leg is carried in G.711, unless the agent wants it otherwise', async (t) => {
+  const narrow = await connected('', ['openai'], 8000)
+  t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
+  await narrow.close('done')
+  const wide = await connected('backends: { openai: { audio: pcm } }', ['openai'], 8000)
+  t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcm', rate: 24_000 })
+  await wide.close('done')
+})
+
+t.test('Gemini takes its model and temperature from the agent, and the rest from the settings', async (t) => {
+  const backend = await connected('backends: { gemini: { model: gemini-of-the-agent, temperature: 0.4, turns: { by: server, silenceMs: 700 } } }', ['gemini'])
+  t.match(gemini.session.setup, {
+    model: 'models/gemini-of-the-agent', generationConfig: { temperature: 0.4 },
+    realtimeInputConfig: { automaticActivityDetection: { silenceDurationMs: 700 } },
+  })
+  await backend.close('done')
+  const plain = await connected('', ['gemini'])
+  t.match(gemini.session.setup, { model: 'models/gemini-of-the-settings', realtimeInputConfig: { automaticActivityDetection: { disabled: true } } })
+  await plain.close('done')
+})
+
+t.test('a server of one\'s own and a cascade have options too', async (t) => {
+  const backend = await connected('backends: { self-hosted: { temperature: 0.7, turns: { by: gateway } } }', ['self-hosted'])
+  t.match(own.session.config, { temperature: 0.7, turn_detection: null })
+  await backend.close('done')
+  const stages = await connected('backends: { cascade: { llm: { model: llama, temperature: 0.1 } } }', ['cascade'])
+  stages.sendText('Hello', { role: 'caller', respond: true })
+  while (cascade.chats.length === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.match(cascade.chats[0], { model: 'llama', temperature: 0.1 })
+  await stages.close('done')
+})
+
+t.test('in a list in which one cannot hear the turns, the gateway times them for all', async (t) => {
+  const mixed = await connected('', ['openai', 'gemini'])
+  t.equal(openai.session.config?.audio?.input?.turn_detection, null, 'OpenAI leaves them to the gateway')
+  t.equal(mixed.capabilities.serverVad, false)
+  await mixed.close('done')
+  const alone = await connected('', ['openai'])
+  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'alone it hears by itself')
+  await alone.close('done')
+  const all = await connected('', ['openai', 'gemini'], 16000, { GEMINI_TURNS: 'server' })
+  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'nor need it where all can')
+  t.equal(all.capabilities.serverVad, true)
+  await all.close('done')
+  const willed = await connected('backends: { openai: { turns: { by: server_vad, silenceMs: 300 } } }', ['openai', 'gemini'])
+  t.match(openai.session.config?.audio?.input?.turn_detection, { silence_duration_ms: 300 }, 'what the agent says outright is done')
+  await willed.close('done')
+})
+
+t.test('the settings say who hears the turns where no agent does', async (t) => {
+  const backend = await connected('', ['openai'], 16000, { OPENAI_TURNS: 'gateway' })
+  t.equal(openai.session.config?.audio?.input?.turn_detection, null)
+  await backend.close('done')
+})
+
+t.test('a wrong option is said by its place in the file', async (t) => {
+  const faults = (lines: string): string => {
+    const loaded = parseAgent(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, 'a.yaml', {})
+    return loaded.ok ? '' : loaded.faults.map((fault) => `${fault.line}: ${fault.what}`).join('\n')
+  }
+  t.match(faults('backends:\n  openai:\n    messageMs: 10\n'), /^6: .*messageMs.*20/)
+  t.match(faults('backends:\n  openai:\n    turns: { by: telepathy }\n'), /^6: .*gateway.*server_vad.*semantic_vad/)
+  t.match(faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
+  t.match(faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'today\'s sessions have none')
+  t.match(faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
+  t.match(faults('backends:\n  embedded: {}\n'), /embedded has no options/)
+})
