@@ -36,6 +36,8 @@ export interface SocketCounters {
   bytesIn: number
   framesOut: number
   bytesOut: number
+  /** Sends that the socket kept for later. */
+  sendsDelayed: number
   emptyFrames: number
   oddFrames: number
   textFrames: number
@@ -49,6 +51,7 @@ export function socketCounters(): SocketCounters {
     bytesIn: 0,
     framesOut: 0,
     bytesOut: 0,
+    sendsDelayed: 0,
     emptyFrames: 0,
     oddFrames: 0,
     textFrames: 0,
@@ -109,6 +112,11 @@ export class CarrierSocket implements MediaSink {
     return this.#ws !== null
   }
 
+  /** Bytes that wait in this socket beyond what the kernel holds. */
+  get backpressureBytes(): number {
+    return this.#ws?.getBufferedAmount() ?? 0
+  }
+
   opened(ws: WebSocket<SocketData>): void {
     this.#ws = ws
   }
@@ -158,10 +166,12 @@ export class CarrierSocket implements MediaSink {
     const ws = this.#ws
     if (ws === null || this.cause !== null) return false
     // 1: sent, 0: kept for later, 2: thrown away, because two seconds already wait beyond what the kernel holds.
-    if (ws.send(bytes, true, false) === 2) {
+    const sent = ws.send(bytes, true, false)
+    if (sent === 2) {
       this.#stuck()
       return false
     }
+    if (sent === 0) this.#counters.sendsDelayed++
     this.#counters.framesOut++
     this.#counters.bytesOut += bytes.byteLength
     return true

@@ -35,6 +35,8 @@ export interface FamilyOptions<L extends string> {
   readonly setsMax: number
   /** Called for each request of a label set that did not fit. */
   readonly overflow: () => void
+  /** Labels of the exemplar that names a call; the SID alone where absent. */
+  readonly exemplarOf?: (callSid: string) => Record<string, string>
 }
 
 /**
@@ -70,6 +72,10 @@ function pick<L extends string>(names: readonly L[], labels: Readonly<Record<L, 
   return kept
 }
 
+function sidAlone(callSid: string): Record<string, string> {
+  return { call_sid: callSid }
+}
+
 export function counterFamily<L extends string>(options: FamilyOptions<L>): CounterOf<L> {
   const counter = new Counter<string>({
     name: options.name,
@@ -78,12 +84,13 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
     registers: [options.registry],
     enableExemplars: true,
   })
+  const exemplarOf = options.exemplarOf ?? sidAlone
   return bind(options, labels => {
     counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
     return {
       inc: (by = 1, callSid) => {
         if (callSid === undefined) counter.inc({ labels, value: by })
-        else counter.inc({ labels, value: by, exemplarLabels: { call_sid: callSid } })
+        else counter.inc({ labels, value: by, exemplarLabels: exemplarOf(callSid) })
       },
     }
   })
@@ -100,16 +107,58 @@ export function histogramFamily<L extends string>(
     registers: [options.registry],
     enableExemplars: true,
   })
+  const exemplarOf = options.exemplarOf ?? sidAlone
   return bind(options, labels => {
     histogram.zero(labels)
     return {
       observe: (seconds, callSid) => {
         if (!Number.isFinite(seconds)) return // a clock that was never set is no measurement
         if (callSid === undefined) histogram.observe({ labels, value: seconds })
-        else histogram.observe({ labels, value: seconds, exemplarLabels: { call_sid: callSid } })
+        else histogram.observe({ labels, value: seconds, exemplarLabels: exemplarOf(callSid) })
       },
     }
   })
+}
+
+/** How the sources of one gauge become its value: added up, or the largest of them. */
+export type Combined = 'sum' | 'max'
+
+/** A gauge with labels; each label set is what its sources say at the scrape. Sets come from settings, not callers. */
+export class LabelledGauge<L extends string> {
+  readonly #sources = new Set<{ readonly labels: Record<L, string>; readonly read: () => number }>()
+
+  constructor(
+    registry: OpenMetricsRegistry,
+    options: { readonly name: string; readonly help: string; readonly labels: readonly L[]; readonly combined: Combined },
+  ) {
+    const sources = this.#sources
+    new Gauge<string>({
+      name: options.name,
+      help: options.help,
+      labelNames: options.labels,
+      registers: [registry],
+      collect() {
+        this.reset()
+        const sets = new Map<string, { labels: Record<L, string>; value: number }>()
+        for (const { labels, read } of sources) {
+          const key = options.labels.map(name => labels[name]).join('\u0000')
+          const set = sets.get(key)
+          if (set === undefined) sets.set(key, { labels, value: read() })
+          else set.value = options.combined === 'sum' ? set.value + read() : Math.max(set.value, read())
+        }
+        for (const { labels, value } of sets.values()) if (Number.isFinite(value)) this.set(labels, value)
+      },
+    })
+  }
+
+  /** Adds a source; the returned function takes it out. NaN from all sources of a set shows no sample. */
+  from(labels: Record<L, string>, read: () => number): () => void {
+    const source = { labels, read }
+    this.#sources.add(source)
+    return () => {
+      this.#sources.delete(source)
+    }
+  }
 }
 
 /** A gauge that is the sum of what its sources say at the scrape. */

@@ -12,7 +12,7 @@ interface Source {
 }
 
 interface Exemplar {
-  readonly labelSet: { readonly call_sid: string }
+  readonly labelSet: Readonly<Record<string, string>>
   readonly value: number
   /** Calendar seconds. */
   readonly timestamp: number
@@ -48,6 +48,7 @@ export class MergedHistogram {
   readonly #boundsSeconds: readonly number[]
   readonly #series = new Map<string, Series>()
   readonly #seriesMax: number
+  readonly #exemplarOf: (callSid: string) => Readonly<Record<string, string>>
 
   constructor(options: {
     readonly name: string
@@ -55,11 +56,14 @@ export class MergedHistogram {
     readonly boundsSeconds: readonly number[]
     readonly seriesMax: number
     readonly registry: Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
+    /** Labels of the exemplar that names a call. */
+    readonly exemplarOf: (callSid: string) => Readonly<Record<string, string>>
   }) {
     this.name = options.name
     this.help = options.help
     this.#boundsSeconds = options.boundsSeconds
     this.#seriesMax = options.seriesMax
+    this.#exemplarOf = options.exemplarOf
     // The registry asks a metric only for its name and `get()`; its type names prom-client's own four classes.
     options.registry.registerMetric(this as unknown as Metric)
   }
@@ -125,7 +129,7 @@ export class MergedHistogram {
     const slowest = source.slowest?.()
     if (slowest === undefined || slowest === null) return
     series.exemplars[this.#bucketOf(slowest.ms * 1000)] = {
-      labelSet: { call_sid: slowest.callSid },
+      labelSet: this.#exemplarOf(slowest.callSid),
       value: slowest.ms / 1000,
       timestamp: Date.now() / 1000,
     }

@@ -1,7 +1,14 @@
 import { Gauge, collectDefaultMetrics } from 'prom-client'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS } from '../core/limits.js'
-import { GaugeOfSources, counterFamily, histogramFamily, openMetricsRegistry } from './bound-metrics.js'
-import type { CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry } from './bound-metrics.js'
+import {
+  GaugeOfSources,
+  LabelledGauge,
+  counterFamily,
+  histogramFamily,
+  openMetricsRegistry,
+} from './bound-metrics.js'
+import { CgroupWatch } from './cgroup.js'
+import type { Combined, CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry } from './bound-metrics.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
   BARGE_IN_BOUNDS,
@@ -27,6 +34,8 @@ export interface MetricsOptions {
   readonly version: string
   /** False leaves out the process's and Node's own metrics (several registries in one test). */
   readonly processMetrics?: boolean
+  /** The trace of a call, for exemplars; absent where no traces are exported. */
+  readonly traceIdOf?: (callSid: string) => string
 }
 
 /**
@@ -49,13 +58,22 @@ export class Metrics {
   readonly calls: CounterOf<'agent' | 'outcome'>
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
-  readonly workerDeaths: CounterHandle
+  readonly workerDeaths: CounterOf<'pool'>
   readonly turnResponse: HistogramOf<'agent' | 'backend'>
   readonly turnAnswer: HistogramOf<'agent' | 'backend'>
+  /** The same two clocks to the caller's ear, where the carrier forks both tracks as stereo. */
+  readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
+  readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
+  readonly bargeIns: CounterOf<'committed'>
   readonly bargeInStop: HistogramHandle
-  readonly backendConnect: HistogramOf<'backend'>
+  readonly backendConnect: HistogramOf<'backend' | 'role'>
   readonly backendErrors: CounterOf<'backend' | 'code'>
   readonly backendFailovers: CounterOf<'from' | 'to'>
+  readonly backendFailoverGap: HistogramOf<'to'>
+  readonly backendRotations: CounterOf<'backend'>
+  /** What services sent or did out of order, by kind; added at the end of each call. */
+  readonly backendIrregular: CounterOf<'backend' | 'kind'>
+  readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
   readonly escalations: CounterOf<'strategy' | 'outcome'>
   readonly playoutUnderruns: CounterHandle
@@ -71,14 +89,33 @@ export class Metrics {
   /** Calls left out of `/metrics/calls` because of its cap, at the last scrape. */
   readonly callSeriesDropped: GaugeOfSources
 
+  /** Pages of metrics that were asked for: made anew, or the last one again. */
+  readonly scrapes: CounterOf<'page' | 'served'>
+  /** Threads of each pool that are alive, and tasks (calls, sessions) that they carry. */
+  readonly workers: LabelledGauge<'pool'>
+  readonly workerTasks: LabelledGauge<'pool'>
+  /** Of the fullest ring of any call: 1 is full. */
+  readonly ringFill: LabelledGauge<'ring'>
+  /** Share of the time that a shard's tick leaves free, since the last look. */
+  readonly tickSlack: LabelledGauge<'shard'>
+  readonly socketBackpressure: GaugeOfSources
+  readonly socketSendsDelayed: CounterHandle
+
   readonly #frameLatency: MergedHistogram
+  readonly #tickBusy: MergedHistogram
   readonly #tickLateness: MergedHistogram
   readonly #sources = new Set<() => void>()
   readonly #labelOverflow: CounterHandle
+  readonly #exemplarOf: (callSid: string) => Record<string, string>
   #timer: NodeJS.Timeout | null = null
 
   constructor(options: MetricsOptions) {
     const registry = this.registry
+    const { traceIdOf } = options
+    this.#exemplarOf =
+      traceIdOf === undefined
+        ? callSid => ({ call_sid: callSid })
+        : callSid => ({ call_sid: callSid, trace_id: traceIdOf(callSid) })
     this.#labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
 
     new Gauge({
@@ -99,7 +136,7 @@ export class Metrics {
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
-    this.workerDeaths = this.defineCounter('worker_deaths', 'Media workers that died', [])({})
+    this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
     this.turnResponse = this.defineHistogram(
       'turn_response_seconds',
       'Caller stopped to first agent sound of any kind sent',
@@ -112,6 +149,19 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
+    this.turnResponseEar = this.defineHistogram(
+      'turn_response_ear_seconds',
+      "Caller stopped to first agent sound of any kind at the caller's ear (stereo forks)",
+      ['agent', 'backend'],
+      TURN_BOUNDS,
+    )
+    this.turnAnswerEar = this.defineHistogram(
+      'turn_answer_ear_seconds',
+      "Caller stopped to first agent sound that is not a filler at the caller's ear (stereo forks)",
+      ['agent', 'backend'],
+      TURN_BOUNDS,
+    )
+    this.bargeIns = this.defineCounter('barge_ins', 'Times a caller spoke over the agent', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',
       'First voiced sample of a committed barge-in to the last agent sample sent',
@@ -120,12 +170,26 @@ export class Metrics {
     )({})
     this.backendConnect = this.defineHistogram(
       'backend_connect_seconds',
-      'Backend connection until ready',
-      ['backend'],
+      'Backend connection until ready, by what the session was opened for',
+      ['backend', 'role'],
       CONNECT_BOUNDS,
     )
     this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
     this.backendFailovers = this.defineCounter('backend_failovers', 'Calls moved to another backend', ['from', 'to'])
+    this.backendFailoverGap = this.defineHistogram(
+      'backend_failover_gap_seconds',
+      'A backend lost to another one that knows everything',
+      ['to'],
+      TURN_BOUNDS,
+    )
+    this.backendRotations = this.defineCounter('backend_rotations', 'Sessions replaced before they ended', ['backend'])
+    this.backendIrregular = this.defineCounter('backend_irregular', 'What services sent out of order', ['backend', 'kind'])
+    this.greeting = this.defineHistogram(
+      'greeting_seconds',
+      'Audio socket opened to first agent sound sent',
+      ['agent', 'backend'],
+      TURN_BOUNDS,
+    )
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
     this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', [
       'strategy',
@@ -159,6 +223,22 @@ export class Metrics {
       boundsSeconds: FRAME_BOUNDS,
       seriesMax: LABEL_SETS_MAX,
       registry,
+      exemplarOf: this.#exemplarOf,
+    })
+    this.scrapes = this.defineCounter('scrapes', 'Pages of metrics that were asked for', ['page', 'served'])
+    this.workers = this.defineLabelledGauge('workers', 'Worker threads that are alive', ['pool'], 'sum')
+    this.workerTasks = this.defineLabelledGauge('worker_tasks', 'Tasks that worker threads carry', ['pool'], 'sum')
+    this.ringFill = this.defineLabelledGauge('ring_fill_ratio', 'Fill of the fullest ring of any call', ['ring'], 'max')
+    this.tickSlack = this.defineLabelledGauge('tick_slack_ratio', 'Time that the tick of a shard leaves', ['shard'], 'max')
+    this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes that wait in the fullest audio socket')
+    this.socketSendsDelayed = this.defineCounter('socket_sends_delayed', 'Frames that an audio socket kept for later', [])({})
+    this.#tickBusy = new MergedHistogram({
+      name: `${PREFIX}tick_seconds`,
+      help: 'How long a tick of a shard took',
+      boundsSeconds: TICK_BOUNDS,
+      seriesMax: LABEL_SETS_MAX,
+      registry,
+      exemplarOf: this.#exemplarOf,
     })
     this.#tickLateness = new MergedHistogram({
       name: `${PREFIX}tick_lateness_seconds`,
@@ -166,8 +246,12 @@ export class Metrics {
       boundsSeconds: TICK_BOUNDS,
       seriesMax: LABEL_SETS_MAX,
       registry,
+      exemplarOf: this.#exemplarOf,
     })
-    if (options.processMetrics ?? true) collectDefaultMetrics({ register: registry })
+    if (options.processMetrics ?? true) {
+      collectDefaultMetrics({ register: registry })
+      this.#watchCgroup()
+    }
   }
 
   /**
@@ -178,9 +262,46 @@ export class Metrics {
     return this.#frameLatency.addSource({ direction }, histogram, slowest)
   }
 
-  /** As `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. */
-  tickLatenessFrom(shard: number, histogram: FrameHistogram): () => void {
+  /**
+   * As `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. The
+   * main thread's playout tick is `main`.
+   */
+  tickLatenessFrom(shard: number | 'main', histogram: FrameHistogram): () => void {
     return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
+  }
+
+  /** How long each tick of a shard took; the slack follows from it. */
+  tickBusyFrom(shard: number | 'main', histogram: FrameHistogram): () => void {
+    const letGo = [this.#tickBusy.addSource({ shard: String(shard) }, histogram), this.#slackFrom(String(shard), histogram)]
+    return () => letGo.forEach(end => end())
+  }
+
+  #slackFrom(shard: string, histogram: FrameHistogram): () => void {
+    const reader = histogram.reader()
+    let sinceMs = performance.now()
+    let slack = 1
+    return this.tickSlack.from({ shard }, () => {
+      const elapsedMs = performance.now() - sinceMs
+      if (elapsedMs < METRICS_FLUSH_MS) return slack // too short to say anything
+      const busyMs = reader.take(() => undefined) / 1000
+      sinceMs += elapsedMs
+      slack = Math.max(0, 1 - busyMs / elapsedMs)
+      return slack
+    })
+  }
+
+  /** Throttling by a processor limit is what a stutter in a container mostly is. Zeros where there is no limit. */
+  #watchCgroup(): void {
+    const watch = new CgroupWatch()
+    const known = this.defineGauge('cgroup_cpu_limited', '1 where the kernel keeps count of a processor limit of this process')
+    known.from(() => (watch.now === null ? 0 : 1))
+    const count = (name: string, help: string, read: () => number): void => {
+      this.countFrom(this.defineCounter(name, help, [])({}), read)
+    }
+    count('cgroup_cpu_periods', 'Periods of the processor limit', () => watch.now?.periods ?? 0)
+    count('cgroup_cpu_throttled_periods', 'Periods in which the limit stopped this process', () => watch.now?.throttledPeriods ?? 0)
+    count('cgroup_cpu_throttled_seconds', 'Time for which the limit stopped this process', () => watch.now?.throttledSeconds ?? 0)
+    this.onFlush(() => void watch.look())
   }
 
   /**
@@ -217,6 +338,7 @@ export class Metrics {
       labels,
       setsMax: LABEL_SETS_MAX,
       overflow: () => this.#labelOverflow.inc(),
+      exemplarOf: callSid => this.#exemplarOf(callSid),
     })
   }
 
@@ -235,12 +357,18 @@ export class Metrics {
       boundsSeconds,
       setsMax: LABEL_SETS_MAX,
       overflow: () => this.#labelOverflow.inc(),
+      exemplarOf: callSid => this.#exemplarOf(callSid),
     })
   }
 
   /** A gauge of a room's own, without labels: the sum of its sources at the scrape. */
   defineGauge(name: string, help: string): GaugeOfSources {
     return new GaugeOfSources(this.registry, PREFIX + name, help)
+  }
+
+  /** A gauge of a room's own, with labels whose values come from settings. */
+  defineLabelledGauge<L extends string>(name: string, help: string, labels: readonly L[], combined: Combined): LabelledGauge<L> {
+    return new LabelledGauge(this.registry, { name: PREFIX + name, help, labels, combined })
   }
 
   /** Begins to flush once a second; the timer keeps no process alive. */
@@ -251,6 +379,7 @@ export class Metrics {
   flush(): void {
     for (const copy of this.#sources) copy()
     this.#frameLatency.flush()
+    this.#tickBusy.flush()
     this.#tickLateness.flush()
   }
 

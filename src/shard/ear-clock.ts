@@ -1,0 +1,67 @@
+import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
+import type { EarTimes, TurnRecord } from '../call/record.js'
+
+/** The turn it belongs to, and its times. */
+export interface HeardTurn {
+  readonly callerStoppedMs: number
+  readonly ear: EarTimes
+}
+
+interface OpenTurn {
+  readonly callerStoppedMs: number
+  readonly stoppedAtMs: number
+  readonly firstSentAtMs: number | null
+  readonly answerSentAtMs: number
+}
+
+/** A beginning may be dated a little before the send it belongs to: its clock has the grain of a frame. */
+const GRAIN_MS = 20
+
+/**
+ * The two clocks of a turn, on to the caller's ear: where the carrier forks both tracks as stereo, the second channel is
+ * what it plays to the caller, so our own voice comes back there when the caller hears it. A turn is joined with the
+ * first beginning of a sound on that track after its sound was sent.
+ *
+ *     none --turn with an answer--> open
+ *     open --a beginning at or after the answer's send--> none, with both times
+ *     open --EAR_WAIT_MS--> none, with what was heard; the answer followed other speech without a gap
+ */
+export class EarClock {
+  readonly #onsetsMs: number[] = []
+  #open: OpenTurn | null = null
+
+  /** Sound began on the outbound track. Times of one clock, also below. */
+  onset(atMs: number): void {
+    this.#onsetsMs.push(atMs)
+    if (this.#onsetsMs.length > EAR_ONSETS_KEPT) this.#onsetsMs.shift()
+  }
+
+  /** A turn was answered: its record, with `streamZeroMs` the time from which that counts. */
+  turn(turn: TurnRecord, streamZeroMs: number): void {
+    if (turn.answerMs === null) return
+    const stoppedAtMs = streamZeroMs + turn.callerStoppedMs
+    this.#open = {
+      callerStoppedMs: turn.callerStoppedMs,
+      stoppedAtMs,
+      firstSentAtMs: turn.firstSoundMs === null ? null : stoppedAtMs + turn.firstSoundMs,
+      answerSentAtMs: stoppedAtMs + turn.answerMs,
+    }
+  }
+
+  /** A turn that is complete, or given up; null while there is none. */
+  take(nowMs: number): HeardTurn | null {
+    const open = this.#open
+    if (open === null) return null
+    const answer = this.#heardAfter(open.answerSentAtMs)
+    if (answer === null && nowMs - open.answerSentAtMs < EAR_WAIT_MS) return null
+    this.#open = null
+    const first = open.firstSentAtMs === null ? null : this.#heardAfter(open.firstSentAtMs)
+    if (first === null && answer === null) return null
+    const since = (atMs: number | null): number | null => (atMs === null ? null : atMs - open.stoppedAtMs)
+    return { callerStoppedMs: open.callerStoppedMs, ear: { firstSoundMs: since(first), answerMs: since(answer) } }
+  }
+
+  #heardAfter(sentAtMs: number): number | null {
+    return this.#onsetsMs.find((onsetMs) => onsetMs >= sentAtMs - GRAIN_MS) ?? null
+  }
+}

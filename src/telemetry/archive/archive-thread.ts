@@ -1,0 +1,145 @@
+import { join } from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import { assert, assertNever } from '../../core/assert.js'
+import { messageOf } from '../../core/errors.js'
+import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
+import type { ArchiveFault, ArchiveLimits, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
+import { LineLog } from './line-log.js'
+import { RecordingFiles } from './recording-files.js'
+
+/**
+ * The thread that writes what is kept of calls. It alone waits for the disk: a disk that is slow, full or gone holds up
+ * nobody else, not even the name lookups that share Node's own pool of threads.
+ */
+
+const TICK_MS = 1000
+const UPKEEP_TICKS = 600
+
+const limits = workerData as ArchiveLimits
+assert(parentPort !== null, 'the archive is a worker thread')
+const port = parentPort
+const post = (message: FromArchive): void => port.postMessage(message)
+
+const logOf = (name: string): LineLog => new LineLog({
+  folder: join(limits.folder, 'records'), name, fileBytes: limits.fileBytes,
+  keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes,
+})
+const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf('calls'), handoff: logOf('handoffs') }
+const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
+/** Documents that the disk would not take; tried again once a second. */
+const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
+let ticks = 0
+
+function attempt(what: ArchiveFault['what'], callSid: string | null, work: () => void): boolean {
+  try {
+    work()
+    return true
+  } catch (thrown) {
+    post({ type: 'fault', what, callSid, message: messageOf(thrown), lost: 0 })
+    return false
+  }
+}
+
+function write(kind: DocumentKind, callSid: string, document: unknown): boolean {
+  return attempt(kind, callSid, () => {
+    logs[kind].append(callSid, document, Date.now())
+    if (limits.fsync === 'each') logs[kind].sync()
+  })
+}
+
+function keep(kind: DocumentKind, callSid: string, document: unknown): void {
+  // Behind those that wait: the newest document of a call is the one that counts.
+  if (backlog.length === 0 && write(kind, callSid, document)) return post({ type: 'document-done', kind, ok: true })
+  backlog.push({ kind, callSid, document })
+  if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
+  const oldest = backlog.shift()
+  if (oldest === undefined) return
+  post({ type: 'fault', what: oldest.kind, callSid: oldest.callSid, message: 'too many documents wait for the disk', lost: 1 })
+  post({ type: 'document-done', kind: oldest.kind, ok: false })
+}
+
+function tryBacklog(): void {
+  for (let oldest = backlog[0]; oldest !== undefined; oldest = backlog[0]) {
+    if (!write(oldest.kind, oldest.callSid, oldest.document)) return
+    backlog.shift()
+    post({ type: 'document-done', kind: oldest.kind, ok: true })
+  }
+}
+
+function upkeep(): void {
+  attempt('upkeep', null, () => {
+    logs.record.retain(Date.now())
+    logs.handoff.retain(Date.now())
+    recordings.recover(Date.now())
+    recordings.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
+  })
+}
+
+function find(kind: DocumentKind, callSid: string): unknown {
+  const waiting = backlog.findLast((entry) => entry.kind === kind && entry.callSid === callSid)
+  if (waiting !== undefined) return waiting.document
+  let found: unknown
+  attempt('upkeep', callSid, () => {
+    found = logs[kind].find(callSid)
+  })
+  return found
+}
+
+function close(): void {
+  tryBacklog()
+  for (const { kind, callSid } of backlog) {
+    post({ type: 'fault', what: kind, callSid, message: 'the process ends before the disk took it', lost: 1 })
+  }
+  attempt('recording', null, () => recordings.closeAll())
+  attempt('record', null, () => logs.record.close())
+  attempt('handoff', null, () => logs.handoff.close())
+}
+
+const timer = setInterval(() => {
+  tryBacklog()
+  if (limits.fsync === 'second') {
+    attempt('record', null, () => logs.record.sync())
+    attempt('handoff', null, () => logs.handoff.sync())
+  }
+  if (++ticks % UPKEEP_TICKS === 0) upkeep()
+}, TICK_MS)
+
+port.on('message', (message: ToArchive) => {
+  switch (message.type) {
+    case 'document':
+      return keep(message.kind, message.callSid, message.document)
+    case 'find':
+      return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
+    case 'recording-begin':
+      return void attempt('recording', message.callSid, () => recordings.begin(message.callSid, message.rateHz))
+    case 'recording-rows': {
+      const ok = attempt('recording', message.callSid, () => recordings.write(message.callSid, message.at, message.bytes))
+      return post({ type: 'rows-done', bytes: message.bytes.byteLength, ok })
+    }
+    case 'recording-end':
+      return void attempt('recording', message.callSid, () => recordings.finish(message.callSid))
+    case 'recording-discard':
+      return void attempt('recording', message.callSid, () => recordings.discard(message.callSid))
+    case 'close':
+      clearInterval(timer)
+      close()
+      post({ type: 'answer', id: message.id, value: null })
+      return port.close()
+    default:
+      return assertNever(message)
+  }
+})
+
+// A folder that cannot be read or made is a fault like a full disk: calls are taken all the same.
+attempt('upkeep', null, () => logs.record.load(Date.now()))
+attempt('upkeep', null, () => logs.handoff.load(Date.now()))
+let newest: readonly unknown[] = []
+attempt('upkeep', null, () => {
+  newest = logs.record.newest(ENDED_CALLS_KEPT)
+})
+let recovered = 0
+attempt('upkeep', null, () => {
+  recovered = recordings.recover(Date.now())
+})
+upkeep()
+post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn, recovered })

@@ -1,0 +1,224 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { assertNever } from '../../core/assert.js'
+import type { CallSid } from '../../core/ids.js'
+import { ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, RECORDING_PENDING_BYTES_MAX } from '../../core/limits.js'
+import type { Log } from '../log.js'
+import type { ArchiveFault, ArchiveLimits, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
+
+export type { ArchiveLimits, FsyncPolicy } from './archive-messages.js'
+
+/** What the archive has done since the start; plain fields, copied to metrics at the scrape. */
+export interface ArchiveCounters {
+  written: number
+  /** Documents that will never be on the disk. */
+  lost: number
+  /** Writes, syncs and deletions that failed. */
+  faults: number
+  /** Bytes of recordings that were thrown away because the disk was too slow, or failed. */
+  recordingBytesDropped: number
+  threadDeaths: number
+  /** Lines and recordings that a crash had left unfinished, found at the start. */
+  linesTorn: number
+  recordingsRecovered: number
+}
+
+/** One recording on its way to the disk. No method throws or waits. */
+export interface RecordingSink {
+  /** Relative to DATA_DIR. */
+  readonly path: string
+  /**
+   * Rows of interleaved s16 samples, the memory is given away. `at`: the first one's place, counted from the beginning.
+   * @returns false when they were dropped and counted
+   */
+  write(at: number, rows: Int16Array<ArrayBuffer>): boolean
+  end(): void
+  /** The caller would not be recorded, or could not be told: nothing is kept. */
+  discard(): void
+}
+
+/**
+ * What is kept of calls on the disk: records, handoffs and recordings. This is the main thread's side; all writing is
+ * done by a thread of its own. What waits for it is bounded, and whatever the disk does, calls go on: losses are
+ * counted, and each trouble is logged once when it begins and once when it is over.
+ */
+export class Archive {
+  readonly counters: ArchiveCounters = {
+    written: 0, lost: 0, faults: 0, recordingBytesDropped: 0, threadDeaths: 0, linesTorn: 0, recordingsRecovered: 0,
+  }
+  /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
+  newest: readonly unknown[] = []
+  readonly #limits: ArchiveLimits
+  readonly #log: Log
+  readonly #waiting = new Map<number, (value: unknown) => void>()
+  readonly #inTrouble = new Set<ArchiveFault['what']>()
+  #worker: Worker | null = null
+  #questions = 0
+  #documentsPending = 0
+  #rowsPending = 0
+  #closed = false
+
+  private constructor(limits: ArchiveLimits, log: Log) {
+    this.#limits = limits
+    this.#log = log
+  }
+
+  /** Resolves when what earlier runs left has been read; never rejects for what the disk does. */
+  static async start(limits: ArchiveLimits, log: Log): Promise<Archive> {
+    const archive = new Archive(limits, log)
+    await archive.#begin()
+    return archive
+  }
+
+  keepRecord(callSid: CallSid, record: unknown): void {
+    this.#keep('record', callSid, record)
+  }
+
+  keepHandoff(callSid: CallSid, handoff: unknown): void {
+    this.#keep('handoff', callSid, handoff)
+  }
+
+  /** The newest document of a call, whichever run wrote it; undefined when there is none to be had. */
+  find(kind: DocumentKind, callSid: string): Promise<unknown> {
+    return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
+  }
+
+  record(callSid: CallSid, rateHz: number): RecordingSink {
+    this.#post({ type: 'recording-begin', callSid, rateHz })
+    return {
+      path: join('recordings', `${callSid}.wav`),
+      write: (at, rows) => {
+        const bytes = rows.byteLength
+        if (this.#rowsPending + bytes > RECORDING_PENDING_BYTES_MAX || this.#worker === null) {
+          this.counters.recordingBytesDropped += bytes
+          return false
+        }
+        this.#rowsPending += bytes
+        this.#worker.postMessage(
+          { type: 'recording-rows', callSid, at, bytes: new Uint8Array(rows.buffer) } satisfies ToArchive, [rows.buffer])
+        return true
+      },
+      end: () => this.#post({ type: 'recording-end', callSid }),
+      discard: () => this.#post({ type: 'recording-discard', callSid }),
+    }
+  }
+
+  /** The WAV of an ended call; null when there is none. @param callSid is checked by its type: it names a file */
+  async recording(callSid: CallSid): Promise<Uint8Array | null> {
+    try {
+      return await readFile(join(this.#limits.folder, 'recordings', `${callSid}.wav`))
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return null
+      throw thrown
+    }
+  }
+
+  /** Writes what waits, and ends the thread. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#ask((id) => ({ type: 'close', id }))
+    await this.#worker?.terminate()
+    this.#worker = null
+  }
+
+  #begin(): Promise<void> {
+    return new Promise((resolve) => {
+      const worker = new Worker(new URL('./archive-thread.js', import.meta.url), { workerData: this.#limits, execArgv: [] })
+      this.#worker = worker
+      worker.on('message', (message: FromArchive) => {
+        if (message.type === 'ready') {
+          this.newest = message.newest
+          this.counters.linesTorn += message.torn
+          this.counters.recordingsRecovered += message.recovered
+          if (message.torn + message.recovered > 0) {
+            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'an earlier run had not finished writing')
+          }
+          resolve()
+        } else {
+          this.#receive(message)
+        }
+      })
+      worker.on('error', (thrown) => this.#log.error({ err: thrown }, 'the archive\'s thread failed'))
+      worker.on('exit', () => {
+        resolve()
+        this.#died(worker)
+      })
+    })
+  }
+
+  #died(worker: Worker): void {
+    if (this.#worker !== worker) return
+    this.#worker = null
+    for (const answer of this.#waiting.values()) answer(undefined)
+    this.#waiting.clear()
+    if (this.#closed) return
+    this.counters.threadDeaths++
+    this.counters.lost += this.#documentsPending
+    this.counters.recordingBytesDropped += this.#rowsPending
+    this.#documentsPending = 0
+    this.#rowsPending = 0
+    setTimeout(() => {
+      if (!this.#closed) void this.#begin()
+    }, ARCHIVE_RESTART_MS).unref()
+  }
+
+  #keep(kind: DocumentKind, callSid: CallSid, document: unknown): void {
+    if (this.#worker === null || this.#documentsPending >= ARCHIVE_DOCUMENTS_PENDING_MAX) {
+      this.counters.lost++
+      this.#trouble({ type: 'fault', what: kind, callSid, message: 'too many documents wait to be written', lost: 1 })
+      return
+    }
+    this.#documentsPending++
+    this.#post({ type: 'document', kind, callSid, document })
+  }
+
+  #receive(message: Exclude<FromArchive, { type: 'ready' }>): void {
+    switch (message.type) {
+      case 'answer':
+        this.#waiting.get(message.id)?.(message.value)
+        this.#waiting.delete(message.id)
+        return
+      case 'document-done':
+        this.#documentsPending--
+        if (!message.ok) return
+        this.counters.written++
+        return this.#fine(message.kind)
+      case 'rows-done':
+        this.#rowsPending -= message.bytes
+        if (message.ok) return this.#fine('recording')
+        this.counters.recordingBytesDropped += message.bytes
+        return
+      case 'fault':
+        this.counters.faults++
+        this.counters.lost += message.lost
+        return this.#trouble(message)
+      default:
+        return assertNever(message)
+    }
+  }
+
+  #trouble(fault: ArchiveFault): void {
+    if (this.#inTrouble.has(fault.what)) return
+    this.#inTrouble.add(fault.what)
+    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'what is kept of calls cannot be written')
+  }
+
+  #fine(what: ArchiveFault['what']): void {
+    if (this.#inTrouble.delete(what)) this.#log.info({ kind: what }, 'what is kept of calls is written again')
+  }
+
+  #ask(question: (id: number) => ToArchive): Promise<unknown> {
+    if (this.#worker === null) return Promise.resolve(undefined)
+    const id = ++this.#questions
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve)
+      this.#post(question(id))
+    })
+  }
+
+  #post(message: ToArchive): void {
+    this.#worker?.postMessage(message)
+  }
+}

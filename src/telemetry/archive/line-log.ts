@@ -1,0 +1,260 @@
+import { closeSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
+
+/** What of the file system a log writes with; a test puts a full disk in its place. */
+export interface LogDisk {
+  open(path: string): number
+  /** @returns bytes written, possibly fewer than given */
+  write(file: number, bytes: Uint8Array, from: number): number
+  truncate(file: number, bytes: number): void
+  sync(file: number): void
+  close(file: number): void
+}
+
+export interface LineLogOptions {
+  readonly folder: string
+  /** Files are `NAME-2026-11-20-0001.jsonl`. */
+  readonly name: string
+  /** A file that has this many bytes is followed by the next. A new day begins a new file too. */
+  readonly fileBytes: number
+  readonly keepDays: number
+  /** All files of this log together; the oldest go first. */
+  readonly keepBytes: number
+  readonly disk?: LogDisk
+}
+
+interface LogFile {
+  readonly name: string
+  readonly day: string
+  bytes: number
+  /** Keys whose newest line lies here. */
+  readonly keys: Set<string>
+}
+
+interface Place {
+  readonly file: LogFile
+  readonly at: number
+  readonly bytes: number
+}
+
+const DAY_MS = 86_400_000
+/** A line without its end that is younger than this may still be on its way from another process. */
+const TORN_AFTER_MS = 5000
+const NEWLINE = 0x0a
+const DISK: LogDisk = {
+  // Exclusive: no two processes ever write into one file.
+  open: (path) => openSync(path, 'ax', 0o600),
+  write: (file, bytes, from) => writeSync(file, bytes, from),
+  truncate: ftruncateSync,
+  sync: fdatasyncSync,
+  close: closeSync,
+}
+
+/**
+ * JSON documents, one a line, each under a key, in files that are only ever appended to. A line is there whole or not
+ * at all: a write that fails half-way is taken back, and what a crash left of a line is cut off at the next start. Each
+ * start writes into a file of its own, so that several processes may share a folder.
+ *
+ * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ */
+export class LineLog {
+  /** Lines that a crash had left unfinished, and lines that are not JSON with a key. */
+  torn = 0
+  unreadable = 0
+  readonly #options: LineLogOptions
+  readonly #disk: LogDisk
+  readonly #pattern: RegExp
+  /** Oldest first. */
+  readonly #files: LogFile[] = []
+  /** Oldest first; bounded. */
+  readonly #places = new Map<string, Place>()
+  #open: { readonly file: LogFile; readonly handle: number } | null = null
+  #dirty = false
+
+  constructor(options: LineLogOptions) {
+    this.#options = options
+    this.#disk = options.disk ?? DISK
+    this.#pattern = new RegExp(`^${options.name}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
+  }
+
+  /** Finds what earlier runs wrote; makes the folder. @param nowMs calendar time */
+  load(nowMs: number): void {
+    const { folder } = this.#options
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    const names = readdirSync(folder).filter((name) => this.#pattern.test(name)).sort()
+    for (const name of names) {
+      const path = join(folder, name)
+      const whole = this.#mend(path, nowMs)
+      const file: LogFile = { name, day: this.#pattern.exec(name)?.[1] ?? '', bytes: whole.length, keys: new Set() }
+      this.#files.push(file)
+      this.#read(file, whole)
+    }
+  }
+
+  /** Writes one document. @returns where it now lies in the file system's words: the file's name */
+  append(key: string, document: unknown, nowMs: number): string {
+    const line = Buffer.from(`${JSON.stringify(document)}\n`)
+    if (line.length > ARCHIVE_LINE_BYTES_MAX) throw new RangeError(`a document of ${line.length} bytes`)
+    const { file, handle } = this.#fileFor(line.length, nowMs)
+    const at = file.bytes
+    try {
+      for (let from = 0; from < line.length;) from += this.#disk.write(handle, line, from)
+    } catch (thrown) {
+      // Half a line would spoil the next one too. Where even this fails, the file is given up.
+      try {
+        this.#disk.truncate(handle, at)
+      } catch {
+        this.#closeFile()
+      }
+      throw thrown
+    }
+    file.bytes += line.length
+    this.#dirty = true
+    this.#place(key, { file, at, bytes: line.length - 1 })
+    return file.name
+  }
+
+  /** Has the disk keep what was written since the last time. */
+  sync(): void {
+    if (!this.#dirty || this.#open === null) return
+    this.#dirty = false
+    this.#disk.sync(this.#open.handle)
+  }
+
+  /** The newest document of a key. */
+  find(key: string): unknown {
+    const place = this.#places.get(key)
+    return place === undefined ? undefined : this.#readAt(place)
+  }
+
+  /** The newest documents, oldest of them first. */
+  newest(count: number): unknown[] {
+    return [...this.#places.values()].slice(-count).map((place) => this.#readAt(place))
+  }
+
+  /** Deletes whole files that are too old, and the oldest of those that are too many. @returns files deleted */
+  retain(nowMs: number): number {
+    const { folder, keepDays, keepBytes } = this.#options
+    const oldestDay = dayOf(nowMs - keepDays * DAY_MS)
+    let bytes = this.bytes
+    let deleted = 0
+    for (let oldest = this.#files[0]; oldest !== undefined; oldest = this.#files[0]) {
+      if (oldest === this.#open?.file || (oldest.day >= oldestDay && bytes <= keepBytes)) break
+      unlinkSync(join(folder, oldest.name))
+      for (const key of oldest.keys) this.#places.delete(key)
+      bytes -= oldest.bytes
+      this.#files.shift()
+      deleted++
+    }
+    return deleted
+  }
+
+  get bytes(): number {
+    return this.#files.reduce((sum, file) => sum + file.bytes, 0)
+  }
+
+  close(): void {
+    this.sync()
+    this.#closeFile()
+  }
+
+  #fileFor(bytes: number, nowMs: number): { readonly file: LogFile; readonly handle: number } {
+    const day = dayOf(nowMs)
+    const open = this.#open
+    if (open !== null && open.file.day === day && open.file.bytes + bytes <= this.#options.fileBytes) return open
+    this.sync()
+    this.#closeFile()
+    for (let number = this.#nextNumber(day); ; number++) {
+      const name = `${this.#options.name}-${day}-${String(number).padStart(4, '0')}.jsonl`
+      try {
+        const handle = this.#disk.open(join(this.#options.folder, name))
+        const file: LogFile = { name, day, bytes: 0, keys: new Set() }
+        this.#files.push(file)
+        this.#open = { file, handle }
+        return this.#open
+      } catch (thrown) {
+        // Another process has just begun it.
+        if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown
+      }
+    }
+  }
+
+  #nextNumber(day: string): number {
+    const used = this.#files.filter((file) => file.day === day).map((file) => Number(this.#pattern.exec(file.name)?.[2] ?? 0))
+    return Math.max(0, ...used) + 1
+  }
+
+  #closeFile(): void {
+    const open = this.#open
+    if (open === null) return
+    this.#open = null
+    this.#disk.close(open.handle)
+  }
+
+  /** The file's whole lines; an unfinished one at its end is cut off. */
+  #mend(path: string, nowMs: number): Buffer {
+    const bytes = readFileSync(path)
+    const end = bytes.lastIndexOf(NEWLINE) + 1
+    if (end === bytes.length) return bytes
+    if (nowMs - statSync(path).mtimeMs > TORN_AFTER_MS) {
+      this.torn++
+      truncateSync(path, end)
+    }
+    return bytes.subarray(0, end)
+  }
+
+  #read(file: LogFile, bytes: Buffer): void {
+    for (let at = 0; at < bytes.length;) {
+      const end = bytes.indexOf(NEWLINE, at)
+      const key = keyOf(bytes.subarray(at, end))
+      if (key === null) this.unreadable++
+      else this.#place(key, { file, at, bytes: end - at })
+      at = end + 1
+    }
+  }
+
+  #place(key: string, place: Place): void {
+    this.#places.get(key)?.file.keys.delete(key)
+    this.#places.delete(key)
+    this.#places.set(key, place)
+    place.file.keys.add(key)
+    if (this.#places.size <= ARCHIVE_INDEX_MAX) return
+    for (const [oldest, { file }] of this.#places) {
+      this.#places.delete(oldest)
+      file.keys.delete(oldest)
+      return
+    }
+  }
+
+  #readAt({ file, at, bytes }: Place): unknown {
+    const handle = openSync(join(this.#options.folder, file.name), 'r')
+    try {
+      const line = Buffer.allocUnsafe(bytes)
+      let from = 0
+      while (from < bytes) {
+        const got = readSync(handle, line, from, bytes - from, at + from)
+        if (got === 0) throw new Error(`${file.name} is shorter than it was`)
+        from += got
+      }
+      return JSON.parse(line.toString()) as unknown
+    } finally {
+      closeSync(handle)
+    }
+  }
+}
+
+/** UTC, so that a file's name sorts by age wherever it was written. */
+function dayOf(wallMs: number): string {
+  return new Date(wallMs).toISOString().slice(0, 10)
+}
+
+function keyOf(line: Buffer): string | null {
+  try {
+    const document = JSON.parse(line.toString()) as unknown
+    if (typeof document !== 'object' || document === null || !('callSid' in document)) return null
+    return typeof document.callSid === 'string' ? document.callSid : null
+  } catch {
+    return null
+  }
+}

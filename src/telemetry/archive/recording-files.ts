@@ -1,0 +1,134 @@
+import { closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readSync, readdirSync, renameSync, rmSync, statSync, unlinkSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { wavHeader } from '../../media/wav.js'
+
+const HEADER_BYTES = 44
+const ROW_BYTES = 4
+const DAY_MS = 86_400_000
+/** A file that was written to this lately has a writer, perhaps in another process. */
+const ABANDONED_AFTER_MS = 60_000
+const FILE = /^[A-Za-z0-9_-]{1,64}\.wav$/
+const PART = /^[A-Za-z0-9_-]{1,64}\.wav\.part$/
+
+/**
+ * Stereo recordings that are being written: `SID.wav.part`, with a header that says nothing of its length, until the
+ * call is over; then the header is filled in and the file gets its name. What a crash left is finished by `recover`.
+ *
+ * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ */
+export class RecordingFiles {
+  readonly #folder: string
+  readonly #open = new Map<string, { readonly handle: number; readonly rateHz: number; bytes: number }>()
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  begin(callSid: string, rateHz: number): void {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+    if (existsSync(this.#path(callSid, ''))) throw new Error('there is a recording of that call already')
+    const handle = openSync(this.#path(callSid, '.part'), 'wx', 0o600)
+    this.#open.set(callSid, { handle, rateHz, bytes: 0 })
+    writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
+  }
+
+  /** @param at  the first row's place: rows that were dropped before it leave a hole, which reads as silence */
+  write(callSid: string, at: number, bytes: Uint8Array): void {
+    const file = this.#open.get(callSid)
+    if (file === undefined) return
+    for (let from = 0; from < bytes.length;) {
+      const place = HEADER_BYTES + at * ROW_BYTES + from
+      from += writeSync(file.handle, bytes, from, bytes.length - from, place)
+      file.bytes = Math.max(file.bytes, at * ROW_BYTES + from)
+    }
+  }
+
+  /** @returns false when that call has no recording. */
+  finish(callSid: string): boolean {
+    const file = this.#open.get(callSid)
+    if (file === undefined) return false
+    this.#open.delete(callSid)
+    finishFile(file.handle, file.rateHz, file.bytes)
+    renameSync(this.#path(callSid, '.part'), this.#path(callSid, ''))
+    return true
+  }
+
+  /** Nothing is kept of it. */
+  discard(callSid: string): void {
+    const file = this.#open.get(callSid)
+    this.#open.delete(callSid)
+    if (file !== undefined) closeSync(file.handle)
+    rmSync(this.#path(callSid, file === undefined ? '' : '.part'), { force: true })
+  }
+
+  /** Finishes what a process that died has left. @returns how many */
+  recover(nowMs: number): number {
+    let recovered = 0
+    for (const name of this.#names(PART)) {
+      const path = join(this.#folder, name)
+      const { mtimeMs, size } = statSync(path)
+      if (nowMs - mtimeMs < ABANDONED_AFTER_MS || this.#open.has(name.replace('.wav.part', ''))) continue
+      if (size < HEADER_BYTES) {
+        unlinkSync(path)
+        continue
+      }
+      const handle = openSync(path, 'r+')
+      const rate = Buffer.alloc(4)
+      readSync(handle, rate, 0, 4, 24)
+      finishFile(handle, rate.readUInt32LE(0), size - HEADER_BYTES)
+      renameSync(path, path.replace(/\.part$/, ''))
+      recovered++
+    }
+    return recovered
+  }
+
+  /** Deletes finished recordings that are too old, and the oldest of those that are too many. @returns how many */
+  retain(nowMs: number, keepDays: number, keepBytes: number): number {
+    const files = this.#names(FILE)
+      .map((name) => ({ path: join(this.#folder, name), ...this.#stat(name) }))
+      .sort((a, b) => a.mtimeMs - b.mtimeMs)
+    let bytes = files.reduce((sum, file) => sum + file.size, 0)
+    let deleted = 0
+    for (const file of files) {
+      if (nowMs - file.mtimeMs <= keepDays * DAY_MS && bytes <= keepBytes) break
+      unlinkSync(file.path)
+      bytes -= file.size
+      deleted++
+    }
+    return deleted
+  }
+
+  /** Finishes all that are open. */
+  closeAll(): void {
+    for (const callSid of [...this.#open.keys()]) this.finish(callSid)
+  }
+
+  #names(pattern: RegExp): string[] {
+    try {
+      return readdirSync(this.#folder).filter((name) => pattern.test(name))
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw thrown
+    }
+  }
+
+  #stat(name: string): { readonly size: number; readonly mtimeMs: number } {
+    const { size, mtimeMs } = statSync(join(this.#folder, name))
+    return { size, mtimeMs }
+  }
+
+  #path(callSid: string, suffix: '' | '.part'): string {
+    return join(this.#folder, `${callSid}.wav${suffix}`)
+  }
+}
+
+/** Fills in the header; half a row at the end goes. */
+function finishFile(handle: number, rateHz: number, bytes: number): void {
+  try {
+    const dataBytes = bytes - (bytes % ROW_BYTES)
+    ftruncateSync(handle, HEADER_BYTES + dataBytes)
+    writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes }), 0, HEADER_BYTES, 0)
+  } finally {
+    closeSync(handle)
+  }
+}
