@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { CarrierApiError } from './carrier-error.js'
+import { objectOf, textIn } from './json.js'
 
 const text = z.string().nullish().transform((value) => value ?? null)
 const number = z.number().nullish().transform((value) => value ?? null)
@@ -20,6 +21,8 @@ const detailSchema = z.object({
   cost_currency: text,
   rate_per_minute_minor: number,
   failure_code: text,
+  hangup_cause: text,
+  events: z.array(z.unknown()).nullish().transform((value) => value ?? []),
 })
 
 /** The carrier's call detail record. Times are ISO 8601; money is in minor units (cents). */
@@ -40,6 +43,8 @@ export interface CarrierCall {
   readonly costCurrency: string | null
   readonly ratePerMinuteMinor: number | null
   readonly failureCode: string | null
+  /** Why the leg ended, such as `normal_clearing`; null where the carrier does not say. */
+  readonly hangupCause: string | null
 }
 
 /**
@@ -63,5 +68,21 @@ export function parseCarrierCall(body: unknown): CarrierCall {
     durationS: detail.duration_seconds,
     costMinor: detail.cost_minor, costCurrency: detail.cost_currency, ratePerMinuteMinor: detail.rate_per_minute_minor,
     failureCode: detail.failure_code,
+    hangupCause: detail.hangup_cause ?? causeIn(detail.events),
   }
+}
+
+/** True when nothing more will be written into the record. */
+export function isFinal(call: CarrierCall): boolean {
+  if (call.status !== null && /^(ringing|answered|in.progress|queued|initiated)$/i.test(call.status)) return false
+  return call.endedAt !== null || call.durationS !== null || call.status !== null
+}
+
+/** The cause that the last event of a call names. */
+function causeIn(events: readonly unknown[]): string | null {
+  for (const event of [...events].reverse()) {
+    const cause = textIn(objectOf(objectOf(event)['payload']), 'hangup_cause', 'cause')
+    if (cause !== null) return cause
+  }
+  return null
 }

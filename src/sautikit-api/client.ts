@@ -1,8 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { GatewayError } from '../core/errors.js'
+import { ApiPaths } from './api-paths.js'
 import type { CarrierCall } from './call-detail.js'
 import { parseCarrierCall } from './call-detail.js'
+import { CarrierApiError } from './carrier-error.js'
 import type { CarrierHttp } from './http.js'
+import { listIn, numberIn, objectOf, textIn } from './json.js'
+import { nextCursor } from './pages.js'
+import type { Page } from './pages.js'
 
 /** How a human joins a live call: hears it, speaks to the agent's side only, or speaks to everybody. */
 export type SupervisionMode = 'listen' | 'whisper' | 'barge'
@@ -37,15 +42,33 @@ export interface CreatedCall {
   readonly clientRequestId: string
 }
 
+/** Which calls are listed; what is left out does not matter. */
+export interface CallFilter {
+  readonly status?: string | undefined
+  readonly direction?: 'inbound' | 'outbound' | undefined
+  readonly callSid?: string | undefined
+  readonly cursor?: string | null | undefined
+  /** 1 to 100. */
+  readonly limit?: number | undefined
+}
+
+/** Whether the carrier has recorded a call. */
+export type CarrierRecording =
+  | { readonly state: 'ready'; readonly url: string }
+  | { readonly state: 'pending'; readonly retryAfterS: number | null }
+  | { readonly state: 'none' }
+
 /** The carrier takes more, but with other characters the text would not come back in callbacks (docs/PROTOCOL.md). */
 const CLIENT_REQUEST_ID = /^(?!mcp:|broadcast:)[^\s,{}"'\p{Cc}]{1,500}$/u
 
 /** What Mkondo asks of the carrier's REST API about calls. */
 export class SautikitClient {
   readonly #http: CarrierHttp
+  readonly #paths: ApiPaths
 
-  constructor(http: CarrierHttp) {
+  constructor(http: CarrierHttp, paths: ApiPaths = new ApiPaths()) {
     this.#http = http
+    this.#paths = paths
   }
 
   /**
@@ -96,23 +119,19 @@ export class SautikitClient {
         'clientRequestId must be 1 to 500 characters without spaces, commas, braces, quotes, mcp: and broadcast:',
       )
     }
-    const { body } = await this.#http.send({
+    const { from, to, voiceCallbackUrl: url } = options
+    const { body } = await this.#paths.first('create', (spelling) => this.#http.send({
       method: 'POST',
-      path: '/v1/calls',
-      body: {
-        from: options.from, to: [options.to], client_request_id: clientRequestId,
-        ...(options.voiceCallbackUrl === undefined ? {} : { voice_callback_url: options.voiceCallbackUrl }),
-      },
+      ...(spelling === 'create:calls'
+        ? { path: '/v1/calls', body: { from, to: [to], client_request_id: clientRequestId, ...(url === undefined ? {} : { voice_callback_url: url }) } }
+        : { path: '/v1/calls/originate', body: { from, to, clientRequestId, ...(url === undefined ? {} : { webhook_url: url }) } }),
       idempotencyKey: options.idempotencyKey ?? clientRequestId,
       ...signalOf(options),
-    })
-    const created = typeof body === 'object' && body !== null ? body as Readonly<Record<string, unknown>> : {}
-    const text = (name: string): string | null => {
-      const value = created[name]
-      return typeof value === 'string' && value !== '' ? value : null
-    }
+    }))
+    const created = objectOf(objectOf(body)['call'] ?? body)
     return {
-      callSid: text('session_id'), callId: text('call_id'), status: text('status') ?? 'unknown', clientRequestId,
+      callSid: textIn(created, 'session_id', 'sessionId'), callId: textIn(created, 'call_id', 'id'),
+      status: textIn(created, 'status') ?? 'unknown', clientRequestId,
     }
   }
 
@@ -121,8 +140,47 @@ export class SautikitClient {
    * @throws CarrierApiError; `carrierCode` is `calls.not_found` for a call that the carrier does not know (yet)
    */
   async getCall(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<CarrierCall> {
-    const { body } = await this.#http.send({ method: 'GET', path: callPath(callSid, ''), ...signalOf(options) })
-    return parseCarrierCall(body)
+    return this.#paths.first('detail', async (spelling) => {
+      if (spelling === 'detail:call') {
+        const { body } = await this.#http.send({ method: 'GET', path: callPath(callSid, ''), ...signalOf(options) })
+        return parseCarrierCall(body)
+      }
+      const { items } = await this.listCalls({ callSid, limit: 1 }, options)
+      const found = items.find((call) => call.callSid === callSid || call.callId === callSid)
+      if (found !== undefined) return found
+      throw new CarrierApiError('GET /v1/calls: the carrier does not list this call', { status: 404, carrierCode: 'calls.not_found' })
+    })
+  }
+
+  /**
+   * One page of the workspace's calls, newest first as the carrier sorts them.
+   * @throws CarrierApiError
+   */
+  async listCalls(filter: CallFilter = {}, options: { readonly signal?: AbortSignal } = {}): Promise<Page<CarrierCall>> {
+    const { status, direction, callSid, cursor, limit } = filter
+    const { body } = await this.#http.send({
+      method: 'GET', path: '/v1/calls',
+      query: { status, direction, session_id: callSid, cursor: cursor ?? undefined, limit },
+      ...signalOf(options),
+    })
+    const entries = listIn(body, 'data', 'calls')
+    if (entries === null) throw new CarrierApiError('GET /v1/calls: the answer is not a list of calls', { status: 200 })
+    return { items: entries.map(parseCarrierCall), nextCursor: nextCursor(body) }
+  }
+
+  /**
+   * Where the carrier's recording of a call can be fetched for the next minutes, without the key.
+   * @throws CarrierApiError
+   */
+  async recording(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<CarrierRecording> {
+    const { status, body, location } = await this.#http.send({
+      method: 'GET', path: callPath(callSid, '/recording'), accept: [302, 303, 307, 404, 410], ...signalOf(options),
+    })
+    if (location !== null) return { state: 'ready', url: location }
+    if (status === 404 || status === 410) return { state: 'none' }
+    const answer = objectOf(body)
+    const url = textIn(answer, 'download_url', 'url')
+    return url === null ? { state: 'pending', retryAfterS: numberIn(answer, 'retry_after_seconds') } : { state: 'ready', url }
   }
 }
 

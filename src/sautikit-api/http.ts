@@ -37,6 +37,8 @@ export interface CarrierResponse {
   readonly status: number
   /** Parsed JSON; null for an empty body. */
   readonly body: unknown
+  /** Of a redirect that was accepted: where it leads. Not followed. */
+  readonly location: string | null
 }
 
 /** Counts since the start; read by telemetry. */
@@ -117,6 +119,12 @@ export class CarrierHttp {
         redirect: 'manual', // a redirect would carry the key to wherever it points
         signal,
       })
+      const accepted = response.ok || request.accept?.includes(response.status) === true
+      const location = response.headers.get('location')
+      if (accepted && location !== null && response.status >= 300 && response.status < 400) {
+        await response.body?.cancel()
+        return { status: response.status, body: null, location }
+      }
       const text = await readBounded(response)
       if (text === null) {
         return new CarrierApiError(
@@ -124,8 +132,8 @@ export class CarrierHttp {
         )
       }
       const body = parseJson(text)
-      if (response.ok || request.accept?.includes(response.status) === true) {
-        if (body !== undefined) return { status: response.status, body }
+      if (accepted) {
+        if (body !== undefined) return { status: response.status, body, location: null }
         return new CarrierApiError(
           `${what}: answered ${response.status} with text that is not JSON`, { status: response.status },
         )

@@ -1,0 +1,69 @@
+import { CarrierApiError } from './carrier-error.js'
+
+/**
+ * One request of the carrier's API, spelled in the ways in which its pages, its SDK and running systems spell it
+ * (docs/PROTOCOL.md 9). Named by task; within a task in the order in which they are tried.
+ */
+export const API_PATHS = [
+  'claim:numbers', // POST /v1/numbers
+  'claim:available', // POST /v1/numbers/available/claim
+  'claim:number', // POST /v1/numbers/{id}/claim
+  'claim:claim', // POST /v1/numbers/claim
+  'route:number', // PATCH /v1/numbers/{id}, routing_url
+  'route:put', // PUT /v1/numbers/{id}/routing, voice_callback_url
+  'route:patch', // PATCH /v1/numbers/{id}/routing, voice_url
+  'detail:call', // GET /v1/calls/{sid}
+  'detail:search', // GET /v1/calls?session_id={sid}
+  'create:calls', // POST /v1/calls
+  'create:originate', // POST /v1/calls/originate
+] as const
+
+export type ApiPath = (typeof API_PATHS)[number]
+export type ApiTask = ApiPath extends `${infer T}:${string}` ? T : never
+
+export function isApiPath(name: string): name is ApiPath {
+  return (API_PATHS as readonly string[]).includes(name)
+}
+
+/**
+ * Which spelling of a request this carrier understands: tried in order, and the one that worked is remembered for as
+ * long as the process lives. Only 404 and 405 mean "not here": any other refusal was given by the right door.
+ */
+export class ApiPaths {
+  readonly #order: readonly ApiPath[]
+  readonly #worked = new Map<string, ApiPath>()
+
+  /** @param preferred  tried before the others of their task, in this order */
+  constructor(preferred: readonly ApiPath[] = []) {
+    this.#order = [...new Set([...preferred, ...API_PATHS])]
+  }
+
+  /** The spellings of one task in the order in which they would be tried now. */
+  order<T extends ApiTask>(task: T): readonly Extract<ApiPath, `${T}:${string}`>[] {
+    const all = this.#order.filter((path): path is Extract<ApiPath, `${T}:${string}`> => path.startsWith(`${task}:`))
+    const worked = this.#worked.get(task)
+    return worked === undefined ? all : [...all.filter((path) => path === worked), ...all.filter((path) => path !== worked)]
+  }
+
+  /**
+   * @param attempt  makes the request in one spelling
+   * @throws CarrierApiError  the refusal that says most, when no spelling is understood
+   */
+  async first<T extends ApiTask, R>(task: T, attempt: (path: Extract<ApiPath, `${T}:${string}`>) => Promise<R>): Promise<R> {
+    let refusal: CarrierApiError | null = null
+    for (const path of this.order(task)) {
+      try {
+        const answer = await attempt(path)
+        this.#worked.set(task, path)
+        return answer
+      } catch (thrown) {
+        if (!(thrown instanceof CarrierApiError) || (thrown.status !== 404 && thrown.status !== 405)) throw thrown
+        // Known to be a door: what it does not find is the call or the number.
+        if (thrown.status === 404 && this.#worked.get(task) === path) throw thrown
+        // A code is the carrier's own word; a bare 404 may be any web server's.
+        if (refusal === null || (refusal.carrierCode === null && thrown.carrierCode !== null)) refusal = thrown
+      }
+    }
+    throw refusal ?? new CarrierApiError(`no request is known for ${task}`, {})
+  }
+}

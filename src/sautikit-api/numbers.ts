@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto'
+import { ApiPaths } from './api-paths.js'
+import { CarrierApiError } from './carrier-error.js'
+import type { CarrierHttp } from './http.js'
+import { listIn, numberIn, objectOf, textIn } from './json.js'
+import type { JsonObject } from './json.js'
+import { nextCursor } from './pages.js'
+import type { Page } from './pages.js'
+
+/** A phone number of the workspace. */
+export interface CarrierNumber {
+  readonly id: string
+  /** E.164. The workspace's own number: shown to its owner, never logged. */
+  readonly e164: string | null
+  readonly status: string | null
+  /** Where the carrier posts when it is dialled. */
+  readonly voiceUrl: string | null
+  readonly eventsUrl: string | null
+}
+
+/** A number that can be claimed. */
+export interface AvailableNumber {
+  readonly inventoryId: string
+  readonly e164: string | null
+  readonly capabilities: readonly string[]
+  /** In minor units (cents). */
+  readonly monthlyPriceMinor: number | null
+  readonly currency: string | null
+}
+
+export interface NumberRoute {
+  readonly voiceUrl: string
+  readonly eventsUrl?: string | undefined
+}
+
+interface Cancel {
+  readonly signal?: AbortSignal
+}
+
+/** What Mkondo asks of the carrier's REST API about phone numbers. */
+export class CarrierNumbers {
+  readonly #http: CarrierHttp
+  readonly #paths: ApiPaths
+
+  constructor(http: CarrierHttp, paths: ApiPaths = new ApiPaths()) {
+    this.#http = http
+    this.#paths = paths
+  }
+
+  /** @throws CarrierApiError */
+  async list(cursor: string | null = null, options: Cancel = {}): Promise<Page<CarrierNumber>> {
+    const { body } = await this.#http.send({
+      method: 'GET', path: '/v1/numbers', query: { cursor: cursor ?? undefined }, ...options,
+    })
+    const entries = listIn(body, 'numbers', 'data') ?? notThis('GET /v1/numbers', 'a list of numbers')
+    return { items: entries.map(readNumber), nextCursor: nextCursor(body) }
+  }
+
+  /** @throws CarrierApiError */
+  async available(cursor: string | null = null, options: Cancel = {}): Promise<Page<AvailableNumber>> {
+    const { body } = await this.#http.send({
+      method: 'GET', path: '/v1/numbers/available', query: { cursor: cursor ?? undefined }, ...options,
+    })
+    const entries = listIn(body, 'available', 'numbers', 'data') ?? notThis('GET /v1/numbers/available', 'a list of numbers')
+    return { items: entries.map(readAvailable), nextCursor: nextCursor(body) }
+  }
+
+  /**
+   * Claims a number of the inventory. The same `idempotencyKey` never claims two.
+   * @throws CarrierApiError, such as `wallet.insufficient_funds`
+   */
+  async claim(inventoryId: string, options: Cancel & { readonly idempotencyKey?: string } = {}): Promise<CarrierNumber> {
+    const { idempotencyKey = `mkondo-${randomUUID()}`, ...cancel } = options
+    return this.#paths.first('claim', async (spelling) => {
+      const byId = spelling === 'claim:number'
+      const path = {
+        'claim:numbers': '/v1/numbers',
+        'claim:available': '/v1/numbers/available/claim',
+        'claim:number': `/v1/numbers/${encodeURIComponent(inventoryId)}/claim`,
+        'claim:claim': '/v1/numbers/claim',
+      }[spelling]
+      const { body } = await this.#http.send({
+        // Another spelling is another request: one key for both would be a conflict.
+        method: 'POST', path, body: byId ? {} : { inventory_id: inventoryId }, idempotencyKey: `${idempotencyKey}-${spelling.slice(6)}`, ...cancel,
+      })
+      return readNumber(objectOf(objectOf(body)['number'] ?? body), 0)
+    })
+  }
+
+  /**
+   * Leads a number's calls to a voice webhook.
+   * @throws CarrierApiError
+   */
+  async route(numberId: string, route: NumberRoute, options: Cancel = {}): Promise<CarrierNumber | null> {
+    const { voiceUrl, eventsUrl } = route
+    const events = eventsUrl === undefined ? {} : { events_url: eventsUrl }
+    const id = encodeURIComponent(numberId)
+    return this.#paths.first('route', async (spelling) => {
+      const request = {
+        'route:number': { method: 'PATCH', path: `/v1/numbers/${id}`, body: { routing_url: voiceUrl, ...events } },
+        'route:put': { method: 'PUT', path: `/v1/numbers/${id}/routing`, body: { voice_callback_url: voiceUrl, ...events } },
+        'route:patch': { method: 'PATCH', path: `/v1/numbers/${id}/routing`, body: { voice_url: voiceUrl, ...events } },
+      } as const
+      // Setting the same route twice is setting it once.
+      const { body } = await this.#http.send({ ...request[spelling], retry: true, ...options })
+      const answer = objectOf(objectOf(body)['number'] ?? body)
+      return textIn(answer, 'id') === null ? null : readNumber(answer, 0)
+    })
+  }
+}
+
+function notThis(what: string, wanted: string): never {
+  throw new CarrierApiError(`${what}: the answer is not ${wanted}`, { status: 200 })
+}
+
+function readNumber(entry: JsonObject, _index: number): CarrierNumber {
+  const id = textIn(entry, 'id', 'number_id', 'inventory_id')
+  if (id === null) notThis('/v1/numbers', 'a number with an id')
+  return {
+    id,
+    e164: textIn(entry, 'e164', 'phone_number', 'number'),
+    status: textIn(entry, 'status'),
+    voiceUrl: textIn(entry, 'routing_url', 'voice_callback_url', 'voice_url'),
+    eventsUrl: textIn(entry, 'events_url'),
+  }
+}
+
+function readAvailable(entry: JsonObject): AvailableNumber {
+  const inventoryId = textIn(entry, 'inventory_id', 'id')
+  if (inventoryId === null) notThis('GET /v1/numbers/available', 'a number with an inventory_id')
+  const { capabilities } = entry
+  return {
+    inventoryId,
+    e164: textIn(entry, 'e164', 'phone_number', 'number'),
+    capabilities: Array.isArray(capabilities) ? capabilities.filter((name) => typeof name === 'string') : [],
+    monthlyPriceMinor: numberIn(entry, 'monthly_price_minor'),
+    currency: textIn(entry, 'currency', 'monthly_price_currency'),
+  }
+}

@@ -1,0 +1,236 @@
+import { randomUUID } from 'node:crypto'
+import type { CarrierState } from '../call/events.js'
+import type { CallRecord } from '../call/record.js'
+import type { Clock, WallClock } from '../core/clock.js'
+import { GatewayError } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { OUTBOUND_CALLS_WAITING_MAX, OUTBOUND_GRACE_MS } from '../core/limits.js'
+import { isTerminal } from '../sautikit/carrier-state.js'
+import { digitsOf } from '../sautikit/phone.js'
+import type { Log } from '../telemetry/log.js'
+import type { PlacedCall } from './live-call.js'
+import { outboundRecord, unreachedRecord } from './outbound-record.js'
+
+/** What somebody wants. */
+export interface OutboundOrder {
+  readonly agent: string
+  /** E.164. Never logged. */
+  readonly to: string
+  /** Default: the agent's `outbound.from`. */
+  readonly from?: string | undefined
+}
+
+/** What the carrier made of it. */
+export interface OutboundPlaced {
+  /** Null when the carrier did not say it; the first webhook will. */
+  readonly callSid: string | null
+  readonly clientRequestId: string
+  readonly status: string
+}
+
+/** An agent, as far as calling out needs it. */
+export interface OutboundAgent {
+  readonly from: string | null
+  readonly ringMs: number
+}
+
+/** The carrier's part of it; rejections carry the carrier's code and message. */
+export interface OutboundCarrier {
+  createCall(call: {
+    readonly from: string; readonly to: string; readonly voiceCallbackUrl: string; readonly clientRequestId: string
+  }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
+  hangup(callSid: string): Promise<void>
+}
+
+export interface OutboundCallsOptions {
+  /** Null: no API key, so no calls. */
+  readonly carrier: OutboundCarrier | null
+  readonly agent: (name: string) => OutboundAgent | undefined
+  readonly agentNames: () => readonly string[]
+  /** Where the carrier posts of an agent's calls; null while that is not known. */
+  readonly voiceUrl: (agent: string) => string | null
+  /** Calls that may still be taken. */
+  readonly free: () => number
+  readonly draining: () => boolean
+  /** Calls that may be placed in a minute. */
+  readonly perMinute: number
+  /** Beginnings of numbers that may be called, such as +254; empty for all. */
+  readonly prefixes: readonly string[]
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly log: Log
+  /** A call that was placed and came to nothing. */
+  readonly onUnreached: (record: CallRecord) => void
+  /** For tests; real time otherwise. */
+  readonly schedule?: (ms: number, work: () => void) => () => void
+}
+
+interface Waiting extends PlacedCall {
+  readonly orderedAtWallMs: number
+  callSid: CallSid | null
+  /** The carrier's other id of it. */
+  callId: string | null
+  cancel: () => void
+}
+
+const E164 = /^\+[1-9]\d{6,14}$/
+
+/** Counts since the start. */
+export interface OutboundCounters {
+  placed: number
+  refused: number
+  unreached: number
+}
+
+/**
+ * Calls that this gateway places. From the order until the carrier's webhook opens a stream they are here; then they
+ * are calls like any other. One that is not taken is hung up when it has rung long enough, and leaves a record.
+ */
+export class OutboundCalls {
+  readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0 }
+  readonly #options: OutboundCallsOptions
+  readonly #waiting = new Map<string, Waiting>()
+  #tokens: number
+  #tokensAtMs: number
+
+  constructor(options: OutboundCallsOptions) {
+    this.#options = options
+    this.#tokens = options.perMinute
+    this.#tokensAtMs = options.clock()
+  }
+
+  /** Calls that ring, or are about to. */
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /**
+   * Asks the carrier to ring a number and to lead whoever answers to an agent.
+   * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError
+   */
+  async place(order: OutboundOrder): Promise<OutboundPlaced> {
+    const { carrier, clock, wallClock, log, schedule = after } = this.#options
+    const { agent, from, url } = this.#check(order)
+    if (carrier === null) throw refusal('SAUTIKIT_API_KEY is not set: this gateway cannot place calls')
+    const clientRequestId = `mkondo-${randomUUID()}`
+    const waiting: Waiting = {
+      clientRequestId, agent: order.agent, from, to: order.to, ringMs: agent.ringMs,
+      orderedAtMs: clock(), orderedAtWallMs: wallClock(), callSid: null, callId: null, cancel: () => undefined,
+    }
+    // Known before it is asked for: its first webhook may be here before the answer.
+    this.#waiting.set(clientRequestId, waiting)
+    try {
+      const created = await carrier.createCall({ from, to: order.to, voiceCallbackUrl: url, clientRequestId })
+      this.counters.placed++
+      if (isCallSid(created.callSid)) waiting.callSid = created.callSid
+      waiting.callId = created.callId
+      log.info({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
+      if (this.#waiting.has(clientRequestId)) {
+        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { this.#over(waiting, 'no-answer', 'it rang long enough', true) })
+      }
+      return { callSid: created.callSid, clientRequestId, status: created.status }
+    } catch (thrown) {
+      this.#waiting.delete(clientRequestId)
+      this.counters.refused++
+      throw thrown
+    }
+  }
+
+  /** The placed call that a webhook speaks of; undefined when it is none of ours, or no longer waits. */
+  find(callSid: CallSid, clientRequestId: string | null): PlacedCall | undefined {
+    const waiting = this.#find(callSid, clientRequestId)
+    if (waiting !== undefined) waiting.callSid = callSid
+    return waiting
+  }
+
+  /** The call has a stream document: from here it is watched as any other. */
+  taken(placed: PlacedCall): void {
+    this.#waiting.get(placed.clientRequestId)?.cancel()
+    this.#waiting.delete(placed.clientRequestId)
+  }
+
+  /** What the carrier says of a call; the end of one that nobody took leaves a record. @returns true for that. */
+  state(callSid: CallSid, clientRequestId: string | null, state: CarrierState): boolean {
+    const waiting = this.#find(callSid, clientRequestId)
+    if (waiting === undefined || !isTerminal(state)) return false
+    waiting.callSid = callSid
+    this.#over(waiting, state, `the carrier says ${state}`, false)
+    return true
+  }
+
+  /** Stops waiting; calls that ring are hung up. */
+  close(): void {
+    for (const waiting of [...this.#waiting.values()]) this.#over(waiting, 'failed', 'the gateway is being stopped', true)
+  }
+
+  // --- before a call is placed ------------------------------------------------------------------------------
+
+  #check(order: OutboundOrder): { readonly agent: OutboundAgent; readonly from: string; readonly url: string } {
+    const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining } = this.#options
+    const agent = agentOf(order.agent)
+    if (agent === undefined) throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
+    if (!E164.test(order.to)) throw refusal('to is no number in E.164 form, such as +254700000001')
+    const from = order.from ?? agent.from
+    if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
+    if (!E164.test(from)) throw refusal('from is no number in E.164 form, such as +254700000001')
+    const allowed = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
+    if (!allowed) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
+    const url = voiceUrl(order.agent)
+    if (url === null) throw refusal('PUBLIC_URL is not set: the carrier could not reach this gateway')
+    if (draining()) throw new GatewayError('DRAINING', 'this gateway is being stopped')
+    if (this.#waiting.size >= Math.min(OUTBOUND_CALLS_WAITING_MAX, free())) {
+      throw new GatewayError('CAPACITY', 'no slot is free for another call', { retryable: true })
+    }
+    if (!this.#takeToken()) {
+      throw new GatewayError('RATE_LIMITED', `more than ${this.#options.perMinute} calls a minute (OUTBOUND_PER_MINUTE)`, { retryable: true })
+    }
+    return { agent, from, url }
+  }
+
+  #takeToken(): boolean {
+    const { clock, perMinute } = this.#options
+    const nowMs = clock()
+    this.#tokens = Math.min(perMinute, this.#tokens + ((nowMs - this.#tokensAtMs) / 60_000) * perMinute)
+    this.#tokensAtMs = nowMs
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+
+  // --- while it rings ---------------------------------------------------------------------------------------
+
+  #find(callSid: CallSid, clientRequestId: string | null): Waiting | undefined {
+    const labelled = clientRequestId === null ? undefined : this.#waiting.get(clientRequestId)
+    if (labelled !== undefined) return labelled
+    for (const waiting of this.#waiting.values()) if (waiting.callSid === callSid || waiting.callId === callSid) return waiting
+    return undefined
+  }
+
+  #over(waiting: Waiting, state: CarrierState, detail: string, hangUp: boolean): void {
+    const { carrier, clock, log, onUnreached } = this.#options
+    if (!this.#waiting.delete(waiting.clientRequestId)) return
+    waiting.cancel()
+    this.counters.unreached++
+    const name = waiting.callSid ?? waiting.callId
+    if (hangUp && name !== null) {
+      carrier?.hangup(name).catch((thrown: unknown) => { log.warn({ err: thrown }, 'the carrier did not end a call that nobody took') })
+    }
+    const outbound = outboundRecord(waiting, {
+      streamOpened: false, endReason: null, lastState: state, ringMs: clock() - waiting.orderedAtMs,
+    })
+    // Without the carrier's id its own label names the call.
+    const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
+    log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not taken')
+    onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))
+  }
+}
+
+function refusal(message: string): GatewayError {
+  return new GatewayError('CALL_REFUSED', message)
+}
+
+function after(ms: number, work: () => void): () => void {
+  const timer = setTimeout(work, ms)
+  return () => { clearTimeout(timer) }
+}
