@@ -90,6 +90,8 @@ export const STREAM_CLOSE_WAIT_MS = 2000
 export const WORDS_HEARD_MS_MAX = 20_000
 /** Caller frames in one journal line. */
 export const JOURNAL_FRAMES_PER_LINE_MAX = 250
+/** Characters of caller audio in one journal line, after which another begins; the longest packet comes on top. */
+export const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
 /** Answers of the playout that a journal remembers, to note only those that changed. */
 export const JOURNAL_ANSWERS_MAX = 512
 /** Characters of one journal line that are read back. */
@@ -128,6 +130,10 @@ export const ENDED_CALLS_KEPT = 1000
 export const KNOWN_CALLS_KEPT = 50_000
 /** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
 export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
+/** Bytes of one journal that is read back: four hours of a call with its audio. */
+export const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
+/** Journals that are replayed by one command. */
+export const REPLAY_FILES_MAX = 10_000
 /** Journals that are open at once. */
 export const JOURNAL_FILES_MAX = 2000
 /** Bytes of one journal that may wait for the disk. */
@@ -142,6 +148,40 @@ export const METRICS_FLUSH_MS = 1000
 export const CALL_SERIES_MAX = 2000
 /** How long a call's series stay after its end: two scrapes. */
 export const CALL_SERIES_LINGER_MS = 60_000
+/** Calls of the archive that are found by their SID without reading its files: 150 bytes each. */
+export const ARCHIVE_INDEX_MAX = 100_000
+/** Largest document of the archive: a transcript at its bounds has 1.6 MB. */
+export const ARCHIVE_LINE_BYTES_MAX = 8 * 1024 * 1024
+/** Documents on their way to the archive's thread, and those that wait there for a disk that is full. */
+export const ARCHIVE_DOCUMENTS_PENDING_MAX = 10_000
+export const ARCHIVE_BACKLOG_MAX = 1000
+/** An archive's thread that died is replaced after this. */
+export const ARCHIVE_RESTART_MS = 1000
+/** Bytes of all recordings that may wait for the disk: 100 calls for 10 s at 16 kHz. */
+export const RECORDING_PENDING_BYTES_MAX = 64 * 1024 * 1024
+/** Of one recording, how much goes to the disk in one piece: 64 KB at 16 kHz. */
+export const RECORDING_BATCH_MS = 1000
+/** A page of metrics is made at most this often; whoever asks meanwhile gets the last one. */
+export const SCRAPE_REUSE_MS = 250
+/** Marks of a call that wait for one message to the main thread, and how often that is sent at most. */
+export const MARKS_PER_MESSAGE_MAX = 64
+export const MARKS_PASSED_MS = 250
+/** Decisions that a record keeps of each kind, the newest. */
+export const STOPS_KEPT_PER_KIND = 50
+/** Beginnings of sound on the outbound track that a turn may be joined with, and how long it waits for one. */
+export const EAR_ONSETS_KEPT = 16
+export const EAR_WAIT_MS = 2000
+/** Refusals that `GET /api/calls` still shows. */
+export const REFUSALS_KEPT = 200
+/** Spans that wait for the trace collector; more are dropped and counted. */
+export const SPANS_QUEUED_MAX = 8192
+/** Spans of one request: serialising them must not hold up a tick. */
+export const SPANS_PER_EXPORT = 64
+export const SPAN_EXPORT_EVERY_MS = 500
+/** A collector that answers nothing for so long has failed. */
+export const SPAN_EXPORT_TIMEOUT_MS = 5000
+/** How long a process that stops waits for its last spans to be taken. */
+export const SPANS_LAST_MS = 2000
 
 // --- agents -----------------------------------------------------------------------------------------------
 /** Largest agent file that is read, and how many of them. A page of instructions is 4 KiB. */
@@ -169,6 +209,20 @@ export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
 /** Sockets that one worker's tools keep open to one host. */
 export const TOOL_SOCKETS_MAX = 64
+/** Knowledge files of one agent, all their bytes, and the passages in them; one passage, and what a search gives back. */
+export const KNOWLEDGE_FILES_MAX = 20
+export const KNOWLEDGE_BYTES_MAX = 1024 * 1024
+export const KNOWLEDGE_PASSAGES_MAX = 2000
+export const KNOWLEDGE_PASSAGE_CHARS_MAX = 1200
+export const KNOWLEDGE_RESULTS_MAX = 3
+export const KNOWLEDGE_QUERY_CHARS_MAX = 300
+/** Modules of one agent's tools. */
+export const AGENT_MODULES_MAX = 10
+/** Questions that may be asked to verify a caller, and words of a rule. */
+export const VERIFICATION_QUESTIONS_MAX = 6
+export const RULE_PHRASES_MAX = 100
+/** Edits of the agents folder that come closer together than this are one. */
+export const AGENTS_SETTLE_MS = 300
 
 // --- backends ---------------------------------------------------------------------------------------------
 /** Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and counted. */
@@ -221,6 +275,8 @@ export const RE_FEED_SPARE_CHUNKS_MAX = 256
 export const RE_FEED_MARGIN_MS = 1700
 /** Utterances, keys and texts of one call that wait for their answer. */
 export const OPEN_INPUTS_MAX = 64
+/** Sessions of backends that a call's record names. */
+export const BACKEND_SESSIONS_KEPT = 32
 /** Replacements of one call's backend that are made for a fault; rotations do not count. */
 export const FAILOVERS_MAX = 8
 /** A backend that has not got ready after this is given up while there is another. */
@@ -350,6 +406,12 @@ export const ECHO_DELAY_MS_MAX = 500
 /** A source that stays dry this long after an underrun lets the carrier's hold-back out with zeros. */
 export const PLAYOUT_DRY_TAIL_MS = 200
 
+// --- outbound ---------------------------------------------------------------------------------------------
+/** Calls that ring at once. */
+export const OUTBOUND_CALLS_WAITING_MAX = 200
+/** Past its ringing time by this much, a call that the carrier says nothing of is hung up. */
+export const OUTBOUND_GRACE_MS = 5000
+
 // --- sautikit-api -----------------------------------------------------------------------------------------
 /** One request to the carrier's REST API, how often an idempotent one is tried, and the longest pause between. */
 export const CARRIER_API_TIMEOUT_MS = 5000
@@ -357,3 +419,15 @@ export const CARRIER_API_ATTEMPTS_MAX = 3
 export const CARRIER_API_PAUSE_MS_MAX = 10_000
 /** Largest answer of the carrier's REST API that is read; a page of 100 calls has about 100 KiB. */
 export const CARRIER_API_RESPONSE_BYTES_MAX = 1024 * 1024
+/** Pages of one list that are fetched. */
+export const CARRIER_API_PAGES_MAX = 100
+/** Calls whose detail record is waited for at once, and requests for them that are under way at once. */
+export const CARRIER_DETAILS_PENDING_MAX = 5000
+export const CARRIER_DETAILS_AT_ONCE_MAX = 4
+/** When a call's detail record is asked for, after the call's end: the carrier writes it within seconds, or late. */
+export const CARRIER_DETAIL_AFTER_MS: readonly number[] = [2000, 8000, 30_000, 120_000, 600_000]
+/** When the carrier's recording of a call is asked for, and the longest pause that the carrier may ask for. */
+export const CARRIER_RECORDING_AFTER_MS: readonly number[] = [8000, 30_000, 90_000, 300_000]
+/** Largest recording that is kept: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */
+export const CARRIER_RECORDING_BYTES_MAX = 400 * 1024 * 1024
+export const CARRIER_RECORDING_TIMEOUT_MS = 300_000

@@ -113,8 +113,11 @@ port.on('message', (message: ToArchive) => {
     case 'recording-begin':
       return void attempt('recording', message.callSid, () => recordings.begin(message.callSid, message.rateHz))
     case 'recording-rows': {
-      const ok = attempt('recording', message.callSid, () => recordings.write(message.callSid, message.at, message.bytes))
-      return post({ type: 'rows-done', bytes: message.bytes.byteLength, ok })
+      let written = false
+      attempt('recording', message.callSid, () => {
+        written = recordings.write(message.callSid, message.at, message.bytes)
+      })
+      return post({ type: 'rows-done', bytes: message.bytes.byteLength, ok: written })
     }
     case 'recording-end':
       return void attempt('recording', message.callSid, () => recordings.finish(message.callSid))

@@ -32,15 +32,19 @@ export class RecordingFiles {
     writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
   }
 
-  /** @param at  the first row's place: rows that were dropped before it leave a hole, which reads as silence */
-  write(callSid: string, at: number, bytes: Uint8Array): void {
+  /**
+   * @param at  the first row's place: rows that were dropped before it leave a hole, which reads as silence
+   * @returns false when that call has no recording: it could not be begun
+   */
+  write(callSid: string, at: number, bytes: Uint8Array): boolean {
     const file = this.#open.get(callSid)
-    if (file === undefined) return
+    if (file === undefined) return false
     for (let from = 0; from < bytes.length;) {
       const place = HEADER_BYTES + at * ROW_BYTES + from
       from += writeSync(file.handle, bytes, from, bytes.length - from, place)
       file.bytes = Math.max(file.bytes, at * ROW_BYTES + from)
     }
+    return true
   }
 
   /** @returns false when that call has no recording. */

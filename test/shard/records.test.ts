@@ -1,0 +1,247 @@
+import {
+  appendFileSync, closeSync, fdatasyncSync, ftruncateSync, openSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync,
+  writeSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import { parseCallSid } from '../../src/core/ids.js'
+import { Archive } from '../../src/telemetry/archive/archive.js'
+import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
+import { LineLog } from '../../src/telemetry/archive/line-log.js'
+import type { LogDisk } from '../../src/telemetry/archive/line-log.js'
+import { maskDigits, redactRecord } from '../../src/telemetry/archive/redaction.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { endedCall } from '../support/record.js'
+
+const DAY_MS = 86_400_000
+const NOW = Date.UTC(2026, 10, 20, 12)
+const options = (folder: string) => ({ folder, name: 'calls', fileBytes: 10_000, keepDays: 30, keepBytes: 1_000_000 })
+const callSid = (n: number) => `HD_record${String(n).padStart(4, '0')}`
+const call = (n: number, more = '') => ({ callSid: callSid(n), more })
+
+function open(folder: string, changes: object = {}, nowMs = NOW): LineLog {
+  const log = new LineLog({ ...options(folder), ...changes })
+  log.load(nowMs)
+  return log
+}
+
+t.test('a record is found again after a restart, and its newest form when it was written twice', async (t) => {
+  const folder = t.testdir()
+  const first = open(folder)
+  for (let n = 0; n < 20; n++) first.append(callSid(n), call(n), NOW)
+  first.append(callSid(3), call(3, 'later'), NOW)
+  t.same(first.find(callSid(3)), call(3, 'later'))
+  first.close()
+
+  const second = open(folder)
+  t.same(second.find(callSid(7)), call(7))
+  t.same(second.find(callSid(3)), call(3, 'later'))
+  t.equal(second.find('HD_nobody'), undefined)
+  t.same(second.newest(2), [call(19), call(3, 'later')])
+  second.append(callSid(30), call(30), NOW)
+  t.equal(readdirSync(folder).length, 2, 'each run writes a file of its own')
+})
+
+t.test('what a crash left of a line is cut off, and every line before it is there', async (t) => {
+  const folder = t.testdir()
+  const log = open(folder)
+  for (let n = 0; n < 5; n++) log.append(callSid(n), call(n), NOW)
+  log.close()
+  const path = join(folder, readdirSync(folder)[0] as string)
+  appendFileSync(path, '{"callSid":"HD_torn","text":"half a')
+  utimesSync(path, NOW / 1000 - 60, NOW / 1000 - 60)
+
+  const after = open(folder)
+  t.equal(after.torn, 1)
+  t.same(after.newest(10), [0, 1, 2, 3, 4].map((n) => call(n)))
+  t.match(readFileSync(path, 'utf8'), /\n$/)
+
+  appendFileSync(path, 'not json\n{"no":"key"}\n')
+  t.equal(open(folder).unreadable, 2, 'lines of somebody else are passed over')
+})
+
+t.test('a line that another process is writing just now is left alone', async (t) => {
+  const folder = t.testdir()
+  const path = join(folder, 'calls-2026-11-20-0001.jsonl')
+  writeFileSync(path, '{"callSid":"HD_other"}\n{"callSid":"HD_half')
+  utimesSync(path, NOW / 1000, NOW / 1000)
+  const log = open(folder)
+  t.equal(log.torn, 0)
+  t.equal(readFileSync(path, 'utf8').length, 42)
+  log.append(callSid(1), call(1), NOW)
+  t.equal(readdirSync(folder).length, 2)
+})
+
+t.test('a full disk leaves no half line behind, and writing goes on when there is room', async (t) => {
+  const folder = t.testdir()
+  let room = Infinity
+  const real = new LineLog({ ...options(folder) })
+  const disk = diskOf((bytes) => {
+    if (room === 0) throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+    const taken = Math.min(room, bytes)
+    room -= taken
+    return taken
+  })
+  real.load(NOW)
+  const log = new LineLog({ ...options(folder), disk })
+  log.load(NOW)
+  log.append(callSid(1), call(1), NOW)
+  room = 10
+  t.throws(() => log.append(callSid(2), call(2), NOW), { code: 'ENOSPC' })
+  room = Infinity
+  log.append(callSid(3), call(3), NOW)
+  log.close()
+  const again = open(folder)
+  t.same(again.newest(10), [call(1), call(3)])
+  t.equal(again.unreadable + again.torn, 0)
+})
+
+t.test('files change with the day and with their size, and the oldest are deleted', async (t) => {
+  const folder = t.testdir()
+  const log = open(folder, { keepDays: 2, keepBytes: 25_000 })
+  const fat = 'x'.repeat(900)
+  for (let n = 0; n < 12; n++) log.append(callSid(n), call(n, fat), NOW)
+  t.same(readdirSync(folder).sort(), ['calls-2026-11-20-0001.jsonl', 'calls-2026-11-20-0002.jsonl'])
+  t.ok(readdirSync(folder).every((name) => statSync(join(folder, name)).size <= 10_000))
+  log.append(callSid(50), call(50), NOW + DAY_MS)
+  t.equal(log.retain(NOW + DAY_MS), 0)
+  for (let n = 100; n < 130; n++) log.append(callSid(n), call(n, fat), NOW + DAY_MS)
+  t.ok(log.retain(NOW + DAY_MS) >= 2, 'too many bytes')
+  t.ok(log.bytes <= 25_000 + 10_000)
+  t.equal(log.find(callSid(0)), undefined)
+  t.same(log.find(callSid(129)), call(129, fat))
+  log.append(callSid(200), call(200), NOW + 10 * DAY_MS)
+  log.retain(NOW + 10 * DAY_MS)
+  t.same(readdirSync(folder), ['calls-2026-11-30-0001.jsonl'], 'too old')
+})
+
+t.test('any sequence of writes, failures and crashes keeps every line that was acknowledged', async (t) => {
+  const step = fc.oneof(
+    { weight: 6, arbitrary: fc.record({ do: fc.constant('write' as const), n: fc.nat(20), size: fc.nat(3000) }) },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('fail' as const), n: fc.nat(20), size: fc.nat(300) }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const), n: fc.nat(20), size: fc.nat(300) }) },
+  )
+  let runs = 0
+  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+    const folder = t.testdir({ [`run${++runs}`]: {} })
+    const inside = join(folder, `run${runs}`)
+    let budget = Infinity
+    const disk = diskOf((bytes) => {
+      if (budget === 0) throw new Error('disk full')
+      const taken = Math.min(budget, bytes)
+      budget -= taken
+      return taken
+    })
+    let log = new LineLog({ ...options(inside), disk })
+    log.load(Date.now())
+    const kept = new Map<string, unknown>()
+    for (const { do: what, n, size } of steps) {
+      const document = call(n, 'y'.repeat(size))
+      if (what === 'crash') {
+        const last = readdirSync(inside).sort().at(-1)
+        if (last !== undefined) {
+          appendFileSync(join(inside, last), '{"callSid":"HD_half')
+          utimesSync(join(inside, last), 1, 1)
+        }
+        log = new LineLog({ ...options(inside), disk })
+        log.load(Date.now())
+        continue
+      }
+      budget = what === 'fail' ? 5 : Infinity
+      try {
+        log.append(callSid(n), document, NOW)
+        kept.set(callSid(n), document)
+      } catch {
+        budget = Infinity
+      }
+    }
+    const again = open(inside, {}, Date.now())
+    for (const [key, document] of kept) if (JSON.stringify(again.find(key)) !== JSON.stringify(document)) return false
+    return again.unreadable === 0
+  }), { numRuns: 40 })
+})
+
+t.test('what was said is kept as the line\'s owner wants it', async (t) => {
+  t.equal(maskDigits('My card is 4111 1111 1111 1111, order 4127.'), 'My card is ################, order ####.')
+  t.equal(maskDigits('it is four one two seven, thank you'), 'it is ###, thank you')
+  t.equal(maskDigits('one moment, one or two things'), 'one moment, one or two things')
+  t.equal(maskDigits('nambari ni nne moja mbili saba'), 'nambari ni ###')
+  const record = endedCall({
+    transcript: [{ role: 'caller', text: 'order 4127', startMs: 0, endMs: 10 }],
+    toolCalls: [{ name: 'lookup', args: { order: '4127', list: ['a 12'], n: 4127 }, startMs: 0, ms: 1, ok: true }],
+    escalation: { reason: 'lost order 4127', strategy: 'supervision', outcome: 'answered' },
+  })
+  t.equal(redactRecord(record, 'full'), record)
+  const masked = redactRecord(record, 'masked')
+  t.notMatch(JSON.stringify(masked), /4127"|"a 12/)
+  t.match(masked, { transcript: [{ text: 'order ####' }], toolCalls: [{ args: { order: '####' } }], escalation: { reason: 'lost order ####' } })
+  const none = redactRecord(record, 'none')
+  t.same(none.transcript, [])
+  t.same(none.toolCalls[0]?.args, { order: '…', list: ['…'], n: '…' })
+  t.notMatch(JSON.stringify(none), /4127|lost/)
+})
+
+// --- the thread ---------------------------------------------------------------------------------------------
+
+const limits = (folder: string): ArchiveLimits => ({
+  folder, fsync: 'each', fileBytes: 1_000_000, recordsKeepDays: 30, recordsKeepBytes: 10_000_000, recordingsKeepDays: 30,
+  recordingsKeepBytes: 100_000_000,
+})
+const sid = parseCallSid
+
+function logLines(): { readonly lines: string[]; readonly log: ReturnType<typeof createLog> } {
+  const lines: string[] = []
+  return { lines, log: createLog({ level: 'info', destination: { write: (line: string) => lines.push(line) } }) }
+}
+
+t.test('a thread of its own writes records, and the next process reads them', async (t) => {
+  const folder = t.testdir()
+  const { log, lines } = logLines()
+  const archive = await Archive.start(limits(folder), log)
+  t.same(archive.newest, [])
+  for (let n = 0; n < 50; n++) archive.keepRecord(sid(callSid(n)), call(n))
+  archive.keepHandoff(sid(callSid(1)), { callSid: callSid(1), reason: 'asked' })
+  t.same(await archive.find('record', callSid(49)), call(49))
+  await archive.close()
+  t.equal(archive.counters.written, 51)
+
+  const next = await Archive.start(limits(folder), log)
+  t.equal(next.newest.length, 50)
+  t.same(await next.find('record', callSid(0)), call(0))
+  t.same(await next.find('handoff', callSid(1)), { callSid: callSid(1), reason: 'asked' })
+  t.equal(await next.find('handoff', callSid(2)), undefined)
+  await next.close()
+  t.equal(await next.find('record', callSid(0)), undefined, 'and nothing hangs after the end')
+  t.same(lines, [])
+})
+
+t.test('a folder that cannot be written costs records, one log line, and no call', async (t) => {
+  const folder = t.testdir({ records: 'a file where a folder should be' })
+  const { log, lines } = logLines()
+  const archive = await Archive.start(limits(folder), log)
+  for (let n = 0; n < 1200; n++) archive.keepRecord(sid(callSid(n)), call(n))
+  t.same(await archive.find('record', callSid(1199)), call(1199), 'what waits for the disk is still shown')
+  await until(() => archive.counters.lost >= 200, 5000, 'the oldest to be given up')
+  await archive.close()
+  t.equal(archive.counters.written, 0)
+  t.equal(archive.counters.lost, 1200, 'every one is counted')
+  t.equal(lines.filter((line) => line.includes('"record"')).length, 1, 'one line')
+})
+
+function diskOf(take: (bytes: number) => number): LogDisk {
+  return {
+    open: (path) => openSync(path, 'ax'),
+    write: (file, bytes, from) => writeSync(file, bytes, from, take(bytes.length - from)),
+    truncate: ftruncateSync, sync: fdatasyncSync, close: closeSync,
+  }
+}
+
+/** Not the host's: this test needs no host. */
+async function until(condition: () => boolean, limitMs: number, what: string): Promise<void> {
+  const deadlineMs = performance.now() + limitMs
+  while (!condition()) {
+    if (performance.now() > deadlineMs) throw new Error(`waited ${limitMs} ms for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
