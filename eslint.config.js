@@ -20,7 +20,7 @@ export default tseslint.config(
   },
   {
     // Commands, tests, benches and examples speak to a terminal.
-    files: ['src/cli/**', 'test/**', 'bench/**', 'examples/**'],
+    files: ['src/cli/**', 'test/**', 'bench/**', 'examples/**', 'grafana/**'],
     rules: { 'no-console': 'off', '@typescript-eslint/require-await': 'off' },
   },
 )

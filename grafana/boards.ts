@@ -1,0 +1,24 @@
+import type { Dashboard, DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
+import { backends } from './backends.js'
+import { call } from './call.js'
+import { fleet } from './fleet.js'
+import { mediaEngine } from './media-engine.js'
+
+/** Every dashboard by the file it is kept in. */
+export const BOARDS: Readonly<Record<string, () => DashboardBuilder>> = {
+  'fleet.json': fleet,
+  'call.json': call,
+  'backends.json': backends,
+  'media-engine.json': mediaEngine,
+}
+
+/** A dashboard as Grafana provisions it: JSON with a newline at its end, the same for the same source. */
+export function boardJson(build: () => DashboardBuilder): string {
+  return `${JSON.stringify(numbered(build().build()), null, 2)}\n`
+}
+
+/** The builder leaves panels without an id, and gives every row the id 0. */
+function numbered(dashboard: Dashboard): Dashboard {
+  const panels = dashboard.panels?.map((panel, index) => ({ ...panel, id: index + 1 }))
+  return { ...dashboard, ...(panels === undefined ? {} : { panels }) }
+}
