@@ -22,8 +22,26 @@ export interface Account {
   /** Kenyan shillings; negative when something is owed. */
   readonly balanceKes: number
   readonly status: 'active' | 'suspended'
-  /** An outage that this customer notices, or null. */
-  readonly outage: { readonly area: string; readonly since: string; readonly restoredBy: string } | null
+  /** Handed to a person at once. */
+  readonly vip: boolean
+  /** What a caller is asked to prove who they are; answered by `/api/accounts/verification` alone. */
+  readonly security: { readonly birthDate: string; readonly idNumber: string }
+  readonly area: string
+}
+
+/** What a customer pays for. */
+export interface Plan {
+  readonly name: string
+  readonly speedMbps: number
+  readonly priceKes: number
+}
+
+/** Something that is broken for everybody in an area. */
+export interface Outage {
+  readonly area: string
+  /** As a person would say it. */
+  readonly since: string
+  readonly restoredBy: string
 }
 
 export interface Ticket {
@@ -39,6 +57,8 @@ export interface ShopData {
   readonly orders: readonly Order[]
   readonly accounts: readonly Account[]
   readonly tickets: readonly Ticket[]
+  readonly plans: readonly Plan[]
+  readonly outages: readonly Outage[]
 }
 
 /** Has exactly one open order, 4127. */
@@ -104,22 +124,28 @@ export const DEMO_DATA: ShopData = {
   accounts: [
     {
       accountId: 'AC-1001', phone: ONE_ORDER, name: 'Amina Odhiambo', plan: 'Home 20', balanceKes: 350,
-      status: 'active', outage: null,
+      status: 'active', vip: false, area: 'Lavington', security: { birthDate: '1988-04-17', idNumber: '23917386' },
     },
     {
       accountId: 'AC-1002', phone: MANY_ORDERS, name: 'Brian Mwangi', plan: 'Home 50', balanceKes: -1200,
-      status: 'suspended', outage: null,
+      status: 'suspended', vip: false, area: 'Westlands', security: { birthDate: '1979-11-30', idNumber: '11846273' },
     },
     {
       accountId: 'AC-1003', phone: ONLY_DELIVERED, name: 'Cynthia Wanjiru', plan: 'Home 10', balanceKes: 0,
-      status: 'active',
-      outage: { area: 'Kilimani', since: 'this morning at 9', restoredBy: 'this evening at 6' },
+      status: 'active', vip: false, area: 'Kilimani', security: { birthDate: '1995-06-08', idNumber: '34026837' },
     },
     {
       accountId: 'AC-1009', phone: '+254700000009', name: 'Daniel Kiprono', plan: 'Business 100', balanceKes: 15_400,
-      status: 'active', outage: null,
+      status: 'active', vip: true, area: 'Karen', security: { birthDate: '1968-02-23', idNumber: '10573628' },
     },
   ],
+  plans: [
+    { name: 'Home 10', speedMbps: 10, priceKes: 1500 },
+    { name: 'Home 20', speedMbps: 20, priceKes: 2500 },
+    { name: 'Home 50', speedMbps: 50, priceKes: 4000 },
+    { name: 'Business 100', speedMbps: 100, priceKes: 9000 },
+  ],
+  outages: [{ area: 'Kilimani', since: 'this morning at 9', restoredBy: 'this evening at 6' }],
   tickets: [
     {
       ticketId: 'T-501', phone: MANY_ORDERS, subject: 'Slow internet in the evening', details: 'Reported by phone.',

@@ -69,11 +69,15 @@ async function answer(shop: Shop, request: IncomingMessage): Promise<Answer> {
   switch (`${request.method ?? ''} ${pathname}`) {
     case 'GET /healthz': return { status: 200, body: { ok: true } }
     case 'GET /api/orders': return orders(shop, searchParams)
-    case 'GET /api/accounts': return account(shop, searchParams)
+    case 'GET /api/accounts': return byPhone(searchParams, (phone) => shop.account(phone))
+    case 'GET /api/accounts/verification': return byPhone(searchParams, (phone) => shop.verification(phone))
+    case 'GET /api/plans': return { status: 200, body: { plans: shop.plans } }
+    case 'GET /api/outages': return outage(shop, searchParams)
     case 'POST /api/tickets': return ticket(shop, request)
     default: {
       const allowed = {
-        '/api/orders': 'GET', '/api/accounts': 'GET', '/api/tickets': 'POST', '/healthz': 'GET',
+        '/api/orders': 'GET', '/api/accounts': 'GET', '/api/accounts/verification': 'GET', '/api/plans': 'GET', '/api/outages': 'GET',
+        '/api/tickets': 'POST', '/healthz': 'GET',
       }[pathname]
       if (allowed === undefined) return refuse(404, 'no such path')
       return { ...refuse(405, `use ${allowed}`), headers: { allow: allowed } }
@@ -96,11 +100,20 @@ function orders(shop: Shop, query: URLSearchParams): Answer {
   return { status: 200, body: { orders: shop.ordersOf(phone).map(({ phone: _phone, ...visible }) => visible) } }
 }
 
-function account(shop: Shop, query: URLSearchParams): Answer {
+/** What a phone's owner has, whatever is asked of them. */
+function byPhone(query: URLSearchParams, find: (phone: string) => unknown): Answer {
   const phone = query.get('phone')
   if (phone === null || !/\d/.test(phone)) return refuse(400, 'phone is needed')
-  const found = shop.account(phone)
+  const found = find(phone)
   return found === undefined ? refuse(404, 'no account has this phone') : { status: 200, body: found }
+}
+
+/** Whether something is broken where the caller lives, or in an area; no more is told of the caller. */
+function outage(shop: Shop, query: URLSearchParams): Answer {
+  const [area, phone] = [query.get('area'), query.get('phone')]
+  if ((area === null || area.trim() === '') && (phone === null || !/\d/.test(phone))) return refuse(400, 'area or phone is needed')
+  const found = area !== null && area.trim() !== '' ? shop.outage(area) : shop.outageOf(phone ?? '')
+  return { status: 200, body: found === undefined ? { active: false } : { active: true, ...found } }
 }
 
 async function ticket(shop: Shop, request: IncomingMessage): Promise<Answer> {

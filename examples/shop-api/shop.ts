@@ -1,4 +1,4 @@
-import type { Account, Order, ShopData, Ticket } from './data.js'
+import type { Account, Order, Outage, Plan, ShopData, Ticket } from './data.js'
 
 /** Tickets that are kept; the oldest go first. */
 const TICKETS_MAX = 1000
@@ -11,14 +11,21 @@ function digitsOf(phone: string): string {
   return digits.startsWith('00') ? digits.slice(2) : digits
 }
 
-export interface AccountView extends Account {
+/** An account as it may be told to whoever it belongs to. */
+export interface AccountView extends Omit<Account, 'security'> {
+  /** What is owed, 0 when nothing is. */
+  readonly owedKes: number
   readonly openTickets: readonly Ticket[]
+  /** An outage that this customer notices, or null. */
+  readonly outage: Outage | null
 }
 
 /** The shop's books: what the HTTP side asks and changes. */
 export class Shop {
   readonly #orders: readonly Order[]
   readonly #accounts: readonly Account[]
+  readonly #outages: readonly Outage[]
+  readonly plans: readonly Plan[]
   readonly #tickets: Ticket[]
   /** Answers of earlier POSTs by their Idempotency-Key, with the request they belong to. */
   readonly #byKey = new Map<string, { readonly request: string; readonly ticket: Ticket }>()
@@ -27,6 +34,8 @@ export class Shop {
   constructor(data: ShopData) {
     this.#orders = data.orders
     this.#accounts = data.accounts
+    this.#outages = data.outages
+    this.plans = data.plans
     this.#tickets = [...data.tickets]
     this.#lastTicket = Math.max(500, ...data.tickets.map((ticket) => Number(ticket.ticketId.replace(/\D/g, '')) || 0))
   }
@@ -44,11 +53,35 @@ export class Shop {
   }
 
   account(phone: string): AccountView | undefined {
-    const digits = digitsOf(phone)
-    const account = this.#accounts.find((candidate) => digitsOf(candidate.phone) === digits)
+    const account = this.#accountOf(phone)
     if (account === undefined) return undefined
+    const { security: _security, ...visible } = account
+    const digits = digitsOf(phone)
     const openTickets = this.#tickets.filter((ticket) => digitsOf(ticket.phone) === digits && ticket.status === 'open')
-    return { ...account, openTickets }
+    return { ...visible, owedKes: Math.max(0, -account.balanceKes), openTickets, outage: this.outage(account.area) ?? null }
+  }
+
+  /** What the answers of a caller are compared with. */
+  verification(phone: string): Pick<Account, 'accountId' | 'phone' | 'name' | 'vip' | 'security'> | undefined {
+    const account = this.#accountOf(phone)
+    if (account === undefined) return undefined
+    const { accountId, name, vip, security } = account
+    return { accountId, phone: account.phone, name, vip, security }
+  }
+
+  outage(area: string): Outage | undefined {
+    return this.#outages.find((outage) => outage.area.toLowerCase() === area.trim().toLowerCase())
+  }
+
+  /** The outage that a phone's owner notices. */
+  outageOf(phone: string): Outage | undefined {
+    const account = this.#accountOf(phone)
+    return account === undefined ? undefined : this.outage(account.area)
+  }
+
+  #accountOf(phone: string): Account | undefined {
+    const digits = digitsOf(phone)
+    return this.#accounts.find((candidate) => digitsOf(candidate.phone) === digits)
   }
 
   /**

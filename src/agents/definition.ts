@@ -1,9 +1,13 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
 import { isAgentName } from '../core/ids.js'
-import { AGENT_TOOLS_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { AGENT_MODULES_MAX, AGENT_TOOLS_MAX, KNOWLEDGE_FILES_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { backendOptionsSchema } from './backend-options.js'
 import { offlineSchema } from './offline.js'
-import { toolSchema } from './tool-definition.js'
+import { rulesSchema } from './rules.js'
+import { sourcesOf } from './template.js'
+import { templatesOf, toolSchema } from './tool-definition.js'
+import { verificationSchema } from './verification-definition.js'
 
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
 export const AGENT_VERSION = 1
@@ -161,6 +165,29 @@ const escalationSchema = z.strictObject({
     .describe('Then the agent goes on with the caller, or says goodbye.'),
 })
 
+const screeningSchema = z.strictObject({
+  machineSpeechMs: z.int().min(1000).max(15_000).default(3000)
+    .describe('Speech without a pause that is longer than this is an answering machine\'s.'),
+  pauseMs: z.int().min(200).max(3000).default(600).describe('Quiet after the first words of whoever answers; then the agent speaks.'),
+  silenceMs: z.int().min(1000).max(30_000).default(5000).describe('Without any voice for this long nobody is there.'),
+  onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('Then the agent speaks all the same, or hangs up.'),
+  message: spoken.nullable().default(null)
+    .describe('Said after an answering machine\'s greeting or beep. Default: nothing; the gateway hangs up.'),
+})
+
+const outboundSchema = z.strictObject({
+  from: e164.optional().describe('Number that calls of this agent are placed from. Default: it has to be said with each.'),
+  ringTimeoutS: z.int().min(5).max(50).default(30).describe('How long a called number may ring.'),
+  openOn: z.enum(['first-webhook', 'answered']).default('answered')
+    .describe('Which of the carrier\'s webhooks gets the stream: the first that is not of the ringing, or the first of all.'),
+  screening: screeningSchema.nullable().prefault({}).describe('Tells people from answering machines before the agent speaks; null: it speaks at once.'),
+})
+
+const sampleSchema = z.strictObject({
+  from: z.string().max(20).default('+254700000001').describe('Number of the caller.'),
+  identity: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])).default({}).describe('Verified identity.'),
+}).describe('The call that `mkondo check --tools` pretends.')
+
 const afterCallSchema = z.strictObject({
   say: spoken.optional().describe("Spoken by the carrier's own voice after the stream. Default: nothing."),
   hangup: z.boolean().default(true).describe('Whether the carrier is then told to end the call.'),
@@ -193,6 +220,7 @@ export const agentSchema = z.strictObject({
       'auto: the first of openai, gemini and embedded that has its key. A list: each next one takes over when the one '
       + 'before fails in mid-call. module:… is a backend of your own.',
     ),
+  backends: backendOptionsSchema.prefault({}).describe('Options of single backends, by name (docs/AGENTS.md). Default: the settings\'.'),
   failover: failoverSchema.prefault({}),
   shadow: backendName.nullable().default(null)
     .describe('A backend that hears each call and is heard by nobody; what it would have done is in the record. Default: none.'),
@@ -208,9 +236,20 @@ export const agentSchema = z.strictObject({
   bargeIn: bargeInSchema.prefault({}),
   fillers: fillersSchema.prefault({}),
   goodbye: spoken.default(CALL.goodbyeText).describe('Spoken before the gateway ends a call.'),
+  tryAgain: spoken.default(CALL.responseFailedText).describe('Spoken when an answer could not be made.'),
   apology: spoken.default(CALL.apologyText).describe('Spoken when a backend fails in mid-call and none replaces it.'),
   tools: z.array(toolSchema).max(AGENT_TOOLS_MAX).default([]),
+  modules: z.array(z.string().regex(/\.m?js$/, { error: 'must be a .js or .mjs file' }).max(200)).max(AGENT_MODULES_MAX).default([])
+    .describe('Files of this folder whose exports are tools in code (defineTool).'),
+  knowledge: z.array(z.string().regex(/\.(md|ya?ml)$/, { error: 'must be a .md, .yaml or .yml file' }).max(200))
+    .max(KNOWLEDGE_FILES_MAX).default([])
+    .describe('Files of this folder with what the agent may tell; the model searches them with search_knowledge.'),
+  verification: verificationSchema.nullable().default(null)
+    .describe('How callers prove who they are. Default: they cannot, and no tool may require it.'),
+  rules: rulesSchema.nullable().default(null).describe('When the gateway itself hands over to a human. Default: never.'),
+  sample: sampleSchema.prefault({}),
   escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
+  outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
   afterCall: afterCallSchema.prefault({}),
   offline: offlineSchema.nullable().default(null).describe(
     'The scripted dialogue of the embedded backend. Default: none.',
@@ -224,6 +263,33 @@ export const agentSchema = z.strictObject({
       message: `${tool.name} is the name of an earlier tool; each needs its own`,
     })
   })
+  const { verification, rules } = agent
+  const known = Object.keys(verification?.identity ?? {})
+  agent.tools.forEach((tool, index) => {
+    if (tool.requires === 'verified' && verification === null) {
+      context.addIssue({
+        code: 'custom', path: ['tools', index, 'requires'], message: 'is verified, and the agent has no verification section',
+      })
+    }
+    for (const { path, template } of templatesOf(tool)) {
+      for (const source of sourcesOf(template)) {
+        if (source.scope !== 'identity' || known.includes(source.name)) continue
+        context.addIssue({
+          code: 'custom', path: ['tools', index, ...path],
+          message: `reads {{identity.${source.name}}}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+        })
+      }
+    }
+  })
+  if (rules === null) return
+  if (rules.vip !== null && !known.includes(rules.vip)) {
+    context.addIssue({
+      code: 'custom', path: ['rules', 'vip'], message: `is ${rules.vip}; verification.identity has: ${known.join(', ') || '(nothing)'}`,
+    })
+  }
+  if (agent.escalation === null) {
+    context.addIssue({ code: 'custom', path: ['rules'], message: 'lead to a human, and the agent has no escalation section' })
+  }
 })
 
 /** An agent with every default filled in. Plain data: it crosses threads by structured clone. */

@@ -56,19 +56,30 @@ export class HttpTool implements Tool {
     )
   }
 
-  async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
-    const { http, result } = this.#definition
+  /**
+   * What `run` would send.
+   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit
+   */
+  request(args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest {
+    const { http } = this.#definition
     const values: TemplateValues = {
-      args, env: this.#env, call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
+      args, env: this.#env, identity: context.caller.verified,
+      call: { from: context.from, to: context.to, sid: context.callSid, agent: context.agent },
     }
     const url = this.#address(values)
-    const request: TransportRequest = {
+    return {
       url, method: http.method, headers: this.#requestHeaders(values, context),
       body: http.body === undefined ? null : JSON.stringify(fillBody(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
       maxResponseBytes: http.maxResponseBytes,
       signal: context.signal,
     }
+  }
+
+  async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
+    const { result } = this.#definition
+    const request = this.request(args, context)
+    const { url } = request
     const response = await this.#sendWithRetry(request)
     if (response.status === 404 && result.notFound !== undefined) return result.notFound
     if (response.status < 200 || response.status > 299) throw statusError(url.host, response)
@@ -211,7 +222,8 @@ function missing(template: Template, values: TemplateValues): GatewayError {
   if (variable !== undefined) {
     return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
   }
-  const names = [...new Set(absent.map((source) => (source.scope === 'args' ? source.name : 'the number of the call')))]
+  const names = [...new Set(absent.map((source) => (
+    source.scope === 'args' ? source.name : source.scope === 'identity' ? `the caller's ${source.name}` : 'the number of the call')))]
   return new GatewayError('TOOL_ARGUMENTS', `needs ${names.join(' or ')}, which is not known`)
 }
 

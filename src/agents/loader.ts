@@ -2,6 +2,9 @@ import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { AGENT_ERRORS_MAX, AGENT_FILE_BYTES_MAX, AGENTS_MAX } from '../core/limits.js'
+import { importFile, loadAssets } from './assets.js'
+import type { AgentAssets } from './assets.js'
+import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema } from './definition.js'
 import type { SourcePosition } from './yaml-source.js'
@@ -23,6 +26,8 @@ export interface AgentFault extends SourcePosition {
 /** All agents of a folder. */
 export interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
+  /** Of each agent, what its file names besides. */
+  readonly assets: ReadonlyMap<string, AgentAssets>
   /** The agent that a path without a name means: the only one; null when there are several. */
   readonly defaultAgent: string | null
 }
@@ -59,8 +64,12 @@ export function parseAgent(text: string, file: string, env: Environment): Loaded
  * nowhere: they are read again when a tool runs.
  */
 function environmentFaults(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
-  return agent.tools.flatMap((tool, index) => templatesOf(tool).flatMap(({ path, template }) => {
-    const at = ['tools', index, ...path]
+  const requests: { path: PropertyKey[]; tool: Parameters<typeof templatesOf>[0] }[] = agent.tools.map(
+    (tool, index) => ({ path: ['tools', index], tool }),
+  )
+  if (agent.verification !== null) requests.push({ path: ['verification', 'account'], tool: agent.verification.account })
+  return requests.flatMap((request) => templatesOf(request.tool).flatMap(({ path, template }) => {
+    const at = [...request.path, ...path]
     const isUrl = pathText(path) === 'http.url'
     return sourcesOf(template).filter((source) => source.scope === 'env').flatMap((source) => {
       const value = env[source.name] ?? ''
@@ -83,48 +92,65 @@ function isBaseUrl(text: string): boolean {
   return url.search === '' && url.hash === '' && url.username === '' && url.password === ''
 }
 
+/** One agent with all that belongs to it, or what is wrong with it. */
+export type AgentFile =
+  | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets; readonly file: string; readonly line: number }
+  | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
+
 /**
- * Loads every `*.yaml` and `*.yml` file of `dir`, each one agent.
- * @throws GatewayError AGENT_INVALID with every fault of every file, one a line, as `file:line:col: what`
+ * Reads every agent of `dir`: `*.yaml` and `*.yml` files, and `*.js` and `*.mjs` modules.
+ * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
-export async function loadAgents(dir: string, env: Environment): Promise<AgentSet> {
-  const agents = new Map<string, AgentDefinition>()
-  const places = new Map<string, string>()
-  const faults: AgentFault[] = []
+export async function readAgents(dir: string, env: Environment): Promise<readonly AgentFile[]> {
   const names = await filesOf(dir)
   if (names.length > AGENTS_MAX) {
     throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
   }
+  const read: AgentFile[] = []
+  const places = new Map<string, string>()
   for (const name of names) {
     const file = join(dir, name)
-    const loaded = await loadFile(file, env)
-    if (!loaded.ok) {
-      faults.push(...loaded.faults)
+    const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env) : await loadFile(dir, name, env)
+    const earlier = one.ok ? places.get(one.agent.name) : undefined
+    if (!one.ok || earlier === undefined) {
+      read.push(one)
+      if (one.ok) places.set(one.agent.name, `${file}:${one.line}`)
       continue
     }
-    const { agent, nameAt } = loaded
-    const earlier = places.get(agent.name)
-    if (earlier !== undefined) {
-      faults.push({
-        file, ...nameAt, what: `name ${agent.name} is already taken by ${earlier}; each agent needs its own`,
-      })
+    const what = `name ${one.agent.name} is already taken by ${earlier}; each agent needs its own`
+    read.push({ ok: false, file, faults: [{ file, line: one.line, col: one.col, what }] })
+  }
+  return read
+}
+
+/**
+ * Loads every agent of `dir`.
+ * @throws GatewayError AGENT_INVALID with every fault of every file, one a line, as `file:line:col: what`
+ */
+export async function loadAgents(dir: string, env: Environment): Promise<AgentSet> {
+  const agents = new Map<string, AgentDefinition>()
+  const assets = new Map<string, AgentAssets>()
+  const faults: AgentFault[] = []
+  for (const one of await readAgents(dir, env)) {
+    if (!one.ok) {
+      faults.push(...one.faults)
       continue
     }
-    places.set(agent.name, `${file}:${nameAt.line}`)
-    agents.set(agent.name, agent)
+    agents.set(one.agent.name, one.agent)
+    assets.set(one.agent.name, one.assets)
   }
   if (faults.length > 0) throw new GatewayError('AGENT_INVALID', faultsText(faults))
   if (agents.size === 0) {
     throw new GatewayError('AGENT_INVALID', `${dir} has no agent; put a .yaml file there (docs/AGENTS.md)`)
   }
   const [only] = agents.keys()
-  return { agents, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
+  return { agents, assets, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
 }
 
 async function filesOf(dir: string): Promise<readonly string[]> {
   try {
     const entries = await readdir(dir)
-    return entries.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).sort()
+    return entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
   } catch (error) {
     throw new GatewayError(
       'AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error },
@@ -132,15 +158,53 @@ async function filesOf(dir: string): Promise<readonly string[]> {
   }
 }
 
-async function loadFile(file: string, env: Environment): Promise<LoadedAgent> {
-  const refuse = (what: string): LoadedAgent => ({ ok: false, faults: [{ file, line: 1, col: 1, what }] })
+type ReadFile = (AgentFile & { readonly ok: true; readonly col: number }) | (AgentFile & { readonly ok: false })
+
+async function loadFile(dir: string, name: string, env: Environment): Promise<ReadFile> {
+  const file = join(dir, name)
+  const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
   try {
     const { size } = await stat(file)
     if (size > AGENT_FILE_BYTES_MAX) return refuse(`has ${size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
-    const bytes = await readFile(file)
-    return parseAgent(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file, env)
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
+    const parsed = parseAgent(text, file, env)
+    if (!parsed.ok) return { ok: false, file, faults: parsed.faults }
+    const loaded = await loadAssets(parsed.agent, dir, null)
+    if (loaded.ok) return { ok: true, file, agent: parsed.agent, assets: loaded.assets, ...parsed.nameAt }
+    const source = parseYaml(text)
+    const placed = loaded.faults.map(({ path, what }) => ({ file, ...('locate' in source ? source.locate(path) : { line: 1, col: 1 }), what: `${pathText(path)}: ${what}` }))
+    return { ok: false, file, faults: placed }
   } catch (error) {
     return refuse(error instanceof TypeError ? 'is not UTF-8 text' : `cannot be read: ${messageOf(error)}`)
+  }
+}
+
+/** An agent in code: the default export of a module. Its tools in code are its own. */
+async function loadModule(dir: string, name: string, env: Environment): Promise<ReadFile> {
+  const file = join(dir, name)
+  const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
+  try {
+    const { exports } = await importFile(file)
+    const written = exports['default']
+    if (typeof written !== 'object' || written === null || isCodeTool(written)) {
+      return refuse('has no agent as its default export (defineAgent); modules with tools only belong into a folder below')
+    }
+    const { tools } = written as { readonly tools?: unknown }
+    const http: unknown = Array.isArray(tools) ? (tools as unknown[]).filter((tool) => !isCodeTool(tool)) : tools
+    const value: unknown = http === undefined ? written : { ...written, tools: http }
+    const parsed = agentSchema.safeParse(value)
+    if (!parsed.success) {
+      schema ??= agentJsonSchema()
+      const faults = faultsOf(parsed.error.issues, schema, value)
+      return { ok: false, file, faults: faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
+    }
+    const faults = environmentFaults(parsed.data, env)
+    if (faults.length > 0) return { ok: false, file, faults: faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
+    const loaded = await loadAssets(parsed.data, dir, name)
+    if (loaded.ok) return { ok: true, file, agent: parsed.data, assets: loaded.assets, line: 1, col: 1 }
+    return { ok: false, file, faults: loaded.faults.map(({ path, what }) => ({ file, line: 1, col: 1, what: `${pathText(path)}: ${what}` })) }
+  } catch (error) {
+    return refuse(`cannot be imported: ${messageOf(error).split('\n')[0] ?? ''}`)
   }
 }
 

@@ -17,6 +17,8 @@ const target = z.string().regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})
 const scalar = z.union([z.string(), z.number(), z.boolean(), z.null()])
 const text = z.string().min(1).max(1000)
 const phrase = z.string().min(1).max(300)
+const phraseWord = z.string().regex(/^[a-z][a-z'-]*$/, 'a word is small letters, apostrophes and hyphens')
+const ENGLISH_DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
 const key = z.string().regex(/^[0-9]$/, 'a key is one of 0-9; * and # have their own meaning')
 
 export type OfflineCondition =
@@ -54,6 +56,8 @@ const listen = z.strictObject({
   slots: z.array(name).max(8).default([]),
   /** Where each intent or slot leads; those of the dialogue's own `on` hold here too. */
   on: z.record(name, target).default({}),
+  /** `digits`: every key is one of the number that is expected here, also one that means something elsewhere. */
+  keys: z.enum(['any', 'digits']).default('any'),
   /** Said after what was not understood. */
   retry: text.optional(),
   /** Where too many misses lead. */
@@ -94,6 +98,8 @@ const slot = z.discriminatedUnion('type', [
     type: z.literal('digits'),
     min: z.number().int().min(1).max(20),
     max: z.number().int().min(1).max(20),
+    /** What proves who the caller is: transcripts have dots in place of its digits. */
+    secret: z.boolean().default(false),
     /** Where the values are that the caller most likely means; they alone are listened for at first. */
     known: z.array(path).max(4).default([]),
     /** What is said around the value; `<…>` is the slot itself. The bare value always counts. */
@@ -113,6 +119,11 @@ const offline = z.strictObject({
   /** Words of the phrases that the CMU dictionary lacks, with their ARPAbet phones: `pikipiki: P IH K IH P IH K IH`. */
   words: z.record(z.string().regex(/^[a-z][a-z'-]*$/), z.string().regex(/^[A-Z]{1,2}( [A-Z]{1,2})*$/, 'ARPAbet phones without stress digits'))
     .default({}),
+  /** How the digits 0 to 9 are said. */
+  digits: z.array(phraseWord).length(10, 'the ten words for the digits 0 to 9').default(ENGLISH_DIGITS),
+  /** Words before and after a phrase that mean nothing. */
+  around: z.strictObject({ before: z.array(phraseWord).max(20), after: z.array(phraseWord).max(20) })
+    .default({ before: ['hello', 'hi', 'um'], after: ['please'] }),
   /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
   maps: z.record(name, z.record(z.string(), text)).default({}),
   intents: z.record(name, z.strictObject({ phrases, keys: z.array(key).max(10).default([]) })),

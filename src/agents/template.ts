@@ -9,6 +9,8 @@ export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
   | { readonly scope: 'call'; readonly name: CallFact }
   | { readonly scope: 'env'; readonly name: string }
+  /** A field of the verified identity; missing until the caller is verified. */
+  | { readonly scope: 'identity'; readonly name: string }
 
 export type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
@@ -22,10 +24,12 @@ export interface TemplateValues {
   readonly args: Readonly<Record<string, unknown>>
   readonly call: Readonly<Record<CallFact, string>>
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Null: the caller is not verified. */
+  readonly identity: Readonly<Record<string, unknown>> | null
 }
 
 const PLACEHOLDER = /\{\{([^{}]*)\}\}|\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g
-const REFERENCE = /^\s*(args|call|env)\.([A-Za-z_][A-Za-z0-9_]*)\s*$/
+const REFERENCE = /^\s*(args|call|env|identity)\.([A-Za-z_][A-Za-z0-9_]*)\s*$/
 
 /** @throws SyntaxError naming the placeholder that is not understood, and what is allowed. */
 export function parseTemplate(text: string): Template {
@@ -51,6 +55,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
   switch (match?.[1]) {
     case 'args':
     case 'env':
+    case 'identity':
       if (name !== undefined) return { scope: match[1], name } // the pattern's own alternatives
       break
     case 'call': {
@@ -61,7 +66,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     default:
   }
   const facts = CALL_FACTS.map((fact) => `{{call.${fact}}}`).join(', ')
-  throw new SyntaxError(`has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}} and ${facts}`)
+  throw new SyntaxError(`has ${placeholder}; allowed are {{args.NAME}}, {{env.NAME}}, {{identity.NAME}} and ${facts}`)
 }
 
 /** The sources that a template reads, in order; literals left out. */
@@ -83,6 +88,8 @@ function lookUp(source: TemplateSource, values: TemplateValues): unknown {
     case 'args': return Object.hasOwn(values.args, source.name) ? values.args[source.name] : undefined
     case 'call': return values.call[source.name]
     case 'env': return Object.hasOwn(values.env, source.name) ? values.env[source.name] : undefined
+    case 'identity':
+      return values.identity !== null && Object.hasOwn(values.identity, source.name) ? values.identity[source.name] : undefined
     default: return assertNever(source)
   }
 }

@@ -1,12 +1,13 @@
 import { z } from 'zod'
-import { GATEWAY_TOOLS } from '../call/gateway-tools.js'
+import { GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import { TOOL_RESPONSE_BYTES_MAX, TOOL_TEXT_CHARS_MAX, TOOL_TIMEOUT_MS } from '../core/limits.js'
 import { toolParametersSchema } from './parameters.js'
+import type { ToolParameters } from './parameters.js'
 import type { Template } from './template.js'
 import { parseTemplate, sourcesOf } from './template.js'
 
 /** Tools that the gateway itself carries out; an agent's own may not take their names. */
-const TAKEN: readonly string[] = GATEWAY_TOOLS.map((tool) => tool.name)
+const TAKEN: readonly string[] = [...GATEWAY_TOOLS.map((tool) => tool.name), VERIFY_TOOL, SEARCH_TOOL, NOTE_FIX_TOOL]
 
 /** The gateway's own secrets: no template reads them, or a mistake in an agent file would send them to an API. */
 export const PRIVATE_ENV: readonly string[] = [
@@ -47,7 +48,8 @@ const bodyTemplate: z.ZodType<BodyTemplate> = z.lazy(() =>
     z.record(z.string().max(100), bodyTemplate),
   ]))
 
-const httpSchema = z.strictObject({
+/** A request to an API. */
+export const httpSchema = z.strictObject({
   method: z.enum(['GET', 'POST', 'PUT', 'PATCH', 'DELETE']).default('GET')
     .describe('HTTP method. Anything but GET carries an Idempotency-Key header made from the tool call.'),
   url: template.refine((text) => ORIGIN.test(text), {
@@ -85,6 +87,14 @@ const httpSchema = z.strictObject({
       'Whether a host name of url may resolve to a private or loopback address. An address written out in url needs '
         + 'no permission.',
     ),
+}).superRefine((http, context) => {
+  for (const header of Object.keys(http.headers)) {
+    if (!CLIENT_HEADERS.includes(header.toLowerCase())) continue
+    context.addIssue({ code: 'custom', path: ['headers', header], message: 'is set by the gateway itself and cannot be changed' })
+  }
+  if (http.method === 'GET' && http.body !== undefined) {
+    context.addIssue({ code: 'custom', path: ['body'], message: 'has no meaning for GET; use query, or another method' })
+  }
 })
 
 const resultSchema = z.strictObject({
@@ -101,18 +111,27 @@ const resultSchema = z.strictObject({
     .describe('What the model gets when the API answers 404. Without it a 404 is an error.'),
 })
 
+/** Name of a tool: what OpenAI and Gemini both take. */
+export const toolName = z.string()
+  .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z A-Z 0-9 _, beginning with a letter' })
+  .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(', ')} are taken` })
+
+/** An argument that the gateway sets. */
+export const bindSchema = z.record(z.string(), template).default({})
+  .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}.')
+
+export const requiresSchema = z.literal('verified', { error: 'must be verified, or be left out' }).optional()
+  .describe('verified: refused until the caller has proved who they are (verification).')
+
 /** One HTTP tool of an agent. */
 export const toolSchema = z.strictObject({
-  name: z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z 0-9 _, beginning with a letter' })
-    .refine(
-      (name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(' and ')} are taken` },
-    ),
+  name: toolName,
   description: z.string().min(1).max(4000).describe('When to use it and what it answers; the model decides by it.'),
   parameters: toolParametersSchema.prefault({}).describe(
     'JSON Schema of the arguments (docs/AGENTS.md lists the keywords).',
   ),
-  bind: z.record(z.string(), template).default({})
-    .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}}.'),
+  bind: bindSchema,
+  requires: requiresSchema,
   http: httpSchema,
   result: resultSchema.prefault({}),
   idempotent: z.boolean().optional()
@@ -120,6 +139,8 @@ export const toolSchema = z.strictObject({
       'Whether it may be tried a second time after a network failure or 429, 502, 503, 504. Default: true for GET, '
         + 'else false.',
     ),
+  sample: z.record(z.string(), z.unknown()).default({})
+    .describe('Arguments for `mkondo check --tools`, which really sends a GET and only shows what else would be sent.'),
 }).superRefine((tool, context) => {
   const names = Object.keys(tool.parameters.properties)
   const all = names.join(', ') || '(none)'
@@ -133,33 +154,33 @@ export const toolSchema = z.strictObject({
         fault(path, `reads {{args.${source.name}}}, which is not an argument; arguments: ${all}`)
       }
       if (source.scope === 'args' && path[0] === 'bind') {
-        fault(path, 'may read {{call.…}} only: a bound argument is what the model must not choose')
+        fault(path, 'may read {{call.…}} and {{identity.…}} only: a bound argument is what the model must not choose')
       }
-      if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} only')
+      if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
+      if (source.scope === 'identity' && tool.requires !== 'verified') {
+        fault(path, `reads {{identity.${source.name}}}, which is known only of verified callers; set requires: verified`)
+      }
       if (source.scope === 'env' && PRIVATE_ENV.includes(source.name)) {
         fault(path, `reads {{env.${source.name}}}, a secret of the gateway itself, which no tool is given`)
       }
     }
   }
-  for (const name of Object.keys(tool.bind)) {
-    if (!names.includes(name)) fault(['bind', name], `is not an argument; arguments: ${all}`)
-    else if (tool.parameters.properties[name]?.type !== 'string') {
-      fault(['bind', name], 'is bound to a text, so its type must be string')
-    }
-  }
-  for (const header of Object.keys(tool.http.headers)) {
-    if (CLIENT_HEADERS.includes(header.toLowerCase())) {
-      fault(['http', 'headers', header], 'is set by the gateway itself and cannot be changed')
-    }
-  }
-  if (tool.http.method === 'GET' && tool.http.body !== undefined) {
-    fault(['http', 'body'], 'has no meaning for GET; use query, or another method')
-  }
+  for (const [name, what] of bindFaults(tool)) fault(['bind', name], what)
   const { notFound } = tool.result
   if (notFound !== undefined && JSON.stringify(notFound).length > TOOL_TEXT_CHARS_MAX) {
     fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
   }
 })
+
+/** What is wrong with bound arguments, by name. */
+export function bindFaults(tool: { readonly bind: Readonly<Record<string, string>>; readonly parameters: ToolParameters }): [string, string][] {
+  const names = Object.keys(tool.parameters.properties)
+  return Object.keys(tool.bind).flatMap((name): [string, string][] => {
+    if (!names.includes(name)) return [[name, `is not an argument; arguments: ${names.join(', ') || '(none)'}`]]
+    if (tool.parameters.properties[name]?.type === 'string') return []
+    return [[name, 'is bound to a text, so its type must be string']]
+  })
+}
 
 export type ToolDefinition = z.output<typeof toolSchema>
 
@@ -170,7 +191,7 @@ export interface PlacedTemplate {
 }
 
 /** Every template of a tool that parses; one that does not was reported by its own schema. */
-export function templatesOf(tool: Pick<ToolDefinition, 'http' | 'bind'>): readonly PlacedTemplate[] {
+export function templatesOf(tool: { readonly http: ToolDefinition['http']; readonly bind?: ToolDefinition['bind'] }): readonly PlacedTemplate[] {
   const found: PlacedTemplate[] = []
   const visit = (value: unknown, path: (string | number)[]): void => {
     if (typeof value === 'string') {
@@ -186,7 +207,7 @@ export function templatesOf(tool: Pick<ToolDefinition, 'http' | 'bind'>): readon
   visit(tool.http.query, ['http', 'query'])
   visit(tool.http.headers, ['http', 'headers'])
   visit(tool.http.body, ['http', 'body'])
-  visit(tool.bind, ['bind'])
+  visit(tool.bind ?? {}, ['bind'])
   return found
 }
 

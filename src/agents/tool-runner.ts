@@ -1,17 +1,26 @@
+import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { TOOL_RESULT_CHARS_MAX } from '../core/limits.js'
+import { NO_ASSETS, openCodeTools, passagesOf } from './assets.js'
+import type { AgentAssets } from './assets.js'
+import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
 import type { HttpTransport } from './http-transport.js'
+import { KnowledgeIndex } from './knowledge.js'
 import type { Environment } from './loader.js'
-import type { CheckedArguments } from './parameters.js'
+import { addedTools } from './offered-tools.js'
+import type { CheckedArguments, ToolParameters } from './parameters.js'
 import { argumentChecker } from './parameters.js'
 import type { Template } from './template.js'
 import { fillTemplate, parseTemplate } from './template.js'
 import type { Tool, ToolContext, ToolOutcome } from './tool.js'
+import { VerificationRefused, VerifyTool } from './verification.js'
 
 interface Entry {
   readonly tool: Tool
+  readonly verifiedOnly: boolean
   readonly check: (args: Readonly<Record<string, unknown>>) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
 }
@@ -33,15 +42,37 @@ export class ToolRunner {
   readonly counters: ToolCounters = { runs: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
   readonly #entries = new Map<string, Entry>()
 
+  readonly #questions: readonly { readonly question: string; readonly ask: string }[]
+
+  /** A runner with all that the agent's files hold: modules are imported, knowledge is indexed when it is first asked for. */
+  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, transport: HttpTransport): Promise<ToolRunner> {
+    return new ToolRunner(agent, env, transport, assets, await openCodeTools(assets))
+  }
+
   /** @param transport shared by all runners of a worker; its owner closes it */
-  constructor(agent: AgentDefinition, env: Environment, transport: HttpTransport) {
-    for (const definition of agent.tools) {
-      this.#entries.set(definition.name, {
-        tool: new HttpTool(definition, env, transport),
-        check: argumentChecker(definition.parameters),
-        bind: Object.entries(definition.bind).map(([name, text]) => [name, parseTemplate(text)] as const),
-      })
+  constructor(
+    agent: AgentDefinition, env: Environment, transport: HttpTransport, assets: AgentAssets = NO_ASSETS,
+    code: readonly FoundCodeTool[] = [],
+  ) {
+    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, transport), definition)
+    for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec)
+    for (const added of addedTools(agent, assets)) {
+      const tool = added.name === VERIFY_TOOL && agent.verification !== null
+        ? new VerifyTool(agent.verification, env, transport)
+        : added.name === SEARCH_TOOL ? searchTool(assets) : NOTE_FIX
+      this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined })
     }
+    this.#questions = (agent.verification?.questions ?? []).map(({ id, ask }) => ({ question: id, ask }))
+  }
+
+  #add(
+    tool: Tool,
+    { parameters, bind, requires }: { readonly parameters: ToolParameters; readonly bind: Readonly<Record<string, string>>; readonly requires?: 'verified' | undefined },
+  ): void {
+    this.#entries.set(tool.name, {
+      tool, verifiedOnly: requires === 'verified', check: argumentChecker(parameters),
+      bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
+    })
   }
 
   has(name: string): boolean {
@@ -58,6 +89,7 @@ export class ToolRunner {
     if (entry === undefined) {
       return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
     }
+    if (entry.verifiedOnly && context.caller.verified === null) return this.#unverified()
     const checked = entry.check(bound(entry, args, context))
     if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
     try {
@@ -72,7 +104,18 @@ export class ToolRunner {
     return { ok: false, code, error: what, value: { error: `${what}: ${why}` } }
   }
 
+  /** Before anything is asked of an API: nothing of an account is told to somebody unknown. */
+  #unverified(): ToolOutcome {
+    this.counters.refused += 1
+    const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
+    return { ok: false, code: 'TOOL_UNVERIFIED', error: 'the caller is not verified', value: { error, questions: this.#questions } }
+  }
+
   #failure(error: unknown): ToolOutcome {
+    if (error instanceof VerificationRefused) {
+      this.counters.refused += 1
+      return { ok: false, code: error.code, error: error.message, value: error.answer }
+    }
     if (!(error instanceof GatewayError)) {
       this.counters.failed += 1
       return {
@@ -95,7 +138,8 @@ export class ToolRunner {
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
   const given: Record<string, unknown> = { ...args }
   const call = { from: context.from, to: context.to, sid: context.callSid, agent: context.agent }
-  for (const [name, template] of entry.bind) given[name] = fillTemplate(template, { args: {}, env: {}, call })
+  const values = { args: {}, env: {}, call, identity: context.caller.verified }
+  for (const [name, template] of entry.bind) given[name] = fillTemplate(template, values)
   return given
 }
 
@@ -141,4 +185,44 @@ function answerFor(error: GatewayError): Record<string, unknown> {
     case 'TOOL_RESPONSE': return { error: 'the system gave an answer that cannot be used' }
     default: return { error: 'the system cannot be reached' }
   }
+}
+
+/** Tools of an agent's own code: whatever they return is held to the bounds of an API's answer. */
+function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): Tool {
+  return {
+    name,
+    timeoutMs,
+    run: async (args, { callSid, from, to, agent, caller, idempotencyKey, signal }) => {
+      const value = await run(args, { callSid, from, to, agent, identity: caller.verified, idempotencyKey, signal })
+      const text = JSON.stringify(value ?? null) as string | undefined
+      if (text === undefined || text.length > TOOL_RESULT_CHARS_MAX) {
+        throw new GatewayError('TOOL_RESPONSE', `${name} returned what is no JSON, or more than ${TOOL_RESULT_CHARS_MAX} characters`)
+      }
+      return JSON.parse(text) as unknown
+    },
+  }
+}
+
+/** Longer than any search takes; only a deadline for form's sake. */
+const SEARCH_MS = 2000
+
+function searchTool(assets: AgentAssets): Tool {
+  let index: KnowledgeIndex | null = null
+  return {
+    name: SEARCH_TOOL,
+    timeoutMs: SEARCH_MS,
+    run: (args) => {
+      index ??= new KnowledgeIndex(passagesOf(assets))
+      const passages = index.search(String(args['query']))
+      return Promise.resolve(passages.length > 0
+        ? { found: true, passages }
+        : { found: false, passages, hint: 'Nothing is written about that. Say so; do not guess.' })
+    },
+  }
+}
+
+const NOTE_FIX: Tool = {
+  name: NOTE_FIX_TOOL,
+  timeoutMs: SEARCH_MS,
+  run: (args) => Promise.resolve({ noted: true, helped: args['helped'] === true }),
 }

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../core/errors.js'
+import type { CallerIdentity } from './caller-identity.js'
 
 /** What a tool knows of the call that it runs for. */
 export interface ToolContext {
@@ -9,6 +10,8 @@ export interface ToolContext {
   readonly agent: string
   /** The same for every try of one tool call, also after the call changed its worker. */
   readonly idempotencyKey: string
+  /** Who the caller has proved to be; the call's own, changed by `verify_caller` alone. */
+  readonly caller: CallerIdentity
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
 }

@@ -42,6 +42,10 @@ export interface CallSessionOptions {
   readonly filler: FillerOptions
   /** A tool whose result has not come by then is answered with an error; the tool runner's own deadline is shorter. */
   readonly toolLimitMs: number
+  /** Set for a call that we placed: nothing is said until `screened` tells who took it. */
+  readonly screening: ScreeningOptions | null
+  /** When the session itself hands the caller over; null: never. Needs `escalation`. */
+  readonly rules: RuleOptions | null
   /** Null: this agent cannot hand a caller to a human. */
   readonly escalation: HandoverOptions | null
 }
@@ -87,6 +91,21 @@ export interface FillerOptions {
   readonly afterMs: number
   /** Quiet after one filler before the next. */
   readonly everyMs: number
+}
+
+export interface ScreeningOptions {
+  /** Said to an answering machine before hanging up; null for nothing. */
+  readonly message: string | null
+  readonly onSilence: 'speak' | 'hang-up'
+}
+
+export interface RuleOptions {
+  /** Words of an angry caller, and how many of their sentences must have one. */
+  readonly words: { readonly phrases: readonly string[]; readonly times: number } | null
+  /** Field of the verified identity that makes a caller one who is connected at once. */
+  readonly vip: string | null
+  /** Failed tools and fixes that did not help, together. */
+  readonly failures: number | null
 }
 
 export interface HandoverOptions {
@@ -138,6 +157,8 @@ export const DEFAULT_CALL_OPTIONS = {
     everyMs: 6000,
   },
   toolLimitMs: 30_000,
+  screening: null,
+  rules: null,
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>
 

@@ -16,6 +16,7 @@ import { Handover } from './handover.js'
 import type {
   BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from './record.js'
+import { Rules } from './rules.js'
 import { Silence } from './silence.js'
 import { ToolDesk } from './tool-desk.js'
 
@@ -48,6 +49,7 @@ export class CallSession implements CallMachine {
   readonly #tools: ToolDesk
   readonly #conversation: Conversation
   readonly #backend: BackendInbox
+  readonly #rules: Rules | null
   /** Checkpoint of the life before, until the stream is open again. */
   #resume: CallCheckpoint | null
 
@@ -63,6 +65,7 @@ export class CallSession implements CallMachine {
       ready: () => this.#backendReady(),
       failed: (detail) => this.#backendFailed(detail),
     })
+    this.#rules = options.rules === null ? null : new Rules(options.rules)
     this.#resume = resume ?? null
   }
 
@@ -98,6 +101,7 @@ export class CallSession implements CallMachine {
     this.#afterwards()
   }
 
+    this.#applyRules(input)
   callerFrame(voiced: boolean, nowMs: number): void {
     const core = this.#core
     core.counters.frames++
@@ -379,6 +383,13 @@ export class CallSession implements CallMachine {
       core.mark('greeting')
     }
     if (kind === 'answer') this.#backend.answered()
+  /** The agent's own rules, whatever the backend makes of what happened. */
+  #applyRules(input: CallInput): void {
+    const core = this.#core
+    const reason = this.#rules?.applies(input, core.identity) ?? null
+    if (reason !== null && core.state === 'live') this.#handover.start({ reason, summary: '', origin: 'rule', toolCallId: null })
+  }
+
     if (kind !== 'filler') core.agentSpokeLast = true
     core.mark('agent-sound', kind)
     this.#conversation.agentSoundBegins(item?.generation ?? null, sentAtMs)

@@ -8,6 +8,15 @@ export interface GatewayTool {
 
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
+/** Tools of the gateway that run as the agent's own do; offered where the agent's file asks for them. */
+export const VERIFY_TOOL = 'verify_caller'
+export const SEARCH_TOOL = 'search_knowledge'
+export const NOTE_FIX_TOOL = 'note_fix'
+
+/** Arguments as records, logs and a human may see them: what a caller proved their identity with is left out. */
+export function recordedArguments(name: string, args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
+}
 
 /** Tools that the session carries out itself. `escalate_to_human` is offered only where an escalation is set. */
 export const GATEWAY_TOOLS: readonly GatewayTool[] = [

@@ -4,7 +4,7 @@ import { wordsDeadlineMs } from './ending.js'
 import type { EscalationPacket, EscalationStep } from './events.js'
 import type { EscalationOutcome } from './record.js'
 
-export type HandoverOrigin = 'agent' | 'operator' | 'backend-failed'
+export type HandoverOrigin = 'agent' | 'operator' | 'rule' | 'backend-failed'
 
 export interface HandoverRequest {
   readonly reason: string
@@ -45,7 +45,7 @@ export class Handover {
     if (options === null) return false
     if (core.state === 'handover' || core.state === 'holding' || core.state === 'bridged') return true
     this.#enter(request)
-    if (request.origin === 'operator') core.hushAgent()
+    if (request.origin === 'operator' || request.origin === 'rule') core.hushAgent()
     const apology = request.origin === 'backend-failed' ? core.options.apologyText : ''
     const text = [apology, options.announceText ?? ''].filter((part) => part !== '').join(' ')
     if (text !== '') {

@@ -1,5 +1,6 @@
 import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
 import type { ToolCheckpoint } from './checkpoint.js'
+import { recordedArguments } from './gateway-tools.js'
 import type { ToolCallRecord } from './record.js'
 
 /** One tool call of the model. */
@@ -187,9 +188,10 @@ export class ToolLedger {
     name: string, args: Readonly<Record<string, unknown>>, timing: { readonly startMs: number; readonly ms: number },
     ok: boolean, error: string | undefined,
   ): ToolCallRecord {
+    const shown = recordedArguments(name, args)
     const record: ToolCallRecord = error === undefined
-      ? { name, args, ...timing, ok }
-      : { name, args, ...timing, ok, error }
+      ? { name, args: shown, ...timing, ok }
+      : { name, args: shown, ...timing, ok, error }
     this.records.push(record)
     if (this.records.length > TOOL_CALLS_MAX) {
       this.records.shift()

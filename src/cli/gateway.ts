@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
+import { NO_ASSETS } from '../agents/assets.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/loader.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
@@ -57,6 +58,7 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
       facts: agentFacts(definition),
       backends: resolveBackends(name, definition.backend, settings),
       shadow: definition.shadow === null ? null : resolveBackend(name, definition.shadow, settings),
+      assets: set.assets.get(name) ?? NO_ASSETS,
     })
   }
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {

@@ -2,17 +2,13 @@ import type { BackendSession, ToolSpec } from '../backends/backend.js'
 import type { CallMachine } from '../call/call-machine.js'
 import { GATEWAY_TOOLS, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { resumedTools } from '../call/tool-ledger.js'
-import type { AgentDefinition } from '../agents/definition.js'
-import { toJsonSchema } from '../agents/parameters.js'
+import { offeredTools } from '../agents/offered-tools.js'
 import type { CallStart } from './call-messages.js'
 
 /** The tools a model is offered: the agent's own, then those that the session carries out itself. */
-function toolSpecs(agent: AgentDefinition): readonly ToolSpec[] {
-  const own = agent.tools.map((tool): ToolSpec => ({
-    name: tool.name, description: tool.description, parameters: toJsonSchema(tool.parameters),
-  }))
+function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
   const gateway = GATEWAY_TOOLS.filter((tool) => tool.name !== ESCALATE_TOOL || agent.escalation !== null)
-  return [...own, ...gateway]
+  return [...offeredTools(agent, assets), ...gateway]
 }
 
 /** What the backend of this call is told when it is connected. */
@@ -26,7 +22,7 @@ export function backendSession(start: CallStart, session: CallMachine): BackendS
     to: start.to,
     instructions: agent.instructions,
     greeting: agent.greeting,
-    tools: toolSpecs(agent),
+    tools: toolSpecs(start),
     language: agent.language,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
     history: session.transcript.map((entry) => ({ role: entry.role, text: entry.text })),

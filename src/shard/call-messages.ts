@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
+import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
@@ -19,6 +20,8 @@ export interface CallStart {
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
   readonly backends: readonly string[]
   /** Resolved name of the backend that listens along; null for none. */
+  /** What the agent's file names besides: knowledge and modules. */
+  readonly assets: AgentAssets
   readonly shadow: string | null
   readonly from: string
   readonly to: string

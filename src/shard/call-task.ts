@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
+import { CallerIdentity } from '../agents/caller-identity.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
@@ -7,6 +8,7 @@ import { CallSession } from '../call/call-session.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
+import { recordedArguments } from '../call/gateway-tools.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
@@ -88,6 +90,9 @@ export class CallTask implements BackendSink {
     this.#start = start
     this.callSid = start.callSid
     this.#context = context
+  readonly #caller: CallerIdentity
+  /** The session knows who the caller is. */
+  #identified: boolean
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
@@ -102,7 +107,12 @@ export class CallTask implements BackendSink {
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
     const checkpoint = start.resume?.checkpoint ?? null
-    this.#journal = start.journal ? new CallJournal(options, checkpoint, (lines) => this.#post({ type: 'journal', lines })) : null
+    this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [])
+    this.#identified = this.#caller.verified !== null
+    this.#journal = start.journal === null ? null : new CallJournal({
+      ...start.journal, options, resume: checkpoint, media: { sampleRateHz: start.legRateHz, track: start.track },
+      post: (lines) => this.#post({ type: 'journal', lines }),
+    })
     this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
     const { inputRateHz } = this.#backend.capabilities
     this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
@@ -364,12 +374,12 @@ export class CallTask implements BackendSink {
     const startMs = this.#session.streamMs(startedAtMs)
     this.#parts.tools.run(run.name, run.args, {
       callSid: this.callSid, from: this.#start.from, to: this.#start.to, agent: this.#start.agent.name,
-      idempotencyKey: run.idempotencyKey, signal: abort.signal,
+      caller: this.#caller, idempotencyKey: run.idempotencyKey, signal: abort.signal,
     }).then((outcome) => this.#guard(() => {
       if (!this.#running.delete(run.callId)) return
       const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
       const ms = this.#context.clock() - startedAtMs
-      this.#post({ type: 'tool', call: { name: run.name, args: run.args, startMs, ms, ok: outcome.ok, ...error } })
+      this.#post({ type: 'tool', call: { name: run.name, args: recordedArguments(run.name, run.args), startMs, ms, ok: outcome.ok, ...error } })
       this.#handle({ type: 'tool-result', callId: run.callId, ok: outcome.ok, value: outcome.value, ...error })
     }), (thrown: unknown) => this.#guard(() => {
       throw thrown
@@ -436,3 +446,13 @@ export class CallTask implements BackendSink {
     this.#port.postMessage(message)
   }
 }
+      this.#noteIdentity()
+  /** Who the caller proved to be, before the answer that says so: rules look at it. */
+  #noteIdentity(): void {
+    const { verified } = this.#caller
+    if (verified === null || this.#identified) return
+    this.#identified = true
+    this.#journal?.writer.identity(verified, this.#context.clock())
+    this.#session.setIdentity(verified)
+  }
+

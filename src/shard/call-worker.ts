@@ -58,15 +58,17 @@ process.on('uncaughtException', blame)
 process.on('unhandledRejection', blame)
 
 /** One runner an agent: definitions are plain data that arrive anew with each call, so they are told apart by value. */
-const runners = new Map<string, ToolRunner>()
+const runners = new Map<string, Promise<ToolRunner>>()
 const RUNNERS_MAX = 64
 
-function runnerOf(agent: AgentDefinition): ToolRunner {
-  const key = `${agent.name} ${JSON.stringify(agent.tools)}`
+function runnerOf({ agent, assets }: CallStart): Promise<ToolRunner> {
+  const key = `${agent.name} ${assets.version} ${JSON.stringify([agent.tools, agent.verification])}`
   let runner = runners.get(key)
   if (runner === undefined) {
     if (runners.size >= RUNNERS_MAX) runners.clear()
-    runner = new ToolRunner(agent, data.env, transport)
+    runner = ToolRunner.open(agent, assets, data.env, transport)
+    // A module that could be loaded once may not be twice: the next call tries again.
+    runner.catch(() => runners.delete(key))
     runners.set(key, runner)
   }
   return runner
@@ -135,7 +137,8 @@ async function carry(start: CallStart): Promise<CallEnd> {
     backend: backend.create,
     report: backend.report,
     speech,
-    tools: runnerOf(start.agent),
+    tools,
+  const tools = await runnerOf(start)
     voice: start.agent.voice.embedded,
     guard: (task, work) => {
       try {

@@ -1,5 +1,7 @@
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
+import { NO_ASSETS } from '../agents/assets.js'
+import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CarrierState, EscalationPacket } from '../call/events.js'
@@ -61,6 +63,8 @@ export interface HostedAgent {
 const outgoing = new Int16Array(16_000)
 const outgoingBytes = new Uint8Array(outgoing.buffer)
 const outgoingViews = new Map<number, Uint8Array>()
+  /** What its file names besides; nothing when it is not given. */
+  readonly assets?: AgentAssets
 
 /** Lengths are few (frames, leads, tails): a view for each is made once. */
 function bytesOf(samples: number): Uint8Array {
@@ -361,6 +365,7 @@ export class HostedCall implements LiveCall {
 
   #closeSink(code: number): void {
     const sink = this.#sink
+      assets: this.#hosted.assets ?? NO_ASSETS,
     if (sink === null) return
     this.#sink = null
     sink.close(code)

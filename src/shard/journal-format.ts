@@ -40,6 +40,11 @@ export const sessionOptionsSchema = z.object({
   duration: z.object({ maxMs: z.number(), text: z.string() }),
   filler: z.object({ texts: z.array(z.string()), afterMs: z.number(), everyMs: z.number() }),
   toolLimitMs: z.number(),
+  rules: z.object({
+    words: z.object({ phrases: z.array(z.string()), times: z.number() }).nullable(), vip: z.string().nullable(),
+    failures: z.number().nullable(),
+  }).nullable(),
+  screening: z.object({ message: z.string().nullable(), onSilence: z.enum(['speak', 'hang-up']) }).nullable(),
   escalation: z.object({
     announceText: z.string().nullable(), failedText: z.string(), afterFailure: z.enum(['continue', 'goodbye']),
     stepTimeoutMs: z.number(), holdTimeoutMs: z.number(),

@@ -1,3 +1,4 @@
+import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions } from '../call/call-options.js'
@@ -16,10 +17,12 @@ export function sessionOptions(
     wallOffsetMs,
     serverVad: capabilities.serverVad,
     truncate: capabilities.truncate,
-    toolNames: agent.tools.map((tool) => tool.name),
+    toolNames: offeredTools(agent, start.assets).map((tool) => tool.name),
     // The backend speaks the greeting itself, in its own voice.
     greeting: null,
+    responseFailedText: agent.tryAgain,
     apologyText: agent.apology,
+    rules: agent.rules,
     goodbyeText: agent.goodbye,
     speech: {
       ...DEFAULT_CALL_OPTIONS.speech,

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
+import { CallerIdentity } from '../../src/agents/caller-identity.js'
 import { HttpTransport } from '../../src/agents/http-transport.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
@@ -17,7 +18,7 @@ const CALLER = '+254700000001'
 function context(more: Partial<ToolContext> = {}): ToolContext {
   return {
     callSid: 'HD_000000000001', from: CALLER, to: '+254720000001', agent: 'a', idempotencyKey: 'HD_000000000001:1',
-    signal: new AbortController().signal, ...more,
+    caller: new CallerIdentity(), signal: new AbortController().signal, ...more,
   }
 }
 

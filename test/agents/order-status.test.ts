@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
+import { CallerIdentity } from '../../src/agents/caller-identity.js'
 import { HttpTransport } from '../../src/agents/http-transport.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
@@ -24,7 +25,7 @@ if (agent === undefined) throw new Error('agents/order-status.yaml is missing')
 const tools = new ToolRunner(agent, env, transport)
 const context = {
   callSid: 'HD_000000000001', from: '+254700000001', to: '+254720000001', agent: 'order-status', idempotencyKey: 'k',
-  signal: new AbortController().signal,
+  caller: new CallerIdentity(), signal: new AbortController().signal,
 }
 
 t.test('the order line looks an order up by its number', async (t) => {

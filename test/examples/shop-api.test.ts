@@ -63,6 +63,27 @@ t.test('an account comes with its open tickets', async (t) => {
   t.equal((await ask('/api/accounts?phone=%2B254799999999')).status, 404)
 })
 
+t.test('what a caller proves their identity with is told by one path alone', async (t) => {
+  const account = await ask('/api/accounts?phone=%2B254700000001')
+  t.notMatch(JSON.stringify(account.body), /birthDate|idNumber/)
+  t.match(await ask('/api/accounts/verification?phone=%2B254700000001'), {
+    status: 200, body: { accountId: 'AC-1001', vip: false, security: { birthDate: /^\d{4}-\d{2}-\d{2}$/, idNumber: /^\d{8}$/ } },
+  })
+  t.equal((await ask('/api/accounts/verification?phone=%2B254799999999')).status, 404)
+  t.equal((await ask('/api/accounts/verification')).status, 400)
+})
+
+t.test('an outage is found by its area and by the phone of whoever lives there', async (t) => {
+  const here = { status: 200, body: { active: true, area: 'Kilimani', restoredBy: 'this evening at 6' } }
+  t.match(await ask('/api/outages?area=kilimani'), here)
+  t.match(await ask('/api/outages?phone=%2B254700000003'), here)
+  t.match(await ask('/api/accounts?phone=%2B254700000003'), { body: { outage: { area: 'Kilimani' } } })
+  t.same(await ask('/api/outages?phone=%2B254700000001'), { status: 200, body: { active: false } })
+  t.same(await ask('/api/outages?phone=%2B254799999999'), { status: 200, body: { active: false } })
+  t.equal((await ask('/api/outages')).status, 400)
+  t.match(await ask('/api/plans'), { status: 200, body: { plans: [{ name: 'Home 10', priceKes: 1500 }] } })
+})
+
 t.test('a ticket is opened once for each key', async (t) => {
   const ticket = { phone: '+254700000001', subject: 'Late order', details: 'Order 4127' }
   const first = await ask('/api/tickets', post(ticket, { 'idempotency-key': 'k1' }))

@@ -5,6 +5,7 @@ import { GatewayError, messageOf, type ErrorCode } from '../../core/errors.js'
 import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
+import { clockTimers, type BackendTimers } from '../failover/timers.js'
 import { DialogueEngine } from './dialogue/engine.js'
 import type { DialogueAction, DialogueEvent, DialogueState, HeardBy } from './dialogue/state.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
@@ -18,6 +19,8 @@ export interface EmbeddedBackendOptions {
   readonly speech: SpeechClient
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
+  /** For a clock that is not the process's; real timers when not given. */
+  readonly after?: BackendTimers['after']
 }
 
 /** What `snapshot` yields and `BackendSession.resume` takes. JSON, a few KB. */
@@ -77,6 +80,8 @@ export class EmbeddedBackend implements Backend {
   readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
+  /** How the dialogue's language says the digits. */
+  #digits: readonly string[] = []
   #takeover = false
   /** From a checkpoint; spoken when the call asks to go on. */
   #resumed: EmbeddedSnapshot | null = null
@@ -87,7 +92,8 @@ export class EmbeddedBackend implements Backend {
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
-  #keyTimer: NodeJS.Timeout | null = null
+  readonly #after: BackendTimers['after']
+  #stopKeyTimer: (() => void) | null = null
   #speechEndedAtMs = NaN
   #closed = false
 
@@ -95,6 +101,7 @@ export class EmbeddedBackend implements Backend {
     this.#sink = sink
     this.#speech = options.speech
     this.#nowMs = options.nowMs ?? (() => performance.now())
+    this.#after = options.after ?? clockTimers(this.#nowMs).after
     this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, {
       firstSound: () => this.#firstSound(),
       failed: (error) => this.#fail(error),
@@ -242,6 +249,7 @@ export class EmbeddedBackend implements Backend {
       throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent} asks for the voice ${JSON.stringify(voice)}, which the embedded backend lacks`)
     }
     this.#responses.voice = voice
+    this.#digits = dialogue.digits
     this.#resumed = parseSnapshot(session.resume)
     this.#takeover = session.history.length > 0
     if (this.#resumed !== null) this.#responses.generation = this.#resumed.generation
@@ -270,11 +278,12 @@ export class EmbeddedBackend implements Backend {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
     if (text === '') this.stats.notUnderstood++
-    else this.#callerSaid(by === 'speech' ? readable(text) : text)
+    else this.#callerSaid(by === 'speech' ? readable(text, this.#digits) : text, this.#engine?.hidesDigits === true)
     this.#handle({ type: 'heard', text, by, unheard })
   }
 
-  #callerSaid(text: string): void {
+  #callerSaid(words: string, hidden: boolean): void {
+    const text = hidden ? words.replace(/\d/g, '•') : words
     this.#sink.event({
       type: 'transcript', role: 'caller', text, final: true, itemId: `caller-${++this.#callerItems}`,
       // It belongs to the response that it will cause: that one cannot have been interrupted yet.
@@ -311,6 +320,8 @@ export class EmbeddedBackend implements Backend {
   #handle(event: DialogueEvent): void {
     const engine = this.#engine
     if (engine === null || this.#closed) return
+    // What is keyed belongs to the question that was asked before.
+    const hidden = engine.hidesDigits
     let actions: DialogueAction[]
     try {
       actions = engine.handle(event)
@@ -323,7 +334,7 @@ export class EmbeddedBackend implements Backend {
     for (const action of actions) {
       if (action.type === 'say') texts.push(action.text)
       else if (action.type === 'call') calls.push(action)
-      else if (action.type === 'keyed') this.#callerSaid(action.keys)
+      else if (action.type === 'keyed') this.#callerSaid(action.keys, hidden)
       else if (action.type === 'key-timer') this.#setKeyTimer(action.ms)
       else this.#responses.hush()
     }
@@ -333,12 +344,11 @@ export class EmbeddedBackend implements Backend {
   }
 
   #setKeyTimer(ms: number | null): void {
-    if (this.#keyTimer !== null) clearTimeout(this.#keyTimer)
-    this.#keyTimer = ms === null ? null : setTimeout(() => {
-      this.#keyTimer = null
+    this.#stopKeyTimer?.()
+    this.#stopKeyTimer = ms === null ? null : this.#after(ms, () => {
+      this.#stopKeyTimer = null
       this.#handle({ type: 'keys-timeout' })
-    }, ms)
-    this.#keyTimer?.unref()
+    })
   }
 
   #firstSound(): void {

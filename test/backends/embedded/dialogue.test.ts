@@ -128,8 +128,29 @@ t.test('a question before the look-up is done is answered when it is', async (t)
 t.test('a caller may ask for a human while a look-up runs', async (t) => {
   const { calls, input } = drive({ tool: () => null })
   input('where is my order')
-  input('agent')
+  input('i want to speak to a human')
   t.match(calls.join('; '), /escalate_to_human/)
+})
+
+t.test('one word that may have been something else is asked about, also while a look-up runs', async (t) => {
+  const { engine, calls, input } = drive({ tool: () => null })
+  input('where is my order')
+  t.same(input('agent'), ['Shall I connect you to a colleague?'])
+  t.notMatch(calls.join('; '), /escalate_to_human/)
+  t.same(input('no'), [], 'the look-up is waited for as before')
+  const says = engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  t.match(JSON.stringify(says), /4127 is out for delivery/)
+
+  const answered = drive({ tool: () => null })
+  answered.input('where is my order')
+  answered.input('human')
+  answered.engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
+  t.match(answered.input('no').join(' '), /4127 is out for delivery/, 'the answer came during the question')
+
+  const meant = drive({ from: STRANGER })
+  meant.input('representative')
+  meant.input('yes')
+  t.match(meant.calls.join('; '), /escalate_to_human/)
 })
 
 t.test('a failing order system is tried again and then handed over', async (t) => {
@@ -142,7 +163,7 @@ t.test('a failing order system is tried again and then handed over', async (t) =
 
 t.test('when no human is free the dialogue goes on', async (t) => {
   const { said, input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
-  input('agent')
+  input('0')
   t.match(said.join(' '), /anything else I can do\?/)
   t.match(input('where is my order').join(' '), /4127/)
 })

@@ -3,7 +3,7 @@ import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../spoken-text.js'
 import type { DictionaryEntry } from '../speech-protocol.js'
-import { fresh, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy, type PendingCall } from './state.js'
+import { fresh, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy, type PendingCall, type Waiting } from './state.js'
 import { NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
@@ -68,6 +68,14 @@ export class DialogueEngine {
 
   get started(): boolean {
     return this.#state.waiting.for !== 'start'
+  }
+
+  /** True where digits prove who the caller is, and are not for a transcript. */
+  get hidesDigits(): boolean {
+    return this.#listen()?.slots.some((name) => {
+      const slot = this.#dialogue.slots[name]
+      return slot?.type === 'digits' && slot.secret
+    }) ?? false
   }
 
   /** True when it waits for this answer before it goes on: the answer will make it speak. */
@@ -172,8 +180,8 @@ export class DialogueEngine {
   }
 
   #values(): Values {
-    const { values, slots, heardBy, visits } = this.#state
-    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy } }
+    const { values, slots, heardBy, heardText, visits } = this.#state
+    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy, text: heardText ?? '' } }
   }
 
   #enter(goal: string): void {
@@ -195,13 +203,18 @@ export class DialogueEngine {
       state.origin = null
       state.place = origin.place
       state.prompt = origin.prompt
-      state.waiting = { for: 'caller' }
-      this.#repeat()
+      if (origin.waiting !== undefined) this.#waitOn(origin.waiting)
+      else {
+        state.waiting = { for: 'caller' }
+        this.#repeat()
+      }
       return
     }
     if (this.#dialogue.states[goal]?.aside === true) {
       // An aside out of an aside returns to where the first one began.
-      if (state.waiting.for === 'caller') state.origin ??= { place: state.place, prompt: state.prompt }
+      const { place, prompt, waiting } = state
+      if (waiting.for === 'caller') state.origin ??= { place, prompt }
+      else if (waiting.for === 'result' || waiting.for === 'saved') state.origin ??= { place, prompt, waiting }
     } else {
       state.origin = null
     }
@@ -210,6 +223,17 @@ export class DialogueEngine {
     state.misses = 0
     state.prompt = []
     this.#clearKeys()
+    this.#run()
+  }
+
+  /** Back from an aside into the wait for a tool: goes on at once when its answer has come meanwhile. */
+  #waitOn(waiting: Waiting): void {
+    const state = this.#state
+    const due = state.pending.some((call) => (
+      waiting.for === 'result' ? call.callId === waiting.callId : waiting.for === 'saved' && call.save === waiting.name))
+    state.waiting = waiting
+    if (due) return
+    state.place = { state: state.place.state, step: state.place.step + 1 }
     this.#run()
   }
 
@@ -338,6 +362,8 @@ export class DialogueEngine {
       return
     }
     if (call.save !== null) state.values[call.save] = ok ? value : null
+    // What the tool says of why it failed; a path that leads on from there may ask.
+    state.values['failure'] = ok ? null : value
     const awaited = waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
     if (!awaited) return
     const step = this.#step()
@@ -381,8 +407,12 @@ export class DialogueEngine {
 
   #heard(text: string, by: HeardBy, unheard: readonly string[]): void {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
-    if (meaning === null) this.#missed(unheard)
-    else this.#understood(meaning, by)
+    if (meaning === null) {
+      this.#missed(unheard)
+      return
+    }
+    this.#state.heardText = text
+    this.#understood(meaning, by)
   }
 
   #understood(meaning: Meaning, by: HeardBy): void {
@@ -457,6 +487,7 @@ export class DialogueEngine {
   /** Where a number is expected only the dialogue's own keys count, so that no state takes its digits away. */
   #keyMeaning(key: string, numberExpected: boolean): Meaning | null {
     const listen = this.#listen()
+    if (numberExpected && listen?.keys === 'digits') return null
     const names = numberExpected ? Object.keys(this.#dialogue.on) : Object.keys(this.#on())
     for (const name of names) {
       if (this.#dialogue.intents[name]?.keys.includes(key) === true) return { name, slots: {} }

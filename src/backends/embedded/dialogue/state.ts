@@ -58,7 +58,11 @@ export interface DialogueState {
   place: Place
   waiting: Waiting
   /** Where an aside returns to. */
-  origin: { readonly place: Place; readonly prompt: readonly string[] } | null
+  origin: {
+    readonly place: Place; readonly prompt: readonly string[]
+    /** The tool that was waited for there; not given where the caller was listened to. */
+    readonly waiting?: Waiting
+  } | null
   /** What was said since the caller was last listened to. */
   prompt: readonly string[]
   misses: number
@@ -66,6 +70,8 @@ export interface DialogueState {
   values: Record<string, unknown>
   slots: Record<string, string>
   heardBy: HeardBy | null
+  /** The words that were understood last; checkpoints of older builds have none. */
+  heardText?: string
   visits: Record<string, number>
   widened: readonly string[]
   pending: readonly PendingCall[]

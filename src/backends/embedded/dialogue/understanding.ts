@@ -18,11 +18,6 @@ export interface Meaning {
   readonly slots: Readonly<Record<string, string>>
 }
 
-const DIGIT_WORDS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine']
-/** Words around a phrase that mean nothing. */
-const LEAD = ['hello', 'hi', 'um']
-const TAIL = ['please']
-
 /** The phones of the model; a word of one phone each stands for whatever else a caller may say. */
 const PHONES = (
   'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'
@@ -58,8 +53,15 @@ interface SlotGrammar {
 export class Understanding {
   readonly #intents = new Map<string, readonly Phrase[]>()
   readonly #slots = new Map<string, SlotGrammar>()
+  /** The words for the digits 0 to 9, and those around a phrase that mean nothing. */
+  readonly #digits: readonly string[]
+  readonly #lead: readonly string[]
+  readonly #tail: readonly string[]
 
   constructor(dialogue: OfflineDialogue) {
+    this.#digits = dialogue.digits
+    this.#lead = dialogue.around.before
+    this.#tail = dialogue.around.after
     for (const [name, intent] of Object.entries(dialogue.intents)) this.#intents.set(name, intent.phrases.map(parsePhrase))
     for (const [name, definition] of Object.entries(dialogue.slots)) {
       const options = new Map<string, readonly Phrase[]>()
@@ -77,7 +79,7 @@ export class Understanding {
     for (const phrase of this.#phrasesOf(expected)) choices.push(jsgfOf(phrase.phrase, used))
     if (choices.length === 0) choices.push('<VOID>')
     const rules = [
-      `public <said> = /1/ [${LEAD.join(' | ')}] (${choices.join(' | ')}) [${TAIL.join(' | ')}] | /${NOISE_WEIGHT}/ <noise>;`,
+      `public <said> = /1/ ${optional(this.#lead)} (${choices.join(' | ')}) ${optional(this.#tail)} | /${NOISE_WEIGHT}/ <noise>;`,
       '<noise> = <phone> <phone> <phone> <phone>*;',
       `<phone> = ${NOISE_WORDS.map(([word]) => word).join(' | ')};`,
     ]
@@ -87,7 +89,7 @@ export class Understanding {
       digits ||= body.includes('<digit>')
       rules.push(`<${ruleName(slot)}> = ${body};`)
     }
-    if (digits) rules.push(`<digit> = ${DIGIT_WORDS.join(' | ')};`)
+    if (digits) rules.push(`<digit> = ${this.#digits.join(' | ')};`)
     return `#JSGF V1.0;\ngrammar dialogue;\n${rules.join('\n')}\n`
   }
 
@@ -96,13 +98,13 @@ export class Understanding {
    * and a longer one over a shorter one.
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
-    const words = wordsOf(text)
+    const words = wordsOf(text, this.#digits)
     if (words.length === 0) return null
     let best: { readonly meaning: Meaning; readonly score: number } | null = null
     for (const { name, phrase } of this.#phrasesOf(expected)) {
       for (let start = 0; start < words.length; start++) {
         for (const { end, slots } of this.#match(phrase, words, start)) {
-          const whole = isFiller(words.slice(0, start), LEAD) && isFiller(words.slice(end), TAIL)
+          const whole = isFiller(words.slice(0, start), this.#lead) && isFiller(words.slice(end), this.#tail)
           const score = (whole ? 1000 : 0) + (end - start)
           if (best === null || score > best.score) best = { meaning: { name, slots }, score }
         }
@@ -129,13 +131,13 @@ export class Understanding {
     }
     const known = expected.known.get(name) ?? []
     if (known.length > 0) {
-      return known.slice(0, DIALOGUE_KNOWN_VALUES_MAX).map((value) => [...value].map((c) => DIGIT_WORDS[Number(c)]).join(' ')).join(' | ')
+      return known.slice(0, DIALOGUE_KNOWN_VALUES_MAX).map((value) => [...value].map((c) => this.#digits[Number(c)]).join(' ')).join(' | ')
     }
     const { min, max } = slot.definition
     const required = Array.from({ length: min }, () => '<digit>').join(' ')
-    let optional = ''
-    for (let i = min; i < max; i++) optional = `[<digit>${optional === '' ? '' : ` ${optional}`}]`
-    return `${required} ${optional}`.trim()
+    let more = ''
+    for (let i = min; i < max; i++) more = `[<digit>${more === '' ? '' : ` ${more}`}]`
+    return `${required} ${more}`.trim()
   }
 
   /** All ways in which `phrase` fits the words from `start` on; the longest first where it matters. */
@@ -185,12 +187,12 @@ export class Understanding {
     let value = ''
     let end = start
     for (; end < words.length; end++) {
-      const digit = DIGIT_WORDS.indexOf(words[end] ?? '')
+      const digit = this.#digits.indexOf(words[end] ?? '')
       if (digit < 0) break
       value += digit
     }
     // A longer run of digits is some other number: half of it would be a wrong one.
-    const whole = start === 0 || DIGIT_WORDS.indexOf(words[start - 1] ?? '') < 0
+    const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
     if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max) yield { end, slots: { [name]: value } }
   }
 }
@@ -215,11 +217,15 @@ function jsgfOf(phrase: Phrase, used: Set<string>): string {
   }
 }
 
+function optional(words: readonly string[]): string {
+  return words.length === 0 ? '' : `[${words.join(' | ')}]`
+}
+
 /** The words of a text as grammars have them: small letters, no marks, digits as words. */
-export function wordsOf(text: string): string[] {
+export function wordsOf(text: string, digits: readonly string[]): string[] {
   return text.toLowerCase()
     .replaceAll('’', "'")
-    .replace(/\d/g, (digit) => ` ${DIGIT_WORDS[Number(digit)]} `)
+    .replace(/\d/g, (digit) => ` ${digits[Number(digit)] ?? ''} `)
     .split(/[^a-z'-]+/)
     .map((word) => word.replace(/^['-]+|['-]+$/g, ''))
     .filter((word) => word !== '')
@@ -230,12 +236,12 @@ function isFiller(words: readonly string[], fillers: readonly string[]): boolean
 }
 
 /** Runs of digit words as digits, for people's eyes: `order four one two seven` becomes `order 4127`. */
-export function readable(text: string): string {
+export function readable(text: string, digits: readonly string[]): string {
   const words = text.split(' ')
   let out = ''
   let inDigits = false
   for (const word of words) {
-    const digit = DIGIT_WORDS.indexOf(word)
+    const digit = digits.indexOf(word)
     out += digit >= 0 ? `${inDigits || out === '' ? '' : ' '}${digit}` : `${out === '' ? '' : ' '}${word}`
     inDigits = digit >= 0
   }

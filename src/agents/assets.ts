@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
+import { isAbsolute, relative, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { messageOf } from '../core/errors.js'
+import { AGENT_FILE_BYTES_MAX, KNOWLEDGE_BYTES_MAX, KNOWLEDGE_PASSAGES_MAX } from '../core/limits.js'
+import { codeToolsOf } from './code-tool.js'
+import type { CodeToolSpec, FoundCodeTool } from './code-tool.js'
+import type { AgentDefinition } from './definition.js'
+import { parseKnowledge } from './knowledge.js'
+import type { Passage } from './knowledge.js'
+
+/**
+ * What an agent needs besides its definition. Plain data; the knowledge lies in shared memory, so that a call's start does
+ * not copy it.
+ */
+export interface AgentAssets {
+  /** Changes when anything in here does: workers keep what they made of it under this name. */
+  readonly version: string
+  /** JSON of the passages, UTF-8. */
+  readonly knowledge: SharedArrayBuffer | null
+  /** Modules with code tools, as URLs that name their content too: an edited module is another one. */
+  readonly modules: readonly string[]
+  readonly codeTools: readonly CodeToolSpec[]
+}
+
+export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
+
+/** Something wrong with a file that an agent names. */
+export interface AssetFault {
+  /** Where the agent's file names it. */
+  readonly path: readonly PropertyKey[]
+  readonly what: string
+}
+
+export type LoadedAssets =
+  | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
+  | { readonly ok: false; readonly faults: readonly AssetFault[]; readonly files: readonly string[] }
+
+/**
+ * Reads the files that an agent names: knowledge and modules.
+ * @param dir the agents folder; paths are relative to it and may not leave it
+ * @param own the agent's own module, when it is one
+ */
+export async function loadAssets(agent: AgentDefinition, dir: string, own: string | null): Promise<LoadedAssets> {
+  const faults: AssetFault[] = []
+  const files: string[] = []
+  const digest = createHash('sha256')
+  const passages: Passage[] = []
+  let bytesLeft = KNOWLEDGE_BYTES_MAX
+  for (const [index, name] of agent.knowledge.entries()) {
+    const at = ['knowledge', index]
+    try {
+      const file = inside(dir, name)
+      files.push(file)
+      const bytes = await readFile(file)
+      bytesLeft -= bytes.length
+      if (bytesLeft < 0) throw new SyntaxError(`makes more than ${KNOWLEDGE_BYTES_MAX} bytes of knowledge`)
+      const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+      passages.push(...parseKnowledge(text, /\.ya?ml$/.test(name) ? 'yaml' : 'markdown'))
+      digest.update(bytes)
+    } catch (error) {
+      faults.push({ path: at, what: `${name}: ${reasonOf(error)}` })
+    }
+  }
+  if (passages.length > KNOWLEDGE_PASSAGES_MAX) {
+    faults.push({ path: ['knowledge'], what: `has ${passages.length} passages; at most ${KNOWLEDGE_PASSAGES_MAX} are allowed` })
+  }
+  const modules: string[] = []
+  const codeTools: CodeToolSpec[] = []
+  for (const [index, name] of [...agent.modules, ...(own === null ? [] : [own])].entries()) {
+    const ownModule = index >= agent.modules.length
+    try {
+      const file = inside(dir, name)
+      files.push(file)
+      const { url, exports } = await importFile(file)
+      const found = codeToolsOf(exports)
+      if (found.length === 0 && !ownModule) throw new SyntaxError('exports no tool (defineTool)')
+      codeTools.push(...found.map(({ spec }) => spec))
+      if (found.length > 0) modules.push(url)
+      digest.update(url)
+    } catch (error) {
+      faults.push({ path: ownModule ? ['tools'] : ['modules', index], what: `${name}: ${reasonOf(error)}` })
+    }
+  }
+  const names = [...agent.tools, ...codeTools].map((tool) => tool.name)
+  for (const [index, name] of names.entries()) {
+    if (names.indexOf(name) !== index) faults.push({ path: ['modules'], what: `${name} is the name of two tools` })
+  }
+  if (faults.length > 0) return { ok: false, faults, files }
+  const knowledge = passages.length === 0 ? null : shared(JSON.stringify(passages))
+  return { ok: true, files, assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools } }
+}
+
+/** The passages of an agent, on whatever thread. */
+export function passagesOf(assets: AgentAssets): Passage[] {
+  if (assets.knowledge === null) return []
+  // Decoders refuse shared memory.
+  const bytes = new Uint8Array(new Uint8Array(assets.knowledge))
+  return JSON.parse(new TextDecoder().decode(bytes)) as Passage[] // written above
+}
+
+/** The code tools of an agent with their code, imported on this thread; Node keeps each version of a module once. */
+export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[]> {
+  const found: FoundCodeTool[] = []
+  for (const url of assets.modules) found.push(...codeToolsOf(await import(url) as Record<string, unknown>))
+  return found
+}
+
+/**
+ * Imports a module under a name made of its content.
+ * @throws what the module throws, or a SyntaxError
+ */
+export async function importFile(file: string): Promise<{ url: string; exports: Readonly<Record<string, unknown>> }> {
+  const bytes = await readFile(file)
+  if (bytes.length > AGENT_FILE_BYTES_MAX) throw new SyntaxError(`has ${bytes.length} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
+  const url = `${pathToFileURL(file).href}?v=${createHash('sha256').update(bytes).digest('hex').slice(0, 16)}`
+  return { url, exports: await import(url) as Record<string, unknown> }
+}
+
+function inside(dir: string, name: string): string {
+  const file = resolve(dir, name)
+  const way = relative(dir, file)
+  if (way.startsWith('..') || isAbsolute(way)) throw new SyntaxError('lies outside of the agents folder')
+  return file
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof SyntaxError) return error.message
+  if (error instanceof TypeError && 'code' in error && error.code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'is not UTF-8 text'
+  return `cannot be read: ${messageOf(error).split('\n')[0] ?? ''}`
+}
+
+function shared(text: string): SharedArrayBuffer {
+  const bytes = new TextEncoder().encode(text)
+  const memory = new SharedArrayBuffer(bytes.length)
+  new Uint8Array(memory).set(bytes)
+  return memory
+}

@@ -1,0 +1,52 @@
+import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import type { GatewayTool } from '../call/gateway-tools.js'
+import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
+import type { AgentAssets } from './assets.js'
+import type { AgentDefinition } from './definition.js'
+import { toJsonSchema } from './parameters.js'
+import type { ToolParameters } from './parameters.js'
+import { verifyToolSpec } from './verification.js'
+
+/** A tool of the gateway that an agent's file asks for, with its arguments as they are checked. */
+export interface RunnableSpec {
+  readonly name: string
+  readonly description: string
+  readonly parameters: ToolParameters
+}
+
+const SEARCH: RunnableSpec = {
+  name: SEARCH_TOOL,
+  description: 'Looks something up in what the company has written down. Use it for every question about products, prices, rules and '
+    + 'how to do things, and answer from what it finds only.',
+  parameters: {
+    type: 'object', required: ['query'],
+    properties: { query: { type: 'string', minLength: 1, maxLength: KNOWLEDGE_QUERY_CHARS_MAX, description: 'What the caller wants to know, in a few telling words.' } },
+  },
+}
+
+const NOTE_FIX: RunnableSpec = {
+  name: NOTE_FIX_TOOL,
+  description: 'Notes a fix that the caller has tried and whether it helped. Ask before you call it. A colleague who takes over sees it.',
+  parameters: {
+    type: 'object', required: ['fix', 'helped'],
+    properties: {
+      fix: { type: 'string', minLength: 1, maxLength: 200, description: 'What was tried, in a few words.' },
+      helped: { type: 'boolean', description: 'Whether the caller says that it helped.' },
+    },
+  },
+}
+
+/** The tools that the gateway adds to an agent and runs like the agent's own. */
+export function addedTools(agent: AgentDefinition, assets: AgentAssets): RunnableSpec[] {
+  return [
+    ...(assets.knowledge === null ? [] : [SEARCH]),
+    ...(agent.verification === null ? [] : [{ name: VERIFY_TOOL, ...verifyToolSpec(agent.verification) }]),
+    ...(agent.rules?.failures == null ? [] : [NOTE_FIX]),
+  ]
+}
+
+/** All tools that run for this agent, as a model is told of them; what the session itself carries out is not among them. */
+export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
+  return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)]
+    .map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }))
+}

@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { startShopApi } from '../../examples/shop-api/server.js'
+import type { AgentAssets } from '../../src/agents/assets.js'
+import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { HttpTransport } from '../../src/agents/http-transport.js'
+import { loadAgents } from '../../src/agents/loader.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
+import type { ToolContext, ToolOutcome } from '../../src/agents/tool.js'
+import { offlineSchema } from '../../src/agents/offline.js'
+import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
+import type { DialogueEvent } from '../../src/backends/embedded/dialogue/state.js'
+
+/** The folder of package.json, from wherever this runs. */
+export function packageRoot(dir = dirname(fileURLToPath(import.meta.url))): string {
+  try {
+    const name: unknown = (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { name?: unknown }).name
+    if (name === 'mkondo') return dir
+  } catch {
+    // Not here; the folder above.
+  }
+  return packageRoot(dirname(dir))
+}
+
+export const AMINA = '+254700000001'
+export const BRIAN = '+254700000002'
+export const CYNTHIA = '+254700000003'
+export const DANIEL = '+254700000009'
+export const NOBODY = '+254799999999'
+
+export interface Line {
+  readonly agent: AgentDefinition
+  readonly assets: AgentAssets
+  readonly tools: ToolRunner
+  readonly shopUrl: string
+  readonly close: () => Promise<void>
+}
+
+/** An agent of a folder with its real tools, and the demo shop behind them. */
+export async function openLine(name: string, dir = join(packageRoot(), 'agents')): Promise<Line> {
+  const shop = await startShopApi()
+  const transport = new HttpTransport()
+  const env = { SHOP_API_URL: shop.url }
+  const { agents, assets } = await loadAgents(dir, env)
+  const agent = agents.get(name)
+  const own = assets.get(name)
+  if (agent === undefined || own === undefined) throw new Error(`there is no agent ${name} in ${dir}`)
+  return {
+    agent, assets: own, shopUrl: shop.url,
+    tools: await ToolRunner.open(agent, own, env, transport),
+    close: async () => {
+      transport.close()
+      await shop.close()
+    },
+  }
+}
+
+export function contextOf(from: string, more: Partial<ToolContext> = {}): ToolContext {
+  return {
+    callSid: 'HD_000000000001', from, to: '+254720000001', agent: 'support', idempotencyKey: 'HD_000000000001:1',
+    caller: new CallerIdentity(), signal: new AbortController().signal, ...more,
+  }
+}
+
+export interface TextCall {
+  readonly said: string[]
+  /** Tool calls with how they ended. */
+  readonly calls: { name: string; args: Readonly<Record<string, unknown>>; outcome: ToolOutcome | null }[]
+  readonly caller: CallerIdentity
+  /** Says something, or presses keys (`#7386`); resolves with what the agent then says. */
+  readonly says: (...inputs: string[]) => Promise<string>
+}
+
+/** A call on an agent's offline dialogue without sound: the dialogue as it is, and the agent's real tools. */
+export async function textCall(line: Line, from: string): Promise<TextCall> {
+  const engine = new DialogueEngine({
+    dialogue: offlineSchema.parse(line.agent.offline), values: { caller: { number: from }, greeting: line.agent.greeting ?? '' },
+    answered: [], resume: null,
+  })
+  const said: string[] = []
+  const calls: TextCall['calls'] = []
+  const caller = new CallerIdentity()
+  const running = new Set<Promise<void>>()
+  let keys = 0
+  const handle = (event: DialogueEvent): void => {
+    for (const action of engine.handle(event)) {
+      if (action.type === 'say') said.push(action.text)
+      if (action.type !== 'call') continue
+      const { name, args, callId } = action
+      const call: TextCall['calls'][number] = { name, args, outcome: null }
+      calls.push(call)
+      // What the session carries out ends the dialogue.
+      if (name === 'escalate_to_human' || name === 'end_call') continue
+      const ran = line.tools.run(name, args, contextOf(from, { caller, idempotencyKey: `HD_000000000001:${++keys}` })).then((outcome) => {
+        call.outcome = outcome
+        running.delete(ran)
+        handle({ type: 'tool-result', callId, ok: outcome.ok, value: outcome.value })
+      })
+      running.add(ran)
+    }
+  }
+  const settled = async (): Promise<void> => {
+    while (running.size > 0) await Promise.all(running)
+  }
+  handle({ type: 'start', takeover: false })
+  await settled()
+  return {
+    said, calls, caller,
+    says: async (...inputs) => {
+      let from = said.length
+      for (const input of inputs) {
+        from = said.length
+        if (/^#[0-9]+$/.test(input)) for (const key of input.slice(1)) handle({ type: 'key', key })
+        else handle({ type: 'heard', text: input, by: 'speech', unheard: [] })
+        await settled()
+      }
+      return said.slice(from).join(' ')
+    },
+  }
+}

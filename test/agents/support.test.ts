@@ -1,0 +1,158 @@
+import t from 'tap'
+import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
+
+const line = await openLine('support')
+t.teardown(() => line.close())
+
+t.test('a question is answered from the knowledge file', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(call.said.join(' '), /customer support/)
+  t.match(await call.says('when are you open'), /open every day from 7 in the morning to 9 in the evening.*anything else\?/)
+  t.match(await call.says('how can i pay my bill'), /mobile money/)
+  t.match(await call.says('i am moving'), /two weeks before you move/)
+  t.match(await call.says('my internet is very slow'), /Restart the router/)
+  t.match(call.calls.map(({ name }) => name), ['check_outage', 'search_knowledge', 'search_knowledge', 'search_knowledge', 'search_knowledge'])
+})
+
+t.test('every question that the dialogue listens for finds an answer that is written down', async (t) => {
+  const wanted: [string, RegExp][] = [
+    ['opening hours', /7 in the morning/], ['where do i pay', /mobile money/], ['i want faster internet', /once a month/],
+    ['what plans do you have', /Home 10 costs/], ['why was my internet cut off', /ten days late/], ['do you cover my area', /Nairobi/],
+    ['what does the red light mean', /line is down/], ['i forgot my wifi password', /sticker/],
+  ]
+  for (const [question, answer] of wanted) {
+    const call = await textCall(line, AMINA)
+    t.match(await call.says(question), answer, question)
+  }
+})
+
+t.test('an account is told after two right answers, and not before', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(await call.says('what is my balance'), /check who you are.*last four digits of your ID/)
+  t.notOk(call.calls.some(({ name }) => name === 'getAccount'), 'nothing was asked of the accounts')
+  t.match(await call.says('#7386'), /Thank you\. In which year were you born\?/)
+  t.match(await call.says('one nine eight eight'), /that is right\. Your plan is Home 20, and your balance is KES 350\./)
+  t.same(call.caller.verified, { accountId: 'AC-1001', msisdn: AMINA, name: 'Amina Odhiambo', vip: false })
+  t.match(await call.says('my plan'), /Your plan is Home 20/, 'and is not asked a second time')
+  t.notMatch(call.said.join(' '), /7386|1988|nineteen/, 'no answer is read out')
+})
+
+t.test('what is owed, suspended and open is told', async (t) => {
+  const call = await textCall(line, BRIAN)
+  t.match(
+    await call.says('how much do i owe', 'six two seven three', 'one nine seven nine'),
+    /you owe KES 1200\. Your account is suspended until that is paid\. You have an open ticket, T 5 0 1\./,
+  )
+})
+
+t.test('three wrong answers end the attempts and lead to a human', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(await call.says('my account', '#1111'), /not right/)
+  t.match(await call.says('#7386'), /born/)
+  t.match(await call.says('#1990'), /not right/)
+  t.match(await call.says('#1991'), /cannot open your account/)
+  t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: 'The caller could not be verified.' } })
+  t.equal(call.caller.verified, null)
+  t.match(await line.tools.run('verify_caller', { question: 'birth-year', answer: '1988' }, contextOf(AMINA, { caller: call.caller })), { ok: false })
+  t.equal(call.caller.verified, null, 'the right answer comes too late')
+})
+
+t.test('a number without an account leads to a human, not to questions', async (t) => {
+  const call = await textCall(line, NOBODY)
+  await call.says('my account', '#1111')
+  t.match(call.calls.at(-1), { name: 'escalate_to_human' })
+})
+
+t.test('fixes are gone through until one helps, and each is noted', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(await call.says('my internet is not working'), /switch the router off/)
+  t.match(await call.says('done'), /working now\?/)
+  t.match(await call.says('no'), /cable at the back/)
+  t.match(await call.says('done', 'yes'), /glad to hear.*anything else/)
+  t.match(call.calls.filter(({ name }) => name === 'note_fix').map(({ args }) => args), [
+    { fix: 'restarted the router', helped: false }, { fix: 'checked the cable and the light', helped: true },
+  ])
+})
+
+t.test('when no fix helps a ticket is opened and a human gets its number', async (t) => {
+  const call = await textCall(line, AMINA)
+  const words = await call.says('there is no internet', 'done', 'no', 'done', 'no', 'done', 'no')
+  t.match(words, /opened ticket T (\d ?)+ for a technician/)
+  t.match(call.calls.find(({ name }) => name === 'open_ticket'), { outcome: { ok: true, value: { ticketId: /^T-\d+$/, status: 'open' } } })
+  t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: /no fix has helped/, summary: /Ticket: T-\d+/ } })
+})
+
+t.test('an outage is told in place of fixes', async (t) => {
+  const call = await textCall(line, CYNTHIA)
+  t.match(await call.says('my internet is down'), /outage in your area since this morning at 9.*this evening at 6/)
+})
+
+t.test('one word that may be a mishearing asks first; a clear wish does not', async (t) => {
+  const doubtful = await textCall(line, AMINA)
+  t.match(await doubtful.says('human'), /Shall I connect you to a colleague\?$/)
+  t.match(await doubtful.says('no'), /customer support/, 'and is back where it was')
+  t.match(await doubtful.says('when are you open'), /7 in the morning/)
+  t.notOk(doubtful.calls.some(({ name }) => name === 'escalate_to_human'))
+  await doubtful.says('operator', 'yes')
+  t.match(doubtful.calls.at(-1), { name: 'escalate_to_human' })
+  const clear = await textCall(line, AMINA)
+  await clear.says('i want to speak to a human')
+  t.match(clear.calls.at(-1), { name: 'escalate_to_human', args: { reason: /asked for a colleague/ } })
+  const keyed = await textCall(line, AMINA)
+  await keyed.says('#0')
+  t.match(keyed.calls.at(-1), { name: 'escalate_to_human' })
+})
+
+t.test('where digits are asked for, zero is a digit', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(await call.says('my account', '#0000'), /not right/)
+})
+
+t.test('a model that is talked into another number reaches no other account', async (t) => {
+  const before = contextOf(AMINA)
+  t.match(await line.tools.run('getAccount', { msisdn: BRIAN }, before), {
+    ok: false, code: 'TOOL_UNVERIFIED', value: { error: /not verified/, questions: [{ question: 'id-number' }, { question: 'birth-year' }, { question: 'birth-date' }] },
+  })
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7 3 8 6', msisdn: BRIAN }, before), { ok: true, value: { verified: false } })
+  t.match(await line.tools.run('getAccount', { msisdn: AMINA }, before), { ok: false, code: 'TOOL_UNVERIFIED' }, 'one right answer is not enough')
+  t.match(await line.tools.run('verify_caller', { question: 'birth-date', answer: 'the seventeenth of April nineteen eighty-eight' }, before), {
+    ok: true, value: { verified: true },
+  })
+  for (const msisdn of [BRIAN, CYNTHIA, '', `${BRIAN}&phone=${AMINA}`]) {
+    const answer = await line.tools.run('getAccount', { msisdn }, before)
+    t.match(answer, { ok: true, value: { plan: 'Home 20', balanceKes: 350 } }, msisdn)
+  }
+  t.match(await line.tools.run('open_ticket', { subject: 'No internet', phone: BRIAN }, before), { ok: true })
+  t.match(await (await fetch(`${line.shopUrl}/api/accounts?phone=%2B254700000002`)).json(), { openTickets: [{ ticketId: 'T-501' }] }, 'no ticket for another')
+})
+
+t.test('the right answers are in nothing that a model is given', async (t) => {
+  const context = contextOf(AMINA)
+  const answers = [
+    await line.tools.run('verify_caller', { question: 'id-number', answer: '0000' }, context),
+    await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context),
+    await line.tools.run('verify_caller', { question: 'birth-year', answer: '1988' }, context),
+    await line.tools.run('getAccount', {}, context),
+  ]
+  t.notMatch(JSON.stringify(answers), /23917386|7386|1988-04-17|security/)
+  t.match(answers.map(({ ok }) => ok), [false, true, true, true])
+})
+
+t.test('the same question twice is one right answer, and answers at once are judged one by one', async (t) => {
+  const twice = contextOf(AMINA)
+  await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice)
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice), { value: { verified: false } })
+  const guesses = contextOf(AMINA)
+  const outcomes = await Promise.all(Array.from({ length: 8 }, (_, i) => line.tools.run('verify_caller', { question: 'id-number', answer: `000${i}` }, guesses)))
+  t.ok(outcomes.every(({ ok }) => !ok))
+  t.equal(guesses.caller.wrong, 3, 'no more than three are looked at')
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, guesses), { ok: false, value: { attemptsLeft: 0 } })
+})
+
+t.test('the shipped agent hands over VIPs, upset callers and repeated failures by rule', async (t) => {
+  t.match(line.agent.rules, { vip: 'vip', failures: 4, words: { times: 1 } })
+  const context = contextOf(DANIEL)
+  await line.tools.run('verify_caller', { question: 'id-number', answer: '3628' }, context)
+  await line.tools.run('verify_caller', { question: 'birth-year', answer: '1968' }, context)
+  t.match(context.caller.verified, { accountId: 'AC-1009', vip: true })
+})
