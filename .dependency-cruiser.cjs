@@ -3,7 +3,7 @@ const rooms = ['core', 'media', 'sautikit', 'call', 'telemetry', 'agents', 'back
   'fleet', 'shard', 'edge', 'simulator', 'config', 'cli']
 const PURE = '^src/(core|media|sautikit|call)/'
 // npm packages that do no I/O and that a pure room may use.
-const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache)/'
+const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache|diff)/'
 
 module.exports = {
   forbidden: [

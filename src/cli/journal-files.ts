@@ -1,30 +1,41 @@
 import { createWriteStream, mkdirSync } from 'node:fs'
 import type { WriteStream } from 'node:fs'
 import { join } from 'node:path'
+import type { Clock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
 import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
+/** After a disk that failed no new journal is begun for so long. */
+const OFF_AFTER_FAILURE_MS = 60_000
+
 /**
- * One file a call under `DATA_DIR/journals`. A disk that is full or slow ends the journal of that call and nothing
- * else: what waits to be written is bounded, and the first failure is logged once.
+ * One file a call under `DATA_DIR/journals`. A disk that is full or slow ends the journals that it fails and begins
+ * no new ones for a minute; nothing else comes of it: what waits to be written is bounded, and a failing disk is
+ * logged once, not once a call.
  */
 export class JournalFiles {
   /** Lines that were not written. */
   dropped = 0
   readonly #folder: string
   readonly #log: Log
+  readonly #clock: Clock
+  /** Null: this call's journal has ended before the call. */
   readonly #files = new Map<string, WriteStream | null>()
+  #offUntilMs = -Infinity
 
-  constructor(folder: string, log: Log) {
+  constructor(folder: string, log: Log, clock: Clock) {
     mkdirSync(folder, { recursive: true })
     this.#folder = folder
     this.#log = log
+    this.#clock = clock
   }
 
   append(callSid: CallSid, lines: readonly string[]): void {
     const file = this.#open(callSid)
     if (file === null || file.writableLength > JOURNAL_PENDING_BYTES_MAX) {
+      // With a hole in it a journal cannot be run: it ends here.
+      if (file !== null) this.#end(callSid, file)
       this.dropped += lines.length
       return
     }
@@ -46,12 +57,25 @@ export class JournalFiles {
     const known = this.#files.get(callSid)
     if (known !== undefined) return known
     if (this.#files.size >= JOURNAL_FILES_MAX) return null
+    if (this.#clock() < this.#offUntilMs) {
+      this.#files.set(callSid, null)
+      return null
+    }
     const file = createWriteStream(join(this.#folder, `${callSid}.jsonl`), { flags: 'a', mode: 0o600 })
-    file.on('error', (thrown) => {
-      this.#log.error({ err: thrown, call_sid: callSid }, 'the journal of a call cannot be written')
-      if (this.#files.has(callSid)) this.#files.set(callSid, null)
-    })
+    file.on('error', (thrown) => this.#failed(callSid, thrown))
     this.#files.set(callSid, file)
     return file
+  }
+
+  #end(callSid: CallSid, file: WriteStream): void {
+    file.end()
+    this.#files.set(callSid, null)
+  }
+
+  #failed(callSid: CallSid, thrown: Error): void {
+    if (this.#files.has(callSid)) this.#files.set(callSid, null)
+    const nowMs = this.#clock()
+    if (nowMs >= this.#offUntilMs) this.#log.error({ err: thrown }, 'journals cannot be written: none is begun for a minute')
+    this.#offUntilMs = nowMs + OFF_AFTER_FAILURE_MS
   }
 }

@@ -12,6 +12,12 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
   serve: { help: 'run the gateway until stopped (default)', load: async () => (await import('./serve.js')).serve },
   call: { help: 'place a simulated call into a running gateway', load: async () => (await import('./call.js')).call },
   demo: { help: 'start everything, place three calls, check what the callers heard', load: async () => (await import('./demo.js')).demo },
+  replay: { help: 'run recorded calls again, and say what differs', load: async () => (await import('./replay.js')).replay },
+  simulate: { help: 'run scenario files: simulated callers, and what must come of their calls', load: async () => (await import('./simulate.js')).simulate },
+  numbers: { help: 'list, claim and route phone numbers', load: async () => (await import('./numbers.js')).numbers },
+  calls: { help: 'list, show and hang up calls', load: async () => (await import('./calls.js')).calls },
+  'call-out': { help: 'ring a number and have an agent talk to whoever answers', load: async () => (await import('./call-out.js')).callOut },
+  simulator: { help: 'run a carrier to test against: its REST API, and people to ring', load: async () => (await import('./simulator.js')).simulator },
   check: { help: 'check settings, agents, keys, ports and reachability', load: async () => (await import('./check.js')).check },
 }
 
@@ -48,12 +54,12 @@ async function main(argv: readonly string[]): Promise<number> {
     return 2
   }
   const run = await command.load()
-  return run(name === first ? rest : argv)
+  return await run(name === first ? rest : argv)
 }
 
 /** Errors of what the operator gave us end with 2, everything else with 1. */
 const USAGE_CODES: ReadonlySet<string> = new Set([
-  'CONFIG_INVALID', 'AGENT_INVALID', 'AGENT_UNKNOWN', 'BACKEND_KEY_MISSING', 'PORT_IN_USE', 'SCRIPT_INVALID', 'WAV_INVALID',
+  'CONFIG_INVALID', 'AGENT_INVALID', 'AGENT_UNKNOWN', 'BACKEND_KEY_MISSING', 'PORT_IN_USE', 'SCRIPT_INVALID', 'WAV_INVALID', 'JOURNAL_INVALID',
 ])
 
 try {

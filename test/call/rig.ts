@@ -4,7 +4,7 @@ import { CallSession } from '../../src/call/call-session.js'
 import type { CallCheckpoint } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, CallOutput } from '../../src/call/events.js'
-import { JournalWriter } from '../../src/call/journal.js'
+import { JournalWriter } from '../../src/call/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
 const RATE_HZ = 16000
@@ -52,7 +52,9 @@ export class Rig {
 
   constructor(overrides: Partial<CallSessionOptions> = {}, resume?: CallCheckpoint) {
     const all = options(overrides)
-    this.writer = new JournalWriter((line) => this.journal.push(line), all, resume ?? null)
+    this.writer = new JournalWriter((line) => this.journal.push(line), {
+      options: all, resume: resume ?? null, build: 'test', media: null,
+    })
     this.session = new CallSession(all, this.writer.watch(this.ledger), resume)
   }
 
@@ -193,6 +195,7 @@ export class Rig {
   #drain(): void {
     for (let output = this.session.pollOutput(); output !== null; output = this.session.pollOutput()) {
       this.log.push({ atMs: this.nowMs, output })
+      this.writer.output(output)
       if (output.type === 'playout-pause') this.paused = true
       if (output.type === 'playout-resume') this.paused = false
       if (output.type === 'playout-clear') {

@@ -1,0 +1,51 @@
+import { diffArrays } from 'diff'
+import type { TimedOutput } from './replay.js'
+
+/** One thing that two runs of a call did not both do, or not at the same time. */
+export type OutputDifference =
+  | { readonly kind: 'gone'; readonly was: TimedOutput }
+  | { readonly kind: 'new'; readonly is: TimedOutput }
+  | { readonly kind: 'moved'; readonly was: TimedOutput; readonly is: TimedOutput }
+
+export interface DiffOptions {
+  /** Times that differ by less are the same. 0: to the bit. */
+  readonly toleranceMs: number
+}
+
+/**
+ * What differs between two runs of one call, in order: outputs are matched by what they say, so that one that comes
+ * or goes does not make all later ones differ.
+ */
+export function diffOutputs(
+  was: readonly TimedOutput[], is: readonly TimedOutput[], { toleranceMs }: DiffOptions,
+): readonly OutputDifference[] {
+  const differences: OutputDifference[] = []
+  let [i, j] = [0, 0]
+  const key = (timed: TimedOutput): string => matchKey(timed, toleranceMs)
+  for (const part of diffArrays(was.map(key), is.map(key))) {
+    for (let k = 0; k < part.value.length; k++) {
+      const [before, after] = [was[i], is[j]]
+      if (!part.added) i++
+      if (!part.removed) j++
+      if (part.added && after !== undefined) differences.push({ kind: 'new', is: after })
+      else if (part.removed && before !== undefined) differences.push({ kind: 'gone', was: before })
+      else if (before !== undefined && after !== undefined && Math.abs(before.atMs - after.atMs) > toleranceMs) {
+        differences.push({ kind: 'moved', was: before, is: after })
+      }
+    }
+  }
+  return differences
+}
+
+/**
+ * What makes two outputs the same. With a tolerance the times within an output do not count: they move with it.
+ * As JSON with sorted keys, in which a journal keeps everything.
+ */
+function matchKey({ output }: TimedOutput, toleranceMs: number): string {
+  return JSON.stringify(output, (key, value: unknown) => {
+    if (toleranceMs > 0 && typeof value === 'number' && /(?:Ms|[aA]tMs)$/.test(key)) return undefined
+    if (toleranceMs > 0 && (key === 'at' || key === 'detail' || key === 'why')) return undefined
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+    return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+  })
+}

@@ -1,0 +1,85 @@
+import { replayJournal } from '../call/replay.js'
+import type { Replay } from '../call/replay.js'
+import { diffOutputs } from '../call/replay-diff.js'
+import { GatewayError } from '../core/errors.js'
+import { maskText } from '../telemetry/redact.js'
+
+export interface CutOptions {
+  /** Seconds of the call that are kept; null: all of it. */
+  readonly untilS: number | null
+  /** Whether what was said stays readable; else every letter and digit of it is replaced. */
+  readonly withWords: boolean
+  /** Whether the caller's audio stays, with its words. */
+  readonly withAudio: boolean
+}
+
+/** Call SID of every cut journal: whose call it was is nobody's business. */
+export const CUT_SID = 'HD_cut'
+
+type Line = Record<string, unknown>
+
+/** Keys of what came in whose texts are what somebody said, typed, or a tool looked up. */
+const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', 'summary', 'detail', 'digit', 'identity', 'error', 'message', 'handover'])
+
+/**
+ * A journal made fit to be kept as a test: another SID, no phone numbers, and unless asked for no words and no audio.
+ * The cut call is run, and what it wanted is written anew, so that nothing that was said stays in its outputs either.
+ * @throws GatewayError JOURNAL_INVALID where the call goes otherwise without its words, or cannot be run at all.
+ */
+export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
+  const kept = until(journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line), options.untilS)
+    .filter((line) => options.withAudio || !('media' in line && Array.isArray(line['media'])))
+  const callSid = (kept[0]?.['options'] as { callSid?: string } | undefined)?.callSid ?? ''
+  const cut = kept.map((line) => {
+    const scrubbed = JSON.stringify(scrub(line, options))
+    return JSON.parse(callSid === '' ? scrubbed : scrubbed.replaceAll(callSid, CUT_SID)) as Line
+  })
+  const was = replayJournal(kept.map((line) => JSON.stringify(line)))
+  const is = replayJournal(cut.map((line) => JSON.stringify(line)))
+  if (shape(was) !== shape(is)) {
+    throw new GatewayError('JOURNAL_INVALID', 'the call goes otherwise when its words are taken out: cut it --with-words')
+  }
+  cut.forEach((line, index) => {
+    if ('journal' in line || Array.isArray(line['media'])) return
+    const out = is.outputs.filter((timed) => timed.entry === index).map(({ output }) => output)
+    delete line['out']
+    if (out.length > 0) line['out'] = out
+  })
+  const lines = cut.map((line) => JSON.stringify(line))
+  const { outputs, recorded } = replayJournal(lines)
+  // A version 1 journal has no outputs to compare with, and gets none.
+  if (recorded !== null && diffOutputs(recorded, outputs, { toleranceMs: 0 }).length > 0) {
+    throw new GatewayError('JOURNAL_INVALID', 'the cut call does not run as it says: this is a fault of the gateway')
+  }
+  return lines
+}
+
+/** What a call did, without what was said. */
+function shape(replay: Replay): string {
+  return JSON.stringify(replay.outputs.map(({ atMs, output }) => [atMs, output.type]))
+}
+
+function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
+  if (untilS === null) return lines
+  const firstAtMs = lines.find((line) => typeof line['t'] === 'number')?.['t'] as number | undefined
+  const end = lines.findIndex((line) => typeof line['t'] === 'number' && line['t'] - (firstAtMs ?? 0) > untilS * 1000)
+  // Audio without the frames that it gave would be frames that the call did not have.
+  return lines.slice(0, 1 + lines.findLastIndex((line, index) => (end < 0 || index < end) && !Array.isArray(line['media'])))
+}
+
+function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
+  const { media, options, ...rest } = line
+  const clean = scrubValue(rest, withWords || withAudio, false) as Line
+  // The agent's own texts, which no caller said.
+  if (options !== undefined) clean['options'] = options
+  if (media !== undefined) clean['media'] = withAudio || Array.isArray(media) ? media : null
+  return clean
+}
+
+function scrubValue(value: unknown, withWords: boolean, said: boolean): unknown {
+  if (typeof value === 'string') return said && !withWords ? value.replace(/\p{L}/gu, 'x').replace(/\p{N}/gu, '0') : maskText(value)
+  if (typeof value === 'number') return said && !withWords ? 0 : value
+  if (Array.isArray(value)) return value.map((item: unknown) => scrubValue(item, withWords, said))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, scrubValue(item, withWords, said || WORDS.has(key))]))
+}

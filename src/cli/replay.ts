@@ -1,0 +1,207 @@
+import { readFile, readdir, stat, writeFile, mkdir } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import fvad from '@echogarden/fvad-wasm'
+import type { CallSessionOptions } from '../call/call-options.js'
+import type { JournalMedia } from '../call/journal.js'
+import { readJournal } from '../call/journal-reader.js'
+import { replayJournal } from '../call/replay.js'
+import type { Replay, ReplayPath } from '../call/replay.js'
+import { diffOutputs } from '../call/replay-diff.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { JOURNAL_FILE_BYTES_MAX, REPLAY_FILES_MAX } from '../core/limits.js'
+import { FvadBank } from '../media/vad.js'
+import { CallerPath } from '../media/caller-path.js'
+import { sessionOptionsSchema } from '../shard/journal-format.js'
+import { HELP_OPTION, commandArguments } from './arguments.js'
+import { cutJournal } from './journal-cut.js'
+import { replayReport } from './replay-report.js'
+import type { ReplayVerdict } from './replay-report.js'
+
+const HELP = `mkondo replay JOURNAL… [--diff] [--set KEY=VALUE] [--no-audio] [--json]
+mkondo replay JOURNAL --cut NAME [--to FOLDER] [--until SECONDS] [--with-words] [--with-audio]
+  Runs recorded calls again through the code of this version, on the clock of the recording and without waiting.
+  JOURNAL is a file (DATA_DIR/journals/SID.jsonl, also .gz) or a folder of them. JOURNAL_CALLS makes the gateway write
+  them: decisions, or audio, with which the caller's audio goes through jitter buffer, voice and key detection again.
+  --diff        where this version decides otherwise: what is gone (-), new (+) or at another time (~)
+  --set         another setting of the call, such as bargeIn.commitMs=400; implies --diff. May be given several times
+  --no-audio    leave the caller's audio out, also where the journal holds it
+  --json        the result as JSON
+  --cut         write the call to FOLDER/NAME.jsonl.gz as a test: without phone numbers and the call's SID, and unless
+                asked for without words and audio. 'mkondo replay FOLDER' then is the test
+  --to          folder of the test (default test/journals)
+Exit code 0: each call ran as it was recorded (with --set: ran); 1: one did not; 2: a journal or an option is wrong.`
+
+/** Times that may differ in a comparison by decisions: a wake-up that the recording does not have is up to 50 ms late. */
+const DIFF_TOLERANCE_MS = 60
+
+/** `mkondo replay`. */
+export async function replay(argv: readonly string[]): Promise<number> {
+  const { values, positionals } = commandArguments('replay', argv, {
+    diff: { type: 'boolean', default: false }, set: { type: 'string', multiple: true, default: [] },
+    'no-audio': { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
+    cut: { type: 'string' }, to: { type: 'string', default: join('test', 'journals') }, until: { type: 'string' },
+    'with-words': { type: 'boolean', default: false }, 'with-audio': { type: 'boolean', default: false }, help: HELP_OPTION,
+  })
+  if (values.help) {
+    console.log(HELP)
+    return 0
+  }
+  const files = await journalFiles(positionals)
+  if (values.cut !== undefined) {
+    const file = files[0]
+    if (files.length !== 1 || file === undefined) throw wrong(`--cut takes one journal, not ${files.length}`)
+    return cut(file, values.cut, values)
+  }
+  const settings = values.set.map(parseSetting)
+  const openPath = values['no-audio'] ? null : pathsFor(await fvad())
+  const verdicts: ReplayVerdict[] = []
+  for (const file of files) {
+    const journal = await readLines(file)
+    const startedAtMs = performance.now()
+    const verdict = judge(journal, file, { settings, openPath, decisions: values.diff || settings.length > 0 })
+    verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
+  }
+  console.log(values.json ? JSON.stringify({ calls: verdicts }, null, 2) : replayReport(verdicts, values.diff || settings.length > 0))
+  return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
+}
+
+interface JudgeOptions {
+  readonly settings: readonly Setting[]
+  readonly openPath: ((media: JournalMedia) => ReplayPath) | null
+  /** By decisions, with some tolerance in time, rather than to the bit. */
+  readonly decisions: boolean
+}
+
+/** Runs one journal and says how it compares with what was recorded. */
+function judge(journal: readonly string[], file: string, { settings, openPath, decisions }: JudgeOptions): Omit<ReplayVerdict, 'tookMs'> {
+  const media = openPath === null ? {} : { openPath, decode: (base64: string) => Buffer.from(base64, 'base64') }
+  const exact = settings.length === 0 ? named(file, () => replayJournal(journal, media)) : null
+  const same = exact?.recorded != null && exact.frameDifferences.length === 0
+    && diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
+  // What is the same to the bit needs no second look; what is not may have wanted to be woken at other times.
+  const run = exact !== null && (same || !decisions || exact.recorded === null) ? exact
+    : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
+  const was = run.recorded ?? named(file, () => replayJournal(journal)).outputs
+  return {
+    file, ...facts(run),
+    same: settings.length === 0 ? same || exact?.recorded === null : false,
+    comparable: run.recorded !== null,
+    frameDifferences: run.frameDifferences,
+    differences: same ? [] : diffOutputs(was, run.outputs, { toleranceMs: decisions ? DIFF_TOLERANCE_MS : 0 }),
+  }
+}
+
+function facts(run: Replay): Pick<ReplayVerdict, 'callSid' | 'agent' | 'build' | 'entries' | 'frames' | 'outputs' | 'spanMs' | 'audio' | 'startMs'> {
+  const { header, entries, frames, outputs, spanMs } = run
+  return {
+    callSid: header.options.callSid, agent: header.options.agent, build: header.build, startMs: header.options.preparedAtMs,
+    entries, frames, outputs: outputs.length, spanMs, audio: header.media !== null,
+  }
+}
+
+function named<T>(file: string, work: () => T): T {
+  try {
+    return work()
+  } catch (thrown) {
+    throw new GatewayError('JOURNAL_INVALID', `${file}: ${messageOf(thrown)}`, { cause: thrown })
+  }
+}
+
+/** One bank of voice detectors for all calls: each path takes one and gives it back. */
+function pathsFor(module: Awaited<ReturnType<typeof fvad>>): (media: JournalMedia) => ReplayPath {
+  const vadBank = new FvadBank(module)
+  return ({ sampleRateHz, track }) => new CallerPath({ sampleRateHz, track, vadBank })
+}
+
+interface Setting {
+  readonly path: readonly string[]
+  readonly value: unknown
+}
+
+function parseSetting(text: string): Setting {
+  const [, key, value] = /^([a-zA-Z.]+)=(.*)$/s.exec(text) ?? []
+  if (key === undefined || value === undefined) throw wrong(`--set ${text.slice(0, 80)}: must be KEY=VALUE, such as bargeIn.commitMs=400`)
+  let parsed: unknown = value
+  try {
+    parsed = JSON.parse(value)
+  } catch {
+    // Not JSON: a plain text.
+  }
+  return { path: key.split('.'), value: parsed }
+}
+
+/** The settings of the recorded call with some changed. */
+function changed(journal: readonly string[], settings: readonly Setting[]): Partial<CallSessionOptions> {
+  if (settings.length === 0) return {}
+  const { value: header } = readJournal(journal).next()
+  if (header?.type !== 'header') throw wrong('the journal has no header')
+  const options = structuredClone(header.options) as unknown as Record<string, unknown>
+  for (const { path, value } of settings) {
+    let at = options
+    for (const key of path.slice(0, -1)) {
+      const next = at[key]
+      if (typeof next !== 'object' || next === null) throw wrong(`--set ${path.join('.')}: a call has no ${key}; ${keysOf(at)}`)
+      at = next as Record<string, unknown>
+    }
+    const last = path.at(-1) ?? ''
+    if (!(last in at)) throw wrong(`--set ${path.join('.')}: a call has no such setting; ${keysOf(at)}`)
+    at[last] = value
+  }
+  const checked = sessionOptionsSchema.safeParse(options)
+  if (!checked.success) {
+    const [issue] = checked.error.issues
+    throw wrong(`--set ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is not allowed'}`)
+  }
+  return checked.data
+}
+
+function keysOf(settings: Readonly<Record<string, unknown>>): string {
+  return `allowed: ${Object.keys(settings).join(', ')}`
+}
+
+async function cut(file: string, name: string, values: {
+  readonly to: string; readonly until?: string | undefined; readonly 'with-words': boolean; readonly 'with-audio': boolean
+}): Promise<number> {
+  if (!/^[a-z0-9][a-z0-9-]{0,60}$/.test(name)) throw wrong('--cut: a name is 1 to 61 of a-z, 0-9 and -')
+  const untilS = values.until === undefined ? null : Number(values.until)
+  if (untilS !== null && !(untilS > 0)) throw wrong('--until: must be a number of seconds above 0')
+  const journal = await readLines(file)
+  const lines = named(file, () => cutJournal(journal, { untilS, withWords: values['with-words'], withAudio: values['with-audio'] }))
+  const target = join(values.to, `${name}.jsonl.gz`)
+  await mkdir(values.to, { recursive: true })
+  await writeFile(target, gzipSync(`${lines.join('\n')}\n`, { level: 9 }), { flag: 'wx' }).catch((thrown: unknown) => {
+    throw wrong(`--cut: ${target} cannot be written: ${messageOf(thrown)}`)
+  })
+  console.log(`${target}: ${lines.length} entries. Run it with: mkondo replay ${target}`)
+  return 0
+}
+
+/** The journals that were named, those of a folder in order of their names. */
+async function journalFiles(paths: readonly string[]): Promise<readonly string[]> {
+  if (paths.length === 0) throw wrong('name a journal, or a folder of journals')
+  const files: string[] = []
+  for (const path of paths) {
+    const found = await stat(path).catch((thrown: unknown) => {
+      throw wrong(`${path}: ${messageOf(thrown)}`)
+    })
+    if (!found.isDirectory()) files.push(path)
+    else files.push(...(await readdir(path)).filter((name) => /\.jsonl(?:\.gz)?$/.test(name)).sort().map((name) => join(path, name)))
+  }
+  if (files.length === 0) throw wrong(`no journal (*.jsonl, *.jsonl.gz) in ${paths.join(', ')}`)
+  if (files.length > REPLAY_FILES_MAX) throw wrong(`${files.length} journals; at most ${REPLAY_FILES_MAX} at once`)
+  return files
+}
+
+async function readLines(file: string): Promise<readonly string[]> {
+  const bytes = await readFile(file).catch((thrown: unknown) => {
+    throw wrong(`${file}: ${messageOf(thrown)}`)
+  })
+  const text = named(file, () => file.endsWith('.gz') ? gunzipSync(bytes, { maxOutputLength: JOURNAL_FILE_BYTES_MAX }) : bytes)
+  if (text.byteLength > JOURNAL_FILE_BYTES_MAX) throw wrong(`${basename(file)} is longer than ${JOURNAL_FILE_BYTES_MAX} bytes`)
+  return text.toString('utf8').split('\n')
+}
+
+function wrong(what: string): GatewayError {
+  return new GatewayError('CONFIG_INVALID', `replay: ${what}`)
+}

@@ -1,0 +1,86 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import t from 'tap'
+import { replay } from '../../src/cli/replay.js'
+import { packageRoot } from '../../src/config/package-root.js'
+
+const journals = join(packageRoot(), 'test', 'journals')
+const interrupted = join(journals, 'caller-interrupts.jsonl.gz')
+
+interface Run {
+  readonly code: number
+  readonly printed: string
+}
+
+/** The command with what it prints. */
+async function run(...argv: readonly string[]): Promise<Run> {
+  const printed: string[] = []
+  const { log } = console
+  console.log = (text: string) => void printed.push(text)
+  try {
+    return { code: await replay(argv), printed: printed.join('\n') }
+  } finally {
+    console.log = log
+  }
+}
+
+t.test('every call that was kept as a test runs as it was recorded, to the bit', async (t) => {
+  const { code, printed } = await run(journals, '--json')
+  const { calls } = JSON.parse(printed) as { calls: { file: string; same: boolean; comparable: boolean; audio: boolean; outputs: number }[] }
+  t.ok(calls.length >= 2, `${calls.length} calls`)
+  t.same(calls.filter(({ same }) => !same).map(({ file }) => file), [])
+  t.ok(calls.every(({ comparable, outputs }) => comparable && outputs > 10))
+  t.ok(calls.some(({ audio }) => audio), 'one of them from its audio')
+  t.equal(code, 0)
+})
+
+t.test('another setting shows what would have been decided otherwise', async (t) => {
+  const { code, printed } = await run(interrupted, '--set', 'bargeIn.commitMs=900')
+  t.equal(code, 0, 'differences are the answer here')
+  t.match(printed, /~ +\d+\.\d{3} s {2}playout-clear, now \d{3} ms later/)
+  t.match(printed, /backend, tools and carrier do what they did then/)
+})
+
+t.test('a call that decides otherwise is told from one that does not', async (t) => {
+  const lines = gunzipSync(readFileSync(interrupted)).toString().split('\n')
+  const changed = lines.map((line) => line.replace('"playout-pause"', '"playout-resume"'))
+  const file = join(t.testdir(), 'changed.jsonl')
+  writeFileSync(file, changed.join('\n'))
+  const { code, printed } = await run(file)
+  t.equal(code, 1)
+  t.match(printed, /\+ +\d+\.\d{3} s {2}playout-pause/)
+})
+
+t.test('a recording is cut into a test that tells nothing of its caller', async (t) => {
+  const folder = t.testdir()
+  const { code } = await run(interrupted, '--cut', 'short', '--to', folder, '--until', '6')
+  t.equal(code, 0)
+  const file = join(folder, 'short.jsonl.gz')
+  const text = gunzipSync(readFileSync(file)).toString()
+  t.notMatch(text, /"media":\[/, 'no audio')
+  const said = [...text.matchAll(/"entry":\{"role":"\w+","text":"([^"]*)"/g)].map(([, words]) => words ?? '')
+  t.ok(said.length > 0)
+  for (const words of said) t.match(words, /^[x0 .,?!'-]*$/)
+  t.match(text, /"callSid":"HD_cut"/)
+  t.equal((await run(file)).code, 0)
+  await t.rejects(run(interrupted, '--cut', 'short', '--to', folder), { code: 'CONFIG_INVALID', message: /cannot be written/ }, 'a test is never overwritten')
+})
+
+t.test('what cannot be run is refused with what is wrong', async (t) => {
+  const folder = t.testdir({
+    'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":', 'no.jsonl.gz': 'no gzip', 'other.jsonl': '{"journal":9}', empty: {},
+  })
+  const refused = (message: RegExp, ...argv: readonly string[]) => t.rejects(run(...argv), { message }, argv.join(' '))
+  await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))
+  await refused(/no\.jsonl\.gz/, join(folder, 'no.jsonl.gz'))
+  await refused(/line 1: not the header of a journal that this version reads \(1, 2\)/, join(folder, 'other.jsonl'))
+  await refused(/no journal/, join(folder, 'empty'))
+  await refused(/ENOENT/, join(folder, 'none.jsonl'))
+  await refused(/name a journal/)
+  await refused(/must be KEY=VALUE/, interrupted, '--set', 'bargeIn')
+  await refused(/allowed: .*commitMs/, interrupted, '--set', 'bargeIn.comitMs=4')
+  await refused(/--set bargeIn\.commitMs: .*number/, interrupted, '--set', 'bargeIn.commitMs=soon')
+  await refused(/a name is/, interrupted, '--cut', '../up')
+  await refused(/number of seconds/, interrupted, '--cut', 'x', '--until', 'soon')
+})
