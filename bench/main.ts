@@ -14,6 +14,7 @@ import { terminalReport } from './terminal.js'
 
 /** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
+  if (argv.includes('--turns')) return (await import('./turns/main.js')).turnsBench(argv)
   let options: BenchOptions | null
   try {
     options = parseOptions(argv)

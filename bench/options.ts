@@ -14,6 +14,7 @@ What (none: everything, about 25 minutes)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
   --scale                 the same for 1 to as many media workers as there are cores
   --micro                 the hot stages alone
+  --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
   --subject NAME          only this one (may be given more than once): ${SUBJECTS.map(({ name }) => name).join(', ')}
   --calls N               1 to 5000 calls at once (default 200)

@@ -31,8 +31,8 @@ export interface BackendSettings {
     readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'; readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000
   }) | null
   readonly cascade: { readonly stt: ServiceSettings; readonly llm: ServiceSettings; readonly tts: ServiceSettings } | null
-  /** Caller audio in one message to a realtime model, 20 to 100 ms. */
-  readonly messageMs: number
+  /** Caller audio in one message to a realtime model, 20 to 100 ms; null: as `messageLength` has it. */
+  readonly messageMs: number | null
 }
 
 /** What the backends of one call may use. */
@@ -59,47 +59,63 @@ interface Registered {
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
+/**
+ * Caller audio in one message. With the gateway's turns the last one is sent at once when the caller stops, so long messages
+ * cost nothing but 40 ms within speech. A service that waits for quiet by itself waits for the last message of that, too.
+ */
+const LONG_MESSAGE_MS = 60
+const SHORT_MESSAGE_MS = 20
+
+function messageLength(set: number | null, turns: { readonly by: string }): number {
+  return set ?? (turns.by === 'gateway' ? LONG_MESSAGE_MS : SHORT_MESSAGE_MS)
+}
+
 const unusable = (name: string): GatewayError => new GatewayError('BACKEND_KEY_MISSING', `backend ${name} is not set up`)
 
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
     hearsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
-    make: (sink, { settings: { openai, messageMs }, options, clock, legRateHz, gatewayTurns }) => new OpenAiRealtimeBackend(sink, {
-      apiKey: openai.apiKey, model: openai.model, messageMs, nowMs: clock,
-      turns: { by: gatewayTurns ? 'gateway' : openai.turns },
-      ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
-      // An 8 kHz leg has no more to offer than G.711, which saves both resamplings.
-      audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
-      ...options.openai,
-    }),
+    make: (sink, { settings: { openai, messageMs }, options: { openai: own }, clock, legRateHz, gatewayTurns }) => {
+      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }
+      return new OpenAiRealtimeBackend(sink, {
+        apiKey: openai.apiKey, model: openai.model, messageMs: messageLength(messageMs, turns), nowMs: clock,
+        ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
+        // An 8 kHz leg has no more to offer than G.711, which saves both resamplings.
+        audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
+        ...own,
+        turns,
+      })
+    },
   },
   gemini: {
     missing: ({ gemini }, { gemini: own }) => (
       gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null),
     hearsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
-    make: (sink, { settings: { gemini, messageMs }, options, clock, gatewayTurns }) => {
-      const model = options.gemini?.model ?? gemini.model
+    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
+      const model = own?.model ?? gemini.model
+      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
-        apiKey: gemini.apiKey, messageMs, nowMs: clock,
-        turns: { by: gatewayTurns ? 'gateway' : gemini.turns },
+        apiKey: gemini.apiKey, messageMs: messageLength(messageMs, turns), nowMs: clock,
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
-        ...options.gemini,
-        model,
+        ...own,
+        model, turns,
       })
     },
   },
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
     hearsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
-    make: (sink, { settings: { selfHosted, messageMs }, options, clock, gatewayTurns }) => {
+    make: (sink, { settings: { selfHosted, messageMs }, options: { 'self-hosted': own }, clock, gatewayTurns }) => {
       if (selfHosted === null) throw unusable('self-hosted')
-      const { rateHz, turns, ...server } = selfHosted
+      const { rateHz, turns: by, ...server } = selfHosted
+      const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : by }
       return new OpenAiRealtimeBackend(sink, {
-        ...server, inputRateHz: rateHz, outputRateHz: rateHz, name: 'self-hosted', messageMs, nowMs: clock,
-        turns: { by: gatewayTurns ? 'gateway' : turns },
-        ...options['self-hosted'],
+        ...server, inputRateHz: rateHz, outputRateHz: rateHz, name: 'self-hosted', nowMs: clock,
+        messageMs: messageLength(messageMs, turns),
+        ...own,
+        turns,
       })
     },
   },

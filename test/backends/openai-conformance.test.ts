@@ -4,6 +4,7 @@ import { passSuite } from './pass-suite.js'
 
 const harnesses = [
   openAiHarness('OpenAI, server VAD'),
+  openAiHarness('OpenAI, semantic VAD', { turns: { by: 'semantic_vad', eagerness: 'high' } }),
   openAiHarness('OpenAI, the gateway\'s VAD', { turns: { by: 'gateway' } }),
 ]
 

@@ -20,6 +20,8 @@ export function openAiHarness(
         backend: (sink) => new OpenAiRealtimeBackend(sink, {
           apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
           connectTimeoutMs: 450,
+          // Its double confirms nothing, as some servers do not.
+          confirmMs: 100,
         }),
         vendor: vendorOf(double),
         secret: TEST_KEY,

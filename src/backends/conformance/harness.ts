@@ -69,8 +69,9 @@ export interface ConformanceScript {
  * `notes`: a text that asks for no answer reaches the model. `history`: so do the words of an earlier session.
  * `error-words`: so does what was wrong with a tool. `connecting`: there is something to connect to, which takes time.
  * `expiry`: the service warns before it ends a session. `truncation`: it lets us cut what it said to what was heard.
+ * `breakage`: a connection that is lost ends the session, or the answer; a list replaces it instead.
  */
-export type ConformanceFacet = 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation'
+export type ConformanceFacet = 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage'
 
 /** A backend wired to a fresh scripted service, for one check. */
 export interface ConformanceSetup {

@@ -346,7 +346,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (this.#options.dialect === 'beta') {
       this.#connection.send(JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.#session) }))
       // Not all of them confirm it; an error would have come by then.
-      this.#retry = setTimeout(() => this.#begin(), SERVER_ANSWER_MS)
+      this.#retry = setTimeout(() => this.#begin(), this.#options.confirmMs ?? SERVER_ANSWER_MS)
       return
     }
     const update: SessionUpdate = { type: 'session.update', session: sessionConfig(this.#options, this.#session) }

@@ -53,6 +53,8 @@ export interface OpenAiRealtimeOptions {
   /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
+  /** In the beta dialect: a session that the server does not confirm in this time is taken for begun; 1500 ms when not given. */
+  readonly confirmMs?: number
   readonly pingMs?: number
   /** 60 minutes when not given; the service closes without a warning. */
   readonly maxSessionMs?: number

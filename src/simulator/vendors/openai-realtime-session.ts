@@ -68,7 +68,11 @@ export class OpenAiDoubleSession {
     socket.on('message', (data) => this.#receive((data as Buffer).toString()))
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
-    this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } })
+    const greet = (): void => this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } })
+    // One that confirms nothing is slow before it says anything.
+    const delayMs = parts.dialect === 'beta' ? parts.readyDelayMs() : 0
+    if (delayMs > 0) setTimeout(greet, delayMs).unref()
+    else greet()
   }
 
   send(event: NewServerEvent): void {

@@ -1,0 +1,177 @@
+import { createServer } from 'node:http'
+import type { Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { WebSocketServer } from 'ws'
+import type { WebSocket } from 'ws'
+import { FRAME_MS } from '../../src/core/units.js'
+import { samplesOf } from '../../src/media/pcm.js'
+import { LevelEar } from '../../src/simulator/vendors/spoken.js'
+import { machineMs } from '../kit/clock.js'
+
+export interface KnownServiceOptions {
+  /** From the question to the first sound of the answer. */
+  readonly delayMs: number
+  /** From the wish for a session to its confirmation: what a connection to a far service costs. */
+  readonly readyMs: number
+  /** With turns of its own: quiet that ends the caller's turn. */
+  readonly silenceMs: number
+  /** Length of each answer. */
+  readonly answerMs: number
+  /** Answers come in pieces of 100 ms, a little faster than they are heard; all at once when not given. */
+  readonly paced?: boolean
+  /** Keeps every sample that it is given. */
+  readonly keepsAudio?: boolean
+}
+
+/** One answer: when it was asked for, and when its first sound was sent. */
+export interface KnownAnswer {
+  readonly askedMs: number
+  sentMs: number
+}
+
+const TONE_HZ = 330
+const AMPLITUDE = 8000
+const PIECE_MS = 100
+const PACE_MS = 90
+
+/**
+ * A stand-in for a realtime model whose delay is known: it speaks OpenAI's protocol, answers each turn with a tone after
+ * `delayMs`, and writes down when it was asked and when it answered.
+ */
+export class KnownService {
+  readonly sessions: KnownSession[] = []
+  readonly #options: KnownServiceOptions
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  private constructor(options: KnownServiceOptions) {
+    this.#options = options
+    this.#server = createServer()
+    const sockets = new WebSocketServer({ server: this.#server, perMessageDeflate: false })
+    this.#server.on('connection', (socket) => {
+      socket.setNoDelay(true)
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+      socket.on('error', () => undefined)
+    })
+    sockets.on('connection', (socket) => this.sessions.push(new KnownSession(socket, this.#options)))
+  }
+
+  static async start(options: KnownServiceOptions): Promise<KnownService> {
+    const service = new KnownService(options)
+    await new Promise<void>((resolve) => service.#server.listen(0, '127.0.0.1', resolve))
+    return service
+  }
+
+  get baseUrl(): string {
+    return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
+  }
+}
+
+interface ClientMessage {
+  readonly type?: string
+  readonly audio?: string
+  readonly session?: {
+    readonly audio?: {
+      readonly input?: { readonly format?: { readonly rate?: number }; readonly turn_detection?: object | null }
+      readonly output?: { readonly format?: { readonly rate?: number } }
+    }
+  }
+}
+
+/** One session of the stand-in. */
+export class KnownSession {
+  readonly answers: KnownAnswer[] = []
+  /** Every sample that came, where the service keeps them. */
+  readonly samples: number[] = []
+  readonly #socket: WebSocket
+  readonly #options: KnownServiceOptions
+  #ear: LevelEar | null = null
+  #rateHz = 24_000
+  #responses = 0
+  #pending: NodeJS.Timeout | null = null
+
+  constructor(socket: WebSocket, options: KnownServiceOptions) {
+    this.#socket = socket
+    this.#options = options
+    socket.on('message', (data) => this.#message(JSON.parse((data as Buffer).toString('latin1')) as ClientMessage))
+    socket.on('close', () => this.#cancel())
+    socket.on('error', () => undefined)
+    this.#send({ type: 'session.created', session: { type: 'realtime' } })
+  }
+
+  /** The line is cut, with whatever it carries. */
+  breakOff(): void {
+    this.#cancel()
+    this.#socket.terminate()
+  }
+
+  #message(message: ClientMessage): void {
+    switch (message.type) {
+      case 'session.update': {
+        const audio = message.session?.audio
+        this.#rateHz = audio?.output?.format?.rate ?? 24_000
+        this.#ear = audio?.input?.turn_detection == null ? null
+          : new LevelEar({ sampleRateHz: audio.input.format?.rate ?? 24_000, silenceMs: this.#options.silenceMs })
+        setTimeout(() => this.#send({ type: 'session.updated', session: message.session }), this.#options.readyMs)
+        return
+      }
+      case 'input_audio_buffer.append': return this.#hear(message.audio ?? '')
+      case 'response.create': return this.#answer()
+      case 'response.cancel': return this.#cancel()
+      default: return
+    }
+  }
+
+  #hear(audio: string): void {
+    const pcm = samplesOf(Buffer.from(audio, 'base64'))
+    if (this.#options.keepsAudio === true) for (const sample of pcm) this.samples.push(sample)
+    for (const edge of this.#ear?.hear(pcm) ?? []) {
+      this.#send({ type: edge === 'started' ? 'input_audio_buffer.speech_started' : 'input_audio_buffer.speech_stopped', item_id: 'item' })
+      if (edge === 'stopped') this.#answer()
+      else this.#cancel()
+    }
+  }
+
+  #answer(): void {
+    this.#cancel()
+    const answer: KnownAnswer = { askedMs: machineMs(), sentMs: NaN }
+    this.answers.push(answer)
+    this.#pending = setTimeout(() => this.#speak(answer), this.#options.delayMs)
+  }
+
+  #speak(answer: KnownAnswer): void {
+    const ids = { response_id: `resp_${++this.#responses}`, item_id: `item_${this.#responses}` }
+    const samples = new Int16Array((this.#rateHz * Math.ceil(this.#options.answerMs / FRAME_MS) * FRAME_MS) / 1000)
+    for (let i = 0; i < samples.length; i++) samples[i] = Math.round(AMPLITUDE * Math.cos((2 * Math.PI * TONE_HZ * i) / this.#rateHz))
+    this.#send({ type: 'response.created', response: { id: ids.response_id } })
+    answer.sentMs = machineMs()
+    const step = this.#options.paced === true ? (this.#rateHz * PIECE_MS) / 1000 : samples.length
+    const piece = (from: number): void => {
+      const delta = Buffer.from(samples.buffer, from * 2, Math.min(step, samples.length - from) * 2).toString('base64')
+      this.#send({ type: 'response.output_audio.delta', ...ids, output_index: 0, content_index: 0, delta })
+      if (from + step < samples.length) {
+        this.#pending = setTimeout(() => piece(from + step), PACE_MS)
+        return
+      }
+      this.#pending = null
+      this.#send({ type: 'response.output_audio.done', ...ids, output_index: 0, content_index: 0 })
+      this.#send({ type: 'response.done', response: { id: ids.response_id, status: 'completed', output: [] } })
+    }
+    piece(0)
+  }
+
+  #cancel(): void {
+    if (this.#pending !== null) clearTimeout(this.#pending)
+    this.#pending = null
+  }
+
+  #send(message: object): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(JSON.stringify(message))
+  }
+}

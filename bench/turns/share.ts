@@ -1,0 +1,128 @@
+import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { frameSamples } from '../../src/core/units.js'
+import { Child } from '../kit/child.js'
+import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
+import type { Percentiles } from '../kit/histogram.js'
+import { closeWebhooks } from '../generator/opening.js'
+import type { FromTurnsGateway, ToTurnsGateway, TurnsGatewayOptions } from './gateway.js'
+import { KnownService } from './known-service.js'
+import type { KnownSession } from './known-service.js'
+import { TurnCaller } from './turn-caller.js'
+
+export interface ShareOptions {
+  readonly turns: 'gateway' | 'server_vad'
+  readonly messageMs: number
+  readonly calls: number
+  readonly seconds: number
+}
+
+/** What the gateway added to the caller's wait, in milliseconds. */
+export interface ShareResult extends ShareOptions {
+  /** Turns that were answered, and that were not. */
+  readonly answered: number
+  readonly unanswered: number
+  /** Last voiced sample sent to the question at the service, less the quiet that ends a turn. */
+  readonly inbound: Percentiles | null
+  /** First sound sent by the service to the first sound at the caller's socket. */
+  readonly outbound: Percentiles | null
+  /** Both, turn by turn: all of the wait but the quiet and the service's own delay. */
+  readonly share: Percentiles | null
+}
+
+const DELAY_MS = 200
+const END_OF_SPEECH_MS = 600
+const SILENCE_MS = 500
+const ANSWER_MS = 300
+const WORDS = 'Where is my order'
+const SESSION_WAIT_MS = 5000
+/** Every call's first turn is not counted: code and connections are new then. */
+const WARM_TURNS = 1
+
+/** Calls that take turns with a backend of known delay, and what is left of their waiting when all that is known is taken off. */
+export async function measureShare(options: ShareOptions, say: (line: string) => void): Promise<ShareResult> {
+  const service = await KnownService.start({ delayMs: DELAY_MS, readyMs: 0, silenceMs: SILENCE_MS, answerMs: ANSWER_MS })
+  const gateway = new Child<ToTurnsGateway, FromTurnsGateway>({
+    name: 'gateway', file: new URL('./gateway.js', import.meta.url).pathname, variable: 'BENCH_TURNS',
+    options: {
+      serviceUrl: service.baseUrl, calls: options.calls, turns: options.turns, messageMs: options.messageMs, endOfSpeechMs: END_OF_SPEECH_MS,
+    } satisfies TurnsGatewayOptions,
+  })
+  const pairs: { readonly caller: TurnCaller; readonly session: KnownSession }[] = []
+  try {
+    const { port } = await gateway.next('ready')
+    const speech = await voice()
+    for (let i = 0; i < options.calls; i++) {
+      const caller = new TurnCaller(speech)
+      // One after the other: the session that appears now is this call's.
+      await caller.open(port, `HD_${String(i + 1).padStart(12, '0')}`)
+      pairs.push({ caller, session: await sessionOf(service, i) })
+    }
+    await new Promise((resolve) => setTimeout(resolve, options.seconds * 1000))
+  } finally {
+    for (const { caller } of pairs) caller.close()
+    closeWebhooks()
+    await gateway.stop({ type: 'stop' })
+    await service.close()
+  }
+  const result = { ...options, ...judge(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
+  say(`  turns by ${options.turns}, messages of ${options.messageMs} ms: ${result.answered} turns of ${options.calls} calls, share p50 `
+    + `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`)
+  return result
+}
+
+function judge(pairs: readonly { readonly caller: TurnCaller; readonly session: KnownSession }[], quietMs: number) {
+  const [inbound, outbound, share] = [newHistogram(), newHistogram(), newHistogram()]
+  let answered = 0
+  let unanswered = 0
+  for (const { caller, session } of pairs) {
+    for (const [i, turn] of caller.turns.entries()) {
+      if (i < WARM_TURNS) continue
+      // The answer to this turn was asked for after its end, and before the next one's.
+      const nextMs = caller.turns[i + 1]?.stoppedMs ?? Infinity
+      const answer = session.answers.findLast(({ askedMs }) => askedMs > turn.stoppedMs && askedMs < nextMs)
+      if (answer === undefined || Number.isNaN(turn.heardMs) || Number.isNaN(answer.sentMs)) {
+        // The last one may have been cut off by the end of the run.
+        if (nextMs !== Infinity) unanswered++
+        continue
+      }
+      answered++
+      const inMs = answer.askedMs - turn.stoppedMs - quietMs
+      const outMs = turn.heardMs - answer.sentMs
+      recordMs(inbound, inMs)
+      recordMs(outbound, outMs)
+      recordMs(share, inMs + outMs)
+    }
+  }
+  return { answered, unanswered, inbound: percentilesMs(inbound), outbound: percentilesMs(outbound), share: percentilesMs(share) }
+}
+
+/** A few spoken words that end at full voice: their last sample is a voiced one. */
+async function voice(): Promise<Int16Array> {
+  const flite = await loadFlite()
+  const { pcm, sampleRateHz } = flite.speak(WORDS, 'slt')
+  if (sampleRateHz !== 16_000) throw new Error(`the voice has ${sampleRateHz} Hz`)
+  const frame = frameSamples(16_000)
+  const loud = (from: number): boolean => {
+    let energy = 0
+    for (let i = from; i < from + frame; i++) energy += (pcm[i] ?? 0) ** 2
+    return Math.sqrt(energy / frame) > 1500
+  }
+  const frames = Math.floor(pcm.length / frame)
+  let [first, last] = [0, frames - 1]
+  while (first < last && !loud(first * frame)) first++
+  while (last > first && !loud(last * frame)) last--
+  return pcm.slice(first * frame, (last + 1) * frame)
+}
+
+async function sessionOf(service: KnownService, index: number): Promise<KnownSession> {
+  for (let waitedMs = 0; waitedMs < SESSION_WAIT_MS; waitedMs += 5) {
+    const session = service.sessions[index]
+    if (session !== undefined) return session
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  throw new Error('a call connected no backend')
+}
+
+export function figure(ms: number | undefined): string {
+  return ms === undefined ? '-' : ms.toFixed(1)
+}

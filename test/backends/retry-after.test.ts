@@ -1,0 +1,71 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import type { Test } from 'tap'
+import { Circuits } from '../../src/backends/circuit-breaker.js'
+import type { CircuitReport } from '../../src/backends/circuit-breaker.js'
+import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
+import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
+import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import { retryAfterOf } from '../../src/backends/vendor-fault.js'
+import type { BackendFaultNews, SessionOpened } from '../../src/backends/watch.js'
+import { ScriptedService } from './failover/scripted.js'
+
+/** A service that answers everything, upgrades too, with 429 and this header. */
+async function hasty(t: Test, headers: Readonly<Record<string, string>>): Promise<string> {
+  const body = '{"error":{"message":"Slow down."}}'
+  const server = createServer((_request, response) => response.writeHead(429, headers).end(body))
+  server.on('upgrade', (_request, socket) => {
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+    socket.end(`HTTP/1.1 429 Too Many Requests\r\n${lines}Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => new Promise<void>((resolve) => server.close(() => resolve())))
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1`
+}
+
+t.test('a service that says when to come back is left alone until then, by every call of the worker', async (t) => {
+  const baseUrl = await hasty(t, { 'Retry-After': '77' })
+  const circuits = new Circuits()
+  const told: { sessions: SessionOpened[]; faults: BackendFaultNews[]; circuits: CircuitReport[] } = { sessions: [], faults: [], circuits: [] }
+  const standIn = new ScriptedService('stand-in', ['ready'], { inputRateHz: 24_000 })
+  const list = (): FailoverBackend => new FailoverBackend(new Recorder(), {
+    members: [
+      { create: (sink) => new OpenAiRealtimeBackend(sink, { apiKey: 'key-of-a-test', model: 'm', baseUrl }) },
+      { create: standIn.create },
+    ],
+    timers: clockTimers(() => performance.now()), circuits, inputRateHz: 24_000,
+    watch: {
+      session: (opened) => told.sessions.push(opened), fault: (fault) => told.faults.push(fault), circuit: (circuit) => told.circuits.push(circuit),
+    },
+  })
+  const backend = list()
+  await backend.connect(conformanceSession(), new AbortController().signal)
+  t.match(told.faults, [{ backend: 'openai', code: 'rate_limit', message: /429: Slow down\.; retry after 77 s$/, sessionLost: true }])
+  t.match(told.sessions, [{ backend: 'openai', role: 'first', connectMs: null, fault: 'rate_limit' }, { backend: 'stand-in', role: 'first', fault: null }])
+  t.match(told.circuits, [{ name: 'openai', state: 'open', opened: 1 }])
+  const openForMs = told.circuits[0]?.openForMs ?? 0
+  t.ok(openForMs > 70_000 && openForMs <= 77_000, `open for ${openForMs} ms`)
+  await backend.close('done')
+})
+
+t.test('an HTTP stage says it the same way', async (t) => {
+  const baseUrl = await hasty(t, { 'retry-after': '5' })
+  const service = { baseUrl, model: 'm' }
+  const recorder = new Recorder()
+  const backend = new CascadeBackend(recorder, { stt: service, llm: service, tts: service })
+  await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_RATE_LIMIT', message: /retry after 5 s$/ })
+})
+
+t.test('seconds, milliseconds and dates are understood, and what is none of them is not', async (t) => {
+  const wallMs = Date.parse('2026-01-05T10:00:00Z')
+  const of = (headers: Record<string, string>): number | null => retryAfterOf((name) => headers[name], wallMs)
+  t.equal(of({ 'retry-after': '30' }), 30_000)
+  t.equal(of({ 'retry-after': 'Mon, 05 Jan 2026 10:02:00 GMT' }), 120_000)
+  t.equal(of({ 'retry-after': 'Mon, 05 Jan 2026 09:00:00 GMT' }), 0, 'a date that is over')
+  t.equal(of({ 'retry-after-ms': '820', 'retry-after': '1' }), 820)
+  t.equal(of({ 'retry-after': 'soon' }), null)
+  t.equal(of({}), null)
+  t.equal(of({ 'retry-after': '999999999' }), 24 * 3_600_000, 'but not for ever')
+})
