@@ -17,6 +17,13 @@ const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const incremental = keep ? ['--incremental', '--tsBuildInfoFile', join(outDir, '.tsbuildinfo')] : []
 const compiled = spawnSync(process.execPath, [tsc, '-p', root, '--outDir', outDir, ...incremental], { stdio: 'inherit' })
 
+// Types of the package's one entry, for agents written in TypeScript. Not wanted of a build for tests.
+if (!keep) {
+  const options = '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes '
+    + '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
+  spawnSync(process.execPath, [tsc, join(root, 'src/index.ts'), '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
+}
+
 /** Every `.wat` below src/ becomes a `.wasm` at the same place below the output folder. */
 const assembler = await wabt()
 const features = { simd: true, bulk_memory: true, sat_float_to_int: true }

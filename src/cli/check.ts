@@ -2,7 +2,8 @@ import { createServer } from 'node:net'
 import { messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
-import { hostedAgents } from './gateway.js'
+import { hostedAgents } from './hosted-agents.js'
+import { backendFindings } from './backend-check.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
 const HELP = `mkondo check [--with-shop] [--config FILE]

@@ -1,15 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
-import { NO_ASSETS } from '../agents/assets.js'
-import { loadAgents } from '../agents/loader.js'
+import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/loader.js'
-import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
-import { packageRoot, packageVersion } from '../config/package-root.js'
+import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
@@ -17,13 +15,17 @@ import { CarrierHttp } from '../sautikit-api/http.js'
 import { SautikitClient } from '../sautikit-api/client.js'
 import type { CarrierControl } from '../shard/call-handover.js'
 import { CallHost } from '../shard/call-host.js'
-import type { HostedAgent } from '../shard/hosted-call.js'
+import { OutboundCalls } from '../shard/outbound-calls.js'
 import { loadMediaAssets } from '../shard/media-assets.js'
 import { processClock } from '../shard/process-clock.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
-import { agentFacts } from './agent-facts.js'
+import { TraceExport } from '../telemetry/trace-export.js'
+import { followAgents, hostedAgents } from './hosted-agents.js'
+import { callDetails, carrierApi, carrierControl, countCarrier, voiceUrlOf } from './carrier-side.js'
+export { hostedAgents } from './hosted-agents.js'
+
 import { JournalFiles } from './journal-files.js'
 
 export interface GatewayOptions {
@@ -45,26 +47,6 @@ export interface Gateway {
   stop(drainTimeoutMs: number): Promise<void>
   /** Resolves when it has stopped, whoever asked for it (also `POST /api/drain`). */
   readonly stopped: Promise<void>
-}
-
-/** The agents of the settings' folder with their backends resolved: everything that is wrong with them is said here. */
-export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
-  const set = await loadAgents(config.agentsDir ?? join(packageRoot(), 'agents'), env)
-  const settings = backendSettings(config)
-  const agents = new Map<string, HostedAgent>()
-  for (const [name, definition] of set.agents) {
-    agents.set(name, {
-      definition,
-      facts: agentFacts(definition),
-      backends: resolveBackends(name, definition.backend, settings),
-      shadow: definition.shadow === null ? null : resolveBackend(name, definition.shadow, settings),
-      assets: set.assets.get(name) ?? NO_ASSETS,
-    })
-  }
-  if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
-    throw new GatewayError('AGENT_UNKNOWN', `DEFAULT_AGENT is '${config.defaultAgent}'; allowed: ${[...agents.keys()].join(', ')}`)
-  }
-  return { agents, defaultAgent: config.defaultAgent ?? set.defaultAgent }
 }
 
 /**
@@ -115,6 +97,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls,
       onDrain: () => void stop(config.drainTimeoutMs),
       recording: () => Promise.resolve(null),
+  let watch: AgentWatch | null = null
       console: new Map(),
     })
   } catch (thrown) {
@@ -147,6 +130,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     opsPort: edge.opsPort,
     agents: [...agents.keys()],
     calls,
+    if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
     onRecord: (listener) => listeners.push(listener),
     stop,
     stopped,
@@ -162,6 +146,8 @@ function carrierControl(config: Config, log: Log): CarrierControl | null {
   return {
     hangup: (callSid) => client.hangup(callSid),
     supervise: (callSid, phone) => client.supervise(callSid, { mode: 'barge', phone, announce: 'none' }),
+      outbound.close()
+      await watch?.close()
     callIntoConference: async () => {
       throw new GatewayError('CARRIER_API', 'no call of this gateway is answered with a conference')
     },

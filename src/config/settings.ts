@@ -125,6 +125,7 @@ export const SETTINGS = {
   openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
   geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),
   openaiBaseUrl: define<string | null>({ env: 'OPENAI_BASE_URL', key: 'openaiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of OpenAI\'s API, when it is not the public one' }),
+  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   openaiModel: define({ env: 'OPENAI_MODEL', key: 'openaiModel', kind: modelName, fallback: 'gpt-realtime-2.1', help: 'realtime model of OpenAI' }),
   geminiBaseUrl: define<string | null>({ env: 'GEMINI_BASE_URL', key: 'geminiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of Gemini\'s API, when it is not the public one' }),
   geminiModel: define<string | null>({ env: 'GEMINI_MODEL', key: 'geminiModel', kind: optional(modelName), fallback: null, help: 'live model of Gemini' }),

@@ -1,0 +1,110 @@
+import { watch } from 'chokidar'
+import { messageOf } from '../core/errors.js'
+import { AGENTS_SETTLE_MS } from '../core/limits.js'
+import type { AgentAssets } from './assets.js'
+import type { AgentDefinition } from './definition.js'
+import { faultsText, readAgents } from './loader.js'
+import type { Environment } from './loader.js'
+
+/** An agent of the folder, as new calls get it. */
+export interface FolderAgent {
+  readonly agent: AgentDefinition
+  readonly assets: AgentAssets
+}
+
+export interface AgentWatchOptions {
+  readonly dir: string
+  readonly env: Environment
+  /**
+   * Given every agent that new calls are to have; called only when something is different.
+   * @returns what keeps one of them from being used, by name; those stay as they were
+   */
+  readonly apply: (agents: ReadonlyMap<string, FolderAgent>) => ReadonlyMap<string, string>
+  /** One line for what was changed, and one for what is wrong. */
+  readonly onChange: (names: readonly string[]) => void
+  readonly onFault: (what: string) => void
+}
+
+/**
+ * Follows the agents folder. An edit reaches new calls only; a file that is broken leaves its agent as it was, while the
+ * other files' edits are taken. Reads are one at a time, and edits that come close together are one.
+ */
+export class AgentWatch {
+  readonly #options: AgentWatchOptions
+  readonly #watcher: ReturnType<typeof watch>
+  /** What was read last, by file: what a broken edit falls back to. */
+  readonly #files = new Map<string, FolderAgent & { readonly text: string }>()
+  #timer: NodeJS.Timeout | null = null
+  #reading: Promise<void> = Promise.resolve()
+  #lastFault = ''
+  #closed = false
+
+  constructor(options: AgentWatchOptions) {
+    this.#options = options
+    this.#watcher = watch(options.dir, { ignoreInitial: true, depth: 4, ignored: (path) => /[\\/](\.|node_modules[\\/])[^\\/]*$/.test(path) })
+    this.#watcher.on('all', () => this.#settle())
+    this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))
+  }
+
+  /** Remembers what is there now, which is what the gateway was started with. Resolves when changes are seen. */
+  async start(): Promise<void> {
+    const seen = new Promise<void>((resolve) => this.#watcher.once('ready', resolve))
+    for (const one of await readAgents(this.#options.dir, this.#options.env)) {
+      if (one.ok) this.#files.set(one.file, keep(one))
+    }
+    await seen
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    await this.#watcher.close()
+    await this.#reading
+  }
+
+  #settle(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => {
+      this.#timer = null
+      this.#reading = this.#reading.then(() => this.#read())
+    }, AGENTS_SETTLE_MS)
+  }
+
+  async #read(): Promise<void> {
+    if (this.#closed) return
+    const { dir, env, apply, onChange } = this.#options
+    const changed: string[] = []
+    const faults: string[] = []
+    try {
+      const read = await readAgents(dir, env)
+      const before = new Map([...this.#files].map(([file, { agent, text }]) => [file, { name: agent.name, text }]))
+      for (const file of [...this.#files.keys()]) {
+        if (!read.some((one) => one.file === file)) this.#files.delete(file)
+      }
+      for (const one of read) {
+        if (one.ok) this.#files.set(one.file, keep(one))
+        else faults.push(`${faultsText(one.faults)}${this.#files.has(one.file) ? ' (the version before stays)' : ''}`)
+      }
+      for (const [file, { agent, text }] of this.#files) if (before.get(file)?.text !== text) changed.push(agent.name)
+      for (const [file, { name }] of before) if (!this.#files.has(file)) changed.push(name)
+      if (changed.length > 0) {
+        const agents = new Map([...this.#files.values()].map(({ agent, assets }) => [agent.name, { agent, assets }]))
+        for (const [name, what] of apply(agents)) {
+          faults.push(`${name}: ${what} (the version before stays)`)
+          while (changed.includes(name)) changed.splice(changed.indexOf(name), 1)
+        }
+      }
+    } catch (error) {
+      faults.push(messageOf(error))
+    }
+    if (changed.length > 0) onChange(changed)
+    const fault = faults.join('\n')
+    // The same mistake, read again because of another file, is not told again.
+    if (fault !== '' && fault !== this.#lastFault) this.#options.onFault(fault)
+    this.#lastFault = fault
+  }
+}
+
+function keep({ agent, assets }: FolderAgent): FolderAgent & { readonly text: string } {
+  return { agent, assets, text: JSON.stringify([agent, assets.version]) }
+}

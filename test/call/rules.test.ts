@@ -1,0 +1,56 @@
+import t from 'tap'
+import { Rig, handover } from './rig.js'
+
+const rules = { words: { phrases: ['fed up', 'ridiculous'], times: 2 }, vip: 'vip', failures: 2 }
+
+function callerSays(rig: Rig, text: string, itemId: string): void {
+  rig.heardWords(text, itemId)
+}
+
+function toolEnds(rig: Rig, callId: string, result: { readonly ok: boolean; readonly value: unknown; readonly error?: string }): void {
+  rig.toolCall(callId, 'find_order', {}, 2)
+  rig.in({ type: 'tool-result', callId, ...result })
+}
+
+t.test('a caller who is upset is handed over, whatever the model says', async (t) => {
+  const rig = Rig.talking({ rules, escalation: handover })
+  callerSays(rig, 'I am FED UP, really.', 'c1')
+  callerSays(rig, 'That fedora is up there.', 'c2')
+  t.same(rig.all('escalate'), [], 'once is not twice, and words count as wholes')
+  callerSays(rig, 'This is ridiculous!', 'c3')
+  t.match(rig.only('escalate').packet, { reason: 'The caller is upset.', transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}] })
+  t.equal(rig.session.state, 'handover')
+})
+
+t.test('a VIP is handed over as soon as it is known who calls', async (t) => {
+  const rig = Rig.talking({ rules, escalation: handover })
+  rig.identity({ accountId: 'AC-1', vip: true })
+  toolEnds(rig, 't1', { ok: true, value: { verified: true } })
+  t.match(rig.only('escalate').packet, { reason: /VIP/, identity: { accountId: 'AC-1', vip: true } })
+})
+
+t.test('failed tools and fixes that did not help count; mistakes of the model do not', async (t) => {
+  const rig = Rig.talking({ rules, escalation: handover })
+  toolEnds(rig, 't1', { ok: false, value: { error: 'bad' }, error: 'TOOL_ARGUMENTS' })
+  toolEnds(rig, 't2', { ok: false, value: { error: 'who are you' }, error: 'TOOL_UNVERIFIED' })
+  toolEnds(rig, 't3', { ok: true, value: { noted: true, helped: true } })
+  toolEnds(rig, 't4', { ok: false, value: { error: 'down' }, error: 'TOOL_HTTP' })
+  t.same(rig.all('escalate'), [])
+  toolEnds(rig, 't5', { ok: true, value: { noted: true, helped: false } })
+  t.match(rig.only('escalate').packet, { reason: '2 attempts to help have failed.' })
+})
+
+t.test('a rule that led to nobody is not applied again and again', async (t) => {
+  const rig = Rig.talking({ rules, escalation: handover })
+  callerSays(rig, 'ridiculous', 'c1')
+  callerSays(rig, 'ridiculous', 'c2')
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
+  callerSays(rig, 'still ridiculous', 'c3')
+  t.equal(rig.all('escalate').length, 1)
+})
+
+t.test('an agent without rules hands nobody over by itself', async (t) => {
+  const rig = Rig.talking({ escalation: handover })
+  callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
+  t.same(rig.all('escalate'), [])
+})
