@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { spokenForm } from '../../src/backends/embedded/spoken-text.js'
@@ -6,12 +9,15 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Speaker } from '../../src/simulator/vendors/spoken.js'
 import { Script } from '../../src/simulator/vendors/spoken.js'
+import { hearRecording } from '../support/hear-recording.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
 t.setTimeout(170_000)
 
+const folder = await mkdtemp(join(tmpdir(), 'mkondo-models-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
 const flite = await loadFlite()
 // Models say numbers digit by digit when told to; flite alone would make four thousand of them.
 const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
@@ -41,10 +47,15 @@ t.test('a spoken call runs on each kind of model as it does offline', async (t) 
   const run = async ([name, env, backend]: (typeof cases)[number]): Promise<void> => {
     const { at, close } = await whole(env, (yaml) => yaml.replace(/^backend: .*$/m, `backend: ${backend}`))
     try {
-      const placed = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127'] })
+      const recording = join(folder, `${name}.wav`)
+      const placed = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127', '--record', recording] })
       const [call] = placed.calls
-      // The status and not the digits: one digit in a few of this voice is misheard, by people too.
-      t.equal(call?.heard.status, 'out_for_delivery', `${name}: ${call?.goal.why ?? placed.output}`)
+      // By the recording, which can be heard when nobody else wants the machine; digits by what the model said.
+      const { facts, texts } = await hearRecording(recording)
+      t.equal(facts.status, 'out_for_delivery', `${name}: heard ${JSON.stringify(texts)}; ${call?.goal.why ?? placed.output}`)
+      const said = call?.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ')
+      t.match(said, /Order 4127 is out for delivery/, `${name}: the order by its number`)
+      t.match(call?.toolCalls.find((tool) => tool.name === 'lookup_order')?.args, { orderNumber: '4127' }, `${name}: the look-up was for it`)
       t.equal(call?.backend, name)
       t.equal(call?.outcome, 'deflected', `${name}: outcome`)
       t.equal(call?.toolCalls.filter((tool) => tool.name === 'lookup_order' && tool.ok).length, 1, `${name}: the look-up ran, once`)

@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { DestinationStream } from 'pino'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { startGateway } from '../../src/cli/gateway.js'
 import type { Gateway } from '../../src/cli/gateway.js'
@@ -25,11 +26,12 @@ async function changedAgents(change: (yaml: string) => string): Promise<string> 
 /** A whole gateway on free ports, with the demo shop behind it. */
 export async function whole(
   env: Readonly<Record<string, string>> = {}, change: ((yaml: string) => string) | null = null,
+  logTo: DestinationStream | null = null,
 ): Promise<WholeGateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const agentsDir = change === null ? null : await changedAgents(change)
   const config = { ...loadConfig(env, null), agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
-  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog({ level: 'silent' }) })
+  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog(logTo === null ? { level: 'silent' } : { destination: logTo }) })
   return {
     gateway,
     at: { port: gateway.publicPort, opsPort: gateway.opsPort, shopUrl: shop.url },
