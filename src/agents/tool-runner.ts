@@ -7,7 +7,7 @@ import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
-import type { HttpTransport } from './http-transport.js'
+import type { HttpTransport, TransportRequest } from './http-transport.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment } from './loader.js'
 import { addedTools } from './offered-tools.js'
@@ -97,6 +97,19 @@ export class ToolRunner {
     } catch (error) {
       return this.#failure(error)
     }
+  }
+
+  /**
+   * What `run` would send to an API, without sending it; null for a tool that sends nothing.
+   * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNVERIFIED, CONFIG_INVALID
+   */
+  request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest | null {
+    const entry = this.#entries.get(name)
+    if (entry === undefined || !(entry.tool instanceof HttpTool)) return null
+    if (entry.verifiedOnly && context.caller.verified === null) throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')
+    const checked = entry.check(bound(entry, args, context))
+    if (!checked.ok) throw new GatewayError('TOOL_ARGUMENTS', checked.why)
+    return entry.tool.request(checked.args, context)
   }
 
   #refuse(code: ErrorCode, what: string, why: string): ToolOutcome {

@@ -46,11 +46,7 @@ export class VerifyTool implements Tool {
       Object.fromEntries(Object.entries(map).map(([key, value]) => [plainWords(key).join(' '), value]))
     this.#words = { numbers: plain(verification.words.numbers), months: plain(verification.words.months) }
     this.timeoutMs = verification.account.http.timeoutMs
-    // Found nothing is an answer, not an error.
-    this.#account = new HttpTool({
-      name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
-      http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
-    }, env, transport)
+    this.#account = accountTool(verification, env, transport)
   }
 
   /** @throws GatewayError TOOL_UNVERIFIED for a wrong answer, with what the model is told */
@@ -115,6 +111,23 @@ export class VerificationRefused extends GatewayError {
     super('TOOL_UNVERIFIED', 'the caller did not prove who they are')
     this.answer = answer
   }
+}
+
+/** The request for what answers are compared with; `run` answers null when there is no account. */
+export function accountTool(verification: Verification, env: Environment, transport: HttpTransport): HttpTool {
+  return new HttpTool({
+    name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
+    // Nothing found is an answer, not an error.
+    http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
+  }, env, transport)
+}
+
+/** What an account lacks of what is asked and kept: names of questions and of identity fields. */
+export function missingIn(account: unknown, verification: Verification): string[] {
+  return [
+    ...verification.questions.filter(({ field }) => textAt(account, field) === null).map(({ id, field }) => `question ${id} (${field})`),
+    ...Object.entries(verification.identity).filter(([, path]) => valueAt(account, path) === undefined).map(([name, path]) => `identity ${name} (${path})`),
+  ]
 }
 
 function valueAt(value: unknown, path: string): unknown {

@@ -1,13 +1,21 @@
 import { createServer } from 'node:net'
+import { NO_ASSETS } from '../agents/assets.js'
+import { HttpTransport } from '../agents/http-transport.js'
+import type { Environment } from '../agents/loader.js'
+import { rehearse } from '../agents/rehearsal.js'
 import { messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { hostedAgents } from './hosted-agents.js'
 import { backendFindings } from './backend-check.js'
+import type { HostedAgent } from '../shard/hosted-call.js'
+import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
-const HELP = `mkondo check [--with-shop] [--config FILE]
-  Checks settings, agent files, backend keys, ports and the APIs that the settings name, and says what it found.
+const HELP = `mkondo check [--tools] [--with-shop] [--config FILE]
+  Checks settings, agent files, ports and the APIs that the settings name, opens a session with each backend that an agent
+  uses (nothing is said in it), and says what it found.
+  --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
   --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
   Exit code 0 when a gateway would start with them, 2 when not.`
 
@@ -21,17 +29,22 @@ interface Finding {
 
 /** `mkondo check`: one line a finding. */
 export async function check(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('check', argv, { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION })
+  const values = commandOptions('check', argv, {
+    'with-shop': { type: 'boolean', default: false }, tools: { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
+  })
   if (values.help) {
     console.log(HELP)
     return 0
   }
   let config = loadConfig(process.env, values.config ?? null)
   const shopApiUrl = config.shopApiUrl
-  // Not started here: only its address is needed, and any will do to check the agents.
-  if (values['with-shop'] && shopApiUrl === null) config = { ...config, shopApiUrl: 'http://127.0.0.1' }
+  const wantsShop = values['with-shop'] && shopApiUrl === null
+  const shop = wantsShop && values.tools ? await startDemoShop() : null
+  // Where no tool is tried any address will do to check the agents.
+  if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: 'settings' }]
-  findings.push(await agentsFinding(config))
+  findings.push(...await agentsFindings(config, values.tools))
+  await shop?.close()
   findings.push(await portFinding('PORT', config.host, config.port))
   findings.push(await portFinding('OPS_PORT', config.opsHost, config.opsPort))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
@@ -41,13 +54,24 @@ export async function check(argv: readonly string[]): Promise<number> {
   return findings.every((finding) => finding.ok) ? 0 : 2
 }
 
-async function agentsFinding(config: Config): Promise<Finding> {
+async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {
   const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
   try {
     const { agents } = await hostedAgents(config, env)
-    return { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}` }
+    const said: Finding = { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}` }
+    const backends = await backendFindings(config, [...agents.values()])
+    return [said, ...backends, ...tools ? await toolFindings([...agents.values()], env) : []]
   } catch (thrown) {
-    return { ok: false, what: `agents: ${messageOf(thrown)}` }
+    return [{ ok: false, what: `agents: ${messageOf(thrown)}` }]
+  }
+}
+
+async function toolFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
+  const transport = new HttpTransport()
+  const findings: Finding[] = []
+  for (const { definition, assets } of agents) {
+    const rehearsed = await rehearse(definition, assets ?? NO_ASSETS, env, transport)
+    findings.push(...rehearsed.map(({ ok, what }) => ({ ok, what: `${definition.name}: ${what}` })))
   }
 }
 

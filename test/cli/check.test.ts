@@ -21,6 +21,21 @@ t.test('a set-up that would start is found good', async (t) => {
   t.match(output, /unsigned ones are accepted/)
 })
 
+t.test('each tool is tried with its sample: what reads is sent, what acts is not', async (t) => {
+  const { code, output } = await check({ PORT: '0', OPS_PORT: '0' }, '--with-shop', '--tools')
+  t.equal(code, 0, output)
+  t.match(output, /ok +support: verification: the account of sample\.from has every answer/)
+  t.match(output, /ok +support: getAccount: GET 127\.0\.0\.1:\d+\/api\/accounts answered in \d+ ms with plan, status, balanceKes/)
+  t.match(output, /ok +support: open_ticket: POST 127\.0\.0\.1:\d+\/api\/tickets, not sent \(\d+ characters of JSON\)/)
+  t.match(output, /ok +support: knowledge: \d+ passages/)
+  t.match(output, /ok +order-status: lookup_order: GET .*answered/)
+  t.notMatch(output, /Amina|23917386|254700000001/, 'nothing that the answers hold is shown')
+
+  const down = await check({ PORT: '0', OPS_PORT: '0', SHOP_API_URL: 'http://127.0.0.1:1' }, '--tools')
+  t.equal(down.code, 2)
+  t.match(down.output, /NOT OK +support: getAccount: GET 127\.0\.0\.1:1\/api\/accounts: .*could not be reached: ECONNREFUSED/)
+})
+
 t.test('what would stop a start, or every call, is found before a caller finds it', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => taken.once('listening', resolve))

@@ -1,0 +1,104 @@
+import { messageOf } from '../core/errors.js'
+import { passagesOf } from './assets.js'
+import type { AgentAssets } from './assets.js'
+import { CallerIdentity } from './caller-identity.js'
+import type { AgentDefinition } from './definition.js'
+import type { HttpTransport } from './http-transport.js'
+import type { Environment } from './loader.js'
+import type { ParameterSchema, ToolParameters } from './parameters.js'
+import { ToolRunner } from './tool-runner.js'
+import type { ToolContext } from './tool.js'
+import { accountTool, missingIn } from './verification.js'
+
+/** What came of trying one part of an agent. */
+export interface Rehearsed {
+  /** Null: it could not be tried, and why. */
+  readonly ok: boolean | null
+  readonly what: string
+}
+
+/**
+ * Tries each tool of an agent with its `sample` arguments, as the call of the agent's `sample` would: what only reads is really
+ * sent, anything else is made and shown, and not sent. Says nothing of what the answers hold.
+ */
+export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, transport: HttpTransport): Promise<Rehearsed[]> {
+  const runner = await ToolRunner.open(agent, assets, env, transport)
+  const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
+  const context = (): ToolContext => ({
+    callSid: 'HD_000000000000', from: agent.sample.from, to: '', agent: agent.name, idempotencyKey: 'dry-run',
+    caller: new CallerIdentity(identity), signal: new AbortController().signal,
+  })
+  const rehearsed: Rehearsed[] = []
+  if (agent.verification !== null) rehearsed.push(await tried('verification', () => verification(agent, env, transport, context())))
+  for (const tool of agent.tools) {
+    const { name, http } = tool
+    const args = { ...sampleArguments(tool.parameters), ...tool.sample }
+    if (tool.requires === 'verified' && identity === null) {
+      rehearsed.push({ ok: null, what: `${name}: needs a verified caller; put one under sample.identity` })
+      continue
+    }
+    rehearsed.push(await tried(name, async () => {
+      const request = runner.request(name, args, context())
+      const where = `${http.method} ${request?.url.host ?? ''}${request?.url.pathname ?? ''}`
+      if (http.method !== 'GET') return { ok: true, what: `${where}, not sent (${request?.body?.length ?? 0} characters of JSON)` }
+      const startedMs = performance.now()
+      const { ok, value, error } = await runner.run(name, args, context())
+      const ms = Math.round(performance.now() - startedMs)
+      return ok ? { ok, what: `${where} answered in ${ms} ms${fieldsOf(value)}` } : { ok, what: `${where}: ${error ?? 'failed'}` }
+    }))
+  }
+  for (const { name } of assets.codeTools) rehearsed.push({ ok: null, what: `${name}: in code, loads; it is not run here` })
+  const passages = passagesOf(assets).length
+  if (passages > 0) rehearsed.push({ ok: true, what: `knowledge: ${passages} passages` })
+  return rehearsed
+}
+
+async function tried(name: string, what: () => Promise<Rehearsed>): Promise<Rehearsed> {
+  try {
+    const done = await what()
+    return { ok: done.ok, what: `${name}: ${done.what}` }
+  } catch (error) {
+    return { ok: false, what: `${name}: ${messageOf(error)}; set its sample` }
+  }
+}
+
+async function verification(agent: AgentDefinition, env: Environment, transport: HttpTransport, context: ToolContext): Promise<Rehearsed> {
+  if (agent.verification === null) return { ok: null, what: 'none' }
+  const account = await accountTool(agent.verification, env, transport).run({}, context)
+  if (account === null) return { ok: null, what: 'there is no account for sample.from' }
+  const missing = missingIn(account, agent.verification)
+  return missing.length === 0
+    ? { ok: true, what: 'the account of sample.from has every answer' }
+    : { ok: false, what: `the account of sample.from lacks ${missing.join(', ')}` }
+}
+
+function fieldsOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return ''
+  const names = Object.keys(value)
+  return names.length === 0 ? ' with none of its fields' : ` with ${names.join(', ')}`
+}
+
+/** The simplest value for each argument that has to be there. */
+function sampleArguments(parameters: ToolParameters): Record<string, unknown> {
+  const args: Record<string, unknown> = {}
+  for (const name of parameters.required) {
+    const schema = parameters.properties[name]
+    if (schema !== undefined) args[name] = sampleOf(schema)
+  }
+  return args
+}
+
+function sampleOf(schema: ParameterSchema): unknown {
+  if (schema.enum?.[0] !== undefined) return schema.enum[0]
+  switch (schema.type) {
+    case 'string': return 'sample'.padEnd(schema.minLength ?? 0, 'x').slice(0, schema.maxLength ?? Infinity)
+    case 'number':
+    case 'integer': return schema.minimum ?? Math.min(1, schema.maximum ?? 1)
+    case 'boolean': return true
+    case 'array': return Array.from({ length: schema.minItems ?? 0 }, () => (schema.items === undefined ? null : sampleOf(schema.items)))
+    case 'object': return Object.fromEntries((schema.required ?? []).map((name) => {
+      const inner = schema.properties?.[name]
+      return [name, inner === undefined ? null : sampleOf(inner)]
+    }))
+  }
+}
