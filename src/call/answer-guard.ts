@@ -69,10 +69,11 @@ export class AnswerGuard {
   #tone(tone: boolean): void {
     if (tone) {
       this.#toneMs += FRAME_MS
-      if (this.#toneMs > BEEP_MS_MAX) this.#machine ??= 'a long tone'
       return
     }
-    if (this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX) this.#beepEndedMs = this.#atMs
+    // Without a word before it, it is the line's own: ringing, or a fax.
+    const beep = this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX && this.#voiceFromMs !== null
+    if (beep) this.#beepEndedMs = this.#atMs - FRAME_MS
     this.#toneMs = 0
   }
 
@@ -89,10 +90,11 @@ export class AnswerGuard {
   #person(): AnswerVerdict | null {
     const { pauseMs, silenceMs } = this.#options
     if (this.#voiceFromMs === null) {
-      return this.#atMs >= silenceMs && this.#toneMs === 0 ? { who: 'silence', why: `no voice in ${silenceMs} ms` } : null
+      return this.#atMs >= silenceMs ? { who: 'silence', why: `no voice in ${silenceMs} ms` } : null
     }
     const quietMs = this.#atMs - this.#voiceToMs
-    if (quietMs < pauseMs || this.#toneMs > 0 || this.#beepEndedMs !== null) return null
+    // A tone may be becoming a beep.
+    if (quietMs < pauseMs || this.#beepEndedMs !== null || (this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX)) return null
     if (this.#voicedMs < WORD_MS_MIN) {
       this.#voiceFromMs = null
       this.#voicedMs = 0
@@ -102,7 +104,8 @@ export class AnswerGuard {
   }
 
   #recording(why: string): AnswerVerdict | null {
-    const quietMs = this.#toneMs > 0 ? 0 : this.#atMs - this.#voiceToMs
+    const inBeep = this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX
+    const quietMs = inBeep ? 0 : this.#atMs - this.#voiceToMs
     if (quietMs >= MACHINE_QUIET_MS) return machine(`${why}, then no beep`)
     return this.#atMs >= MACHINE_GREETING_MS_MAX ? machine(`${why}, still talking`) : null
   }

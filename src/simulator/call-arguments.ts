@@ -38,6 +38,8 @@ export const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a 
     --after-stream continues|reposts|holds         what follows the stream's end (continues)
     --human-outcome answered|busy|no-answer|declined   what becomes of a Dial (answered)
     --ignore-kill        the carrier does not honour killAudio
+  --api-port N         runs the carrier's REST API on loopback, for a gateway with SAUTIKIT_API_URL=http://127.0.0.1:N
+  --api-key KEY        the key that it knows (SAUTIKIT_API_KEY, or sim_key_for_tests)
 
   Results
     --calls N            so many calls at once (1, at most ${SIMULATED_CALLS_MAX})
@@ -72,6 +74,8 @@ export interface CallArguments {
   readonly afterStream: AfterStream
   readonly humanOutcome: HumanOutcome
   readonly ignoreKill: boolean
+  /** Null: no REST API. */
+  readonly api: { readonly port: number; readonly key: string } | null
   readonly calls: number
   readonly record: string | null
   readonly json: string | null
@@ -116,6 +120,9 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
     afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', ['continues', 'reposts', 'holds']),
     humanOutcome: oneOf('--human-outcome', values['human-outcome'] ?? 'answered', ['answered', 'busy', 'no-answer', 'declined']),
     ignoreKill: values['ignore-kill'] === true,
+    api: values['api-port'] === undefined ? null : {
+      port: whole('--api-port', values['api-port'], 0, 65_535), key: values['api-key'] ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests',
+    },
     calls: whole('--calls', values.calls ?? '1', 1, SIMULATED_CALLS_MAX),
     record: values.record ?? null, json: values.json ?? null,
     timeoutS: whole('--timeout', values.timeout ?? '120', 5, 3600),
@@ -128,7 +135,7 @@ function rawValues(argv: readonly string[]) {
       args: [...argv], allowPositionals: false, options: {
         'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
         'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text,
-        'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'calls': text, 'record': text,
+        'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
         'json': text, 'timeout': text, 'help': { type: 'boolean', short: 'h' },
       },
     }).values

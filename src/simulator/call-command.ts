@@ -67,6 +67,7 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
     })),
     vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
     files, record: args.record !== null, timeoutMs: args.timeoutS * 1000, staggerMs: STAGGER_MS,
+    ...(args.api === null ? {} : { rest: args.api }),
     carrier: {
       voiceUrl: `${args.url}/voice${args.agent === null ? '' : `/${args.agent}`}`, eventsUrl: `${args.url}/events`, secret: args.secret,
       encoding: args.jsonWebhooks ? 'json' : 'form', afterStream: args.afterStream, trackLayout: args.trackLayout, honourKill: !args.ignoreKill,

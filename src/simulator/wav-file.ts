@@ -36,11 +36,16 @@ async function readBytes(file: string): Promise<Buffer> {
 
 /** Writes a call as stereo: the caller left, what the caller heard right. */
 export async function writeCallWav(file: string, recording: LegRecording): Promise<void> {
+  await writeFile(file, callWav(recording))
+}
+
+/** The same as bytes. */
+export function callWav(recording: LegRecording): Uint8Array {
   const { caller, heard, sampleRateHz } = recording
   const samples = new Int16Array(2 * Math.max(caller.length, heard.length))
   for (let i = 0; i < samples.length / 2; i++) {
     samples[2 * i] = caller[i] ?? 0
     samples[2 * i + 1] = heard[i] ?? 0
   }
-  await writeFile(file, writeWav({ sampleRateHz, channels: 2, samples }))
+  return writeWav({ sampleRateHz, channels: 2, samples })
 }

@@ -37,13 +37,21 @@ export function signBody(body: string, secret: string, form: SignatureForm, wall
 
 /** Posts one webhook. Never throws: what goes wrong is part of the answer, as the carrier has to live with it. */
 export async function postWebhook(url: string, fields: Readonly<Record<string, string>>, options: WebhookOptions): Promise<WebhookAnswer> {
-  const body = options.encoding === 'json' ? JSON.stringify(fields) : new URLSearchParams(fields).toString()
-  const headers: Record<string, string> = {
-    'content-type': options.encoding === 'json' ? 'application/json' : 'application/x-www-form-urlencoded',
-  }
+  const isJson = options.encoding === 'json'
+  const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()
+  return postBody(url, body, isJson ? 'application/json' : 'application/x-www-form-urlencoded', fields['callSessionState'] ?? '', options)
+}
+
+/** Posts an event in the carrier's envelope; these are always JSON. */
+export function postEnvelope(url: string, envelope: { readonly kind: string } & Readonly<Record<string, unknown>>, options: WebhookOptions): Promise<WebhookAnswer> {
+  return postBody(url, JSON.stringify(envelope), 'application/json', envelope.kind, options)
+}
+
+async function postBody(url: string, body: string, contentType: string, event: string, options: WebhookOptions): Promise<WebhookAnswer> {
+  const headers: Record<string, string> = { 'content-type': contentType }
   if (options.secret !== null) {
     headers['x-sautikit-signature'] = signBody(body, options.secret, options.signature, Date.now())
-    if (options.signature === 'bare') headers['x-sautikit-event'] = fields['callSessionState'] ?? ''
+    if (options.signature === 'bare') headers['x-sautikit-event'] = event
   }
   const startedMs = performance.now()
   try {

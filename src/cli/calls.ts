@@ -1,0 +1,225 @@
+import type { CallRecord } from '../call/record.js'
+import { loadConfig } from '../config/load-config.js'
+import type { Config } from '../config/settings.js'
+import { messageOf } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
+import type { CarrierCall } from '../sautikit-api/call-detail.js'
+import { CarrierApiError } from '../sautikit-api/carrier-error.js'
+import { allPages } from '../sautikit-api/pages.js'
+import { maskNumber } from '../sautikit/phone.js'
+import { HELP_OPTION } from './arguments.js'
+import { carrierApi, requiredCarrierApi } from './carrier-side.js'
+import { OpsClient, refusalOf } from './ops-client.js'
+import { exactly, wordsAndOptions, wrongUse } from './positionals.js'
+import { PROCESS_TERMINAL, json, money, table } from './terminal.js'
+import type { Terminal } from './terminal.js'
+
+const HELP = `mkondo calls: calls of a running gateway (its ops port), and what the carrier has of them (SAUTIKIT_API_KEY)
+
+  mkondo calls list               live and ended calls of the gateway; --carrier: the carrier's list instead
+  mkondo calls show SID           one call: the gateway's record, and beside it the carrier's where there is a key;
+                                  --carrier: the carrier's alone
+  mkondo calls hangup SID         asks the gateway to end the call (--goodbye: the agent says goodbye first);
+                                  --carrier: ends it at the carrier, also where no gateway knows of it
+
+  --limit N      with list: so many at most (50)
+  --json         JSON instead of a table
+  --ops-url URL  ops port of the gateway (http://127.0.0.1:9464; token in OPS_TOKEN)
+  --config FILE  settings file (default mkondo.yaml, if it is there)
+
+  Exit code: 0 done, 1 refused or not there, 2 wrong usage.
+`
+
+const LIMIT_DEFAULT = 50
+const LIMIT_MAX = 10_000
+
+interface CallsOptions {
+  readonly carrier: boolean
+  readonly goodbye: boolean
+  readonly limit: number
+  readonly asJson: boolean
+  readonly config: Config
+  readonly ops: OpsClient
+  readonly out: Terminal['out']
+}
+
+/** `mkondo calls`. */
+export async function calls(argv: readonly string[], terminal: Terminal = PROCESS_TERMINAL): Promise<number> {
+  const { values, words } = wordsAndOptions('calls', argv, {
+    'carrier': { type: 'boolean', default: false }, 'goodbye': { type: 'boolean', default: false }, 'limit': { type: 'string' },
+    'json': { type: 'boolean', default: false }, 'ops-url': { type: 'string' }, 'config': { type: 'string' }, 'help': HELP_OPTION,
+  })
+  if (values.help) {
+    terminal.out(HELP)
+    return 0
+  }
+  const config = loadConfig(terminal.env, values.config ?? null)
+  const options: CallsOptions = {
+    carrier: values.carrier, goodbye: values.goodbye, limit: limitOf(values.limit), asJson: values.json, config, out: terminal.out,
+    ops: new OpsClient(values['ops-url'] ?? opsUrlOf(config), config.opsToken),
+  }
+  const [verb, ...rest] = words
+  switch (verb) {
+    case 'list':
+      exactly('calls list', rest)
+      return options.carrier ? listCarrier(options) : listGateway(options)
+    case 'show': return show(sidOf('calls show', rest), options)
+    case 'hangup': return hangUp(sidOf('calls hangup', rest), options)
+    default: throw wrongUse('calls', 'takes list, show or hangup')
+  }
+}
+
+/** Where this machine's gateway has its ops port by these settings. */
+export function opsUrlOf(config: Config): string {
+  const host = config.opsHost === '0.0.0.0' || config.opsHost === '::' ? '127.0.0.1' : config.opsHost
+  return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
+}
+
+function sidOf(command: string, words: readonly string[]): string {
+  const [sid] = exactly(command, words, 'one SID')
+  if (!isCallSid(sid)) throw wrongUse(command, 'a SID is 1 to 64 of A-Z a-z 0-9 _ -')
+  return sid
+}
+
+function limitOf(text: string | undefined): number {
+  if (text === undefined) return LIMIT_DEFAULT
+  if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= LIMIT_MAX) return Number(text)
+  throw wrongUse('calls list', `--limit is a whole number from 1 to ${LIMIT_MAX}`)
+}
+
+// --- list ---------------------------------------------------------------------------------------------------
+
+/** What `GET /api/calls` says of a call; ended ones have an outcome. */
+interface ListedCall {
+  readonly callSid: string
+  readonly agent: string
+  readonly backend: string
+  readonly state: string
+  readonly direction: string
+  readonly from: string
+  readonly to: string
+  readonly startedAt: string
+  readonly durationMs: number
+  readonly outcome?: string
+}
+
+async function listGateway({ ops, limit, asJson, out }: CallsOptions): Promise<number> {
+  const { status, body } = await ops.get('/api/calls')
+  if (status !== 200) throw refusalOf(body, status)
+  const live = body['live'] as readonly ListedCall[]
+  const ended = body['ended'] as readonly ListedCall[]
+  const all = [...live, ...ended].slice(0, limit)
+  out(asJson ? json({ calls: all }) : table(
+    ['SID', 'STATE', 'AGENT', 'BACKEND', 'WAY', 'FROM', 'TO', 'STARTED', 'SECONDS', 'OUTCOME'],
+    all.map((call) => [
+      call.callSid, call.state, call.agent, call.backend, call.direction, call.from, call.to, call.startedAt,
+      (call.durationMs / 1000).toFixed(1), call.outcome ?? '-',
+    ]),
+    'no calls yet',
+  ))
+  return 0
+}
+
+async function listCarrier({ config, limit, asJson, out }: CallsOptions): Promise<number> {
+  const api = requiredCarrierApi(config).calls
+  const { items, complete } = await allPages((cursor) => api.listCalls({ cursor, limit: Math.min(100, limit) }), limit)
+  out(asJson ? json({ calls: items.map(masked), complete }) : table(
+    ['SID', 'STATUS', 'WAY', 'OURS', 'THEIRS', 'STARTED', 'SECONDS', 'COST'],
+    items.map((call) => [
+      call.callSid ?? call.callId ?? '-', call.status ?? '-', call.direction ?? '-', call.localNumber ?? '-', maskNumber(call.remoteNumber ?? ''),
+      call.startedAt ?? '-', String(call.durationS ?? '-'), money(call.costMinor, call.costCurrency),
+    ]),
+    'the carrier has no calls',
+  ))
+  return 0
+}
+
+/** A caller's number is nobody's business, not even on the operator's screen. */
+function masked(call: CarrierCall): CarrierCall {
+  return { ...call, remoteNumber: call.remoteNumber === null ? null : maskNumber(call.remoteNumber) }
+}
+
+// --- show ---------------------------------------------------------------------------------------------------
+
+/** One side's account of a call, or why it has none. */
+interface Account<T> {
+  readonly call: T | null
+  readonly why: string | null
+}
+
+async function show(callSid: string, options: CallsOptions): Promise<number> {
+  const [gateway, carrier] = await Promise.all([
+    options.carrier ? { call: null, why: 'not asked' } : accountOf(() => fromGateway(callSid, options.ops)),
+    carrierAccount(callSid, options),
+  ])
+  const { out, asJson } = options
+  if (asJson) out(json({ callSid, gateway: gateway.call, carrier: carrier.call, why: { gateway: gateway.why, carrier: carrier.why } }))
+  else {
+    if (!options.carrier) out(gatewayText(gateway))
+    out(carrierText(carrier))
+  }
+  return gateway.call === null && carrier.call === null ? 1 : 0
+}
+
+function carrierAccount(callSid: string, { carrier, config }: CallsOptions): Promise<Account<CarrierCall>> {
+  if (carrier) return requiredCarrierApi(config).calls.getCall(callSid).then((call) => ({ call: masked(call), why: null }))
+  const api = carrierApi(config)
+  if (api === null) return Promise.resolve({ call: null, why: 'SAUTIKIT_API_KEY is not set' })
+  return accountOf(async () => masked(await api.calls.getCall(callSid)))
+}
+
+async function accountOf<T>(ask: () => Promise<T>): Promise<Account<T>> {
+  try {
+    return { call: await ask(), why: null }
+  } catch (thrown) {
+    return { call: null, why: messageOf(thrown) }
+  }
+}
+
+async function fromGateway(callSid: string, ops: OpsClient): Promise<Partial<CallRecord> & { readonly state?: string }> {
+  const { status, body } = await ops.get(`/api/calls/${callSid}`)
+  if (status !== 200) throw refusalOf(body, status)
+  return body as Partial<CallRecord>
+}
+
+function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly state?: string }>): string {
+  if (call === null) return `gateway: ${why ?? 'no account'}\n`
+  const lines = [
+    `gateway: ${call.outcome ?? call.state ?? 'live'}${call.endReason === undefined ? '' : ` (${call.endReason}${call.endDetail ? `: ${call.endDetail}` : ''})`}`,
+    `  agent ${call.agent ?? '-'} on ${call.backend ?? '-'}, ${call.direction ?? '-'}, from ${call.from || 'withheld'} to ${call.to || '-'}`,
+    `  started ${call.startedAt ?? '-'}, ${((call.durationMs ?? 0) / 1000).toFixed(1)} s on the stream`,
+  ]
+  const { outbound, escalation, carrier, toolCalls = [], transcript = [] } = call
+  if (outbound != null) lines.push(`  placed by us: ${outbound.result} after ${(outbound.ringMs / 1000).toFixed(1)} s`)
+  if (escalation != null) lines.push(`  escalation: ${escalation.strategy ?? 'none'}, ${escalation.outcome ?? 'under way'}`)
+  if (carrier?.recording != null) lines.push(`  the carrier's recording: ${carrier.recording}`)
+  for (const tool of toolCalls) lines.push(`  tool ${tool.name}: ${tool.ok ? 'ok' : tool.error ?? 'failed'}, ${Math.round(tool.ms)} ms`)
+  for (const entry of transcript) lines.push(`  ${entry.role === 'agent' ? 'agent ' : 'caller'}  ${entry.text}`)
+  return `${lines.join('\n')}\n`
+}
+
+function carrierText({ call, why }: Account<CarrierCall>): string {
+  if (call === null) return `carrier: ${why ?? 'no account'}\n`
+  return [
+    `carrier: ${call.status ?? 'unknown'}, ${call.durationS ?? '-'} s, ${money(call.costMinor, call.costCurrency)}`,
+    `  ${call.direction ?? '-'}, ours ${call.localNumber ?? '-'}, theirs ${call.remoteNumber ?? '-'}`,
+    `  started ${call.startedAt ?? '-'}, answered ${call.answeredAt ?? '-'}, ended ${call.endedAt ?? '-'}`,
+    `  hang-up cause ${call.hangupCause ?? '-'}, failure code ${call.failureCode ?? '-'}\n`,
+  ].join('\n')
+}
+
+// --- hang up ------------------------------------------------------------------------------------------------
+
+async function hangUp(callSid: string, { carrier, goodbye, config, ops, out, asJson }: CallsOptions): Promise<number> {
+  if (carrier) {
+    if (goodbye) throw wrongUse('calls hangup', 'the carrier says no goodbye: --goodbye goes without --carrier')
+    await requiredCarrierApi(config).calls.hangup(callSid)
+    out(asJson ? json({ callSid, by: 'carrier' }) : `${callSid} is hung up at the carrier\n`)
+    return 0
+  }
+  const { status, body } = await ops.post(`/api/calls/${callSid}/hangup`, { reason: 'mkondo calls hangup', speak: goodbye })
+  if (status === 404) throw new CarrierApiError('calls hangup: the gateway has no such live call; --carrier ends it at the carrier', { status: 404 })
+  if (status !== 202) throw refusalOf(body, status)
+  out(asJson ? json({ callSid, by: 'gateway' }) : `the gateway ends ${callSid}${goodbye ? ' after a goodbye' : ''}\n`)
+  return 0
+}

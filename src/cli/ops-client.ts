@@ -1,0 +1,68 @@
+import { GatewayError, messageOf } from '../core/errors.js'
+
+const TIMEOUT_MS = 15_000
+const BODY_CHARS_MAX = 16 * 1024 * 1024
+
+/** An answer of the ops port; `body` is its JSON. */
+export interface OpsAnswer {
+  readonly status: number
+  readonly body: Readonly<Record<string, unknown>>
+}
+
+/** The ops port of a running gateway, for commands. */
+export class OpsClient {
+  readonly #url: string
+  readonly #token: string | null
+
+  /** @param url  such as http://127.0.0.1:9464 */
+  constructor(url: string, token: string | null) {
+    this.#url = url.replace(/\/+$/, '')
+    this.#token = token
+  }
+
+  /** @throws GatewayError when there is no gateway there, or it wants another token */
+  get(path: string): Promise<OpsAnswer> {
+    return this.#ask('GET', path, null)
+  }
+
+  post(path: string, body: Readonly<Record<string, unknown>>): Promise<OpsAnswer> {
+    return this.#ask('POST', path, body)
+  }
+
+  async #ask(method: string, path: string, body: object | null): Promise<OpsAnswer> {
+    let response: Response
+    let text: string
+    try {
+      response = await fetch(this.#url + path, {
+        method, redirect: 'error', signal: AbortSignal.timeout(TIMEOUT_MS),
+        headers: { ...(this.#token === null ? {} : { authorization: `Bearer ${this.#token}` }), 'content-type': 'application/json' },
+        body: body === null ? null : JSON.stringify(body),
+      })
+      text = (await response.text()).slice(0, BODY_CHARS_MAX)
+    } catch (thrown) {
+      const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause.message : messageOf(thrown)
+      throw new GatewayError('CALL_FAULT', `no gateway answers at ${this.#url} (--ops-url): ${cause}`)
+    }
+    const value = objectOf(text)
+    if (value === null) throw new GatewayError('CALL_FAULT', `${this.#url} answered ${response.status} with no JSON: is it a gateway's ops port?`)
+    if (response.status === 401 || response.status === 403) throw refusalOf(value, response.status)
+    return { status: response.status, body: value }
+  }
+}
+
+/** What the gateway said when it refused. */
+export function refusalOf(body: Readonly<Record<string, unknown>>, status: number): GatewayError {
+  const error = body['error'] as { code?: unknown; message?: unknown } | undefined
+  const code = typeof error?.code === 'string' ? error.code : 'CALL_FAULT'
+  const message = typeof error?.message === 'string' ? error.message : `the gateway answered ${status}`
+  return new GatewayError('CALL_FAULT', `${code}: ${message}`)
+}
+
+function objectOf(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? value as Record<string, unknown> : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,70 @@
+import type { CallerFile, CallerOptions } from '../caller.js'
+import { startCall } from '../carrier.js'
+import type { HumanOutcome, PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
+import type { CallerScript, CallerStep } from '../caller-script.js'
+import { beep } from '../tones.js'
+import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
+import type { Workspace } from './workspace.js'
+
+/** Whom the carrier reaches at a number that it is asked to ring. */
+export interface Callee {
+  readonly outcome: HumanOutcome
+  readonly ringMs: number
+  readonly script: CallerScript
+  readonly files: ReadonlyMap<string, CallerFile>
+}
+
+export type CalleeKind = 'person' | 'machine' | 'nobody' | 'busy' | 'no-answer' | 'declined'
+export const CALLEE_KINDS: readonly CalleeKind[] = ['person', 'machine', 'nobody', 'busy', 'no-answer', 'declined']
+
+const RING_MS = 1500
+const TALK_MS = 8000
+const BEEP_FILE = 'beep'
+const BEEP_RATE_HZ = 8000
+const MACHINE_WORDS = 'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
+
+/** The people and machines that a called number can be. */
+export function callee(kind: CalleeKind, options: { readonly ringMs?: number; readonly talkMs?: number } = {}): Callee {
+  const { ringMs = RING_MS, talkMs = TALK_MS } = options
+  const outcome: HumanOutcome = kind === 'busy' || kind === 'no-answer' || kind === 'declined' ? kind : 'answered'
+  return { outcome, ringMs, script: scriptOf(kind, talkMs), files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]) }
+}
+
+function scriptOf(kind: CalleeKind, talkMs: number): CallerScript {
+  const step = (act: CallerStep['act']): CallerStep => ({ act, heard: [], interruptAfterMs: null })
+  const stay = [step({ type: 'wait', ms: talkMs }), step({ type: 'hangup' })]
+  const steps: Record<'person' | 'machine' | 'nobody', readonly CallerStep[]> = {
+    person: [step({ type: 'say', text: 'Hello?' }), ...stay],
+    machine: [step({ type: 'say', text: MACHINE_WORDS }), step({ type: 'play', file: BEEP_FILE }), ...stay],
+    nobody: stay,
+  }
+  return {
+    name: kind, rules: [], order: null, reactionMs: 200, patienceMs: 300,
+    steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
+  }
+}
+
+export interface CalleeSwitchOptions {
+  readonly workspace: Workspace
+  /** Who is at a number. */
+  readonly callee: (number: string) => Callee
+  /** Everything of a call that is the same for all. */
+  readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'exchange'>
+  readonly person: Omit<CallerOptions, 'script' | 'files'>
+  /** Told of each call that was rung. */
+  readonly onOver?: (result: SimulatedCallResult) => void
+}
+
+/** Rings the callees that the REST API is asked for. */
+export function ringCallees(options: CalleeSwitchOptions): (request: OutboundRequest) => PlacedOutbound {
+  return (request) => {
+    const { outcome, ringMs, script, files } = options.callee(request.to)
+    const call = startCall({
+      ...options.carrier, voiceUrl: request.voiceUrl, eventsUrl: request.eventsUrl, from: request.from, to: request.to,
+      caller: { ...options.person, script, files }, exchange: options.workspace,
+      outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
+    })
+    void call.done.then((result) => options.onOver?.(result))
+    return { callSid: call.callSid }
+  }
+}

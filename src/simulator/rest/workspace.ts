@@ -1,0 +1,133 @@
+import { randomUUID } from 'node:crypto'
+import type { Exchange, ExchangeLeg, LegEnd, RoomEntry } from '../exchange.js'
+
+/** Finished calls that the workspace remembers; the oldest go. */
+const CALLS_KEPT_MAX = 10_000
+
+/** A number of the workspace. */
+export interface OwnedNumber {
+  readonly id: string
+  readonly e164: string
+  status: string
+  voiceUrl: string | null
+  eventsUrl: string | null
+}
+
+/** A number that can be claimed. */
+export interface InventoryNumber {
+  readonly inventoryId: string
+  readonly e164: string
+  readonly monthlyPriceMinor: number
+}
+
+/** A call as the carrier's records have it. */
+export interface CallEntry {
+  readonly id: string
+  readonly leg: ExchangeLeg
+  readonly startedWallMs: number
+  end: LegEnd | null
+  /** When the record is written, and when the recording is ready. */
+  writtenAtMs: number
+  recordedAtMs: number
+}
+
+export interface WorkspaceOptions {
+  readonly owned?: readonly OwnedNumber[]
+  readonly inventory?: readonly InventoryNumber[]
+  /** From a call's end to its final record, and to its recording. */
+  readonly writeAfterMs?: number
+  readonly recordAfterMs?: number
+  /** Of a minute of an outbound call, in minor units. */
+  readonly ratePerMinuteMinor?: number
+}
+
+/** Everything that one customer of the simulated carrier has: numbers, calls, rooms. */
+export class Workspace implements Exchange {
+  readonly numbers: OwnedNumber[]
+  readonly inventory: InventoryNumber[]
+  readonly ratePerMinuteMinor: number
+  readonly #options: WorkspaceOptions
+  readonly #calls = new Map<string, CallEntry>()
+  readonly #rooms = new Map<string, Room>()
+
+  constructor(options: WorkspaceOptions = {}) {
+    this.#options = options
+    this.numbers = [...options.owned ?? []]
+    this.inventory = [...options.inventory ?? []]
+    this.ratePerMinuteMinor = options.ratePerMinuteMinor ?? 300
+  }
+
+  /** By either of its names. */
+  call(name: string): CallEntry | undefined {
+    return this.#calls.get(name) ?? [...this.#calls.values()].find((entry) => entry.id === name)
+  }
+
+  /** Newest first. */
+  calls(): CallEntry[] {
+    return [...this.#calls.values()].reverse()
+  }
+
+  /** @returns null when it is not to be had. */
+  claim(name: string): OwnedNumber | null {
+    const index = this.inventory.findIndex((number) => number.inventoryId === name)
+    const [found] = index < 0 ? [] : this.inventory.splice(index, 1)
+    if (found === undefined) return null
+    const number: OwnedNumber = { id: `num_${randomUUID().slice(0, 8)}`, e164: found.e164, status: 'active', voiceUrl: null, eventsUrl: null }
+    this.numbers.push(number)
+    return number
+  }
+
+  // --- what calls tell ----------------------------------------------------------------------------------------
+
+  began(leg: ExchangeLeg, startedWallMs: number): void {
+    if (this.#calls.size >= CALLS_KEPT_MAX) {
+      const oldest = [...this.#calls].find(([, entry]) => entry.end !== null)
+      if (oldest !== undefined) this.#calls.delete(oldest[0])
+    }
+    this.#calls.set(leg.callSid, { id: randomUUID(), leg, startedWallMs, end: null, writtenAtMs: Infinity, recordedAtMs: Infinity })
+  }
+
+  over(leg: ExchangeLeg, end: LegEnd): void {
+    const entry = this.#calls.get(leg.callSid)
+    if (entry === undefined) return
+    const nowMs = performance.now()
+    entry.end = end
+    entry.writtenAtMs = nowMs + (this.#options.writeAfterMs ?? 500)
+    entry.recordedAtMs = nowMs + (this.#options.recordAfterMs ?? 1000)
+  }
+
+  enter(name: string, entry: RoomEntry): { readonly closed: Promise<void>; left(): void } {
+    const room = this.#rooms.get(name) ?? new Room()
+    this.#rooms.set(name, room)
+    room.enter(entry)
+    return {
+      closed: room.closed,
+      left: () => { if (room.leave(entry)) this.#rooms.delete(name) },
+    }
+  }
+}
+
+/** A conference room. */
+class Room {
+  readonly closed: Promise<void>
+  readonly #entries = new Set<RoomEntry>()
+  #close: () => void = () => undefined
+
+  constructor() {
+    this.closed = new Promise((resolve) => { this.#close = resolve })
+  }
+
+  enter(entry: RoomEntry): void {
+    for (const other of this.#entries) other.leg.joinedBy(entry.leg)
+    for (const other of this.#entries) entry.leg.joinedBy(other.leg)
+    this.#entries.add(entry)
+  }
+
+  /** @returns true when the room is empty or closed. */
+  leave(entry: RoomEntry): boolean {
+    if (!this.#entries.delete(entry)) return false
+    const over = entry.endOnExit || this.#entries.size === 0
+    if (over) this.#close()
+    return over
+  }
+}
