@@ -25,9 +25,11 @@ export interface CallControl {
   end(by: EndedBy, why: string): void
   answer(): void
   complain(complaint: string): void
-  noteVerb(name: string): void
+  noteVerb(name: string, text?: string): void
   /** The next key that the caller has pressed and no verb has taken; null for none. */
   takeKey(): string | null
+  /** Stands in a conference room; resolves when the room closes or the call ends. */
+  stayInRoom(room: string, endOnExit: boolean): Promise<void>
   /** Posts to the voice URL; the document of the answer, or null when there was none to run. */
   postVoice(more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null>
   postForDocument(kind: WebhookRecord['url'], url: string, more: Readonly<Record<string, string>>): Promise<readonly Verb[] | null>

@@ -3,7 +3,9 @@ import type { CallerOptions } from './caller.js'
 import type { CallerLatency } from './caller-latency.js'
 import type { HeardPiece } from './caller.js'
 import type { LegRecording } from './caller-leg.js'
+import type { Exchange } from './exchange.js'
 import type { HeardFacts } from './heard-facts.js'
+import type { Stall } from './line.js'
 import type { Said } from './mouth.js'
 import type { BodyEncoding, SignatureForm } from './webhooks.js'
 
@@ -21,6 +23,13 @@ export interface SimulatedHuman {
   readonly talkMs: number
   /** What they say first; null for nothing. */
   readonly greeting: string | null
+}
+
+/** How a number that the carrier rings behaves. */
+export interface OutboundLeg {
+  readonly outcome: HumanOutcome
+  readonly ringMs: number
+  readonly clientRequestId: string | null
 }
 
 export interface PlaceCallOptions {
@@ -46,19 +55,26 @@ export interface PlaceCallOptions {
   readonly coalesceFrames?: number
   /** Hold-ups of the uplink: about every `everyMs`, up to `stallMsMax` long. */
   readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null
+  /** Hold-ups of the uplink at set times. */
+  readonly stalls?: readonly Stall[]
   /** How the carrier ends the media socket when the caller hangs up. */
   readonly streamEnd?: 'close' | 'graceful' | 'abort'
   readonly human?: SimulatedHuman
   /** `dial-completed` posts that state whatever became of the human; `outcome` posts busy, no-answer or failed as such. */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
   readonly verifyTls?: boolean
+  /** Set for a call that the REST API was asked for: `from` is the workspace's number, and `caller` the person who is rung. */
+  readonly outbound?: OutboundLeg
+  /** The rest of the carrier, when there is one. */
+  readonly exchange?: Exchange
   readonly onEvent?: (event: SimulatorEvent) => void
 }
 
 /** What is told while a call runs. Times are milliseconds since the webhook. Plain data. */
 export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
   | { readonly type: 'webhook'; readonly state: string; readonly status: number | null; readonly ms: number; readonly verbs: readonly string[] }
-  | { readonly type: 'verb'; readonly name: string }
+  /** `text` is what a Say says. */
+  | { readonly type: 'verb'; readonly name: string; readonly text?: string }
   | { readonly type: 'stream-opened' }
   | { readonly type: 'stream-closed'; readonly by: string; readonly code: number | null }
   | { readonly type: 'said'; readonly text: string }
@@ -67,7 +83,7 @@ export type SimulatorEvent = { readonly callSid: string; readonly atMs: number }
   | { readonly type: 'ended'; readonly by: EndedBy; readonly why: string }
 )
 
-export type EndedBy = 'caller' | 'document' | 'api' | 'carrier'
+export type EndedBy = 'caller' | 'callee' | 'document' | 'api' | 'carrier'
 
 export interface WebhookRecord {
   readonly url: 'voice' | 'events' | 'status' | 'action' | 'redirect'
@@ -92,6 +108,13 @@ export interface StreamRecord {
   readonly bytesDropped: number
 }
 
+/** A human who was rung; `via` tells of those whom no Dial reached. */
+export interface DialRecord {
+  readonly numbers: readonly string[]
+  readonly outcome: HumanOutcome
+  readonly via?: 'supervision' | 'conference'
+}
+
 /** Everything one simulated call was. Times are milliseconds since the webhook, except in `callerHeard`. */
 export interface SimulatedCallResult {
   readonly callSid: string
@@ -103,7 +126,7 @@ export interface SimulatedCallResult {
   readonly webhooks: readonly WebhookRecord[]
   readonly verbs: readonly string[]
   readonly stream: StreamRecord | null
-  readonly dials: readonly { readonly numbers: readonly string[]; readonly outcome: HumanOutcome }[]
+  readonly dials: readonly DialRecord[]
   readonly said: readonly Said[]
   readonly heard: HeardFacts & { readonly text: readonly string[] }
   readonly heardPieces: readonly HeardPiece[]

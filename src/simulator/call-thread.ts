@@ -5,6 +5,9 @@ import { assert } from '../core/assert.js'
 import { startCall, type LiveSimulatedCall } from './carrier.js'
 import { sentencesOf } from './caller-script.js'
 import type { CallThreadMessage, SimulateOptions } from './simulate.js'
+import { callee, ringCallees } from './rest/callees.js'
+import { RestServer } from './rest/rest-server.js'
+import { Workspace } from './rest/workspace.js'
 import { SpeechService } from './speech-service.js'
 import { sharedTicker } from './ticker.js'
 
@@ -12,9 +15,10 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
   const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
   const speech = await SpeechService.start(options.vocabulary)
   // Everything is spoken before the first call is placed, so that no caller waits for another's voice.
-  for (const { script, voice, line } of options.calls) {
-    await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz)))
+  for (const { script, voice, pace, line } of options.calls) {
+    await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }
+  const exchange = options.rest === undefined ? null : await startRest(options.rest, options, speech)
   report({ type: 'ready', voicesMs: speech.voicesMs, earMs: speech.earMs })
 
   const calls: LiveSimulatedCall[] = []
@@ -29,17 +33,35 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
     calls.push(startCall({
       ...options.carrier, callSid: plan.callSid, from: plan.from, to: plan.to,
       caller: {
-        script: plan.script, voice: plan.voice, line: plan.line, speech, vocabulary: options.vocabulary, files: options.files,
+        script: plan.script, voice: plan.voice, ...(plan.pace === undefined ? {} : { pace: plan.pace }), line: plan.line, speech, vocabulary: options.vocabulary, files: options.files,
         record: options.record, timeoutMs: options.timeoutMs,
       },
       onEvent: (event) => { report({ type: 'event', event }) },
+      ...(exchange === null ? {} : { exchange: exchange.workspace }),
     }))
   }
   const results = await Promise.all(calls.map((call) => call.done))
+  await exchange?.close()
   await speech.close()
   const { ticksLate, ticksSkipped, latenessMsMax } = sharedTicker
   const audio = results.flatMap(({ audio: kept }) => (kept === null ? [] : [kept.caller.buffer as ArrayBuffer, kept.heard.buffer as ArrayBuffer]))
   report({ type: 'results', results, ticker: { ticksLate, ticksSkipped, latenessMsMax } }, audio)
+}
+
+/** The carrier's REST API, on this thread because it acts on its calls. */
+async function startRest(rest: { readonly port: number; readonly key: string }, options: SimulateOptions, speech: SpeechService): Promise<RestServer> {
+  const { carrier, timeoutMs, record, vocabulary } = options
+  const numbers = [...new Set(options.calls.map((plan) => plan.to))]
+  const workspace = new Workspace({
+    owned: numbers.map((e164, index) => ({ id: `num_${index + 1}`, e164, status: 'active', voiceUrl: carrier.voiceUrl, eventsUrl: carrier.eventsUrl })),
+  })
+  return RestServer.start({
+    workspace, keys: { [rest.key]: 'all' }, port: rest.port,
+    place: ringCallees({
+      workspace, callee: () => callee('person'), carrier,
+      person: { voice: 'awb', line: { sampleRateHz: 8000 }, speech, vocabulary, record, timeoutMs },
+    }),
+  })
 }
 
 assert(parentPort !== null, 'the call thread is started as a worker')

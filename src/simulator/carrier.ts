@@ -3,14 +3,17 @@
  * simulated person at the other end. A stranger to the gateway: it shares no protocol code with it.
  */
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Caller } from './caller.js'
 import { measureCaller } from './caller-latency.js'
-import type { EndedBy, PlaceCallOptions, SimulatedCallResult, WebhookRecord } from './call-options.js'
+import type { EndedBy, HumanOutcome, OutboundLeg, PlaceCallOptions, SimulatedCallResult, WebhookRecord } from './call-options.js'
 import type { CallControl, CallEvent, StreamOutcome } from './call-control.js'
-import { runDocument } from './document-runner.js'
+import { DEFAULT_HUMAN, HUMAN_VOICE, runDocument } from './document-runner.js'
+import type { ExchangeLeg, LegEnd } from './exchange.js'
 import { sharedTicker } from './ticker.js'
 import { DocumentRefused, parseVoiceDocument, type Verb } from './voice-document.js'
-import { postWebhook, type WebhookAnswer, type WebhookOptions } from './webhooks.js'
+import { callWav } from './wav-file.js'
+import { postEnvelope, postWebhook, type WebhookAnswer, type WebhookOptions } from './webhooks.js'
 
 /** A handler has this long, or the caller gets the carrier's downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
@@ -25,6 +28,13 @@ export interface LiveSimulatedCall {
   hangUp(): void
 }
 
+/** How the carrier reports a called leg that nobody took. */
+const UNTAKEN: Readonly<Record<Exclude<HumanOutcome, 'answered'>, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>> = {
+  'busy': { state: 'Busy', status: 'busy', cause: 'user_busy' },
+  'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
+  'declined': { state: 'Failed', status: 'failed', cause: 'call_rejected' },
+}
+
 /** Places a call and runs it to its end. Never rejects for what the gateway does wrong: that is in the result. */
 export function placeCall(options: PlaceCallOptions): Promise<SimulatedCallResult> {
   return startCall(options).done
@@ -33,10 +43,10 @@ export function placeCall(options: PlaceCallOptions): Promise<SimulatedCallResul
 /** As `placeCall`, with a handle on the running call. */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
-  return { callSid: call.callSid, done: call.run(), hangUp: () => { call.end('api', 'hung up through the REST API') } }
+  return { callSid: call.callSid, done: call.run(), hangUp: () => { call.hangUp() } }
 }
 
-class SimulatedCall implements CallControl {
+class SimulatedCall implements CallControl, ExchangeLeg {
   readonly callSid: string
   readonly options: PlaceCallOptions
   readonly ending: Promise<void>
@@ -52,6 +62,8 @@ class SimulatedCall implements CallControl {
   #ended: { readonly by: EndedBy; readonly why: string } | null = null
   #startedMs = 0
   #answeredMs: number | null = null
+  #supervisor: { readonly gone: Promise<void>; leave(): void } | null = null
+  readonly #wallOffsetMs = Date.now() - performance.now()
 
   constructor(options: PlaceCallOptions) {
     this.options = options
@@ -61,23 +73,137 @@ class SimulatedCall implements CallControl {
 
   get ended(): boolean { return this.#ended !== null }
   get startedMs(): number { return this.#startedMs }
+  get answered(): boolean { return this.#answeredMs !== null }
+  get from(): string { return this.options.from }
+  get to(): string { return this.options.to }
+  get direction(): 'inbound' | 'outbound' { return this.options.outbound === undefined ? 'inbound' : 'outbound' }
+  get clientRequestId(): string | null { return this.options.outbound?.clientRequestId ?? null }
+
+  hangUp(): void {
+    this.end('api', 'hung up through the REST API')
+  }
 
   async run(): Promise<SimulatedCallResult> {
-    this.caller = await Caller.ready(this.options.caller, sharedTicker, {
-      onSaid: (text) => { this.emit({ type: 'said', text }) },
-      onHeard: (text) => { this.emit({ type: 'heard', text }) },
-      onKeys: (keys) => { this.#keys.push(...keys) },
-      onHungUp: (why) => { this.end('caller', why) },
-    })
+    const { outbound, exchange } = this.options
+    if (outbound === undefined) await this.#takeUp('caller')
     this.#startedMs = performance.now()
-    const first = await this.postVoice({ callSessionState: 'Ringing', isActive: '1' })
-    if (first === null) this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
+    exchange?.began(this, this.#wallMs(this.#startedMs))
+    const taken = outbound === undefined || await this.#ring(outbound)
+    const first = taken ? await this.postVoice({ callSessionState: outbound === undefined ? 'Ringing' : 'Answered', isActive: '1' }) : []
+    if (!taken) this.end('callee', outbound?.outcome ?? '')
+    else if (first === null) this.end('carrier', 'the voice webhook gave no document: the carrier plays its downtime message')
     else await runDocument(this, first)
     this.end('document', 'the document has nothing left to do')
     const endedMs = performance.now()
     await this.caller.end(endedMs)
-    await this.#completed(endedMs)
+    if (taken) await this.#completed(endedMs)
+    await Promise.all(this.#background)
+    exchange?.over(this, this.#legEnd(endedMs))
     return this.#result(endedMs)
+  }
+
+  async #takeUp(who: 'caller' | 'callee'): Promise<void> {
+    this.caller = await Caller.ready(this.options.caller, sharedTicker, {
+      onSaid: (text) => { this.emit({ type: 'said', text }) },
+      onHeard: (text) => { this.emit({ type: 'heard', text }) },
+      onKeys: (keys) => { this.#keys.push(...keys) },
+      onHungUp: (why) => { this.end(who, why) },
+    })
+  }
+
+  /** The called phone rings. @returns true when somebody takes it. */
+  async #ring(outbound: OutboundLeg): Promise<boolean> {
+    this.postNotice('voice', this.options.voiceUrl, { callSessionState: 'Ringing', isActive: '1' })
+    await Promise.race([sleep(outbound.ringMs, undefined, { ref: false }), this.ending])
+    await Promise.all(this.#background)
+    await this.#takeUp('callee')
+    if (outbound.outcome === 'answered' && !this.ended) {
+      this.answer()
+      return true
+    }
+    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : UNTAKEN[outbound.outcome].state
+    const last = { callSessionState: state, isActive: '0', durationInSeconds: '0' }
+    this.postNotice('voice', this.options.voiceUrl, last)
+    this.postNotice('events', this.options.eventsUrl, last)
+    return false
+  }
+
+  #legEnd(endedMs: number): LegEnd {
+    const { outbound } = this.options
+    const untaken = outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNTAKEN[outbound.outcome]
+    const audio = this.caller.leg.recording()
+    return {
+      status: untaken !== null ? untaken.status : this.answered ? 'completed' : 'failed',
+      hangupCause: untaken !== null ? untaken.cause : 'normal_clearing',
+      answeredWallMs: this.#answeredMs === null ? null : this.#wallMs(this.#answeredMs),
+      endedWallMs: this.#wallMs(endedMs),
+      recording: audio === null ? null : callWav(audio),
+    }
+  }
+
+  #wallMs(monotonicMs: number): number {
+    return Math.round(monotonicMs + this.#wallOffsetMs)
+  }
+
+  // --- what the rest of the carrier does with it --------------------------------------------------------------
+
+  supervise(number: string): boolean {
+    if (this.#supervisor !== null || this.ended) return false
+    let leave: () => void = () => undefined
+    const gone = new Promise<void>((resolve) => { leave = resolve })
+    this.#supervisor = { gone, leave }
+    this.keep(this.#supervised(number, gone).finally(() => { this.#supervisor = null }))
+    return true
+  }
+
+  stopSupervision(): void {
+    this.#supervisor?.leave()
+  }
+
+  async #supervised(number: string, gone: Promise<void>): Promise<void> {
+    const { outcome, ringMs, talkMs, greeting } = this.options.human ?? DEFAULT_HUMAN
+    const numbers = [number]
+    const away = Promise.race([gone, this.ending])
+    this.postEvent('call.supervision.started', { supervisor_status: 'ringing' })
+    await Promise.race([sleep(ringMs, undefined, { ref: false }), away])
+    if (this.ended) return
+    this.dials.push({ numbers, outcome, via: 'supervision' })
+    this.emit({ type: 'dialled', numbers, outcome })
+    if (outcome !== 'answered') return this.postEvent(`call.supervision.${outcome.replace('-', '_')}`, {})
+    this.postEvent('call.supervision.joined', { mode: 'barge' })
+    const { leg } = this.caller
+    if (greeting !== null) {
+      const pcm = await this.options.caller.speech.speak(greeting, HUMAN_VOICE, leg.sampleRateHz)
+      await Promise.race([leg.play(pcm), away])
+    }
+    await Promise.race([sleep(talkMs, undefined, { ref: false }), away])
+    if (!this.ended) this.postEvent('call.supervision.ended', {})
+  }
+
+  async stayInRoom(room: string, endOnExit: boolean): Promise<void> {
+    const entry = this.options.exchange?.enter(room, { leg: this, endOnExit })
+    if (entry === undefined) return this.ending
+    await Promise.race([entry.closed, this.ending])
+    entry.left()
+  }
+
+  joinedBy(other: ExchangeLeg): void {
+    if (other.direction !== 'outbound') return
+    this.dials.push({ numbers: [other.to], outcome: 'answered', via: 'conference' })
+    this.emit({ type: 'dialled', numbers: [other.to], outcome: 'answered' })
+  }
+
+  postEvent(kind: string, data: Readonly<Record<string, unknown>>): void {
+    const { eventsUrl } = this.options
+    if (eventsUrl === null) return
+    const envelope = {
+      kind, event_id: `evt_${randomBytes(8).toString('hex')}`, workspace_id: 'ws_simulated', occurred_at: new Date().toISOString(),
+      data: { call_id: this.callSid, direction: this.direction, ...data },
+    }
+    this.keep(postEnvelope(eventsUrl, envelope, this.#webhookOptions()).then((answer) => {
+      this.#note('events', kind, answer, [])
+      if (answer.status === null || answer.status >= 300) this.complain(`the events webhook (${kind}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
+    }))
   }
 
   emit(event: CallEvent): void {
@@ -101,9 +227,9 @@ class SimulatedCall implements CallControl {
     if (this.#complaints.length < COMPLAINTS_MAX) this.#complaints.push(complaint)
   }
 
-  noteVerb(name: string): void {
+  noteVerb(name: string, text?: string): void {
     this.#verbs.push(name)
-    this.emit({ type: 'verb', name })
+    this.emit({ type: 'verb', name, ...(text === undefined ? {} : { text }) })
   }
 
   takeKey(): string | null {
@@ -113,7 +239,8 @@ class SimulatedCall implements CallControl {
   /** Fields that every webhook of this call carries, as the PBX writes them. */
   fields(more: Readonly<Record<string, string>>): Record<string, string> {
     return {
-      sessionId: this.callSid, callerNumber: this.options.from, destinationNumber: this.options.to, direction: 'inbound', ...more,
+      sessionId: this.callSid, callerNumber: this.options.from, destinationNumber: this.options.to, direction: this.direction,
+      ...(this.clientRequestId === null ? {} : { clientRequestId: this.clientRequestId }), ...more,
     }
   }
 

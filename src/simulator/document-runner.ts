@@ -17,8 +17,8 @@ const PLAY_TIMEOUT_MS = 5000
 const PLAY_BYTES_MAX = 10 * 1024 * 1024
 /** The carrier's own voice, and the voice of the human that a Dial reaches. */
 const CARRIER_VOICE: CallerVoice = 'kal'
-const HUMAN_VOICE: CallerVoice = 'awb'
-const DEFAULT_HUMAN: SimulatedHuman = { outcome: 'answered', ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' }
+export const HUMAN_VOICE: CallerVoice = 'awb'
+export const DEFAULT_HUMAN: SimulatedHuman = { outcome: 'answered', ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' }
 
 /** What follows a verb: the next one, another document, or the end. */
 type Then = { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
@@ -39,7 +39,7 @@ export async function runDocument(call: CallControl, first: readonly Verb[]): Pr
 async function runVerbs(call: CallControl, verbs: readonly Verb[]): Promise<Then> {
   for (const verb of verbs) {
     if (call.ended) return END
-    call.noteVerb(verb.name)
+    call.noteVerb(verb.name, verb.name === 'Say' ? verb.text : undefined)
     const then = await runVerb(call, verb)
     if (then.type !== 'next') return then
   }
@@ -52,7 +52,7 @@ async function runVerb(call: CallControl, verb: Verb): Promise<Then> {
     case 'Play': return play(call, verb.text)
     case 'GetDigits': return getDigits(call, verb)
     case 'Dial': return dial(call, verb)
-    case 'Conference': return conference(call)
+    case 'Conference': return conference(call, verb)
     case 'Record': return record(call, verb)
     case 'Redirect': return redirect(call, verb)
     case 'Stream': return stream(call, verb)
@@ -143,11 +143,11 @@ const DIAL_STATES: Readonly<Record<SimulatedHuman['outcome'], string>> = {
   'answered': 'DialCompleted', 'busy': 'Busy', 'no-answer': 'NoAnswer', 'declined': 'Failed',
 }
 
-/** The leg waits in the room until someone ends the call. */
-async function conference(call: CallControl): Promise<Then> {
+/** The leg waits in the room until the room closes or someone ends the call. */
+async function conference(call: CallControl, verb: Verb): Promise<Then> {
   call.answer()
-  await call.ending
-  return END
+  await call.stayInRoom(verb.text.trim(), verb.attributes['endOnExit'] === 'true')
+  return call.ended ? END : NEXT
 }
 
 async function record(call: CallControl, verb: Verb): Promise<Then> {

@@ -15,6 +15,8 @@ export interface CallPlan {
   readonly to: string
   readonly script: CallerScript
   readonly voice: CallerVoice
+  /** How fast they speak; 1 when not given. */
+  readonly pace?: number
   readonly line: LineOptions
 }
 
@@ -24,11 +26,13 @@ export interface SimulateOptions {
   readonly vocabulary: EarVocabulary
   readonly files: ReadonlyMap<string, CallerFile>
   /** Everything of a call that is the same for all. */
-  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent'>
+  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'exchange'>
   readonly record: boolean
   readonly timeoutMs: number
   /** Time between the starts of two calls. */
   readonly staggerMs: number
+  /** The carrier's REST API beside the calls, on loopback; none when not given. */
+  readonly rest?: { readonly port: number; readonly key: string }
 }
 
 export interface SimulateControls {
@@ -39,6 +43,8 @@ export interface SimulateControls {
   readonly onPace?: (pace: TickerReport) => void
   /** Aborting hangs every call up; the results still come. */
   readonly signal?: AbortSignal
+  /** The thread is ended after this, whatever its calls do. */
+  readonly deadlineMs?: number
 }
 
 /** What the thread of calls reports. */
@@ -59,7 +65,7 @@ export const SIMULATED_CALLS_MAX = 200
 
 /**
  * Places calls into a running gateway and resolves when all have ended, in the order of `options.calls`.
- * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails
+ * @throws GatewayError SPEECH_FAULT when the simulator's own thread fails, CALL_FAULT after `deadlineMs`
  */
 export async function simulateCalls(options: SimulateOptions, controls: SimulateControls = {}): Promise<SimulatedCallResult[]> {
   if (options.calls.length > SIMULATED_CALLS_MAX) {
@@ -68,8 +74,13 @@ export async function simulateCalls(options: SimulateOptions, controls: Simulate
   const worker = new Worker(new URL('call-thread.js', import.meta.url), { workerData: options, execArgv: [] })
   const abort = (): void => { worker.postMessage('hang-up') }
   controls.signal?.addEventListener('abort', abort)
+  let deadline: NodeJS.Timeout | undefined
   try {
     return await new Promise<SimulatedCallResult[]>((resolve, reject) => {
+      const { deadlineMs } = controls
+      if (deadlineMs !== undefined) {
+        deadline = setTimeout(() => { reject(new GatewayError('CALL_FAULT', `the simulated calls did not end within ${Math.round(deadlineMs / 1000)} s`)) }, deadlineMs)
+      }
       worker.on('message', (message: CallThreadMessage) => {
         if (message.type === 'event') controls.onEvent?.(message.event)
         else if (message.type === 'ready') controls.onReady?.(message)
@@ -82,6 +93,7 @@ export async function simulateCalls(options: SimulateOptions, controls: Simulate
       worker.on('exit', () => { reject(new GatewayError('SPEECH_FAULT', 'the thread of the simulated calls has ended')) })
     })
   } finally {
+    clearTimeout(deadline)
     controls.signal?.removeEventListener('abort', abort)
     await worker.terminate()
   }
