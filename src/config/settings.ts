@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { LogSettings } from '../telemetry/log.js'
 
@@ -91,7 +92,16 @@ const duration = (maxMs: number): Kind<number> => ({
   },
 })
 
-const flag: Kind<boolean> = {
+/** What is kept of each call for `mkondo replay`. */
+export type JournalKind = 'off' | 'decisions' | 'audio'
+
+const journalKind: Kind<JournalKind> = {
+  allowed: 'off, decisions (true is the same) or audio',
+  parse: (value) => ({ off: 'off', false: 'off', decisions: 'decisions', true: 'decisions', audio: 'audio' } as
+    Record<string, JournalKind>)[value.toLowerCase()],
+}
+
+const yesNo: Kind<boolean> = {
   allowed: 'true or false',
   parse: (value) => ({ true: true, 1: true, yes: true, on: true, false: false, 0: false, no: false, off: false } as
     Record<string, boolean>)[value.toLowerCase()],
@@ -115,24 +125,41 @@ export const SETTINGS = {
   opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that the ops port asks for' }),
   publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
   agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
+  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
   dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls' }),
-  journalCalls: define({ env: 'JOURNAL_CALLS', key: 'journalCalls', kind: flag, fallback: false, help: 'keep a journal of each call\'s inputs under DATA_DIR' }),
+  journalCalls: define({
+    env: 'JOURNAL_CALLS', key: 'journalCalls', kind: journalKind, fallback: 'off',
+    help: 'keep a journal of each call under DATA_DIR, which `mkondo replay` runs again; audio: with the caller\'s audio',
+  }),
   apiKey: define<string | null>({ env: 'SAUTIKIT_API_KEY', key: 'sautikitApiKey', kind: optional(text('an API key without spaces', /^\S{8,4096}$/)), fallback: null, secret: true, help: 'key of the carrier\'s REST API' }),
   apiUrl: define({ env: 'SAUTIKIT_API_URL', key: 'sautikitApiUrl', kind: url('https:', 'http:'), fallback: 'https://api.sautikit.com', help: 'origin of the carrier\'s REST API' }),
+  apiPaths: define<readonly string[]>({
+    env: 'SAUTIKIT_API_PATHS', key: 'sautikitApiPaths', fallback: [],
+    kind: { allowed: `a comma list of ${API_PATHS.join(', ')}`, parse: (value) => {
+      const names = value.split(',').map((name) => name.trim()).filter((name) => name !== '')
+      return names.every(isApiPath) ? names : undefined
+    } },
+    help: 'which spelling of a request to the carrier\'s API is tried first; the others follow',
+  }),
+  carrierRecordings: define({ env: 'CARRIER_RECORDINGS', key: 'carrierRecordings', kind: yesNo, fallback: true, help: 'keep the carrier\'s recording of a call, where it made one, under DATA_DIR' }),
+  outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls that this process places in a minute' }),
+  outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'numbers that may be called begin so; all when unset' }),
   webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
   tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
   openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
   geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),
   openaiBaseUrl: define<string | null>({ env: 'OPENAI_BASE_URL', key: 'openaiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of OpenAI\'s API, when it is not the public one' }),
-  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   openaiModel: define({ env: 'OPENAI_MODEL', key: 'openaiModel', kind: modelName, fallback: 'gpt-realtime-2.1', help: 'realtime model of OpenAI' }),
+  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'OPENAI_TURNS', key: 'openaiTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'who hears that the caller has stopped, where the agent does not say' }),
   geminiBaseUrl: define<string | null>({ env: 'GEMINI_BASE_URL', key: 'geminiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of Gemini\'s API, when it is not the public one' }),
   geminiModel: define<string | null>({ env: 'GEMINI_MODEL', key: 'geminiModel', kind: optional(modelName), fallback: null, help: 'live model of Gemini' }),
+  geminiTurns: define<'gateway' | 'server'>({ env: 'GEMINI_TURNS', key: 'geminiTurns', kind: oneOf('gateway', 'server'), fallback: 'gateway', help: 'the same' }),
   realtimeUrl: define<string | null>({ env: 'REALTIME_URL', key: 'realtimeUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'backend self-hosted: a realtime server in OpenAI\'s shape' }),
   realtimeApiKey: define<string | null>({ env: 'REALTIME_API_KEY', key: 'realtimeApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key, where it wants one' }),
   realtimeModel: define({ env: 'REALTIME_MODEL', key: 'realtimeModel', kind: modelName, fallback: 'default', help: 'its model or pipeline' }),
   realtimeDialect: define<'ga' | 'beta'>({ env: 'REALTIME_DIALECT', key: 'realtimeDialect', kind: oneOf('ga', 'beta'), fallback: 'ga', help: 'its dialect: OpenAI\'s of today, or the beta\'s flat session' }),
+  realtimeTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'REALTIME_TURNS', key: 'realtimeTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'the same' }),
   realtimeRateHz: define<'16000' | '24000'>({ env: 'REALTIME_RATE_HZ', key: 'realtimeRateHz', kind: oneOf('16000', '24000'), fallback: '24000', help: 'sample rate of its audio, both ways' }),
   sttUrl: define<string | null>({ env: 'STT_URL', key: 'sttUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: recogniser, address up to /v1' }),
   sttApiKey: define<string | null>({ env: 'STT_API_KEY', key: 'sttApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
@@ -143,7 +170,7 @@ export const SETTINGS = {
   ttsUrl: define<string | null>({ env: 'TTS_URL', key: 'ttsUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'backend cascade: voice, address up to /v1' }),
   ttsApiKey: define<string | null>({ env: 'TTS_API_KEY', key: 'ttsApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
   ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
-  backendMessageMs: define({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: integer(20, 100), fallback: 60, help: 'caller audio in one message to a realtime model, in ms' }),
+  backendMessageMs: define<number | null>({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: optional(integer(20, 100)), fallback: null, help: 'caller audio in one message to a realtime model, in ms; 60 when unset, 20 where the model hears the end of speech itself' }),
   mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads' }),
   speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
   speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),
@@ -151,6 +178,7 @@ export const SETTINGS = {
   maxCallSeries: define({ env: 'MAX_CALL_SERIES', key: 'maxCallSeries', kind: integer(0, 20_000), fallback: 2000, help: 'live calls shown on /metrics/calls' }),
   drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
   shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
+  otlpEndpoint: define<string | null>({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', key: 'otelExporterOtlpEndpoint', kind: optional(url('https:', 'http:')), fallback: null, help: 'OTLP/HTTP collector that gets each ended call as spans' }),
   logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', rooms: {} }, help: 'least level that is logged, for all rooms and for single ones (default info)' }),
 } as const
 
@@ -158,7 +186,6 @@ export const SETTINGS = {
 export const NOT_SERVED: Readonly<Record<string, string>> = {
   REDIS_URL: 'the shared call store is not part of this version',
   NODE_URL: 'running as one node of a fleet is not part of this version',
-  OTEL_EXPORTER_OTLP_ENDPOINT: 'OpenTelemetry export is not part of this version',
 }
 
 type Value<S> = S extends Setting<infer T> ? T : never

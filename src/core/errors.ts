@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'SPEECH_BUSY' | 'SPEECH_FAULT'
   // the carrier's REST API
   | 'CARRIER_API' | 'CARRIER_API_NETWORK'
+  // calls that we place
+  | 'CALL_REFUSED'
   // files
   | 'WAV_INVALID' | 'SCRIPT_INVALID' | 'JOURNAL_INVALID'
 

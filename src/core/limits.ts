@@ -98,6 +98,8 @@ export const JOURNAL_ANSWERS_MAX = 512
 export const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
 /** Numbers that an escalation hunts through. */
 export const ESCALATION_NUMBERS_MAX = 10
+/** Attempts to reach a human that one call's record keeps. */
+export const ESCALATION_ATTEMPTS_MAX = 50
 /** Tries to hang a call up by REST before its leg is left to the carrier's own timeouts. */
 export const HANGUP_TRIES_MAX = 3
 
@@ -134,6 +136,12 @@ export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 export const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
 /** Journals that are replayed by one command. */
 export const REPLAY_FILES_MAX = 10_000
+/** Pieces of news of handoffs that are on their way, how often each is tried, and how long one attempt may take. */
+export const HANDOFF_POSTS_PENDING_MAX = 1000
+export const HANDOFF_POST_ATTEMPTS_MAX = 6
+export const HANDOFF_POST_TIMEOUT_MS = 5000
+/** Calls whose end is watched at once, to learn what the carrier does after a stream. */
+export const CARRIER_HABITS_CALLS_MAX = 1000
 /** Journals that are open at once. */
 export const JOURNAL_FILES_MAX = 2000
 /** Bytes of one journal that may wait for the disk. */
@@ -431,3 +439,11 @@ export const CARRIER_RECORDING_AFTER_MS: readonly number[] = [8000, 30_000, 90_0
 /** Largest recording that is kept: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */
 export const CARRIER_RECORDING_BYTES_MAX = 400 * 1024 * 1024
 export const CARRIER_RECORDING_TIMEOUT_MS = 300_000
+
+// --- simulator --------------------------------------------------------------------------------------------
+/** Scenario files of one run, and the size of one. */
+export const SCENARIOS_MAX = 1000
+export const SCENARIO_FILE_BYTES_MAX = 256 * 1024
+/** Simulated calls of one run at once, and how often each scenario is repeated. */
+export const SCENARIO_JOBS_MAX = 64
+export const SCENARIO_REPEATS_MAX = 1000

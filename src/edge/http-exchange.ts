@@ -4,6 +4,7 @@ import type { HttpRequest, HttpResponse } from './uws.js'
 
 const STATUS_LINES = {
   200: '200 OK',
+  201: '201 Created',
   202: '202 Accepted',
   204: '204 No Content',
   400: '400 Bad Request',
@@ -18,6 +19,7 @@ const STATUS_LINES = {
   426: '426 Upgrade Required',
   429: '429 Too Many Requests',
   500: '500 Internal Server Error',
+  502: '502 Bad Gateway',
   503: '503 Service Unavailable',
 } as const
 

@@ -1,5 +1,7 @@
 import type { Clock, WallClock } from '../core/clock.js'
+import type { CallSid } from '../core/ids.js'
 import type { CallDirectory } from '../shard/live-call.js'
+import type { OutboundCalls } from '../shard/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -40,6 +42,10 @@ export interface EdgeOptions {
   readonly metrics: Metrics
   readonly callSeries: CallSeries
   readonly calls: CallDirectory
+  /** Calls that this gateway places; absent where it places none. */
+  readonly outbound?: OutboundCalls
+  /** The carrier says that it has recorded a call. */
+  readonly onRecordingReady?: (callSid: CallSid) => void
   /** `POST /api/drain`; the composition root also leaves the fleet and exits. Called once. */
   readonly onDrain: () => void
   /** The WAV of an ended call; null when there is none. */

@@ -90,6 +90,7 @@ export class PublicApp {
       signature: presence(req.getHeader(SIGNATURE_HEADER)),
       token: presence(req.getQuery('t') ?? ''),
       agent: pathAgent ?? agentOfPath(req.getQuery('agent')) ?? undefined,
+      label: presence(req.getQuery('clientRequestId') ?? ''),
       host: req.getHeader('host'),
       address,
     }

@@ -15,6 +15,7 @@ import { errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import { RateLimit } from './rate-limit.js'
+import { Refusals } from './refusals.js'
 
 /** A webhook as it came in, with what must be read before its body. */
 export interface WebhookRequest {
@@ -25,6 +26,8 @@ export interface WebhookRequest {
   readonly token: string | undefined
   /** The `agent` of the query or of the path. */
   readonly agent: string | undefined
+  /** The `clientRequestId` of the query: the carrier's note of which order a call comes from. */
+  readonly label?: string | undefined
   /** The `Host` header. */
   readonly host: string
   readonly address: string
@@ -53,6 +56,8 @@ type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'publicUrl' | 'clock' |
 
 /** Decides whose webhooks are believed, and how many. */
 export class WebhookGuard {
+  /** Whom this process did not serve, lately. */
+  readonly refusals: Refusals
   readonly #options: GuardOptions
   readonly #papers: CallPapers
   /** Only what fails is charged: behind one load balancer all of the carrier's requests have one address. */
@@ -71,6 +76,7 @@ export class WebhookGuard {
   constructor(options: GuardOptions, papers: CallPapers) {
     this.#options = options
     this.#papers = papers
+    this.refusals = new Refusals(options.wallClock)
   }
 
   /** Looks before anything is read whether this address has failed too often. */
