@@ -1,36 +1,41 @@
 /** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
 
 /** Why a call was not taken, or its socket not opened. */
-export type RefusalReason =
-  | 'capacity'
-  | 'draining'
-  | 'agent-unknown'
-  | 'duplicate'
-  | 'rate-limit'
-  | 'fault'
-  | 'subprotocol'
-  | 'token-missing'
-  | 'token-invalid'
-  | 'token-expired'
-  | 'token-used'
-  | 'call-unknown'
+export const REFUSAL_REASONS = [
+  'capacity',
+  'draining',
+  'agent-unknown',
+  'duplicate',
+  'rate-limit',
+  'fault',
+  'subprotocol',
+  'token-missing',
+  'token-invalid',
+  'token-expired',
+  'token-used',
+  'call-unknown',
+] as const
+export type RefusalReason = (typeof REFUSAL_REASONS)[number]
 
 /** Why a webhook was turned away. */
-export type WebhookRejection =
-  | 'unsigned'
-  | 'signature'
-  | 'stale'
-  | 'token'
-  | 'too-large'
-  | 'too-slow'
-  | 'content-type'
-  | 'malformed'
-  | 'rate-limit'
-  | 'agent-unknown'
-  | 'method'
-  | 'not-found'
+export const WEBHOOK_REJECTIONS = [
+  'unsigned',
+  'signature',
+  'stale',
+  'token',
+  'too-large',
+  'too-slow',
+  'content-type',
+  'malformed',
+  'rate-limit',
+  'agent-unknown',
+  'method',
+  'not-found',
+] as const
+export type WebhookRejection = (typeof WEBHOOK_REJECTIONS)[number]
 
-export type WebhookRoute = 'voice' | 'stream-status' | 'after-stream' | 'events'
+export const WEBHOOK_ROUTES = ['voice', 'stream-status', 'after-stream', 'events'] as const
+export type WebhookRoute = (typeof WEBHOOK_ROUTES)[number]
 
 /** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
 export type FrameDirection = 'in' | 'out'

@@ -1,0 +1,50 @@
+const BYTES_MAX = 64
+/** Words: the value in µs, a count that is odd while the name is written, the name's length; then the name. */
+const VALUE = 0
+const VERSION = 1
+const LENGTH = 2
+const HEAD_BYTES = 16
+
+export const SLOWEST_FRAME_BYTES = HEAD_BYTES + BYTES_MAX
+
+/**
+ * Whose frame was the slowest since somebody looked: a worker offers each value, the main thread takes the slowest once a
+ * second for an exemplar. Offering what is not the slowest is one comparison.
+ */
+export class SlowestFrame {
+  readonly #words: Int32Array
+  readonly #name: Uint8Array
+
+  /** @param memory  `SLOWEST_FRAME_BYTES` zeroed bytes, shared with the other side */
+  constructor(memory: ArrayBufferLike = new ArrayBuffer(SLOWEST_FRAME_BYTES)) {
+    this.#words = new Int32Array(memory, 0, HEAD_BYTES / Int32Array.BYTES_PER_ELEMENT)
+    this.#name = new Uint8Array(memory, HEAD_BYTES, BYTES_MAX)
+  }
+
+  /** Only from one thread. @param callSid  ASCII, as every SID */
+  offer(ms: number, callSid: string): void {
+    const us = Math.min(ms * 1000, 0x7fffffff) | 0
+    const words = this.#words
+    if (us <= (words[VALUE] as number)) return
+    Atomics.add(words, VERSION, 1)
+    const length = Math.min(callSid.length, BYTES_MAX)
+    for (let i = 0; i < length; i++) this.#name[i] = callSid.charCodeAt(i)
+    Atomics.store(words, LENGTH, length)
+    Atomics.store(words, VALUE, us)
+    Atomics.add(words, VERSION, 1)
+  }
+
+  /** The slowest since the last look, and begins anew; null when there was none, or it is being written now. */
+  take(): { readonly callSid: string; readonly ms: number } | null {
+    const words = this.#words
+    const version = Atomics.load(words, VERSION)
+    if ((version & 1) === 1) return null
+    const us = Atomics.load(words, VALUE)
+    if (us === 0) return null
+    const callSid = String.fromCharCode(...this.#name.subarray(0, Atomics.load(words, LENGTH)))
+    if (Atomics.load(words, VERSION) !== version) return null
+    // A value that came in between is lost: it is one of many.
+    Atomics.store(words, VALUE, 0)
+    return { callSid, ms: us / 1000 }
+  }
+}

@@ -1,0 +1,173 @@
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parse } from 'yaml'
+import t from 'tap'
+import { startShopApi } from '../../examples/shop-api/server.js'
+import { startGateway } from '../../src/cli/gateway.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { post } from '../edge/gateway.js'
+import { callerSays, repositoryRoot, until } from '../support/host.js'
+import { LightCaller, tickAll } from './light-callers.js'
+import { boards, filled } from './panels.js'
+import { Prometheus, installed } from './prometheus.js'
+
+t.setTimeout(150_000)
+
+const CALLS = 20
+/** How far back range queries look: the whole test and more. */
+const RANGE_S = 90
+const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) => join(repositoryRoot(), 'deploy', 'prometheus', file))
+
+/** Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls. */
+async function agentsFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
+  await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
+  const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
+  for (const [name, track] of [['light', 'inbound_track'], ['stereo', 'both_tracks']] as const) {
+    await writeFile(join(folder, `${name}.yaml`), JSON.stringify({
+      version: 1, name, instructions: 'Beep.', backend: [module('scripted-backend'), module('relief-backend')],
+      greeting: 'Beep.', stream: { track }, turn: { endOfSpeechMs: 300 },
+      escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
+      tools: [{
+        name: 'lookup_order', description: 'Looks an order up.',
+        parameters: { properties: { orderNumber: { type: 'string' } } },
+        http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
+      }],
+    }))
+  }
+  return folder
+}
+
+/** A gateway of exactly as many slots as there are callers. */
+async function gatewayForAll() {
+  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+  const agentsDir = await agentsFolder()
+  const config = {
+    ...loadConfig({ MAX_CALLS: String(CALLS), SPEECH_DECODERS: '1' }, null),
+    agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
+  }
+  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog({ level: 'silent' }) })
+  return {
+    url: `http://127.0.0.1:${gateway.publicPort}`,
+    opsPort: gateway.opsPort,
+    calls: gateway.calls,
+    close: async () => {
+      await gateway.stop(0)
+      await shop.close()
+      await rm(agentsDir, { recursive: true, force: true })
+    },
+  }
+}
+
+const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString(16)}`
+/** Roles of the scripted backend: a tool, a human wanted, a death, a long answer; the rest is plain. */
+const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
+
+t.test('every panel and every rule has data, and exemplars name calls that live', {
+  skip: installed('prometheus') ? false : 'NOT PROVEN: Debian\'s package prometheus is not installed',
+}, async (t) => {
+  const gateway = await gatewayForAll()
+  t.teardown(() => gateway.close())
+  const prometheus = await Prometheus.start(gateway.opsPort, RULES)
+  t.teardown(() => prometheus.stop())
+  const words = await callerSays('Where is my order please?')
+  // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its start.
+  let scrapes = 0
+  while (scrapes < 2) {
+    await sleep(200)
+    scrapes = (await prometheus.query('count_over_time(up{job="mkondo"}[30s])', null))[0]?.values[0] ?? 0
+  }
+
+  const callers: LightCaller[] = []
+  const stopTicking = tickAll(callers)
+  t.teardown(stopTicking)
+  for (let i = 0; i < CALLS; i++) {
+    const stereo = i >= CALLS - 4
+    if (i === CALLS / 2) await sleep(2500) // what happens within one second only is no rate
+    callers.push(await LightCaller.ring({
+      url: gateway.url, agent: stereo ? 'stereo' : 'light', callSid: sidOf(i), stereo,
+      from: `+2547000000${stereo ? '01' : ROLES[i % ROLES.length] ?? '01'}`,
+    }))
+  }
+  // What goes wrong at the door: no room, a false token, a webhook that is none.
+  const refused = { url: gateway.url, agent: 'light', callSid: sidOf(99), from: '+254700000001', stereo: false }
+  await t.rejects(LightCaller.ring(refused), 'there is no room for one more')
+  await post(`${gateway.url}/voice/light`, { body: 'not a webhook', headers: { 'content-type': 'text/plain' } })
+  await until(() => callers.every((caller) => caller.heardSamples > 4000), 20_000, 'every caller to be greeted')
+
+  const live = new Set(callers.map((caller) => caller.callSid))
+  for (let turn = 0; turn < 3; turn++) {
+    for (const caller of callers) caller.say(words)
+    await sleep(words.length / 16 + 1700)
+  }
+  const barged = [...gateway.calls.live()].filter((call) => call.timeline().bargeIns.some((made) => made.committed))
+  t.ok(barged.length > 0, 'somebody spoke over the agent')
+  await sleep(2500)
+
+  const variables = {
+    datasource: 'prometheus', node: '.*', __rate_interval: '15s', __range: `${RANGE_S}s`,
+    // The first live one: plain, answered in every turn.
+    call_sid: [...gateway.calls.live()].find((call) => call.timeline().bargeIns.length > 0)?.callSid ?? sidOf(0),
+    ops_url: `http://127.0.0.1:${gateway.opsPort}`, logs_url: 'http://127.0.0.1/logs?q=',
+  }
+  t.same((await prometheus.targets()).map(({ health, lastError }) => ({ health, lastError })),
+    [{ health: 'up', lastError: '' }, { health: 'up', lastError: '' }], 'both pages are what Prometheus reads')
+
+  await t.test('exemplars name live calls', async (t) => {
+    for (const { file, board } of boards) {
+      for (const panel of board.panels) {
+        for (const target of panel.targets ?? []) {
+          if (target.exemplar !== true) continue
+          const found = await prometheus.exemplars(filled(target.expr, variables), RANGE_S)
+          t.ok(found.length > 0, `${file}: ${panel.title} has exemplars`)
+          t.same(found.filter(({ labels }) => !live.has(labels['call_sid'] ?? '')), [], `${file}: ${panel.title} names live calls`)
+        }
+      }
+    }
+  })
+
+  for (const caller of callers) caller.hangUp()
+  await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
+  await sleep(2500)
+
+  await t.test('every panel has data', async (t) => {
+    for (const { file, board } of boards) {
+      for (const panel of board.panels) {
+        for (const target of panel.targets ?? []) {
+          const series = await prometheus.query(filled(target.expr, variables), target.instant === true ? null : RANGE_S)
+          const withData = series.filter(({ values }) => values.length > 0)
+          if (withData.length === 0) t.fail(`${file}: ${panel.title} (${target.refId}) shows nothing`, { expr: target.expr })
+          else t.pass(`${file}: ${panel.title} (${target.refId})`)
+        }
+      }
+    }
+  })
+
+  await t.test('every rule is healthy and what it looks at is there', async (t) => {
+    const rules = await prometheus.rules()
+    t.same(rules.filter((rule) => rule.health !== 'ok'), [], 'Prometheus could evaluate every rule')
+    for (const path of RULES) {
+      const { groups } = parse(readFileSync(path, 'utf8')) as { groups: { rules: { alert?: string; record?: string; expr: string }[] }[] }
+      for (const rule of groups.flatMap((group) => group.rules)) {
+        const name = rule.alert ?? rule.record ?? ''
+        const series = await prometheus.query(judged(rule.expr), RANGE_S)
+        if (series.some(({ values }) => values.length > 0)) t.pass(name)
+        else t.fail(`${name} looks at nothing`, { expr: judged(rule.expr) })
+      }
+    }
+  })
+})
+
+/**
+ * An alert's expression with its comparisons answered by 0 and 1 in place of being kept silent: it has data where what it
+ * looks at has. What `absent` asks for must be there.
+ */
+function judged(expr: string): string {
+  return expr
+    .replace(/absent\(([^)]*)\)/g, '$1')
+    .replace(/(\{[^}]*\})|(==|!=|>=|<=|>|<)/g, (whole, braces: string | undefined) => (braces === undefined ? `${whole} bool` : whole))
+}
