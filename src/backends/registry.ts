@@ -149,7 +149,7 @@ export const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
 /** A backend of somebody else's: a module that exports `createBackend`. */
-const MODULE_PREFIX = 'module:'
+export const MODULE_PREFIX = 'module:'
 
 /**
  * The backend that a name in an agent's `backend:` means here.
@@ -216,7 +216,15 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     throw new GatewayError('AGENT_INVALID', `backend ${name} exports no function createBackend(sink, context, options)`)
   }
   const options = (context.options as Readonly<Record<string, Readonly<Record<string, unknown>> | undefined>>)[name] ?? {}
-  return (sink) => createBackend(sink, context, options)
+  return (sink) => {
+    try {
+      return createBackend(sink, context, options)
+    } catch (cause) {
+      // As a fault of the gateway's own kind, so that a list can do without it.
+      if (cause instanceof GatewayError) throw cause
+      throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
+    }
+  }
 }
 
 /** The factory of one of this version's own backends. */

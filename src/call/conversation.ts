@@ -75,7 +75,7 @@ export class Conversation {
       changed = true
     }
     if (core.bargeIn.paused && core.bargeIn.shouldCommit(this.#voiceOverAgentMs)) {
-      this.commit(`${this.#voiceOverAgentMs} ms of voice`, core.generationSeen)
+      this.commit(`${this.#voiceOverAgentMs} ms of voice, ${core.options.bargeIn.commitMs} needed`, core.generationSeen)
       return true
     }
     return changed || edge !== 'none'
@@ -99,7 +99,7 @@ export class Conversation {
     const record = core.bargeIn.resume(this.#voiceOverAgentMs, core.nowMs, lastSentAtMs, core.streamZeroMs)
     core.out({ type: 'playout-resume' })
     if (record !== null) core.out({ type: 'barge-in', stopMs: record.stopMs, committed: false, why: record.why })
-    core.mark('barge-in-resume')
+    core.mark('barge-in-resume', record?.why)
   }
 
   settleDue(): void {
@@ -118,7 +118,7 @@ export class Conversation {
     core.deadlines.clear('barge-in-resume')
     const paused = core.bargeIn.paused
     core.bargeIn.commit(start, why)
-    core.mark('barge-in', why)
+    core.mark('barge-in', `${why}; ${Math.round(start.heardMs)} ms of it heard`)
     core.cutAgent(start, fence)
     const callId = this.#ending.takeBack()
     if (callId !== null) {
@@ -186,7 +186,7 @@ export class Conversation {
       core.bargeIn.pause(this.#startNow(fromMs))
       core.out({ type: 'playout-pause' })
       core.in('barge-in-resume', core.options.bargeIn.resumeAfterMs)
-      core.mark('barge-in-pause')
+      core.mark('barge-in-pause', `${this.#voiceOverAgentMs} ms of voice over the agent, ${core.options.speech.onsetMs} needed`)
       return true
     }
     return this.#tellSpeechStart(fromMs)

@@ -59,7 +59,7 @@ export class Ending {
     const itemId = core.announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
     this.plan = { reason, detail, cancellable: false, toolCallId: null, itemId, quietSinceMs: null }
     core.in('words-heard', wordsDeadlineMs(core, text))
-    core.mark('goodbye', reason)
+    core.mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
   /** The agent asked for the end: lets its current words be heard. Without any, says `text`. */
@@ -149,8 +149,15 @@ export class Ending {
     core.state = 'ended'
     core.streamClosedAtMs ??= core.nowMs
     core.deadlines.clearAll()
-    core.mark('ended', reason)
+    core.mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${this.#figures()}`)
     core.out({ type: 'ended', outcome, reason, detail })
+  }
+
+  /** What the end is judged by: how long the stream was open, and what the caller got. */
+  #figures(): string {
+    const core = this.#core
+    const waiting = this.#facts?.waiting === true ? ', the caller was waiting' : ''
+    return `${Math.round(core.streamMs)} ms of stream, ${core.turns.answered} of ${core.turns.records.length} turns answered${waiting}`
   }
 
   /** Lets go of tools, backend and everything that is still open in the books. Idempotent. */

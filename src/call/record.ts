@@ -1,13 +1,15 @@
 /** Version of the call record's JSON; `schema/call-record.schema.json` describes it. */
 export const CALL_RECORD_VERSION = 1
 
-/** How a call came out, as the line's owner counts it. */
-export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed'
+/** How a call came out, as the line's owner counts it; `unreached` only of calls that we placed. */
+export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | 'unreached'
 
 /** What ended it. */
 export type EndReason =
   | 'caller-hung-up' | 'agent-goodbye' | 'escalated' | 'silence-limit' | 'duration-limit' | 'operator-hangup'
   | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
+  /** Of calls that we placed: nobody took it, or no person did. */
+  | 'not-taken' | 'answering-machine' | 'nobody-there'
 
 export interface TranscriptEntry {
   readonly role: 'caller' | 'agent'
@@ -38,6 +40,14 @@ export interface TurnRecord {
   readonly firstSoundMs: number | null
   /** From there to the first agent sample that is not a filler. */
   readonly answerMs: number | null
+  /** The same two clocks to the caller's ear; only where the carrier forks both tracks as stereo. */
+  readonly ear?: EarTimes
+}
+
+/** To the agent's voice as it comes back on the outbound track; null where no beginning of a sound was heard there. */
+export interface EarTimes {
+  readonly firstSoundMs: number | null
+  readonly answerMs: number | null
 }
 
 export interface BargeInRecord {
@@ -58,6 +68,19 @@ export interface TimelineMark {
   readonly detail?: string
 }
 
+/** Ways in which the agent falls silent, or somebody is not served. */
+export type StopKind = 'interruption' | 'drop' | 'silence-prompt' | 'refusal' | 'failure' | 'hang-up'
+
+/** Why it stopped talking: one decision, with the figures it was made by. */
+export interface StopRecord {
+  readonly kind: StopKind
+  /** Milliseconds since the webhook. */
+  readonly atMs: number
+  /** The mark of the timeline that it comes from. */
+  readonly mark: string
+  readonly why: string
+}
+
 export type EscalationStrategy = 'after-stream-dial' | 'supervision' | 'conference' | 'callback'
 export type EscalationOutcome = 'answered' | 'busy' | 'no-answer' | 'declined' | 'failed'
 
@@ -65,6 +88,88 @@ export interface EscalationRecord {
   readonly reason: string
   readonly strategy: EscalationStrategy | null
   readonly outcome: EscalationOutcome | null
+}
+
+/** One way to one human, and how it ended. */
+export interface EscalationAttempt {
+  readonly strategy: EscalationStrategy
+  /** Place in the hunt list, from 1; null where nobody was rung. */
+  readonly human: number | null
+  readonly outcome: EscalationOutcome
+  readonly detail: string
+  /** From its beginning to that outcome. */
+  readonly ms: number
+}
+
+/** How a caller came to be called back: by a key, in words, or because the line fell silent and nobody could ask. */
+export type CallbackAsk = 'key' | 'words' | 'nobody-reached'
+
+/** A wish for a call back. */
+export interface CallbackRequest {
+  readonly asked: CallbackAsk
+  /** E.164; empty when the caller's number is withheld. Masked in records. */
+  readonly number: string
+  /** What it is about, when to call; as the caller or the model said it. */
+  readonly note: string
+  /** Calendar time, ISO 8601. */
+  readonly at: string
+}
+
+/** How an escalation went, as the record of the call keeps it. */
+export interface EscalationHistory extends EscalationRecord {
+  readonly attempts: readonly EscalationAttempt[]
+  readonly callback: CallbackRequest | null
+}
+
+/** What the carrier wrote of a call. Times are ISO 8601; money is in minor units (cents). */
+export interface CarrierDetail {
+  readonly callId: string | null
+  /** completed, failed, no_answer, busy, canceled; others may come. */
+  readonly status: string | null
+  readonly startedAt: string | null
+  readonly answeredAt: string | null
+  readonly endedAt: string | null
+  readonly durationS: number | null
+  readonly costMinor: number | null
+  readonly costCurrency: string | null
+  readonly ratePerMinuteMinor: number | null
+  /** Such as `normal_clearing`. */
+  readonly hangupCause: string | null
+  readonly failureCode: string | null
+  /** File of the carrier's recording, below DATA_DIR; null when it made none or it is not fetched yet. */
+  readonly recording: string | null
+  readonly fetchedAt: string
+}
+
+/** What became of a call that we placed. */
+export type OutboundResult = 'answered' | 'voicemail' | 'silence' | 'busy' | 'no-answer' | 'failed'
+
+export interface OutboundRecord {
+  readonly result: OutboundResult
+  /** From the order to the opened stream, or to the end of a call that nobody took. */
+  readonly ringMs: number
+  /** Comes back in the carrier's own records. */
+  readonly clientRequestId: string
+}
+
+/** One session of a backend on this call: each was opened for the whole rest of it. */
+export interface BackendSessionRecord {
+  readonly backend: string
+  readonly role: 'first' | 'takeover' | 'standby' | 'rotation'
+  /** From the beginning of its connection until it was ready for audio; null when it never was. */
+  readonly connectMs: number | null
+  /** Why it never was. */
+  readonly fault: string | null
+}
+
+/** How the backends did. */
+export interface BackendsRecord {
+  /** The newest, in the order in which they were ready or given up. */
+  readonly sessions: readonly BackendSessionRecord[]
+  /** Takeovers, rotations, gaps, audio given again; null where one backend stands alone. */
+  readonly failover: Readonly<Record<string, unknown>> | null
+  /** What a service sent or did out of order, by backend and kind; kinds that did not happen are left out. */
+  readonly irregular: Readonly<Record<string, Readonly<Record<string, number>>>>
 }
 
 /** One document a call. Milliseconds unless the name says otherwise; phone numbers are masked by the writer. */
@@ -88,13 +193,18 @@ export interface CallRecord {
   readonly toolCalls: readonly ToolCallRecord[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
-  readonly escalation: EscalationRecord | null
+  readonly escalation: EscalationHistory | null
   readonly timeline: readonly TimelineMark[]
+  /** Marks between the first and the newest that the bounded timeline let go. */
+  readonly timelineDropped: number
+  /** Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind. */
+  readonly stops: readonly StopRecord[]
   readonly usage: { readonly inputTokens: number; readonly outputTokens: number; readonly audioInMs: number; readonly audioOutMs: number }
   readonly audio: {
     readonly framesIn: number; readonly framesConcealed: number; readonly framesDropped: number
     readonly underruns: number; readonly dtmf: number
   }
+  readonly backends: BackendsRecord
   /** What the backends used and what that is estimated to cost; null where the agent sets no budget. */
   readonly budget: Readonly<Record<string, unknown>> | null
   /** What a second backend that listened along would have done, turn by turn; null where none did. */
@@ -102,4 +212,8 @@ export interface CallRecord {
   /** How often the call changed its worker. */
   readonly rehomes: number
   readonly recording: string | null
+  /** The carrier's own record, fetched after the call; null without an API key, and until it has come. */
+  readonly carrier: CarrierDetail | null
+  /** Null for a call that was not placed by this gateway. */
+  readonly outbound: OutboundRecord | null
 }

@@ -57,7 +57,8 @@ export class Silence {
     }
     this.prompts++
     core.counters.silencePrompts++
-    core.mark('silence-prompt', String(this.prompts))
+    const quietMs = Math.round(core.nowMs - quietAtMs)
+    core.mark('silence-prompt', `${this.prompts} of ${prompts.length}: ${quietMs} ms of quiet, ${afterMs} allowed`)
     core.announce(text, 'prompt')
     this.#busyAtMs = core.nowMs
     core.in('silence', afterMs)

@@ -1,7 +1,7 @@
 import type { BackendEvent } from './backend-events.js'
 import type { CallCore } from './call-core.js'
 import type { Ending } from './ending.js'
-import { END_CALL_TOOL, ESCALATE_TOOL } from './gateway-tools.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL } from './gateway-tools.js'
 import type { Handover } from './handover.js'
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
@@ -16,6 +16,7 @@ const FILLER_POLL_MS = 100
  *     tool-call --refused (unknown, invalid, too many)--> error to the model at once
  *     tool-call --the agent's--> run-tool; filler after afterMs of quiet; result to the model, exactly once
  *     tool-call --escalate_to_human--> Handover; answered only when it fails
+ *     tool-call --request_callback--> CallbackOffer; answered at once
  *     tool-call --end_call--> Ending; answered only when the caller speaks up
  */
 export class ToolDesk {
@@ -34,7 +35,7 @@ export class ToolDesk {
 
   call(event: ToolCallEvent): void {
     const core = this.#core
-    const gateway = event.name === ESCALATE_TOOL || event.name === END_CALL_TOOL
+    const gateway = event.name === ESCALATE_TOOL || event.name === END_CALL_TOOL || event.name === CALLBACK_TOOL
     const fault = this.#faultOf(event, gateway)
     if (fault !== null) return this.#refuse(event, fault)
     const decision = core.tools.call(event.callId, event.name, event.args, core.nowMs, gateway)
@@ -51,6 +52,7 @@ export class ToolDesk {
         core.checkpointDue = true
         if (event.name === ESCALATE_TOOL) return this.#escalate(event)
         if (event.name === END_CALL_TOOL) return this.#endCall(event)
+        if (event.name === CALLBACK_TOOL) return this.#callBack(event)
         core.out({
           type: 'run-tool', callId: event.callId, name: event.name, args: event.args,
           idempotencyKey: decision.idempotencyKey,
@@ -132,12 +134,12 @@ export class ToolDesk {
       return core.options.toolNames.includes(event.name) ? null : `There is no tool named ${event.name.slice(0, 64)}.`
     }
     const required = event.name === ESCALATE_TOOL ? ['reason'] : []
-    for (const key of ['reason', 'summary']) {
+    for (const key of ['reason', 'summary', 'number', 'note']) {
       const value = event.args[key]
       if (value === undefined && !required.includes(key)) continue
       if (typeof value !== 'string') return `${key} must be a text.`
     }
-    if (event.name === ESCALATE_TOOL && core.options.escalation === null) {
+    if (event.name !== END_CALL_TOOL && core.options.escalation === null) {
       return 'No human can be reached from this line.'
     }
     if (core.state !== 'live' && core.state !== 'connecting') return 'The call is already being ended or handed over.'
@@ -148,7 +150,7 @@ export class ToolDesk {
     const core = this.#core
     core.counters.toolCallsRefused++
     core.tools.refused(event.name.slice(0, 64), event.args, core.streamMs, error)
-    core.mark('tool-refused', event.name.slice(0, 64))
+    core.mark('tool-refused', `${event.name.slice(0, 64)}: ${error}`)
     core.out({ type: 'backend-tool-result', callId: event.callId, ok: false, value: { error } })
     if (core.state === 'live') core.in('answer', core.options.answerTimeoutMs)
   }
@@ -161,6 +163,12 @@ export class ToolDesk {
       origin: 'agent',
       toolCallId: event.callId,
     })
+  }
+
+  #callBack(event: ToolCallEvent): void {
+    const { number, note } = event.args
+    const fault = this.#handover.callback.request(typeof number === 'string' ? number : null, typeof note === 'string' ? note : '')
+    this.result(event.callId, fault === null, fault === null ? { noted: true } : { error: fault }, fault ?? undefined)
   }
 
   #endCall(event: ToolCallEvent): void {

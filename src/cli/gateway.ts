@@ -11,9 +11,7 @@ import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
-import { CarrierHttp } from '../sautikit-api/http.js'
-import { SautikitClient } from '../sautikit-api/client.js'
-import type { CarrierControl } from '../shard/call-handover.js'
+import { isCallSid } from '../core/ids.js'
 import { CallHost } from '../shard/call-host.js'
 import { OutboundCalls } from '../shard/outbound-calls.js'
 import { loadMediaAssets } from '../shard/media-assets.js'
@@ -24,9 +22,9 @@ import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { followAgents, hostedAgents } from './hosted-agents.js'
 import { callDetails, carrierApi, carrierControl, countCarrier, voiceUrlOf } from './carrier-side.js'
-export { hostedAgents } from './hosted-agents.js'
-
 import { JournalFiles } from './journal-files.js'
+
+export { hostedAgents } from './hosted-agents.js'
 
 export interface GatewayOptions {
   readonly config: Config
@@ -43,6 +41,8 @@ export interface Gateway {
   readonly calls: CallHost
   /** Told of each call that ended. */
   onRecord(listener: (record: CallRecord) => void): void
+  /** Told of the record of an ended call again, when what the carrier wrote of it has come. */
+  onJoined(listener: (record: CallRecord) => void): void
   /** Takes no more calls, lets those that run come to their end, then frees everything. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
   /** Resolves when it has stopped, whoever asked for it (also `POST /api/drain`). */
@@ -60,17 +60,44 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
   }
   const { agents, defaultAgent } = await hostedAgents(config, env)
   const clock = processClock()
-  const metrics = new Metrics({ version: packageVersion() })
+  const version = packageVersion()
+  const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.room('telemetry') })
+  const metrics = new Metrics({ version, ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }) })
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
-  const journals = config.journalCalls ? new JournalFiles(join(config.dataDir, 'journals'), log) : null
+  const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
   const speech = new SpeechPool({
     threads: config.speechWorkers,
     decodersPerThread: config.speechDecoders,
-    onFault: (error) => log.room('speech').error({ err: error }, 'a speech worker died'),
+    onFault: (error) => {
+      metrics.workerDeaths({ pool: 'speech' }).inc()
+      log.room('speech').error({ err: error }, 'a speech worker died')
+    },
   })
+  countElsewhere(metrics, { speech, journals, traces })
+  const api = carrierApi(config)
+  if (api === null) {
+    log.info({}, 'SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier\'s API')
+  }
+  const joinedListeners: ((record: CallRecord) => void)[] = []
+  const details = api === null ? null : callDetails(api, config, log, (callSid, detail) => {
+    const joined = calls?.joinCarrier(callSid, detail) ?? null
+    if (joined !== null) for (const listener of joinedListeners) listener(joined)
+  })
+  const outbound = new OutboundCalls({
+    carrier: api?.calls ?? null, clock, wallClock: Date.now, log: log.room('shard'),
+    agent: (name) => agents.get(name)?.facts.outbound,
+    agentNames: () => [...agents.keys()],
+    voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
+    free: () => calls?.free ?? 0,
+    draining: () => calls?.draining ?? true,
+    perMinute: config.outboundPerMinute, prefixes: config.outboundPrefixes,
+    onUnreached: (record) => calls?.enter(record),
+  })
+  countCarrier(metrics, api, details, outbound)
   let calls: CallHost | null = null
   let edge: Edge | null = null
+  let watch: AgentWatch | null = null
   try {
     const assets = await loadMediaAssets()
     calls = new CallHost({
@@ -78,13 +105,16 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
-      carrier: carrierControl(config, log),
+      carrier: api === null ? null : carrierControl(api),
       wallClock: Date.now,
       log: log.room('shard'),
       callSeries,
+      traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
+      journal: { build: packageVersion(), audio: config.journalCalls === 'audio' },
       onRecord: (record) => {
         journals?.close(record.callSid)
+        if (isCallSid(record.callSid)) details?.follow(record.callSid)
         for (const listener of listeners) listener(record)
       },
     })
@@ -94,14 +124,15 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken,
       shared: false, publicUrl: config.publicUrl, nodeUrl: null, webhookSecrets: config.webhookSecrets,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
-      ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls,
+      ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
+      onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
       recording: () => Promise.resolve(null),
-  let watch: AgentWatch | null = null
       console: new Map(),
     })
+    if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
   } catch (thrown) {
-    await Promise.allSettled([edge?.close(), calls?.close(), speech.close()])
+    await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close()])
     throw thrown
   }
   metrics.start()
@@ -115,10 +146,13 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {
       log.info({ calls: running.calls.capacity - running.calls.free }, 'stopping: no more calls are taken')
+      outbound.close()
+      await watch?.close()
       await running.calls.drain(drainTimeoutMs)
+      await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
-      await Promise.all([running.calls.close(), speech.close(), journals?.closeAll()])
+      await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close()])
       metrics.close()
       log.info({}, 'stopped')
       tellStopped()
@@ -130,26 +164,25 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     opsPort: edge.opsPort,
     agents: [...agents.keys()],
     calls,
-    if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
     onRecord: (listener) => listeners.push(listener),
+    onJoined: (listener) => joinedListeners.push(listener),
     stop,
     stopped,
   }
 }
 
-function carrierControl(config: Config, log: Log): CarrierControl | null {
-  if (config.apiKey === null) {
-    log.info({}, 'SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier\'s API')
-    return null
-  }
-  const client = new SautikitClient(new CarrierHttp({ baseUrl: config.apiUrl, apiKey: config.apiKey }))
-  return {
-    hangup: (callSid) => client.hangup(callSid),
-    supervise: (callSid, phone) => client.supervise(callSid, { mode: 'barge', phone, announce: 'none' }),
-      outbound.close()
-      await watch?.close()
-    callIntoConference: async () => {
-      throw new GatewayError('CARRIER_API', 'no call of this gateway is answered with a conference')
-    },
-  }
+/** Numbers of parts that know no metrics: copied once a second, and there from the start, so that rates see their first. */
+function countElsewhere(
+  metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
+): void {
+  const { speech, journals, traces } = parts
+  for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })
+  metrics.workers.from({ pool: 'speech' }, () => speech.threads)
+  metrics.workerTasks.from({ pool: 'speech' }, () => speech.stats.sessions)
+  const spans = metrics.defineCounter('trace_spans', 'Spans of ended calls, by what became of them', ['result'])
+  metrics.countFrom(spans({ result: 'exported' }), () => traces?.exported ?? 0)
+  metrics.countFrom(spans({ result: 'failed' }), () => traces?.failed ?? 0)
+  metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
+  const lost = metrics.defineCounter('recording_lines_dropped', 'Lines of journals that could not be written', [])
+  metrics.countFrom(lost({}), () => journals?.dropped ?? 0)
 }

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
+import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metric-labels.js'
+import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
 import { MediaSockets } from './media-socket.js'
@@ -33,8 +35,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const guard = new WebhookGuard(options, papers)
   const media = new MediaSockets(options, papers, guard)
   const publicRoutes = new PublicApp(options, guard, new Webhooks(options, guard, papers))
-  const opsRoutes = new OpsApp(options)
+  const opsRoutes = new OpsApp(options, guard.refusals)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
+  beginSeries(options.metrics)
 
   const publicApp = createApp()
   const opsApp = createApp()
@@ -91,6 +94,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     stopAccepting,
     close: () => (closing ??= shutDown()),
   }
+}
+
+/** All reasons are there from the start: a rate sees the first refusal of a series that began at 0. */
+function beginSeries(metrics: Metrics): void {
+  for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
+  for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })
+  for (const route of WEBHOOK_ROUTES) metrics.webhookSeconds({ route })
 }
 
 function checkOrigins(options: EdgeOptions): void {

@@ -152,6 +152,7 @@ export class MediaSockets {
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {
     if (refused.reason !== 'rate-limit') this.#guard.failed(address)
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
+    this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
     this.#options.log.warn(
       { reason: refused.reason, code: refused.code, status: refused.status, address },
       'An audio socket was refused',
@@ -207,6 +208,12 @@ export class MediaSockets {
     const { metrics } = this.#options
     const counters = this.counters
     metrics.socketsOpen.from(() => this.#open.size)
+    metrics.socketBackpressure.from(() => {
+      let fullest = 0
+      for (const socket of this.#open) fullest = Math.max(fullest, socket.backpressureBytes)
+      return fullest
+    })
+    metrics.countFrom(metrics.socketSendsDelayed, () => counters.sendsDelayed)
     metrics.countFrom(metrics.carrierFrames({ direction: 'in' }), () => counters.framesIn)
     metrics.countFrom(metrics.carrierFrames({ direction: 'out' }), () => counters.framesOut)
     metrics.countFrom(metrics.carrierBytes({ direction: 'in' }), () => counters.bytesIn)

@@ -1,11 +1,16 @@
 import { API_CALLS_MAX } from '../core/limits.js'
+import { GatewayError } from '../core/errors.js'
+import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
+import { timelineOf } from '../shard/live-call.js'
 import type { CallDirectory, LiveCall } from '../shard/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
-import type { Reply } from './http-exchange.js'
+import type { OutboundOrder } from '../shard/outbound-calls.js'
+import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
+import type { Refusals } from './refusals.js'
 
-type ApiOptions = Pick<EdgeOptions, 'calls' | 'onDrain' | 'recording' | 'log'>
+type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'log'>
 
 /** What can be asked of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
@@ -13,16 +18,23 @@ export type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate'] as const
 export type CallCommand = (typeof CALL_COMMANDS)[number]
 
+/** What is not here is the carrier's refusal. */
+const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
+  CALL_REFUSED: 409, AGENT_UNKNOWN: 404, CAPACITY: 503, DRAINING: 503, RATE_LIMITED: 429,
+}
+
 /** Longest reason that an operator may give. */
 const REASON_CHARS_MAX = 200
 
 /** The operator's API: answers as values, so that it can be read and tested without a server. */
 export class OpsApi {
   readonly #options: ApiOptions
+  readonly #refusals: Refusals
   #drainAsked = false
 
-  constructor(options: ApiOptions) {
+  constructor(options: ApiOptions, refusals: Refusals) {
     this.#options = options
+    this.#refusals = refusals
   }
 
   /** `GET /readyz`: willing to take a call. */
@@ -61,12 +73,22 @@ export class OpsApi {
     return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
+  /** `GET /api/refusals`: whom this process did not serve lately, and why, newest first. */
+  refusals(): Reply {
+    return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
+  }
+
   /** `GET /api/calls/{sid}`: a live call's view, or the record of an ended one. */
   call(callSid: string | undefined): Reply {
     const live = this.#live(callSid)
     if (live !== undefined) return jsonReply(live.view())
     const record = isCallSid(callSid) ? this.#options.calls.record(callSid) : undefined
     return record === undefined ? noCall() : jsonReply(record)
+  }
+
+  /** `GET /api/backends`: each backend's sessions, faults, takeovers and circuits since the start. */
+  backends(): Reply {
+    return jsonReply({ backends: this.#options.calls.backends() })
   }
 
   async view(callSid: string | undefined, view: CallView): Promise<Reply> {
@@ -80,11 +102,8 @@ export class OpsApi {
         return transcript === undefined ? noCall() : jsonReply({ callSid, transcript })
       }
       case 'timeline':
-        if (record !== undefined)
-          return jsonReply({ callSid, timeline: record.timeline, turns: record.turns, bargeIns: record.bargeIns })
-        return live === undefined
-          ? noCall()
-          : errorReply(404, 'NOT_FOUND', 'the timeline of a call is there when the call has ended')
+        if (live !== undefined) return jsonReply(live.timeline())
+        return record === undefined ? noCall() : jsonReply(timelineOf(record, calls.traceId(callSid)))
       case 'handoff': {
         const packet = calls.handoff(callSid)
         return packet === undefined
@@ -118,6 +137,21 @@ export class OpsApi {
     return jsonReply({ callSid, command, accepted: true }, 202)
   }
 
+  /** `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and whoever answers talks to the agent. */
+  async place(body: Uint8Array): Promise<Reply> {
+    const { outbound, log } = this.#options
+    const order = readCallOrder(body)
+    if (order === null) return errorReply(400, 'BAD_REQUEST', 'the body is a JSON object with "agent", "to" and perhaps "from" (texts)')
+    if (outbound === undefined) return errorReply(409, 'CALL_REFUSED', 'this gateway places no calls')
+    try {
+      return jsonReply(await outbound.place(order), 201)
+    } catch (thrown) {
+      if (!(thrown instanceof GatewayError)) throw thrown
+      log.warn({ err: thrown, agent: order.agent }, 'A call was not placed')
+      return errorReply(PLACE_STATUS[thrown.code] ?? 502, thrown.code, thrown.message)
+    }
+  }
+
   /** `POST /api/drain`: no more calls; those that are here go on. */
   drain(): Reply {
     const { calls, onDrain, log } = this.#options
@@ -142,6 +176,19 @@ function liveCount(calls: CallDirectory): number {
 
 function noCall(): Reply {
   return errorReply(404, 'CALL_UNKNOWN', 'this process has no call of that SID, live or lately ended')
+}
+
+function readCallOrder(body: Uint8Array): OutboundOrder | null {
+  let value: unknown
+  try {
+    value = JSON.parse(new TextDecoder().decode(body))
+  } catch {
+    return null // answered like any other wrong body
+  }
+  if (typeof value !== 'object' || value === null) return null
+  const { agent, to, from } = value as { agent?: unknown; to?: unknown; from?: unknown }
+  if (typeof agent !== 'string' || typeof to !== 'string' || (from !== undefined && typeof from !== 'string')) return null
+  return { agent, to, from }
 }
 
 function readOrder(body: Uint8Array): { readonly reason: string; readonly speak: boolean } | null {

@@ -1,15 +1,17 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
 import type { BodyFault, Reply } from './http-exchange.js'
+import { ScrapePage } from '../telemetry/scrape-page.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import { OpsGuard } from './ops-guard.js'
 import type { OpsHead } from './ops-guard.js'
+import type { Refusals } from './refusals.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
   EdgeOptions,
-  'calls' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'console'
+  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'console'
 >
 
 const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {
@@ -31,10 +33,12 @@ export class OpsApp {
   readonly #api: OpsApi
   readonly #guard: OpsGuard
   readonly #bodies = new BodyReader()
+  /** Methods by path, to answer all others. */
+  readonly #allowed = new Map<string, string>()
 
-  constructor(options: OpsOptions) {
+  constructor(options: OpsOptions, refusals: Refusals) {
     this.#options = options
-    this.#api = new OpsApi(options)
+    this.#api = new OpsApi(options, refusals)
     this.#guard = new OpsGuard(options.opsToken)
   }
 
@@ -49,17 +53,33 @@ export class OpsApp {
         headers: [['Content-Security-Policy', CONSOLE_POLICY]],
       }))
     }
-    this.#get(app, '/metrics', async () => textReply(await metrics.render(), metrics.contentType), 'any-host')
-    this.#get(app, '/metrics/calls', () => textReply(callSeries.render(), callSeries.contentType), 'any-host')
+    const fleet = this.#page('fleet', () => metrics.render())
+    const calls = this.#page('calls', () => callSeries.render())
+    this.#get(app, '/metrics', async () => textReply(await fleet.get(), metrics.contentType), 'any-host')
+    this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'any-host')
+    this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
+    this.#get(app, '/api/refusals', () => this.#api.refusals())
     this.#get(app, '/api/calls/:sid', sid => this.#api.call(sid))
     for (const view of CALL_VIEWS) this.#get(app, `/api/calls/:sid/${view}`, sid => this.#api.view(sid, view))
     for (const command of CALL_COMMANDS) {
       this.#post(app, `/api/calls/:sid/${command}`, (sid, body) => this.#api.command(sid, command, body))
     }
+    this.#post(app, '/api/calls', (_sid, body) => this.#api.place(body))
     this.#post(app, '/api/drain', () => this.#api.drain())
+    this.#otherMethods(app)
     app.any('/*', res => {
       new Exchange(res).reply(errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
+    })
+  }
+
+  #page(page: 'fleet' | 'calls', render: () => string | Promise<string>): ScrapePage {
+    const { clock, metrics } = this.#options
+    return new ScrapePage({
+      clock,
+      render,
+      made: metrics.scrapes({ page, served: 'made' }),
+      reused: metrics.scrapes({ page, served: 'reused' }),
     })
   }
 
@@ -76,7 +96,7 @@ export class OpsApp {
     app.head(path, res => {
       new Exchange(res).reply(answer(), { withoutBody: true })
     })
-    this.#otherMethods(app, path, 'GET, HEAD')
+    this.#allow(path, 'GET, HEAD')
   }
 
   /** @param hosts `any-host`: without a token too a name may be used; Prometheus asks by service name. */
@@ -93,19 +113,19 @@ export class OpsApp {
       if (refused !== null) return void exchange.reply(refused)
       void this.#answer(exchange, path, () => answer(path.includes(':sid') ? req.getParameter(0) : undefined))
     })
-    this.#otherMethods(app, path, 'GET')
+    this.#allow(path, 'GET')
   }
 
-  #post(app: TemplatedApp, path: string, answer: (sid: string | undefined, body: Uint8Array) => Reply): void {
+  #post(app: TemplatedApp, path: string, answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>): void {
     app.post(path, (res, req) => this.#withBody(res, req, path, answer))
-    this.#otherMethods(app, path, 'POST')
+    this.#allow(path, 'POST')
   }
 
   #withBody(
     res: HttpResponse,
     req: HttpRequest,
     path: string,
-    answer: (sid: string | undefined, body: Uint8Array) => Reply,
+    answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>,
   ): void {
     const exchange = new Exchange(res)
     const refused = this.#guard.check(headOf(req), 'POST')
@@ -131,12 +151,19 @@ export class OpsApp {
     }
   }
 
-  #otherMethods(app: TemplatedApp, path: string, allowed: string): void {
-    app.any(path, res => {
-      new Exchange(res).reply(
-        errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
-      )
-    })
+  #allow(path: string, methods: string): void {
+    const before = this.#allowed.get(path)
+    this.#allowed.set(path, before === undefined ? methods : `${before}, ${methods}`)
+  }
+
+  #otherMethods(app: TemplatedApp): void {
+    for (const [path, allowed] of this.#allowed) {
+      app.any(path, res => {
+        new Exchange(res).reply(
+          errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
+        )
+      })
+    }
   }
 }
 

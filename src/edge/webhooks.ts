@@ -3,13 +3,14 @@ import { isAgentName } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { parseEvent } from '../sautikit/events.js'
-import { humanEvent } from '../sautikit/supervision.js'
+import { isTerminal } from '../sautikit/carrier-state.js'
+import { humanEvent, humanLeg } from '../sautikit/supervision.js'
 import { parseStreamStatus } from '../sautikit/stream-status.js'
 import { decideVoicePost } from '../sautikit/voice-post.js'
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/voice-xml.js'
 import { normaliseParties, parseWebhook } from '../sautikit/webhook.js'
 import type { Webhook } from '../sautikit/webhook.js'
-import type { AgentFacts, LiveCall } from '../shard/live-call.js'
+import type { AgentFacts, LiveCall, PlacedCall } from '../shard/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import { dials, parseOrigin, streamAnswer } from './answer.js'
 import type { Origin } from './answer.js'
@@ -26,9 +27,15 @@ const LAST_WORDS: readonly VoiceAction[] = [
   { verb: 'hangup' },
 ]
 
+/** For a human whose caller has left. */
+const LEFT: readonly VoiceAction[] = [{ verb: 'hangup' }]
+
+/** The carrier's event for a recording that can be fetched. */
+const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
+
 type WebhookOptions = Pick<
   EdgeOptions,
-  'calls' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'
+  'calls' | 'outbound' | 'onRecordingReady' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'
 >
 
 /**
@@ -54,6 +61,8 @@ export class Webhooks {
           return this.#streamStatus(request)
         case 'after-stream':
           return this.#afterStream(request)
+        case 'human':
+          return this.#human(request)
         case 'events':
           return this.#events(request)
       }
@@ -71,9 +80,12 @@ export class Webhooks {
     const tooMany = this.#guard.admitCall(webhook.callSid)
     if (tooMany !== null) return tooMany
 
-    const { calls } = this.#options
+    const { calls, outbound } = this.#options
     const call = calls.find(webhook.callSid)
     call?.carrierState(webhook.state)
+    this.#noteAfterStream(webhook)
+    const placed = outbound?.find(webhook.callSid, webhook.clientRequestId ?? request.label ?? null)
+    if (call === undefined && placed !== undefined) return this.#placed(webhook, placed, request)
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
@@ -87,10 +99,20 @@ export class Webhooks {
       case 'repeat-document':
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
       case 'continue':
-        return xmlReply(this.#write(webhook.callSid, call?.continuation('voice') ?? [], []))
+        return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
       case 'empty':
         return xmlReply(EMPTY_RESPONSE)
     }
+  }
+
+  /** A call that we placed, before it has a stream. */
+  #placed(webhook: Webhook, placed: PlacedCall, request: WebhookRequest): Reply | Rejection {
+    const { calls, outbound } = this.#options
+    if (outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state) === true) return xmlReply(EMPTY_RESPONSE)
+    // A stream that opens while it rings would have the agent talk to the ringing.
+    const wait = calls.agent(placed.agent)?.outbound.openOn !== 'first-webhook'
+    if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
+    return this.#openStream(webhook, request, placed)
   }
 
   /** What the edge can tell of a call's escalation: it is asked how to go on when its stream is over. */
@@ -103,12 +125,12 @@ export class Webhooks {
     return call.state === 'after' || streamOver ? 'pending' : 'none'
   }
 
-  #openStream(webhook: Webhook, request: WebhookRequest): Reply | Rejection {
+  #openStream(webhook: Webhook, request: WebhookRequest, placed?: PlacedCall): Reply | Rejection {
     const { calls, log, clock } = this.#options
-    const name = request.agent ?? calls.defaultAgent
+    const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
     if (agent === undefined) {
-      this.#refused('agent-unknown')
+      this.#refused('agent-unknown', webhook.callSid, null, 'the path names no agent of this gateway')
       return rejection(
         'agent-unknown',
         404,
@@ -128,19 +150,22 @@ export class Webhooks {
       call = calls.prepare({
         callSid: webhook.callSid,
         agent: agent.name,
-        from: webhook.from,
-        to: webhook.to,
-        direction: webhook.direction ?? 'inbound',
+        from: placed?.from ?? webhook.from,
+        to: placed?.to ?? webhook.to,
+        direction: placed === undefined ? (webhook.direction ?? 'inbound') : 'outbound',
+        ...(placed === undefined ? {} : { placed }),
       })
-      const { actions, afterStreamUrl } = streamAnswer(agent, webhook.callSid, origin, this.#papers)
+      if (placed !== undefined) this.#options.outbound?.taken(placed)
+      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origin, this.#papers)
       call.document = voiceXml(actions)
       call.afterStreamUrl = afterStreamUrl
+      call.humanUrl = humanUrl
       this.#papers.write(webhook.callSid, { agent: agent.name, answeredAtMs: clock() })
       return xmlReply(call.document)
     } catch (error) {
       const code = error instanceof GatewayError ? error.code : null
       if (code === 'DUPLICATE_CALL') {
-        this.#refused('duplicate')
+        this.#refused('duplicate', webhook.callSid, agent.name, 'this call was answered before')
         return xmlReply(EMPTY_RESPONSE)
       }
       call?.hangup('call-fault', 'its document could not be written', false)
@@ -158,15 +183,24 @@ export class Webhooks {
 
   /** No stream for this caller: the agent's words instead, and a human where one is set. */
   #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason): Reply {
-    this.#refused(reason, callSid)
+    const why = this.#whyRefused(reason)
+    this.#refused(reason, callSid, agent.name, why)
     this.#options.log
       .call(callSid)
-      .warn({ agent: agent.name, reason }, 'A call was refused; its caller hears the fallback')
+      .warn({ agent: agent.name, reason, why }, 'A call was refused; its caller hears the fallback')
     return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
   }
 
-  #refused(reason: RefusalReason, callSid?: string): void {
+  /** With the figures that decided it. */
+  #whyRefused(reason: RefusalReason): string {
+    const { capacity, free, draining } = this.#options.calls
+    if (reason === 'capacity') return `${capacity - free} of ${capacity} slots are taken`
+    return draining ? 'this process is draining' : 'its document could not be written'
+  }
+
+  #refused(reason: RefusalReason, callSid: CallSid, agent: string | null, why: string): void {
     this.#options.metrics.callsRefused({ reason }).inc(1, callSid)
+    this.#guard.refusals.note({ reason, why, callSid, agent })
   }
 
   // --- POST /after-stream -------------------------------------------------------------------------------------
@@ -184,9 +218,13 @@ export class Webhooks {
 
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
+    this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
-    const actions = call?.continuation('after-stream') ?? []
-    if (actions.length > 0) return xmlReply(this.#write(callSid, actions, []))
+    if (call !== undefined) {
+      const actions = call.continuation('after-stream', webhook?.digits ?? null)
+      // A live call knows best, also that there is nothing to do.
+      if (actions.length > 0 || call.state !== 'ended') return xmlReply(this.#write(callSid, actions, []))
+    }
     const agent = this.#agentOf(callSid, request)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }
@@ -206,6 +244,35 @@ export class Webhooks {
     const { calls } = this.#options
     const name = this.#papers.find(callSid)?.agent ?? calls.record(callSid)?.agent ?? request.agent
     return name === undefined ? undefined : calls.agent(name)
+  }
+
+  /** A carrier that asks at its voice URL how a call goes on says so by the state; any other state asks nothing. */
+  #noteAfterStream(webhook: Webhook): void {
+    const { calls } = this.#options
+    if (isTerminal(webhook.state)) calls.afterStream(webhook.callSid, 'over')
+    else if (webhook.state === 'stream-stopped' && webhook.kind === null) calls.afterStream(webhook.callSid, 'asked')
+  }
+
+  // --- POST /human --------------------------------------------------------------------------------------------
+
+  /** The leg of a human who was called into a conference. The token names the caller's call; the body, the human's. */
+  #human(request: WebhookRequest): Reply | Rejection {
+    const proof = this.#guard.prove(request, 'human')
+    if (isRejection(proof)) return proof
+    if (proof.callSid === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the URL has no token')
+    const tooMany = this.#guard.admitCall(proof.callSid)
+    if (tooMany !== null) return tooMany
+    const call = this.#options.calls.find(proof.callSid)
+    const { callSid: leg, state, kind } = parseWebhook(request.contentType, request.body)
+    // Taken before the call hears of it: it may be over for us once the human is there.
+    const document = call?.humanDocument() ?? LEFT
+    const event = humanLeg(state)
+    if (event !== null) call?.human(event)
+    if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
+    // Later edges of a leg that is in the room: another document would take it out again.
+    if (!this.#papers.isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
+    // Without a call the caller has gone meanwhile: nobody is to be put into an empty room.
+    return xmlReply(this.#write(proof.callSid, document, LEFT))
   }
 
   // --- POST /stream-status ------------------------------------------------------------------------------------
@@ -243,7 +310,11 @@ export class Webhooks {
     }
     if (event.callSid === null || !this.#papers.isNewEvent(event.dedupeKey)) return NO_CONTENT
     const call = this.#options.calls.find(event.callSid)
-    if (event.state !== 'unknown') call?.carrierState(event.state)
+    if (event.state !== 'unknown') {
+      if (call === undefined) this.#options.outbound?.state(event.callSid, event.clientRequestId, event.state)
+      else call.carrierState(event.state)
+    }
+    if (RECORDING_READY.test(event.kind ?? '')) this.#options.onRecordingReady?.(event.callSid)
     const human = humanEvent(event.kind)
     if (human !== null) call?.human(human)
     return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here

@@ -43,6 +43,10 @@ const TAG_LOUD = 1
 const TAG_ECHO = 2
 // Quiet on any line, also on one that was not heard long enough to know its noise.
 const QUIET_DBFS = -55
+// On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
+const AGENT_DBFS_MIN = -45
+// A gap of speech is shorter than this more often than not; between a filler and its answer it is longer.
+const AGENT_GAP_MS = 160
 
 /**
  * One call's caller side: bytes of the socket in, steady frames with what is known of them out. `push` when bytes
@@ -70,6 +74,11 @@ export class CallerPath {
   mediaMs = 0
   /** When its last byte arrived. */
   arrivalMs = 0
+  /**
+   * When sound last began on the outbound track, after a gap: the agent's voice at the caller's ear. -Infinity before
+   * any, and for ever where the stream is not stereo.
+   */
+  agentHeardAtMs = -Infinity
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #jitter: JitterBuffer
@@ -85,6 +94,8 @@ export class CallerPath {
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
   #tags = 0
+  /** When the outbound track was last loud. */
+  #agentLoudAtMs = -Infinity
 
   constructor(options: CallerPathOptions) {
     const { sampleRateHz, track } = options
@@ -137,6 +148,11 @@ export class CallerPath {
     for (const packet of this.#held) this.#ingest(packet.bytes, packet.arrivalMs)
     if (this.#held.length > 0) this.#held = []
     this.#ingest(bytes, arrivalMs)
+  }
+
+  /** Until then no frame is due, unless `push` brings one; Infinity when only that can. */
+  get dueMs(): number {
+    return this.#jitter.dueMs
   }
 
   /** `take` and `detect` in one. False: no frame is due. */
@@ -198,7 +214,10 @@ export class CallerPath {
     while (this.#reframer.next(left, stereo ? this.#right : null)) {
       // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
       const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
-      if (stereo) this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
+      if (stereo) {
+        this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
+        this.#hear(levelDbfs(this.#right), capturedAtMs - FRAME_MS)
+      }
       let level = levelDbfs(left)
       const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
       const exact = this.#matcher?.exact === true
@@ -213,6 +232,13 @@ export class CallerPath {
       const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
       this.#jitter.push(left, arrivalMs, quiet, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
     }
+  }
+
+  /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */
+  #hear(level: number, atMs: number): void {
+    if (level < AGENT_DBFS_MIN) return
+    if (atMs - this.#agentLoudAtMs >= AGENT_GAP_MS) this.agentHeardAtMs = atMs
+    this.#agentLoudAtMs = atMs
   }
 
   #isEcho(match: EchoMatch, level: number, capturedAtMs: number): boolean {

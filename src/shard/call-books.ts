@@ -1,11 +1,17 @@
 import { CALL_RECORD_VERSION } from '../call/record.js'
-import type { CallRecord, EscalationRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
-import { TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import type {
+  BargeInRecord, CallRecord, EarTimes, EscalationHistory, OutboundRecord, ToolCallRecord, TranscriptEntry, TurnRecord,
+} from '../call/record.js'
+import type { SessionOpened } from '../backends/watch.js'
+import { BACKEND_SESSIONS_KEPT, CALL_RECORDS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
+import { MODULE_PREFIX } from '../backends/registry.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
+import type { CallTimeline } from './call-timeline.js'
 import type { LiveCallState, LiveCallView, NewCall } from './live-call.js'
+import { reached } from './outbound-record.js'
 
 /** What the record and the view need that the books do not keep. */
 export interface CallState {
@@ -19,13 +25,18 @@ export interface CallEnding extends CallState {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
   readonly fault: string | null
-  readonly escalation: EscalationRecord | null
+  readonly escalation: EscalationHistory | null
+  /** File of the recording, below DATA_DIR. */
+  readonly recording: string | null
   readonly packetsDropped: number
   readonly underruns: number
+  /** Null for a call that we did not place. */
+  readonly outbound: OutboundRecord | null
+  readonly timeline: CallTimeline
 }
 
 /** The news of a call that are only counted or kept. */
-export type CallNews = Extract<FromCall, { type: 'backend-ready' | 'backend-error' | 'transcript' | 'tool' | 'turn' | 'barge-in' | 'failover' }>
+export type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'transcript' | 'tool' | 'turn' | 'ear' | 'barge-in' | 'failover' }>
 
 /**
  * What the main thread writes down of a call: metrics as they come, and at the end the record. Phone numbers are
@@ -41,9 +52,20 @@ export class CallBooks {
   readonly #startedAt: string
   readonly #transcript: TranscriptEntry[] = []
   readonly #toolCalls: ToolCallRecord[] = []
+  readonly #sessions: SessionOpened[] = []
+  readonly #turns: TurnRecord[] = []
+  readonly #bargeIns: BargeInRecord[] = []
+  /** By the time at which the turn's caller stopped. */
+  readonly #ears = new Map<number, EarTimes>()
 
-  /** @param startedAtWallMs  calendar time of the webhook */
-  constructor(call: NewCall, backend: string, metrics: Metrics, series: CallSeries, startedAtWallMs: number) {
+  readonly #masksNumbers: boolean
+
+  /**
+   * @param startedAtWallMs  calendar time of the webhook
+   * @param masksNumbers  false: the record has phone numbers as they are; views and logs never do
+   */
+  constructor(call: NewCall, backend: string, metrics: Metrics, series: CallSeries, startedAtWallMs: number, masksNumbers = true) {
+    this.#masksNumbers = masksNumbers
     this.#call = call
     this.#backend = backend
     this.#metrics = metrics
@@ -57,38 +79,91 @@ export class CallBooks {
     const metrics = this.#metrics
     const labels = { agent, backend: this.#backend }
     switch (news.type) {
-      case 'backend-ready':
-        metrics.backendConnect({ backend: this.#backend }).observe(news.connectMs / 1000, callSid)
+      case 'backend-session': {
+        const { backend, role, connectMs } = news.opened
+        keep(this.#sessions, { ...news.opened, connectMs: wholeNumbers(connectMs) }, BACKEND_SESSIONS_KEPT)
+        if (connectMs === null) return
+        metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
+        // A module is called by its address until it has said its name.
+        if (this.#backend.startsWith(MODULE_PREFIX) && role === 'first') this.#answering(backend)
         return
+      }
       case 'backend-error':
-        metrics.backendErrors({ backend: this.#backend, code: news.code }).inc(1, callSid)
+        metrics.backendErrors({ backend: news.fault.backend, code: news.fault.code }).inc(1, callSid)
         return
       case 'transcript':
         keep(this.#transcript, wholeNumbers(news.entry), TRANSCRIPT_ENTRIES_MAX)
         return
       case 'tool':
-        keep(this.#toolCalls, masked(news.call), TOOL_CALLS_MAX)
+        keep(this.#toolCalls, this.#kept(news.call), TOOL_CALLS_MAX)
         metrics.toolSeconds({ tool: news.call.name, outcome: news.call.ok ? 'ok' : 'error' }).observe(news.call.ms / 1000, callSid)
         return
       case 'turn':
+        this.#turn(news.turn, labels)
         this.#numbers.frameLatencyP99Ms = news.frameLatencyP99Ms
-        if (news.answerMs !== null) metrics.turnAnswer(labels).observe(news.answerMs / 1000, callSid)
-        if (news.firstSoundMs === null) return
-        this.#numbers.turnResponseLastMs = news.firstSoundMs
-        metrics.turnResponse(labels).observe(news.firstSoundMs / 1000, callSid)
+        return
+      case 'ear':
+        if (this.#ears.size < CALL_RECORDS_MAX) this.#ears.set(Math.round(news.callerStoppedMs), news.ear)
+        if (news.ear.firstSoundMs !== null) metrics.turnResponseEar(labels).observe(news.ear.firstSoundMs / 1000, callSid)
+        if (news.ear.answerMs !== null) metrics.turnAnswerEar(labels).observe(news.ear.answerMs / 1000, callSid)
         return
       case 'failover':
-        this.#backend = news.to
-        this.#numbers.backend = news.to
+        this.#answering(news.to)
         // A rotation is no failure: the same backend, with a fresh session.
-        if (news.from !== news.to) metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
+        if (news.from === news.to) {
+          metrics.backendRotations({ backend: news.to }).inc(1, callSid)
+          return
+        }
+        metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
+        metrics.backendFailoverGap({ to: news.to }).observe(news.gapMs / 1000, callSid)
         return
       case 'barge-in':
-        if (!news.committed || news.stopMs === null) return
-        this.#numbers.bargeInStopLastMs = news.stopMs
-        metrics.bargeInStop.observe(news.stopMs / 1000, callSid)
+        this.#bargeIn(news.bargeIn)
         return
     }
+  }
+
+  #answering(backend: string): void {
+    this.#backend = backend
+    this.#numbers.backend = backend
+  }
+
+  #turn(turn: TurnRecord, labels: { readonly agent: string; readonly backend: string }): void {
+    const { callSid } = this.#call
+    keep(this.#turns, wholeNumbers(turn), CALL_RECORDS_MAX)
+    if (turn.answerMs !== null) this.#metrics.turnAnswer(labels).observe(turn.answerMs / 1000, callSid)
+    if (turn.firstSoundMs === null) return
+    this.#numbers.turnResponseLastMs = turn.firstSoundMs
+    this.#metrics.turnResponse(labels).observe(turn.firstSoundMs / 1000, callSid)
+  }
+
+  #bargeIn(bargeIn: BargeInRecord): void {
+    keep(this.#bargeIns, wholeNumbers(bargeIn), CALL_RECORDS_MAX)
+    this.#metrics.bargeIns({ committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, this.#call.callSid)
+    if (!bargeIn.committed || bargeIn.stopMs === null) return
+    this.#numbers.bargeInStopLastMs = bargeIn.stopMs
+    this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
+  }
+
+  /** Turns as they are known now, with what came to the caller's ear. */
+  turns(from: readonly TurnRecord[] = this.#turns): TurnRecord[] {
+    return from.map((turn) => {
+      const whole = wholeNumbers(turn)
+      const ear = this.#ears.get(whole.callerStoppedMs)
+      return ear === undefined ? whole : { ...whole, ear: wholeNumbers(ear) }
+    })
+  }
+
+  get bargeIns(): readonly BargeInRecord[] {
+    return this.#bargeIns
+  }
+
+  get toolCalls(): readonly ToolCallRecord[] {
+    return this.#toolCalls
+  }
+
+  get startedAt(): string {
+    return this.#startedAt
   }
 
   view(now: CallState): LiveCallView {
@@ -108,29 +183,51 @@ export class CallBooks {
     }
   }
 
+  #shown(number: string): string {
+    return this.#masksNumbers ? maskNumber(number) : number
+  }
+
+  /** Arguments may hold the caller's number; records do not show it. */
+  #kept(call: ToolCallRecord): ToolCallRecord {
+    const args = Object.entries(call.args)
+      .map(([name, value]) => [name, this.#masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value])
+    return {
+      ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
+    }
+  }
+
+  #escalation(history: EscalationHistory | null): EscalationHistory | null {
+    if (history?.callback == null) return history
+    const { callback } = history
+    return { ...history, callback: { ...callback, number: this.#shown(callback.number) } }
+  }
+
   /** Closes the books. Once. */
   close(end: CallEnding): CallRecord {
     const { result, escalation } = end
     const { callSid, agent, direction, from, to } = this.#call
-    const reached = escalation === null || escalation.outcome === 'answered'
+    const settled = escalation === null || escalation.outcome === 'answered'
+    const untaken = end.outbound !== null && !reached(end.outbound.result) ? end.outbound.result : null
     const record: CallRecord = {
       version: CALL_RECORD_VERSION,
       callSid, agent, direction,
       backend: result?.backend ?? this.#backend,
-      from: maskNumber(from),
-      to: maskNumber(to),
-      outcome: reached ? result?.outcome ?? 'failed' : 'failed',
-      endReason: result?.endReason ?? 'call-fault',
+      from: this.#shown(from),
+      to: this.#shown(to),
+      outcome: untaken !== null ? 'unreached' : settled ? result?.outcome ?? 'failed' : 'failed',
+      endReason: untaken !== null ? 'not-taken' : result?.endReason ?? 'call-fault',
       endDetail: result?.endDetail ?? end.fault ?? '',
       startedAt: this.#startedAt,
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(result?.transcript ?? this.#transcript),
-      toolCalls: result?.toolCalls.map(masked) ?? this.#toolCalls,
-      turns: wholeNumbers(result?.turns ?? []),
-      bargeIns: wholeNumbers(result?.bargeIns ?? []),
-      escalation,
-      timeline: wholeNumbers(result?.timeline ?? []),
+      toolCalls: result?.toolCalls.map((call) => this.#kept(call)) ?? this.#toolCalls,
+      turns: this.turns(result?.turns),
+      bargeIns: wholeNumbers(result?.bargeIns ?? this.#bargeIns),
+      escalation: this.#escalation(escalation),
+      timeline: wholeNumbers(end.timeline.marks),
+      timelineDropped: end.timeline.dropped,
+      stops: wholeNumbers(end.timeline.stops),
       usage: wholeNumbers(result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }),
       audio: {
         framesIn: result?.framesIn ?? 0,
@@ -139,15 +236,26 @@ export class CallBooks {
         underruns: end.underruns,
         dtmf: result?.dtmf ?? 0,
       },
+      backends: {
+        sessions: this.#sessions,
+        failover: plain(result?.report.failover ?? null),
+        irregular: result?.report.irregular ?? {},
+      },
       budget: plain(result?.report.budget ?? null),
       shadow: plain(result?.report.shadow ?? null),
       rehomes: end.rehomes,
-      recording: null,
+      recording: end.recording,
+      carrier: null,
+      outbound: end.outbound,
     }
     this.#series.end(this.#numbers)
     this.#metrics.calls({ agent, outcome: record.outcome }).inc(1, callSid)
-    this.#metrics.playoutUnderruns.inc(record.audio.underruns, callSid)
+    if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)
+    for (const [backend, counters] of Object.entries(record.backends.irregular)) {
+      for (const [kind, count] of Object.entries(counters)) this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
+    }
     this.#metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, callSid)
+    this.#metrics.framesDropped({ where: 'agent' }).inc(result?.agentFramesDropped ?? 0, callSid)
     return record
   }
 }
@@ -170,12 +278,4 @@ function plain(report: object | null): Readonly<Record<string, unknown>> | null 
   if (report === null) return null
   const rounded = wholeNumbers(report) as Record<string, unknown>
   return 'cost' in report ? { ...rounded, cost: report.cost } : rounded
-}
-
-/** Arguments may hold the caller's number; records do not show it. */
-function masked(call: ToolCallRecord): ToolCallRecord {
-  const args = Object.entries(call.args).map(([name, value]) => [name, typeof value === 'string' ? maskNumbersIn(value) : value])
-  return {
-    ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
-  }
 }

@@ -3,9 +3,11 @@ import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { Piscina } from 'piscina'
 import type { Environment } from '../agents/loader.js'
-import type { EscalationPacket } from '../call/events.js'
-import type { CallRecord } from '../call/record.js'
+import type { AfterStream } from '../call/escalation-events.js'
+import type { Handoff } from '../call/events.js'
+import type { CallRecord, CarrierDetail } from '../call/record.js'
 import type { SpeechPool } from '../backends/embedded/speech-pool.js'
+import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { assert } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
@@ -15,8 +17,18 @@ import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { RecordingSink } from '../telemetry/archive/archive.js'
+import { redactRecord } from '../telemetry/archive/redaction.js'
+import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import { SlowestFrame } from '../telemetry/slowest-frame.js'
+import type { TraceExport } from '../telemetry/trace-export.js'
 import type { CarrierControl } from './call-handover.js'
+import type { JournalKept } from './call-journal.js'
+import { BackendBooks } from './backend-books.js'
+import type { BackendView } from './backend-books.js'
+import { CarrierHabits } from './carrier-habits.js'
+import type { HandoffNews } from './handoff-post.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import { HostedCall } from './hosted-call.js'
@@ -46,10 +58,28 @@ export interface CallHostOptions {
   readonly log: Log
   readonly metrics: Metrics
   readonly callSeries: CallSeries
+  /** Where ended calls go as spans; absent or null for nowhere. */
+  readonly traces?: TraceExport | null
   /** Gets the journal of each call, a few lines at a time; null keeps none. */
   readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
+  readonly journal: JournalKept
+  /** Where recordings of calls go; absent or null: nowhere. */
+  readonly record?: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  /** What records hold of numbers and words; masked numbers and all words when absent. */
+  readonly privacy?: RecordPrivacy
+  /** Records of an earlier run, oldest first: their calls are known, and shown. */
+  readonly ended?: readonly CallRecord[]
+  /** What the carrier does after a stream, where it is known; learnt when absent or null. */
+  readonly afterStream?: AfterStream | null
+  /** Gets what a human is told of a caller, and how it goes on; before the stream ends. */
+  readonly onHandoff?: (news: HandoffNews) => void
   /** Told of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
+}
+
+export interface RecordPrivacy {
+  readonly maskNumbers: boolean
+  readonly transcript: TranscriptPolicy
 }
 
 /** How long a call that was asked to end may take before it is ended by force. */
@@ -67,12 +97,17 @@ export class CallHost implements CallDirectory {
   readonly #pool: Piscina<CallStart | null, CallEnd | null>
   readonly #calls = new Map<string, HostedCall>()
   readonly #ended: LRUCache<string, CallRecord>
-  readonly #packets: LRUCache<string, EscalationPacket>
+  readonly #handoffs: LRUCache<string, Handoff>
+  readonly #habits: CarrierHabits
   readonly #known: LRUCache<string, true>
   readonly #ticker: Ticker
+  readonly #backendBooks = new BackendBooks()
   readonly #seats: ShardSeats
   readonly #context: HostContext
   readonly #letGo: (() => void)[] = []
+  /** Of the playout tick on this thread. */
+  readonly #tickLateness = new FrameHistogram()
+  readonly #tickBusy = new FrameHistogram()
   #tasks = 0
   #draining = false
   #closed = false
@@ -86,8 +121,13 @@ export class CallHost implements CallDirectory {
     this.defaultAgent = options.defaultAgent
     this.capacity = options.maxCalls
     this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
-    this.#packets = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#habits = new CarrierHabits(options.afterStream ?? null)
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
+    for (const record of options.ended ?? []) {
+      this.#ended.set(record.callSid, record)
+      this.#known.set(record.callSid, true)
+    }
     this.#seats = makeShardSeats(options.workers)
     const workerData: ShardWorkerData = { seats: this.#seats, assets: options.assets, env: options.env, backends: options.backends }
     this.#pool = new Piscina<CallStart | null, CallEnd | null>({
@@ -107,17 +147,23 @@ export class CallHost implements CallDirectory {
     })
     // The death of a worker with calls arrives as the rejection of each of them; of an idle one, only here.
     this.#pool.on('error', (thrown: unknown) => this.#workerDied(thrown))
-    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, options.clock, (nowMs) => this.#tick(nowMs))
+    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, options.clock, (nowMs, latenessMs) => this.#tick(nowMs, latenessMs))
     this.#context = this.#makeContext()
     this.#registerMetrics()
+    this.#beginSeries()
   }
 
   #makeContext(): HostContext {
-    const { clock, wallClock, metrics, log, callSeries, carrier, keepJournal } = this.#options
+    const { clock, wallClock, metrics, log, callSeries, traces = null, carrier, keepJournal, journal } = this.#options
     return {
-      clock, wallClock, metrics, log, callSeries, carrier,
-      journal: keepJournal !== null,
+      clock, wallClock, metrics, log, callSeries, traces, carrier,
+      journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
+      backendBooks: this.#backendBooks,
+      habits: this.#habits,
+      record: this.#options.record ?? null,
+      maskNumbers: this.#options.privacy?.maskNumbers ?? true,
+      handoffNews: (news) => this.#options.onHandoff?.(news),
       run: (start, transfer) => this.#run(start, transfer),
       openSpeech: () => this.#openSpeech(),
       taskOver: () => {
@@ -133,7 +179,8 @@ export class CallHost implements CallDirectory {
     this.#seats.seats.forEach((seat, index) => {
       this.#letGo.push(
         metrics.tickLatenessFrom(index, new FrameHistogram(seat.tickLateness)),
-        metrics.frameLatencyFrom('in', new FrameHistogram(seat.latencyIn)),
+        metrics.tickBusyFrom(index, new FrameHistogram(seat.tickBusy)),
+        metrics.frameLatencyFrom('in', new FrameHistogram(seat.latencyIn), this.#slowest(new SlowestFrame(seat.slowestIn))),
         metrics.frameLatencyFrom('out', new FrameHistogram(seat.latencyOut)),
       )
     })
@@ -142,7 +189,47 @@ export class CallHost implements CallDirectory {
       metrics.callCapacity.from(() => this.capacity),
       metrics.callCapacityRemaining.from(() => this.free),
       metrics.draining.from(() => (this.#draining ? 1 : 0)),
+      metrics.tickLatenessFrom('main', this.#tickLateness),
+      metrics.tickBusyFrom('main', this.#tickBusy),
+      metrics.workers.from({ pool: 'media' }, () => this.#pool.threads.length),
+      metrics.workerTasks.from({ pool: 'media' }, () => this.#tasks),
+      metrics.ringFill.from({ ring: 'in' }, () => this.#fullest((call) => call.inboundFill)),
+      metrics.ringFill.from({ ring: 'out' }, () => this.#fullest((call) => call.outboundFill)),
     )
+  }
+
+  /** For an exemplar, which must name a call that can still be looked at. */
+  #slowest(frame: SlowestFrame): () => { callSid: string; ms: number } | null {
+    return () => {
+      const slowest = frame.take()
+      return slowest === null || !this.#calls.has(slowest.callSid) ? null : slowest
+    }
+  }
+
+  /** What the settings name is there from the start: a rate sees the first increase of a series that began at 0. */
+  #beginSeries(): void {
+    const { metrics, agents } = this.#options
+    for (const [agent, { backends, definition }] of agents) {
+      for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
+      for (const outcome of ['ok', 'error']) for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
+      for (const backend of backends) {
+        if (backend.startsWith(MODULE_PREFIX)) continue // its name is not known before it is made
+        metrics.turnResponse({ agent, backend })
+        metrics.turnAnswer({ agent, backend })
+        metrics.backendConnect({ backend, role: 'first' })
+        for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
+      }
+    }
+    for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
+    for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })
+    metrics.workerDeaths({ pool: 'media' })
+  }
+
+  /** Over all calls; a walk of two words a call. */
+  #fullest(fill: (call: HostedCall) => number): number {
+    let fullest = 0
+    for (const call of this.#calls.values()) fullest = Math.max(fullest, fill(call))
+    return fullest
   }
 
   /** Resolves when every worker has loaded what it needs, so that the first call does not wait for it. */
@@ -163,6 +250,10 @@ export class CallHost implements CallDirectory {
 
   get free(): number {
     return this.#draining || this.#closed ? 0 : Math.max(0, this.capacity - this.#tasks)
+  }
+
+  traceId(callSid: string): string | null {
+    return this.#options.traces?.traceId(callSid) ?? null
   }
 
   get draining(): boolean {
@@ -206,8 +297,35 @@ export class CallHost implements CallDirectory {
     return this.#ended.get(callSid)
   }
 
-  handoff(callSid: string): EscalationPacket | undefined {
-    return this.#calls.get(callSid)?.packet ?? this.#packets.get(callSid)
+  /** Enters the record of a call that never came to this host: one that was placed and not taken. */
+  enter(record: CallRecord): void {
+    this.#known.set(record.callSid, true)
+    this.#options.metrics.calls({ agent: record.agent, outcome: record.outcome }).inc(1, record.callSid)
+    this.#ended.set(record.callSid, record)
+    this.#options.onRecord(record)
+  }
+
+  /** Adds the carrier's own account to the record of an ended call. @returns the record as it is now, null when it is gone. */
+  joinCarrier(callSid: CallSid, carrier: CarrierDetail): CallRecord | null {
+    const record = this.#ended.peek(callSid)
+    if (record === undefined) return null
+    const joined = { ...record, carrier }
+    this.#ended.set(callSid, joined)
+    return joined
+  }
+
+  handoff(callSid: string): Handoff | undefined {
+    return this.#calls.get(callSid)?.handoff ?? this.#handoffs.get(callSid)
+  }
+
+  afterStream(callSid: string, news: 'asked' | 'over'): void {
+    if (news === 'asked') this.#habits.asked(callSid, this.#options.clock())
+    else this.#habits.over(callSid)
+  }
+
+  backends(): readonly BackendView[] {
+    const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
+    return this.#backendBooks.view(users, new Set(this.#pool.threads.map((thread) => thread.threadId)), this.#options.clock())
   }
 
   async drain(timeoutMs: number): Promise<void> {
@@ -261,7 +379,7 @@ export class CallHost implements CallDirectory {
     this.#lastDeath = thrown
     const alive = new Set(this.#pool.threads.map((thread) => thread.threadId))
     freeShardSeats(this.#seats, alive)
-    this.#options.metrics.workerDeaths.inc()
+    this.#options.metrics.workerDeaths({ pool: 'media' }).inc()
     this.#log.error({ err: thrown }, 'a media worker died')
   }
 
@@ -274,18 +392,22 @@ export class CallHost implements CallDirectory {
     }
   }
 
-  #over(call: HostedCall, record: CallRecord): void {
+  #over(call: HostedCall, whole: CallRecord): void {
     this.#calls.delete(call.callSid)
+    const record = redactRecord(whole, this.#options.privacy?.transcript ?? 'full')
     this.#ended.set(call.callSid, record)
-    if (call.packet !== null) this.#packets.set(call.callSid, call.packet)
+    const { handoff } = call
+    if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
     if (this.#calls.size === 0) {
       this.#ticker.stop()
       this.#drained?.()
     }
+    this.#options.traces?.add(record)
     this.#options.onRecord(record)
   }
 
-  #tick(nowMs: number): void {
+  #tick(nowMs: number, latenessMs: number): void {
+    this.#tickLateness.observeMs(latenessMs)
     for (const call of this.#calls.values()) {
       try {
         call.pump(nowMs)
@@ -294,6 +416,7 @@ export class CallHost implements CallDirectory {
         call.force('playout failed')
       }
     }
+    this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
 }
 

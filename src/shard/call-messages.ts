@@ -1,27 +1,30 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { CircuitReport } from '../backends/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
+import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
-import type { CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
+import type { CallbackWish, CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
 import type {
-  BargeInRecord, CallOutcome, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+  BargeInRecord, CallOutcome, EarTimes, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from '../call/record.js'
 import type { BackendUsage } from '../call/backend-events.js'
 import type { LegRateHz } from '../core/units.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
+import type { JournalKept } from './call-journal.js'
 import type { CallMemory } from './call-memory.js'
 
 /** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
   readonly callSid: string
   readonly agent: AgentDefinition
+  /** What the agent's file names besides: knowledge and modules. */
+  readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
   readonly backends: readonly string[]
   /** Resolved name of the backend that listens along; null for none. */
-  /** What the agent's file names besides: knowledge and modules. */
-  readonly assets: AgentAssets
   readonly shadow: string | null
   readonly from: string
   readonly to: string
@@ -39,7 +42,8 @@ export interface CallStart {
   readonly resume: { readonly checkpoint: CallCheckpoint | null; readonly backendState: unknown } | null
   readonly streamOpen: boolean
   readonly rehomes: number
-  readonly journal: boolean
+  /** Null: no journal. */
+  readonly journal: JournalKept | null
 }
 
 /** Main thread to call. */
@@ -56,19 +60,27 @@ export type ToCall =
 
 /** Call to main thread. */
 export type FromCall =
-  | { readonly type: 'backend-ready'; readonly connectMs: number }
-  | { readonly type: 'backend-error'; readonly code: string; readonly fatal: boolean }
+  | { readonly type: 'backend-session'; readonly opened: SessionOpened }
+  | { readonly type: 'backend-error'; readonly fault: BackendFaultNews }
+  /** A circuit of this worker, by its thread, opened or closed because of this call. */
+  | { readonly type: 'circuit'; readonly worker: number; readonly circuit: CircuitReport }
   | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
   | { readonly type: 'end-stream'; readonly code: number; readonly hangup: boolean }
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
+  | { readonly type: 'callback'; readonly wish: CallbackWish | null }
+  | { readonly type: 'recording-announced' }
   | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
   | { readonly type: 'tool'; readonly call: ToolCallRecord }
   | {
-      readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null
+      readonly type: 'turn'; readonly turn: TurnRecord
       /** Of this call's frames so far, carrier's socket to backend. */
       readonly frameLatencyP99Ms: number
     }
-  | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean }
+  | { readonly type: 'barge-in'; readonly bargeIn: BargeInRecord }
+  /** When the agent's voice came back on the outbound track, for the turn whose caller stopped then. */
+  | { readonly type: 'ear'; readonly callerStoppedMs: number; readonly ear: EarTimes }
+  /** Marks since the last message of this kind. */
+  | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'checkpoint'; readonly checkpoint: CallCheckpoint; readonly backendState: unknown }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
   | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
@@ -96,11 +108,12 @@ export interface CallResult {
   readonly toolCalls: readonly ToolCallRecord[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
-  readonly timeline: readonly TimelineMark[]
   readonly usage: BackendUsage
   readonly report: BackendReport
   readonly framesIn: number
   readonly framesConcealed: number
   readonly framesDropped: number
+  /** Of the agent's speech, beyond the bound of its backlog. */
+  readonly agentFramesDropped: number
   readonly dtmf: number
 }

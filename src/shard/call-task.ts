@@ -4,11 +4,13 @@ import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { SpeechClient, Speaking } from '../backends/embedded/speech-client.js'
+import { AnswerGuard } from '../call/answer-guard.js'
+import type { AnswerVerdict } from '../call/answer-guard.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallInput, CallOutput } from '../call/events.js'
+import { recordedArguments } from '../call/gateway-tools.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
-import { recordedArguments } from '../call/gateway-tools.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
@@ -16,13 +18,23 @@ import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
+import { isPureTone } from '../media/tone-guard.js'
 import type { VadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { SlowestFrame } from '../telemetry/slowest-frame.js'
 import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
+import { CallMarks } from './call-marks.js'
 import { CallSpeech } from './call-speech.js'
+import { EarClock } from './ear-clock.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
+
+/** A tone below this is hum of the line. */
+const TONE_DBFS_MIN = -45
+
+/** A call that rests is looked at all the same, for what is done now and then. */
+const REST_MS_MAX = 100
 
 /** What the calls of one media worker share. */
 export interface ShardContext {
@@ -31,6 +43,8 @@ export interface ShardContext {
   readonly vads: VadBank
   /** Carrier's socket to backend, for each frame. */
   readonly latencyIn: FrameHistogram
+  /** Whose frame was the slowest of those. */
+  readonly slowestIn?: SlowestFrame
   /** Backend's first sample to the carrier's socket, for each item. */
   readonly latencyOut: FrameHistogram
 }
@@ -42,7 +56,7 @@ export interface CallParts {
   /** What the backends found out about this call, at its end. */
   readonly report: () => BackendReport
   readonly speech: SpeechClient | null
-  readonly tools: ToolRunner
+  readonly tools: Pick<ToolRunner, 'run'>
   /** Voice of the gateway's own phrases. */
   readonly voice: string
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
@@ -73,14 +87,25 @@ export class CallTask implements BackendSink {
   readonly #backendFrame: Int16Array
   readonly #referenceFrame: Int16Array
   readonly #latency = new FrameHistogram()
+  readonly #marks: CallMarks
+  readonly #ear = new EarClock()
+  #earOnsetMs = -Infinity
   readonly #abort = new AbortController()
   readonly #running = new Map<string, AbortController>()
   readonly #announcing = new Map<string, Speaking>()
+  readonly #caller: CallerIdentity
+  /** The session knows who the caller is. */
+  #identified: boolean
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   #referenced: number
+  /** Samples that were taken from the playout ring when the ledger was told last. */
+  #taken = 0
+  #restsUntilMs = -Infinity
   #streamOpen: boolean
   #checkpointDue = false
+  /** Of a call that we placed, until it is known who took it. */
+  #answerGuard: AnswerGuard | null = null
   #backendFailed = false
   #digits = 0
   #over = false
@@ -90,9 +115,6 @@ export class CallTask implements BackendSink {
     this.#start = start
     this.callSid = start.callSid
     this.#context = context
-  readonly #caller: CallerIdentity
-  /** The session knows who the caller is. */
-  #identified: boolean
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
@@ -104,6 +126,7 @@ export class CallTask implements BackendSink {
     this.#speech = new CallSpeech({
       shared: this.#shared, ledger: this.#ledger, rateHz: start.legRateHz, resamplers: context.resamplers, latencyOut: context.latencyOut,
     })
+    this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
     const checkpoint = start.resume?.checkpoint ?? null
@@ -119,6 +142,8 @@ export class CallTask implements BackendSink {
     this.#backendFrame = new Int16Array(frameSamples(inputRateHz))
     this.#referenceFrame = new Int16Array(frameSamples(start.legRateHz))
     this.#referenced = this.#shared.outbound.taken
+    const { screening } = start.agent.outbound
+    if (options.screening !== null && screening !== null && checkpoint === null) this.#answerGuard = new AnswerGuard(screening)
     this.done = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -133,8 +158,9 @@ export class CallTask implements BackendSink {
     })))
     const session = backendSession(this.#start, this.#session)
     const askedAtMs = this.#context.clock()
+    this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
-      () => this.#guard(() => this.#post({ type: 'backend-ready', connectMs: this.#context.clock() - askedAtMs })),
+      () => undefined,
       // Nearly always the backend has said so by an event; without one the session would wait for its time limit.
       (thrown: unknown) => this.#guard(() => {
         if (!this.#backendFailed) {
@@ -147,12 +173,22 @@ export class CallTask implements BackendSink {
 
   // --- stages of the tick ---------------------------------------------------------------------------------
 
+  /**
+   * Whether the tick at `nowMs` would find anything to do: at every other tick or so most calls have nothing. What it
+   * misses by a glance it finds at the next tick.
+   */
+  due(nowMs: number): boolean {
+    const { words, inbound, outbound } = this.#shared
+    return nowMs >= this.#restsUntilMs || inbound.waits || outbound.takenSince(this.#taken) || words[Word.hangup] !== HANGUP_NONE
+  }
+
   /** Bytes from the carrier into the caller's path. */
   receive(_nowMs: number): void {
     const { inbound } = this.#shared
     // Before the packets, in which it may come back.
     if (this.#start.track === 'both_tracks') this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
+      this.#journal?.packet(packet, inbound.arrivalMs)
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
@@ -161,22 +197,42 @@ export class CallTask implements BackendSink {
   /** Frames that are due: to the session as a decision, to the backend as samples. */
   listen(nowMs: number): void {
     const path = this.#path
+    this.#journal?.tick(nowMs)
     while (path.pull(nowMs)) {
       this.#journal?.writer.frame(path.voiced, nowMs)
       this.#session.callerFrame(path.voiced, nowMs)
+      if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
       if (path.digit !== null) this.#digit(path.digit)
       const samples = this.#toBackend.process(path.frame, this.#backendFrame)
-      if (samples === this.#backendFrame.length) this.#backend.pushAudio(this.#backendFrame)
+      if (samples === this.#backendFrame.length && this.#answerGuard === null) this.#backend.pushAudio(this.#backendFrame)
       this.#context.latencyIn.observeMs(nowMs - path.arrivalMs)
       this.#latency.observeMs(nowMs - path.arrivalMs)
+      this.#context.slowestIn?.offer(nowMs - path.arrivalMs, this.callSid)
+      if (path.agentHeardAtMs > this.#earOnsetMs) {
+        this.#earOnsetMs = path.agentHeardAtMs
+        this.#ear.onset(this.#earOnsetMs)
+      }
       this.#drain(nowMs)
     }
+  }
+
+  /** A model that heard the voicemail's greeting would answer it. */
+  #screen(guard: AnswerGuard): void {
+    const { frame, voiced, sampleRateHz } = this.#path
+    const verdict = guard.frame(voiced, !voiced && this.#path.levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz))
+    if (verdict !== null) this.#screened(verdict)
+  }
+
+  #screened(verdict: AnswerVerdict): void {
+    this.#answerGuard = null
+    this.#handle({ type: 'screened', ...verdict })
   }
 
   /** What became of our speech, and what the session wanted to be woken for. */
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
     const taken = outbound.taken
+    this.#taken = taken
     const report = this.#report
     report.sentSamples = taken
     report.playoutEndMs = times[Time.playoutEndMs] as number
@@ -194,9 +250,24 @@ export class CallTask implements BackendSink {
   }
 
   /** Speech that waited for room goes into the ring. */
-  speak(_nowMs: number): void {
+  speak(nowMs: number): void {
     this.#speech.refill()
     this.#journal?.pass()
+    if (this.#marks.due(nowMs)) this.#passMarks(nowMs)
+    this.#rest(nowMs)
+  }
+
+  /** Nothing but what `due` looks at, or a call of `#wake`, can give this call something to do before that time. */
+  #rest(nowMs: number): void {
+    // A journal has each tick in it, and on a mixed line each tick takes up what was played.
+    if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return
+    const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
+    this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#path.dueMs, this.#ledger.dueMs, wakeAtMs)
+  }
+
+  /** Something came that is no tick: the next one looks at everything. */
+  #wake(): void {
+    this.#restsUntilMs = -Infinity
   }
 
   // --- from the backend -----------------------------------------------------------------------------------
@@ -211,8 +282,8 @@ export class CallTask implements BackendSink {
         const { from, to, gapMs, reason } = event
         this.#post({ type: 'failover', from, to, gapMs, reason })
       }
+      if (event.type === 'turn-start') this.#marks.add('backend-response', this.#context.clock())
       this.#backendFailed ||= event.type === 'error' && event.fatal
-      if (event.type === 'error') this.#post({ type: 'backend-error', code: event.code, fatal: event.fatal })
       this.#handle({ type: 'backend', event })
     })
   }
@@ -223,7 +294,9 @@ export class CallTask implements BackendSink {
     this.#journal?.writer.audio(itemId, generation, nowMs)
     const wanted = this.#session.acceptAudio(itemId, generation, nowMs)
     this.#drain(nowMs)
-    if (wanted) this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
+    if (!wanted) return
+    this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
+    this.#wake()
   }
 
   /** On a mixed line our own voice comes back: the path is shown what was sent, and when it is played. */
@@ -235,7 +308,9 @@ export class CallTask implements BackendSink {
     // Signed: behind what was discarded, main has to date new speech first.
     while (((dated - this.#referenced) | 0) >= frame.length) {
       if (outbound.recall(this.#referenced, frame, frame.length)) {
-        this.#path.playedReference(frame, sampleZeroMs + samplesToMs(this.#referenced, this.#start.legRateHz))
+        const playedAtMs = sampleZeroMs + samplesToMs(this.#referenced, this.#start.legRateHz)
+        this.#journal?.played(frame, playedAtMs)
+        this.#path.playedReference(frame, playedAtMs)
       }
       this.#referenced = (this.#referenced + frame.length) >>> 0
     }
@@ -279,6 +354,7 @@ export class CallTask implements BackendSink {
 
   #handle(input: CallInput): void {
     if (this.#over) return
+    this.#wake()
     const nowMs = this.#context.clock()
     this.#journal?.writer.input(input, nowMs)
     this.#session.handle(input, nowMs)
@@ -286,12 +362,15 @@ export class CallTask implements BackendSink {
   }
 
   #digit(digit: string): void {
+    // Machines press no keys.
+    if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a key' })
     this.#digits++
     this.#handle({ type: 'dtmf', digit })
   }
 
   #drain(nowMs: number): void {
     for (let output = this.#session.pollOutput(); output !== null; output = this.#session.pollOutput()) {
+      this.#journal?.writer.output(output)
       this.#carryOut(output, nowMs)
       if (this.#over) return
     }
@@ -318,20 +397,38 @@ export class CallTask implements BackendSink {
         for (const callId of output.callIds) this.#running.get(callId)?.abort()
         return
       case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
+      case 'callback': return this.#post({ type: 'callback', wish: output.wish })
+      case 'recording-announced': return this.#post({ type: 'recording-announced' })
       case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
       case 'transcript': return this.#post({ type: 'transcript', entry: output.entry })
-      case 'turn': return this.#post({
-        type: 'turn', firstSoundMs: output.firstSoundMs, answerMs: output.answerMs,
-        frameLatencyP99Ms: this.#latency.quantileMs(0.99),
-      })
-      case 'barge-in': return this.#post({ type: 'barge-in', stopMs: output.stopMs, committed: output.committed })
-      case 'mark': return
+      case 'turn': return this.#turn(output)
+      case 'barge-in': {
+        const bargeIn = this.#session.bargeIns.findLast((made) => made.why === output.why && made.stopMs === output.stopMs)
+        return bargeIn === undefined ? undefined : this.#post({ type: 'barge-in', bargeIn })
+      }
+      case 'mark': return this.#marks.add(output.name, nowMs, output.detail)
       case 'checkpoint-due':
         this.#checkpointDue = true
         return
       case 'ended': return this.#finish(output, nowMs)
       default: return assertNever(output)
     }
+  }
+
+  #turn(output: Extract<CallOutput, { type: 'turn' }>): void {
+    const turn = this.#session.turns.findLast((made) => (
+      made.answerMs === output.answerMs && made.firstSoundMs === output.firstSoundMs))
+    if (turn === undefined) return
+    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#latency.quantileMs(0.99) })
+    this.#ear.turn(turn, this.#session.streamZeroMs)
+  }
+
+  /** Off the frames' path, a few times a second. */
+  #passMarks(nowMs: number): void {
+    this.#marks.watch(this.#path.stats, this.#speech.droppedSamples, nowMs)
+    this.#marks.pass(nowMs)
+    const heard = this.#ear.take(nowMs)
+    if (heard !== null) this.#post({ type: 'ear', ...heard })
   }
 
   #clear(nowMs: number): void {
@@ -353,11 +450,14 @@ export class CallTask implements BackendSink {
     const speaking = speech.speak(text, voice, (chunk) => this.#guard(() => {
       if (this.#announcing.get(itemId) !== speaking) return
       this.#speech.append('gateway', itemId, chunk.pcm, chunk.sampleRateHz, this.#context.clock())
+      this.#wake()
     }))
     this.#announcing.set(itemId, speaking)
     speaking.done.then(
       () => this.#guard(() => {
-        if (this.#announcing.delete(itemId)) this.#speech.finish('gateway', itemId)
+        if (!this.#announcing.delete(itemId)) return
+        this.#speech.finish('gateway', itemId)
+        this.#wake()
       }),
       () => this.#guard(() => {
         if (!this.#announcing.delete(itemId)) return
@@ -376,6 +476,7 @@ export class CallTask implements BackendSink {
       callSid: this.callSid, from: this.#start.from, to: this.#start.to, agent: this.#start.agent.name,
       caller: this.#caller, idempotencyKey: run.idempotencyKey, signal: abort.signal,
     }).then((outcome) => this.#guard(() => {
+      this.#noteIdentity()
       if (!this.#running.delete(run.callId)) return
       const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
       const ms = this.#context.clock() - startedAtMs
@@ -384,6 +485,15 @@ export class CallTask implements BackendSink {
     }), (thrown: unknown) => this.#guard(() => {
       throw thrown
     }))
+  }
+
+  /** Who the caller proved to be, before the answer that says so: rules look at it. */
+  #noteIdentity(): void {
+    const { verified } = this.#caller
+    if (verified === null || this.#identified) return
+    this.#identified = true
+    this.#journal?.writer.identity(verified, this.#context.clock())
+    this.#session.setIdentity(verified)
   }
 
   // --- the end --------------------------------------------------------------------------------------------
@@ -403,15 +513,16 @@ export class CallTask implements BackendSink {
       toolCalls: session.toolCalls,
       turns: session.turns,
       bargeIns: session.bargeIns,
-      timeline: session.timeline,
       usage: session.usage,
       report: this.#parts.report(),
       framesIn: stats.framesOut,
       framesConcealed: stats.framesConcealed,
       framesDropped: stats.framesDropped,
+      agentFramesDropped: Math.ceil(this.#speech.droppedSamples / frameSamples(this.#start.legRateHz)),
       dtmf: this.#digits,
     }
     this.#journal?.end()
+    this.#passMarks(nowMs)
     void this.#release('the call is over').then(() => this.#settle(result))
   }
 
@@ -446,13 +557,3 @@ export class CallTask implements BackendSink {
     this.#port.postMessage(message)
   }
 }
-      this.#noteIdentity()
-  /** Who the caller proved to be, before the answer that says so: rules look at it. */
-  #noteIdentity(): void {
-    const { verified } = this.#caller
-    if (verified === null || this.#identified) return
-    this.#identified = true
-    this.#journal?.writer.identity(verified, this.#context.clock())
-    this.#session.setIdentity(verified)
-  }
-

@@ -15,6 +15,7 @@ import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resampler.js'
 import { FvadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallTask } from './call-task.js'
 import type { ShardContext } from './call-task.js'
@@ -35,13 +36,14 @@ const data = workerData as ShardWorkerData
 const seat = claimShardSeat(data.seats, threadId)
 const clock = processClock()
 const faultOf = new AsyncLocalStorage<CallTask>()
-const loop = new ShardLoop(clock, new FrameHistogram(seat.tickLateness))
+const loop = new ShardLoop(clock, new FrameHistogram(seat.tickLateness), new FrameHistogram(seat.tickBusy))
 const transport = new HttpTransport()
 const context: ShardContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
   vads: new FvadBank(await fvad()),
   latencyIn: new FrameHistogram(seat.latencyIn),
+  slowestIn: new SlowestFrame(seat.slowestIn),
   latencyOut: new FrameHistogram(seat.latencyOut),
 }
 
@@ -127,18 +129,24 @@ async function carry(start: CallStart): Promise<CallEnd> {
     ? null
     : new SpeechClient({ port: start.speech, reopen: () => reopenSpeech(start.port) })
   const { agent } = start
+  const post = (message: FromCall): void => start.port.postMessage(message)
   const backend = await composeBackend({
     names: start.backends, voices: agent.voice, ...agent.failover, shadow: start.shadow, budget: budgetOf(agent),
   }, {
-    speech, clock, circuits, settings: data.backends, legRateHz: start.legRateHz, resamplers: context.resamplers,
+    speech, clock, circuits, settings: data.backends, legRateHz: start.legRateHz, resamplers: context.resamplers, options: agent.backends,
+    watch: {
+      session: (opened) => post({ type: 'backend-session', opened }),
+      fault: (fault) => post({ type: 'backend-error', fault }),
+      circuit: (circuit) => post({ type: 'circuit', worker: threadId, circuit }),
+    },
   })
+  const tools = await runnerOf(start)
   const call = new CallTask(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
     backend: backend.create,
     report: backend.report,
     speech,
     tools,
-  const tools = await runnerOf(start)
     voice: start.agent.voice.embedded,
     guard: (task, work) => {
       try {

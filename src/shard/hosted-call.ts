@@ -4,8 +4,8 @@ import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
-import type { CarrierState, EscalationPacket } from '../call/events.js'
-import type { CallRecord, EndReason } from '../call/record.js'
+import type { CarrierState, Handoff } from '../call/events.js'
+import type { CallRecord, EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
@@ -20,12 +20,24 @@ import type { HumanEvent } from '../sautikit/supervision.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { TraceExport } from '../telemetry/trace-export.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import type { BackendBooks } from './backend-books.js'
 import { CallBooks } from './call-books.js'
 import { CallHandover } from './call-handover.js'
+import { CallRecorder } from './call-recorder.js'
+import { CallTimeline } from './call-timeline.js'
 import type { CarrierControl } from './call-handover.js'
-import type { AgentFacts, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from './live-call.js'
+import type { CarrierHabits } from './carrier-habits.js'
+import type { HandoffNews } from './handoff-post.js'
+import type { RecordingSink } from '../telemetry/archive/archive.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
+import type {
+  AgentFacts, CallTimelineView, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
+} from './live-call.js'
+import type { JournalKept } from './call-journal.js'
 import type { CallMemory, CallMemoryPool } from './call-memory.js'
+import { outboundRecord } from './outbound-record.js'
 import { HANGUP_NOW, SharedCall, Time, Word } from './shared-call.js'
 
 /** What the host of a call gives it. */
@@ -35,9 +47,17 @@ export interface HostContext {
   readonly metrics: Metrics
   readonly log: Log
   readonly callSeries: CallSeries
+  /** Absent or null where no collector is set. */
+  readonly traces?: TraceExport | null
   readonly carrier: CarrierControl | null
-  readonly journal: boolean
+  readonly journal: JournalKept | null
   readonly memory: CallMemoryPool
+  readonly backendBooks: BackendBooks
+  readonly habits: CarrierHabits
+  /** Where recordings go; null where nothing is kept. */
+  readonly record: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  /** False: records have phone numbers as they are. */
+  readonly maskNumbers: boolean
   /** Starts the call's task on the least loaded worker. */
   run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
   /** A way to a speech worker; null when there is none to be had. */
@@ -47,15 +67,26 @@ export interface HostContext {
   /** Nothing more will happen to this call. */
   over(call: HostedCall, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
+  /** Keeps what a human gets with a caller, and tells who is to be told. */
+  handoffNews(news: HandoffNews): void
 }
 
 /** An agent as the host keeps it: the definition for the worker, the facts for the edge, the backend resolved. */
 export interface HostedAgent {
   readonly definition: AgentDefinition
+  /** What its file names besides; nothing when it is not given. */
+  readonly assets?: AgentAssets
   readonly facts: AgentFacts
   /** Resolved, in the order in which they are tried. */
   readonly backends: readonly string[]
   readonly shadow: string | null
+}
+
+/** What only a person can mend. */
+const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
+const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
+  auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
+  rate_limit: 'a backend asks for patience', session_expired: 'a backend ended a session at its time limit',
 }
 
 // One frame at a time leaves; all calls share the place where it is put together. 200 ms at 16 kHz is the most
@@ -63,8 +94,6 @@ export interface HostedAgent {
 const outgoing = new Int16Array(16_000)
 const outgoingBytes = new Uint8Array(outgoing.buffer)
 const outgoingViews = new Map<number, Uint8Array>()
-  /** What its file names besides; nothing when it is not given. */
-  readonly assets?: AgentAssets
 
 /** Lengths are few (frames, leads, tails): a view for each is made once. */
 function bytesOf(samples: number): Uint8Array {
@@ -85,8 +114,8 @@ export class HostedCall implements LiveCall {
   readonly callSid: CallSid
   readonly agent: string
   readonly legRateHz: LegRateHz
-  document: string | null = null
   afterStreamUrl: string | null = null
+  humanUrl: string | null = null
   readonly #call: NewCall
   readonly #hosted: HostedAgent
   readonly #context: HostContext
@@ -95,16 +124,26 @@ export class HostedCall implements LiveCall {
   readonly #shared: SharedCall
   readonly #playout: Playout
   readonly #preparedAtMs: number
+  readonly #socketWaitMs: number
+  #lastState: CarrierState = 'unknown'
   readonly #books: CallBooks
+  readonly #timeline: CallTimeline
+  #document: string | null = null
+  #heard = false
+  #underrunsSeen = 0
   readonly #handover: CallHandover
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
+  #recorder: CallRecorder | null = null
   #attached = false
   #attachedAtMs = 0
   #port: MessagePort | null = null
   #taskRuns = false
   #clearsSeen = 0
   #pausedSeen = false
+  #moreSeen = 0
+  #writtenSeen = 0
+  #playAtMs = -Infinity
   #checkpoint: CallCheckpoint | null = null
   #backendState: unknown = null
   #result: CallResult | null = null
@@ -118,32 +157,63 @@ export class HostedCall implements LiveCall {
     this.#call = call
     this.#hosted = hosted
     this.#context = context
-    this.#log = context.log.call(call.callSid, { agent: call.agent })
+    const traceId = context.traces?.traceId(call.callSid) ?? null
+    this.#log = context.log.call(call.callSid, { agent: call.agent, ...(traceId === null ? {} : { trace_id: traceId }) })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#playout = new Playout({ sampleRateHz: this.legRateHz })
     this.#preparedAtMs = context.clock()
-    this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock())
+    // A call that we placed rings first.
+    this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
+    this.#timeline = new CallTimeline(this.#preparedAtMs)
+    this.#mark('webhook', `${call.direction} to ${call.agent}`)
+    this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock(), context.maskNumbers)
     this.#handover = new CallHandover({
       callSid: call.callSid,
-      settings: hosted.definition.escalation,
-      from: call.to,
+      agent: hosted.definition,
+      caller: call.direction === 'inbound' ? call.from : call.to,
+      ours: call.direction === 'inbound' ? call.to : call.from,
       carrier: context.carrier,
       metrics: context.metrics,
       log: this.#log,
       clock: context.clock,
+      wallClock: context.wallClock,
       continuationUrl: () => this.afterStreamUrl,
+      humanUrl: () => this.humanUrl,
+      afterStream: () => context.habits.afterStream(context.clock()),
       toSession: (step) => this.#send({ type: 'escalation', step }),
       settled: () => this.#endWhenDone(),
+      mark: (name, detail) => this.#mark(name, detail),
+      news: (news) => context.handoffNews(news),
     })
+  }
+
+  /** The XML this call was answered with. */
+  get document(): string | null {
+    return this.#document
+  }
+
+  set document(document: string | null) {
+    this.#document = document
+    this.#mark('webhook-answered')
   }
 
   get state(): LiveCallState {
     return this.#state
   }
 
-  get packet(): EscalationPacket | null {
-    return this.#handover.packet
+  /** How full the call's rings are, 0 to 1. */
+  get inboundFill(): number {
+    return this.#shared.inbound.fill
+  }
+
+  get outboundFill(): number {
+    return this.#shared.outbound.fill
+  }
+
+  /** What the human gets; null while nobody was asked for. */
+  get handoff(): Handoff | null {
+    return this.#handover.handoff
   }
 
   get carriesTask(): boolean {
@@ -164,12 +234,21 @@ export class HostedCall implements LiveCall {
     this.#attachedAtMs = this.#context.clock()
     this.#sink = sink
     this.#state = 'streaming'
+    this.#mark('socket')
     this.#log.info({ setup_ms: Math.round(this.#attachedAtMs - this.#preparedAtMs) }, 'stream opened')
+    this.#recorder = this.#openRecorder()
     this.#send({ type: 'stream-opened' })
   }
 
   audio(bytes: Uint8Array): void {
-    if (this.#state === 'streaming') this.#shared.inbound.write(bytes, this.#context.clock())
+    if (this.#state !== 'streaming') return
+    if (!this.#heard) {
+      this.#heard = true
+      this.#mark('first-frame', `${bytes.byteLength} bytes`)
+    }
+    const nowMs = this.#context.clock()
+    this.#shared.inbound.write(bytes, nowMs)
+    this.#recorder?.caller(bytes, nowMs)
   }
 
   text(messages: readonly StreamText[]): void {
@@ -179,7 +258,9 @@ export class HostedCall implements LiveCall {
   detach(code: number): void {
     if (this.#sink === null) return
     this.#sink = null
+    this.#recorder?.end(this.#context.clock())
     this.#log.info({ code }, 'stream closed')
+    this.#mark('socket-closed', `code ${code}`)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#send({ type: 'stream-closed', code })
     this.#handover.handle({ type: 'stream-closed' })
@@ -187,6 +268,7 @@ export class HostedCall implements LiveCall {
   }
 
   carrierState(state: CarrierState): void {
+    if (!this.#attached) this.#lastState = state
     this.#send({ type: 'carrier-state', state })
     this.#handover.handle({ type: 'carrier-state', state })
   }
@@ -195,15 +277,20 @@ export class HostedCall implements LiveCall {
     this.#handover.handle({ type: 'human', event })
   }
 
-  continuation(asker: ContinuationAsker): readonly VoiceAction[] {
-    const onward = this.#handover.ask(asker)
+  continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
+    const onward = this.#handover.ask(asker, digits)
     if (onward.length > 0) return onward
     if (asker !== 'after-stream' || this.#handover.active) return []
     return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
   }
 
+  humanDocument(): readonly VoiceAction[] {
+    return this.#handover.humanDocument()
+  }
+
   hangup(reason: EndReason, detail: string, speak: boolean): void {
     this.#log.info({ reason, detail }, 'call is being ended')
+    this.#mark('hang-up', `${reason}: ${detail}`)
     this.#send({ type: 'hangup', reason, detail, speak })
   }
 
@@ -215,6 +302,7 @@ export class HostedCall implements LiveCall {
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
     this.#log.warn({ detail }, 'call is ended by force')
+    this.#mark('forced', detail)
     this.#closeSink(1001)
   }
 
@@ -223,44 +311,75 @@ export class HostedCall implements LiveCall {
   /** Sends what is due now, and looks at the deadlines that no worker can be trusted with. */
   pump(nowMs: number): void {
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
-    else if (this.#state === 'waiting' && nowMs - this.#preparedAtMs > SOCKET_WAIT_MS) {
+    else if (this.#state === 'waiting' && nowMs - this.#preparedAtMs > this.#socketWaitMs) {
       this.#state = 'after'
-      this.hangup('socket-never-came', `no socket within ${SOCKET_WAIT_MS} ms of the webhook`, false)
+      this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     }
+    this.#recorder?.pump(nowMs)
     this.#handover.wake(nowMs)
   }
 
   #play(sink: MediaSink, nowMs: number): void {
     const { words, times, outbound } = this.#shared
     const playout = this.#playout
-    const clears = Atomics.load(words, Word.clears)
-    if (clears !== this.#clearsSeen) {
-      this.#clearsSeen = clears
+    if (this.#nothingToPlay(nowMs)) return
+    // From before the pump: what comes meanwhile is to be looked at.
+    this.#writtenSeen = outbound.writtenGlance
+    if (words[Word.clears] !== this.#clearsSeen) {
+      this.#clearsSeen = Atomics.load(words, Word.clears)
       this.#pausedSeen = false
       playout.clear(nowMs)
+      this.#recorder?.agentCut(nowMs)
       sink.sendText(KILL_AUDIO)
     }
-    const paused = Atomics.load(words, Word.paused) === 1
+    const paused = words[Word.paused] === 1
     if (paused !== this.#pausedSeen) {
       this.#pausedSeen = paused
       if (paused) playout.pause(nowMs)
       else playout.resume(nowMs)
     }
-    playout.speechEnded = Atomics.load(words, Word.more) === 0
+    // Loaded before the samples are counted: the end of speech is told after its last sample.
+    if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
+    playout.speechEnded = this.#moreSeen === 0
     const samples = playout.pump(nowMs, outbound, outgoing)
+    this.#playAtMs = playout.dueMs
     if (samples === 0) return
-    const sent = outbound.taken
+    const sent = outbound.consumed
     times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.legRateHz)
     Atomics.store(words, Word.dated, sent | 0)
     const taken = sink.sendAudio(bytesOf(samples))
+    this.#recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.legRateHz))
     times[Time.playoutEndMs] = playout.playoutEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
-    Atomics.store(words, Word.underruns, playout.underruns)
+    words[Word.underruns] = playout.underruns
+    if (playout.underruns !== this.#underrunsSeen) this.#underrun(playout.underruns)
     if (!taken) {
       this.#log.warn({}, 'the carrier does not read: socket given up')
+      this.#mark('socket-stuck', 'the carrier does not read: more waits than two seconds of sound')
       this.detach(1008)
       sink.close(1008)
     }
+  }
+
+  /**
+   * At every other tick and more, frames of this call are not due. Glances without Atomics: what one misses is found at
+   * the next tick. The words lie where the worker seldom writes; what it writes with each frame is looked at last.
+   */
+  #nothingToPlay(nowMs: number): boolean {
+    const { words, outbound } = this.#shared
+    return nowMs < this.#playAtMs && words[Word.clears] === this.#clearsSeen && words[Word.more] === this.#moreSeen
+      && (words[Word.paused] === 1) === this.#pausedSeen
+      && (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
+  }
+
+  #underrun(underruns: number): void {
+    this.#mark('underrun', `${underruns - this.#underrunsSeen} times no sound was there in the middle of speech, ${underruns} in all`)
+    this.#context.metrics.playoutUnderruns.inc(underruns - this.#underrunsSeen, this.callSid)
+    this.#underrunsSeen = underruns
+  }
+
+  #mark(name: string, detail?: string): void {
+    this.#timeline.mark(name, this.#context.clock(), detail)
   }
 
   // --- the task -------------------------------------------------------------------------------------------
@@ -275,6 +394,7 @@ export class HostedCall implements LiveCall {
     const start: CallStart = {
       callSid: this.callSid,
       agent: this.#hosted.definition,
+      assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
       shadow: this.#hosted.shadow,
       from: this.#call.from,
@@ -305,6 +425,7 @@ export class HostedCall implements LiveCall {
   #taskDied(thrown: unknown): void {
     this.#closePort()
     this.#log.error({ err: thrown, rehomes: this.#rehomes }, 'call lost its worker')
+    this.#mark('worker-lost', `${this.#rehomes} of ${REHOMES_MAX} moves to another worker used`)
     // Whatever held the agent silent died with the session: what waits in the ring plays on.
     Atomics.store(this.#shared.words, Word.paused, 0)
     Atomics.store(this.#shared.words, Word.more, 0)
@@ -350,8 +471,11 @@ export class HostedCall implements LiveCall {
     this.#state = 'ended'
     const { words } = this.#shared
     const record = this.#books.close({
-      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.record,
+      outbound: this.#taken(),
+      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
+      recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
+      timeline: this.#timeline,
     })
     this.#log.info({
       outcome: record.outcome, reason: record.endReason, detail: record.endDetail, backend: record.backend,
@@ -363,11 +487,32 @@ export class HostedCall implements LiveCall {
     this.#context.memory.give(this.#memory)
   }
 
+  /** Null where this agent's calls are not recorded, or nothing is kept. */
+  #openRecorder(): CallRecorder | null {
+    const { recording } = this.#hosted.definition
+    const { record } = this.#context
+    if (!recording.enabled || record === null) return null
+    return new CallRecorder(record(this.callSid, this.legRateHz), {
+      rateHz: this.legRateHz, track: this.#hosted.facts.stream.track, openedAtMs: this.#attachedAtMs, announced: recording.consent === null,
+    })
+  }
+
+  /** How a call that we placed was taken; null for any other. */
+  #taken(): OutboundRecord | null {
+    const { placed } = this.#call
+    if (placed === undefined) return null
+    const ringEndedAtMs = this.#attached ? this.#attachedAtMs : this.#context.clock()
+    return outboundRecord(placed, {
+      streamOpened: this.#attached, endReason: this.#result?.endReason ?? null, lastState: this.#lastState,
+      ringMs: ringEndedAtMs - placed.orderedAtMs,
+    })
+  }
+
   #closeSink(code: number): void {
     const sink = this.#sink
-      assets: this.#hosted.assets ?? NO_ASSETS,
     if (sink === null) return
     this.#sink = null
+    this.#recorder?.end(this.#context.clock())
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#send({ type: 'stream-closed', code })
@@ -376,28 +521,53 @@ export class HostedCall implements LiveCall {
 
   #receive(message: FromCall): void {
     switch (message.type) {
-      case 'backend-error':
-        this.#log.warn({ code: message.code, fatal: message.fatal }, 'backend error')
+      case 'backend-error': {
+        const { backend, code, message: detail, sessionLost } = message.fault
+        const says = BACKEND_FAULT_WORDS[code] ?? 'a backend failed'
+        this.#log[FINAL_FAULTS.has(code) ? 'error' : 'warn']({ backend, code, detail, session_lost: sessionLost }, says)
+        this.#context.backendBooks.fault(message.fault, this.#context.wallClock())
         this.#books.take(message)
         return
-      case 'backend-ready':
+      }
+      case 'backend-session':
+        this.#context.backendBooks.session(message.opened)
+        this.#books.take(message)
+        return
+      case 'circuit':
+        this.#context.backendBooks.circuit(message.worker, message.circuit, this.#context.clock())
+        return
       case 'transcript':
       case 'tool':
       case 'turn':
+      case 'ear':
       case 'barge-in':
         this.#books.take(message)
         return
       case 'failover':
         this.#log.warn({ fromBackend: message.from, toBackend: message.to, gap_ms: Math.round(message.gapMs), reason: message.reason }, 'another backend took over')
+        this.#context.backendBooks.takeover(message.from, message.to, message.gapMs)
         this.#books.take(message)
         return
+      case 'marks':
+        this.#timeline.take(message.marks)
+        return
       case 'end-stream':
+        // What the carrier does with the leg now is seen only where it is not told to end it.
+        if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
+          this.#context.habits.closed(this.callSid, this.#context.clock())
+        }
         this.#closeSink(message.code)
         if (message.hangup) this.#handover.hangup()
         this.#endWhenDone()
         return
       case 'escalate':
         this.#handover.escalate(message.packet)
+        return
+      case 'callback':
+        this.#handover.callback(message.wish)
+        return
+      case 'recording-announced':
+        this.#recorder?.announced()
         return
       case 'checkpoint':
         this.#checkpoint = message.checkpoint
@@ -427,6 +597,26 @@ export class HostedCall implements LiveCall {
 
   view(): LiveCallView {
     return this.#books.view(this.#now())
+  }
+
+  timeline(): CallTimelineView {
+    const { marks, dropped } = this.#timeline
+    const { agent, backend } = this.#books.view(this.#now())
+    return {
+      version: CALL_TIMELINE_VERSION,
+      callSid: this.callSid,
+      agent,
+      backend,
+      live: this.#state !== 'ended',
+      startedAt: this.#books.startedAt,
+      streamOpenedMs: streamOpenedMs(marks),
+      traceId: this.#context.traces?.traceId(this.callSid) ?? null,
+      timeline: marks,
+      timelineDropped: dropped,
+      turns: this.#books.turns(),
+      bargeIns: this.#books.bargeIns,
+      tools: this.#books.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
+    }
   }
 
   #now(): { state: LiveCallState; streamMs: number; rehomes: number } {

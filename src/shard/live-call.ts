@@ -1,7 +1,10 @@
 import type { CallSid } from '../core/ids.js'
+import type { BackendView } from './backend-books.js'
 import type { LegRateHz } from '../core/units.js'
-import type { CallRecord, EndReason, ToolCallRecord, TranscriptEntry } from '../call/record.js'
-import type { CarrierState, EscalationPacket } from '../call/events.js'
+import type {
+  BargeInRecord, CallRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
+} from '../call/record.js'
+import type { CarrierState, Handoff } from '../call/events.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
@@ -24,6 +27,14 @@ export interface AgentFacts {
   readonly say: VoiceAction | null
   /** The document when no stream can be opened (no capacity, draining): words, and a human where one is set. */
   readonly fallback: readonly VoiceAction[]
+  readonly outbound: {
+    /** Default caller number of calls that it places. */
+    readonly from: string | null
+    readonly ringMs: number
+    readonly openOn: 'first-webhook' | 'answered'
+  }
+  /** The call is answered into a conference room, so that a human can join it there. */
+  readonly conference: boolean
   /** The document after a stream that ended without an escalation. */
   readonly afterCall: readonly VoiceAction[]
 }
@@ -36,6 +47,21 @@ export interface NewCall {
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
+  /** Set for a call that this gateway placed. */
+  readonly placed?: PlacedCall
+}
+
+/** A call that this gateway asked the carrier to place. */
+export interface PlacedCall {
+  readonly clientRequestId: string
+  readonly agent: string
+  /** E.164. Never logged. */
+  readonly from: string
+  readonly to: string
+  /** Monotonic. */
+  readonly orderedAtMs: number
+  /** How long it may ring. */
+  readonly ringMs: number
 }
 
 /** The edge's end of a media socket. */
@@ -63,6 +89,53 @@ export interface LiveCallView {
   readonly rehomes: number
 }
 
+/** Version of the timeline's JSON; `schema/timeline.schema.json` describes it. */
+export const CALL_TIMELINE_VERSION = 1
+
+/** What happened in a call and when, live or ended: `GET /api/calls/{sid}/timeline`. Milliseconds. */
+export interface CallTimelineView {
+  readonly version: typeof CALL_TIMELINE_VERSION
+  readonly callSid: string
+  readonly agent: string
+  readonly backend: string
+  readonly live: boolean
+  /** Calendar time of the webhook, ISO 8601: zero of the marks. */
+  readonly startedAt: string
+  /** When the stream opened, since the webhook: zero of turns, barge-ins and tools. Null before. */
+  readonly streamOpenedMs: number | null
+  /** The trace that a collector knows this call by; null where none is set. */
+  readonly traceId: string | null
+  readonly timeline: readonly TimelineMark[]
+  readonly timelineDropped: number
+  readonly turns: readonly TurnRecord[]
+  readonly bargeIns: readonly BargeInRecord[]
+  readonly tools: readonly { readonly name: string; readonly startMs: number; readonly ms: number; readonly ok: boolean }[]
+}
+
+/** The timeline of a call that has ended. */
+export function timelineOf(record: CallRecord, traceId: string | null): CallTimelineView {
+  return {
+    version: CALL_TIMELINE_VERSION,
+    callSid: record.callSid,
+    agent: record.agent,
+    backend: record.backend,
+    live: false,
+    startedAt: record.startedAt,
+    streamOpenedMs: streamOpenedMs(record.timeline),
+    traceId,
+    timeline: record.timeline,
+    timelineDropped: record.timelineDropped,
+    turns: record.turns,
+    bargeIns: record.bargeIns,
+    tools: record.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
+  }
+}
+
+/** A call that changed its worker goes on counting from its first stream. */
+export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
+  return marks.find((mark) => mark.name === 'stream-opened')?.atMs ?? null
+}
+
 /** `waiting` for its socket, `streaming`, `after` the stream while an escalation is pending, `ended`. */
 export type LiveCallState = 'waiting' | 'streaming' | 'after' | 'ended'
 
@@ -79,6 +152,8 @@ export interface LiveCall {
   document: string | null
   /** The URL, token included, at which the carrier may ask how the call goes on; set by the edge with the document. */
   afterStreamUrl: string | null
+  /** Where the leg of a human who is called in gets its document; set with it, null where the call is in no room. */
+  humanUrl: string | null
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
   /** Bytes of one binary frame, any number; copied before return. Counts and drops what does not fit. */
@@ -91,12 +166,18 @@ export interface LiveCall {
   carrierState(state: CarrierState): void
   /** What became of a human who was added to this call. */
   human(event: HumanEvent): void
-  /** The document that goes on with the call now; empty when there is nothing to do. */
-  continuation(asker: ContinuationAsker): readonly VoiceAction[]
+  /**
+   * The document that goes on with the call now; empty when there is nothing to do.
+   * @param digits  keys that the carrier was asked to take; null when it brings none
+   */
+  continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
+  /** The document for the leg of a human who was called in; empty when nobody was. */
+  humanDocument(): readonly VoiceAction[]
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
   escalate(reason: string): void
   view(): LiveCallView
+  timeline(): CallTimelineView
 }
 
 /** All calls of this process; the edge's door to everything behind it. */
@@ -109,6 +190,8 @@ export interface CallDirectory {
   readonly free: number
   readonly capacity: number
   readonly draining: boolean
+  /** The trace of a call; null where nothing is exported. */
+  traceId(callSid: string): string | null
   /**
    * Takes a slot and starts the call's task, so that its backend connects while the webhook is answered.
    * @throws GatewayError CAPACITY, DRAINING, AGENT_UNKNOWN or DUPLICATE_CALL
@@ -121,7 +204,16 @@ export interface CallDirectory {
   /** Records of ended calls, bounded, newest last. */
   ended(): readonly CallRecord[]
   record(callSid: string): CallRecord | undefined
-  handoff(callSid: string): EscalationPacket | undefined
+  handoff(callSid: string): Handoff | undefined
+  /** News of a call after its stream, live here or not: the carrier asked how it goes on, or says that it is over. */
+  afterStream(callSid: string, news: 'asked' | 'over'): void
+  /** What was found out about each backend since the start. */
+  backends(): readonly BackendView[]
   /** Stop taking calls; resolves when the last one has ended or `timeoutMs` has passed (then the rest is ended). */
   drain(timeoutMs: number): Promise<void>
+}
+
+/** The conference room that a call is answered into; only letters that every PBX takes. */
+export function roomOf(callSid: CallSid): string {
+  return `mkondo-${callSid}`
 }

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { CALL_RECORD_VERSION } from '../call/record.js'
+import { CALL_TIMELINE_VERSION } from './live-call.js'
 
 /**
  * The call record and the handoff packet as the documents that leave the process. The types are the call's
@@ -34,6 +35,8 @@ const turn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
   callerStoppedMs: ms.describe('The caller\'s last voiced sample, in milliseconds since the stream opened.'),
   firstSoundMs: ms.nullable().describe('From there to the first agent sound of any kind; null when none came.'),
   answerMs: ms.nullable().describe('From there to the first agent sound that is not a filler.'),
+  ear: z.object({ firstSoundMs: ms.nullable(), answerMs: ms.nullable() }).exactOptional()
+    .describe('The same to the agent\'s voice on the outbound track; only where the carrier forks both as stereo.'),
 })
 
 const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
@@ -49,9 +52,17 @@ const timelineMark = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
   detail: z.string().exactOptional(),
 })
 
+const stop = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
+  kind: z.enum(['interruption', 'drop', 'silence-prompt', 'refusal', 'failure', 'hang-up']),
+  atMs: ms.describe('Milliseconds since the webhook.'),
+  mark: z.string().describe('The mark of the timeline that it comes from.'),
+  why: z.string(),
+})
+
 export const endReasonSchema = z.enum([
   'caller-hung-up', 'agent-goodbye', 'escalated', 'silence-limit', 'duration-limit', 'operator-hangup', 'drain-limit',
   'carrier-silent', 'carrier-abuse', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault',
+  'not-taken', 'answering-machine', 'nobody-there',
 ])
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])
 export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 'declined', 'failed'])
@@ -65,6 +76,26 @@ export const measuredParts = {
   timeline: z.array(timelineMark(measuredMs)),
 }
 
+/** `EscalationHistory`. */
+const escalationHistory = (number: string) => z.object({
+  reason: z.string(),
+  strategy: escalationStrategySchema.nullable().describe('The one that it ended with; null when none could be tried.'),
+  outcome: escalationOutcomeSchema.nullable(),
+  attempts: z.array(z.object({
+    strategy: escalationStrategySchema,
+    human: z.int().nullable().describe('Place in the list of numbers, from 1; null where nobody was rung.'),
+    outcome: escalationOutcomeSchema,
+    detail: z.string(),
+    ms: wholeMs,
+  })).describe('Each way to each human, in order.'),
+  callback: z.object({
+    asked: z.enum(['key', 'words', 'nobody-reached']),
+    number: z.string().describe(number),
+    note: z.string(),
+    at: z.iso.datetime().describe('Calendar time.'),
+  }).nullable().describe('A colleague is to call back.'),
+})
+
 /** `CallRecord`. */
 export const callRecordSchema = z.object({
   version: z.literal(CALL_RECORD_VERSION),
@@ -74,7 +105,7 @@ export const callRecordSchema = z.object({
   direction: z.enum(['inbound', 'outbound']),
   from: z.string().describe('Masked.'),
   to: z.string().describe('Masked.'),
-  outcome: z.enum(['deflected', 'escalated', 'abandoned', 'failed']),
+  outcome: z.enum(['deflected', 'escalated', 'abandoned', 'failed', 'unreached']),
   endReason: endReasonSchema,
   endDetail: z.string(),
   startedAt: z.iso.datetime().describe('Calendar time of the webhook.'),
@@ -84,15 +115,25 @@ export const callRecordSchema = z.object({
   toolCalls: z.array(toolCall(wholeMs)),
   turns: z.array(turn(wholeMs)),
   bargeIns: z.array(bargeIn(wholeMs)),
-  escalation: z.object({
-    reason: z.string(),
-    strategy: escalationStrategySchema.nullable(),
-    outcome: escalationOutcomeSchema.nullable(),
-  }).nullable(),
+  escalation: escalationHistory('Masked.').nullable(),
   timeline: z.array(timelineMark(wholeMs)),
+  timelineDropped: z.int().describe('Marks between the first and the newest that the bounded timeline let go.'),
+  stops: z.array(stop(wholeMs)).describe('Why it stopped talking: each decision with its figures.'),
   usage: z.object({ inputTokens: z.int(), outputTokens: z.int(), audioInMs: wholeMs, audioOutMs: wholeMs }),
   audio: z.object({
     framesIn: z.int(), framesConcealed: z.int(), framesDropped: z.int(), underruns: z.int(), dtmf: z.int(),
+  }),
+  backends: z.object({
+    sessions: z.array(z.object({
+      backend: z.string(),
+      role: z.enum(['first', 'takeover', 'standby', 'rotation']),
+      connectMs: wholeMs.nullable().describe('From the beginning of its connection until it was ready; null when it never was.'),
+      fault: z.string().nullable().describe('Why it never was.'),
+    })),
+    failover: z.record(z.string(), z.unknown()).nullable()
+      .describe('Takeovers, rotations, gaps, audio given again; null where one backend stands alone.'),
+    irregular: z.record(z.string(), z.record(z.string(), z.int()))
+      .describe('What a service sent or did out of order, by backend and kind.'),
   }),
   budget: z.record(z.string(), z.unknown()).nullable()
     .describe('What the backends used and what that is estimated to cost; null where the agent sets no budget.'),
@@ -100,9 +141,41 @@ export const callRecordSchema = z.object({
     .describe('What a second backend that listened along would have done, turn by turn; null where none did.'),
   rehomes: z.int().describe('How often the call changed its worker.'),
   recording: z.string().nullable(),
+  carrier: z.object({
+    callId: z.string().nullable(), status: z.string().nullable(),
+    startedAt: z.string().nullable(), answeredAt: z.string().nullable(), endedAt: z.string().nullable(),
+    durationS: z.number().nullable(),
+    costMinor: z.number().nullable().describe('In minor units (cents) of costCurrency.'),
+    costCurrency: z.string().nullable(), ratePerMinuteMinor: z.number().nullable(),
+    hangupCause: z.string().nullable(), failureCode: z.string().nullable(),
+    recording: z.string().nullable().describe('File of the carrier\'s recording, below DATA_DIR.'),
+    fetchedAt: z.iso.datetime(),
+  }).nullable().describe('The carrier\'s own record; null without an API key, and until it has come.'),
+  outbound: z.object({
+    result: z.enum(['answered', 'voicemail', 'silence', 'busy', 'no-answer', 'failed']),
+    ringMs: wholeMs.describe('From the order to the opened stream, or to the end of a call that nobody took.'),
+    clientRequestId: z.string(),
+  }).nullable().describe('Null for a call that was not placed by this gateway.'),
 })
 
-/** `EscalationPacket`. */
+/** `CallTimelineView`. */
+export const timelineSchema = z.object({
+  version: z.literal(CALL_TIMELINE_VERSION),
+  callSid: z.string(),
+  agent: z.string(),
+  backend: z.string().describe('The one that answers, or answered last.'),
+  live: z.boolean(),
+  startedAt: z.iso.datetime().describe('Calendar time of the webhook: zero of the marks.'),
+  streamOpenedMs: measuredMs.nullable().describe('Since the webhook: zero of turns, barge-ins and tools. Null before.'),
+  traceId: z.string().nullable().describe('The trace that a collector knows this call by; null where none is set.'),
+  timeline: z.array(timelineMark(measuredMs)),
+  timelineDropped: z.int(),
+  turns: z.array(turn(wholeMs)),
+  bargeIns: z.array(bargeIn(wholeMs)),
+  tools: z.array(z.object({ name: z.string(), startMs: measuredMs, ms: measuredMs, ok: z.boolean() })),
+})
+
+/** `Handoff`. */
 export const handoffSchema = z.object({
   version: z.literal(1),
   callSid: z.string(),
@@ -114,6 +187,9 @@ export const handoffSchema = z.object({
   tried: z.array(z.object({ name: z.string(), ok: z.boolean(), args: anyArguments })).describe('Tools that ran.'),
   transcript: z.array(transcriptEntry(measuredMs)),
   at: z.iso.datetime().describe('Calendar time.'),
+  from: z.string().describe('Whom to call back, E.164; empty when withheld.'),
+  to: z.string(),
+  escalation: escalationHistory('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
 })
 
 /** A document's JSON Schema. Keys that it does not name are allowed: newer writers may add some. */
@@ -132,6 +208,10 @@ export function publishedSchema(schema: z.ZodType, title: string, description: s
 export function callRecordJsonSchema(): Record<string, unknown> {
   return publishedSchema(
     callRecordSchema, 'Mkondo call record', 'One call, written when it has ended. Times are whole milliseconds.')
+}
+
+export function timelineJsonSchema(): Record<string, unknown> {
+  return publishedSchema(timelineSchema, 'Mkondo timeline', 'What happened in one call and when, live or ended. Milliseconds.')
 }
 
 export function handoffJsonSchema(): Record<string, unknown> {

@@ -1,4 +1,5 @@
 import { FRAME_HISTOGRAM_BYTES } from '../telemetry/frame-histogram.js'
+import { SLOWEST_FRAME_BYTES } from '../telemetry/slowest-frame.js'
 import type { Environment } from '../agents/loader.js'
 import type { BackendSettings } from '../backends/registry.js'
 import type { MediaAssets } from './media-assets.js'
@@ -15,7 +16,10 @@ export interface ShardSeats {
 
 export interface ShardSeat {
   readonly tickLateness: SharedArrayBuffer
+  readonly tickBusy: SharedArrayBuffer
   readonly latencyIn: SharedArrayBuffer
+  /** Whose frame was the slowest on its way in. */
+  readonly slowestIn: SharedArrayBuffer
   readonly latencyOut: SharedArrayBuffer
 }
 
@@ -35,7 +39,7 @@ export function makeShardSeats(workers: number): ShardSeats {
   return {
     owners: new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT),
     seats: Array.from({ length: count }, () => ({
-      tickLateness: histogram(), latencyIn: histogram(), latencyOut: histogram(),
+      tickLateness: histogram(), tickBusy: histogram(), latencyIn: histogram(), slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES), latencyOut: histogram(),
     })),
   }
 }

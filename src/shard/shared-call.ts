@@ -5,47 +5,55 @@ import { Views } from '../core/views.js'
  * The shared memory of one call: what the main thread and the call's media worker tell each other fifty times a
  * second or more, without a message. Everything rarer goes through the call's MessagePort.
  *
- *     bytes      0 .. 127   control words (Int32, used with Atomics)
- *              128 .. 255   times (Float64, written by one side, read by the other)
+ *     bytes      0 ..  63   words that main writes (Int32)
+ *               64 .. 127   words that the worker writes with each frame
+ *              128 .. 191   words that the worker writes now and then
+ *              192 .. 255   times (Float64, written by main, read by the worker)
  *              256 ..       inbound packets   (main -> worker, `PacketRing`)
  *                   ..      outbound samples  (worker -> main, `SampleRing`)
  *
- * A single owner writes each word, so that plain ordered stores are enough; the rings publish with Atomics.
- * The memory outlives a worker: a call that changes its worker keeps it, with all speech not yet played.
+ * Each word has one writer, which may read it as it likes; the rings publish with Atomics. The words of one writer lie in
+ * a cache line of their own: a line that both sides write travels between the cores with every frame, and that was dearer
+ * than the copies. The memory outlives a worker: a call that changes its worker keeps it, with all speech not yet played.
  */
 export const Word = {
+  // --- main's line ---
   inHead: 0,
-  inTail: 1,
-  inSkip: 2,
-  /** Packets that did not fit. Written by main. */
-  inDropped: 3,
-  outHead: 4,
-  outTail: 5,
-  outSkip: 6,
-  /** 1 while the agent is held silent by a barge-in's first step. Written by the worker. */
-  paused: 7,
-  /** Raised by the worker with each flush of the carrier. */
-  clears: 8,
+  inSkip: 1,
+  outTail: 2,
+  /** Speech samples ever taken whose time `Time.sampleZeroMs` holds. Written after that time. */
+  dated: 3,
+  /** Not 0: the call must end, whatever its session thinks (`HANGUP_*`). */
+  hangup: 4,
+  /** Dry spells within an item. */
+  underruns: 5,
+  /** Packets that did not fit. */
+  inDropped: 6,
+
+  // --- the worker's line ---
+  inTail: 16,
+  outHead: 17,
+  outSkip: 18,
+  /** Count of the sample that lies at the first place of the outbound ring. Written while that ring is empty. */
+  outBase: 19,
+
+  // --- the worker's orders: main looks at them at every tick, and mostly finds the line where it left it ---
+  /** Raised with each flush of the carrier. */
+  clears: 32,
+  /** 1 while the agent is held silent by a barge-in's first step. */
+  paused: 33,
   /** 1 while the worker has, or expects, more samples of the item that plays. */
-  more: 9,
-  /** Dry spells within an item. Written by main. */
-  underruns: 10,
-  /** Not 0: the call must end, whatever its session thinks (`HANGUP_*`). Written by main. */
-  hangup: 11,
-  /** Speech samples ever taken whose time `Time.sampleZeroMs` holds. Written by main, after that time. */
-  dated: 12,
-  /** Count of the sample that lies at the first place of the outbound ring. Written by the worker, while that ring is empty. */
-  outBase: 13,
+  more: 34,
 } as const
 
 export const Time = {
-  /** When all that was sent will have been played. Written by main. */
+  /** When all that was sent will have been played. */
   playoutEndMs: 0,
-  /** When the last speech sample was given to the socket. Written by main. */
+  /** When the last speech sample was given to the socket. */
   lastSentAtMs: 1,
   /**
    * When sample 0 of the outbound ring would have been played, had all speech been one piece with the run that plays.
-   * So it is one number for a whole run, whichever side looks when. Written by main.
+   * So it is one number for a whole run, whichever side looks when.
    */
   sampleZeroMs: 2,
 } as const
@@ -54,7 +62,7 @@ export const Time = {
 export const HANGUP_NONE = 0
 export const HANGUP_NOW = 1
 
-const TIMES_OFFSET = 128
+const TIMES_OFFSET = 192
 const RINGS_OFFSET = 256
 /** What is before the rings; zero in the memory of a new call. */
 export const SHARED_CALL_HEAD_BYTES = RINGS_OFFSET
@@ -126,24 +134,34 @@ export class PacketRing {
     this.#mask = bytes.length - 1
   }
 
+  /** Share of the ring that waits to be taken, 0 to 1. */
+  get fill(): number {
+    const head = Atomics.load(this.#words, Word.inHead) >>> 0
+    const tail = Atomics.load(this.#words, Word.inTail) >>> 0
+    const skip = Atomics.load(this.#words, Word.inSkip) >>> 0
+    const from = ((skip - tail) | 0) > 0 ? skip : tail
+    return ((head - from) >>> 0) / this.#bytes.length
+  }
+
   /** Copies `packet` in. @returns false when it does not fit (counted in the `inDropped` word). */
   write(packet: Uint8Array, arrivalMs: number): boolean {
     const words = this.#words
     const capacity = this.#bytes.length
     const need = bytesInRing(packet.length)
-    let head = Atomics.load(words, Word.inHead) >>> 0
+    // The producer's own words need no Atomics. The consumer's is loaded with them: its packets were read by then.
+    let head = (words[Word.inHead] as number) >>> 0
     const tail = Atomics.load(words, Word.inTail) >>> 0
-    const skip = Atomics.load(words, Word.inSkip) >>> 0
+    const skip = (words[Word.inSkip] as number) >>> 0
     const from = ((skip - tail) | 0) > 0 ? skip : tail
     if (from === head && (head & this.#mask) !== 0 && tail === head) {
       head = (head + capacity - (head & this.#mask)) >>> 0
-      Atomics.store(words, Word.inSkip, head | 0)
+      words[Word.inSkip] = head | 0 // published with the head that follows
     } else if (((head - from) >>> 0) + need > capacity) {
-      Atomics.add(words, Word.inDropped, 1)
+      words[Word.inDropped] = ((words[Word.inDropped] as number) + 1) | 0
       return false
     }
     if (need > capacity) {
-      Atomics.add(words, Word.inDropped, 1)
+      words[Word.inDropped] = ((words[Word.inDropped] as number) + 1) | 0
       return false
     }
     const at = head & this.#mask
@@ -161,16 +179,21 @@ export class PacketRing {
     return true
   }
 
+  /** Consumer: whether packets wait. A glance without Atomics, which may miss the newest: look again at the next tick. */
+  get waits(): boolean {
+    return this.#words[Word.inHead] !== this.#words[Word.inTail]
+  }
+
   /**
    * The next packet, where it lies: valid until `release`, which must follow before the next `next`. Sets `arrivalMs`.
    * @returns null when there is none.
    */
   next(): Uint8Array | null {
     const words = this.#words
+    if (!this.waits) return null
+    let tail = (words[Word.inTail] as number) >>> 0 // our own
     const head = Atomics.load(words, Word.inHead) >>> 0
-    let tail = Atomics.load(words, Word.inTail) >>> 0
-    if (tail === head) return null
-    const skip = Atomics.load(words, Word.inSkip) >>> 0
+    const skip = (words[Word.inSkip] as number) >>> 0
     if (((skip - tail) | 0) > 0) tail = skip
     if (tail === head) return null
     const at = tail & this.#mask
@@ -226,29 +249,51 @@ export class SampleRing {
     this.#mask = samples.length - 1
   }
 
+  /** Share of the ring that waits to be taken, 0 to 1. */
+  get fill(): number {
+    return this.available() / this.#samples.length
+  }
+
   /** Producer: how many samples fit now. */
   get free(): number {
     return this.#samples.length - this.available()
   }
 
-  /** Producer: samples ever written. */
+  /** Samples ever written. */
   get written(): number {
     return Atomics.load(this.#words, Word.outHead) >>> 0
   }
 
   /** Samples ever taken or discarded. */
   get taken(): number {
-    return this.#tail()
+    return this.#behind(Atomics.load(this.#words, Word.outTail) >>> 0)
+  }
+
+  /** Consumer: samples it has taken itself; what was discarded after them is not among them. */
+  get consumed(): number {
+    return (this.#words[Word.outTail] as number) >>> 0
+  }
+
+  /** Consumer: a glance at `written` without Atomics, which may miss the newest. */
+  get writtenGlance(): number {
+    return (this.#words[Word.outHead] as number) >>> 0
+  }
+
+  /** Producer: whether the consumer has taken any since its `taken` was `seen`. A glance without Atomics, which may miss the newest. */
+  takenSince(seen: number): boolean {
+    const tail = (this.#words[Word.outTail] as number) >>> 0
+    const skip = (this.#words[Word.outSkip] as number) >>> 0
+    return (((skip - tail) | 0) > 0 ? skip : tail) !== seen
   }
 
   /** Producer: copies all of `source`; the caller has checked `free`. */
   write(source: Int16Array): void {
-    assert(source.length <= this.free, 'more samples than the ring has room for')
-    const head = this.written
+    const words = this.#words
+    const head = (words[Word.outHead] as number) >>> 0 // our own
+    const tail = Atomics.load(words, Word.outTail) >>> 0
+    assert(source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0), 'more samples than the ring has room for')
     // The consumer's own count, not what was discarded since: it may be reading still.
-    if (!this.keepsTaken && Atomics.load(this.#words, Word.outTail) >>> 0 === head) {
-      Atomics.store(this.#words, Word.outBase, head | 0)
-    }
+    if (!this.keepsTaken && tail === head) words[Word.outBase] = head | 0 // published with the head that follows
     const at = this.#place(head)
     const first = this.#samples.length - at
     if (source.length <= first) {
@@ -257,22 +302,24 @@ export class SampleRing {
       this.#samples.set(source.subarray(0, first), at)
       this.#samples.set(source.subarray(first), 0)
     }
-    Atomics.store(this.#words, Word.outHead, (head + source.length) | 0)
+    Atomics.store(words, Word.outHead, (head + source.length) | 0)
   }
 
   /** Producer: everything written so far will not be played. */
   discard(): void {
-    Atomics.store(this.#words, Word.outSkip, Atomics.load(this.#words, Word.outHead))
+    Atomics.store(this.#words, Word.outSkip, this.#words[Word.outHead] as number)
   }
 
   /** Samples that wait. */
   available(): number {
-    return (this.written - this.#tail()) >>> 0
+    // In this order: a discard between the two looks must not leave more taken than was written.
+    const taken = this.taken
+    return (this.written - taken) >>> 0
   }
 
   /** Consumer: copies up to `samples` waiting samples without taking them. @returns how many. */
   peek(out: Int16Array, samples: number): number {
-    const tail = this.#tail()
+    const tail = this.#behind((this.#words[Word.outTail] as number) >>> 0) // our own
     const count = Math.min(samples, (this.written - tail) >>> 0)
     this.#peekedAt = tail
     this.#copy(tail, out, count)
@@ -287,7 +334,7 @@ export class SampleRing {
     const behind = (this.written - position) >>> 0
     if (behind < count || behind > this.#samples.length) return false
     // Behind the place where the ring started again lie the samples of another time.
-    if (((position - Atomics.load(this.#words, Word.outBase)) | 0) < 0) return false
+    if (((position - (this.#words[Word.outBase] as number)) | 0) < 0) return false
     this.#copy(position, out, count)
     return true
   }
@@ -305,12 +352,13 @@ export class SampleRing {
     if (first < count) out.set(this.#samples.subarray(0, count - first), first)
   }
 
+  /** Who copies has loaded the producer's count before, with which the base was published. */
   #place(position: number): number {
-    return (position - Atomics.load(this.#words, Word.outBase)) & this.#mask
+    return (position - (this.#words[Word.outBase] as number)) & this.#mask
   }
 
-  #tail(): number {
-    const tail = Atomics.load(this.#words, Word.outTail) >>> 0
+  /** The consumer's count, or that of what was discarded where it is further. */
+  #behind(tail: number): number {
     const skip = Atomics.load(this.#words, Word.outSkip) >>> 0
     return ((skip - tail) | 0) > 0 ? skip : tail
   }

@@ -26,12 +26,17 @@ function record(): CallRecord {
     bargeIns: [],
     escalation: null,
     timeline: [{ name: 'answered', atMs: 3 }],
+    timelineDropped: 0,
+    stops: [],
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 50, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
     rehomes: 0,
+    backends: { sessions: [], failover: null, irregular: {} },
     budget: null,
     shadow: null,
     recording: null,
+    carrier: null,
+    outbound: null,
   }
 }
 
@@ -98,7 +103,7 @@ t.test('live and ended calls can be listed and looked at', async t => {
   t.match(json((await get(`${api}/${SID}/transcript`)).text), { transcript: [{ role: 'agent', text: 'Hello.' }] })
   t.match(json((await get(`${api}/${sid}/transcript`)).text), { transcript: [] })
   t.match(json((await get(`${api}/${SID}/timeline`)).text), { timeline: [{ name: 'answered', atMs: 3 }] })
-  t.equal((await get(`${api}/${sid}/timeline`)).status, 404)
+  t.match(json((await get(`${api}/${sid}/timeline`)).text), { version: 1, live: true, timeline: [{ name: 'webhook' }] })
   t.match(json((await get(`${api}/${SID}/handoff`)).text), { reason: 'asked for a human' })
   t.equal((await get(`${api}/${sid}/handoff`)).status, 404)
   t.equal((await get(`${api}/${SID}/recording.wav`)).status, 404)

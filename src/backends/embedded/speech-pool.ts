@@ -92,6 +92,11 @@ export class SpeechPool {
     return this.#ready
   }
 
+  /** Speech workers that are alive. */
+  get threads(): number {
+    return this.#closed ? 0 : this.#pool.threads.length
+  }
+
   /** Sessions that can still be opened. */
   get free(): number {
     return this.#closed ? 0 : this.#slots - this.stats.sessions
