@@ -6,15 +6,20 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
+/** A harness whose services can be reached by another client, too. */
+export interface OpenAiHarness extends ConformanceHarness {
+  setup(): Promise<ConformanceSetup & { readonly address: string }>
+}
+
 /** The OpenAI backend on its double, with some of its options. */
 export function openAiHarness(
   name: string, options: Partial<OpenAiRealtimeOptions> = {},
-): ConformanceHarness {
+): OpenAiHarness {
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
     lacks: { expiry: 'the service gives no sign; the backend keeps the time itself' },
-    setup: async (): Promise<ConformanceSetup> => {
+    setup: async (): Promise<ConformanceSetup & { readonly address: string }> => {
       const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
       return {
         backend: (sink) => new OpenAiRealtimeBackend(sink, {
@@ -25,6 +30,7 @@ export function openAiHarness(
         }),
         vendor: vendorOf(double),
         secret: TEST_KEY,
+        address: double.baseUrl,
         close: () => double.close(),
       }
     },

@@ -1,0 +1,49 @@
+import t from 'tap'
+import { parseAgent } from '../../src/agents/loader.js'
+import { loadBackend, resolveBackends } from '../../src/backends/registry.js'
+import type { BackendContext } from '../../src/backends/registry.js'
+import type { ConformanceHarness } from '../../src/backends/conformance.js'
+import { Recorder } from '../../src/backends/conformance.js'
+import { backendSettings } from '../../src/cli/backend-settings.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { openAiHarness } from './openai-harness.js'
+import { passSuite } from './pass-suite.js'
+
+const NAME = `module:${new URL('./own-backend.js', import.meta.url).href}`
+const settings = backendSettings(loadConfig({}, null))
+
+/** What a call with this agent would load the module with. */
+function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): BackendContext {
+  const loaded = parseAgent(JSON.stringify({
+    version: 1, name: 'a', instructions: 'Be brief.', backend: NAME, backends: { [NAME]: options },
+  }), 'a.yaml', {})
+  if (!loaded.ok) throw new Error(loaded.faults.map((fault) => fault.what).join('; '))
+  return { speech: null, clock: () => performance.now(), settings, options: loaded.agent.backends, legRateHz: 16000, gatewayTurns }
+}
+
+/** The suite as a third party would run it: on what the gateway would load. */
+async function harness(gatewayTurns: boolean): Promise<ConformanceHarness> {
+  const inner = openAiHarness(`a module, turns by ${gatewayTurns ? 'the gateway' : 'the service'}`)
+  return {
+    ...inner,
+    setup: async () => {
+      const setup = await inner.setup()
+      const backend = await loadBackend(NAME, contextOf({ url: setup.address, token: setup.secret }, gatewayTurns))
+      return { ...setup, backend }
+    },
+  }
+}
+
+for (const gatewayTurns of [false, true]) {
+  const one = await harness(gatewayTurns)
+  t.test(one.name, (t) => passSuite(t, one))
+}
+
+t.test('a module that is missing, exports nothing, or throws is said by its name', async (t) => {
+  const context = contextOf({}, false)
+  await t.rejects(loadBackend('module:no-such-package', context), { code: 'AGENT_INVALID', message: /module:no-such-package cannot be loaded/ })
+  await t.rejects(loadBackend('module:node:path', context), { code: 'AGENT_INVALID', message: /exports no function createBackend/ })
+  const create = await loadBackend(NAME, context)
+  t.throws(() => create(new Recorder()), { code: 'AGENT_INVALID', message: /own-backend\.js cannot be made: own-backend needs url and token/ })
+  t.same(resolveBackends('a', NAME, settings), [NAME])
+})

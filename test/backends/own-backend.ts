@@ -1,0 +1,16 @@
+import type { Backend, BackendSink } from '../../src/backends/backend.js'
+import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
+import type { BackendContext } from '../../src/backends/registry.js'
+
+/**
+ * A backend of somebody else's, as docs/BACKENDS.md shows it: a service with OpenAI's events behind a way in of its own. What
+ * it needs stands in the agent's file, under `backends:`.
+ */
+export function createBackend(sink: BackendSink, { clock, gatewayTurns }: BackendContext, options: Readonly<Record<string, unknown>>): Backend {
+  const { url, token } = options
+  if (typeof url !== 'string' || typeof token !== 'string') throw new Error('own-backend needs url and token')
+  return new OpenAiRealtimeBackend(sink, {
+    name: 'own', apiKey: null, headers: { authorization: `Bearer ${token}` }, baseUrl: url, model: 'own-1', nowMs: clock,
+    turns: { by: gatewayTurns ? 'gateway' : 'server_vad' }, connectTimeoutMs: 450,
+  })
+}
