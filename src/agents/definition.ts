@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
+import { SPAN, WEEKDAYS, isTimeZone } from '../call/hours.js'
+import type { Weekday } from '../call/hours.js'
 import { isAgentName } from '../core/ids.js'
-import { AGENT_MODULES_MAX, AGENT_TOOLS_MAX, KNOWLEDGE_FILES_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import { AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineSchema } from './offline.js'
 import { rulesSchema } from './rules.js'
@@ -18,6 +20,7 @@ const e164 = z.string().regex(
   /^\+[1-9]\d{6,14}$/, { error: 'must be a number in E.164 form, such as +254720000010, in quotes' },
 )
 const httpUrl = z.url({ protocol: /^https?$/ })
+const spansSchema = z.array(z.string().regex(SPAN, { error: 'must be a span such as 08:00-17:30' })).max(6)
 
 const streamSchema = z.strictObject({
   name: z.string().min(1).max(100).optional()
@@ -151,18 +154,49 @@ const fillersSchema = z.strictObject({
   ),
 })
 
+const hoursSchema = z.strictObject({
+  timeZone: z.string().refine(isTimeZone, { error: 'must be the name of a time zone, such as Africa/Nairobi' })
+    .describe('IANA name of the time zone in which the hours are.'),
+  week: z.strictObject(Object.fromEntries(WEEKDAYS.map((day) => [day, spansSchema.optional()])) as
+    Record<Weekday, z.ZodOptional<typeof spansSchema>>)
+    .describe('Spans of each day; a day that is left out has none.'),
+  holidays: z.array(z.string().regex(/^(\d{4}-)?(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, { error: 'must be a day such as 2026-12-25, or 12-25 for every year' }))
+    .max(200).default([]).describe('Days without hours.'),
+})
+
+const humanSchema = z.union([
+  e164,
+  z.strictObject({ number: e164, hours: hoursSchema.optional().describe('When this one can be rung. Default: whenever the desk is there.') }),
+], { error: 'must be a number in E.164 form, such as +254720000010, in quotes, or { number, hours }' })
+
 const escalationSchema = z.strictObject({
-  numbers: z.array(e164).min(1).max(5).describe('Humans, in hunt order.'),
+  numbers: z.array(humanSchema).min(1).max(ESCALATION_NUMBERS_MAX).describe('Humans, in hunt order; each perhaps with hours of its own.'),
+  hours: hoursSchema.nullable().default(null).describe('When the desk is there. Outside of it nobody is rung and the caller is told. Default: always.'),
   callerId: e164.optional().describe('Number that the human sees. Default: the carrier decides.'),
-  strategies: z.array(z.enum(['after-stream-dial', 'supervision', 'callback'])).min(1).max(3)
+  strategies: z.array(z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])).min(1).max(4)
     .refine((all) => new Set(all).size === all.length, { error: 'names a strategy twice' })
-    .default(['after-stream-dial', 'supervision', 'callback'])
-    .describe('Ways to reach a human, tried in this order (docs/AGENTS.md).'),
+    .refine((all) => !all.includes('callback') || all.at(-1) === 'callback', { error: 'has callback before another strategy; it comes last' })
+    .default(['supervision', 'after-stream-dial', 'callback'])
+    .describe('Ways to reach a human, tried in this order (docs/AGENTS.md). With conference the call is answered into a room.'),
   timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
   announce: spoken.nullable().default(HANDOVER.announceText).describe('Spoken before the transfer; null for nothing.'),
   failed: spoken.default(HANDOVER.failedText).describe('Spoken when every strategy failed.'),
+  closed: spoken.default(HANDOVER.closedText).describe('Spoken instead when nobody is there at this hour.'),
+  offer: spoken.default('If you would like us to call you back, press 1.').describe('Then asked, where callback is a strategy; the key 1 means yes.'),
+  offerAccepted: spoken.default('Thank you. A colleague will call you back.').describe('Spoken when the key was pressed.'),
+  silentLine: spoken.optional()
+    .describe('Spoken before the stream is closed where the carrier may leave the caller in silence. Default: to hang up and be called back, or call again.'),
+  whisper: spoken.nullable().default('A caller for you.')
+    .describe('Said to the human before the caller is put through (conference only), followed by reason and summary; null for nothing.'),
+  webhook: httpUrl.optional().describe('Gets the context of each escalation. Default: HANDOFF_URL, where it is set.'),
   afterFailure: z.enum(['continue', 'goodbye']).default(HANDOVER.afterFailure)
     .describe('Then the agent goes on with the caller, or says goodbye.'),
+})
+
+const recordingSchema = z.strictObject({
+  enabled: z.boolean().default(false).describe('Whether calls are recorded: caller left, agent right, a WAV under DATA_DIR/recordings.'),
+  consent: spoken.nullable().default('This call is recorded.')
+    .describe('Spoken before anything else; what was recorded is kept only when it was heard. null where say.greeting says so already.'),
 })
 
 const screeningSchema = z.strictObject({
@@ -249,6 +283,7 @@ export const agentSchema = z.strictObject({
   rules: rulesSchema.nullable().default(null).describe('When the gateway itself hands over to a human. Default: never.'),
   sample: sampleSchema.prefault({}),
   escalation: escalationSchema.nullable().default(null).describe('How a human is reached. Default: not at all.'),
+  recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
   outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
   afterCall: afterCallSchema.prefault({}),
   offline: offlineSchema.nullable().default(null).describe(

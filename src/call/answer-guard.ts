@@ -25,6 +25,8 @@ const AFTER_BEEP_MS = 100
 const MACHINE_QUIET_MS = 1800
 /** Longest greeting that is waited for: mailboxes allow 30 to 60 s. */
 const MACHINE_GREETING_MS_MAX = 45_000
+/** A pause is this much quieter than the voice before it; what a telephone line leaves of a room is 25 dB below. */
+const PAUSE_DROP_DB = 18
 /** Voice shorter than this is a click or comfort noise. */
 const WORD_MS_MIN = 100
 
@@ -39,6 +41,8 @@ export class AnswerGuard {
   #voiceToMs = 0
   #voicedMs = 0
   #toneMs = 0
+  /** The loudest that the voice was. */
+  #voiceDbfs = -Infinity
   /** Since a beep ended; null before one. */
   #beepEndedMs: number | null = null
   #machine: string | null = null
@@ -56,12 +60,15 @@ export class AnswerGuard {
    * One 20 ms frame of the called side.
    * @param voiced  speech, not a tone
    * @param tone  one or two pure tones
+   * @param levelDbfs  of the frame
    * @returns the verdict, once; null while it is open
    */
-  frame(voiced: boolean, tone: boolean): AnswerVerdict | null {
+  frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
     this.#tone(tone)
-    if (voiced) this.#voice()
+    if (voiced) this.#voice(levelDbfs)
+    // A voice that goes on without a breath is taken for noise after a while: as loud as it was, it is no pause.
+    else if (!tone && this.#voiceFromMs !== null && levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB) this.#talking(this.#voiceFromMs)
     if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS) return machine(this.#machine ?? 'a beep')
     return this.#machine === null ? this.#person() : this.#recording(this.#machine)
   }
@@ -77,13 +84,18 @@ export class AnswerGuard {
     this.#toneMs = 0
   }
 
-  #voice(): void {
+  #voice(levelDbfs: number): void {
     // It is not a beep that somebody talks after.
     this.#beepEndedMs = null
+    this.#voiceDbfs = Math.max(this.#voiceDbfs, levelDbfs)
     this.#voiceFromMs ??= this.#atMs - FRAME_MS
-    this.#voiceToMs = this.#atMs
     this.#voicedMs += FRAME_MS
-    const spokenMs = this.#voiceToMs - this.#voiceFromMs
+    this.#talking(this.#voiceFromMs)
+  }
+
+  #talking(fromMs: number): void {
+    this.#voiceToMs = this.#atMs
+    const spokenMs = this.#voiceToMs - fromMs
     if (spokenMs > this.#options.machineSpeechMs) this.#machine ??= `${this.#options.machineSpeechMs} ms of speech without a pause`
   }
 
@@ -98,6 +110,7 @@ export class AnswerGuard {
     if (this.#voicedMs < WORD_MS_MIN) {
       this.#voiceFromMs = null
       this.#voicedMs = 0
+      this.#voiceDbfs = -Infinity
       return null
     }
     return { who: 'human', why: `${this.#voiceToMs - this.#voiceFromMs} ms of speech, then a pause` }

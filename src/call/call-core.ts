@@ -16,7 +16,7 @@ import { Turns } from './turns.js'
 /** Every reason for which a session wants to be called again. */
 export const DEADLINES = [
   'backend-ready', 'answer', 'end-of-speech', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
-  'duration', 'words-heard', 'handover-step', 'hold', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+  'duration', 'words-heard', 'handover-step', 'hold', 'offer', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
 ] as const
 export type DeadlineName = (typeof DEADLINES)[number]
 
@@ -68,6 +68,8 @@ export class CallCore {
   greetingGeneration: number | null = null
   greetingItemId: string | null = null
   greeted = false
+  /** Who took the call is not known yet: the agent keeps silent and does not listen. */
+  screening = false
   backendReady = false
   backendDead = false
   backendClosed = false

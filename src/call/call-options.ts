@@ -46,6 +46,8 @@ export interface CallSessionOptions {
   readonly screening: ScreeningOptions | null
   /** When the session itself hands the caller over; null: never. Needs `escalation`. */
   readonly rules: RuleOptions | null
+  /** Said before anything else, and not to be interrupted: the call is recorded. Null: nothing has to be said. */
+  readonly consentText: string | null
   /** Null: this agent cannot hand a caller to a human. */
   readonly escalation: HandoverOptions | null
 }
@@ -113,11 +115,26 @@ export interface HandoverOptions {
   readonly announceText: string | null
   /** Said when no human could be reached. */
   readonly failedText: string
+  /** Said instead when nobody is there at this hour. */
+  readonly closedText: string
+  /** Said before a stream is closed on a carrier that may leave the caller in silence. */
+  readonly silentLineText: string
+  /** Null: nobody is called back. */
+  readonly callback: CallbackOptions | null
   readonly afterFailure: 'continue' | 'goodbye'
   /** The escalation machine must answer within this, or it counts as failed. */
   readonly stepTimeoutMs: number
   /** A held stream without a human counts as failed after this. */
   readonly holdTimeoutMs: number
+}
+
+export interface CallbackOptions {
+  /** Asked after the words that nobody could be reached; the key 1 means yes. */
+  readonly offerText: string
+  /** Said when a key was the answer. */
+  readonly confirmedText: string
+  /** The number that the caller calls from is not withheld. */
+  readonly numberKnown: boolean
 }
 
 /** What every agent gets that says nothing else. */
@@ -159,6 +176,7 @@ export const DEFAULT_CALL_OPTIONS = {
   toolLimitMs: 30_000,
   screening: null,
   rules: null,
+  consentText: null,
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>
 
@@ -166,6 +184,9 @@ export const DEFAULT_CALL_OPTIONS = {
 export const DEFAULT_HANDOVER_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
+  closedText: 'I am sorry, our colleagues are not here at this hour.',
+  silentLineText: 'If the line stays silent, please hang up and call us again.',
+  callback: null,
   afterFailure: 'continue',
   stepTimeoutMs: 5000, // the machine answers in one thread hop; 5 s of hold is what a caller bears without a word
   holdTimeoutMs: 60_000, // two rings-out of 30 s

@@ -84,6 +84,9 @@ export class CallSession implements CallMachine {
     return this.#core.counters
   }
 
+  /** Time zero of turns, barge-ins and transcript, on the clock of the inputs. */
+  get streamZeroMs(): number { return this.#core.streamZeroMs }
+
   streamMs(nowMs: number): number {
     const { streamOpenedAtMs, streamClosedAtMs } = this.#core
     return streamOpenedAtMs === null ? 0 : (streamClosedAtMs ?? nowMs) - streamOpenedAtMs
@@ -98,15 +101,15 @@ export class CallSession implements CallMachine {
     if (this.#core.state === 'ended') return
     this.#core.nowMs = Math.max(nowMs, this.#core.nowMs)
     this.#input(input)
+    this.#applyRules(input)
     this.#afterwards()
   }
 
-    this.#applyRules(input)
   callerFrame(voiced: boolean, nowMs: number): void {
     const core = this.#core
     core.counters.frames++
     if (voiced) core.counters.framesVoiced++
-    if (!core.streaming) return
+    if (!core.streaming || core.screening) return
     core.nowMs = Math.max(nowMs, core.nowMs)
     if (this.#conversation.frame(voiced, nowMs)) this.#afterwards()
   }
@@ -162,7 +165,7 @@ export class CallSession implements CallMachine {
       toolCalls: [...core.tools.records],
       turns: [...core.turns.records],
       bargeIns: [...core.bargeIn.records],
-      timeline: core.timeline.marks.slice(-CHECKPOINT_MARKS_MAX),
+      timeline: core.timeline.newest(CHECKPOINT_MARKS_MAX),
       ending: plan === null ? this.#resume?.ending ?? null : { reason: plan.reason, detail: plan.detail },
       handover: request === null ? null : { reason: request.reason, summary: request.summary },
     }
@@ -184,10 +187,11 @@ export class CallSession implements CallMachine {
       case 'stream-metadata': return core.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
       case 'stream-closed': return core.streamOpenedAtMs === null ? undefined : this.#ending.streamClosed()
       case 'carrier-state': return this.#carrierState(input.state)
+      case 'screened': return this.#screened(input.who, input.why)
       case 'hangup-requested': return this.#hangup(input.reason, input.detail, input.speak)
       case 'escalate-requested': return this.#operatorEscalates(input.reason)
       case 'escalation': return this.#handover.step(input.step)
-      case 'dtmf': return this.#conversation.digit(input.digit)
+      case 'dtmf': return this.#handover.callback.digit(input.digit) ? undefined : this.#conversation.digit(input.digit)
       case 'backend': return this.#backend.event(input.event)
       case 'tool-result': return this.#tools.result(input.callId, input.ok, input.value, input.error)
       case 'item-started': return this.#itemStarted(input.itemId, input.sentAtMs)
@@ -227,6 +231,7 @@ export class CallSession implements CallMachine {
       case 'words-heard': return core.state === 'closing' ? this.#ending.wordsOverdue() : this.#handover.wordsOverdue()
       case 'handover-step': return this.#handover.fail('failed', 'no step from the escalation machine')
       case 'hold': return this.#handover.fail('no-answer', 'held too long')
+      case 'offer': return this.#handover.callback.due()
       case 'quiet-goodbye': return this.#ending.checkQuiet()
       case 'quiet-goodbye-limit': return this.#ending.wordsOverdue()
       case 'stream-close': return this.#ending.streamCloseOverdue()
@@ -248,6 +253,17 @@ export class CallSession implements CallMachine {
     core.deadlines.set('duration', core.streamOpenedAtMs + core.options.duration.maxMs)
     core.agentHeardAtMs = core.nowMs
     if (resume !== null && this.#resumeElsewhere(resume)) return
+    if (core.options.screening !== null && resume === null) {
+      core.screening = true
+      core.mark('screening')
+      return
+    }
+    this.#converse()
+  }
+
+  /** The agent and whoever has the line begin to talk. */
+  #converse(): void {
+    const core = this.#core
     if (core.options.greeting !== null && !core.greeted) {
       core.greeted = true
       core.greetingItemId = core.announce(core.options.greeting, 'prompt')
@@ -255,6 +271,21 @@ export class CallSession implements CallMachine {
     if (core.backendDead) return this.#backendFailed('died before the stream opened')
     if (core.backendReady) return this.#begin()
     core.in('backend-ready', core.options.backendReadyTimeoutMs)
+  }
+
+  /** Who took a call that we placed. */
+  #screened(who: 'human' | 'machine' | 'silence', why: string): void {
+    const core = this.#core
+    const { screening } = core.options
+    if (!core.screening || screening === null) return
+    core.screening = false
+    core.mark('answered-by', `${who}: ${why}`)
+    if (core.state !== 'connecting') return
+    core.agentHeardAtMs = core.nowMs
+    if (who === 'human' || (who === 'silence' && screening.onSilence === 'speak')) return this.#converse()
+    if (who === 'silence') return this.#ending.endNow('nobody-there', why)
+    if (screening.message === null) return this.#ending.endNow('answering-machine', why)
+    this.#ending.speakThenEnd('answering-machine', why, screening.message, false)
   }
 
   /** A taken-over call that was not in conversation. @returns true when it is dealt with. */
@@ -284,7 +315,7 @@ export class CallSession implements CallMachine {
     if (core.backendReady) return
     core.backendReady = true
     core.mark('backend-ready')
-    if (core.state === 'connecting') this.#begin()
+    if (core.state === 'connecting' && !core.screening) this.#begin()
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -353,6 +384,13 @@ export class CallSession implements CallMachine {
     this.#ending.speakThenEnd(reason, detail, core.options.goodbyeText, true)
   }
 
+  /** The agent's own rules, whatever the backend makes of what happened. */
+  #applyRules(input: CallInput): void {
+    const core = this.#core
+    const reason = this.#rules?.applies(input, core.identity) ?? null
+    if (reason !== null && core.state === 'live') this.#handover.start({ reason, summary: '', origin: 'rule', toolCallId: null })
+  }
+
   #operatorEscalates(reason: string): void {
     const core = this.#core
     const possible = core.state === 'live' || core.state === 'connecting'
@@ -383,13 +421,6 @@ export class CallSession implements CallMachine {
       core.mark('greeting')
     }
     if (kind === 'answer') this.#backend.answered()
-  /** The agent's own rules, whatever the backend makes of what happened. */
-  #applyRules(input: CallInput): void {
-    const core = this.#core
-    const reason = this.#rules?.applies(input, core.identity) ?? null
-    if (reason !== null && core.state === 'live') this.#handover.start({ reason, summary: '', origin: 'rule', toolCallId: null })
-  }
-
     if (kind !== 'filler') core.agentSpokeLast = true
     core.mark('agent-sound', kind)
     this.#conversation.agentSoundBegins(item?.generation ?? null, sentAtMs)
@@ -427,7 +458,7 @@ export class CallSession implements CallMachine {
     const core = this.#core
     if (core.backendDead && core.streaming && core.state !== 'connecting') return
     core.backendDead = true
-    if (core.state === 'waiting') return
+    if (core.state === 'waiting' || core.screening) return
     core.mark('backend-failed', detail)
     if (core.state !== 'live' && core.state !== 'connecting') return
     if (core.bargeIn.paused) core.hushAgent()

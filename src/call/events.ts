@@ -1,5 +1,7 @@
 import type { BackendEvent } from './backend-events.js'
-import type { CallOutcome, EndReason, EscalationOutcome, EscalationStrategy, TranscriptEntry } from './record.js'
+import type {
+  CallOutcome, CallbackAsk, EndReason, EscalationHistory, EscalationOutcome, EscalationStrategy, TranscriptEntry,
+} from './record.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CarrierState } from '../sautikit/carrier-state.js'
 
@@ -18,6 +20,8 @@ export type CallInput =
   | { readonly type: 'stream-closed'; readonly code: number }
   /** A lifecycle edge from a webhook. */
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
+  /** Who took a call that we placed (`AnswerGuard`); only where the options ask for it. */
+  | { readonly type: 'screened'; readonly who: 'human' | 'machine' | 'silence'; readonly why: string }
   /** Someone on our side wants the call ended: `speak` says whether the agent's goodbye is spoken first. */
   | { readonly type: 'hangup-requested'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
   /** An operator wants a human on the call. */
@@ -36,13 +40,18 @@ export type CallInput =
   | { readonly type: 'timer' }
 
 export type EscalationStep =
-  /** Finish what is being said, then close the stream: the carrier will ask how to go on. */
-  | { readonly type: 'close-stream' }
+  /**
+   * Finish what is being said, then close the stream: the carrier will ask how to go on. `mayBeSilent`: it may also hold
+   * the caller in silence, and nobody could end that, so the caller is told what to do then.
+   */
+  | { readonly type: 'close-stream'; readonly mayBeSilent: boolean }
   /** Keep the stream open and be silent: the human joins this leg. */
   | { readonly type: 'hold' }
   | { readonly type: 'bridged'; readonly strategy: EscalationStrategy }
-  /** Every strategy failed: tell the caller, offer the fallback, go on. */
-  | { readonly type: 'failed'; readonly outcome: EscalationOutcome; readonly detail: string }
+  /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: not at this hour. */
+  | { readonly type: 'offer'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
+  /** Every strategy failed: tell the caller, go on. */
+  | { readonly type: 'failed'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
 
 /** What kind of speech an item is: fillers do not count as an answer. */
 export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation'
@@ -72,6 +81,10 @@ export type CallOutput =
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
   /** Hand the caller to a human; the packet is stored before the stream ends. */
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
+  /** The caller's answer to the offer of a call back, or a wish for one that came of itself. */
+  | { readonly type: 'callback'; readonly wish: CallbackWish | null }
+  /** The caller has heard that this call is recorded. */
+  | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
   | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
   | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
@@ -84,7 +97,16 @@ export type CallOutput =
   /** Last output of a session: nothing is wanted of it any more. */
   | { readonly type: 'ended'; readonly outcome: CallOutcome; readonly reason: EndReason; readonly detail: string }
 
-/** What the human gets. Stored under the call SID; versioned as `schema/handoff.schema.json`. */
+/** A caller wants to be called back. */
+export interface CallbackWish {
+  readonly asked: CallbackAsk
+  /** E.164; null for the number that they call from. */
+  readonly number: string | null
+  readonly note: string
+  readonly packet: EscalationPacket
+}
+
+/** What the session knows for the human who gets the caller. */
 export interface EscalationPacket {
   readonly version: 1
   readonly callSid: string
@@ -98,6 +120,15 @@ export interface EscalationPacket {
   readonly transcript: readonly TranscriptEntry[]
   /** Calendar time, ISO 8601. */
   readonly at: string
+}
+
+/** What the human gets. Stored under the call SID before the stream ends; versioned as `schema/handoff.schema.json`. */
+export interface Handoff extends EscalationPacket {
+  /** Whom to call back; empty when withheld. */
+  readonly from: string
+  readonly to: string
+  /** How it goes, or went. */
+  readonly escalation: EscalationHistory | null
 }
 
 /** What the session must know of the speech that is on its way to the caller; `PlayoutLedger` answers. */

@@ -31,6 +31,10 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'backend-failed':
     case 'call-fault':
       return 'failed'
+    case 'not-taken':
+    case 'answering-machine':
+    case 'nobody-there':
+      return 'unreached'
     default: {
       const never: never = reason
       return never

@@ -7,7 +7,9 @@ import type { CarrierCall } from '../sautikit-api/call-detail.js'
 import { CarrierApiError } from '../sautikit-api/carrier-error.js'
 import { allPages } from '../sautikit-api/pages.js'
 import { maskNumber } from '../sautikit/phone.js'
+import type { CallTimelineView } from '../shard/live-call.js'
 import { HELP_OPTION } from './arguments.js'
+import { waterfall } from './calls-timeline.js'
 import { carrierApi, requiredCarrierApi } from './carrier-side.js'
 import { OpsClient, refusalOf } from './ops-client.js'
 import { exactly, wordsAndOptions, wrongUse } from './positionals.js'
@@ -19,6 +21,7 @@ const HELP = `mkondo calls: calls of a running gateway (its ops port), and what 
   mkondo calls list               live and ended calls of the gateway; --carrier: the carrier's list instead
   mkondo calls show SID           one call: the gateway's record, and beside it the carrier's where there is a key;
                                   --carrier: the carrier's alone
+  mkondo calls timeline SID       what happened in a call and when, live or ended, as a waterfall
   mkondo calls hangup SID         asks the gateway to end the call (--goodbye: the agent says goodbye first);
                                   --carrier: ends it at the carrier, also where no gateway knows of it
 
@@ -64,8 +67,9 @@ export async function calls(argv: readonly string[], terminal: Terminal = PROCES
       exactly('calls list', rest)
       return options.carrier ? listCarrier(options) : listGateway(options)
     case 'show': return show(sidOf('calls show', rest), options)
+    case 'timeline': return timeline(sidOf('calls timeline', rest), options)
     case 'hangup': return hangUp(sidOf('calls hangup', rest), options)
-    default: throw wrongUse('calls', 'takes list, show or hangup')
+    default: throw wrongUse('calls', 'takes list, show, timeline or hangup')
   }
 }
 
@@ -85,6 +89,18 @@ function limitOf(text: string | undefined): number {
   if (text === undefined) return LIMIT_DEFAULT
   if (/^\d{1,5}$/.test(text) && Number(text) >= 1 && Number(text) <= LIMIT_MAX) return Number(text)
   throw wrongUse('calls list', `--limit is a whole number from 1 to ${LIMIT_MAX}`)
+}
+
+// --- timeline -----------------------------------------------------------------------------------------------
+
+/** Width where the output is no terminal. */
+const COLUMNS_DEFAULT = 120
+
+async function timeline(sid: string, { ops, asJson, out }: CallsOptions): Promise<number> {
+  const { status, body } = await ops.get(`/api/calls/${sid}/timeline`)
+  if (status !== 200) throw refusalOf(body, status)
+  out(asJson ? json(body) : waterfall(body as unknown as CallTimelineView, process.stdout.columns ?? COLUMNS_DEFAULT))
+  return 0
 }
 
 // --- list ---------------------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ export function carrierControl(api: CarrierApi): CarrierControl {
   return {
     hangup: (callSid) => api.calls.hangup(callSid),
     supervise: (callSid, phone) => api.calls.supervise(callSid, { mode: 'barge', phone, announce: 'none' }),
-    callIntoConference: async () => {
-      throw new GatewayError('CARRIER_API', 'no call of this gateway is answered with a conference')
+    callHuman: async (from, phone, voiceUrl) => {
+      await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl })
     },
   }
 }

@@ -22,7 +22,7 @@ const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: 
 }
 
 function usage(): string {
-  const commands = Object.entries(COMMANDS).map(([name, command]) => `  mkondo ${name.padEnd(8)} ${command.help}`)
+  const commands = Object.entries(COMMANDS).map(([name, command]) => `  mkondo ${name.padEnd(9)} ${command.help}`)
   return ['mkondo: a media gateway for voice agents on phone calls', '', ...commands,
     '  mkondo help [settings]', '  mkondo version', '', 'Each command explains itself with --help.'].join('\n')
 }

@@ -251,6 +251,7 @@ export class CallBooks {
     this.#series.end(this.#numbers)
     this.#metrics.calls({ agent, outcome: record.outcome }).inc(1, callSid)
     if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)
+    this.#metrics.toolCallsRefused.inc(result?.toolCallsRefused ?? 0, callSid)
     for (const [backend, counters] of Object.entries(record.backends.irregular)) {
       for (const [kind, count] of Object.entries(counters)) this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
     }

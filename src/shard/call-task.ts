@@ -218,8 +218,8 @@ export class CallTask implements BackendSink {
 
   /** A model that heard the voicemail's greeting would answer it. */
   #screen(guard: AnswerGuard): void {
-    const { frame, voiced, sampleRateHz } = this.#path
-    const verdict = guard.frame(voiced, !voiced && this.#path.levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz))
+    const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
+    const verdict = guard.frame(voiced, !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz), levelDbfs)
     if (verdict !== null) this.#screened(verdict)
   }
 
@@ -515,6 +515,7 @@ export class CallTask implements BackendSink {
       bargeIns: session.bargeIns,
       usage: session.usage,
       report: this.#parts.report(),
+      toolCallsRefused: session.counters.toolCallsRefused,
       framesIn: stats.framesOut,
       framesConcealed: stats.framesConcealed,
       framesDropped: stats.framesDropped,

@@ -45,9 +45,11 @@ export const sessionOptionsSchema = z.object({
     failures: z.number().nullable(),
   }).nullable(),
   screening: z.object({ message: z.string().nullable(), onSilence: z.enum(['speak', 'hang-up']) }).nullable(),
+  consentText: z.string().nullable(),
   escalation: z.object({
-    announceText: z.string().nullable(), failedText: z.string(), afterFailure: z.enum(['continue', 'goodbye']),
-    stepTimeoutMs: z.number(), holdTimeoutMs: z.number(),
+    announceText: z.string().nullable(), failedText: z.string(), closedText: z.string(), silentLineText: z.string(),
+    callback: z.object({ offerText: z.string(), confirmedText: z.string(), numberKnown: z.boolean() }).nullable(),
+    afterFailure: z.enum(['continue', 'goodbye']), stepTimeoutMs: z.number(), holdTimeoutMs: z.number(),
   }).nullable(),
 }).meta({ id: 'options' })
 
@@ -109,10 +111,11 @@ export const backendEventSchema = z.discriminatedUnion('type', [
 ]).meta({ id: 'backend-event' })
 
 const escalationStep = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('close-stream') }),
+  z.object({ type: z.literal('close-stream'), mayBeSilent: z.boolean() }),
   z.object({ type: z.literal('hold') }),
   z.object({ type: z.literal('bridged'), strategy: escalationStrategySchema }),
-  z.object({ type: z.literal('failed'), outcome: escalationOutcomeSchema, detail: z.string() }),
+  z.object({ type: z.literal('offer'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
+  z.object({ type: z.literal('failed'), outcome: escalationOutcomeSchema, detail: z.string(), closed: z.boolean() }),
 ]).meta({ id: 'escalation-step' })
 
 /** `CallInput`. */
@@ -127,6 +130,7 @@ export const callInputSchema = z.discriminatedUnion('type', [
       'no-answer', 'unknown',
     ]),
   }),
+  z.object({ type: z.literal('screened'), who: z.enum(['human', 'machine', 'silence']), why: z.string() }),
   z.object({ type: z.literal('hangup-requested'), reason: endReasonSchema, detail: z.string(), speak: z.boolean() }),
   z.object({ type: z.literal('escalate-requested'), reason: z.string() }),
   z.object({ type: z.literal('escalation'), step: escalationStep }),
@@ -139,11 +143,17 @@ export const callInputSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('timer') }),
 ]).meta({ id: 'call-input' })
 
-/** `JournalHeader`: the first line. */
+const mediaSchema = z.object({
+  sampleRateHz: z.literal([8000, 16000]), track: z.enum(['inbound_track', 'outbound_track', 'both_tracks']),
+})
+
+/** `JournalHeaderLine`: the first line. */
 export const journalHeaderSchema = z.object({
   journal: z.literal(JOURNAL_VERSION),
+  build: z.string().describe('Version of the gateway that wrote it.'),
   options: sessionOptionsSchema.describe('What the session was told before it started.'),
   resume: checkpointSchema.nullable().describe('The checkpoint that it was started from.'),
+  media: mediaSchema.nullable().describe('What the caller\'s path was made for; null where the caller\'s audio is not kept.'),
 }).meta({ id: 'header', description: 'The first line.' })
 
 /** `PlayoutAnswers`. */
@@ -155,19 +165,28 @@ export const playoutAnswersSchema = z.record(z.string(), z.union([z.boolean(), z
 
 const t = z.number().describe('Monotonic milliseconds.')
 const view = playoutAnswersSchema.exactOptional()
+const out = z.array(z.looseObject({ type: z.string() })).exactOptional().describe('What the session wanted done (CallOutput).')
+
+/** `MediaEvent`. */
+export const mediaEventSchema = z.union([
+  z.tuple([z.enum(['packet', 'played']), z.number(), z.string()]), z.tuple([z.literal('tick'), z.number()]),
+]).meta({ id: 'media-event' })
 
 /** Every line after the first is one of these, told apart by its key. */
 export const journalLineSchemas = {
-  input: z.object({ t, in: callInputSchema, view }).meta({ id: 'input-line', description: 'Something happened.' }),
+  input: z.object({ t, in: callInputSchema, view, out }).meta({ id: 'input-line', description: 'Something happened.' }),
   frames: z.object({
     t,
     runs: z.array(z.int().min(0)).describe('Frames of 20 ms in alternating runs, unvoiced first.'),
     at: z.array(z.number()).max(JOURNAL_FRAMES_PER_LINE_MAX).exactOptional().describe('One time for each frame, when they are not 20 ms apart.'),
     view,
+    out,
   }).meta({ id: 'frames-line', description: 'Frames of the caller.' }),
-  audio: z.object({ t, audio: z.tuple([z.string(), z.number()]).describe('Item and generation.'), view })
+  audio: z.object({ t, audio: z.tuple([z.string(), z.number()]).describe('Item and generation.'), view, out })
     .meta({ id: 'audio-line', description: 'The backend\'s audio went on to another item.' }),
-  identity: z.object({ t, identity: anyObject, view }).meta({ id: 'identity-line', description: 'The caller was identified.' }),
+  identity: z.object({ t, identity: anyObject, view, out }).meta({ id: 'identity-line', description: 'The caller was identified.' }),
+  media: z.object({ media: z.array(mediaEventSchema) })
+    .meta({ id: 'media-line', description: 'What came to the caller\'s path, in order: bytes as base64 of 16-bit little-endian samples.' }),
 }
 
 export const journalLineSchema = z.union([journalHeaderSchema, ...Object.values(journalLineSchemas)])

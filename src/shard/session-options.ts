@@ -1,7 +1,8 @@
+import type { AgentDefinition } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../call/call-options.js'
-import type { CallSessionOptions } from '../call/call-options.js'
+import type { CallSessionOptions, HandoverOptions } from '../call/call-options.js'
 import type { CallStart } from './call-messages.js'
 
 /** The session's options as an agent's definition and its backend make them. */
@@ -40,11 +41,28 @@ export function sessionOptions(
     silence: { afterMs: agent.silence.afterMs, prompts: agent.silence.prompts },
     duration: { maxMs: agent.limits.maxDurationS * 1000, text: agent.limits.maxDurationText },
     filler: { texts: agent.fillers.phrases, afterMs: agent.fillers.afterMs, everyMs: agent.fillers.everyMs },
-    escalation: agent.escalation === null ? null : {
-      ...DEFAULT_HANDOVER_OPTIONS,
-      announceText: agent.escalation.announce,
-      failedText: agent.escalation.failed,
-      afterFailure: agent.escalation.afterFailure,
-    },
+    screening: start.direction === 'outbound' && agent.outbound.screening !== null
+      ? { message: agent.outbound.screening.message, onSilence: agent.outbound.screening.onSilence } : null,
+    consentText: agent.recording.enabled ? agent.recording.consent : null,
+    escalation: agent.escalation === null ? null : handoverOptions(agent.escalation, start.from),
+  }
+}
+
+/** A number's ringing time, and what the machine gives it beyond, and one thread hop. */
+const RING_MARGIN_MS = 7000
+
+function handoverOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): HandoverOptions {
+  const callsBack = escalation.strategies.includes('callback')
+  return {
+    ...DEFAULT_HANDOVER_OPTIONS,
+    announceText: escalation.announce,
+    failedText: escalation.failed,
+    closedText: escalation.closed,
+    silentLineText: escalation.silentLine
+      ?? (callsBack ? 'If the line stays silent, please hang up and we will call you back.' : DEFAULT_HANDOVER_OPTIONS.silentLineText),
+    callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' } : null,
+    afterFailure: escalation.afterFailure,
+    // Two strategies hold the stream; each may ring everybody.
+    holdTimeoutMs: Math.max(DEFAULT_HANDOVER_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
   }
 }

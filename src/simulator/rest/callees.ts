@@ -24,18 +24,18 @@ const BEEP_RATE_HZ = 8000
 const MACHINE_WORDS = 'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
 
 /** The people and machines that a called number can be. */
-export function callee(kind: CalleeKind, options: { readonly ringMs?: number; readonly talkMs?: number } = {}): Callee {
-  const { ringMs = RING_MS, talkMs = TALK_MS } = options
+export function callee(kind: CalleeKind, options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {}): Callee {
+  const { ringMs = RING_MS, talkMs = TALK_MS, machineWords = MACHINE_WORDS } = options
   const outcome: HumanOutcome = kind === 'busy' || kind === 'no-answer' || kind === 'declined' ? kind : 'answered'
-  return { outcome, ringMs, script: scriptOf(kind, talkMs), files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]) }
+  return { outcome, ringMs, script: scriptOf(kind, talkMs, machineWords), files: new Map([[BEEP_FILE, { pcm: beep(BEEP_RATE_HZ), sampleRateHz: BEEP_RATE_HZ }]]) }
 }
 
-function scriptOf(kind: CalleeKind, talkMs: number): CallerScript {
+function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): CallerScript {
   const step = (act: CallerStep['act']): CallerStep => ({ act, heard: [], interruptAfterMs: null })
   const stay = [step({ type: 'wait', ms: talkMs }), step({ type: 'hangup' })]
   const steps: Record<'person' | 'machine' | 'nobody', readonly CallerStep[]> = {
     person: [step({ type: 'say', text: 'Hello?' }), ...stay],
-    machine: [step({ type: 'say', text: MACHINE_WORDS }), step({ type: 'play', file: BEEP_FILE }), ...stay],
+    machine: [step({ type: 'say', text: machineWords }), step({ type: 'play', file: BEEP_FILE }), ...stay],
     nobody: stay,
   }
   return {
