@@ -110,6 +110,8 @@ export interface CallResult {
   readonly bargeIns: readonly BargeInRecord[]
   readonly usage: BackendUsage
   readonly report: BackendReport
+  /** Tool calls that were never run: an unknown name, arguments that are none, too many. */
+  readonly toolCallsRefused: number
   readonly framesIn: number
   readonly framesConcealed: number
   readonly framesDropped: number

@@ -74,6 +74,7 @@ export class Metrics {
   /** What services sent or did out of order, by kind; added at the end of each call. */
   readonly backendIrregular: CounterOf<'backend' | 'kind'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
+  readonly toolCallsRefused: CounterHandle
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
   readonly escalations: CounterOf<'strategy' | 'outcome'>
   readonly playoutUnderruns: CounterHandle
@@ -190,6 +191,11 @@ export class Metrics {
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
+    this.toolCallsRefused = this.defineCounter(
+      'tool_calls_refused',
+      'Tool calls of models that were not run: an unknown name, arguments that are none, too many',
+      [],
+    )({})
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
     this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', [
       'strategy',
