@@ -2,6 +2,8 @@ import { MARKS_PASSED_MS, MARKS_PER_MESSAGE_MAX } from '../core/limits.js'
 import type { TimelineMark } from '../call/record.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 
+const SILENT_STALLS_EVERY_MS = 5000
+
 /** What the carrier's line did to the caller's audio, as far as a mark tells. */
 type LineStats = Pick<CallerPathStats, 'stalls' | 'framesConcealed' | 'framesDropped'>
 
@@ -15,6 +17,7 @@ export class CallMarks {
   #marks: TimelineMark[] = []
   #passedAtMs = 0
   #stalls = 0
+  #stallToldAtMs = -Infinity
   #concealed = 0
   #dropped = 0
   #speechDropped = 0
@@ -41,9 +44,12 @@ export class CallMarks {
 
   /** Notes what happened to audio since the last look. Counts only grow. */
   watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
-    if (line.stalls > this.#stalls) {
-      const made = line.framesConcealed - this.#concealed
+    const made = line.framesConcealed - this.#concealed
+    // A stall in the caller's silence is heard by nobody: those are told now and then, together.
+    if (line.stalls > this.#stalls && (made > 0 || nowMs - this.#stallToldAtMs >= SILENT_STALLS_EVERY_MS)) {
       this.add('carrier-stall', nowMs, `${line.stalls - this.#stalls} stalls of the carrier's audio, ${made} frames made up`)
+      this.#stallToldAtMs = nowMs
+      this.#stalls = line.stalls
     }
     if (line.framesDropped > this.#dropped) {
       this.add('audio-dropped', nowMs, `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`)
@@ -51,7 +57,6 @@ export class CallMarks {
     if (speechDroppedSamples > this.#speechDropped) {
       this.add('audio-dropped', nowMs, `${speechDroppedSamples - this.#speechDropped} samples of the agent beyond the backlog's bound`)
     }
-    this.#stalls = line.stalls
     this.#concealed = line.framesConcealed
     this.#dropped = line.framesDropped
     this.#speechDropped = speechDroppedSamples
