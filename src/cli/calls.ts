@@ -195,7 +195,7 @@ async function accountOf<T>(ask: () => Promise<T>): Promise<Account<T>> {
 async function fromGateway(callSid: string, ops: OpsClient): Promise<Partial<CallRecord> & { readonly state?: string }> {
   const { status, body } = await ops.get(`/api/calls/${callSid}`)
   if (status !== 200) throw refusalOf(body, status)
-  return body as Partial<CallRecord>
+  return body
 }
 
 function gatewayText({ call, why }: Account<Partial<CallRecord> & { readonly state?: string }>): string {

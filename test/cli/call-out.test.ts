@@ -60,7 +60,8 @@ const placed = Promise.all(Object.keys(CALLEES).map(async (number) => [number, a
 
 async function recordOf(number: string): Promise<{ readonly code: unknown; readonly record: CallRecord }> {
   const outcome = new Map(await placed).get(number)
-  if (outcome === undefined || outcome.code instanceof Error) throw outcome?.code ?? new Error('not placed')
+  if (outcome === undefined) throw new Error('not placed')
+  if (outcome.code instanceof Error) throw outcome.code
   return { code: outcome.code, record: JSON.parse(outcome.printed) as CallRecord }
 }
 

@@ -52,7 +52,7 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
     details, told,
     asked: () => asked,
     /** Lets time pass until nothing is waited for. */
-    async run(): Promise<number[]> {
+    run: async (): Promise<number[]> => {
       const times: number[] = []
       for (let steps = 0; steps < 50; steps++) {
         const next = due.sort((a, b) => a.atMs - b.atMs).shift()

@@ -44,7 +44,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
   })
   return {
     outbound, records, created, hungUp, logged, time,
-    pass(ms: number): void {
+    pass: (ms: number): void => {
       time.nowMs += ms
       for (const entry of due.filter(({ atMs }) => atMs <= time.nowMs)) {
         due.splice(due.indexOf(entry), 1)

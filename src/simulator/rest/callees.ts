@@ -3,7 +3,7 @@ import { startCall } from '../carrier.js'
 import type { HumanOutcome, PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
 import { beep } from '../tones.js'
-import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
+import type { OutboundRequest, PlacedOutbound } from './place-outbound.js'
 import type { Workspace } from './workspace.js'
 
 /** Whom the carrier reaches at a number that it is asked to ring. */

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { PlacedOutbound, PlaceOutbound } from './rest-server.js'
+import type { PlacedOutbound, PlaceOutbound } from './place-outbound.js'
 import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
 
 /** A request whose key was found to be good. */

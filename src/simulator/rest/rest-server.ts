@@ -6,23 +6,8 @@ import { Faults } from './faults.js'
 import type { Fault } from './faults.js'
 import { refusal, restRoutes, storedRecording } from './rest-routes.js'
 import type { RestAnswer, RestRequest, Route, Spelling } from './rest-routes.js'
+import type { PlaceOutbound } from './place-outbound.js'
 import type { Workspace } from './workspace.js'
-
-/** A call that the API was asked for. */
-export interface OutboundRequest {
-  readonly from: string
-  readonly to: string
-  readonly voiceUrl: string
-  readonly eventsUrl: string | null
-  readonly clientRequestId: string | null
-}
-
-export interface PlacedOutbound {
-  readonly callSid: string
-}
-
-/** Rings somebody; the call is in the workspace when it returns. */
-export type PlaceOutbound = (request: OutboundRequest) => PlacedOutbound
 
 /** What a key allows; `all` for a key without limits. */
 export type Scopes = 'all' | readonly string[]
