@@ -67,7 +67,7 @@ t.test('what is not there, or not to be reached, is said', async (t) => {
   t.match((await command(['list', ...ops], {})).error, { message: /UNAUTHORIZED/ })
   t.match((await command(['list', '--ops-url', 'http://127.0.0.1:1'], {})).error, { message: /no gateway answers at http:\/\/127\.0\.0\.1:1/ })
   const wrong: [readonly string[], RegExp][] = [
-    [[], /list, show or hangup/], [['show'], /one SID/], [['show', 'a b'], /a SID is/], [['list', '--limit', '0'], /--limit/],
+    [[], /list, show/], [['show'], /one SID/], [['show', 'a b'], /a SID is/], [['list', '--limit', '0'], /--limit/],
     [['hangup', SID, '--carrier', '--goodbye'], /no goodbye/], [['list', '--carrier'], /SAUTIKIT_API_KEY/],
   ]
   for (const [argv, message] of wrong) t.match((await command(argv, {})).error, { code: 'CONFIG_INVALID', message }, argv.join(' '))

@@ -1,0 +1,107 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { CallRecord } from '../../src/call/record.js'
+import { CarrierApiError } from '../../src/sautikit-api/carrier-error.js'
+import { OutboundCalls } from '../../src/shard/outbound-calls.js'
+import type { OutboundCallsOptions } from '../../src/shard/outbound-calls.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { get, newSid, post, startGateway } from './gateway.js'
+
+const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
+
+/** A gateway that places calls with a carrier that the test plays. */
+async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
+  const sid = newSid()
+  const labels: string[] = []
+  const records: CallRecord[] = []
+  const recorded: string[] = []
+  const outbound = new OutboundCalls({
+    carrier: {
+      createCall: ({ clientRequestId }) => {
+        labels.push(clientRequestId)
+        return Promise.resolve({ callSid: sid, callId: null, status: 'ringing' })
+      },
+      hangup: () => Promise.resolve(),
+    },
+    agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
+    agentNames: () => ['order-status'], voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
+    free: () => 100, draining: () => false, perMinute: 60, prefixes: [], clock: () => performance.now(), wallClock: Date.now,
+    log: createLog({ level: 'silent' }), onUnreached: (record) => { records.push(record) }, schedule: () => () => undefined,
+    ...changes,
+  })
+  const gateway = await startGateway(t, { outbound, onRecordingReady: (callSid) => { recorded.push(callSid) } })
+  const edgeOf = (state: string, more: Record<string, string> = {}) => ({
+    sessionId: sid, callerNumber: ORDER.from, destinationNumber: ORDER.to, callSessionState: state, isActive: '1', direction: 'outbound', ...more,
+  })
+  return { gateway, outbound, sid, labels, records, recorded, edgeOf, voice: `${gateway.url}/voice/order-status`, api: `${gateway.opsUrl}/api/calls` }
+}
+
+t.test('a placed call has its stream when it is answered, not while it rings', async t => {
+  const { gateway, outbound, sid, edgeOf, voice, api } = await placing(t)
+  const placed = await post(api, { json: ORDER })
+  t.equal(placed.status, 201)
+  t.match(JSON.parse(placed.text), { callSid: sid, status: 'ringing' })
+  t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
+  t.same(gateway.calls.started, [], 'no slot and no model while it rings')
+  t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)
+  t.match(gateway.calls.started, [{ callSid: sid, direction: 'outbound', from: ORDER.from, to: ORDER.to, placed: { agent: 'order-status' } }])
+  t.equal(outbound.waiting, 0)
+  t.notMatch((await post(voice, { form: edgeOf('StreamStarted') })).text, /Stream/, 'and only one')
+})
+
+t.test('the carrier\'s note in the URL names the order where the SID does not', async t => {
+  const { gateway, labels, edgeOf, voice, api } = await placing(t)
+  await post(api, { json: ORDER })
+  const other = newSid()
+  await post(`${voice}?clientRequestId=${labels[0] ?? ''}`, { form: { ...edgeOf('Answered'), sessionId: other } })
+  t.match(gateway.calls.started, [{ callSid: other, placed: { clientRequestId: labels[0] } }])
+})
+
+t.test('a call that nobody takes ends with a record, told at either URL', async t => {
+  for (const path of ['/voice/order-status', '/events']) {
+    const { gateway, records, edgeOf, api } = await placing(t)
+    await post(api, { json: ORDER })
+    const answer = await post(`${gateway.url}${path}`, { form: edgeOf('Busy', { isActive: '0' }) })
+    t.ok(answer.status < 300, path)
+    t.notMatch(answer.text, /Stream/)
+    t.match(records, [{ outcome: 'unreached', outbound: { result: 'busy' } }])
+    t.same(gateway.calls.started, [])
+  }
+})
+
+t.test('what is refused says why, with a status that a program can act on', async t => {
+  const { api } = await placing(t)
+  const refused = async (json: unknown, to = api): Promise<string> => {
+    const answer = await post(to, { json })
+    return `${answer.status} ${answer.code ?? ''}`
+  }
+  t.equal(await refused([]), '400 BAD_REQUEST')
+  t.equal(await refused({ agent: 'order-status' }), '400 BAD_REQUEST')
+  t.equal(await refused({ ...ORDER, agent: 'nobody' }), '404 AGENT_UNKNOWN')
+  t.equal(await refused({ ...ORDER, to: '1' }), '409 CALL_REFUSED')
+  t.equal(await refused(ORDER, (await placing(t, { draining: () => true })).api), '503 DRAINING')
+  t.equal(await refused(ORDER, (await placing(t, { free: () => 0 })).api), '503 CAPACITY')
+  const limited = await placing(t, { perMinute: 1 })
+  await post(limited.api, { json: ORDER })
+  t.equal(await refused(ORDER, limited.api), '429 RATE_LIMITED')
+  const poor = await placing(t, {
+    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused with status 402 (wallet.insufficient_funds)', { status: 402 })), hangup: () => Promise.resolve() },
+  })
+  t.match(await post(poor.api, { json: ORDER }), { status: 502, code: 'CARRIER_API', text: /wallet\.insufficient_funds/ })
+  const without = await startGateway(t)
+  t.equal(await refused(ORDER, `${without.opsUrl}/api/calls`), '409 CALL_REFUSED')
+})
+
+t.test('the list of calls is still there, and other methods are told which there are', async t => {
+  const { api } = await placing(t)
+  t.equal((await get(api)).status, 200)
+  const other = await get(api, { method: 'DELETE' })
+  t.equal(other.status, 405)
+  t.equal(other.headers.get('allow'), 'GET, POST')
+})
+
+t.test('the news of a recording reaches whoever fetches it', async t => {
+  const { gateway, recorded, sid } = await placing(t)
+  await post(`${gateway.url}/events`, { json: { kind: 'call.recording.ready', event_id: 'e1', data: { call_id: sid, recording_id: 'r1' } } })
+  t.same(recorded, [sid])
+})
