@@ -5,6 +5,7 @@ import { samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
+import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
 import { faultError, faultEvent, vendorFault } from '../vendor-fault.js'
 import type { VendorFault } from '../vendor-fault.js'
@@ -96,7 +97,7 @@ export class CascadeBackend implements Backend {
     this.#state = 'connecting'
     this.#session = session
     this.#conversation = new Conversation(session)
-    this.#generation = generationOf(session.resume)
+    this.#generation = resumedGeneration(session.resume)
     signal.addEventListener('abort', () => {
       if (this.#state === 'connecting') void this.close('the call ended')
     }, { once: true })
@@ -344,9 +345,4 @@ function faultOf(error: unknown): VendorFault {
 
 function plain(text: string): string {
   return text.toLowerCase().replace(/[^\p{L}\p{N} ]+/gu, '').replace(/\s+/g, ' ').trim()
-}
-
-function generationOf(resume: unknown): number {
-  const generation = (resume as { readonly generation?: unknown } | null)?.generation
-  return typeof generation === 'number' && Number.isSafeInteger(generation) && generation > 0 ? generation : 0
 }

@@ -213,7 +213,7 @@ export class FailoverBackend implements Backend, CrewEvents {
     if (session !== this.#succession.active) return this.late()
     this.#call.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
     this.#stall.sounding()
-    this.#succession.sounded(session, this.#options.timers.nowMs())
+    this.#succession.sounded(session)
     this.#sink.audio(pcm, sampleRateHz, itemId, generation)
   }
 

@@ -6,6 +6,7 @@ import type { SessionRole } from '../watch.js'
 import type { CallSoFar, Told } from './call-so-far.js'
 import { Candidates } from './candidates.js'
 import type { Crew } from './crew.js'
+import { Hold } from './hold.js'
 import type { MemberSession } from './member-session.js'
 import type { FailoverOptions, FailoverStats } from './options.js'
 import { Rotation } from './rotation.js'
@@ -51,6 +52,7 @@ export class Succession {
   readonly #candidates: Candidates
   readonly #rotation: Rotation
   readonly #standby: Standby
+  readonly #hold: Hold
   #session: BackendSession | null = null
   #incoming: MemberSession | null = null
   #successor: MemberSession | null = null
@@ -58,8 +60,6 @@ export class Succession {
   #served = false
   #over = false
   #connectTimer: (() => void) | null = null
-  #holdTimer: (() => void) | null = null
-  #soundAwaitedFromMs = NaN
   #activityPrepared = 0
 
   constructor(options: FailoverOptions, crew: Crew, books: CallSoFar, stats: FailoverStats, call: SuccessionCall) {
@@ -73,6 +73,7 @@ export class Succession {
     this.#rotation = new Rotation(timers, {
       quiet: () => this.#quiet(), prepare: () => this.#prepareSuccessor(), preparing: () => this.#successor !== null,
     })
+    this.#hold = new Hold(timers, options.holdAfterMs ?? FAILOVER_HOLD_MS, () => this.#tell({ type: 'holding' }))
     this.#standby = new Standby(timers, () => this.#findStandby())
   }
 
@@ -94,12 +95,10 @@ export class Succession {
   }
 
   /** The session that serves makes a sound. */
-  sounded(session: MemberSession, nowMs: number): void {
+  sounded(session: MemberSession): void {
     this.#crew.judge(session, null)
-    if (Number.isNaN(this.#soundAwaitedFromMs)) return
-    this.stats.soundMsLast = nowMs - this.#soundAwaitedFromMs
-    this.#soundAwaitedFromMs = NaN
-    this.#cancelHold()
+    const soundMs = this.#hold.sounded()
+    if (soundMs !== null) this.stats.soundMsLast = soundMs
   }
 
   expiring(session: MemberSession, inMs: number): void {
@@ -122,7 +121,7 @@ export class Succession {
     this.#over = true
     this.#rotation.stop()
     this.#connectTimer?.()
-    this.#cancelHold()
+    this.#hold.stop()
     for (const session of [this.active, this.#incoming, this.#standby.session, this.#successor]) {
       if (session !== null) this.#crew.retire(session, reason)
     }
@@ -171,7 +170,7 @@ export class Succession {
       return this.#call.gaveUp(fault)
     }
     this.#tell(faultEvent({ ...fault, fatal: false }))
-    if (waiting) this.#hold(nowMs, waitingSinceMs)
+    if (waiting) this.#hold.begin(waitingSinceMs)
     this.#seek(fault, sameAgain ? session.index : null)
   }
 
@@ -189,17 +188,6 @@ export class Succession {
       this.#tell({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover' })
     }
     return waitingSinceMs
-  }
-
-  /** A caller who waits is told, unless somebody answers them before. */
-  #hold(nowMs: number, waitingSinceMs: number): void {
-    const { timers, holdAfterMs = FAILOVER_HOLD_MS } = this.#options
-    this.#soundAwaitedFromMs = nowMs
-    this.#cancelHold()
-    this.#holdTimer = timers.after(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => {
-      this.#holdTimer = null
-      this.#tell({ type: 'holding' })
-    })
   }
 
   #seek(fault: VendorFault, preferred: number | null = null): void {
@@ -324,11 +312,6 @@ export class Succession {
     this.#standby.take()
     this.#crew.retire(session, 'stood by for too long')
     this.#standby.fill()
-  }
-
-  #cancelHold(): void {
-    this.#holdTimer?.()
-    this.#holdTimer = null
   }
 
   #tell(event: BackendEvent): void {

@@ -1,8 +1,6 @@
-import {
-  BACKEND_MESSAGE_BYTES_MAX, BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
-} from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioCut, AudioMessage } from '../base64-json.js'
+import { AudioMessage } from '../base64-json.js'
 import { CallerUplink } from '../caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -11,11 +9,13 @@ import { VendorConnection } from '../vendor-connection.js'
 import { closeFault } from './faults.js'
 import { Incoming } from './incoming.js'
 import type { GeminiStats } from './incoming.js'
+import { MessageReader } from './message-reader.js'
+import type { AskedCall } from './message-reader.js'
 import { GEMINI_CONNECTION_MS, GEMINI_INPUT_RATE_HZ, GEMINI_OUTPUT_RATE_HZ, liveUrl } from './options.js'
 import type { GeminiLiveOptions } from './options.js'
 import { functionOf, historyOf, setupOf } from './setup.js'
 import { ToolBatches } from './tool-batches.js'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf } from './wire.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs } from './wire.js'
 import type { ClientMessage, ServerMessage } from './wire.js'
 
 /** What `snapshot` yields: with the handle the service goes on with the session itself, voice and all. */
@@ -28,12 +28,9 @@ export interface GeminiSnapshot {
 const MESSAGE_MS = 60
 /** The longest message of caller audio: 100 ms at 16 kHz. */
 const AUDIO_BYTES_MAX = 3200
-/** Smaller messages are parsed as fast as they are searched. */
-const CUT_BYTES_MIN = 512
 
 // Shared by all calls of a thread: each message is copied while it is sent.
 const audioMessage = new AudioMessage(AUDIO_PREFIX, AUDIO_SUFFIX, AUDIO_BYTES_MAX)
-const dataCut = new AudioCut('data')
 
 /**
  * Gemini Live over a WebSocket.
@@ -56,6 +53,7 @@ export class GeminiLiveBackend implements Backend {
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
+  readonly #reader: MessageReader
   readonly #incoming: Incoming
   readonly #batches = new ToolBatches()
   readonly #keys: KeyEntry
@@ -86,6 +84,7 @@ export class GeminiLiveBackend implements Backend {
       sampleRateHz: GEMINI_INPUT_RATE_HZ, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#sendAudio(pcm, length),
     })
+    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#incoming = new Incoming({
       sink, stats: this.stats, serverVad, takeAudioInMs: () => this.#uplink.takeSentMs(), idle: () => this.#tellNotes(),
@@ -268,60 +267,22 @@ export class GeminiLiveBackend implements Backend {
   }
 
   #message(data: Buffer): void {
-    this.stats.messagesIn++
-    if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
-      this.stats.oversizeMessages++
-      return
-    }
-    if (data.length >= CUT_BYTES_MIN && dataCut.find(data)) {
-      const message = this.#parse(dataCut.rest(data))
-      // The cut is audio only where exactly one part lacks its data now.
-      if (message !== null && partsOf(message).filter((part) => part.inlineData?.data === '').length === 1) {
-        this.#take(message, data, dataCut.from, dataCut.to)
-        return
-      }
-    }
-    const message = this.#parse(data.toString())
-    if (message === null) {
-      this.stats.malformedMessages++
-      return
-    }
-    this.#take(message, data, 0, 0)
+    const message = this.#reader.read(data)
+    if (message !== null) this.#take(message, data)
   }
 
-  #parse(text: string): ServerMessage | null {
-    try {
-      const message = parseServerMessage(JSON.parse(text))
-      if (message !== 'unknown') return message === 'malformed' ? null : message
-      this.stats.unknownMessages++
-      return {}
-    } catch {
-      return null
-    }
-  }
-
-  #take(message: ServerMessage, data: Buffer, from: number, to: number): void {
+  #take(message: ServerMessage, data: Buffer): void {
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.#connection.isReady) return
     const { sessionResumptionUpdate: update, goAway, toolCallCancellation } = message
     if (update?.resumable === true && typeof update.newHandle === 'string') this.#handle = update.newHandle
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
-    this.#incoming.handle(message, data, from, to)
-    const calls = message.toolCall?.functionCalls
-    if (Array.isArray(calls)) this.#toolCalls(calls as readonly unknown[])
+    this.#incoming.handle(message, data, this.#reader.from, this.#reader.to)
+    this.#toolCalls(this.#reader.calls(message))
     if (Array.isArray(toolCallCancellation?.ids)) this.#cancelled(toolCallCancellation.ids as readonly unknown[])
   }
 
-  #toolCalls(wire: readonly unknown[]): void {
-    const calls: { readonly id: string; readonly name: string; readonly args: unknown }[] = []
-    for (const value of wire) {
-      const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
-      if (typeof call?.id !== 'string' || typeof call.name !== 'string') {
-        this.stats.malformedMessages++
-        continue
-      }
-      calls.push({ id: call.id, name: call.name, args: call.args })
-    }
+  #toolCalls(calls: readonly AskedCall[]): void {
     if (calls.length === 0) return
     // Known before the first is told: a tool may be answered from within.
     this.#batches.asked(calls)

@@ -1,10 +1,10 @@
 import type { Clock } from '../../core/clock.js'
-import { BACKEND_TRANSCRIPT_CHARS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import type { Base64Audio } from '../base64-json.js'
 import { parseArguments } from '../tool-text.js'
+import { GrowingTexts } from './growing-texts.js'
 import type { HeardItems } from './heard-items.js'
 import type { LedgerResponse, ResponseLedger } from './response-ledger.js'
 import { WRITTEN_CALL_MS } from './tool-calls.js'
@@ -36,7 +36,6 @@ export type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, 
 
 /** A response that has said all it seems to have to say may be followed by another one after this. */
 const QUIET_MS = 2000
-const CALL_TRANSCRIPTS_MAX = 16
 
 export interface IncomingParts {
   readonly sink: BackendSink
@@ -59,8 +58,8 @@ export interface IncomingParts {
 export class Incoming {
   readonly #parts: IncomingParts
   #outputRateHz: SampleRateHz
-  readonly #agentWords = new Map<string, string>()
-  readonly #callerWords = new Map<string, string>()
+  readonly #agentWords = new GrowingTexts()
+  readonly #callerWords = new GrowingTexts()
   #audioItem = ''
   #quiet: NodeJS.Timeout | null = null
   #written: NodeJS.Timeout | null = null
@@ -122,15 +121,15 @@ export class Incoming {
       case 'response.output_item.done': return this.#itemDone(event)
       case 'response.output_audio.done': return this.#audioDone(event)
       case 'response.output_audio_transcript.delta':
-      case 'response.output_text.delta': return this.#agentSays(event, this.#agentWords.get(event.item_id) ?? '', event.delta, false)
-      case 'response.output_audio_transcript.done': return this.#agentSays(event, '', event.transcript, true)
-      case 'response.output_text.done': return this.#agentSays(event, '', event.text, true)
+      case 'response.output_text.delta': return this.#agentSays(event, this.#agentWords.of(event.item_id) + event.delta, false)
+      case 'response.output_audio_transcript.done': return this.#agentSays(event, event.transcript, true)
+      case 'response.output_text.done': return this.#agentSays(event, event.text, true)
       case 'response.function_call_arguments.done': return this.#argumentsDone(event)
       case 'conversation.item.input_audio_transcription.delta':
-        return this.#callerSays(event.item_id, (this.#callerWords.get(event.item_id) ?? '') + (event.delta ?? ''), false)
+        return this.#callerSays(event.item_id, this.#callerWords.of(event.item_id) + (event.delta ?? ''), false)
       case 'conversation.item.input_audio_transcription.completed': return this.#callerSays(event.item_id, event.transcript, true)
       case 'conversation.item.input_audio_transcription.failed':
-        this.#callerWords.delete(event.item_id)
+        this.#callerWords.drop(event.item_id)
         return
       default:
         // All others are the session's, not a response's.
@@ -256,19 +255,15 @@ export class Incoming {
     this.#parts.sink.event({ type: 'audio-done', generation: response.generation, itemId: event.item_id })
   }
 
-  #agentSays(
-    event: { readonly response_id?: string; readonly item_id: string }, before: string, words: string, final: boolean,
-  ): void {
+  #agentSays(event: { readonly response_id?: string; readonly item_id: string }, words: string, final: boolean): void {
     const response = this.#given(event.response_id)
     if (response === null) return
-    const text = (before + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-    keep(this.#agentWords, event.item_id, final ? null : text)
+    const text = this.#agentWords.grown(event.item_id, words, final)
     this.#parts.sink.event({ type: 'transcript', role: 'agent', text, final, itemId: event.item_id, generation: response.generation })
   }
 
   #callerSays(itemId: string, words: string, final: boolean): void {
-    const text = words.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
-    keep(this.#callerWords, itemId, final ? null : text)
+    const text = this.#callerWords.grown(itemId, words, final)
     // It belongs to the response that it causes, which may or may not have begun: none that is dead.
     const generation = this.#parts.ledger.generation + 1
     this.#parts.sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
@@ -321,18 +316,6 @@ export class Incoming {
         ? { type: 'tool-call', callId, name, args, generation }
         : { type: 'tool-call', callId, name, args, generation, invalid })
     }
-  }
-}
-
-/** Keeps a growing text; null when it is complete. */
-function keep(texts: Map<string, string>, itemId: string, text: string | null): void {
-  texts.delete(itemId)
-  if (text === null) return
-  texts.set(itemId, text)
-  if (texts.size <= CALL_TRANSCRIPTS_MAX) return
-  for (const oldest of texts.keys()) {
-    texts.delete(oldest)
-    return
   }
 }
 

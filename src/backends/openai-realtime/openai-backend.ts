@@ -1,14 +1,14 @@
 import type { Clock } from '../../core/clock.js'
 import {
-  BACKEND_CREATE_PAUSE_MS, BACKEND_MESSAGE_BYTES_MAX, BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
+  BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
-import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioCut, AudioMessage, Base64Audio } from '../base64-json.js'
+import { AudioMessage, Base64Audio } from '../base64-json.js'
 import { CallerUplink } from '../caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
+import { resumedGeneration } from '../resumed-generation.js'
 import { replyText } from '../tool-text.js'
 import { VendorConnection } from '../vendor-connection.js'
 import { vendorFault } from '../vendor-fault.js'
@@ -16,18 +16,18 @@ import { closeFault, isBusy, isRace, wireFault } from './faults.js'
 import { HeardItems } from './heard-items.js'
 import { Incoming } from './incoming.js'
 import type { OpenAiStats } from './incoming.js'
-import { MESSAGE_MS, OPENAI_BASE_URL, OPENAI_EXPIRING_LEAD_MS, OPENAI_PCM_RATE_HZ, OPENAI_SESSION_MS, realtimeUrl } from './options.js'
+import { MessageReader } from './message-reader.js'
+import { MESSAGE_MS, OPENAI_EXPIRING_LEAD_MS, OPENAI_SESSION_MS, ratesOf, targetOf } from './options.js'
 import type { OpenAiRealtimeOptions } from './options.js'
 import { ResponseLedger } from './response-ledger.js'
 import { betaSessionConfig, functionTool, replayItems, sessionConfig } from './session-config.js'
 import { ToolCalls } from './tool-calls.js'
-import { APPEND_PREFIX, APPEND_SUFFIX, looksLikeAudio, parseServerEvent } from './wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from './wire.js'
 import type { ClientEvent, NewItem, ServerEvent, SessionUpdate, WireError } from './wire.js'
 
 const SECOND_MS = 1000
 /** The longest message of caller audio: 100 ms at 24 kHz. */
 const APPEND_AUDIO_BYTES_MAX = 4800
-const G711_RATE_HZ = 8000
 /** A server that heard the caller stop begins its answer within this; after it we ask for one ourselves. */
 const SERVER_ANSWER_MS = 1500
 /** Less than this in the input buffer is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
@@ -36,7 +36,6 @@ const COMMIT_MS_MIN = 100
 // Shared by all calls of a thread: each message is copied while it is sent.
 const append = new AudioMessage(APPEND_PREFIX, APPEND_SUFFIX, APPEND_AUDIO_BYTES_MAX)
 const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
-const deltaCut = new AudioCut('delta')
 
 /**
  * OpenAI Realtime over a WebSocket, and the servers that speak like it.
@@ -65,6 +64,7 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #ledger = new ResponseLedger(0)
   readonly #heard = new HeardItems()
   readonly #calls = new ToolCalls()
+  readonly #reader: MessageReader
   readonly #incoming: Incoming
   readonly #keys: KeyEntry
   readonly #waitingTexts: (() => void)[] = []
@@ -91,13 +91,14 @@ export class OpenAiRealtimeBackend implements Backend {
       sampleRateHz: inputRateHz, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#append(pcm, length),
     })
+    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
       service: this.#service,
       secrets: this.#secrets,
       ...(options.connectTimeoutMs === undefined ? {} : { connectTimeoutMs: options.connectTimeoutMs }),
       ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }),
-      target: () => this.#target(),
+      target: () => targetOf(options),
       opened: () => {
         this.#configured = false
       },
@@ -118,7 +119,7 @@ export class OpenAiRealtimeBackend implements Backend {
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     this.#session = session
-    this.#ledger.generation = generationOf(session.resume)
+    this.#ledger.generation = resumedGeneration(session.resume)
     return this.#connection.connect(signal)
   }
 
@@ -214,19 +215,6 @@ export class OpenAiRealtimeBackend implements Backend {
 
   // --- out ------------------------------------------------------------------------------------------------
 
-  #target(): { readonly url: string; readonly headers: Readonly<Record<string, string>> } {
-    const { apiKey, baseUrl = OPENAI_BASE_URL, model, headers = {}, dialect } = this.#options
-    return {
-      url: realtimeUrl(baseUrl, model),
-      headers: {
-        ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }),
-        // Selects the beta's event names where a server speaks both.
-        ...(dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}),
-        ...headers,
-      },
-    }
-  }
-
   #append(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (this.#options.audio === 'pcmu') {
@@ -279,37 +267,10 @@ export class OpenAiRealtimeBackend implements Backend {
   // --- in -------------------------------------------------------------------------------------------------
 
   #message(data: Buffer): void {
-    this.stats.messagesIn++
-    if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
-      this.stats.oversizeMessages++
-      return
-    }
-    const cut = looksLikeAudio(data) && deltaCut.find(data)
-    let event = this.#parse(cut ? deltaCut.rest(data) : data.toString())
-    let { from, to } = cut ? deltaCut : { from: 0, to: 0 }
-    if (cut && (event === null || event.type !== 'response.output_audio.delta' || event.delta !== '')) {
-      // Something else than the audio was cut out.
-      event = this.#parse(data.toString())
-      from = to = 0
-    }
+    const event = this.#reader.read(data)
     if (event === null) return
-    if (event.type === 'response.output_audio.delta') this.#incoming.audio(event, data, from, to)
+    if (event.type === 'response.output_audio.delta') this.#incoming.audio(event, data, this.#reader.from, this.#reader.to)
     else this.#event(event)
-  }
-
-  #parse(text: string): ServerEvent | null {
-    let value: unknown
-    try {
-      value = JSON.parse(text)
-    } catch {
-      this.stats.malformedMessages++
-      return null
-    }
-    const event = parseServerEvent(value)
-    if (typeof event !== 'string') return event
-    if (event === 'unknown') this.stats.unknownEvents++
-    else this.stats.malformedEvents++
-    return null
   }
 
   #event(event: ServerEvent): void {
@@ -396,15 +357,4 @@ export class OpenAiRealtimeBackend implements Backend {
     if (this.#retry !== null) clearTimeout(this.#retry)
     if (this.#expiry !== null) clearTimeout(this.#expiry)
   }
-}
-
-function ratesOf(options: OpenAiRealtimeOptions): { readonly inputRateHz: SampleRateHz; readonly outputRateHz: SampleRateHz } {
-  if (options.audio === 'pcmu') return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
-  return { inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ, outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ }
-}
-
-/** Numbers of responses go on where an earlier instance stopped: the call has fenced off those before. */
-function generationOf(resume: unknown): number {
-  const generation = (resume as { readonly generation?: unknown } | null)?.generation
-  return typeof generation === 'number' && Number.isSafeInteger(generation) && generation > 0 ? generation : 0
 }

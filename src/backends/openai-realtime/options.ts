@@ -68,6 +68,7 @@ export const OPENAI_BASE_URL = 'https://api.openai.com/v1'
 export const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
 /** openai 7.55.0, RealtimeAudioFormats.AudioPCM: the one rate of `audio/pcm`. */
 export const OPENAI_PCM_RATE_HZ = 24_000
+const G711_RATE_HZ = 8000
 export const OPENAI_SESSION_MS = 60 * 60_000
 export const OPENAI_EXPIRING_LEAD_MS = 5 * 60_000
 /** Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. */
@@ -81,4 +82,24 @@ export function realtimeUrl(baseUrl: string, model: string): string {
   if (!url.pathname.endsWith('/realtime')) url.pathname += '/realtime'
   if (!url.searchParams.has('model')) url.searchParams.set('model', model)
   return url.toString()
+}
+
+/** Where a session is asked for, and with what; the headers hold the key. */
+export function targetOf(options: OpenAiRealtimeOptions): { readonly url: string; readonly headers: Readonly<Record<string, string>> } {
+  const { apiKey, baseUrl = OPENAI_BASE_URL, model, headers = {}, dialect } = options
+  return {
+    url: realtimeUrl(baseUrl, model),
+    headers: {
+      ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }),
+      // Selects the beta's event names where a server speaks both.
+      ...(dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}),
+      ...headers,
+    },
+  }
+}
+
+/** The rates of a session's audio. */
+export function ratesOf(options: OpenAiRealtimeOptions): { readonly inputRateHz: SampleRateHz; readonly outputRateHz: SampleRateHz } {
+  if (options.audio === 'pcmu') return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
+  return { inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ, outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ }
 }
