@@ -1,7 +1,7 @@
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand } from './half-band.js'
-import { PhoneLine, type LineOptions } from './line.js'
+import { PhoneLine, type LineOptions, type Stall } from './line.js'
 import { Mouth, type Utterance } from './mouth.js'
 import { SpeechSpans, type Span } from './speech-spans.js'
 import type { SharedTicker } from './ticker.js'
@@ -44,6 +44,8 @@ export class CallerLeg {
   readonly sampleRateHz: LegRateHz
   /** Random hold-ups of the uplink; set before streaming. */
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
+  /** Hold-ups at set times on the ticker's clock, the earliest first. */
+  stallsAt: readonly Stall[] = []
   readonly #line: PhoneLine
   readonly #events: LegEvents
   readonly #unsubscribe: () => void
@@ -133,6 +135,11 @@ export class CallerLeg {
   }
 
   #stall(nowMs: number): void {
+    const [next] = this.stallsAt
+    if (next !== undefined && nowMs >= next.atMs) {
+      this.stallsAt = this.stallsAt.slice(1)
+      this.#tap?.stallUntil(next.atMs + next.ms)
+    }
     if (this.stallEvery === null || this.#tap === null) return
     if (this.#nextStallMs === 0) this.#nextStallMs = nowMs + this.stallEvery.random() * this.stallEvery.everyMs
     if (nowMs < this.#nextStallMs) return

@@ -27,6 +27,9 @@ interface Due {
   readonly why: string
 }
 
+/** An agent that speaks for less than this while the caller still does has not been spoken over. */
+const OVERLAP_MS = 300
+
 /** Questions that ask for a yes or a no about digits. */
 const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
 
@@ -86,6 +89,8 @@ export class CallerMind {
   finishedSpeaking(nowMs: number): void {
     if (this.#state === 'speaking') this.#state = 'listening'
     this.#quietSinceMs = nowMs
+    // An agent that began just before the end (the last key still sounded) answers what was said.
+    if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
 
   /** What to do now; null for nothing. Ask every 20 ms. */

@@ -7,11 +7,12 @@ import { EAR_RATE_HZ } from './ear.js'
 import { factsIn, type HeardFacts } from './heard-facts.js'
 import type { LineOptions } from './line.js'
 import type { Utterance } from './mouth.js'
+import { BABBLE_SENTENCES, noiseBed } from './noise.js'
 import type { CallerSpeech } from './speech-service.js'
 import type { Span } from './speech-spans.js'
 import type { SharedTicker } from './ticker.js'
 import { dtmfTones } from './tones.js'
-import { fitToLeg, type CallerVoice } from './voices.js'
+import { CALLER_VOICES, fitToLeg, type CallerVoice } from './voices.js'
 
 /** A recording that the caller plays into the line. */
 export interface CallerFile {
@@ -22,6 +23,8 @@ export interface CallerFile {
 export interface CallerOptions {
   readonly script: CallerScript
   readonly voice: CallerVoice
+  /** How fast they speak; 1 (the voice's own pace) when not given. */
+  readonly pace?: number
   readonly line: LineOptions
   readonly speech: CallerSpeech
   readonly vocabulary: EarVocabulary
@@ -61,22 +64,22 @@ export class Caller {
   static async ready(options: CallerOptions, ticker: SharedTicker, events: CallerEvents): Promise<Caller> {
     const sounds = new Map<string, Int16Array>()
     const rateHz = options.line.sampleRateHz
-    for (const text of sentencesOf(options.script)) sounds.set(text, await options.speech.speak(text, options.voice, rateHz))
+    for (const text of sentencesOf(options.script)) sounds.set(text, await options.speech.speak(text, options.voice, rateHz, options.pace))
     for (const name of filesOf(options.script)) {
       const file = options.files.get(name)
       if (file !== undefined) sounds.set(`file ${name}`, fitToLeg(file.pcm, file.sampleRateHz, rateHz))
     }
-    return new Caller(options, sounds, ticker, events)
+    return new Caller(options, { ...options.line, noiseBed: await bedOf(options) }, sounds, ticker, events)
   }
 
-  private constructor(options: CallerOptions, sounds: ReadonlyMap<string, Int16Array>, ticker: SharedTicker, events: CallerEvents) {
+  private constructor(options: CallerOptions, line: LineOptions, sounds: ReadonlyMap<string, Int16Array>, ticker: SharedTicker, events: CallerEvents) {
     const nowMs = performance.now()
     this.#options = options
     this.#sounds = sounds
     this.#events = events
     this.#untilMs = nowMs + options.timeoutMs
     this.#mind = new CallerMind(options.script, options.vocabulary.statuses, nowMs)
-    this.leg = new CallerLeg({ ...options.line, record: options.record }, ticker, {
+    this.leg = new CallerLeg({ ...line, record: options.record }, ticker, {
       onAgentStarted: (atMs) => { this.#mind.agentStarted(atMs) },
       onPiece: (piece, pcm) => { this.#onPiece(piece, pcm) },
       onAgentStopped: () => { this.#onAgentStopped() },
@@ -157,4 +160,17 @@ export class Caller {
       if (!this.#hungUp) this.#mind.heard(pieces.map((piece) => piece.text).join(' ').trim(), performance.now())
     })])
   }
+}
+
+/** The noise around the caller where it is more than a hiss. */
+async function bedOf({ line, speech }: CallerOptions): Promise<Float32Array | null> {
+  const { noise, sampleRateHz, seed = 1 } = line
+  if (noise === undefined || noise === 'white' || typeof line.snrDb !== 'number') return null
+  const voices: Int16Array[] = []
+  if (noise === 'babble') {
+    for (const [index, text] of BABBLE_SENTENCES.entries()) {
+      voices.push(await speech.speak(text, CALLER_VOICES[index % CALLER_VOICES.length] ?? 'rms', sampleRateHz))
+    }
+  }
+  return noiseBed(noise, sampleRateHz, seed, voices)
 }

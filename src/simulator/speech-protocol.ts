@@ -9,7 +9,7 @@ export interface SpeechThreadData {
 }
 
 export type SpeechRequest =
-  | { readonly id: number; readonly type: 'speak'; readonly text: string; readonly voice: CallerVoice; readonly sampleRateHz: LegRateHz }
+  | { readonly id: number; readonly type: 'speak'; readonly text: string; readonly voice: CallerVoice; readonly sampleRateHz: LegRateHz; readonly pace: number }
   /** 8 kHz; its memory moves to the thread. */
   | { readonly id: number; readonly type: 'hear'; readonly pcm: Int16Array }
 

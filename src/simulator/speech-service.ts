@@ -12,8 +12,8 @@ const SPOKEN_KEPT_MAX = 500
 
 /** Voices and ears of the simulated people of one process. */
 export interface CallerSpeech {
-  /** Speech at the leg's rate. The same sentence is synthesised once; the array is shared: do not write to it. */
-  speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz): Promise<Int16Array>
+  /** Speech at the leg's rate; `pace` 1.2 is a fifth faster. The same sentence is synthesised once; the array is shared: do not write to it. */
+  speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace?: number): Promise<Int16Array>
   /** What was said in `pcm` (8 kHz, given away); an empty string when the ear is not sure. */
   hear(pcm: Int16Array): Promise<string>
   close(): Promise<void>
@@ -64,11 +64,11 @@ export class SpeechService implements CallerSpeech {
     worker.on('exit', () => { this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread has ended')) })
   }
 
-  speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz): Promise<Int16Array> {
-    const key = `${voice} ${sampleRateHz} ${text}`
+  speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Promise<Int16Array> {
+    const key = `${voice} ${sampleRateHz} ${pace} ${text}`
     const known = this.#spoken.get(key)
     if (known !== undefined) return known
-    const spoken = this.#ask((id) => ({ id, type: 'speak', text, voice, sampleRateHz })) as Promise<Int16Array>
+    const spoken = this.#ask((id) => ({ id, type: 'speak', text, voice, sampleRateHz, pace })) as Promise<Int16Array>
     if (this.#spoken.size < SPOKEN_KEPT_MAX) this.#spoken.set(key, spoken)
     return spoken
   }

@@ -21,7 +21,7 @@ async function main(port: MessagePort, data: SpeechThreadData): Promise<void> {
     try {
       switch (request.type) {
         case 'speak': {
-          const pcm = speakAs(flite, request.text, request.voice, request.sampleRateHz)
+          const pcm = speakAs(flite, request.text, request.voice, request.sampleRateHz, request.pace)
           reply({ type: 'spoken', id: request.id, pcm }, [pcm.buffer as ArrayBuffer])
           break
         }

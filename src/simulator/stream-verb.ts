@@ -79,6 +79,7 @@ function hang(call: CallControl, fork: AudioFork, request: StreamRequest): void 
     fork, outputRateHz: request.outputRateHz, inputRateHz: request.inputRateHz, track: request.track, layout: call.options.trackLayout ?? 'mixed',
   })
   const openedAtMs = performance.now()
+  leg.stallsAt = [...call.options.stalls ?? []].sort((a, b) => a.atMs - b.atMs).map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
   call.emit({ type: 'stream-opened' })
   call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
 }

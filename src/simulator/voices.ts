@@ -22,8 +22,8 @@ const MARGIN_MS = 60
  * Speaks `text` as it leaves a caller's mouth: at `SPEECH_LEVEL_DBFS`, at the leg's rate, without the silence that the
  * synthesiser puts around it. Synchronous, about 20 ms for each second of speech: for a worker thread.
  */
-export function speakAs(flite: Flite, text: string, voice: CallerVoice, sampleRateHz: LegRateHz): Int16Array {
-  const speech = flite.speak(spelledOut(text), voice)
+export function speakAs(flite: Flite, text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Int16Array {
+  const speech = flite.speak(spelledOut(text), voice, pace === 1 ? {} : { stretch: 1 / pace })
   return fitToLeg(speech.pcm, speech.sampleRateHz, sampleRateHz)
 }
 
