@@ -17,12 +17,13 @@ export interface Fault {
 /**
  * @param schema the JSON Schema of the whole document, for the keys that are allowed at a place
  * @param value the document, to tell a missing value from a wrong one
+ * @param noun what the document is
  */
-export function faultsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode, value: unknown): readonly Fault[] {
-  return issues.flatMap((issue) => faultsOfIssue(issue, schema, value))
+export function faultsOf(issues: readonly z.core.$ZodIssue[], schema: SchemaNode, value: unknown, noun = 'an agent'): readonly Fault[] {
+  return issues.flatMap((issue) => faultsOfIssue(issue, schema, value, noun))
 }
 
-function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: unknown): readonly Fault[] {
+function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: unknown, noun: string): readonly Fault[] {
   const { path } = issue
   const name = path.length === 0 ? 'the file' : pathText(path)
   if (issue.code === 'unrecognized_keys') {
@@ -30,7 +31,7 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
     return issue.keys.map((key) => ({
       path: [...path, key], key: true,
       what: `${pathText([...path, key])} is not a key of `
-        + `${path.length === 0 ? 'an agent' : name}${didYouMean(key, allowed)}; `
+        + `${path.length === 0 ? noun : name}${didYouMean(key, allowed)}; `
         + `allowed: ${allowed.join(', ')}`,
     }))
   }
@@ -58,7 +59,7 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
       if (branch === null || issue.message !== 'Invalid input') {
         return [{ path, key: false, what: `${name} ${issue.message}` }]
       }
-      return branch.flatMap((inner) => faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document))
+      return branch.flatMap((inner) => faultsOfIssue({ ...inner, path: [...path, ...inner.path] }, schema, document, noun))
     }
     case 'invalid_format':
     case 'not_multiple_of':

@@ -29,9 +29,10 @@ const TOO_DEEP = `is nested too deeply; at most ${AGENT_DEPTH_MAX} levels are al
 /**
  * Parses one YAML document. Text that would grow in memory (alias bombs, deep nesting) is refused before it is
  * turned into values.
+ * @param kind what the file is, and where that is explained; for the faults
  * @returns the document, or every syntax fault in it
  */
-export function parseYaml(text: string): YamlSource | readonly SourceFault[] {
+export function parseYaml(text: string, kind = { noun: 'an agent', manual: 'docs/AGENTS.md' }): YamlSource | readonly SourceFault[] {
   const lines = new LineCounter()
   const at = (offset: number): SourcePosition => {
     const { line, col } = lines.linePos(offset)
@@ -45,7 +46,7 @@ export function parseYaml(text: string): YamlSource | readonly SourceFault[] {
     return [{ ...START, what: TOO_DEEP }] // versions of the composer that throw there
   }
   const [document, second] = documents
-  if (document === undefined) return [{ ...START, what: 'is empty; an agent is a map of keys (docs/AGENTS.md)' }]
+  if (document === undefined) return [{ ...START, what: `is empty; ${kind.noun} is a map of keys (${kind.manual})` }]
   if (document.errors.length > 0) {
     // The composer recurses and reports its own exhausted stack as a fault of the file, which it is.
     return document.errors.map((error) => ({
@@ -53,7 +54,7 @@ export function parseYaml(text: string): YamlSource | readonly SourceFault[] {
     }))
   }
   if (second !== undefined) {
-    return [{ ...at(second.range[0]), what: 'holds a second document (---); one file is one agent' }]
+    return [{ ...at(second.range[0]), what: `holds a second document (---); one file is one ${kind.noun.replace(/^an? /, '')}` }]
   }
   const grown = growthOf(document)
   if (grown !== null) return [{ ...at(grown.offset), what: grown.what }]

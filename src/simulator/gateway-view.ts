@@ -1,3 +1,4 @@
+import type { EscalationPacket } from '../call/events.js'
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
 
 /** Answers larger than this are not a call. */
@@ -28,8 +29,19 @@ export class GatewayView {
 
   /** `GET /api/calls/{sid}`; null when it cannot be had. */
   async call(callSid: string): Promise<GatewayCall | null> {
+    const body = await this.#json(`/api/calls/${callSid}`)
+    return body === null ? null : viewOf(body)
+  }
+
+  /** `GET /api/calls/{sid}/handoff`: what a human was given; null when nobody was asked for, or it cannot be had. */
+  async handoff(callSid: string): Promise<EscalationPacket | null> {
+    return await this.#json(`/api/calls/${callSid}/handoff`) as EscalationPacket | null
+  }
+
+  /** Null, and `fault` set, when the port does not answer as it should; null alone for a 404. */
+  async #json(path: string): Promise<object | null> {
     try {
-      const response = await fetch(`${this.#origin}/api/calls/${callSid}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
+      const response = await fetch(`${this.#origin}${path}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
       const body = await response.text()
       if (response.status === 404) return null
       if (!response.ok || body.length > ANSWER_BYTES_MAX) {
@@ -37,7 +49,7 @@ export class GatewayView {
         return null
       }
       this.fault = null
-      return viewOf(JSON.parse(body))
+      return JSON.parse(body) as object
     } catch {
       this.fault = 'the ops port cannot be reached'
       return null
@@ -46,7 +58,7 @@ export class GatewayView {
 }
 
 /** The shape is our own contract (docs/FORMATS.md); only what tells a record from a view is looked at. */
-function viewOf(body: unknown): GatewayCall {
+function viewOf(body: object): GatewayCall {
   const call = body as CallRecord
   return {
     agent: call.agent, backend: call.backend, transcript: call.transcript, toolCalls: call.toolCalls,

@@ -38,14 +38,19 @@ const ruleSchema = z.strictObject({
   times: z.int().min(1).max(100).default(3),
 }).refine(exactlyOneAct, ONE_ACT).refine((rule) => (rule.heard === undefined) !== (rule.about === undefined), { error: 'needs one of heard, about' })
 
-const scriptSchema = z.strictObject({
-  version: z.literal(SCRIPT_VERSION, { error: `must be ${SCRIPT_VERSION}` }),
-  name: z.string().max(100).default('script'),
+/** What a caller does; the part of a script that scenarios have too. */
+export const scriptKeys = {
   order: z.string().regex(/^\d{3,12}$/, { error: 'must be 3 to 12 digits, in quotes' }).optional(),
   reactionMs: z.int().min(0).max(10_000).default(REACTION_MS),
   patienceMs: z.int().min(500).max(120_000).default(PATIENCE_MS),
   rules: z.array(ruleSchema).max(100).default([]),
   steps: z.array(stepSchema).max(500).default([]),
+}
+
+const scriptSchema = z.strictObject({
+  version: z.literal(SCRIPT_VERSION, { error: `must be ${SCRIPT_VERSION}` }),
+  name: z.string().max(100).default('script'),
+  ...scriptKeys,
 }).refine((script) => script.rules.length + script.steps.length > 0, { error: 'has neither steps nor rules' })
 
 type ActFields = Omit<z.output<typeof stepSchema>, 'heard' | 'interruptAfterMs'>
@@ -79,7 +84,8 @@ function lineOf(document: Document, lines: LineCounter, path: readonly PropertyK
   return 1
 }
 
-function scriptOf(file: z.output<typeof scriptSchema>): CallerScript {
+/** The script of keys that were checked. */
+export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): CallerScript {
   return {
     name: file.name,
     order: file.order ?? null,

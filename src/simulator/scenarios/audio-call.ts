@@ -1,0 +1,101 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { randomBytes } from 'node:crypto'
+import type { SimulatorEvent } from '../call-options.js'
+import type { CallerFile } from '../caller.js'
+import { filesOf } from '../caller-script.js'
+import { GatewayView, type GatewayCall } from '../gateway-view.js'
+import { vocabularyOf } from '../agent-vocabulary.js'
+import { knownOrders, ordersInShop } from '../shop-view.js'
+import { simulateCalls } from '../simulate.js'
+import { readWavFile, writeCallWav } from '../wav-file.js'
+import { spokenMs } from './text-sound.js'
+import { linesOf, type ObservedCall, type SpokenLine } from './observed-call.js'
+import type { Scenario } from './scenario.js'
+
+/** A gateway as a carrier and an operator reach it. */
+export interface GatewayAddress {
+  readonly url: string
+  readonly opsUrl: string
+  readonly opsToken: string | null
+  /** Signs the webhooks; null for a gateway that takes unsigned ones. */
+  readonly secret: string | null
+  /** Where the ear learns which orders exist; null for none. */
+  readonly shopUrl: string | null
+}
+
+export interface AudioCallOptions {
+  readonly gateway: GatewayAddress
+  readonly scenario: Scenario
+  readonly seed: number
+  /** What the agent may say, for the caller's ear; null where its file is not known. */
+  readonly agentYaml: string | null
+  /** Where the call is kept as WAV; null for nowhere. */
+  readonly recordTo: string | null
+  readonly signal: AbortSignal | null
+}
+
+/** The record of an ended call may take this long to be written, on a machine that others use too. */
+const RECORD_WAIT_MS = 8000
+const RECORD_POLL_MS = 100
+/** Beyond the scenario's own time: loading voices and ear, hanging up, the last webhooks. */
+const GRACE_MS = 60_000
+
+/** Places one spoken call through the carrier's protocol, and asks the gateway's ops port what became of it. */
+export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
+  const { gateway, scenario, seed, signal } = options
+  const { line, script } = scenario
+  const files = new Map<string, CallerFile>()
+  for (const file of filesOf(script)) files.set(file, await readWavFile(file))
+  const shop = gateway.shopUrl === null ? [] : await ordersInShop(gateway.shopUrl, script.order, scenario.from)
+  const said: { readonly text: string; readonly atMs: number }[] = []
+  let openedMs: number | null = null
+  const onEvent = (event: SimulatorEvent): void => {
+    if (event.type === 'stream-opened') openedMs = event.atMs
+    if (event.type === 'verb' && event.text !== undefined) said.push({ text: event.text, atMs: event.atMs })
+  }
+  const [result] = await simulateCalls({
+    calls: [{
+      callSid: `HD_${randomBytes(6).toString('hex')}`, from: scenario.from, to: scenario.to, script, voice: scenario.voice, pace: scenario.pace,
+      line: {
+        sampleRateHz: line.rateHz, seed,
+        ...(line.noise === null ? {} : { snrDb: line.noise.snrDb, noise: line.noise.kind }),
+        ...(line.loss === null ? {} : { loss: line.loss }),
+      },
+    }],
+    vocabulary: vocabularyOf(options.agentYaml, knownOrders(shop, script.order)),
+    files, record: options.recordTo !== null, timeoutMs: scenario.timeoutMs, staggerMs: 0,
+    carrier: {
+      voiceUrl: `${gateway.url}/voice/${scenario.agent}`, eventsUrl: `${gateway.url}/events`, secret: gateway.secret,
+      afterStream: scenario.afterStream, honourKill: !scenario.ignoreKill, human: scenario.human, stalls: line.stalls,
+      jitter: line.jitterMs === null ? null : { everyMs: 1000, stallMsMax: line.jitterMs, seed },
+    },
+  }, { onEvent, deadlineMs: scenario.timeoutMs + GRACE_MS, ...(signal === null ? {} : { signal }) })
+  if (result === undefined) throw new Error('one call was placed and none came back')
+
+  if (options.recordTo !== null && result.audio !== null) await writeCallWav(options.recordTo, result.audio)
+  const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
+  const seen = result.answered ? await recordOf(view, result.callSid) : null
+  const record = seen?.record ?? null
+  const packet = record?.escalation == null ? null : await view.handoff(result.callSid)
+  const timedOut = result.ended.why.startsWith('time limit')
+  const zeroMs = openedMs ?? 0
+  return {
+    callSid: result.callSid, record, packet,
+    lines: linesOf(record, said.map(({ text, atMs }): SpokenLine => ({ role: 'carrier', text, startMs: atMs - zeroMs, endMs: atMs - zeroMs + spokenMs(text) }))),
+    dials: result.dials.map(({ outcome }) => ({ outcome })),
+    callerHeard: result.callerHeard,
+    durationMs: result.durationMs,
+    ended: record === null && view.fault !== null ? view.fault : result.ended.why,
+    complaints: result.complaints,
+    overdue: timedOut ? `the call did not end within ${scenario.timeoutMs / 1000} s` : null,
+  }
+}
+
+async function recordOf(view: GatewayView, callSid: string): Promise<GatewayCall | null> {
+  const untilMs = performance.now() + RECORD_WAIT_MS
+  for (;;) {
+    const call = await view.call(callSid)
+    if (call?.record || performance.now() > untilMs) return call
+    await sleep(RECORD_POLL_MS)
+  }
+}

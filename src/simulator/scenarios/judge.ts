@@ -1,0 +1,209 @@
+import type { CallRecord, ToolCallRecord } from '../../call/record.js'
+import type { ObservedCall, SpokenLine } from './observed-call.js'
+import type { ExpectedCall, ExpectedEscalation, Expectations, Range, TimedThing } from './scenario.js'
+import { hasPattern, isPattern, type TextPattern } from './text-pattern.js'
+
+/** Something that was expected and did not come, or came and was not. */
+export interface Finding {
+  readonly what: string
+  /** Where in the call to look, in milliseconds since the stream opened; null for its end. */
+  readonly nearMs: number | null
+}
+
+/** Everything in which a call differs from what was expected of it; empty when it is as it should be. */
+export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
+  const found: Finding[] = []
+  if (call.overdue !== null) found.push({ what: call.overdue, nearMs: null })
+  for (const complaint of call.complaints) found.push({ what: `the carrier would have choked: ${complaint}`, nearMs: null })
+  const { record } = call
+  if (record === null) {
+    found.push({ what: `the gateway has no record of the call (${call.ended})`, nearMs: null })
+    return found
+  }
+  return [
+    ...found,
+    ...inTheEnd(record, expect),
+    ...inTheTools(record.toolCalls, expect),
+    ...inTheWords(call.lines, expect),
+    ...inTheEscalation(call, expect.escalated),
+    ...inTheCounts(record, expect),
+    ...inTheTimes(call, record, expect),
+  ]
+}
+
+function inTheEnd(record: CallRecord, { outcomes, endReasons }: Expectations): Finding[] {
+  const found: Finding[] = []
+  const why = record.endDetail === '' ? record.endReason : `${record.endReason}: ${record.endDetail}`
+  if (outcomes.length > 0 && !outcomes.includes(record.outcome)) {
+    found.push({ what: `the outcome is ${record.outcome} (${why}); expected ${outcomes.join(' or ')}`, nearMs: null })
+  }
+  if (endReasons.length > 0 && !endReasons.includes(record.endReason)) {
+    found.push({ what: `the call ended by ${why}; expected ${endReasons.join(' or ')}`, nearMs: null })
+  }
+  return found
+}
+
+// --- tools ------------------------------------------------------------------------------------------------------
+
+function inTheTools(calls: readonly ToolCallRecord[], { called, notCalled }: Expectations): Finding[] {
+  const found: Finding[] = []
+  for (const expected of called) {
+    const ofThatName = calls.filter((call) => call.name === expected.tool)
+    const matching = ofThatName.filter((call) => hasArguments(call, expected))
+    const fault = rangeFault(matching.length, expected.times)
+    if (fault === null) continue
+    const instead = ofThatName.length === 0 ? `tools called: ${calls.map((call) => call.name).join(', ') || 'none'}`
+      : `it was called with ${ofThatName.map((call) => JSON.stringify(call.args)).join(', ')}`
+    found.push({ what: `${callText(expected)} was called ${times(matching.length)}; expected ${fault}; ${instead}`, nearMs: ofThatName.at(-1)?.startMs ?? null })
+  }
+  for (const expected of notCalled) {
+    const forbidden = calls.find((call) => call.name === expected.tool && hasArguments(call, expected))
+    if (forbidden !== undefined) {
+      found.push({ what: `${callText(expected)} was called, with ${JSON.stringify(forbidden.args)}, and should not have been`, nearMs: forbidden.startMs })
+    }
+  }
+  return found
+}
+
+function hasArguments(call: ToolCallRecord, expected: ExpectedCall): boolean {
+  return hasValues(call.args, expected.args)
+}
+
+function hasValues(values: Readonly<Record<string, unknown>>, expected: ExpectedCall['args']): boolean {
+  return expected.every(([name, value]) => {
+    const given = values[name]
+    if (value === null) return given === undefined || given === null
+    return typeof value === 'object' ? isPattern(given, value) : given === value
+  })
+}
+
+function callText({ tool, args }: ExpectedCall): string {
+  const shown = args.map(([name, value]) => `${name}: ${value !== null && typeof value === 'object' ? value.source : String(value)}`)
+  return shown.length === 0 ? tool : `${tool} with ${shown.join(', ')}`
+}
+
+// --- words ------------------------------------------------------------------------------------------------------
+
+function inTheWords(lines: readonly SpokenLine[], { said, neverSaid, understood }: Expectations): Finding[] {
+  const ours = lines.filter((line) => line.role !== 'caller')
+  const callers = lines.filter((line) => line.role === 'caller')
+  return [
+    ...missing(ours, said, 'was never said to the caller'),
+    ...missing(callers, understood, 'was never understood of the caller'),
+    ...neverSaid.flatMap((pattern) => {
+      const line = ours.find((one) => hasPattern(one.text, pattern))
+      return line === undefined ? [] : [{ what: `${quoted(pattern)} was said: "${line.text}"`, nearMs: line.startMs }]
+    }),
+  ]
+}
+
+function missing(lines: readonly SpokenLine[], patterns: readonly TextPattern[], what: string): Finding[] {
+  return patterns.filter((pattern) => !lines.some((line) => hasPattern(line.text, pattern)))
+    .map((pattern) => ({ what: `${quoted(pattern)} ${what}`, nearMs: null }))
+}
+
+function quoted({ source, expression }: TextPattern): string {
+  return expression === null ? `"${source}"` : source
+}
+
+// --- escalation -------------------------------------------------------------------------------------------------
+
+function inTheEscalation(call: ObservedCall, expected: Expectations['escalated']): Finding[] {
+  if (expected === null) return []
+  const { packet } = call
+  const asked = packet !== null || call.record?.escalation != null
+  const at = call.record?.toolCalls.find((one) => one.name === 'escalate_to_human')?.startMs ?? null
+  if (expected === false) {
+    return asked ? [{ what: `a human was asked for (${packet?.reason ?? call.record?.escalation?.reason ?? ''}), and nobody should have been`, nearMs: at }] : []
+  }
+  if (!asked) return [{ what: 'no human was asked for', nearMs: null }]
+  return expected === true ? [] : inThePacket(call, expected, at)
+}
+
+function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalation, nearMs: number | null): Finding[] {
+  const wrong: string[] = []
+  const escalation = record?.escalation ?? null
+  if (expected.outcome !== null && escalation?.outcome !== expected.outcome) wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${expected.outcome}`)
+  if (expected.strategy !== null && escalation?.strategy !== expected.strategy) wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${expected.strategy}`)
+  if (packet === null) return [...wrong, 'the human was given no context'].map((what) => ({ what, nearMs }))
+  if (expected.reason !== null && !hasPattern(packet.reason, expected.reason)) wrong.push(`the human was told the reason "${packet.reason}"; expected ${quoted(expected.reason)}`)
+  if (expected.summary !== null && !hasPattern(packet.summary, expected.summary)) wrong.push(`the human was told the summary "${packet.summary}"; expected ${quoted(expected.summary)}`)
+  if (expected.identity !== null && !hasValues(packet.identity ?? {}, expected.identity)) {
+    wrong.push(`the human was told the identity ${packet.identity === null ? 'of nobody' : JSON.stringify(packet.identity)}; `
+      + `expected ${callText({ tool: 'one', args: expected.identity, times: { min: null, max: null } })}`)
+  }
+  const tried = packet.tried.map((one) => one.name)
+  const untold = expected.tried.filter((tool) => !tried.includes(tool))
+  if (untold.length > 0) wrong.push(`the human was not told that ${untold.join(', ')} had been tried; they were told of ${tried.join(', ') || 'nothing'}`)
+  for (const pattern of expected.transcript) {
+    if (!packet.transcript.some((entry) => hasPattern(entry.text, pattern))) wrong.push(`the transcript given to the human lacks ${quoted(pattern)}`)
+  }
+  return wrong.map((what) => ({ what, nearMs }))
+}
+
+// --- figures ----------------------------------------------------------------------------------------------------
+
+function inTheCounts(record: CallRecord, { turns, bargeIns }: Expectations): Finding[] {
+  const found: Finding[] = []
+  const turnsFault = turns === null ? null : rangeFault(record.turns.length, turns)
+  if (turnsFault !== null) found.push({ what: `the caller had ${record.turns.length} turns; expected ${turnsFault}`, nearMs: null })
+  const stopped = record.bargeIns.filter((one) => one.committed).length
+  const bargeInsFault = bargeIns === null ? null : rangeFault(stopped, bargeIns)
+  if (bargeInsFault !== null) found.push({ what: `the caller interrupted the agent ${times(stopped)}; expected ${bargeInsFault}`, nearMs: record.bargeIns[0]?.atMs ?? null })
+  return found
+}
+
+interface Timing {
+  readonly ms: number | null
+  readonly atMs: number | null
+}
+
+/** What was measured of each kind; a null is something that was waited for and never came. */
+const TIMINGS: Readonly<Record<TimedThing, { readonly name: string; readonly of: (call: ObservedCall, record: CallRecord) => readonly Timing[] }>> = {
+  greeting: { name: 'the greeting', of: (_call, record) => [{ ms: record.greetingMs, atMs: 0 }] },
+  firstSound: {
+    name: 'the first sound after the caller',
+    of: (_call, { turns }) => answered(turns).map((turn) => ({ ms: turn.firstSoundMs, atMs: turn.callerStoppedMs })),
+  },
+  answer: {
+    name: 'the answer after the caller',
+    of: (_call, { turns }) => answered(turns).map((turn) => ({ ms: turn.answerMs, atMs: turn.callerStoppedMs })),
+  },
+  bargeInStop: {
+    name: 'the agent\'s silence after an interruption',
+    of: (_call, { bargeIns }) => {
+      const stops = bargeIns.filter((one) => one.committed && one.stopMs !== null)
+      return stops.length === 0 ? [{ ms: null, atMs: null }] : stops.map((one) => ({ ms: one.stopMs, atMs: one.atMs }))
+    },
+  },
+  call: { name: 'the call', of: (_call, record) => [{ ms: record.durationMs, atMs: null }] },
+}
+
+/** The caller may hang up, or be handed over, instead of waiting: an answer that is still out at the end says nothing. */
+function answered(turns: CallRecord['turns']): CallRecord['turns'] {
+  return turns.at(-1)?.firstSoundMs === null ? turns.slice(0, -1) : turns
+}
+
+function inTheTimes(call: ObservedCall, record: CallRecord, { withinMs }: Expectations): Finding[] {
+  const found: Finding[] = []
+  for (const [thing, limitMs] of Object.entries(withinMs) as [TimedThing, number][]) {
+    const { name, of } = TIMINGS[thing]
+    for (const { ms, atMs } of of(call, record)) {
+      if (ms === null) found.push({ what: `${name} never came; expected within ${limitMs} ms`, nearMs: atMs })
+      else if (ms > limitMs) found.push({ what: `${name} took ${Math.round(ms)} ms; expected at most ${limitMs}`, nearMs: atMs })
+    }
+  }
+  return found
+}
+
+/** @returns what would have been right; null when `count` is */
+function rangeFault(count: number, { min, max }: Range): string | null {
+  if ((min === null || count >= min) && (max === null || count <= max)) return null
+  if (min === max) return `exactly ${min}`
+  if (max === null) return `at least ${min}`
+  return min === null || min === 0 ? `at most ${max}` : `${min} to ${max}`
+}
+
+function times(count: number): string {
+  return count === 0 ? 'never' : count === 1 ? 'once' : `${count} times`
+}
