@@ -2,8 +2,11 @@ import { Worker } from 'node:worker_threads'
 import { agentFacts } from '../../src/cli/agent-facts.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../../src/core/limits.js'
+import { samplesToMs } from '../../src/core/units.js'
+import { Views } from '../../src/core/views.js'
 import { Playout } from '../../src/media/playout.js'
-import type { CallDirectory, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/shard/live-call.js'
+import type { VoiceAction } from '../../src/sautikit/actions.js'
+import type { CallDirectory, CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/shard/live-call.js'
 import { SharedCall, Time, Word, allocateSharedCall } from '../../src/shard/shared-call.js'
 import { Ticker } from '../../src/shard/ticker.js'
 import { optionsFromEnvironment } from '../kit/environment.js'
@@ -26,6 +29,7 @@ export type ToRingWorker = { readonly type: 'add'; readonly callSid: string; rea
 
 const workers = Array.from({ length: options.workers }, () => new Worker(new URL('./ring-worker.js', import.meta.url)))
 const outgoing = new Int16Array(16_000)
+const outgoingViews = new Views(new Uint8Array(outgoing.buffer))
 
 class RingCall implements LiveCall {
   readonly agent = 'bench'
@@ -33,15 +37,20 @@ class RingCall implements LiveCall {
   readonly callSid: CallSid
   document: string | null = null
   afterStreamUrl: string | null = null
+  humanUrl: string | null = null
   state: LiveCallState = 'waiting'
   readonly worker: Worker
   readonly #memory = allocateSharedCall()
   readonly #shared = new SharedCall(this.#memory)
   readonly #playout = new Playout({ sampleRateHz: 16000 })
-  readonly #bytes = new Map<number, Uint8Array>()
   readonly #parts: EdgeParts
   readonly #over: (call: RingCall) => void
   #sink: MediaSink | null = null
+  #clearsSeen = 0
+  #pausedSeen = false
+  #moreSeen = 0
+  #writtenSeen = 0
+  #playAtMs = -Infinity
 
   constructor(callSid: CallSid, worker: Worker, edge: EdgeParts, over: (call: RingCall) => void) {
     this.callSid = callSid
@@ -65,18 +74,25 @@ class RingCall implements LiveCall {
     const sink = this.#sink
     if (sink === null) return
     const { words, times, outbound } = this.#shared
-    this.#playout.speechEnded = Atomics.load(words, Word.more) === 0
-    const samples = this.#playout.pump(nowMs, outbound, outgoing)
+    const playout = this.#playout
+    if (nowMs < this.#playAtMs && words[Word.clears] === this.#clearsSeen && words[Word.more] === this.#moreSeen
+      && (words[Word.paused] === 1) === this.#pausedSeen
+      && (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)) return
+    this.#writtenSeen = outbound.writtenGlance
+    if (words[Word.clears] !== this.#clearsSeen) this.#clearsSeen = Atomics.load(words, Word.clears)
+    this.#pausedSeen = words[Word.paused] === 1
+    if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
+    playout.speechEnded = this.#moreSeen === 0
+    const samples = playout.pump(nowMs, outbound, outgoing)
+    this.#playAtMs = playout.dueMs
     if (samples === 0) return
-    let bytes = this.#bytes.get(samples)
-    if (bytes === undefined) {
-      bytes = new Uint8Array(outgoing.buffer, 0, samples * 2)
-      this.#bytes.set(samples, bytes)
-    }
-    sink.sendAudio(bytes)
-    times[Time.playoutEndMs] = this.#playout.playoutEndMs
-    times[Time.lastSentAtMs] = this.#playout.lastSentAtMs ?? 0
-    Atomics.store(words, Word.underruns, this.#playout.underruns)
+    const sent = outbound.consumed
+    times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.legRateHz)
+    Atomics.store(words, Word.dated, sent | 0)
+    sink.sendAudio(outgoingViews.at(0, samples * 2))
+    times[Time.playoutEndMs] = playout.playoutEndMs
+    times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
+    words[Word.underruns] = playout.underruns
   }
 
   detach(): void {
@@ -94,6 +110,10 @@ class RingCall implements LiveCall {
     return []
   }
 
+  timeline(): CallTimelineView {
+    throw new Error('a bench call is not shown')
+  }
+
   view(): LiveCallView {
     throw new Error('a bench call is not shown')
   }
@@ -101,6 +121,7 @@ class RingCall implements LiveCall {
   text(): void { /* an echo reads no text */ }
   carrierState(): void { /* nor states */ }
   human(): void { /* nor humans */ }
+  humanDocument(): readonly VoiceAction[] { return [] }
   escalate(): void { /* nor has it anybody to escalate to */ }
 }
 
@@ -120,6 +141,12 @@ class RingCalls implements CallDirectory {
 
   agent(name: string): typeof facts | undefined {
     return name === 'bench' ? facts : undefined
+  }
+
+  afterStream(): void { /* there is no human to hand over to */ }
+
+  traceId(): null {
+    return null
   }
 
   agentNames(): readonly string[] {
@@ -147,6 +174,10 @@ class RingCalls implements CallDirectory {
   }
 
   ended(): readonly [] {
+    return []
+  }
+
+  backends(): readonly [] {
     return []
   }
 

@@ -28,6 +28,7 @@ const calls = new Map<string, { readonly shared: SharedCall; begun: boolean; sil
 const ticker = new Ticker({ periodMs: TICK_MS }, clock, (nowMs) => {
   for (const call of calls.values()) {
     const { inbound, outbound } = call.shared
+    if (!inbound.waits) continue
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
       const bytes = packet.length
       aligned.set(packet)

@@ -138,6 +138,14 @@ export class PlayoutLedger implements PlayoutView {
     this.#heardFresh = false
   }
 
+  /** When `poll` has something to tell, if nothing more is reported until then; Infinity when never. */
+  get dueMs(): number {
+    if (this.#heardFresh) return -Infinity
+    const first = this.#runs[0]
+    if (first === undefined || first.end > this.#sentAt) return Infinity
+    return this.#speechHeardMs - samplesToMs(this.#sentAt - first.end, this.#rateHz)
+  }
+
   /** What happened since the last call: items that started, items that were heard to their end. */
   poll(nowMs: number): readonly CallInput[] {
     this.#advance(nowMs)

@@ -110,6 +110,15 @@ export class JitterBuffer {
     this.framesIn++
   }
 
+  /** Until then `pull` gives nothing and changes nothing, unless a frame is pushed; Infinity when only that can help. */
+  get dueMs(): number {
+    if (this.#waiting === 0) {
+      return this.#state === 'empty' || this.#state === 'stalled' ? Infinity : this.#dueMs() + OVERDUE_MS
+    }
+    const behind = this.#waiting * FRAME_MS > this.depthMs + FRAME_MS
+    return behind ? this.#nextReleaseMs : Math.max(this.#nextReleaseMs, this.#dueMs())
+  }
+
   /**
    * The next frame that is due. Call until it gives 'none': after a late tick more than one may be due.
    * @param out 20 ms, overwritten unless the answer is 'none'
@@ -172,8 +181,9 @@ export class JitterBuffer {
 
   #dropHead(): void {
     this.#quietRun = this.#ring.quiet[this.#head] === 1 ? this.#quietRun + 1 : 0
-    this.#head = (this.#head + 1) % this.#ring.capacity
     this.#waiting--
+    // On a clean line all frames go through one place, which stays in the cache.
+    this.#head = this.#waiting === 0 ? 0 : (this.#head + 1) % this.#ring.capacity
   }
 
   #learn(index: number, arrivalMs: number): void {

@@ -5,7 +5,7 @@ import { BYTES_PER_SAMPLE } from '../core/units.js'
 /** What silence reads as: below the smallest rms that s16 can hold. */
 export const LEVEL_DBFS_MIN = -96
 
-const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
+export const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1
 
 /**
  * The bytes as samples without a copy where memory allows (even address, little-endian machine), else a copy. An

@@ -6,6 +6,8 @@ import {
 import { FRAME_MS, frameSamples, msToSamples, samplesToMs, type LegRateHz } from '../core/units.js'
 import { fadeIn, fadeOut } from './pcm.js'
 
+const ROUNDING_MS = 0.01
+
 /** Where playout takes its speech from: in the gateway, a ring in shared memory. Counts are samples. */
 export interface SampleSource {
   available(): number
@@ -61,7 +63,7 @@ export class Playout {
   startedAtMs: number | null = null
   /** The carrier ran dry because the speech had not come yet. */
   underruns = 0
-  /** Pumps that came more than a frame after the one before while there was something to send. */
+  /** Pumps that came more than a frame after they were due, while there was something to send. */
   lateTicks = 0
   #state: PlayoutState = 'idle'
   readonly #frame: number
@@ -105,12 +107,29 @@ export class Playout {
   }
 
   /**
-   * Call at every tick. What is written is to be sent now, as one binary frame.
+   * Until then a `pump` would do nothing, whatever comes into the source. Infinity where only new speech, the end of it,
+   * `pause`, `resume` or `clear` can make a difference.
+   */
+  get dueMs(): number {
+    switch (this.#state) {
+      case 'idle':
+      case 'paused':
+        return Infinity
+      case 'flushed': return this.#waitUntilMs
+      case 'dry': return -Infinity
+      default:
+        // When the lead has room for a frame; less a little, so that rounding does not cost a tick.
+        return this.#fadeOutDue ? -Infinity : this.playoutEndMs - this.leadMs + FRAME_MS - ROUNDING_MS
+    }
+  }
+
+  /**
+   * Call at every tick, or at those that are not before `dueMs`. What is written is to be sent now, as one binary frame.
    * @param out at least `outSamplesMax` long; the caller owns it
    * @returns samples written, 0 for nothing to send
    */
   pump(nowMs: number, source: SampleSource, out: Int16Array): number {
-    if (this.#state === 'playing' && nowMs - this.#lastPumpMs > FRAME_MS) this.lateTicks++
+    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.dueMs) > FRAME_MS) this.lateTicks++
     this.#lastPumpMs = nowMs
     if (this.#state === 'flushed' && nowMs >= this.#waitUntilMs) this.#state = 'idle'
     if (this.#state === 'flushed' || this.#state === 'paused') return 0
@@ -127,9 +146,9 @@ export class Playout {
     const room = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
     if (this.#state === 'playing') {
       if (ready) written = this.#sendSpeech(nowMs, source, out, available, room)
-      this.#whenDry(nowMs, source.available())
+      this.#whenDry(nowMs, source)
     } else if (this.#state === 'dry') {
-      this.#whenDry(nowMs, available)
+      this.#whenDry(nowMs, source)
     }
     if (this.#state === 'tail' || this.#state === 'pausing') written += this.#sendZeros(out, written, nowMs)
     return written
@@ -214,9 +233,9 @@ export class Playout {
   }
 
   /** What an empty source means. */
-  #whenDry(nowMs: number, available: number): void {
+  #whenDry(nowMs: number, source: SampleSource): void {
     if (this.speechEnded) {
-      if (available === 0) this.#startTail()
+      if (source.available() === 0) this.#startTail()
     } else if (this.#state === 'playing' && this.playoutEndMs <= nowMs) {
       this.underruns++
       this.#fadeInDue = true

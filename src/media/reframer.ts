@@ -1,4 +1,5 @@
 import { BYTES_PER_SAMPLE, frameSamples, type LegRateHz } from '../core/units.js'
+import { LITTLE_ENDIAN } from './pcm.js'
 
 /**
  * Cuts whatever the socket gave into frames of 20 ms. Packets may have any size: an odd byte, half a stereo pair or
@@ -20,6 +21,9 @@ export class Reframer {
   #restBytes = 0
   #packet: Uint8Array = EMPTY
   #at = 0
+  /** The packet that was a whole frame last, and its samples: on a steady line packets come in one array, again and again. */
+  #whole: Uint8Array = EMPTY
+  #wholeSamples: Int16Array | null = null
 
   constructor(options: { readonly sampleRateHz: LegRateHz, readonly channels: 1 | 2 }) {
     this.frameSamples = frameSamples(options.sampleRateHz)
@@ -68,6 +72,12 @@ export class Reframer {
       this.#restBytes -= frameBytes
       return true
     }
+    if (this.#restBytes === 0 && this.#at === 0 && packet.length === frameBytes && this.#channels === 1 && this.#isSamples(packet)) {
+      left.set(this.#wholeSamples as Int16Array)
+      this.#at = frameBytes
+      this.framesOut++
+      return true
+    }
     if (this.#restBytes === 0 && packet.length - this.#at >= frameBytes) {
       this.#read(packet, this.#at, left, right)
       this.#at += frameBytes
@@ -84,6 +94,16 @@ export class Reframer {
     this.#read(this.#rest, 0, left, right)
     this.#restBytes = 0
     return true
+  }
+
+  /** Whether the bytes can be seen as samples where they lie; the view is made once. */
+  #isSamples(packet: Uint8Array): boolean {
+    if (packet !== this.#whole) {
+      this.#whole = packet
+      this.#wholeSamples = LITTLE_ENDIAN && packet.byteOffset % BYTES_PER_SAMPLE === 0
+        ? new Int16Array(packet.buffer, packet.byteOffset, packet.length / BYTES_PER_SAMPLE) : null
+    }
+    return this.#wholeSamples !== null
   }
 
   #read(bytes: Uint8Array, from: number, left: Int16Array, right: Int16Array | null): void {

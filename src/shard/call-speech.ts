@@ -106,6 +106,11 @@ export class CallSpeech {
     this.#options.ledger.cleared(this.#options.shared.outbound.written, nowMs)
   }
 
+  /** Something waits for `refill`. */
+  get waits(): boolean {
+    return this.#feed.waits
+  }
+
   /** Once a tick. */
   refill(): void {
     this.#feed.refill()

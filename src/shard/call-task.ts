@@ -16,6 +16,7 @@ import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
+import { Views } from '../core/views.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
 import { isPureTone } from '../media/tone-guard.js'
@@ -32,6 +33,10 @@ import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
 /** A tone below this is hum of the line. */
 const TONE_DBFS_MIN = -45
+
+// A frame at the backend's rate, which copies it: all calls of a worker share the place.
+const converted = new Int16Array(frameSamples(24000))
+const convertedViews = new Views(converted)
 
 /** A call that rests is looked at all the same, for what is done now and then. */
 const REST_MS_MAX = 100
@@ -84,7 +89,7 @@ export class CallTask implements BackendSink {
   readonly #backend: Backend
   readonly #journal: CallJournal | null
   readonly #toBackend: StreamResampler
-  readonly #backendFrame: Int16Array
+  readonly #backendFrameSamples: number
   readonly #referenceFrame: Int16Array
   readonly #latency = new FrameHistogram()
   readonly #marks: CallMarks
@@ -139,7 +144,7 @@ export class CallTask implements BackendSink {
     this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
     const { inputRateHz } = this.#backend.capabilities
     this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
-    this.#backendFrame = new Int16Array(frameSamples(inputRateHz))
+    this.#backendFrameSamples = frameSamples(inputRateHz)
     this.#referenceFrame = new Int16Array(frameSamples(start.legRateHz))
     this.#referenced = this.#shared.outbound.taken
     const { screening } = start.agent.outbound
@@ -203,8 +208,8 @@ export class CallTask implements BackendSink {
       this.#session.callerFrame(path.voiced, nowMs)
       if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
       if (path.digit !== null) this.#digit(path.digit)
-      const samples = this.#toBackend.process(path.frame, this.#backendFrame)
-      if (samples === this.#backendFrame.length && this.#answerGuard === null) this.#backend.pushAudio(this.#backendFrame)
+      const samples = this.#toBackend.process(path.frame, converted)
+      if (samples === this.#backendFrameSamples && this.#answerGuard === null) this.#backend.pushAudio(convertedViews.at(0, samples))
       this.#context.latencyIn.observeMs(nowMs - path.arrivalMs)
       this.#latency.observeMs(nowMs - path.arrivalMs)
       this.#context.slowestIn?.offer(nowMs - path.arrivalMs, this.callSid)

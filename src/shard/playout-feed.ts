@@ -4,6 +4,9 @@ import type { LegRateHz } from '../core/units.js'
 import { RECALLED_SAMPLES, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
+/** What is worth being moved from the backlog: a quarter of a second at 16 kHz. */
+const REFILL_SAMPLES = 4096
+
 /** Speech that found no room in the ring, in the order it will be played. */
 interface Chunk {
   readonly samples: Int16Array
@@ -68,8 +71,15 @@ export class PlayoutFeed {
     return taken
   }
 
+  /** Speech waits for room in the ring. */
+  get waits(): boolean {
+    return this.#backlogSamples > 0
+  }
+
   /** Moves what fits from the backlog into the ring; once a tick. */
   refill(): void {
+    // Not a few samples at every tick: the ring holds two seconds.
+    if (this.#backlogSamples === 0 || this.#room() < Math.min(REFILL_SAMPLES, this.#backlogSamples)) return
     while (this.#backlogSamples > 0) {
       const free = this.#room()
       const chunk = this.#backlog[0]
@@ -109,7 +119,10 @@ export class PlayoutFeed {
   }
 
   #publish(): void {
-    Atomics.store(this.#shared.words, Word.more, this.#backlogSamples > 0 || this.#open.size > 0 ? 1 : 0)
+    const { words } = this.#shared
+    const more = this.#backlogSamples > 0 || this.#open.size > 0 ? 1 : 0
+    // Our own word, and one that main looks at all the time: what is not written stays in its cache.
+    if (words[Word.more] !== more) Atomics.store(words, Word.more, more)
   }
 }
 
