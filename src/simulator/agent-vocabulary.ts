@@ -9,7 +9,7 @@ export interface KnownOrders {
 }
 
 /** Keys of an agent file whose strings are not spoken by the agent, wherever they stand. */
-const NOT_SPOKEN = /^(version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
+const NOT_SPOKEN = /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
 const STATUS_KEYS = /^(order_?)?status(es)?$/i
 const SENTENCES_MAX = 300
 const DEPTH_MAX = 12

@@ -11,7 +11,7 @@ export const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a 
 
   mkondo call [--url URL] [--agent NAME] [what the caller does] [options]
 
-  What the caller does (order-status: asks where the order is)
+  What the caller does (order-status: asks where the order is; support: a question, the balance, a fault, then a human)
     --order N            knows the order number and says it
     --interrupt          speaks over the greeting
     --human              asks for a person

@@ -13,7 +13,7 @@ import type { CallerFile } from './caller.js'
 import { filesOf, type CallerScript } from './caller-script.js'
 import { GatewayView, type GatewayCall } from './gateway-view.js'
 import { LiveView } from './live-view.js'
-import { humanSeeker, orderCaller, recordedCaller } from './personas.js'
+import { humanSeeker, orderCaller, recordedCaller, supportCaller } from './personas.js'
 import { parseScript } from './script-file.js'
 import { knownOrders, ordersInShop } from './shop-view.js'
 import { simulateCalls, type SimulateOptions } from './simulate.js'
@@ -57,7 +57,7 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   const script = await scriptOf(args)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
-  const kind = args.human ? 'human' : args.wav === null && args.script === null ? 'order' : script.order === null ? 'talk' : 'order'
+  const kind = args.human || tellsStory(args) ? 'human' : args.wav === null && args.script === null ? 'order' : script.order === null ? 'talk' : 'order'
   const inShop = args.shopUrl === null || kind !== 'order' ? [] : await ordersInShop(args.shopUrl, script.order, args.from)
   const expected: Expectation = { kind, order: script.order, statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])) }
   const options: SimulateOptions = {
@@ -120,9 +120,15 @@ async function saveRecording(args: CallArguments, result: SimulatedCallResult, i
   return file
 }
 
+/** The support line's caller, where nothing else is said about what the caller does. */
+function tellsStory(args: CallArguments): boolean {
+  return args.agent === 'support' && !args.human && !args.interrupt && args.order === null && args.wav === null && args.script === null
+}
+
 async function scriptOf(args: CallArguments): Promise<CallerScript> {
   if (args.human) return humanSeeker()
   if (args.wav !== null) return recordedCaller(args.wav)
+  if (tellsStory(args)) return supportCaller()
   if (args.script === null) return orderCaller({ order: args.order, interrupt: args.interrupt })
   let text: string
   try {

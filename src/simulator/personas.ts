@@ -67,3 +67,34 @@ export function humanSeeker(): CallerScript {
     steps: [step(wish), step(wish), step({ type: 'wait', ms: 3 * PATIENCE_MS }), step({ type: 'hangup' })],
   }
 }
+
+/** Quiet after which the story goes on, should the ear have failed. */
+const STORY_PATIENCE_MS = 2000
+
+/**
+ * Someone with a whole story for the support line: a question, the account after two answers that prove who they are (those of
+ * the demo shop's first customer), a fix that does not help, and then a person, please.
+ */
+export function supportCaller(): CallerScript {
+  const on = (act: CallerAct, ...heard: string[]): CallerStep => ({ act, heard, interruptAfterMs: null })
+  return {
+    name: 'has a question, a balance and a broken line', order: null, reactionMs: REACTION_MS, patienceMs: STORY_PATIENCE_MS,
+    rules: [
+      { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
+      { heard: ['did not catch', 'could you say that again'], act: { type: 'repeat' }, timesMax: 3 },
+    ],
+    steps: [
+      on({ type: 'say', text: 'What are your opening hours?' }, 'report a problem'),
+      on({ type: 'say', text: 'What is my balance?' }, 'anything else'),
+      on({ type: 'press', keys: '7386' }, 'your id number', 'last four digits'),
+      on({ type: 'press', keys: '1988' }, 'were you born'),
+      on({ type: 'say', text: 'My internet is not working.' }, 'anything else'),
+      on({ type: 'say', text: 'Okay, done.' }, 'switch the router off', 'say done'),
+      on({ type: 'say', text: 'No, it is not.' }, 'working now'),
+      // Has had enough, in the middle of the next fix.
+      { act: { type: 'say', text: 'I want to speak to a human.' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
+      on({ type: 'wait', ms: 3 * PATIENCE_MS }, 'connecting you'),
+      on({ type: 'hangup' }),
+    ],
+  }
+}

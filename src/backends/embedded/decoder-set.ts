@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { SPEECH_GRAMMAR_CHARS_MAX, SPEECH_WAITING_MAX } from '../../core/limits.js'
-import { RECOGNISER_RATE_HZ, type DictionaryEntry } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
 
 /**
  * Word insertion penalty. Of 20 digit strings of 4-6 digits from flite voices over an 8 kHz mu-law line 19 were
@@ -18,7 +18,7 @@ export interface LeasedDecoder {
   /** Float samples within ±1 at 8 kHz; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
   decode(pcm: Float32Array): void
   /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
-  finish(): string
+  finish(): Recognised
   /** Gives the decoder back, in whatever state it is. Idempotent. */
   release(): void
 }
@@ -192,11 +192,12 @@ export class DecoderSet {
         }
       },
       finish: () => {
-        if (!running) return ''
+        if (!running) return { text: '' }
         running = false
         try {
           slot.decoder.stop()
-          return slot.decoder.get_text().trim()
+          const text = slot.decoder.get_text().trim()
+          return { text, fit: text === '' ? 0 : fitOf(slot.decoder) }
         } catch (error) {
           throw failed(error)
         }
@@ -283,4 +284,19 @@ export function wordsOf(grammar: string): Set<string> {
     .replace(/\{[^}]*\}/g, ' ')
     .replace(/[()[\]|;=*+]/g, ' ')
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
+}
+
+/**
+ * How well the sound fits the words, each as likely as the other sounds of its length: the geometric mean over the frames of all
+ * words, silences aside. Costs 0.1 ms, the alignment is a by-product.
+ */
+function fitOf(decoder: NativeDecoder): number {
+  let sum = 0
+  let seconds = 0
+  for (const { t: word, d: durationS, p: fit } of decoder.get_alignment({}).w ?? []) {
+    if (word.startsWith('(NULL') || word.startsWith('<')) continue
+    sum += durationS * Math.log(Math.max(fit, 1e-6))
+    seconds += durationS
+  }
+  return seconds === 0 ? 0 : Math.exp(sum / seconds)
 }

@@ -50,6 +50,14 @@ const PRE_ROLL_MS_MAX = 1200
 const BEFORE_SPEECH_MS = 200
 /** Sound that ends this long before the agent would fall silent, did not interrupt it and was no words needs no answer. */
 const COUGH_MARGIN_MS = 300
+/**
+ * How well the sound must fit the words to count as understood, and to be acted on without a question where that matters. Of 40
+ * sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with 0.858; of 29 other sentences that were
+ * taken for one of a grammar 10 fit with less than 0.75, and 27 with less than 0.87. People fit less well than flite does, which is
+ * why the first is so low.
+ */
+const FIT_MIN = 0.75
+const FIT_SURE = 0.87
 const VOICE_DEFAULT = 'slt'
 const ERROR_CODES: Partial<Record<ErrorCode, BackendErrorCode>> = {
   AGENT_INVALID: 'bad_request', BACKEND_BAD_REQUEST: 'bad_request', SPEECH_BUSY: 'rate_limit',
@@ -162,11 +170,11 @@ export class EmbeddedBackend implements Backend {
     const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > COUGH_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     utterance.end().then(
-      ({ text }) => {
+      ({ text, fit = 1 }) => {
         this.#listening--
-        const words = withoutNoise(text)
+        const words = fit < FIT_MIN ? '' : withoutNoise(text)
         if (words === '' && overAgent) this.stats.coughs++
-        else this.#heard(words, 'speech')
+        else this.#heard(words, 'speech', fit >= FIT_SURE)
         this.#releaseResults()
       },
       (error: unknown) => {
@@ -274,12 +282,12 @@ export class EmbeddedBackend implements Backend {
     else this.#handle({ type: 'nudge' })
   }
 
-  #heard(text: string, by: HeardBy): void {
+  #heard(text: string, by: HeardBy, sure = true): void {
     if (this.#closed) return
     const unheard = this.#responses.takeUnheard()
     if (text === '') this.stats.notUnderstood++
     else this.#callerSaid(by === 'speech' ? readable(text, this.#digits) : text, this.#engine?.hidesDigits === true)
-    this.#handle({ type: 'heard', text, by, unheard })
+    this.#handle({ type: 'heard', text, by, unheard, sure })
   }
 
   #callerSaid(words: string, hidden: boolean): void {

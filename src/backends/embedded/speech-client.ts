@@ -4,7 +4,7 @@ import {
   SPEECH_REOPENS_MAX, SPEECH_SAYINGS_MAX, SPEECH_TEXT_CHARS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX,
 } from '../../core/limits.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { DictionaryEntry, SpeechReply, SpeechRequest } from './speech-protocol.js'
+import type { DictionaryEntry, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
 
 /** One sentence of speech. */
 export interface SpeechChunk {
@@ -37,7 +37,7 @@ export interface Utterance {
    * Rejects with SPEECH_BUSY (no decoder became free; retryable), SPEECH_FAULT (the worker died; retryable) or
    * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
    */
-  end(): Promise<{ readonly text: string }>
+  end(): Promise<Recognised>
   /** The result is not wanted any more: frees the decoder. Idempotent, safe after `end` (which then yields no words). */
   abandon(): void
 }
@@ -78,8 +78,8 @@ interface UtteranceState {
   samples: number
   ended: boolean
   /** What `end` will reject or resolve with when the answer came before `end` was called. */
-  outcome: { readonly text: string } | GatewayError | null
-  resolve: ((heard: { readonly text: string }) => void) | null
+  outcome: Recognised | GatewayError | null
+  resolve: ((heard: Recognised) => void) | null
   reject: ((error: GatewayError) => void) | null
 }
 
@@ -230,7 +230,7 @@ export class SpeechClient {
     this.#port.postMessage({ type: 'frame', id: state.id, pcm: copy } satisfies SpeechRequest, [copy.buffer])
   }
 
-  #endOf(state: UtteranceState): Promise<{ readonly text: string }> {
+  #endOf(state: UtteranceState): Promise<Recognised> {
     return new Promise((resolve, reject) => {
       if (state.outcome instanceof GatewayError) {
         reject(state.outcome)
@@ -288,7 +288,7 @@ export class SpeechClient {
         break
       }
       case 'heard':
-        this.#settle(reply.id, { text: reply.text })
+        this.#settle(reply.id, { text: reply.text, fit: reply.fit ?? 1 })
         break
       case 'failed': {
         const error = new GatewayError(reply.code, reply.message, { retryable: reply.code === 'SPEECH_BUSY' })
@@ -302,7 +302,7 @@ export class SpeechClient {
     this.#restWhenIdle()
   }
 
-  #settle(id: number, outcome: { readonly text: string } | GatewayError): void {
+  #settle(id: number, outcome: Recognised | GatewayError): void {
     const state = this.#utterances.get(id)
     if (state === undefined) return
     this.#utterances.delete(id)

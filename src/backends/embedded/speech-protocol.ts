@@ -13,6 +13,14 @@ export const RECOGNISER_RATE_HZ = 8000
 /** A word that the recogniser's dictionary lacks, and how it is said: ARPAbet phones, for example `M AH K OW`. */
 export type DictionaryEntry = readonly [word: string, phones: string]
 
+/** What was recognised of one utterance. */
+export interface Recognised {
+  /** In the words of the grammar; empty when nothing was. */
+  readonly text: string
+  /** How well the sound fits these words, 0 to 1; 1 where nobody knows better. */
+  readonly fit?: number
+}
+
 export type SpeechRequest =
   /** Speak `text`, sentence by sentence. Answered by `speech` for each sentence, then `spoken` or `failed`. */
   | { readonly type: 'speak'; readonly id: number; readonly text: string; readonly voice: string }
@@ -39,8 +47,7 @@ export type SpeechReply =
       readonly last: boolean
     }
   | { readonly type: 'spoken'; readonly id: number }
-  /** What was recognised, in the words of the grammar; empty when nothing was. */
-  | { readonly type: 'heard'; readonly id: number; readonly text: string }
+  | ({ readonly type: 'heard'; readonly id: number } & Recognised)
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
 
 /** What the pool tells a new speech worker, through piscina's `workerData`. */

@@ -104,8 +104,7 @@ export function runSpeechSession(port: MessagePort, engine: SpeechEngine): Promi
     const { lease } = utterance
     if (lease === null) return
     try {
-      const text = lease.finish()
-      reply({ type: 'heard', id: utterance.id, text })
+      reply({ type: 'heard', id: utterance.id, ...lease.finish() })
     } catch (error) {
       fail(utterance.id, error)
     }

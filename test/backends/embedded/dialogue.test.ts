@@ -147,6 +147,10 @@ t.test('one word that may have been something else is asked about, also while a 
   answered.engine.handle({ type: 'tool-result', callId: 'offline-1', ok: true, value: lookUp({ callerNumber: ONE_ORDER }) })
   t.match(answered.input('no').join(' '), /4127 is out for delivery/, 'the answer came during the question')
 
+  const unsure = drive({ from: STRANGER })
+  unsure.engine.handle({ type: 'heard', text: 'let me speak to the operator', by: 'speech', unheard: [], sure: false })
+  t.equal(unsure.engine.snapshot().place.state, 'confirm-human', 'a whole sentence that was heard badly is asked about, too')
+
   const meant = drive({ from: STRANGER })
   meant.input('representative')
   meant.input('yes')

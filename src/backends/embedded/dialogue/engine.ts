@@ -145,7 +145,7 @@ export class DialogueEngine {
         if (!this.started) this.#enter(event.takeover ? this.#dialogue.takeover ?? this.#dialogue.start : this.#dialogue.start)
         break
       case 'heard':
-        this.#heard(event.text, event.by, event.unheard)
+        this.#heard(event.text, event.by, event.unheard, event.sure ?? true)
         break
       case 'not-heard':
         if (this.#listen() !== null) this.#say(this.#dialogue.retry)
@@ -180,8 +180,8 @@ export class DialogueEngine {
   }
 
   #values(): Values {
-    const { values, slots, heardBy, heardText, visits } = this.#state
-    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy, text: heardText ?? '' } }
+    const { values, slots, heardBy, heardText, heardSure, visits } = this.#state
+    return { ...this.#given, ...values, slots, visits, heard: { by: heardBy, text: heardText ?? '', sure: heardSure ?? true } }
   }
 
   #enter(goal: string): void {
@@ -405,20 +405,21 @@ export class DialogueEngine {
     })
   }
 
-  #heard(text: string, by: HeardBy, unheard: readonly string[]): void {
+  #heard(text: string, by: HeardBy, unheard: readonly string[], sure: boolean): void {
     const meaning = this.#understanding.meaningOf(text, this.#expectation(false))
     if (meaning === null) {
       this.#missed(unheard)
       return
     }
     this.#state.heardText = text
-    this.#understood(meaning, by)
+    this.#understood(meaning, by, sure)
   }
 
-  #understood(meaning: Meaning, by: HeardBy): void {
+  #understood(meaning: Meaning, by: HeardBy, sure = true): void {
     const goal = this.#on()[meaning.name]
     this.#clearKeys()
     this.#state.heardBy = by
+    this.#state.heardSure = sure
     Object.assign(this.#state.slots, meaning.slots)
     this.#state.misses = 0
     if (goal !== undefined) this.#enter(goal)

@@ -8,9 +8,9 @@ export type DialogueEvent =
   | { readonly type: 'start'; readonly takeover: boolean }
   /**
    * What the caller said, empty when nothing was recognised. `unheard` is what the caller's voice cut off, in sentences:
-   * when it turns out that nothing was understood, it is said again.
+   * when it turns out that nothing was understood, it is said again. `sure` is false for words that the sound fits so-so.
    */
-  | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[] }
+  | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[]; readonly sure?: boolean }
   /** The recogniser could not listen; not the caller's fault. */
   | { readonly type: 'not-heard' }
   | { readonly type: 'key'; readonly key: string }
@@ -72,6 +72,7 @@ export interface DialogueState {
   heardBy: HeardBy | null
   /** The words that were understood last; checkpoints of older builds have none. */
   heardText?: string
+  heardSure?: boolean
   visits: Record<string, number>
   widened: readonly string[]
   pending: readonly PendingCall[]
