@@ -8,6 +8,7 @@ import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { hostedAgents } from './hosted-agents.js'
 import { backendFindings } from './backend-check.js'
+import { carrierFindings } from './carrier-check.js'
 import type { HostedAgent } from '../shard/hosted-call.js'
 import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
@@ -23,7 +24,8 @@ const HELP = `mkondo check [--tools] [--with-shop] [--config FILE]
 const REACH_TIMEOUT_MS = 3000
 
 interface Finding {
-  readonly ok: boolean
+  /** Null: worth a look, and no reason not to start. */
+  readonly ok: boolean | null
   readonly what: string
 }
 
@@ -48,10 +50,10 @@ export async function check(argv: readonly string[]): Promise<number> {
   findings.push(await portFinding('PORT', config.host, config.port))
   findings.push(await portFinding('OPS_PORT', config.opsHost, config.opsPort))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
-  if (config.apiKey !== null) findings.push(await reachFinding('SAUTIKIT_API_URL', config.apiUrl))
+  findings.push(...await carrierFindings(config))
   findings.push(...productionFindings(config))
-  for (const finding of findings) console.log(`${finding.ok ? 'ok     ' : 'NOT OK '} ${finding.what}`)
-  return findings.every((finding) => finding.ok) ? 0 : 2
+  for (const { ok, what } of findings) console.log(`${ok === null ? 'LOOK AT' : ok ? 'ok     ' : 'NOT OK '} ${what}`)
+  return findings.every(({ ok }) => ok !== false) ? 0 : 2
 }
 
 async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {
@@ -73,6 +75,8 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
     const rehearsed = await rehearse(definition, assets ?? NO_ASSETS, env, transport)
     findings.push(...rehearsed.map(({ ok, what }) => ({ ok, what: `${definition.name}: ${what}` })))
   }
+  transport.close()
+  return findings
 }
 
 /** Whether a gateway could listen there now. */

@@ -1,0 +1,43 @@
+import { execFile } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { carrierFindings } from '../../src/cli/carrier-check.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { KEY, simulatedApi } from '../support/carrier-api.js'
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+
+function mkondo(args: readonly string[], env: Record<string, string>): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [MAIN, ...args], { env: { PATH: process.env['PATH'] ?? '', ...env } }, (error, stdout, stderr) => {
+      resolve({ code: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr })
+    })
+  })
+}
+
+t.test('exit codes: 0 done, 1 refused by the carrier with its own words, 2 wrong usage', async (t) => {
+  const { server } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
+  const env = { SAUTIKIT_API_URL: server.origin, SAUTIKIT_API_KEY: KEY }
+  const [done, refused, wrong, help] = await Promise.all([
+    mkondo(['numbers', 'list', '--json'], env), mkondo(['numbers', 'claim', 'inv_1'], env), mkondo(['calls', 'show'], env), mkondo(['call-out', '--help'], {}),
+  ])
+  t.equal(done?.code, 0)
+  t.match(JSON.parse(done?.stdout ?? ''), { numbers: [{ id: 'num_1' }] })
+  t.match(refused, { code: 1, stdout: '', stderr: /^mkondo: POST \/v1\/numbers: refused with status 403 \(api_key\.scope_denied: this API key lacks the scope numbers\.claim\)\n$/ })
+  t.match(wrong, { code: 2, stderr: /calls show: takes one SID/ })
+  t.match(help, { code: 0, stdout: /mkondo call-out --agent NAME --to NUMBER/ })
+})
+
+t.test('check says what the key may do, and which numbers lead here', async (t) => {
+  const found = async (env: Record<string, string>): Promise<string[]> => (
+    (await carrierFindings(loadConfig(env, null))).map(({ ok, what }) => `${String(ok)} ${what}`))
+  const api = await simulatedApi(t)
+  await api.numbers.route('num_1', { voiceUrl: 'https://gw.example/voice/order-status' })
+  const env = { SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, PUBLIC_URL: 'https://gw.example' }
+  t.match(await found(env), [/^true .*1 of 1 lead to this gateway/, /^true .*reads calls/])
+  t.match(await found({ ...env, SAUTIKIT_API_KEY: 'tsk_wrong_0000' }), [/^false .*api_key\.invalid/])
+  t.match(await found({ ...env, SAUTIKIT_API_URL: 'http://127.0.0.1:1' }), [/^false .*GET \/v1\/numbers/])
+  const partial = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
+  t.match(await found({ ...env, SAUTIKIT_API_URL: partial.server.origin }), [/^true/, /^null .*lacks the scope calls\.read/])
+  t.match(await found({}), [/^true SAUTIKIT_API_KEY is not set/])
+})
