@@ -21,7 +21,7 @@ import { serve } from './serve.js'
  * the tick of the main thread are the gateway's own; the worker moves each packet from one ring to the other.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
-const parts = edgeParts()
+const parts = edgeParts(options)
 const facts = agentFacts(benchAgent('L0'))
 
 /** To a worker. */
@@ -38,6 +38,7 @@ class RingCall implements LiveCall {
   document: string | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
+  readonly handingOver = false
   state: LiveCallState = 'waiting'
   readonly worker: Worker
   readonly #memory = allocateSharedCall()

@@ -16,7 +16,7 @@ import { Turns } from './turns.js'
 /** Every reason for which a session wants to be called again. */
 export const DEADLINES = [
   'backend-ready', 'answer', 'end-of-speech', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
-  'duration', 'words-heard', 'handover-step', 'hold', 'offer', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+  'duration', 'words-heard', 'handover-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
 ] as const
 export type DeadlineName = (typeof DEADLINES)[number]
 
@@ -68,6 +68,9 @@ export class CallCore {
   greetingGeneration: number | null = null
   greetingItemId: string | null = null
   greeted = false
+  /** Whether the caller has been told that they are recorded, where that is to be said. */
+  consent: 'due' | 'saying' | 'said' = 'due'
+  consentItemId: string | null = null
   /** Who took the call is not known yet: the agent keeps silent and does not listen. */
   screening = false
   backendReady = false

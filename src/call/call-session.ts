@@ -10,7 +10,7 @@ import type { CallSessionOptions } from './call-options.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
 import type { CallCheckpoint, OwedAnswer } from './checkpoint.js'
 import { Conversation } from './conversation.js'
-import { Ending } from './ending.js'
+import { Ending, wordsDeadlineMs } from './ending.js'
 import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
 import { Handover } from './handover.js'
 import type {
@@ -232,6 +232,7 @@ export class CallSession implements CallMachine {
       case 'handover-step': return this.#handover.fail('failed', 'no step from the escalation machine')
       case 'hold': return this.#handover.fail('no-answer', 'held too long')
       case 'offer': return this.#handover.callback.due()
+      case 'consent': return this.#consented(false)
       case 'quiet-goodbye': return this.#ending.checkQuiet()
       case 'quiet-goodbye-limit': return this.#ending.wordsOverdue()
       case 'stream-close': return this.#ending.streamCloseOverdue()
@@ -261,9 +262,16 @@ export class CallSession implements CallMachine {
     this.#converse()
   }
 
-  /** The agent and whoever has the line begin to talk. */
+  /** The agent and whoever has the line begin to talk; first of all the caller is told that they are recorded. */
   #converse(): void {
     const core = this.#core
+    const { consentText } = core.options
+    if (consentText !== null && this.#resume === null && core.consent === 'due') {
+      core.consent = 'saying'
+      core.consentItemId = core.announce(consentText, 'prompt')
+      core.in('consent', wordsDeadlineMs(core, consentText))
+      return
+    }
     if (core.options.greeting !== null && !core.greeted) {
       core.greeted = true
       core.greetingItemId = core.announce(core.options.greeting, 'prompt')
@@ -271,6 +279,17 @@ export class CallSession implements CallMachine {
     if (core.backendDead) return this.#backendFailed('died before the stream opened')
     if (core.backendReady) return this.#begin()
     core.in('backend-ready', core.options.backendReadyTimeoutMs)
+  }
+
+  /** The words were heard, or never will be; then nothing of the recording is kept. */
+  #consented(heard: boolean): void {
+    const core = this.#core
+    if (core.consent !== 'saying') return
+    core.consent = 'said'
+    core.deadlines.clear('consent')
+    core.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
+    if (heard) core.out({ type: 'recording-announced' })
+    if (core.state === 'connecting') this.#converse()
   }
 
   /** Who took a call that we placed. */
@@ -315,7 +334,7 @@ export class CallSession implements CallMachine {
     if (core.backendReady) return
     core.backendReady = true
     core.mark('backend-ready')
-    if (core.state === 'connecting' && !core.screening) this.#begin()
+    if (core.state === 'connecting' && !core.screening && core.consent !== 'saying') this.#begin()
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
@@ -436,6 +455,7 @@ export class CallSession implements CallMachine {
     }
     core.agentHeardAtMs = core.nowMs
     core.said([core.transcript.heard(itemId, core.streamMs)])
+    if (itemId === core.consentItemId) this.#consented(over === 'heard')
     this.#handover.itemOver(itemId)
     this.#ending.itemOver(itemId)
   }

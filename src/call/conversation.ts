@@ -253,7 +253,7 @@ export class Conversation {
     const open = core.state === 'live' || core.state === 'connecting'
       || (core.state === 'closing' && this.#ending.plan?.cancellable === true)
       || (core.state === 'handover' && !protectEscalation)
-    if (!open || !core.agentTalking) return false
+    if (!open || !core.agentTalking || core.consent === 'saying') return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = core.playout.currentItem(core.nowMs)
     const item = itemId === null ? undefined : core.items.get(itemId)

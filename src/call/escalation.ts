@@ -3,35 +3,27 @@ import type { Wake } from '../core/clock.js'
 import { ESCALATION_NUMBERS_MAX, HANGUP_TRIES_MAX } from '../core/limits.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { Deadlines } from './deadlines.js'
+import { CONTINUATION_MS, DialDocument, HANG_UP, NO_ACTIONS, REPEAT_MS, dialActions, farewell, offerActions } from './escalation-documents.js'
 import type {
   EscalationAsker, EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput, EscalationState,
 } from './escalation-events.js'
 import type { CarrierState, EscalationStep } from './events.js'
-import type { EscalationOutcome, EscalationStrategy } from './record.js'
+import { isOpen } from './hours.js'
+import type { CallbackAsk, EscalationOutcome, EscalationStrategy } from './record.js'
 
-/** A carrier that goes on with a call asks within this of the socket's close; else it holds the leg in silence. */
-const CONTINUATION_MS = 3000
 /** The session speaks its announcement first (WORDS_HEARD_MS_MAX) and closes then. */
 const STREAM_CLOSE_MS = 30_000
-/** A webhook that comes again this soon from the same asker is a repeat of one whose answer was lost. */
-const REPEAT_MS = 1000
 /** Past its ringing time by this much, a dial that nobody reported on has been answered. */
 const RING_GRACE_MS = 5000
 const HANGUP_RETRY_MS = 1000
+/** The caller's answer to the offer of a call back: the session's words, its own wait, and some talk about it. */
+const OFFER_MS = 120_000
+/** The same where the carrier asks: its voice reads at most 1,000 characters, 11 a second. */
+const SPOKEN_OFFER_MS = 90_000
+/** A key that stands for yes. */
+const YES_KEY = '1'
 
-const DEADLINES = ['stream-close', 'continuation', 'ring', 'words', 'hangup-retry'] as const
-
-const NO_ACTIONS: readonly VoiceAction[] = []
-
-/** The one Dial document that may be out, and who has it. */
-interface DialDocument {
-  readonly asker: EscalationAsker
-  readonly servedAtMs: number
-  readonly actions: readonly VoiceAction[]
-  /** The asker's answers are known to be obeyed, or the carrier was seen dialling. */
-  sure: boolean
-  repeats: number
-}
+const DEADLINES = ['stream-close', 'continuation', 'ring', 'words', 'offer', 'hangup-retry'] as const
 
 /**
  * Gets one caller to a human. Lives on the main thread, outside the session: it must outlive the stream and the
@@ -44,12 +36,17 @@ interface DialDocument {
  *     dialing --answered, joined, dial-completed, no news past the ringing time--> bridged
  *     dialing --busy, no-answer, declined--> the next number, then the next strategy
  *     dialing --the API refuses--> the next strategy
+ *     (any)   --call back, stream open--> offering          the session asks the caller
+ *     offering --accepted--> failed (called back)    --declined, no answer in OFFER_MS--> failed
  *     (any)   --no strategy left, stream open--> failed     the session tells the caller and goes on
- *     (any)   --no strategy left, stream closed--> failed   words and a hang-up for who asks, else a hang-up by REST
+ *     (any)   --no strategy left, stream closed--> failed   words, perhaps the offer, and a hang-up for who asks, else a
+ *                                                           hang-up by REST, and a call back that nobody had to ask for
  *     (any)   --carrier: completed--> failed | bridged      nobody is left to be dialled for
  *     failed  --escalate, stream open--> a new attempt
  *
- * An `escalate` while one is under way repeats the last step: a session that was taken over asks again.
+ * Outside the desk's hours, and those of every number, nobody is rung. A carrier that is known to hold the leg is never
+ * given a closed stream. An `escalate` while one is under way repeats the last step: a session that was taken over asks
+ * again.
  */
 export class Escalation {
   state: EscalationState = 'none'
@@ -58,12 +55,15 @@ export class Escalation {
   /** Calls that nobody could hang up: no API, or it failed HANGUP_TRIES_MAX times. */
   callsLeft = 0
   readonly #options: EscalationOptions
-  readonly #numbers: readonly string[]
+  /** Who can be rung now, with their places in the list. */
+  #humans: readonly { readonly number: string; readonly place: number }[] = []
   readonly #deadlines = new Deadlines(DEADLINES)
   readonly #outputs: EscalationOutput[] = []
   #nowMs = 0
   #strategyIndex = -1
-  #numberIndex = 0
+  #humanIndex = 0
+  /** Nobody is there at this hour. */
+  #closed = false
   #strategy: EscalationStrategy | null = null
   #lastOutcome: EscalationOutcome = 'failed'
   #lastDetail = 'no way to reach a human is set up'
@@ -74,14 +74,17 @@ export class Escalation {
   /** The call is over for the carrier: nothing can be dialled any more. */
   #terminal = false
   #dial: DialDocument | null = null
+  /** When the attempt that runs began; null when none does. */
+  #attemptSinceMs: number | null = null
+  /** The carrier has been given the offer of a call back. */
+  #spokenOffer: 'none' | 'made' | 'answered' = 'none'
+  #offeredAtMs = Infinity
   #requests = 0
   #openRequest: EscalationCommand | null = null
   #hangupTries = 0
-  #failedWords: readonly VoiceAction[] | null = null
 
   constructor(options: EscalationOptions) {
     this.#options = options
-    this.#numbers = options.numbers.slice(0, ESCALATION_NUMBERS_MAX)
   }
 
   handle(input: EscalationInput, nowMs: number): void {
@@ -92,6 +95,7 @@ export class Escalation {
       case 'carrier-state': this.#onCarrierState(input.state); break
       case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail, input.outcome); break
       case 'human': this.#onHuman(input.event); break
+      case 'callback': this.#onCallback(input.accepted); break
       case 'timer': break
       default: assertNever(input)
     }
@@ -106,20 +110,27 @@ export class Escalation {
    * How the call goes on, for whichever of the carrier's requests asks. Only voice webhooks and the after-stream URL
    * are known to be obeyed; a Dial given to a status callback does not stop the watchdog, and moves to the first
    * sure asker. Tell the carrier state that came with a request (`carrier-state`) before asking.
+   * @param digits  keys that came with the request; null when it is no answer to a question for keys
    */
-  ask(asker: EscalationAsker, nowMs: number): readonly VoiceAction[] {
+  ask(asker: EscalationAsker, nowMs: number, digits: string | null = null): readonly VoiceAction[] {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     if (this.state === 'none' || this.#terminal) return NO_ACTIONS
     // An events answer is never read by the carrier: giving it the document would only take it from the next asker.
     if (asker === 'events') return NO_ACTIONS
-    if (this.state === 'failed') return this.#askFailed(asker)
+    if (this.state === 'failed') return this.#askFailed(asker, digits)
     if (this.#strategy !== 'after-stream-dial') return NO_ACTIONS
     if (this.state === 'bridged') {
       // The human has left and the caller has not.
-      return asker === 'after-stream' || asker === 'voice' ? [{ verb: 'hangup' }] : NO_ACTIONS
+      return asker === 'after-stream' || asker === 'voice' ? HANG_UP : NO_ACTIONS
     }
     if (!this.#streamClosed && !this.#streamStopped && asker !== 'after-stream') return NO_ACTIONS
     return this.#dial === null ? this.#serveDial(asker) : this.#askAgain(asker, this.#dial)
+  }
+
+  /** Something may still come of it: the call must not be forgotten. */
+  get busy(): boolean {
+    return this.state === 'pending' || this.state === 'dialing' || this.state === 'offering' || this.#deadlines.next() !== null
+      || this.#openRequest?.type === 'hangup'
   }
 
   pollOutput(): EscalationOutput | null {
@@ -145,6 +156,7 @@ export class Escalation {
     this.#lastStep = null
     this.#lastOutcome = 'failed'
     this.#lastDetail = 'no way to reach a human is set up'
+    this.#findHumans()
     this.#nextStrategy()
   }
 
@@ -152,7 +164,8 @@ export class Escalation {
     if (this.#streamClosed) return
     this.#streamClosed = true
     this.#deadlines.clear('stream-close')
-    if (this.state !== 'pending' && this.state !== 'dialing') return
+    if (this.state !== 'pending' && this.state !== 'dialing' && this.state !== 'offering') return
+    if (this.state === 'offering') return this.#onCallback(false)
     // A dial that was served before the socket went needs no second asker.
     if (this.#strategy === 'after-stream-dial') {
       if (this.#dial?.sure !== true) this.#in('continuation', CONTINUATION_MS)
@@ -215,11 +228,22 @@ export class Escalation {
     if (event === 'left') {
       // With the human gone the caller would be alone on a silent line.
       if (this.state === 'bridged' && this.#strategy !== 'after-stream-dial' && !this.#terminal) this.#hangup()
+      // The leg that rang is over, and nobody was heard on it.
+      else if (this.state === 'dialing' && this.#strategy !== 'after-stream-dial') this.#numberFailed('no-answer')
       return
     }
     if (this.state !== 'dialing' || this.#strategy === 'after-stream-dial') return
     if (event === 'joined') this.#bridged('joined')
     else this.#numberFailed(event)
+  }
+
+  #onCallback(accepted: boolean): void {
+    if (this.state !== 'offering') return
+    this.#deadlines.clear('offer')
+    this.state = 'failed'
+    this.#attemptOver(accepted ? 'answered' : 'declined', accepted ? 'the caller is called back' : 'the caller wants no call back')
+    if (accepted) this.#settle('answered', `a call back: ${this.#lastDetail}`)
+    else this.#settle(this.#lastOutcome, this.#lastDetail)
   }
 
   #due(name: (typeof DEADLINES)[number]): void {
@@ -232,9 +256,12 @@ export class Escalation {
         // A dial's only news may be its end; the API's calls report when they are answered.
         if (this.#strategy === 'after-stream-dial') return this.#bridged('no news past the ringing time')
         return this.#numberFailed('no-answer')
+      case 'offer':
+        if (this.state === 'offering') return this.#onCallback(false)
+        return
       case 'words':
       case 'hangup-retry':
-        return this.#terminal ? undefined : this.#hangup()
+        return this.#terminal ? undefined : this.#leave()
       default:
         assertNever(name)
     }
@@ -242,16 +269,28 @@ export class Escalation {
 
   // --- strategies -----------------------------------------------------------------------------------------
 
+  #findHumans(): void {
+    const { humans, hours, wallOffsetMs } = this.#options
+    const wallMs = this.#nowMs + wallOffsetMs
+    const there = hours === null || isOpen(hours, wallMs)
+    this.#humans = humans.slice(0, ESCALATION_NUMBERS_MAX)
+      .map((human, index) => ({ number: human.number, place: index + 1, there: there && (human.hours === null || isOpen(human.hours, wallMs)) }))
+      .filter((human) => human.there)
+    this.#closed = humans.length > 0 && this.#humans.length === 0
+    if (this.#closed) this.#lastDetail = 'nobody is there at this hour'
+  }
+
   #fallBack(outcome: EscalationOutcome, detail: string): void {
     this.#lastOutcome = outcome
     this.#lastDetail = detail
+    this.#attemptOver(outcome, detail)
     this.#nextStrategy()
   }
 
   #nextStrategy(): void {
     this.#deadlines.clearAll()
     this.#dial = null
-    this.#numberIndex = 0
+    this.#humanIndex = 0
     for (this.#strategyIndex++; this.#strategyIndex < this.#options.strategies.length; this.#strategyIndex++) {
       const strategy = this.#options.strategies[this.#strategyIndex] as EscalationStrategy
       if (!this.#possible(strategy)) continue
@@ -263,24 +302,28 @@ export class Escalation {
 
   #possible(strategy: EscalationStrategy): boolean {
     if (this.#terminal) return false
+    const { restAvailable, conferenceRoom, afterStream } = this.#options
+    const someone = this.#humans.length > 0
     switch (strategy) {
-      case 'after-stream-dial': return this.#numbers.length > 0
-      case 'supervision': return this.#numbers.length > 0 && this.#options.restAvailable && !this.#streamClosed
+      // A leg that the carrier holds would stay in silence: its stream, once closed, is not to be had again.
+      case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
+      case 'supervision': return someone && restAvailable && !this.#streamClosed
       // Only a call that was answered into a room can be joined there.
-      case 'conference':
-        return this.#numbers.length > 0 && this.#options.restAvailable && this.#options.conferenceRoom !== null
-      // The caller is promised a call back by the session's words, so somebody must be there to hear them.
+      case 'conference': return someone && restAvailable && conferenceRoom !== null
+      // With the stream the session asks the caller; without it whoever asks how to go on gets the question.
       case 'callback': return !this.#streamClosed
       default: return assertNever(strategy)
     }
   }
 
   #begin(strategy: EscalationStrategy): void {
+    this.#attemptSinceMs = this.#nowMs
     switch (strategy) {
       case 'after-stream-dial':
         this.state = 'pending'
         if (this.#streamClosed) return this.#in('continuation', CONTINUATION_MS)
-        this.#step({ type: 'close-stream' })
+        // Nobody could end the silence of a carrier that is not known to go on: the caller is told what to do in it.
+        this.#step({ type: 'close-stream', mayBeSilent: !this.#options.restAvailable && this.#options.afterStream !== 'continues' })
         return this.#in('stream-close', STREAM_CLOSE_MS)
       case 'supervision':
       case 'conference':
@@ -288,15 +331,17 @@ export class Escalation {
         this.#step({ type: 'hold' })
         return this.#callHuman(strategy)
       case 'callback':
-        this.#lastDetail = `a call back: ${this.#lastDetail}`
-        return this.#fail(false)
+        this.state = 'offering'
+        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#closed })
+        return this.#in('offer', OFFER_MS)
       default:
         assertNever(strategy)
     }
   }
 
   #callHuman(strategy: 'supervision' | 'conference'): void {
-    const number = this.#numbers[this.#numberIndex] as string
+    const number = this.#human
+    this.#attemptSinceMs = this.#nowMs
     const requestId = this.#requestId()
     this.#command(strategy === 'supervision'
       ? { type: 'supervise', requestId, number }
@@ -306,11 +351,12 @@ export class Escalation {
 
   #numberFailed(outcome: EscalationOutcome): void {
     this.#lastOutcome = outcome
-    this.#lastDetail = `number ${this.#numberIndex + 1} of ${this.#numbers.length}: ${outcome}`
+    this.#lastDetail = `number ${this.#humanIndex + 1} of ${this.#humans.length}: ${outcome}`
+    this.#attemptOver(outcome, '')
     this.#deadlines.clear('ring')
     this.#dial = null
-    this.#numberIndex++
-    if (this.#numberIndex >= this.#numbers.length) {
+    this.#humanIndex++
+    if (this.#humanIndex >= this.#humans.length) {
       // The carrier asks again after a failed dial: those words are for it, whatever strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }
@@ -319,10 +365,15 @@ export class Escalation {
     this.#in('continuation', CONTINUATION_MS)
   }
 
+  get #human(): string {
+    return this.#humans[this.#humanIndex]?.number ?? ''
+  }
+
   #bridged(detail: string): void {
     if (this.state === 'bridged') return
     this.state = 'bridged'
     this.#deadlines.clearAll()
+    this.#attemptOver('answered', detail)
     if (!this.#streamClosed && this.#strategy !== null && this.#strategy !== 'after-stream-dial') {
       this.#step({ type: 'bridged', strategy: this.#strategy })
     }
@@ -335,9 +386,10 @@ export class Escalation {
     this.#deadlines.clearAll()
     this.#dial = null
     if (!this.#terminal) {
-      if (!this.#streamClosed) this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail })
-      else if (asked) this.#in('words', CONTINUATION_MS)
-      else this.#hangup()
+      if (!this.#streamClosed) {
+        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#closed })
+      } else if (asked) this.#in('words', CONTINUATION_MS)
+      else this.#leave()
     }
     this.#settle(this.#lastOutcome, this.#lastDetail)
   }
@@ -347,6 +399,7 @@ export class Escalation {
     if (this.#terminal) return
     this.#terminal = true
     this.#deadlines.clearAll()
+    if (this.state === 'offering') return this.#onCallback(false)
     if (this.state !== 'pending' && this.state !== 'dialing') return
     const dial = this.#dial
     const talked = this.state === 'dialing' && dial !== null
@@ -354,58 +407,58 @@ export class Escalation {
     if (talked) return this.#bridged('the call ended after the ringing time')
     this.#lastOutcome = this.state === 'dialing' ? 'no-answer' : 'failed'
     this.#lastDetail = `the call ended (${state}) before a human answered`
+    this.#attemptOver(this.#lastOutcome, this.#lastDetail)
     this.#fail(false)
   }
 
   // --- documents ------------------------------------------------------------------------------------------
 
   #serveDial(asker: EscalationAsker): readonly VoiceAction[] {
-    const { callerId, ringTimeoutMs, redirectUrl } = this.#options
-    const dial: VoiceAction = {
-      verb: 'dial',
-      numbers: [this.#numbers[this.#numberIndex] as string],
-      timeoutS: Math.ceil(ringTimeoutMs / 1000),
-      ...(callerId === null ? {} : { callerId }),
-    }
-    // With the Redirect the carrier asks again when the dial is over, and what it gets depends on how it went.
-    const after: readonly VoiceAction[] = redirectUrl === null
-      ? this.#words()
-      : [{ verb: 'redirect', url: redirectUrl, method: 'POST' }]
-    this.#dial = { asker, servedAtMs: this.#nowMs, actions: [dial, ...after], sure: false, repeats: 0 }
+    this.#dial = new DialDocument(asker, dialActions(this.#options, this.#human), this.#nowMs)
     this.#strategy = 'after-stream-dial'
+    this.#attemptSinceMs ??= this.#nowMs
     if (asker !== 'stream-status') this.#makeSure(this.#dial)
     return this.#dial.actions
   }
 
   #askAgain(asker: EscalationAsker, dial: DialDocument): readonly VoiceAction[] {
-    const sinceMs = this.#nowMs - dial.servedAtMs
-    if (asker === dial.asker && sinceMs < REPEAT_MS && dial.repeats === 0) {
-      dial.repeats++
-      return dial.actions
+    const again = dial.askedAgain(asker, this.#nowMs)
+    switch (again) {
+      case 'repeat': return dial.actions
+      case 'hand-over': return this.#serveDial(asker)
+      case 'nothing': return NO_ACTIONS
+      case 'dial-is-over':
+        // Nobody said how it went; only somebody who talked can have made it last.
+        if (this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
+          this.#bridged('the dial was over after the ringing time')
+          return HANG_UP
+        }
+        this.#numberFailed('no-answer')
+        return this.ask(asker, this.#nowMs)
+      default: return assertNever(again)
     }
-    // Status callbacks may not be read: the first sure asker takes the document over.
-    if (!dial.sure && asker !== 'stream-status') return this.#serveDial(asker)
-    const overMs = asker === dial.asker ? REPEAT_MS : CONTINUATION_MS
-    if (asker !== 'after-stream' || sinceMs < overMs) return NO_ACTIONS
-    // The document's Redirect: the dial is over, and nobody said how it went.
-    if (sinceMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
-      this.#bridged('the dial was over after the ringing time')
-      return [{ verb: 'hangup' }]
-    }
-    this.#numberFailed('no-answer')
-    return this.ask(asker, this.#nowMs)
   }
 
-  #askFailed(asker: EscalationAsker): readonly VoiceAction[] {
+  #askFailed(asker: EscalationAsker, digits: string | null): readonly VoiceAction[] {
     if (!this.#streamClosed || this.#hangupTries > 0) return NO_ACTIONS
+    if (digits !== null && this.#spokenOffer !== 'none') return this.#answerOffer(digits)
     if (asker !== 'stream-status') this.#deadlines.clear('words')
-    this.#failedWords ??= this.#words()
-    return this.#failedWords
+    if (this.#options.offer === null) return farewell(this.#options)
+    // Later edges of a leg that listens to the offer ask nothing.
+    if (this.#spokenOffer === 'answered' || this.#nowMs - this.#offeredAtMs > REPEAT_MS) return NO_ACTIONS
+    if (asker === 'stream-status') return offerActions(this.#options)
+    this.#spokenOffer = 'made'
+    this.#offeredAtMs = Math.min(this.#offeredAtMs, this.#nowMs)
+    this.#in('offer', SPOKEN_OFFER_MS)
+    return offerActions(this.#options)
   }
 
-  /** What follows a failed dial: words and a hang-up. Never a second stream: the carrier fails on it. */
-  #words(): readonly VoiceAction[] {
-    return [this.#options.failedSay, { verb: 'hangup' }]
+  #answerOffer(digits: string): readonly VoiceAction[] {
+    this.#deadlines.clear('offer')
+    if (digits !== YES_KEY || this.#options.offer === null) return HANG_UP
+    if (this.#spokenOffer === 'made') this.#callBack('key')
+    this.#spokenOffer = 'answered'
+    return [this.#options.offer.confirmed, ...HANG_UP]
   }
 
   /** The carrier has the document and dials. */
@@ -424,6 +477,31 @@ export class Escalation {
     if (this.#lastStep?.type === 'hold' && step.type === 'hold') return
     this.#lastStep = step
     this.#outputs.push({ type: 'step', step })
+  }
+
+  #attemptOver(outcome: EscalationOutcome, detail: string): void {
+    const sinceMs = this.#attemptSinceMs
+    if (sinceMs === null || this.#strategy === null) return
+    this.#attemptSinceMs = null
+    // Where the carrier never asked, nobody was rung.
+    const rang = this.#strategy !== 'callback' && (this.#strategy !== 'after-stream-dial' || this.#dial !== null)
+    this.#outputs.push({ type: 'attempt', attempt: {
+      strategy: this.#strategy, human: rang ? this.#humans[this.#humanIndex]?.place ?? null : null, outcome, detail,
+      ms: Math.round(this.#nowMs - sinceMs),
+    } })
+  }
+
+  #callBack(asked: CallbackAsk): void {
+    this.#outputs.push({ type: 'callback', asked })
+  }
+
+  /** Nobody asks how to go on with a caller whom nobody reached. */
+  #leave(): void {
+    if (this.#hangupTries === 0 && this.#options.offer !== null && this.#spokenOffer === 'none') {
+      this.#spokenOffer = 'answered'
+      this.#callBack('nobody-reached')
+    }
+    this.#hangup()
   }
 
   #settle(outcome: EscalationOutcome, detail: string): void {

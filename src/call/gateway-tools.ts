@@ -8,6 +8,7 @@ export interface GatewayTool {
 
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
+export const CALLBACK_TOOL = 'request_callback'
 /** Tools of the gateway that run as the agent's own do; offered where the agent's file asks for them. */
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
@@ -18,7 +19,7 @@ export function recordedArguments(name: string, args: Readonly<Record<string, un
   return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
 }
 
-/** Tools that the session carries out itself. `escalate_to_human` is offered only where an escalation is set. */
+/** Tools that the session carries out itself. Those that lead to a human are offered only where an escalation is set. */
 export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   {
     name: ESCALATE_TOOL,
@@ -34,6 +35,19 @@ export const GATEWAY_TOOLS: readonly GatewayTool[] = [
           type: 'string',
           description: 'What the colleague must know: what the caller wants and what was tried.',
         },
+      },
+    },
+  },
+  {
+    name: CALLBACK_TOOL,
+    description: 'Notes that a colleague is to call the caller back. Use it when the caller agrees to it or asks for it, then '
+      + 'tell them that it is noted.',
+    parameters: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        number: { type: 'string', description: 'Only when they want to be called on another number than the one they call from.' },
+        note: { type: 'string', description: 'What it is about, and when it suits them.' },
       },
     },
   },

@@ -1,8 +1,10 @@
+import { assertNever } from '../core/assert.js'
 import type { CallCore } from './call-core.js'
+import { CallbackOffer } from './callback-offer.js'
 import type { Ending } from './ending.js'
 import { wordsDeadlineMs } from './ending.js'
 import type { EscalationPacket, EscalationStep } from './events.js'
-import type { EscalationOutcome } from './record.js'
+import type { EscalationOutcome, EscalationStrategy } from './record.js'
 
 export type HandoverOrigin = 'agent' | 'operator' | 'rule' | 'backend-failed'
 
@@ -16,48 +18,49 @@ export interface HandoverRequest {
 
 /**
  * The session's part of an escalation. What reaches the human is decided outside (`Escalation`), because it outlives
- * the stream; here the caller is told, and the stream is kept, closed or gone on with.
+ * the stream; here the caller is told, and the stream is kept, closed or gone on with. Nothing is promised before the
+ * first step says that there is somebody to try.
  *
- *     live     --asked for-->                       handover  packet out, announcement
+ *     live     --asked for-->                       handover  packet out
  *     handover --step close-stream-->               closed    once the announcement was heard
- *     handover --step hold-->                       holding   silent, stream kept
+ *     handover --step hold-->                       holding   announced, then silent, stream kept
  *     handover | holding --step bridged-->          bridged   backend let go, no limits of ours any more
+ *     handover | holding --step offer-->            live | handover  caller is told and asked, see `CallbackOffer`
  *     handover | holding --step failed, no step in stepTimeoutMs, hold too long-->  live | closing   caller is told
  *     holding  --step close-stream-->               closed    the next strategy needs the stream gone
  */
 export class Handover {
   request: HandoverRequest | null = null
+  readonly callback: CallbackOffer
   readonly #core: CallCore
   readonly #ending: Ending
   /** The announcement that must be heard before the stream may close. */
   #itemId: string | null = null
+  #announced = false
   #closeWanted = false
 
   constructor(core: CallCore, ending: Ending) {
     this.#core = core
     this.#ending = ending
+    this.callback = new CallbackOffer(core, ending, (reason, summary) => this.#packet(reason, summary))
   }
 
   /** @returns false when this agent cannot hand over. Asking again while it is under way changes nothing. */
   start(request: HandoverRequest): boolean {
     const core = this.#core
-    const options = core.options.escalation
-    if (options === null) return false
+    if (core.options.escalation === null) return false
     if (core.state === 'handover' || core.state === 'holding' || core.state === 'bridged') return true
     this.#enter(request)
+    this.#announced = false
     if (request.origin === 'operator' || request.origin === 'rule') core.hushAgent()
-    const apology = request.origin === 'backend-failed' ? core.options.apologyText : ''
-    const text = [apology, options.announceText ?? ''].filter((part) => part !== '').join(' ')
-    if (text !== '') {
-      this.#itemId = core.announce(text, 'escalation')
-      core.in('words-heard', wordsDeadlineMs(core, text))
-    }
+    if (request.origin === 'backend-failed') this.#say(core.options.apologyText)
     return true
   }
 
   /** A taken-over call asks for its step again, without telling the caller twice. */
   resume(reason: string, summary: string, holding: boolean): void {
     this.#enter({ reason, summary, origin: this.#core.backendDead ? 'backend-failed' : 'agent', toolCallId: null })
+    this.#announced = true
     if (holding) this.#hold()
   }
 
@@ -68,20 +71,23 @@ export class Handover {
       case 'close-stream':
         core.deadlines.clear('handover-step')
         core.deadlines.clear('hold')
+        this.#announce(step.mayBeSilent)
         this.#closeWanted = true
         if (this.#itemId === null) this.#close()
         return
       case 'hold':
+        this.#announce(false)
         return this.#hold()
       case 'bridged':
         return this.#bridged(step.strategy)
-      case 'failed':
-        if (core.state === 'handover' || core.state === 'holding') this.fail(step.outcome, step.detail)
+      case 'offer':
+        if (core.state === 'handover' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, true)
         return
-      default: {
-        const never: never = step
-        return never
-      }
+      case 'failed':
+        if (core.state === 'handover' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, false)
+        return
+      default:
+        assertNever(step)
     }
   }
 
@@ -97,8 +103,13 @@ export class Handover {
     if (this.#closeWanted) this.#close()
   }
 
-  /** Tells caller and backend that nobody came. */
+  /** Nobody came, and the machine outside has not said so. */
   fail(outcome: EscalationOutcome, detail: string): void {
+    this.#unreached(outcome, detail, false, false)
+  }
+
+  /** Tells caller and backend that nobody can be reached; `offer` asks whether to call back. */
+  #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
     const core = this.#core
     const request = this.request
     const options = core.options.escalation
@@ -108,29 +119,36 @@ export class Handover {
     this.request = null
     this.#itemId = null
     this.#closeWanted = false
-    const failedText = options?.failedText ?? ''
-    if (core.backendDead || options?.afterFailure === 'goodbye') {
+    const words = (closed ? options?.closedText : options?.failedText) ?? ''
+    if (!offer && (core.backendDead || options?.afterFailure === 'goodbye')) {
       const reason = core.backendDead ? 'backend-failed' : 'agent-goodbye'
-      const text = `${failedText} ${core.options.goodbyeText}`.trim()
+      const text = `${words} ${core.options.goodbyeText}`.trim()
       this.#ending.speakThenEnd(reason, `escalation failed: ${detail}`, text, true)
       return
     }
     // What the backend began to say meanwhile was not let through and must not come out in halves.
     core.hushAgent()
     core.generationFence = core.generationSeen
-    core.generationCeiling = Infinity
-    core.state = 'live'
     core.checkpointDue = true
     core.agentHeardAtMs = core.nowMs
-    if (failedText !== '') core.announce(failedText, 'escalation')
-    this.#tellBackend(request?.toolCallId ?? null, outcome)
+    if (offer) this.callback.offer(words, request)
+    else if (words !== '') core.announce(words, 'escalation')
+    if (core.backendDead) return
+    core.generationCeiling = Infinity
+    core.state = 'live'
+    this.#tellBackend(request?.toolCallId ?? null, outcome, closed, offer)
     core.in('silence', core.options.silence.afterMs)
     if (core.tools.running > 0) core.in('filler', core.options.filler.afterMs)
   }
 
-  #tellBackend(toolCallId: string | null, outcome: EscalationOutcome): void {
+  #tellBackend(toolCallId: string | null, outcome: EscalationOutcome, closed: boolean, offer: boolean): void {
     const core = this.#core
-    const note = 'No human could be reached. The caller has been told. Go on helping, or offer a call back.'
+    const why = closed ? 'No human is there at this hour.' : 'No human could be reached.'
+    const next = offer
+      ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say '
+        + 'yes in words, call request_callback.'
+      : 'The caller has been told. Go on helping.'
+    const note = `${why} ${next}`
     if (toolCallId === null) {
       core.out({ type: 'backend-text', text: note, role: 'system', respond: false })
       return
@@ -144,6 +162,7 @@ export class Handover {
 
   #enter(request: HandoverRequest): void {
     const core = this.#core
+    this.callback.withdraw()
     this.request = request
     core.state = 'handover'
     core.generationCeiling = core.generationSeen
@@ -151,8 +170,23 @@ export class Handover {
     core.escalation = { reason: request.reason, strategy: null, outcome: null }
     core.in('handover-step', core.options.escalation?.stepTimeoutMs ?? 0)
     core.mark('escalation', request.origin)
-    core.out({ type: 'escalate', packet: this.#packet(request) })
+    core.out({ type: 'escalate', packet: this.#packet(request.reason, request.summary) })
     core.checkpointDue = true
+  }
+
+  /** There is somebody to try. */
+  #announce(mayBeSilent: boolean): void {
+    const { announceText = null, silentLineText = null } = this.#core.options.escalation ?? {}
+    this.#say([this.#announced ? null : announceText, mayBeSilent ? silentLineText : null]
+      .filter((text) => text !== null).join(' '))
+    this.#announced = true
+  }
+
+  #say(text: string): void {
+    const core = this.#core
+    if (text === '') return
+    this.#itemId = core.announce(text, 'escalation')
+    core.in('words-heard', wordsDeadlineMs(core, text))
   }
 
   #hold(): void {
@@ -169,7 +203,7 @@ export class Handover {
     core.checkpointDue = true
   }
 
-  #bridged(strategy: 'after-stream-dial' | 'supervision' | 'conference' | 'callback'): void {
+  #bridged(strategy: EscalationStrategy): void {
     const core = this.#core
     if (core.state === 'bridged') return
     core.hushAgent()
@@ -181,6 +215,8 @@ export class Handover {
     core.cancelTools()
     core.closeBackend('bridged')
     core.checkpointDue = true
+    // The room holds the call; an idle stream would only cost. Any other leg would end with it.
+    if (strategy === 'conference') this.#ending.endNow('escalated', 'a human joined the conference', false)
   }
 
   #close(): void {
@@ -188,14 +224,14 @@ export class Handover {
     this.#ending.endNow('escalated', this.request?.reason ?? 'operator', false)
   }
 
-  #packet(request: HandoverRequest): EscalationPacket {
+  #packet(reason: string, summary: string): EscalationPacket {
     const { options, nowMs } = this.#core
     return {
       version: 1,
       callSid: options.callSid,
       agent: options.agent,
-      reason: request.reason,
-      summary: request.summary,
+      reason,
+      summary,
       identity: this.#core.identity,
       tried: this.#core.tools.records.map(({ name, ok, args }) => ({ name, ok, args })),
       transcript: this.#core.transcript.snapshot(),

@@ -77,5 +77,5 @@ export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: 
   metrics.countFrom(recordings({ result: 'kept' }), () => details?.counters.recordings ?? 0)
   metrics.countFrom(recordings({ result: 'failed' }), () => details?.counters.recordingsFailed ?? 0)
   const placed = metrics.defineCounter('outbound_calls', 'Calls that this gateway was asked to place', ['result'])
-  for (const result of ['placed', 'refused', 'unreached'] as const) metrics.countFrom(placed({ result }), () => outbound.counters[result])
+  for (const result of ['placed', 'refused', 'unreached', 'elsewhere'] as const) metrics.countFrom(placed({ result }), () => outbound.counters[result])
 }

@@ -21,6 +21,7 @@ import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { followAgents, hostedAgents } from './hosted-agents.js'
+import { openCallArchive } from './call-archive.js'
 import { callDetails, carrierApi, carrierControl, countCarrier, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 
@@ -82,7 +83,9 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details = api === null ? null : callDetails(api, config, log, (callSid, detail) => {
     const joined = calls?.joinCarrier(callSid, detail) ?? null
-    if (joined !== null) for (const listener of joinedListeners) listener(joined)
+    if (joined === null) return
+    kept.keep(joined)
+    for (const listener of joinedListeners) listener(joined)
   })
   const outbound = new OutboundCalls({
     carrier: api?.calls ?? null, clock, wallClock: Date.now, log: log.room('shard'),
@@ -95,6 +98,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
+  const kept = await openCallArchive(config, log, metrics)
   let calls: CallHost | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
@@ -112,8 +116,14 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
       journal: { build: packageVersion(), audio: config.journalCalls === 'audio' },
+      record: kept.record,
+      privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
+      ended: kept.ended,
+      afterStream: config.afterStream === 'learn' ? null : config.afterStream,
+      onHandoff: (news) => kept.handoff(news),
       onRecord: (record) => {
         journals?.close(record.callSid)
+        kept.keep(record)
         if (isCallSid(record.callSid)) details?.follow(record.callSid)
         for (const listener of listeners) listener(record)
       },
@@ -127,12 +137,13 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
-      recording: () => Promise.resolve(null),
+      recording: (callSid) => kept.recording(callSid),
+      kept: (kind, callSid) => kept.find(kind, callSid),
       console: new Map(),
     })
     if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
   } catch (thrown) {
-    await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close()])
+    await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
     throw thrown
   }
   metrics.start()
@@ -152,7 +163,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
-      await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close()])
+      await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
       metrics.close()
       log.info({}, 'stopped')
       tellStopped()

@@ -28,7 +28,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
   const { name, backend, shadow, backends } = definition
   return {
     definition, assets,
-    facts: agentFacts(definition),
+    facts: agentFacts(definition, { carrier: config.apiKey !== null, wallClock: Date.now }),
     backends: resolveBackends(name, backend, settings, backends),
     shadow: shadow === null ? null : resolveBackend(name, shadow, settings, backends),
   }

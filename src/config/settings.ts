@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
+import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
+import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { LogSettings } from '../telemetry/log.js'
 
 /** How a setting's text becomes its value; throws nothing: undefined means "not allowed". */
@@ -128,6 +130,17 @@ export const SETTINGS = {
   agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
   dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls' }),
+  keepCalls: define({ env: 'KEEP_CALLS', key: 'keepCalls', kind: yesNo, fallback: true, help: 'keep records, handoffs and recordings of calls under DATA_DIR' }),
+  recordsFsync: define<FsyncPolicy>({ env: 'RECORDS_FSYNC', key: 'recordsFsync', kind: oneOf('each', 'second', 'never'), fallback: 'second', help: 'when the disk must have a record: after each, once a second, or when the system likes' }),
+  recordsTranscript: define<TranscriptPolicy>({ env: 'RECORDS_TRANSCRIPT', key: 'recordsTranscript', kind: oneOf('full', 'masked', 'none'), fallback: 'full', help: 'words in records: all, with numbers masked, or none' }),
+  recordsNumbers: define<'masked' | 'full'>({ env: 'RECORDS_NUMBERS', key: 'recordsNumbers', kind: oneOf('masked', 'full'), fallback: 'masked', help: 'phone numbers in records' }),
+  recordsFileMb: define({ env: 'RECORDS_FILE_MB', key: 'recordsFileMb', kind: integer(1, 4096), fallback: 64, help: 'size at which a file of records is followed by the next; each day has its own too' }),
+  recordsKeepDays: define({ env: 'RECORDS_KEEP_DAYS', key: 'recordsKeepDays', kind: integer(1, 36_500), fallback: 90, help: 'days that records are kept' }),
+  recordsKeepMb: define({ env: 'RECORDS_KEEP_MB', key: 'recordsKeepMb', kind: integer(1, 100_000_000), fallback: 4096, help: 'size of all records; the oldest go first' }),
+  recordingsKeepDays: define({ env: 'RECORDINGS_KEEP_DAYS', key: 'recordingsKeepDays', kind: integer(1, 36_500), fallback: 30, help: 'days that recordings are kept' }),
+  recordingsKeepMb: define({ env: 'RECORDINGS_KEEP_MB', key: 'recordingsKeepMb', kind: integer(1, 100_000_000), fallback: 20_480, help: 'size of all recordings; the oldest go first' }),
+  handoffUrl: define<string | null>({ env: 'HANDOFF_URL', key: 'handoffUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'gets the context of each escalation and each wish for a call back, by POST' }),
+  handoffSecret: define<string | null>({ env: 'HANDOFF_SECRET', key: 'handoffSecret', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'signs those POSTs' }),
   journalCalls: define({
     env: 'JOURNAL_CALLS', key: 'journalCalls', kind: journalKind, fallback: 'off',
     help: 'keep a journal of each call under DATA_DIR, which `mkondo replay` runs again; audio: with the caller\'s audio',
@@ -145,6 +158,7 @@ export const SETTINGS = {
   carrierRecordings: define({ env: 'CARRIER_RECORDINGS', key: 'carrierRecordings', kind: yesNo, fallback: true, help: 'keep the carrier\'s recording of a call, where it made one, under DATA_DIR' }),
   outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls that this process places in a minute' }),
   outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'numbers that may be called begin so; all when unset' }),
+  afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'whether the carrier goes on with a call when we close its stream, or holds it in silence' }),
   webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
   tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
   openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),

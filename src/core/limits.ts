@@ -140,6 +140,8 @@ export const REPLAY_FILES_MAX = 10_000
 export const HANDOFF_POSTS_PENDING_MAX = 1000
 export const HANDOFF_POST_ATTEMPTS_MAX = 6
 export const HANDOFF_POST_TIMEOUT_MS = 5000
+/** At shutdown: how long the last of them are waited for. */
+export const HANDOFF_POSTS_CLOSE_MS = 3000
 /** Calls whose end is watched at once, to learn what the carrier does after a stream. */
 export const CARRIER_HABITS_CALLS_MAX = 1000
 /** Journals that are open at once. */
@@ -181,6 +183,8 @@ export const EAR_ONSETS_KEPT = 16
 export const EAR_WAIT_MS = 2000
 /** Refusals that `GET /api/calls` still shows. */
 export const REFUSALS_KEPT = 200
+/** Spans of one call: they are made at its end, between two ticks. */
+export const SPANS_PER_CALL_MAX = 256
 /** Spans that wait for the trace collector; more are dropped and counted. */
 export const SPANS_QUEUED_MAX = 8192
 /** Spans of one request: serialising them must not hold up a tick. */

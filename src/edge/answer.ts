@@ -1,5 +1,6 @@
 import type { CallSid } from '../core/ids.js'
 import type { VoiceAction } from '../sautikit/actions.js'
+import { roomOf } from '../shard/live-call.js'
 import type { AgentFacts } from '../shard/live-call.js'
 import type { CallPapers } from './call-papers.js'
 
@@ -19,6 +20,8 @@ export interface StreamAnswer {
   readonly actions: readonly VoiceAction[]
   /** Where the carrier may ask how the call goes on, token included. */
   readonly afterStreamUrl: string
+  /** Where the leg of a human gets its document; null when the call is in no room. */
+  readonly humanUrl: string | null
 }
 
 /**
@@ -39,7 +42,8 @@ export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin
     // The carrier's URL parser wants a path before the query.
     url: `${origin.replace(/^http/, 'ws')}/audio?t=${papers.mint(callSid, 'audio')}`,
     track: stream.track,
-    connect: true,
+    // With a room it is the room that answers, and the stream runs beside it.
+    connect: !agent.conference,
     samplingRateHz: stream.samplingRateHz,
     name: stream.name,
     ...(Object.keys(stream.headerMetadata).length === 0 ? {} : { headerMetadata: stream.headerMetadata }),
@@ -48,8 +52,13 @@ export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin
       ? {}
       : { statusCallback, statusEvents: stream.statusEvents }),
   })
+  if (agent.conference) {
+    // The caller is alone in it until a human is called in, and leaves it when they do.
+    actions.push({ verb: 'conference', name: roomOf(callSid), startOnEnter: true, endOnExit: false, beep: false })
+  }
   actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })
-  return { actions, afterStreamUrl }
+  const humanUrl = agent.conference ? `${origin}/human?t=${papers.mint(callSid, 'human')}` : null
+  return { actions, afterStreamUrl, humanUrl }
 }
 
 /** Where stream events go: to us, to nobody, or to a URL of the agent's own. */

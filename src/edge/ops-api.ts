@@ -2,6 +2,8 @@ import { API_CALLS_MAX } from '../core/limits.js'
 import { GatewayError } from '../core/errors.js'
 import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import type { CallRecord } from '../call/record.js'
 import { timelineOf } from '../shard/live-call.js'
 import type { CallDirectory, LiveCall } from '../shard/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
@@ -10,7 +12,7 @@ import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { Refusals } from './refusals.js'
 
-type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'log'>
+type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
 
 /** What can be asked of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
@@ -79,11 +81,19 @@ export class OpsApi {
   }
 
   /** `GET /api/calls/{sid}`: a live call's view, or the record of an ended one. */
-  call(callSid: string | undefined): Reply {
+  async call(callSid: string | undefined): Promise<Reply> {
     const live = this.#live(callSid)
     if (live !== undefined) return jsonReply(live.view())
-    const record = isCallSid(callSid) ? this.#options.calls.record(callSid) : undefined
+    if (!isCallSid(callSid)) return noCall()
+    const record = await this.#record(callSid)
     return record === undefined ? noCall() : jsonReply(record)
+  }
+
+  /** Of this run from memory, of earlier ones from the disk. */
+  async #record(callSid: CallSid): Promise<CallRecord | undefined> {
+    const { calls, kept } = this.#options
+    // Only records are written where they are read; a later version may have more keys.
+    return calls.record(callSid) ?? (await kept?.('record', callSid) as CallRecord | undefined)
   }
 
   /** `GET /api/backends`: each backend's sessions, faults, takeovers and circuits since the start. */
@@ -95,7 +105,7 @@ export class OpsApi {
     if (!isCallSid(callSid)) return noCall()
     const { calls, recording } = this.#options
     const live = this.#live(callSid)
-    const record = calls.record(callSid)
+    const record = live === undefined ? await this.#record(callSid) : undefined
     switch (view) {
       case 'transcript': {
         const transcript = live?.view().transcript ?? record?.transcript
@@ -105,7 +115,7 @@ export class OpsApi {
         if (live !== undefined) return jsonReply(live.timeline())
         return record === undefined ? noCall() : jsonReply(timelineOf(record, calls.traceId(callSid)))
       case 'handoff': {
-        const packet = calls.handoff(callSid)
+        const packet = calls.handoff(callSid) ?? await this.#options.kept?.('handoff', callSid)
         return packet === undefined
           ? errorReply(404, 'NOT_FOUND', 'this call was not handed to a human')
           : jsonReply(packet)

@@ -11,7 +11,7 @@ import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
   EdgeOptions,
-  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'console'
+  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'kept' | 'console'
 >
 
 const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {

@@ -18,6 +18,11 @@ export interface EdgeOptions {
   readonly port: number
   readonly opsHost: string
   readonly opsPort: number
+  /**
+   * A port of this very process beside a shared one, where `nodeUrl` leads: the kernel deals connections to the shared port
+   * out among the processes, and a call's socket must reach the one that carries it. Absent: none.
+   */
+  readonly nodePort?: number
   /** Bearer token of the ops port; null leaves it open, so bind it to loopback then. */
   readonly opsToken: string | null
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
@@ -48,6 +53,8 @@ export interface EdgeOptions {
   readonly onRecordingReady?: (callSid: CallSid) => void
   /** `POST /api/drain`; the composition root also leaves the fleet and exits. Called once. */
   readonly onDrain: () => void
+  /** A document that was kept of a call of an earlier run; undefined when there is none. Absent: nothing is kept. */
+  readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<Uint8Array | null>
   /** The operator's page; empty for none. */

@@ -12,7 +12,7 @@ import type { Webhooks } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
 
-const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'events']
+const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
 /** What was wrong with the body, as the sender is told. */
 const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
@@ -31,7 +31,7 @@ const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
 }
 
 /**
- * The routes of the public port but for the audio socket (`media-socket.ts`): four webhooks, and nothing else.
+ * The routes of the public port but for the audio socket (`media-socket.ts`): five webhooks, and nothing else.
  * Routes are exact, so that whatever is added to the ops port stays out of reach here.
  */
 export class PublicApp {

@@ -85,7 +85,9 @@ export class Webhooks {
     call?.carrierState(webhook.state)
     this.#noteAfterStream(webhook)
     const placed = outbound?.find(webhook.callSid, webhook.clientRequestId ?? request.label ?? null)
-    if (call === undefined && placed !== undefined) return this.#placed(webhook, placed, request)
+    if (call === undefined && (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))) {
+      return this.#calledOut(webhook, placed, request)
+    }
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
@@ -105,12 +107,14 @@ export class Webhooks {
     }
   }
 
-  /** A call that we placed, before it has a stream. */
-  #placed(webhook: Webhook, placed: PlacedCall, request: WebhookRequest): Reply | Rejection {
+  /** A call that was placed, before it has a stream. @param placed  undefined when it was not this process that placed it */
+  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookRequest): Reply | Rejection {
     const { calls, outbound } = this.#options
-    if (outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state) === true) return xmlReply(EMPTY_RESPONSE)
+    if (placed !== undefined) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
+    if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
     // A stream that opens while it rings would have the agent talk to the ringing.
-    const wait = calls.agent(placed.agent)?.outbound.openOn !== 'first-webhook'
+    const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
+    const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
     if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
     return this.#openStream(webhook, request, placed)
   }
@@ -220,11 +224,9 @@ export class Webhooks {
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
-    if (call !== undefined) {
-      const actions = call.continuation('after-stream', webhook?.digits ?? null)
-      // A live call knows best, also that there is nothing to do.
-      if (actions.length > 0 || call.state !== 'ended') return xmlReply(this.#write(callSid, actions, []))
-    }
+    const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
+    // Who is being fetched must not be hung up on by the agent's goodbye.
+    if (actions.length > 0 || call?.handingOver === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, request)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }

@@ -24,7 +24,7 @@ export interface CallFields {
   readonly isActive: boolean | null
   readonly direction: 'inbound' | 'outbound' | null
   readonly durationS: number | null
-  /** Keys that the caller pressed after `<GetDigits>`: `0-9 * # A-D`. */
+  /** Keys that the caller pressed after `<GetDigits>`: `0-9 * # A-D`; empty when none was, null when none was asked for. */
   readonly digits: string | null
   /** Our own label of an outbound call, echoed verbatim. */
   readonly clientRequestId: string | null
@@ -106,7 +106,7 @@ export function readCallFields(fields: Fields): CallFields {
     isActive: flagOf(textOf(fields, ACTIVE)),
     direction: directionOf(textOf(fields, DIRECTION)),
     durationS: secondsOf(textOf(fields, DURATION)),
-    digits: digitsPressed(textOf(fields, DIGITS)),
+    digits: digitsPressed(textOf(fields, DIGITS)) ?? (DIGITS.some((name) => fields.get(name) === '') ? '' : null),
     clientRequestId: textOf(fields, CLIENT_REQUEST_ID)?.slice(0, CLIENT_REQUEST_ID_CHARS_MAX) ?? null,
   }
 }

@@ -1,3 +1,5 @@
+import type { CarrierState } from './carrier-state.js'
+
 /** What became of the human who was added to a live call. */
 export type HumanEvent = 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left'
 
@@ -17,4 +19,18 @@ export function humanEvent(kind: string | null): HumanEvent | null {
   const word = /^call\.supervision\.(.+)$/i.exec(kind ?? '')?.[1]?.toLowerCase()
   if (word === undefined) return null
   return WORDS.find(([part]) => word.includes(part))?.[1] ?? null
+}
+
+/** What the state of a human's own leg, called by us, says of them; null while it rings. */
+export function humanLeg(state: CarrierState): HumanEvent | null {
+  switch (state) {
+    case 'answered': return 'joined'
+    case 'busy': return 'busy'
+    case 'no-answer': return 'no-answer'
+    case 'failed': return 'failed'
+    case 'completed': return 'left'
+    // The leg's webhook may say nothing of itself; it asks for its document when somebody is there.
+    case 'unknown': return 'joined'
+    default: return null
+  }
 }

@@ -4,7 +4,7 @@ import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 
 /** What a URL that we put into XML may be used for. */
-export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream'
+export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream' | 'human'
 
 export interface TokenClaims {
   readonly callSid: CallSid
@@ -20,14 +20,14 @@ export type TokenResult =
   | { readonly result: 'missing' | 'malformed' | 'mismatch' | 'expired' | 'wrong-call' | 'wrong-purpose' }
 
 const PURPOSE_LETTER: Readonly<Record<TokenPurpose, string>> = {
-  'audio': 'a', 'stream-status': 's', 'after-stream': 'c',
+  'audio': 'a', 'stream-status': 's', 'after-stream': 'c', 'human': 'h',
 }
 const PURPOSE_OF: ReadonlyMap<string, TokenPurpose> = new Map([
-  ['a', 'audio'], ['s', 'stream-status'], ['c', 'after-stream'],
+  ['a', 'audio'], ['s', 'stream-status'], ['c', 'after-stream'], ['h', 'human'],
 ])
 
 // purpose . expiry in base 36 . nonce . call SID . MAC; no character needs escaping in a query.
-const TOKEN = /^([asc])\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
+const TOKEN = /^([asch])\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{22})$/
 
 /** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
 const MAC_BYTES = 16

@@ -26,6 +26,7 @@ import type { BackendBooks } from './backend-books.js'
 import { CallBooks } from './call-books.js'
 import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
+import { callSummary } from './call-summary.js'
 import { CallTimeline } from './call-timeline.js'
 import type { CarrierControl } from './call-handover.js'
 import type { CarrierHabits } from './carrier-habits.js'
@@ -284,6 +285,10 @@ export class HostedCall implements LiveCall {
     return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
   }
 
+  get handingOver(): boolean {
+    return this.#handover.active
+  }
+
   humanDocument(): readonly VoiceAction[] {
     return this.#handover.humanDocument()
   }
@@ -477,11 +482,7 @@ export class HostedCall implements LiveCall {
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
       timeline: this.#timeline,
     })
-    this.#log.info({
-      outcome: record.outcome, reason: record.endReason, detail: record.endDetail, backend: record.backend,
-      duration_ms: Math.round(record.durationMs), turns: record.turns.length, tools: record.toolCalls.length,
-      barge_ins: record.bargeIns.length, rehomes: record.rehomes, underruns: record.audio.underruns,
-    }, 'call ended')
+    this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record)
     // No worker has the call any more, and no socket.
     this.#context.memory.give(this.#memory)

@@ -171,6 +171,8 @@ export interface LiveCall {
    * @param digits  keys that the carrier was asked to take; null when it brings none
    */
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
+  /** A human is being fetched, or it is not known yet what came of it. */
+  readonly handingOver: boolean
   /** The document for the leg of a human who was called in; empty when nobody was. */
   humanDocument(): readonly VoiceAction[]
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */

@@ -86,7 +86,7 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
     ['limits:\n  maxDurationS: ten\n', /limits\.maxDurationS is a text; expected a number$/],
     ['silence:\n', /silence is empty; expected a map$/],
     ['voice:\n  embedded: marin\n', /voice\.embedded is marin; allowed: slt, rms, awb, kal$/],
-    ['escalation:\n  numbers: [0720000010]\n', /escalation\.numbers\[0\] is the number 720000010; expected a text$/],
+    ['escalation:\n  numbers: [0720000010]\n', /escalation\.numbers\[0\] must be a number in E\.164 form, .*, in quotes, or \{ number, hours \}$/],
     ['escalation:\n  numbers: ["0720000010"]\n', /escalation\.numbers\[0\] must be a number in E\.164 form/],
     ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],
     ['greeting: ""\n', /greeting has 0 characters; at least 1 characters is needed$/],

@@ -3,6 +3,7 @@ import t from 'tap'
 import { Escalation } from '../../src/call/escalation.js'
 import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/call/escalation-events.js'
 import type { EscalationPacket } from '../../src/call/events.js'
+import type { EscalationAttempt } from '../../src/call/record.js'
 
 const packet: EscalationPacket = {
   version: 1, callSid: 'HD_test', agent: 'support', reason: 'asked', summary: '', identity: null, tried: [], transcript: [],
@@ -17,6 +18,8 @@ const dial = (number: string) => [
 const A = '+254700000001'
 const B = '+254700000002'
 
+const humans = (...numbers: string[]) => numbers.map((number) => ({ number, hours: null }))
+
 class Rig {
   nowMs = 1000
   readonly machine: Escalation
@@ -24,8 +27,8 @@ class Rig {
 
   constructor(overrides: Partial<EscalationOptions> = {}) {
     this.machine = new Escalation({
-      strategies: ['after-stream-dial'], numbers: [A], callerId: '+254700000009', ringTimeoutMs: 20_000,
-      redirectUrl: redirect.url, failedSay, conferenceRoom: null, restAvailable: true, ...overrides,
+      strategies: ['after-stream-dial'], humans: humans(A), hours: null, wallOffsetMs: 0, callerId: '+254700000009', ringTimeoutMs: 20_000,
+      redirectUrl: redirect.url, failedSay, offer: null, conferenceRoom: null, restAvailable: true, afterStream: 'unknown', ...overrides,
     })
   }
 
@@ -42,8 +45,8 @@ class Rig {
     return this.in({ type: 'carrier-state', state })
   }
 
-  ask(asker: Parameters<Escalation['ask']>[0]) {
-    const actions = this.machine.ask(asker, this.nowMs)
+  ask(asker: Parameters<Escalation['ask']>[0], digits: string | null = null) {
+    const actions = this.machine.ask(asker, this.nowMs, digits)
     this.#drain()
     return actions
   }
@@ -61,8 +64,13 @@ class Rig {
     return this
   }
 
+  /** Everything but the accounts of single attempts. */
   take(): EscalationOutput[] {
-    return this.log.splice(0)
+    return this.log.splice(0).filter(({ type }) => type !== 'attempt')
+  }
+
+  attempts(): EscalationAttempt[] {
+    return this.log.flatMap((output) => (output.type === 'attempt' ? [output.attempt] : []))
   }
 
   #drain(): this {
@@ -170,7 +178,7 @@ t.test('a webhook that is repeated gets the same document once more', async (t) 
 
 for (const state of ['busy', 'no-answer', 'failed'] as const) {
   t.test(`a dial that ends with ${state} goes on to the next number, and after the last to words`, async (t) => {
-    const rig = new Rig({ numbers: [A, B] }).escalate().in({ type: 'stream-closed' })
+    const rig = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
     t.same(rig.ask('voice'), dial(A))
     rig.run(5000).carrier(state)
     t.same(rig.ask('voice'), dial(B))
@@ -194,14 +202,14 @@ t.test('after a failed dial that nobody asks about the call is hung up', async (
 })
 
 t.test('the Redirect after a Dial says that the dial is over', async (t) => {
-  const quick = new Rig({ numbers: [A, B] }).escalate().in({ type: 'stream-closed' })
+  const quick = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
   quick.ask('after-stream')
   quick.run(8000)
   t.same(quick.ask('after-stream'), dial(B), 'within the ringing time nobody answered')
   quick.run(8000)
   t.same(quick.ask('after-stream'), words)
 
-  const talked = new Rig({ numbers: [A, B] }).escalate().in({ type: 'stream-closed' })
+  const talked = new Rig({ humans: humans(A, B) }).escalate().in({ type: 'stream-closed' })
   talked.ask('after-stream')
   talked.run(90_000)
   t.equal(talked.machine.state, 'bridged', 'no news past the ringing time is good news')
@@ -235,7 +243,7 @@ t.test('a caller who gives up while it rings', async (t) => {
 })
 
 t.test('supervision keeps the stream and asks the API', async (t) => {
-  const rig = new Rig({ strategies: ['supervision'], numbers: [A, B] }).escalate()
+  const rig = new Rig({ strategies: ['supervision'], humans: humans(A, B) }).escalate()
   t.match(rig.take(), [hold, { type: 'command', command: { type: 'supervise', number: A, requestId: 'esc-1' } }])
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' })
   t.same(rig.ask('voice'), [], 'the stream goes on')
@@ -278,7 +286,7 @@ t.test('a strategy that needs the stream does not follow one that closed it', as
 t.test('strategies that were not set up are passed over', async (t) => {
   const rig = new Rig({ strategies: ['conference', 'supervision', 'after-stream-dial'], restAvailable: false }).escalate()
   t.match(rig.take(), [closeStream])
-  const none = new Rig({ strategies: ['after-stream-dial'], numbers: [] }).escalate()
+  const none = new Rig({ strategies: ['after-stream-dial'], humans: humans() }).escalate()
   t.match(none.take(), [{ type: 'step', step: { type: 'failed', outcome: 'failed' } }, settled('failed', null)])
 })
 
@@ -294,13 +302,140 @@ t.test('a call that was answered into a room is joined there', async (t) => {
   )
 })
 
-t.test('a call back is promised by the session\'s words', async (t) => {
-  const rig = new Rig({ strategies: ['supervision', 'callback'] }).escalate()
-  rig.take()
-  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' })
-  t.match(
-    rig.take(), [{ type: 'step', step: { type: 'failed', detail: /a call back/ } }, settled('failed', 'callback')],
-  )
+const offer = {
+  ask: { verb: 'say', text: 'Press 1 for a call back.' }, confirmed: { verb: 'say', text: 'We will call.' }, waitS: 6,
+} as const
+const question = [{ verb: 'get-digits', numDigits: 1, timeoutS: 6, nested: [failedSay, offer.ask] }, { verb: 'hangup' }]
+
+t.test('a caller whom nobody could take is asked whether to call back, while the stream is open', async (t) => {
+  const refused = (): Rig => {
+    const rig = new Rig({ strategies: ['supervision', 'callback'], offer }).escalate()
+    rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' })
+    return rig
+  }
+  const yes = refused()
+  t.match(yes.take().slice(2), [{ type: 'step', step: { type: 'offer', outcome: 'failed', closed: false, detail: /API refused: no/ } }])
+  t.equal(yes.machine.state, 'offering')
+  t.ok(yes.machine.busy)
+  yes.run(9000).in({ type: 'callback', accepted: true })
+  t.same(yes.attempts().map(({ strategy, outcome, ms }) => [strategy, outcome, ms]), [['callback', 'answered', 9000]])
+  t.match(yes.take(), [settled('answered', 'callback')])
+  t.notOk(yes.machine.busy)
+
+  const no = refused()
+  no.in({ type: 'callback', accepted: false })
+  t.match(no.take().at(-1), settled('failed', 'callback'), 'how it came out is what it was before the question')
+
+  const silent = refused().run(121_000)
+  t.match(silent.take().at(-1), settled('failed', 'callback'))
+  const gone = refused().in({ type: 'stream-closed' })
+  t.match(gone.take().at(-1), settled('failed', 'callback'), 'and a caller who hangs up is not hung up')
+})
+
+t.test('after the stream the question is the carrier\'s, and the key comes back as a request', async (t) => {
+  const failed = (): Rig => {
+    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer }).escalate().in({ type: 'stream-closed' })
+    rig.ask('after-stream')
+    rig.run(5000).carrier('busy')
+    rig.take()
+    return rig
+  }
+  const yes = failed()
+  t.same(yes.ask('after-stream'), question)
+  t.ok(yes.machine.busy, 'the call is not forgotten while the caller thinks')
+  t.same(yes.ask('voice'), question, 'a request that is repeated')
+  yes.run(4000)
+  t.same(yes.ask('voice'), [], 'a later edge of the leg asks nothing')
+  t.same(yes.ask('voice', '1'), [offer.confirmed, { verb: 'hangup' }])
+  t.same(yes.ask('voice', '1'), [offer.confirmed, { verb: 'hangup' }], 'the key again')
+  t.same(yes.take(), [{ type: 'callback', asked: 'key' }], 'noted once')
+  t.notOk(yes.machine.busy)
+
+  for (const digits of ['2', '']) {
+    const no = failed()
+    no.ask('after-stream')
+    no.run(4000)
+    t.same(no.ask('voice', digits), [{ verb: 'hangup' }])
+    t.same(no.take(), [])
+  }
+  const silent = failed()
+  silent.ask('after-stream')
+  silent.run(100_000)
+  t.notOk(silent.machine.busy)
+})
+
+t.test('a caller who is left in silence is called back without having to ask', async (t) => {
+  for (const restAvailable of [true, false]) {
+    const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable }).escalate().in({ type: 'stream-closed' })
+    rig.take()
+    rig.run(3100)
+    const command = restAvailable ? [{ type: 'command', command: { type: 'hangup' } }] : []
+    t.match(rig.take(), [{ type: 'callback', asked: 'nobody-reached' }, ...command, settled('failed')])
+    rig.run(60_000)
+    t.same(rig.take(), [])
+  }
+})
+
+t.test('a stream is not closed on a carrier that is known to hold the leg', async (t) => {
+  const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer, restAvailable: false, afterStream: 'holds' }).escalate()
+  t.match(rig.take(), [{ type: 'step', step: { type: 'offer' } }])
+  const keyed = new Rig({ strategies: ['after-stream-dial', 'supervision'], afterStream: 'holds' }).escalate()
+  t.match(keyed.take(), [hold, { type: 'command', command: { type: 'supervise' } }], 'with a key there is a better way')
+  // What is closed already cannot be made worse.
+  const lost = new Rig({ strategies: ['supervision', 'after-stream-dial'], afterStream: 'holds' }).escalate().in({ type: 'stream-closed' })
+  t.same(lost.ask('voice'), dial(A))
+})
+
+t.test('where nobody could end a silence the caller is told what to do in it', async (t) => {
+  const step = (overrides: Partial<EscalationOptions>) => new Rig(overrides).escalate().take()
+  t.match(step({ restAvailable: false }), [{ step: { type: 'close-stream', mayBeSilent: true } }])
+  t.match(step({ restAvailable: false, afterStream: 'continues' }), [{ step: { type: 'close-stream', mayBeSilent: false } }])
+  t.match(step({ restAvailable: true }), [{ step: { type: 'close-stream', mayBeSilent: false } }])
+})
+
+const office = (...days: ('mon' | 'tue' | 'wed' | 'thu' | 'fri')[]) => ({
+  timeZone: 'Africa/Nairobi', week: Object.fromEntries(days.map((day) => [day, ['08:00-17:00']])), holidays: ['12-25'],
+})
+/** Calendar time at the rig's first moment. */
+const at = (iso: string) => ({ wallOffsetMs: Date.parse(iso) - 1000 })
+
+t.test('outside of the desk\'s hours nobody is rung, and the caller is told so', async (t) => {
+  const hours = office('mon', 'tue', 'wed', 'thu', 'fri')
+  const open = new Rig({ hours, ...at('2026-11-20T05:00:00Z') }).escalate()
+  t.match(open.take(), [closeStream], 'Friday, 08:00 in Nairobi')
+  for (const closed of ['2026-11-20T04:59:00Z', '2026-11-20T14:00:00Z', '2026-11-21T08:00:00Z', '2026-12-25T08:00:00Z']) {
+    const rig = new Rig({ hours, ...at(closed) }).escalate()
+    t.match(rig.take(), [{ type: 'step', step: { type: 'failed', closed: true, detail: /this hour/ } }, settled('failed', null)], closed)
+    const asked = new Rig({ hours, strategies: ['supervision', 'after-stream-dial', 'callback'], offer, ...at(closed) }).escalate()
+    t.match(asked.take(), [{ type: 'step', step: { type: 'offer', closed: true } }], 'straight to the call back')
+  }
+})
+
+t.test('of the list of numbers those are rung that are there at this hour, in their order', async (t) => {
+  const list = [{ number: A, hours: office('mon') }, { number: B, hours: office('fri') }, { number: '+254700000003', hours: null }]
+  const rig = new Rig({ strategies: ['supervision'], humans: list, ...at('2026-11-20T08:00:00Z') }).escalate()
+  t.match(rig.take()[1], { command: { number: B } })
+  rig.run(4000).in({ type: 'human', event: 'declined' })
+  t.same(rig.attempts(), [{ strategy: 'supervision', human: 2, outcome: 'declined', detail: '', ms: 4000 }])
+  t.match(rig.take(), [{ command: { number: '+254700000003' } }])
+  rig.in({ type: 'human', event: 'left' })
+  t.match(rig.attempts(), [{ human: 3, outcome: 'no-answer' }], 'a leg that ends without an answer is one')
+})
+
+t.test('each way to a human is accounted for, with how long it took', async (t) => {
+  const rig = new Rig({ strategies: ['supervision', 'after-stream-dial', 'callback'], humans: humans(A, B), offer }).escalate()
+  rig.run(2000).in({ type: 'human', event: 'busy' })
+  rig.run(30_100)
+  rig.in({ type: 'stream-closed' })
+  rig.ask('after-stream')
+  rig.run(3000).carrier('busy')
+  rig.ask('after-stream')
+  rig.run(6000).carrier('answered')
+  t.same(rig.attempts().map(({ strategy, human, outcome, ms }) => [strategy, human, outcome, ms]), [
+    ['supervision', 1, 'busy', 2000], ['supervision', 2, 'no-answer', 25_000],
+    ['after-stream-dial', 1, 'busy', 8100], ['after-stream-dial', 2, 'answered', 6000],
+  ])
+  t.match(rig.take().at(-1), settled('answered'))
 })
 
 t.test('a stream that is lost while a human is called falls back to the Dial, then to hanging up', async (t) => {
@@ -348,11 +483,16 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
     fc.record(
       { do: fc.constant('human' as const), event: fc.constantFrom('joined' as const, 'busy' as const, 'declined' as const, 'left' as const) },
     ),
+    fc.record({ do: fc.constant('callback' as const), accepted: fc.boolean() }),
     fc.record({ do: fc.constant('run' as const), ms: fc.integer({ min: 0, max: 30_000 }) }),
   )
-  const strategies = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference', 'callback'] as const)
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), (steps, order, restAvailable) => {
-    const rig = new Rig({ strategies: order, numbers: [A, B], restAvailable, conferenceRoom: 'room' }).escalate()
+  const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
+  const strategies = fc.tuple(ways, fc.boolean()).map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
+  const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
+  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), afterStream, (steps, order, restAvailable, habit) => {
+    const rig = new Rig({
+      strategies: order, humans: humans(A, B), restAvailable, conferenceRoom: 'room', afterStream: habit, offer: order.includes('callback') ? offer : null,
+    }).escalate()
     let over = false
     for (const action of steps) {
       if (action.do === 'carrier') {
@@ -367,6 +507,8 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
         rig.in({ type: 'stream-closed' })
       } else if (action.do === 'rest') {
         rig.in({ type: 'rest-result', requestId: `esc-${action.n}`, ok: action.ok, detail: '' })
+      } else if (action.do === 'callback') {
+        rig.in({ type: 'callback', accepted: action.accepted })
       } else if (action.do === 'human') {
         rig.in({ type: 'human', event: action.event })
       } else {
@@ -374,7 +516,9 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
       }
     }
     rig.run(600_000)
-    if (rig.machine.nextWake() !== null) throw new Error('still waiting')
+    // Every request is answered in the end.
+    for (let n = 1; n <= 20; n++) rig.in({ type: 'rest-result', requestId: `esc-${n}`, ok: true, detail: '' })
+    if (rig.machine.nextWake() !== null || rig.machine.busy) throw new Error('still waiting')
     if (rig.machine.state !== 'bridged' && rig.machine.state !== 'failed') throw new Error(`still ${rig.machine.state}`)
     if (rig.log.filter(({ type }) => type === 'settled').length !== 1) throw new Error('not settled once')
   }), { numRuns: 500 })

@@ -55,9 +55,10 @@ t.test('a caller whose backend never gets ready hears an apology, then a human o
   helped.open()
   helped.run(4020)
   t.match(helped.only('escalate').packet, { reason: 'technical problem', callSid: 'HD_test' })
-  t.same(helped.texts(), ['I am sorry, I have a technical problem. Connecting you.'])
-  helped.in({ type: 'escalation', step: { type: 'close-stream' } })
-  helped.run(2000)
+  t.same(helped.texts(), ['I am sorry, I have a technical problem.'])
+  helped.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
+  t.equal(helped.texts().at(-1), 'Connecting you.')
+  helped.run(3000)
   t.match(helped.only('end-stream'), { reason: 'escalated', hangup: false })
 })
 
@@ -84,4 +85,49 @@ t.test('nextWake says when and why', async (t) => {
   t.same(rig.session.nextWake(), { atMs: 5000, reason: 'backend-ready' })
   rig.ready()
   t.same(rig.session.nextWake(), { atMs: 9000, reason: 'silence' })
+})
+
+const recorded = { consentText: 'This call is recorded.' }
+
+t.test('a caller who is recorded is told so before anything else, and cannot talk it away', async (t) => {
+  const rig = new Rig(recorded)
+  rig.open()
+  rig.ready()
+  t.same(rig.texts(), ['This call is recorded.'])
+  t.same(rig.all('backend-text'), [], 'the agent waits')
+  rig.run(300)
+  rig.speak(400)
+  t.same(rig.all('playout-pause'), [])
+  t.same(rig.all('recording-announced'), [])
+  rig.run(600)
+  t.equal(rig.all('recording-announced').length, 1)
+  t.equal(rig.only('backend-text').text, 'greet')
+  t.equal(rig.session.state, 'live')
+  t.same(rig.session.transcript.map(({ text }) => text), ['This call is recorded.'])
+})
+
+t.test('a caller who could not be told is served, and nothing of the recording is kept', async (t) => {
+  const broken = new Rig(recorded)
+  broken.announceMs = null
+  broken.open()
+  broken.ready()
+  broken.in({ type: 'announce-failed', itemId: broken.only('announce').itemId })
+  t.equal(broken.session.state, 'live')
+  t.same(broken.all('recording-announced'), [])
+
+  const stuck = new Rig(recorded)
+  stuck.announceMs = null
+  stuck.open()
+  stuck.ready()
+  stuck.run(8000)
+  t.equal(stuck.session.state, 'live')
+  t.same(stuck.all('recording-announced'), [])
+
+  const slow = new Rig(recorded)
+  slow.open()
+  slow.run(1500)
+  t.equal(slow.all('recording-announced').length, 1, 'told while the backend connects')
+  t.equal(slow.session.state, 'connecting')
+  slow.ready()
+  t.equal(slow.session.state, 'live')
 })

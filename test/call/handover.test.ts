@@ -21,12 +21,14 @@ t.test('the packet has everything the human needs, and is out before the stream 
   })
   t.match(packet.at, /^2023-11-14T22:13:2\d\.\d{3}Z$/)
   t.same(rig.all('end-stream'), [])
+  t.same(rig.all('announce'), [], 'nothing is promised before it is known that there is somebody to try')
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
   t.match(rig.only('announce'), { kind: 'escalation', text: 'Connecting you.' })
 })
 
 t.test('the stream is closed when the announcement was heard, and the leg lives on', async (t) => {
   const rig = escalating()
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(900)
   t.same(rig.all('end-stream'), [])
   rig.run(400)
@@ -40,15 +42,15 @@ t.test('an announcement that is never heard does not hold the caller', async (t)
   const rig = Rig.talking({ escalation: handover })
   rig.announceMs = null
   rig.in({ type: 'escalate-requested', reason: 'operator' })
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(5000)
   t.equal(rig.all('end-stream').length, 1)
 
   const failed = Rig.talking({ escalation: handover })
   failed.announceMs = null
   failed.in({ type: 'escalate-requested', reason: 'operator' })
+  failed.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   failed.in({ type: 'announce-failed', itemId: failed.only('announce').itemId })
-  failed.in({ type: 'escalation', step: { type: 'close-stream' } })
   t.equal(failed.all('end-stream').length, 1)
 })
 
@@ -71,14 +73,16 @@ t.test('a strategy that fails on a held stream may go on by closing it', async (
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(5000)
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
+  t.same(rig.texts(), ['Connecting you.'], 'announced once')
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 })
 
 t.test('when nobody can be reached caller and model are told once, and the call goes on', async (t) => {
   const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
   rig.run(1500)
-  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'rang out' } })
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'rang out', closed: false } })
   t.same(rig.texts(), ['Connecting you.', 'Nobody is free.'])
   t.match(rig.all('backend-tool-result').at(-1), { callId: 'e1', ok: false, value: { outcome: 'no-answer' } })
   t.equal(rig.all('backend-tool-result').filter(({ callId }) => callId === 'e1').length, 1)
@@ -95,14 +99,14 @@ t.test('an operator\'s escalation tells the model by a system text', async (t) =
   t.equal(rig.all('playout-clear').length, 1, 'the operator does not wait for the agent')
   rig.in({ type: 'escalate-requested', reason: 'vip' })
   t.equal(rig.all('escalate').length, 1)
-  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '' } })
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
   t.match(rig.only('backend-text'), { role: 'system', respond: false, text: /No human/ })
 })
 
 t.test('an agent may end the call instead when nobody can be reached', async (t) => {
   const rig = Rig.talking({ escalation: { ...handover, afterFailure: 'goodbye' } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
-  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy' } })
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
   rig.run(3000)
   t.match(rig.only('end-stream'), { reason: 'agent-goodbye', hangup: true })
   rig.in({ type: 'stream-closed', code: 1000 })
@@ -115,7 +119,7 @@ t.test('an escalation machine that says nothing counts as failed', async (t) => 
   t.equal(rig.session.state, 'handover')
   rig.run(200)
   t.equal(rig.session.state, 'live')
-  t.same(rig.texts(), ['Connecting you.', 'Nobody is free.'])
+  t.same(rig.texts(), ['Nobody is free.'])
 })
 
 t.test('a hold without a human does not last for ever', async (t) => {
@@ -137,4 +141,121 @@ t.test('a caller who hangs up while a human is fetched was not reached', async (
   const rig = escalating()
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'abandoned', reason: 'caller-hung-up' })
+})
+
+const callsBack = {
+  ...handover, callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
+}
+const offerStep = { type: 'offer', outcome: 'busy', detail: '', closed: false } as const
+
+function offered(changes: object = {}): Rig {
+  const rig = Rig.talking({ escalation: { ...callsBack, ...changes } })
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked for a human', summary: 'order five is lost' })
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.run(3000)
+  rig.in({ type: 'escalation', step: offerStep })
+  rig.run(2000)
+  return rig
+}
+
+t.test('a caller whom nobody can take is asked whether to call back, and the key 1 means yes', async (t) => {
+  const rig = offered()
+  t.same(rig.texts(), ['Connecting you.', 'Nobody is free. Press 1 for a call back.'])
+  t.equal(rig.session.state, 'live', 'they may answer in words too')
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'e1', value: { error: /call request_callback/ } })
+  rig.in({ type: 'dtmf', digit: '1' })
+  t.match(rig.only('callback').wish, {
+    asked: 'key', number: null, packet: { reason: 'asked for a human', summary: 'order five is lost', callSid: 'HD_test' },
+  })
+  t.same(rig.all('backend-dtmf'), [], 'the key was for the gateway')
+  t.equal(rig.texts().at(-1), 'We will call you.')
+  t.match(rig.session.escalation, { strategy: 'callback', outcome: 'answered' })
+  rig.run(20_000)
+  t.equal(rig.all('callback').length, 1)
+  rig.in({ type: 'dtmf', digit: '1' })
+  t.equal(rig.all('backend-dtmf').length, 1, 'later keys are the agent\'s again')
+})
+
+t.test('the answer may come in words, by the model, also for another number and without having been asked', async (t) => {
+  const rig = offered()
+  rig.toolCall('c1', 'request_callback', { note: 'after five', number: '0700 000 002' }, 9)
+  t.match(rig.only('callback').wish, { asked: 'words', number: '0700000002', note: 'after five', packet: { reason: 'asked for a human' } })
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 'c1', ok: true, value: { noted: true } })
+
+  const own = Rig.talking({ escalation: callsBack })
+  own.toolCall('c1', 'request_callback', { note: 'wants a call' })
+  t.match(own.only('callback').wish, { asked: 'words', number: null, packet: { summary: 'wants a call' } })
+
+  for (const [args, escalation, why] of [
+    [{ number: 'tomorrow' }, callsBack, /digits only/],
+    [{}, { ...callsBack, callback: { ...callsBack.callback, numberKnown: false } }, /withheld/],
+    [{}, handover, /does not call back/],
+    [{}, null, /No human/],
+    [{ number: 5 }, callsBack, /must be a text/],
+  ] as const) {
+    const refused = Rig.talking({ escalation })
+    refused.toolCall('c1', 'request_callback', args)
+    t.match(refused.only('backend-tool-result'), { ok: false, value: { error: why } })
+    t.same(refused.all('callback'), [])
+  }
+})
+
+t.test('who does not answer the question is not asked again, and not called', async (t) => {
+  const rig = offered()
+  rig.run(25_000)
+  t.equal(rig.only('callback').wish, null)
+  t.equal(rig.session.state, 'live')
+  const again = offered()
+  again.in({ type: 'escalate-requested', reason: 'vip' })
+  again.run(30_000)
+  t.same(again.all('callback').filter(({ wish }) => wish === null), [], 'another try withdraws the question')
+})
+
+t.test('with the backend dead only the key is left, and then the goodbye', async (t) => {
+  const dead = (): Rig => {
+    const rig = Rig.talking({ escalation: callsBack, onBackendFailure: 'escalate', apologyText: 'Sorry, a fault.', goodbyeText: 'Goodbye.' })
+    rig.backend({ type: 'error', code: 'network', message: 'gone', fatal: true, retryable: false })
+    t.same(rig.texts(), ['Sorry, a fault.'], 'at once, whoever may be reached')
+    rig.in({ type: 'escalation', step: offerStep })
+    rig.run(4000)
+    return rig
+  }
+  const yes = dead()
+  yes.in({ type: 'dtmf', digit: '1' })
+  yes.run(4000)
+  t.same(yes.texts().slice(1), ['Nobody is free. Press 1 for a call back.', 'We will call you. Goodbye.'])
+  t.match(yes.only('end-stream'), { reason: 'backend-failed', hangup: true })
+  yes.in({ type: 'stream-closed', code: 1000 })
+  t.equal(yes.only('ended').outcome, 'failed')
+
+  const no = dead()
+  no.in({ type: 'dtmf', digit: '2' })
+  no.run(4000)
+  t.equal(no.texts().at(-1), 'Goodbye.')
+  t.equal(no.only('callback').wish, null)
+})
+
+t.test('outside of the hours the caller hears so', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'failed', detail: '', closed: true } })
+  t.same(rig.texts(), [handover.closedText])
+  t.match(rig.all('backend-tool-result').at(-1), { value: { error: /at this hour/ } })
+})
+
+t.test('before a stream is closed on a carrier that may be silent, the caller is told what to do', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: true } })
+  t.same(rig.texts(), [`Connecting you. ${handover.silentLineText}`])
+  rig.run(2000)
+  t.equal(rig.all('end-stream').length, 1)
+})
+
+t.test('a human who joins the conference needs our stream no more', async (t) => {
+  const rig = escalating()
+  rig.in({ type: 'escalation', step: { type: 'hold' } })
+  rig.run(3000)
+  rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'conference' } })
+  t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
+  rig.in({ type: 'stream-closed', code: 1000 })
+  t.match(rig.only('ended'), { outcome: 'escalated' })
 })

@@ -34,8 +34,9 @@ export const callStep = fc.oneof(
   fc.record({
     do: fc.constant('step' as const),
     step: fc.constantFrom(
-      { type: 'hold' } as const, { type: 'close-stream' } as const, { type: 'bridged', strategy: 'supervision' } as const,
-      { type: 'failed', outcome: 'busy', detail: '' } as const),
+      { type: 'hold' } as const, { type: 'close-stream', mayBeSilent: false } as const, { type: 'bridged', strategy: 'supervision' } as const,
+      { type: 'failed', outcome: 'busy', detail: '', closed: false } as const,
+      { type: 'offer', outcome: 'busy', detail: '', closed: true } as const),
   }),
   fc.record(
     { do: fc.constant('carrier' as const), state: fc.constantFrom('stream-started' as const, 'answered' as const, 'busy' as const, 'stream-stopped' as const) },

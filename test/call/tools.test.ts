@@ -163,7 +163,7 @@ t.test('a caller who speaks up during the agent\'s goodbye takes the end back', 
 })
 
 t.test('the gateway\'s tools are described for a model, and their arguments are checked', async (t) => {
-  t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'end_call'])
+  t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'request_callback', 'end_call'])
   const rig = Rig.talking({ escalation: handover })
   rig.toolCall('e1', 'escalate_to_human', {})
   rig.toolCall('e2', 'escalate_to_human', { reason: 5 })

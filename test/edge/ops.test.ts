@@ -1,7 +1,7 @@
 import { request } from 'node:http'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/record.js'
-import { get, newSid, post, rawRequest, ring, startGateway } from './gateway.js'
+import { get, newSid, post, rawRequest, ring, ringing, startGateway, upgradeStatus } from './gateway.js'
 
 const SID = 'HD_00000000beef'
 
@@ -92,6 +92,9 @@ t.test('live and ended calls can be listed and looked at', async t => {
     tried: [],
     transcript: [],
     at: '2026-11-20T00:00:00Z',
+    from: '+254700000001',
+    to: '+254709000000',
+    escalation: null,
   })
   const api = `${gateway.opsUrl}/api/calls`
   t.match(json((await get(api)).text), {
@@ -234,4 +237,32 @@ t.test('other paths are 404 and other methods 405, in JSON', async t => {
   t.match(await get(`${gateway.opsUrl}/voice`), { status: 404 })
   t.match(await get(`${gateway.opsUrl}/api/drain`), { status: 405, code: 'METHOD_NOT_ALLOWED' })
   t.match(await post(`${gateway.opsUrl}/metrics`, { json: {} }), { status: 405 })
+})
+
+t.test('whoever was refused can be asked for, with the figures that decided it', async t => {
+  const gateway = await startGateway(t)
+  t.same(json((await get(`${gateway.opsUrl}/api/refusals`)).text), { refusals: [], dropped: 0 })
+  gateway.calls.fill()
+  const sid = newSid()
+  await post(`${gateway.url}/voice/order-status`, { form: ringing(sid) })
+  await upgradeStatus(`${gateway.url.replace('http', 'ws')}/audio?t=wrong`)
+  const { refusals } = json((await get(`${gateway.opsUrl}/api/refusals`)).text) as { refusals: Record<string, unknown>[] }
+  t.match(refusals, [
+    { reason: 'token-invalid', callSid: null },
+    { reason: 'capacity', callSid: sid, agent: 'order-status', why: '1000 of 1000 slots are taken' },
+  ])
+  t.match(
+    gateway.logged().find(line => line['msg'] === 'A call was refused; its caller hears the fallback'),
+    { call_sid: sid, why: '1000 of 1000 slots are taken' },
+  )
+})
+
+t.test('a storm of scrapes is answered by one page', async t => {
+  const gateway = await startGateway(t)
+  const answers = await Promise.all(Array.from({ length: 200 }, () => get(`${gateway.opsUrl}/metrics`)))
+  t.ok(answers.every(answer => answer.status === 200))
+  const made = await gateway.metric('mkondo_scrapes_total{page="fleet",served="made"}')
+  const reused = await gateway.metric('mkondo_scrapes_total{page="fleet",served="reused"}')
+  t.equal(made + reused, 200)
+  t.ok(made < 50, `${made} pages were made`)
 })

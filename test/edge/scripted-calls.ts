@@ -1,13 +1,15 @@
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
-import type { CarrierState, EscalationPacket } from '../../src/call/events.js'
+import type { CarrierState, Handoff } from '../../src/call/events.js'
 import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/supervision.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
+import type { BackendView } from '../../src/shard/backend-books.js'
 import type {
   AgentFacts,
   CallDirectory,
+  CallTimelineView,
   ContinuationAsker,
   LiveCall,
   LiveCallState,
@@ -24,6 +26,8 @@ export class ScriptedCall implements LiveCall {
   state: LiveCallState = 'waiting'
   document: string | null = null
   afterStreamUrl: string | null = null
+  humanUrl: string | null = null
+  handingOver = false
   sink: MediaSink | null = null
   /** Sends every frame back. */
   echo = false
@@ -34,6 +38,10 @@ export class ScriptedCall implements LiveCall {
   states: CarrierState[] = []
   humans: HumanEvent[] = []
   askers: ContinuationAsker[] = []
+  /** Keys that came with a request. */
+  keys: string[] = []
+  /** The document of a human's leg. */
+  forHuman: readonly VoiceAction[] = []
   hangups: { reason: EndReason; detail: string; speak: boolean }[] = []
   escalations: string[] = []
   detachedWith: number | null = null
@@ -79,12 +87,17 @@ export class ScriptedCall implements LiveCall {
     this.states.push(state)
   }
 
+  humanDocument(): readonly VoiceAction[] {
+    return this.forHuman
+  }
+
   human(event: HumanEvent): void {
     this.humans.push(event)
   }
 
-  continuation(asker: ContinuationAsker): readonly VoiceAction[] {
+  continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
     this.askers.push(asker)
+    if (digits !== null) this.keys.push(digits)
     const actions = this.next
     this.next = []
     return actions
@@ -117,6 +130,24 @@ export class ScriptedCall implements LiveCall {
     }
   }
 
+  timeline(): CallTimelineView {
+    return {
+      version: 1,
+      callSid: this.callSid,
+      agent: this.agent,
+      backend: 'embedded',
+      live: this.state !== 'ended',
+      startedAt: '2026-11-20T00:00:00.000Z',
+      streamOpenedMs: null,
+      traceId: null,
+      timeline: [{ name: 'webhook', atMs: 0 }],
+      timelineDropped: 0,
+      turns: [],
+      bargeIns: [],
+      tools: [],
+    }
+  }
+
   /** Resolves when `done`, which is looked at whenever the edge did something; the test's own limit of time applies. */
   until(done: () => boolean): Promise<void> {
     if (done()) return Promise.resolve()
@@ -146,6 +177,8 @@ export const ORDER_STATUS: AgentFacts = {
     { verb: 'say', text: 'All lines are busy.' },
     { verb: 'dial', numbers: ['+254700000009'] },
   ],
+  outbound: { from: null, ringMs: 30_000, openOn: 'answered' },
+  conference: false,
   afterCall: [{ verb: 'say', text: 'Goodbye.' }, { verb: 'hangup' }],
 }
 
@@ -160,11 +193,17 @@ export class ScriptedCalls implements CallDirectory {
   ])
   readonly calls = new Map<string, ScriptedCall>()
   readonly records = new Map<string, CallRecord>()
-  readonly packets = new Map<string, EscalationPacket>()
+  readonly packets = new Map<string, Handoff>()
+  readonly afterStreams: [string, 'asked' | 'over'][] = []
   readonly started: NewCall[] = []
   /** Thrown by the next `prepare`. */
   failWith: Error | null = null
   #full = false
+  readonly backendViews: BackendView[] = []
+
+  backends(): readonly BackendView[] {
+    return this.backendViews
+  }
 
   get free(): number {
     return this.#full || this.draining ? 0 : this.capacity - this.calls.size
@@ -189,6 +228,10 @@ export class ScriptedCalls implements CallDirectory {
     const live = new ScriptedCall(call)
     this.calls.set(call.callSid, live)
     return live
+  }
+
+  traceId(): string | null {
+    return null
   }
 
   find(callSid: string): ScriptedCall | undefined {
@@ -218,8 +261,12 @@ export class ScriptedCalls implements CallDirectory {
     return this.records.get(callSid)
   }
 
-  handoff(callSid: string): EscalationPacket | undefined {
+  handoff(callSid: string): Handoff | undefined {
     return this.packets.get(callSid)
+  }
+
+  afterStream(callSid: string, news: 'asked' | 'over'): void {
+    this.afterStreams.push([callSid, news])
   }
 
   drain(): Promise<void> {

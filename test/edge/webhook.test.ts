@@ -260,7 +260,7 @@ t.test('bodies that are too large, of another type or unreadable are refused', a
 
 t.test('other methods are 405 and other paths 404, in JSON', async t => {
   const gateway = await startGateway(t)
-  for (const path of ['/voice', '/voice/support', '/events', '/stream-status', '/after-stream']) {
+  for (const path of ['/voice', '/voice/support', '/events', '/stream-status', '/after-stream', '/human']) {
     const answer = await get(gateway.url + path)
     t.match(answer, { status: 405, code: 'METHOD_NOT_ALLOWED' }, path)
     t.equal(answer.headers.get('allow'), 'POST')
@@ -368,4 +368,49 @@ t.test('webhooks are answered in a fraction of a second', async t => {
       `p99 ${tookMs[396]?.toFixed(2)} ms`,
   )
   t.equal(await gateway.metric('mkondo_webhook_seconds_count{route="voice"}'), 400)
+})
+
+t.test('while a human is being fetched the goodbye is not given to whoever asks meanwhile', async t => {
+  const gateway = await startGateway(t)
+  const { sid, document } = await ring(gateway)
+  const url = /<Redirect[^>]*>([^<]+)</.exec(document)?.[1]?.replaceAll('&amp;', '&') ?? ''
+  const call = gateway.calls.get(sid)
+  call.state = 'after'
+  call.handingOver = true
+  t.equal((await post(url)).text, '<Response></Response>')
+  t.same(gateway.calls.afterStreams, [[sid, 'asked']], 'the carrier was seen going on')
+})
+
+t.test('a key that was asked for after the stream reaches its call, and no key too', async t => {
+  const gateway = await startGateway(t)
+  const { sid } = await ring(gateway)
+  const call = gateway.calls.get(sid)
+  call.state = 'after'
+  for (const digits of ['1', '']) {
+    call.next = [{ verb: 'hangup' }]
+    const { text } = await post(`${gateway.url}/voice`, { form: { ...ringing(sid), callSessionState: 'Answered', Digits: digits } })
+    t.match(text, /<Hangup\/>/)
+  }
+  t.same(call.keys, ['1', ''])
+})
+
+t.test('a call of an agent with a conference is answered into a room, and the human is put there with a word before', async t => {
+  const gateway = await startGateway(t)
+  gateway.calls.agents.set('order-status', { ...ORDER_STATUS, conference: true })
+  const { sid, document } = await ring(gateway)
+  t.match(document, /<Stream[^>]* connect="false"/)
+  t.match(document, new RegExp(`<Conference[^>]* endOnExit="false"[^>]*>mkondo-${sid}</Conference><Redirect`))
+  const call = gateway.calls.get(sid)
+  const url = call.humanUrl ?? ''
+  t.match(url, /\/human\?t=h\./)
+  call.forHuman = [{ verb: 'say', text: 'A caller for you.' }, { verb: 'conference', name: `mkondo-${sid}`, endOnExit: true }]
+  const leg = { ...ringing('HD_human0000001'), direction: 'outbound' }
+  t.match((await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text, /<Say>A caller for you\.<\/Say><Conference/)
+  t.same(call.humans, ['joined'])
+  t.equal((await post(url, { form: { ...leg, callSessionState: 'Answered' } })).text, '<Response></Response>', 'once')
+  t.equal((await post(url, { form: { ...leg, callSessionState: 'Completed' } })).text, '<Response></Response>')
+  t.same(call.humans, ['joined', 'joined', 'left'])
+  t.equal((await post(url.replace('t=h', 't=c'), { form: leg })).status, 403)
+  gateway.calls.calls.delete(sid)
+  t.match((await post(url, { form: { ...leg, sessionId: 'HD_human0000002', callSessionState: 'Answered' } })).text, /<Hangup\/>/, 'the caller has gone')
 })

@@ -5,15 +5,17 @@ import { z } from 'zod'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import type { CallCheckpoint } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
-import type { CallInput, EscalationPacket } from '../../src/call/events.js'
-import { readJournal, type JournalHeader, type PlayoutAnswers } from '../../src/call/journal.js'
+import type { CallInput, Handoff } from '../../src/call/events.js'
+import type { JournalHeaderLine, PlayoutAnswers } from '../../src/call/journal.js'
+import { readJournal } from '../../src/call/journal-reader.js'
 import type { CallRecord } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
+import type { CallTimelineView } from '../../src/shard/live-call.js'
 import type {
   backendEventSchema, callInputSchema, checkpointSchema, playoutAnswersSchema, sessionOptionsSchema,
 } from '../../src/shard/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/shard/journal-format.js'
-import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema } from '../../src/shard/record-format.js'
+import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema, timelineJsonSchema, timelineSchema } from '../../src/shard/record-format.js'
 import { TestLine, callerSays, repositoryRoot, startHost, until } from '../support/host.js'
 
 // --- the schemas are the types: this compiles, or they have grown apart ---------------------------------------
@@ -27,18 +29,20 @@ type OfSchema<S extends z.ZodType> = DeepReadonly<z.output<S>>
 
 const SAME_TYPES: readonly true[] = [
   true satisfies Same<OfSchema<typeof callRecordSchema>, DeepReadonly<CallRecord>>,
-  true satisfies Same<OfSchema<typeof handoffSchema>, DeepReadonly<EscalationPacket>>,
+  true satisfies Same<OfSchema<typeof handoffSchema>, DeepReadonly<Handoff>>,
+  true satisfies Same<OfSchema<typeof timelineSchema>, DeepReadonly<CallTimelineView>>,
   true satisfies Same<OfSchema<typeof sessionOptionsSchema>, DeepReadonly<CallSessionOptions>>,
   true satisfies Same<OfSchema<typeof checkpointSchema>, DeepReadonly<CallCheckpoint>>,
   true satisfies Same<OfSchema<typeof backendEventSchema>, DeepReadonly<BackendEvent>>,
   true satisfies Same<OfSchema<typeof callInputSchema>, DeepReadonly<CallInput>>,
-  true satisfies Same<OfSchema<typeof journalHeaderSchema>, DeepReadonly<JournalHeader>>,
+  true satisfies Same<OfSchema<typeof journalHeaderSchema>, DeepReadonly<JournalHeaderLine>>,
   true satisfies Same<OfSchema<typeof playoutAnswersSchema>, DeepReadonly<PlayoutAnswers>>,
 ]
 
 const PUBLISHED = [
   { file: 'call-record.schema.json', current: callRecordJsonSchema },
   { file: 'handoff.schema.json', current: handoffJsonSchema },
+  { file: 'timeline.schema.json', current: timelineJsonSchema },
   { file: 'journal.schema.json', current: journalJsonSchema },
 ]
 
@@ -91,7 +95,7 @@ t.test('a call\'s record, handoff and journal are what their schemas say, key fo
   const kinds = new Set<string>()
   for (const text of journal) {
     const entry = JSON.parse(text) as Record<string, unknown>
-    for (const kind of ['journal', 'in', 'runs', 'audio', 'identity']) if (kind in entry) kinds.add(kind)
+    for (const kind of ['journal', 'in', 'runs', 'audio', 'identity', 'media']) if (kind in entry) kinds.add(kind)
     const parsed = journalLineSchema.safeParse(entry)
     if (!parsed.success || !ofFile.safeParse(entry).success) t.fail('a line that its schema refuses', { keys: Object.keys(entry) })
     else t.strictSame(parsed.data, entry)
@@ -109,5 +113,5 @@ t.test('what is not a record, a handoff or a journal line is refused by the publ
   t.notOk(line.safeParse({ t: 1, in: { type: 'no-such-input' } }).success)
   t.notOk(line.safeParse({ t: 1, runs: [-1] }).success)
   t.notOk(line.safeParse({ t: 1 }).success)
-  t.notOk(line.safeParse({ journal: 2, options: {}, resume: null }).success)
+  t.notOk(line.safeParse({ journal: 3, options: {}, resume: null }).success)
 })

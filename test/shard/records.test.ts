@@ -170,7 +170,7 @@ t.test('what was said is kept as the line\'s owner wants it', async (t) => {
   const record = endedCall({
     transcript: [{ role: 'caller', text: 'order 4127', startMs: 0, endMs: 10 }],
     toolCalls: [{ name: 'lookup', args: { order: '4127', list: ['a 12'], n: 4127 }, startMs: 0, ms: 1, ok: true }],
-    escalation: { reason: 'lost order 4127', strategy: 'supervision', outcome: 'answered' },
+    escalation: { reason: 'lost order 4127', strategy: 'supervision', outcome: 'answered', attempts: [], callback: null },
   })
   t.equal(redactRecord(record, 'full'), record)
   const masked = redactRecord(record, 'masked')
