@@ -1,6 +1,12 @@
 import { FRAME_MS } from '../core/units.js'
 import type { SpeechOptions } from './call-options.js'
 
+/**
+ * Frames are told at the ticks of a clock that is a little early or late: without this allowance every other segment would miss its
+ * last frame by a fraction of a millisecond and end one frame, 20 ms of the caller's waiting, later.
+ */
+const FRAME_TIME_JITTER_MS = FRAME_MS / 2
+
 export type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 
 /**
@@ -35,7 +41,7 @@ export class CallerSpeech {
   frame(voiced: boolean, nowMs: number): SpeechEdge {
     if (!voiced) {
       this.#rowMs = 0
-      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs ? this.#end() : 'none'
+      return this.speaking && nowMs - this.lastVoicedMs >= this.#options.endOfSpeechMs - FRAME_TIME_JITTER_MS ? this.#end() : 'none'
     }
     if (this.speaking) {
       const was = this.real
