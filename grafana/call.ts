@@ -28,6 +28,8 @@ export function call(): DashboardBuilder {
           `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, { amber: 0.02, red: 0.05 }),
         number({ title: 'Barge-in stop, last', about: 'Caller spoke to agent silent.', unit: 's' },
           `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`, { amber: 0.3, red: 0.6 }),
+      ] },
+      { title: 'While it lives', panels: [
         curves({ title: 'First sound of its turns', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
           { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
         ]),

@@ -76,7 +76,7 @@ function sectionsOf(view: CallTimelineView): Section[] {
 
 function turnHeading(turn: TurnRecord, index: number, fromMs: number): string {
   const ear = turn.ear === undefined ? '' : `, at the caller's ear ${took(turn.ear.answerMs ?? turn.ear.firstSoundMs)}`
-  return `turn ${index + 1}: the caller stopped at ${clock(fromMs)}, first sound ${took(turn.firstSoundMs)}, answer ${took(turn.answerMs)}${ear}`
+  return `turn ${index + 1}: the caller stopped at ${clock(fromMs).trim()}, first sound ${took(turn.firstSoundMs)}, answer ${took(turn.answerMs)}${ear}`
 }
 
 function clocksOf(turn: TurnRecord, fromMs: number): Span[] {

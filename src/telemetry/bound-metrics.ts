@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { isCallSid } from '../core/ids.js'
 
 export type OpenMetricsRegistry = Registry<'application/openmetrics-text; version=1.0.0; charset=utf-8'>
 
@@ -11,7 +12,7 @@ export function openMetricsRegistry(): OpenMetricsRegistry {
 
 /** One counter with its labels chosen. Get it once, keep it. */
 export interface CounterHandle {
-  /** @param callSid becomes the exemplar: the call to look at. */
+  /** @param callSid becomes the exemplar: the call to look at. What cannot be a SID becomes none. */
   inc(by?: number, callSid?: string): void
 }
 
@@ -89,7 +90,7 @@ export function counterFamily<L extends string>(options: FamilyOptions<L>): Coun
     counter.inc({ labels, value: 0 }) // the series exists from the start, so that rate() sees its first increase
     return {
       inc: (by = 1, callSid) => {
-        if (callSid === undefined) counter.inc({ labels, value: by })
+        if (!isCallSid(callSid)) counter.inc({ labels, value: by })
         else counter.inc({ labels, value: by, exemplarLabels: exemplarOf(callSid) })
       },
     }
@@ -113,7 +114,7 @@ export function histogramFamily<L extends string>(
     return {
       observe: (seconds, callSid) => {
         if (!Number.isFinite(seconds)) return // a clock that was never set is no measurement
-        if (callSid === undefined) histogram.observe({ labels, value: seconds })
+        if (!isCallSid(callSid)) histogram.observe({ labels, value: seconds })
         else histogram.observe({ labels, value: seconds, exemplarLabels: exemplarOf(callSid) })
       },
     }

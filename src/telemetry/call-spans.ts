@@ -4,6 +4,10 @@ import type { Attributes, HrTime, SpanContext } from '@opentelemetry/api'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan, TimedEvent } from '@opentelemetry/sdk-trace-base'
 import type { CallRecord, TimelineMark } from '../call/record.js'
+import { SPANS_PER_CALL_MAX } from '../core/limits.js'
+
+/** The call itself, set-up, greeting, backend and escalation. */
+const OTHER_SPANS = 5
 
 const SCOPE = { name: 'mkondo' } as const
 
@@ -71,6 +75,7 @@ class CallTrace {
       'mkondo.end_reason': record.endReason,
       'mkondo.turns': record.turns.length,
       'mkondo.marks_dropped': record.timelineDropped,
+      'mkondo.spans_left_out': Math.max(0, record.turns.length + record.toolCalls.length + record.bargeIns.length + OTHER_SPANS - SPANS_PER_CALL_MAX),
       'gen_ai.operation.name': 'invoke_agent',
       'gen_ai.agent.name': record.agent,
       'gen_ai.usage.input_tokens': record.usage.inputTokens,
@@ -122,6 +127,7 @@ class CallTrace {
     name: string, spanId: string, parentId: string | null, fromMs: number, toMs: number, attributes: Attributes, ok: boolean,
     events: TimedEvent[],
   ): void {
+    if (this.spans.length >= SPANS_PER_CALL_MAX) return
     const context = this.#context(spanId)
     this.spans.push({
       name,

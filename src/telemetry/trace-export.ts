@@ -35,6 +35,9 @@ export class TraceExport {
   readonly #queue: ReadableSpan[] = []
   readonly #timer: NodeJS.Timeout
   #sending: Promise<void> | null = null
+  /** Spans of the request that runs. */
+  #underWay = 0
+  #closed = false
   #told = false
 
   constructor(options: TraceExportOptions) {
@@ -75,16 +78,20 @@ export class TraceExport {
       this.#pass()
       if (await Promise.race([this.#sending, limit]) === 'late' || this.failed > failedBefore) break
     }
-    this.dropped += this.#queue.length
+    this.dropped += this.#queue.length + this.#underWay
     this.#queue.length = 0
+    this.#closed = true
     void this.#exporter.shutdown()
   }
 
   #pass(): void {
     if (this.#sending !== null || this.#queue.length === 0) return
     const spans = this.#queue.splice(0, SPANS_PER_EXPORT)
+    this.#underWay = spans.length
     this.#sending = new Promise<void>((resolve) => {
       this.#exporter.export(spans, (result) => {
+        // What was given up at the end is counted already.
+        if (this.#closed) return resolve()
         if (result.code === EXPORT_SUCCESS) {
           this.exported += spans.length
           this.#told = false
@@ -94,6 +101,7 @@ export class TraceExport {
         resolve()
       })
     }).finally(() => {
+      this.#underWay = 0
       this.#sending = null
     })
   }

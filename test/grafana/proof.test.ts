@@ -1,17 +1,13 @@
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { readFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parse } from 'yaml'
 import t from 'tap'
-import { startShopApi } from '../../examples/shop-api/server.js'
-import { startGateway } from '../../src/cli/gateway.js'
-import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { post } from '../edge/gateway.js'
 import { callerSays, repositoryRoot, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
+import { lightGateway } from './light-gateway.js'
 import { boards, filled } from './panels.js'
 import { Prometheus, installed } from './prometheus.js'
 
@@ -22,47 +18,6 @@ const CALLS = 20
 const RANGE_S = 90
 const RULES = ['recording.rules.yml', 'alerts.rules.yml'].map((file) => join(repositoryRoot(), 'deploy', 'prometheus', file))
 
-/** Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls. */
-async function agentsFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
-  await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
-  const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
-  for (const [name, track] of [['light', 'inbound_track'], ['stereo', 'both_tracks']] as const) {
-    await writeFile(join(folder, `${name}.yaml`), JSON.stringify({
-      version: 1, name, instructions: 'Beep.', backend: [module('scripted-backend'), module('relief-backend')],
-      greeting: 'Beep.', stream: { track }, turn: { endOfSpeechMs: 300 },
-      escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
-      tools: [{
-        name: 'lookup_order', description: 'Looks an order up.',
-        parameters: { properties: { orderNumber: { type: 'string' } } },
-        http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
-      }],
-    }))
-  }
-  return folder
-}
-
-/** A gateway of exactly as many slots as there are callers. */
-async function gatewayForAll() {
-  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
-  const agentsDir = await agentsFolder()
-  const config = {
-    ...loadConfig({ MAX_CALLS: String(CALLS), SPEECH_DECODERS: '1' }, null),
-    agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
-  }
-  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog({ level: 'silent' }) })
-  return {
-    url: `http://127.0.0.1:${gateway.publicPort}`,
-    opsPort: gateway.opsPort,
-    calls: gateway.calls,
-    close: async () => {
-      await gateway.stop(0)
-      await shop.close()
-      await rm(agentsDir, { recursive: true, force: true })
-    },
-  }
-}
-
 const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString(16)}`
 /** Roles of the scripted backend: a tool, a human wanted, a death, a long answer; the rest is plain. */
 const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
@@ -70,7 +25,7 @@ const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
 t.test('every panel and every rule has data, and exemplars name calls that live', {
   skip: installed('prometheus') ? false : 'NOT PROVEN: Debian\'s package prometheus is not installed',
 }, async (t) => {
-  const gateway = await gatewayForAll()
+  const gateway = await lightGateway({ MAX_CALLS: String(CALLS) }, createLog({ level: 'silent' }))
   t.teardown(() => gateway.close())
   const prometheus = await Prometheus.start(gateway.opsPort, RULES)
   t.teardown(() => prometheus.stop())

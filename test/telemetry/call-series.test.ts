@@ -1,5 +1,7 @@
+import fc from 'fast-check'
 import t from 'tap'
 import { CallSeries, escapeLabel } from '../../src/telemetry/call-series.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
 
 function seriesOf(callsMax: number) {
   let nowMs = 0
@@ -90,4 +92,34 @@ t.test('five thousand calls are written without holding up the audio', t => {
   t.comment(`5,000 calls: ${(performance.now() - startedMs).toFixed(1)} ms, ${Math.round(page.length / 1024)} KiB`)
   t.equal(page.split('\n').length, 15_000 + 9 + 2)
   t.end()
+})
+
+t.test('whatever a SID, an agent or a backend is called, the page stays a page', async t => {
+  const anything = fc.oneof(
+    fc.string({ unit: 'binary', maxLength: 60 }),
+    fc.constantFrom('"', '\\', '\n', '"} 1\nmkondo_calls_live 999', '\\"', 'a\\\nb', '# EOF\n', 'x'.repeat(10_000)),
+  )
+  fc.assert(
+    fc.property(anything, anything, anything, (sid, agent, backend) => {
+      const series = new CallSeries({ clock: () => 0 })
+      series.open(sid, agent, backend).turnResponseLastMs = 250
+      const lines = series.render().split('\n')
+      const samples = lines.filter(line => line !== '' && !line.startsWith('# '))
+      if (samples.length !== 1) throw new Error(`${samples.length} samples of one`)
+      const found = /^mkondo_call_turn_response_last_seconds\{call_sid="(.*)",agent="(.*)",backend="(.*)"\} 0\.25$/.exec(samples[0] ?? '')
+      const unescaped = found?.slice(1).map(value => value.replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c)))
+      if (JSON.stringify(unescaped) !== JSON.stringify([sid, agent, backend])) throw new Error('another value came back')
+      if (lines.at(-2) !== '# EOF' || lines.at(-1) !== '') throw new Error('the page has another end')
+    }),
+  )
+  t.pass('for 100 random and hostile names')
+})
+
+t.test('what is no SID never becomes an exemplar', async t => {
+  const metrics = new Metrics({ version: '0', processMetrics: false })
+  for (const hostile of ['"} 1\n# EOF', 'x'.repeat(10_000), '', 'a b']) metrics.bargeInStop.observe(0.05, hostile)
+  metrics.calls({ agent: 'a', outcome: 'failed' }).inc(1, 'y'.repeat(200))
+  const page = await metrics.render()
+  t.notMatch(page, /# \{/)
+  t.match(page, /mkondo_barge_in_stop_seconds_count 4\n/, 'and the value counts all the same')
 })

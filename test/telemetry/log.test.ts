@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { parseCallSid } from '../../src/core/ids.js'
+import type { CallSid } from '../../src/core/ids.js'
 import { createLog, parseLogSettings } from '../../src/telemetry/log.js'
 import type { LogOptions } from '../../src/telemetry/log.js'
 import { maskText, scrub } from '../../src/telemetry/redact.js'
@@ -193,4 +194,17 @@ t.test('a level that does not exist stops the start with what is allowed', t => 
   }
   t.same(parseLogSettings(''), { level: 'info', rooms: {} })
   t.end()
+})
+
+t.test('a SID full of quotes, new lines or 10 KB of anything stays one line of JSON', async t => {
+  const lines: string[] = []
+  const log = createLog({ level: 'info', destination: { write: line => void lines.push(line) } })
+  for (const sid of ['"},"level":"fatal', 'a\nb', '\u2028', 'x'.repeat(10_000)]) {
+    log.call(sid as CallSid).info({ code: 1 }, 'stream closed')
+  }
+  t.equal(lines.length, 4)
+  for (const line of lines) {
+    t.equal(line.indexOf('\n'), line.length - 1, 'one line')
+    t.match(JSON.parse(line), { level: 'info', code: 1, msg: 'stream closed' })
+  }
 })

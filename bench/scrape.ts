@@ -1,0 +1,73 @@
+import { CallSeries } from '../src/telemetry/call-series.js'
+import { FrameHistogram } from '../src/telemetry/frame-histogram.js'
+import { Metrics } from '../src/telemetry/metrics.js'
+
+/**
+ * How long a scrape holds up the main thread: `/metrics` of a gateway with several agents and backends, and
+ * `/metrics/calls` of N live calls (1,000 when not given). After `npm run build`: node dist/bench/scrape.js [N]
+ */
+const liveCalls = Number(process.argv[2] ?? 1000)
+const ROUNDS = 60
+const AGENTS = ['order-status', 'support', 'bookings', 'returns']
+const BACKENDS = ['openai', 'gemini', 'cascade', 'embedded']
+const SHARDS = 8
+
+function busyMetrics(): Metrics {
+  const metrics = new Metrics({ version: 'bench' })
+  for (let shard = 0; shard < SHARDS; shard++) {
+    const frames = new FrameHistogram()
+    for (let i = 0; i < 1000; i++) frames.observeMs(i / 50)
+    metrics.tickLatenessFrom(shard, frames)
+    metrics.tickBusyFrom(shard, frames)
+    metrics.frameLatencyFrom('in', frames, () => ({ callSid: 'HD_0123456789ab', ms: 12 }))
+  }
+  for (const agent of AGENTS) {
+    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome }).inc(1, 'HD_0123456789ab')
+    for (const backend of BACKENDS) {
+      for (let i = 0; i < 20; i++) {
+        metrics.turnResponse({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)
+        metrics.turnAnswer({ agent, backend }).observe(i / 5, `HD_${String(i).padStart(12, '0')}`)
+      }
+    }
+  }
+  for (const tool of ['lookup_order', 'lookup_account', 'reset_router', 'open_ticket']) {
+    for (const outcome of ['ok', 'error']) metrics.toolSeconds({ tool, outcome }).observe(0.2, 'HD_0123456789ab')
+  }
+  return metrics
+}
+
+function liveSeries(): CallSeries {
+  const series = new CallSeries({ clock: () => performance.now(), callsMax: Math.max(2000, liveCalls) })
+  for (let i = 0; i < liveCalls; i++) {
+    const numbers = series.open(`HD_${i.toString(16).padStart(12, '0')}`, AGENTS[i % AGENTS.length] ?? '', BACKENDS[i % BACKENDS.length] ?? '')
+    numbers.turnResponseLastMs = 300 + i / 3
+    numbers.frameLatencyP99Ms = 8 + i / 1000
+    numbers.bargeInStopLastMs = 50 + i / 10
+  }
+  return series
+}
+
+/** Median and worst of the second half of the rounds; the first half warms up. */
+async function timed(name: string, page: () => string | Promise<string>): Promise<number> {
+  const took: number[] = []
+  let bytes = 0
+  let cpu = process.cpuUsage()
+  for (let round = 0; round < ROUNDS; round++) {
+    const beganMs = performance.now()
+    bytes = (await page()).length
+    took.push(performance.now() - beganMs)
+    await new Promise((resolve) => setImmediate(resolve))
+    if (round === ROUNDS / 2 - 1) cpu = process.cpuUsage()
+  }
+  const { user, system } = process.cpuUsage(cpu)
+  const warm = took.slice(ROUNDS / 2).sort((a, b) => a - b)
+  const median = warm[Math.floor(warm.length / 2)] ?? NaN
+  console.log(`${name.padEnd(24)} median ${median.toFixed(2)} ms, worst ${(warm.at(-1) ?? NaN).toFixed(2)} ms, first ${(took[0] ?? NaN).toFixed(2)} ms, processor ${((user + system) / 1000 / (ROUNDS / 2)).toFixed(2)} ms, ${Math.round(bytes / 1024)} KiB`)
+  return median
+}
+
+const metrics = busyMetrics()
+const series = liveSeries()
+const both = await timed('/metrics', () => metrics.render()) + await timed(`/metrics/calls, ${liveCalls}`, () => series.render())
+console.log(`together                 median ${both.toFixed(2)} ms`)
+metrics.close()

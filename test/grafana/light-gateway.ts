@@ -1,0 +1,49 @@
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startShopApi } from '../../examples/shop-api/server.js'
+import { startGateway } from '../../src/cli/gateway.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import type { Log } from '../../src/telemetry/log.js'
+import { repositoryRoot } from '../support/host.js'
+
+/** Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls. */
+async function agentsFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
+  await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))
+  const module = (file: string): string => `module:${new URL(`./${file}.js`, import.meta.url).href}`
+  for (const [name, track] of [['light', 'inbound_track'], ['stereo', 'both_tracks']] as const) {
+    await writeFile(join(folder, `${name}.yaml`), JSON.stringify({
+      version: 1, name, instructions: 'Beep.', backend: [module('scripted-backend'), module('relief-backend')],
+      greeting: 'Beep.', stream: { track }, turn: { endOfSpeechMs: 300 },
+      escalation: { numbers: ['+254709000001'], strategies: ['supervision'], announce: null },
+      tools: [{
+        name: 'lookup_order', description: 'Looks an order up.',
+        parameters: { properties: { orderNumber: { type: 'string' } } },
+        http: { url: '{{env.SHOP_API_URL}}/api/orders', query: [{ order_number: '{{args.orderNumber}}' }] },
+      }],
+    }))
+  }
+  return folder
+}
+
+/** A whole gateway whose agents answer without a recogniser, with the demo shop behind it. */
+export async function lightGateway(env: Readonly<Record<string, string>>, log: Log) {
+  const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
+  const agentsDir = await agentsFolder()
+  const config = {
+    ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
+    agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
+  }
+  const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log })
+  return {
+    url: `http://127.0.0.1:${gateway.publicPort}`,
+    opsPort: gateway.opsPort,
+    calls: gateway.calls,
+    close: async () => {
+      await gateway.stop(0)
+      await shop.close()
+      await rm(agentsDir, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,77 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { createLog } from '../../src/telemetry/log.js'
+import { callRecordSchema, timelineSchema } from '../../src/shard/record-format.js'
+import type { CallTimelineView } from '../../src/shard/live-call.js'
+import { startCollector } from '../support/collector.js'
+import { callerSays, until } from '../support/host.js'
+import { LightCaller, tickAll } from './light-callers.js'
+import { lightGateway } from './light-gateway.js'
+
+t.setTimeout(60_000)
+
+const SID = 'HD_0000000071ee'
+
+t.test('one call can be followed live, in its record, in the log, by exemplars and as a trace', async (t) => {
+  const collector = await startCollector()
+  t.teardown(collector.close)
+  const lines: string[] = []
+  const log = createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } })
+  const gateway = await lightGateway({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }, log)
+  t.teardown(() => gateway.close())
+  const ops = `http://127.0.0.1:${gateway.opsPort}`
+  const words = await callerSays('Where is my order please?')
+
+  const caller = await LightCaller.ring({ url: gateway.url, agent: 'stereo', callSid: SID, from: '+254700000002', stereo: true })
+  t.teardown(tickAll([caller]))
+  await until(() => caller.heardSamples > 4000, 15_000, 'the greeting')
+  await sleep(700)
+  caller.say(words)
+  const timeline = async (): Promise<CallTimelineView> => await (await fetch(`${ops}/api/calls/${SID}/timeline`)).json() as CallTimelineView
+  let live = await timeline()
+  for (let tries = 0; tries < 100 && !live.turns.some((turn) => turn.ear !== undefined); tries++) {
+    await sleep(100)
+    live = await timeline()
+  }
+
+  t.equal(live.live, true)
+  timelineSchema.parse(live)
+  const names = live.timeline.map((mark) => mark.name)
+  const inOrder = [
+    'webhook', 'webhook-answered', 'socket', 'first-frame', 'caller-speech', 'caller-speech-end', 'tool-start', 'tool-end', 'agent-audio',
+    'agent-sound',
+  ]
+  let from = 0
+  for (const name of inOrder) {
+    const at = names.indexOf(name, from)
+    t.ok(at >= from, `${name} comes when it should: ${names.slice(from).join(' ')}`)
+    from = Math.max(from, at)
+  }
+  for (const name of ['backend-connect', 'backend-ready', 'stream-opened', 'backend-response', 'greeting']) t.ok(names.includes(name), name)
+  const turn = live.turns.find((made) => made.ear !== undefined)
+  t.ok((turn?.ear?.answerMs ?? 0) > (turn?.answerMs ?? Infinity), 'the ear hears it later than it was sent')
+  t.ok((turn?.ear?.answerMs ?? Infinity) < (turn?.answerMs ?? 0) + 1500)
+  t.match(live.tools, [{ name: 'lookup_order', ok: true }])
+
+  const page = await (await fetch(`${ops}/metrics`)).text()
+  const exemplar = page.split('\n').find((line) => line.startsWith('mkondo_turn_answer_seconds_bucket') && line.includes(' # '))
+  t.ok(exemplar?.includes(`call_sid="${SID}",trace_id="${live.traceId ?? ''}"`), exemplar ?? 'no exemplar')
+  t.match(page, /mkondo_turn_answer_ear_seconds_count\{agent="stereo",backend="scripted"\} 1\n/)
+
+  caller.hangUp()
+  await until(() => gateway.calls.record(SID) !== undefined, 10_000, 'the record')
+  const ended = await timeline()
+  t.equal(ended.live, false)
+  t.equal(ended.traceId, live.traceId)
+  t.ok(ended.timeline.some((mark) => mark.name === 'ended'), 'the end is in it')
+  const record = gateway.calls.record(SID)
+  callRecordSchema.parse(JSON.parse(JSON.stringify(record)))
+  t.match(record?.stops.at(-1), { kind: 'hang-up', why: /^caller-hung-up: .*; \d+ ms of stream, 1 of 1 turns answered/ })
+
+  const ofCall = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['call_sid'] === SID && line['room'] === 'shard')
+  t.ok(ofCall.length >= 3 && ofCall.every((line) => line['trace_id'] === live.traceId), 'every line of the call names its trace')
+  t.match(ofCall.find((line) => line['msg'] === 'call ended'), { outcome: 'deflected', turns: 1, tools: 1, answer_p50_ms: Number })
+  await until(() => collector.spans.some((span) => span.name === 'call'), 10_000, 'the trace')
+  t.ok(collector.spans.every((span) => span.traceId === live.traceId))
+  t.same(['call', 'set-up', 'greeting', 'tool lookup_order', 'turn'].filter((name) => !collector.spans.some((span) => span.name === name)), [])
+})

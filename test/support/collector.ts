@@ -1,0 +1,44 @@
+import { createServer } from 'node:http'
+
+export interface OtlpSpan {
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string
+  readonly name: string
+  readonly startTimeUnixNano: string
+  readonly endTimeUnixNano: string
+  readonly attributes: readonly { readonly key: string; readonly value: Readonly<Record<string, unknown>> }[]
+  readonly events: readonly { readonly name: string; readonly attributes?: readonly { readonly key: string }[] }[]
+}
+
+export interface Collector {
+  readonly url: string
+  readonly spans: OtlpSpan[]
+  /** What was sent, as text. */
+  readonly bodies: string[]
+  readonly close: () => void
+}
+
+/** An OTLP/HTTP collector that keeps what it is sent; `answer` decides each status. */
+export async function startCollector(answer: () => number = () => 200): Promise<Collector> {
+  const spans: OtlpSpan[] = []
+  const bodies: string[] = []
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = []
+    request.on('data', (chunk: Buffer) => chunks.push(chunk))
+    request.on('end', () => {
+      const status = answer()
+      if (status === 200 && request.url === '/v1/traces') {
+        const text = Buffer.concat(chunks).toString()
+        bodies.push(text)
+        const body = JSON.parse(text) as { resourceSpans: { scopeSpans: { spans: OtlpSpan[] }[] }[] }
+        spans.push(...body.resourceSpans.flatMap((resource) => resource.scopeSpans.flatMap((scope) => scope.spans)))
+      }
+      response.writeHead(status, { 'content-type': 'application/json' }).end('{}')
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return { url: `http://127.0.0.1:${address.port}`, spans, bodies, close: () => server.close() }
+}
