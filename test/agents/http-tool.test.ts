@@ -230,6 +230,36 @@ t.test('answers that are no use to a model are errors in words', async (t) => {
   }
 })
 
+t.test('50 MB are refused after 256 KB, and a drip of bytes ends at the deadline', async (t) => {
+  let sent = 0
+  const shop = await api(t, (request, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    if (request.url === '/drip') {
+      const drip = setInterval(() => response.write(' '), 20)
+      response.on('close', () => clearInterval(drip))
+      return
+    }
+    const more = (): void => {
+      while (sent < 50_000_000 && !response.destroyed) {
+        sent += 16_384
+        if (!response.write('x'.repeat(16_384))) {
+          response.once('drain', more)
+          return
+        }
+      }
+      response.end()
+    }
+    more()
+  })
+  t.match(await runner(t, { http: { url: `${shop.url}/huge` } }).run('look_up', {}, context()), {
+    ok: false, code: 'TOOL_RESPONSE', error: /larger than 262144 bytes/, value: { error: 'the system gave an answer that cannot be used' },
+  })
+  t.ok(sent < 10_000_000, `the socket was closed after ${sent} bytes`)
+  t.match(await runner(t, { http: { url: `${shop.url}/drip`, timeoutMs: 200 } }).run('look_up', {}, context()), {
+    ok: false, code: 'TOOL_TIMEOUT', value: { error: 'the system did not answer in time' },
+  })
+})
+
 t.test('the deadline ends a tool, and so does the end of the call', async (t) => {
   const shop = await api(t, () => undefined)
   const tools = runner(t, { http: { url: shop.url, timeoutMs: 100 } })

@@ -1,4 +1,7 @@
 import t from 'tap'
+import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { HttpTransport } from '../../src/agents/http-transport.js'
+import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 
 const line = await openLine('support')
@@ -155,4 +158,32 @@ t.test('the shipped agent hands over VIPs, upset callers and repeated failures b
   await line.tools.run('verify_caller', { question: 'id-number', answer: '3628' }, context)
   await line.tools.run('verify_caller', { question: 'birth-year', answer: '1968' }, context)
   t.match(context.caller.verified, { accountId: 'AC-1009', vip: true })
+})
+
+t.test('a call whose worker died has no new attempts, and stays verified', async (t) => {
+  const context = contextOf(AMINA)
+  const tools = []
+  for (const [question, answer] of [['id-number', '0001'], ['id-number', '0002'], ['id-number', '7386']] as const) {
+    const { ok, value: result } = await line.tools.run('verify_caller', { question, answer }, context)
+    tools.push({ callId: answer, name: 'verify_caller', args: {}, state: 'answered', ok, result } as const)
+  }
+  const restored = CallerIdentity.restored(null, tools)
+  t.same([restored.wrong, [...restored.right]], [2, ['id-number']])
+  t.match(await line.tools.run('verify_caller', { question: 'birth-year', answer: '2001' }, contextOf(AMINA, { caller: restored })), {
+    ok: false, value: { attemptsLeft: 0 },
+  })
+  const verified = CallerIdentity.restored({ msisdn: AMINA }, tools)
+  t.match(await line.tools.run('getAccount', {}, contextOf(AMINA, { caller: verified })), { ok: true, value: { plan: 'Home 20' } })
+})
+
+t.test('an accounts API that is down, slow or talks nonsense is an error in words, and costs no attempt', async (t) => {
+  const context = contextOf(AMINA)
+  const transport = new HttpTransport()
+  t.teardown(() => { transport.close() })
+  const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, transport)
+  t.match(await down.run('verify_caller', { question: 'id-number', answer: '7386' }, context), {
+    ok: false, code: 'TOOL_HTTP', value: { error: 'the system cannot be reached' },
+  })
+  t.equal(context.caller.wrong, 0)
+  t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context), { ok: true }, 'and works when it is back')
 })

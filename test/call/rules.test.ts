@@ -54,3 +54,16 @@ t.test('an agent without rules hands nobody over by itself', async (t) => {
   callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
   t.same(rig.all('escalate'), [])
 })
+
+t.test('what a caller proves their identity with is in no record and in no handoff', async (t) => {
+  const rig = Rig.talking({ escalation: handover, toolNames: ['verify_caller'] })
+  rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
+  rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })
+  rig.toolCall('t2', 'verify_caller', { question: 'birth-year', answer: '1988' }, 2)
+  rig.identity({ accountId: 'AC-1' })
+  rig.in({ type: 'tool-result', callId: 't2', ok: true, value: { verified: true } })
+  rig.in({ type: 'escalate-requested', reason: 'test' })
+  const { packet } = rig.only('escalate')
+  t.match(packet, { identity: { accountId: 'AC-1' }, tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}] })
+  t.notMatch(JSON.stringify([packet, rig.session.toolCalls]), /7386|1988/)
+})

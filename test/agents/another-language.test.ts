@@ -1,0 +1,57 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { agentSchema } from '../../src/agents/definition.js'
+import { DecoderSet } from '../../src/backends/embedded/decoder-set.js'
+import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
+import { offlineSchema } from '../../src/agents/offline.js'
+import { AMINA, BRIAN, contextOf, openLine, packageRoot, textCall } from './support-line.js'
+
+const line = await openLine('huduma', join(packageRoot(), 'test/agents/huduma'))
+t.teardown(() => line.close())
+
+/** Every text of several words in a value. */
+function textsIn(value: unknown): string[] {
+  if (typeof value === 'string') return /\s/.test(value) ? [value] : []
+  return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : []
+}
+
+t.test('a Swahili line is a file: it answers, verifies and hands over in Swahili', async (t) => {
+  const call = await textCall(line, AMINA)
+  t.match(call.said.join(' '), /^Hujambo/)
+  t.match(await call.says('habari mnafungua lini tafadhali'), /Tunafungua kila siku.*kuna jambo lingine\?/)
+  t.match(await call.says('nalipaje'), /kulipa kwa simu/)
+  t.match(await call.says('nataka salio langu'), /kitambulisho chako/)
+  t.match(await call.says('saba tatu nane tano'), /Si sahihi/)
+  t.match(await call.says('saba tatu nane sita'), /Mpango wako ni Home 20, na salio lako ni shilingi 350\./)
+  t.match(await call.says('hapana'), /Kwaheri/)
+  const other = await textCall(line, BRIAN)
+  await other.says('nataka kuongea na mtu')
+  t.match(other.calls.at(-1), { name: 'escalate_to_human', args: { reason: 'Mteja anataka mtu.' } })
+})
+
+t.test('a model may pass what callers say in Swahili words', async (t) => {
+  const context = contextOf(AMINA)
+  t.match(await line.tools.run('verify_caller', { question: 'kuzaliwa', answer: '17 Aprili 1988' }, context), { ok: true, value: { verified: true } })
+  t.match(await line.tools.run('search_knowledge', { query: 'malipo ya bili' }, context), { value: { passages: [{ title: 'Kulipa bili' }] } })
+})
+
+t.test('no word that the gateway speaks by itself is left in English', async (t) => {
+  const english = textsIn(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', escalation: { numbers: ['+254720000010'] } }))
+  t.ok(english.includes('Sorry, could you say that again?'))
+  const own = textsIn({ ...line.agent, offline: { ...line.agent.offline, words: {} } })
+  t.same(english.filter((text) => own.includes(text)), [])
+  t.ok(line.agent.escalation?.silentLine, 'the one default that is made elsewhere')
+})
+
+t.test('its grammar can be listened for, with the sounds that the file gives', async (t) => {
+  const engine = new DialogueEngine({
+    dialogue: offlineSchema.parse(line.agent.offline), values: { caller: { number: '' }, greeting: 'x' }, answered: [], resume: null,
+  })
+  engine.handle({ type: 'start', takeover: false })
+  const { jsgf, words } = engine.grammar()
+  t.match(jsgf, /\[hujambo \| habari\]/)
+  const decoders = await DecoderSet.create(1)
+  const lease = await decoders.request(jsgf, words).lease
+  t.ok(lease, 'every word is known')
+  lease.release()
+})
