@@ -41,6 +41,7 @@ export interface OutboundCarrier {
     readonly from: string; readonly to: string; readonly voiceCallbackUrl: string; readonly clientRequestId: string
   }): Promise<{ readonly callSid: string | null; readonly callId: string | null; readonly status: string }>
   hangup(callSid: string): Promise<void>
+  getCall(callSid: string): Promise<{ readonly status: string | null; readonly answeredAt: string | null }>
 }
 
 export interface OutboundCallsOptions {
@@ -81,6 +82,8 @@ export interface OutboundCounters {
   placed: number
   refused: number
   unreached: number
+  /** Taken, but by another process. */
+  elsewhere: number
 }
 
 /**
@@ -88,7 +91,7 @@ export interface OutboundCounters {
  * are calls like any other. One that is not taken is hung up when it has rung long enough, and leaves a record.
  */
 export class OutboundCalls {
-  readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0 }
+  readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0, elsewhere: 0 }
   readonly #options: OutboundCallsOptions
   readonly #waiting = new Map<string, Waiting>()
   #tokens: number
@@ -127,7 +130,7 @@ export class OutboundCalls {
       waiting.callId = created.callId
       log.info({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
       if (this.#waiting.has(clientRequestId)) {
-        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { this.#over(waiting, 'no-answer', 'it rang long enough', true) })
+        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { void this.#rangLongEnough(waiting, carrier) })
       }
       return { callSid: created.callSid, clientRequestId, status: created.status }
     } catch (thrown) {
@@ -205,6 +208,17 @@ export class OutboundCalls {
     if (labelled !== undefined) return labelled
     for (const waiting of this.#waiting.values()) if (waiting.callSid === callSid || waiting.callId === callSid) return waiting
     return undefined
+  }
+
+  /** Its webhooks may have gone to another process behind the same address: a call that lives there is not hung up. */
+  async #rangLongEnough(waiting: Waiting, carrier: OutboundCarrier): Promise<void> {
+    const name = waiting.callSid ?? waiting.callId
+    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // then it counts as not taken
+    const taken = call !== null && (call.answeredAt !== null || /^(answered|in.?progress)$/i.test(call.status ?? ''))
+    if (!taken) return this.#over(waiting, 'no-answer', 'it rang long enough', true)
+    if (!this.#waiting.delete(waiting.clientRequestId)) return
+    this.counters.elsewhere++
+    this.#options.log.info({ call_sid: waiting.callSid, agent: waiting.agent }, 'a placed call was taken, and its webhooks went elsewhere')
   }
 
   #over(waiting: Waiting, state: CarrierState, detail: string, hangUp: boolean): void {

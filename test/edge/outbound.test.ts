@@ -22,6 +22,7 @@ async function placing(t: Test, changes: Partial<OutboundCallsOptions> = {}) {
         return Promise.resolve({ callSid: sid, callId: null, status: 'ringing' })
       },
       hangup: () => Promise.resolve(),
+      getCall: () => Promise.resolve({ status: 'ringing', answeredAt: null }),
     },
     agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
     agentNames: () => ['order-status'], voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
@@ -57,6 +58,16 @@ t.test('the carrier\'s note in the URL names the order where the SID does not', 
   t.match(gateway.calls.started, [{ callSid: other, placed: { clientRequestId: labels[0] } }])
 })
 
+t.test('an outbound call that another process placed waits for its answer as well', async t => {
+  const { gateway, edgeOf, voice, records } = await placing(t)
+  t.notMatch((await post(voice, { form: edgeOf('Ringing') })).text, /Stream/)
+  t.match((await post(voice, { form: edgeOf('Answered') })).text, /<Stream /)
+  t.match(gateway.calls.started, [{ direction: 'outbound' }])
+  const other = { ...edgeOf('Completed', { isActive: '0' }), sessionId: newSid() }
+  t.notMatch((await post(voice, { form: other })).text, /Stream/, 'one that ended elsewhere opens nothing here')
+  t.same(records, [])
+})
+
 t.test('a call that nobody takes ends with a record, told at either URL', async t => {
   for (const path of ['/voice/order-status', '/events']) {
     const { gateway, records, edgeOf, api } = await placing(t)
@@ -85,7 +96,7 @@ t.test('what is refused says why, with a status that a program can act on', asyn
   await post(limited.api, { json: ORDER })
   t.equal(await refused(ORDER, limited.api), '429 RATE_LIMITED')
   const poor = await placing(t, {
-    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused with status 402 (wallet.insufficient_funds)', { status: 402 })), hangup: () => Promise.resolve() },
+    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused with status 402 (wallet.insufficient_funds)', { status: 402 })), hangup: () => Promise.resolve(), getCall: () => Promise.reject(new Error('not asked')) },
   })
   t.match(await post(poor.api, { json: ORDER }), { status: 502, code: 'CARRIER_API', text: /wallet\.insufficient_funds/ })
   const without = await startGateway(t)

@@ -10,6 +10,9 @@ import { createLog } from '../../src/telemetry/log.js'
 const SID = parseCallSid('HD_0a8d5911d055')
 const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
 
+const notTaken = () => Promise.resolve({ status: 'ringing', answeredAt: null })
+const soon = () => new Promise((resolve) => { setImmediate(resolve) })
+
 /** Calls out of a gateway whose time and carrier are the test's. */
 function desk(changes: Partial<OutboundCallsOptions> = {}) {
   const records: CallRecord[] = []
@@ -28,6 +31,7 @@ function desk(changes: Partial<OutboundCallsOptions> = {}) {
         hungUp.push(callSid)
         return Promise.resolve()
       },
+      getCall: notTaken,
     },
     agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
     agentNames: () => ['order-status'],
@@ -77,7 +81,7 @@ t.test('the first webhook may be here before the carrier\'s answer', async (t) =
         if (call !== undefined) outbound.taken(call)
         return Promise.resolve({ callSid: SID, callId: null, status: 'ringing' })
       },
-      hangup: () => Promise.resolve(),
+      hangup: () => Promise.resolve(), getCall: notTaken,
     },
   })
   await outbound.place(ORDER)
@@ -106,8 +110,24 @@ t.test('a call that rings too long is hung up', async (t) => {
   pass(34_000)
   t.same(hungUp, [])
   pass(1000)
+  await soon()
   t.same(hungUp, [SID])
   t.match(records, [{ outbound: { result: 'no-answer' }, endDetail: 'it rang long enough' }])
+})
+
+t.test('a call that was taken by another process behind the same address is left alone', async (t) => {
+  const { outbound, records, pass } = desk({
+    carrier: {
+      createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
+      hangup: () => Promise.reject(new Error('nobody may hang up')),
+      getCall: () => Promise.resolve({ status: 'answered', answeredAt: '2026-11-20T10:00:00Z' }),
+    },
+  })
+  await outbound.place(ORDER)
+  pass(35_000)
+  await soon()
+  t.same(records, [])
+  t.match([outbound.waiting, outbound.counters.elsewhere], [0, 1])
 })
 
 t.test('what may not be called is refused before the carrier is asked', async (t) => {
@@ -138,7 +158,7 @@ t.test('calls are bounded: at once by the slots, in a minute by the setting', as
 
 t.test('the carrier\'s refusal comes back as it is, and nothing waits', async (t) => {
   const { outbound, records } = desk({
-    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused', { status: 402, carrierCode: 'wallet.insufficient_funds' })), hangup: () => Promise.resolve() },
+    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused', { status: 402, carrierCode: 'wallet.insufficient_funds' })), hangup: () => Promise.resolve(), getCall: notTaken },
   })
   await t.rejects(outbound.place(ORDER), { code: 'CARRIER_API' })
   t.equal(outbound.waiting, 0)
