@@ -25,6 +25,9 @@ export interface AgentWatchOptions {
   readonly onFault: (what: string) => void
 }
 
+/** Edits are read after this at the latest, however many follow. */
+const UNREAD_MS_MAX = 3000
+
 /**
  * Follows the agents folder. An edit reaches new calls only; a file that is broken leaves its agent as it was, while the
  * other files' edits are taken. Reads are one at a time, and edits that come close together are one.
@@ -35,6 +38,7 @@ export class AgentWatch {
   /** What was read last, by file: what a broken edit falls back to. */
   readonly #files = new Map<string, FolderAgent & { readonly text: string }>()
   #timer: NodeJS.Timeout | null = null
+  #unreadSinceMs: number | null = null
   #reading: Promise<void> = Promise.resolve()
   #lastFault = ''
   #closed = false
@@ -64,10 +68,15 @@ export class AgentWatch {
 
   #settle(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
+    const nowMs = performance.now()
+    this.#unreadSinceMs ??= nowMs
+    // A file that is written all the time must not keep the others' edits back.
+    const waitMs = Math.max(0, Math.min(AGENTS_SETTLE_MS, this.#unreadSinceMs + UNREAD_MS_MAX - nowMs))
     this.#timer = setTimeout(() => {
       this.#timer = null
+      this.#unreadSinceMs = null
       this.#reading = this.#reading.then(() => this.#read())
-    }, AGENTS_SETTLE_MS)
+    }, waitMs)
   }
 
   async #read(): Promise<void> {
