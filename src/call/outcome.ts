@@ -26,6 +26,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
       return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
     case 'carrier-silent':
     case 'carrier-abuse':
+    case 'carrier-not-reading':
     case 'socket-never-came':
     case 'stream-error':
     case 'backend-failed':
@@ -46,7 +47,8 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
 export function closeCodeOf(reason: EndReason): number {
   switch (reason) {
     case 'drain-limit': return 1001 // going away
-    case 'carrier-abuse': return 1008 // policy
+    case 'carrier-abuse':
+    case 'carrier-not-reading': return 1008 // policy
     case 'call-fault': return 1011 // internal error
     default: return 1000
   }

@@ -211,14 +211,13 @@ export class CarrierSocket implements MediaSink {
     this.#ws?.end(1000)
   }
 
-  /** The carrier does not read any more. Not from inside of the sender's loop: closing calls back into the call. */
+  /** The carrier does not read any more. Told at once, so that the call hears of it before it hears of the socket's end. */
   #stuck(): void {
     if (this.cause !== null) return
     this.cause = 'backpressure'
-    queueMicrotask(() => {
-      this.call.hangup('stream-error', 'the carrier does not read its socket', false)
-      this.#ws?.close()
-    })
+    this.call.hangup('carrier-not-reading', 'the carrier does not read its socket', false)
+    // Not from inside of the sender's loop: closing calls back into the call.
+    queueMicrotask(() => this.#ws?.close())
   }
 
   #end(cause: CloseCause, code: number): void {

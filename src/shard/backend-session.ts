@@ -1,13 +1,17 @@
 import type { BackendSession, ToolSpec } from '../backends/backend.js'
 import type { CallMachine } from '../call/call-machine.js'
-import { GATEWAY_TOOLS, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
 import { resumedTools } from '../call/tool-ledger.js'
 import { offeredTools } from '../agents/offered-tools.js'
 import type { CallStart } from './call-messages.js'
 
 /** The tools a model is offered: the agent's own, then those that the session carries out itself. */
 function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
-  const gateway = GATEWAY_TOOLS.filter((tool) => tool.name !== ESCALATE_TOOL || agent.escalation !== null)
+  const { escalation } = agent
+  const gateway = GATEWAY_TOOLS.filter(({ name }) => {
+    if (name === ESCALATE_TOOL) return escalation !== null
+    return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
+  })
   return [...offeredTools(agent, assets), ...gateway]
 }
 

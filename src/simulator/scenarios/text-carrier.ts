@@ -3,7 +3,6 @@ import type { VoiceAction } from '../../sautikit/actions.js'
 import type { ContinuationAsker } from '../../shard/live-call.js'
 import type { AfterStream, HumanOutcome, SimulatedHuman } from '../call-options.js'
 import type { SpokenLine } from './observed-call.js'
-import { spokenMs } from './text-sound.js'
 
 /** As the carrier of spoken calls: a gateway that redirects in circles must end too. */
 const DOCUMENTS_MAX = 20
@@ -13,7 +12,13 @@ const GIVE_UP_MS = 20_000
 /** The way on of a call, as the edge asks for it. */
 export interface AfterStreamCall {
   carrierState(state: CarrierState): void
-  continuation(asker: ContinuationAsker): readonly VoiceAction[]
+  continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
+}
+
+/** Who asks for the next document, and with which keys of the caller. */
+interface Question {
+  readonly asker: ContinuationAsker
+  readonly digits: string | null
 }
 
 export interface TextCarrierOptions {
@@ -21,6 +26,10 @@ export interface TextCarrierOptions {
   readonly afterStream: AfterStream
   readonly human: SimulatedHuman
   readonly nowMs: () => number
+  /** Says something to the caller; resolves when it has been heard. */
+  readonly speak: (text: string) => Promise<void>
+  /** The next key that the caller pressed and nobody has taken; null for none. */
+  readonly takeKey: () => string | null
   /** Waits in the call's own time; ends early when the call is over. */
   readonly wait: (ms: number) => Promise<void>
   readonly over: () => boolean
@@ -29,6 +38,9 @@ export interface TextCarrierOptions {
 const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
   'answered': 'answered', 'busy': 'busy', 'no-answer': 'no-answer', 'declined': 'busy',
 }
+
+const GET_DIGITS_TIMEOUT_S = 5
+const KEY_POLL_MS = 50
 
 /** What the carrier does with a call after its stream: the documents it is given, without their sound. */
 export class TextCarrier {
@@ -45,14 +57,15 @@ export class TextCarrier {
   async run(): Promise<string> {
     const { call, afterStream, over } = this.#options
     call.carrierState('stream-stopped')
-    let asker: ContinuationAsker = afterStream === 'continues' ? 'after-stream' : 'voice'
     if (afterStream === 'holds') return this.#giveUp()
+    let question: Question = { asker: afterStream === 'continues' ? 'after-stream' : 'voice', digits: null }
     for (let documents = 0; documents < DOCUMENTS_MAX && !over(); documents++) {
-      const actions = call.continuation(asker)
-      if (actions.length === 0 && asker === 'voice' && documents === 0) return this.#giveUp()
+      const actions = call.continuation(question.asker, question.digits)
+      // A webhook that is answered with nothing leaves the leg in silence.
+      if (actions.length === 0 && question.asker === 'voice' && documents === 0) return this.#giveUp()
       const next = await this.#document(actions)
       if (next === null) return 'the document has nothing left to do'
-      asker = next
+      question = next
     }
     if (!over()) this.complaints.push(`more than ${DOCUMENTS_MAX} documents in one call`)
     return 'the call is over'
@@ -63,20 +76,23 @@ export class TextCarrier {
     return 'gave up on a silent line after the stream'
   }
 
-  /** @returns who asks for the next document; null when there is none */
-  async #document(actions: readonly VoiceAction[]): Promise<ContinuationAsker | null> {
+  /** @returns what asks for the next document; null when nothing does */
+  async #document(actions: readonly VoiceAction[]): Promise<Question | null> {
     for (const action of actions) {
       if (this.#options.over()) return null
       switch (action.verb) {
         case 'say':
           await this.#say(action.text)
           break
+        case 'get-digits':
+          for (const nested of action.nested) if (nested.verb === 'say') await this.#say(nested.text)
+          return { asker: 'voice', digits: await this.#digits(action) }
         case 'dial':
           if (action.numbers.length === 0) this.complaints.push('Dial names nobody')
           if (await this.#dial((action.timeoutS ?? 60) * 1000)) return null
-          return 'voice'
+          return { asker: 'voice', digits: null }
         case 'redirect':
-          return 'after-stream'
+          return { asker: 'after-stream', digits: null }
         case 'hangup': case 'reject':
           return null
         case 'conference':
@@ -90,9 +106,28 @@ export class TextCarrier {
     return null
   }
 
+  /** Keys until enough came, the last one was pressed, or none for a while. */
+  async #digits({ timeoutS, numDigits = 0, finishOnKey = '#' }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
+    const { takeKey, wait, over, nowMs } = this.#options
+    const timeoutMs = (timeoutS ?? GET_DIGITS_TIMEOUT_S) * 1000
+    let digits = ''
+    let untilMs = nowMs() + timeoutMs
+    while (!over() && nowMs() < untilMs && (numDigits === 0 || digits.length < numDigits)) {
+      const key = takeKey()
+      if (key === finishOnKey) break
+      if (key === null) {
+        await wait(KEY_POLL_MS)
+        continue
+      }
+      digits += key
+      untilMs = nowMs() + timeoutMs
+    }
+    return digits
+  }
+
   async #say(text: string): Promise<void> {
     const startMs = this.#options.nowMs()
-    await this.#options.wait(spokenMs(text))
+    await this.#options.speak(text)
     this.said.push({ role: 'carrier', text, startMs, endMs: this.#options.nowMs() })
   }
 

@@ -30,7 +30,7 @@ const KEY_PAUSE_MS = 3000
 /** Texts that are prepared in one state, and known values of a slot for which they are. */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
-const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'end_call']
+const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'request_callback', 'end_call']
 
 /**
  * Interprets an `offline:` block. Pure: events go in, actions come out, and all state can be taken out and put into
