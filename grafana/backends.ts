@@ -29,6 +29,9 @@ export function backends(): DashboardBuilder {
         curves({ title: 'Takeovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
         ]),
+        curves({ title: 'Gap of a takeover, p95', about: 'The old one lost to the new one answering: what the caller waits.', unit: 's' }, THIRD, [
+          { expr: quantile(0.95, 'mkondo_backend_failover_gap_seconds', 'to'), legend: 'to {{to}}', exemplar: true },
+        ]),
         curves({ title: 'Errors for each turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
           {
             expr: `${rate('mkondo_backend_errors_total', 'backend')} / ${rate('mkondo_turn_response_seconds_count', 'backend')}`,

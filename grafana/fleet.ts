@@ -84,6 +84,18 @@ export function fleet(): DashboardBuilder {
         curves({ title: 'Tools by outcome', about: 'Calls of tools, and those that failed.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_tool_seconds_count', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
         ]),
+        curves({ title: 'Greeting, p95', about: 'Stream open to the first agent sound.', unit: SECONDS }, THIRD, [
+          { expr: quantile(0.95, 'mkondo_greeting_seconds', 'agent'), legend: '{{agent}}' },
+        ]),
+        curves({ title: 'The carrier\'s REST API', about: 'Requests, and those that failed; calls that we placed.', unit: 'cps' }, THIRD, [
+          { expr: rate('mkondo_carrier_api_requests_total', 'result'), legend: 'requests {{result}}' },
+          { expr: rate('mkondo_outbound_calls_total', 'result'), legend: 'outbound {{result}}' },
+        ]),
+        curves({ title: 'Archive and recordings', about: 'Records and handoffs written, and what the disk did not take.', unit: 'cps' }, THIRD, [
+          { expr: rate('mkondo_archive_documents_total', 'result'), legend: 'documents {{result}}' },
+          { expr: `sum(rate(mkondo_archive_faults_total{${NODE}}[$__rate_interval]))`, legend: 'faults' },
+          { expr: `sum(rate(mkondo_recording_lines_dropped_total{${NODE}}[$__rate_interval]))`, legend: 'journal lines lost' },
+        ]),
         curves({ title: 'Escalations', about: 'Calls handed to a human, by way and outcome.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_escalations_total', 'strategy, outcome'), legend: '{{strategy}} {{outcome}}' },
         ]),

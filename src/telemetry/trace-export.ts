@@ -92,7 +92,7 @@ export class TraceExport {
       this.#exporter.export(spans, (result) => {
         // What was given up at the end is counted already.
         if (this.#closed) return resolve()
-        if (result.code === EXPORT_SUCCESS) {
+        if (result.code as number === EXPORT_SUCCESS) {
           this.exported += spans.length
           this.#told = false
         } else {

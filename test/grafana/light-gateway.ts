@@ -31,9 +31,10 @@ async function agentsFolder(): Promise<string> {
 export async function lightGateway(env: Readonly<Record<string, string>>, log: Log) {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const agentsDir = await agentsFolder()
+  const dataDir = await mkdtemp(join(tmpdir(), 'mkondo-data-'))
   const config = {
     ...loadConfig({ SPEECH_DECODERS: '1', ...env }, null),
-    agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
+    agentsDir, dataDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, mediaWorkers: 1,
   }
   const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log })
   return {
@@ -43,7 +44,7 @@ export async function lightGateway(env: Readonly<Record<string, string>>, log: L
     close: async () => {
       await gateway.stop(0)
       await shop.close()
-      await rm(agentsDir, { recursive: true, force: true })
+      await Promise.all([agentsDir, dataDir].map((folder) => rm(folder, { recursive: true, force: true })))
     },
   }
 }
