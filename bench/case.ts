@@ -6,12 +6,13 @@ import { cpuBetween, cpuTime } from './kit/cpu.js'
 import type { CpuShare } from './kit/cpu.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
 import type {
-  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerOptions, ServerPauses,
+  BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerMemory, ServerOptions, ServerPauses,
   ToBackend, ToGenerator, ToServer,
 } from './protocol.js'
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
 import type { Subject } from './subjects.js'
-import { addTruth, untruths } from './truth.js'
+import { freePort } from './kit/ports.js'
+import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 
 /**
  * Over this a run is void: its latencies would be the generator's own. A quarter of a frame: still well under the 20 ms
@@ -49,8 +50,7 @@ async function measure(
 ): Promise<CaseResult> {
   const backend = options.level === 'L2' || options.level === 'L3' ? startBackend(options, children) : null
   const backendUrl = backend === null ? null : `ws://127.0.0.1:${(await backend.next('ready')).port}`
-  const server = startServer(subject, options, backendUrl, children)
-  const { port } = await server.next('ready')
+  const { servers, port } = await startServers(subject, options, backendUrl, children)
   const generators = startGenerators(subject, options, port, children)
 
   const points: MemoryPoint[] = []
@@ -66,8 +66,7 @@ async function measure(
     await sleep(SETTLE_MS)
   }
   const weigh = async (calls: number): Promise<void> => {
-    server.tell({ type: 'memory' })
-    const { rssBytes, heapUsedBytes } = await server.next('memory')
+    const { rssBytes, heapUsedBytes } = await memoryNow(servers)
     points.push({ calls, rssBytes, heapUsedBytes })
   }
   if (options.memory) {
@@ -78,9 +77,8 @@ async function measure(
   await openCalls(options.calls)
   if (options.memory) await weigh(options.calls)
 
-  const processes = [server.pid, ...generators.map((generator) => generator.pid), ...(backend === null ? [] : [backend.pid])]
-  server.tell({ type: 'memory' })
-  const heapBefore = await server.next('memory')
+  const processes = [...servers.map((server) => server.pid), ...generators.map((generator) => generator.pid), ...(backend === null ? [] : [backend.pid])]
+  const heapBefore = await memoryNow(servers)
   backend?.tell({ type: 'restart' })
   await sleep(WARM_UP_MS)
   for (const generator of generators) generator.tell({ type: 'measure' })
@@ -89,18 +87,17 @@ async function measure(
   const to = processes.map(cpuTime)
   for (const generator of generators) generator.tell({ type: 'finish' })
   const results = (await Promise.all(generators.map((generator) => generator.next('result')))).map((message) => message.result)
-  server.tell({ type: 'memory' })
-  const heapAfter = await server.next('memory')
+  const heapAfter = await memoryNow(servers)
   const facts = backend === null ? null : await factsOf(backend)
 
   const shares = processes.map((pid, i) => cpuBetween(pid, from[i] as (typeof from)[number], to[i] as (typeof to)[number]))
-  const wrong = untruths(subject, options, results, facts)
   const lateness = percentilesMs(merge(results.map((result) => result.latenessUs)))
+  const wrong = untruths(subject, options, results, facts, stoodStill(heapAfter.pauses, lateness))
   const late = lateness === null || lateness.p99 > options.latenessMsMax
   const verdict = late ? 'void' : wrong.length > 0 ? 'untrue' : 'held'
   const tooLate = `the generator was late by ${lateness === null ? 'all' : `${lateness.p99.toFixed(1)} ms at p99`}, at most ${options.latenessMsMax} ms are allowed`
-  const noise = server.stderr.trim().split('\n')[0] ?? ''
-  const speed = verdict === 'held' ? speedOf(options, results, shares, generators.length, heapBefore, heapAfter) : null
+  const noise = servers.map((server) => server.stderr.trim().split('\n')[0] ?? '').find((words) => words !== '') ?? ''
+  const speed = verdict === 'held' ? speedOf(options, results, shares, servers.length, generators.length, heapBefore, heapAfter) : null
   return {
     options, verdict,
     reasons: [...(late ? [tooLate] : []), ...wrong, ...(wrong.length > 0 ? pausesIn(heapAfter.pauses) : []), ...(wrong.length > 0 && noise !== '' ? [`the server says: ${noise.slice(0, 200)}`] : [])],
@@ -123,8 +120,50 @@ function startBackend(options: CaseOptions, children: (() => Promise<void>)[]): 
   return backend
 }
 
-function startServer(subject: Subject, options: CaseOptions, backendUrl: string | null, children: (() => Promise<void>)[]): Server {
-  const serverOptions: ServerOptions = { level: options.level, calls: options.calls, workers: options.workers, backendUrl }
+/** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
+async function startServers(
+  subject: Subject, options: CaseOptions, backendUrl: string | null, children: (() => Promise<void>)[],
+): Promise<{ readonly servers: readonly Server[]; readonly port: number }> {
+  const servers: Server[] = []
+  // A port that the system has chosen for uWebSockets.js cannot be shared.
+  let port = options.processes === 1 ? 0 : await freePort()
+  for (let i = 0; i < options.processes; i++) {
+    const nodePort = options.processes === 1 ? null : await freePort()
+    const server = startServer(subject, options, { backendUrl, port, nodePort }, children)
+    servers.push(server)
+    port = (await server.next('ready')).port
+  }
+  return { servers, port }
+}
+
+/** All servers together; the pauses are those of the worst. */
+async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
+  const all = await Promise.all(servers.map((server) => {
+    server.tell({ type: 'memory' })
+    return server.next('memory')
+  }))
+  const sum = (pick: (memory: ServerMemory) => number): number => all.reduce((total, memory) => total + pick(memory), 0)
+  const pauses = all.flatMap((memory) => (memory.pauses === null ? [] : [memory.pauses]))
+  const counted = all.every((memory) => memory.allocatedBytes !== null)
+  return {
+    rssBytes: sum((memory) => memory.rssBytes),
+    heapUsedBytes: sum((memory) => memory.heapUsedBytes),
+    allocatedBytes: counted
+      ? { main: sum((memory) => memory.allocatedBytes?.main ?? 0), workers: sum((memory) => memory.allocatedBytes?.workers ?? 0) } : null,
+    pauses: pauses.length === 0 ? null : {
+      gcMaxMs: Math.max(...pauses.map(({ gcMaxMs }) => gcMaxMs)),
+      gcMs: pauses.reduce((total, { gcMs }) => total + gcMs, 0),
+      loopMaxMs: Math.max(...pauses.map(({ loopMaxMs }) => loopMaxMs)),
+    },
+  }
+}
+
+function startServer(
+  subject: Subject, options: CaseOptions, where: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'>, children: (() => Promise<void>)[],
+): Server {
+  const serverOptions: ServerOptions = {
+    level: options.level, calls: options.calls, workers: options.workers, messageMs: options.messageMs, ...where,
+  }
   const server: Server = new Child({
     name: subject.name, file: subject.file(options.level), variable: 'BENCH_SERVER', options: serverOptions,
     cpus: options.pin ? '0' : null,
@@ -139,8 +178,8 @@ function startGenerators(subject: Subject, options: CaseOptions, port: number, c
   let firstCall = 0
   return shares.map((calls, i) => {
     const generatorOptions: GeneratorOptions = {
-      port, calls, firstCall, opening: subject.opening, level: options.level, messageFrames: subject.messageFrames(options.level),
-      seed: options.seed, lifeMs: options.seconds * 1000 + OVERHEAD_MS,
+      port, calls, firstCall, opening: subject.opening, level: options.level, messageFrames: framesInMessage(subject, options),
+      seed: options.seed, freshWebhooks: options.processes > 1, lifeMs: options.seconds * 1000 + OVERHEAD_MS,
     }
     firstCall += calls
     const generator: Generator = new Child({
@@ -159,10 +198,10 @@ async function factsOf(backend: Backend): Promise<BackendFacts> {
 }
 
 function speedOf(
-  options: CaseOptions, results: readonly GeneratorResult[], shares: readonly CpuShare[], generators: number,
-  before: Extract<FromServer, { type: 'memory' }>, after: Extract<FromServer, { type: 'memory' }>,
+  options: CaseOptions, results: readonly GeneratorResult[], shares: readonly CpuShare[], servers: number, generators: number,
+  before: ServerMemory, after: ServerMemory,
 ): Speed {
-  const server = shares[0] as CpuShare
+  const server = addShares(shares.slice(0, servers))
   const frames = results.reduce((sum, result) => sum + result.framesReceived, 0)
   const added = merge(results.map((result) => result.addedUs))
   const stops = merge(results.map((result) => result.stopUs))
@@ -173,10 +212,10 @@ function speedOf(
   const count = (pick: (result: GeneratorResult) => number): number => results.reduce((sum, result) => sum + pick(result), 0)
   return {
     server,
-    generatorCores: shares.slice(1, 1 + generators).reduce((sum, { cores }) => sum + cores, 0),
-    backendCores: shares[1 + generators]?.cores ?? 0,
+    generatorCores: shares.slice(servers, servers + generators).reduce((sum, { cores }) => sum + cores, 0),
+    backendCores: shares[servers + generators]?.cores ?? 0,
     cpuMsPerCallSecond: (server.cores * 1000) / options.calls,
-    mainMsPerCallSecond: (server.mainCores * 1000) / options.calls,
+    mainMsPerCallSecond: (server.mainCores * servers * 1000) / options.calls,
     cpuUsPerFrame: (server.cores * options.seconds * 1e6) / Math.max(1, frames),
     framesPerSecond: frames / options.seconds,
     addedMs: percentilesMs(added),
@@ -191,6 +230,15 @@ function speedOf(
       cleared: count((result) => result.bargeIns.cleared), resumed: count((result) => result.bargeIns.resumed),
     },
     heapBytesPerFrame: allocated,
+  }
+}
+
+/** Several processes as one: `mainCores` is that of the busiest main thread. */
+function addShares(shares: readonly CpuShare[]): CpuShare {
+  return {
+    cores: shares.reduce((sum, { cores }) => sum + cores, 0),
+    mainCores: Math.max(...shares.map(({ mainCores }) => mainCores)),
+    otherCores: shares.flatMap(({ otherCores }) => otherCores).toSorted((a, b) => b - a),
   }
 }
 

@@ -3,6 +3,7 @@ import { escape } from './kit/escape.js'
 import { decode } from './kit/histogram.js'
 import { barChart, lineChart } from './plots.js'
 import type { Series } from './plots.js'
+import { sizeWords } from './plan.js'
 import type { BenchResults, CaseResult } from './results.js'
 import { terminalReport } from './terminal.js'
 
@@ -46,7 +47,7 @@ function latencyPlot(results: BenchResults): string {
   const series: Series[] = []
   const runs = heldRuns(results).filter((one) => one.speed?.addedMs != null)
   const keyOf = (one: CaseResult): string =>
-    `${one.options.subject} ${one.options.level}${one.options.workers > 1 ? `, ${one.options.workers} workers` : ''}`
+    `${one.options.subject} ${one.options.level}${one.options.workers * one.options.processes > 1 ? `, ${sizeWords(one.options)}` : ''}`
   for (const key of new Set(runs.map(keyOf))) {
     const here = runs.filter((one) => keyOf(one) === key).toSorted((a, b) => a.options.calls - b.options.calls)
     for (const percentile of ['p50', 'p99'] as const) {

@@ -7,7 +7,7 @@ import { provenance } from './kit/machine.js'
 import { runMicro } from './micro/run.js'
 import { HELP, WrongOption, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
-import { chooseSubjects, findCapacity, runCases, scaleOut } from './plan.js'
+import { chooseSubjects, findCapacity, runCases, scaleOut, sweepMessages } from './plan.js'
 import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
@@ -34,25 +34,27 @@ async function main(argv: readonly string[]): Promise<number> {
   for (const { name, why } of skipped) say(`skipped: ${name}: ${why}`)
 
   const micro = options.micro ? await runMicro(options.quick, say) : { results: [], skipped: [] }
-  const cases = options.cases ? await runCases(options, subjects, say) : []
+  const { cases, notes } = options.cases ? await runCases(options, subjects, say) : { cases: [], notes: [] }
   const gateway = subjects.find((subject) => subject.name === 'mkondo')
   const capacities = []
   if (options.ramp) {
     for (const level of options.levels.length > 0 ? options.levels : (['L2'] as const)) {
       for (const subject of options.quick ? subjects.slice(0, 1) : subjects.filter((one) => one.levels.includes(level))) {
-        capacities.push(await findCapacity(options, subject, level, options.workers, say))
+        capacities.push(await findCapacity(options, subject, level, options, say))
       }
     }
   }
   const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, say) : []
+  const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, say) : []
   const results: BenchResults = {
-    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale,
+    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale, messages, notes,
     skipped: [...skipped, ...micro.skipped], checks: check(cases, capacities),
   }
   console.log(terminalReport(results))
   write(options, results)
-  const bad = cases.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
-  const nothing = cases.length > 0 && cases.every((one) => one.speed === null)
+  const judged = [...cases, ...messages]
+  const bad = judged.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
+  const nothing = judged.length > 0 && judged.every((one) => one.speed === null)
   return bad || nothing ? 1 : 0
 }
 

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { LATENESS_P99_MS_MAX } from './case.js'
 import { openFilesMax } from './kit/machine.js'
-import { LEVELS } from './protocol.js'
+import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
 import type { Level } from './protocol.js'
 import { SUBJECTS } from './subjects.js'
 
@@ -12,7 +12,8 @@ What (none: everything, about 25 minutes)
   --quick                 every part, short: under 3 minutes
   --level L0|L1|L2|L3     one level, all subjects that can do it (may be given more than once)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
-  --scale                 the same for 1 to as many media workers as there are cores
+  --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
+  --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend
   --micro                 the hot stages alone
   --turns                 caller stops to first sound, and takeovers of backends; has options of its own (--turns --help)
 How
@@ -21,6 +22,8 @@ How
   --seconds S             2 to 600 seconds of measuring for each run (default 15)
   --repeat N              1 to 20 runs of each, interleaved (default 3)
   --workers N             media workers of the gateway, 1 to 64 (default 1)
+  --processes N           processes of the gateway on one port, 1 to 16 (default 1)
+  --message-ms N          caller audio in one message to the gateway's backend: 20, 40, 60, 80 or 100 (default 60)
   --generators N          processes of the load generator, 1 to 8 (default 1)
   --lateness MS           1 to 100: generator's own lateness at p99 over which a run is void (default ${LATENESS_P99_MS_MAX})
   --seed N                of late frames and interruptions (default 1)
@@ -39,6 +42,8 @@ export interface BenchOptions {
   readonly seconds: number
   readonly repeat: number
   readonly workers: number
+  readonly processes: number
+  readonly messageMs: number | null
   readonly generators: number
   readonly latenessMsMax: number
   readonly seed: number
@@ -49,6 +54,7 @@ export interface BenchOptions {
   readonly cases: boolean
   readonly ramp: boolean
   readonly scale: boolean
+  readonly messages: boolean
   readonly micro: boolean
 }
 
@@ -62,7 +68,7 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
   const quick = values.quick === true
   const levels = (values.level ?? []).map((level) => one('--level', level, LEVELS))
   const subjects = (values.subject ?? []).map((name) => one('--subject', name, SUBJECTS.map((subject) => subject.name)))
-  const onlyParts = values.ramp === true || values.scale === true || values.micro === true
+  const onlyParts = values.ramp === true || values.scale === true || values.micro === true || values.messages === true
   const all = !onlyParts && levels.length === 0
   const calls = whole('--calls', values.calls, quick ? 100 : 200, 1, 5000)
   const generators = whole('--generators', values.generators, 1, 1, 8)
@@ -77,15 +83,18 @@ export function parseOptions(argv: readonly string[]): BenchOptions | null {
     seconds: whole('--seconds', values.seconds, quick ? 4 : 15, 2, 600),
     repeat: whole('--repeat', values.repeat, quick ? 1 : 3, 1, 20),
     workers: whole('--workers', values.workers, 1, 1, 64),
+    processes: whole('--processes', values.processes, 1, 1, 16),
+    messageMs: values['message-ms'] === undefined ? null : messageLength(values['message-ms']),
     latenessMsMax: whole('--lateness', values.lateness, LATENESS_P99_MS_MAX, 1, 100),
     seed: whole('--seed', values.seed, 1, 0, 1_000_000),
     pin: values.pin === true && availableParallelism() > 1,
     profileDir: values.profile ?? null,
     json: values.json ?? null,
     html: values.html ?? null,
-    cases: all || levels.length > 0 && values.ramp !== true && values.scale !== true,
+    cases: all || levels.length > 0 && values.ramp !== true && values.scale !== true && values.messages !== true,
     ramp: all || values.ramp === true,
     scale: values.scale === true || (all && !quick),
+    messages: values.messages === true || (all && !quick),
     micro: all || values.micro === true,
   }
 }
@@ -97,7 +106,7 @@ function parse(argv: readonly string[]) {
       allowPositionals: false,
       options: {
         help: { type: 'boolean', short: 'h' }, quick: { type: 'boolean' }, ramp: { type: 'boolean' }, scale: { type: 'boolean' },
-        micro: { type: 'boolean' }, pin: { type: 'boolean' }, level: { type: 'string', multiple: true }, subject: { type: 'string', multiple: true },
+        micro: { type: 'boolean' }, messages: { type: 'boolean' }, processes: { type: 'string' }, 'message-ms': { type: 'string' }, pin: { type: 'boolean' }, level: { type: 'string', multiple: true }, subject: { type: 'string', multiple: true },
         calls: { type: 'string' }, seconds: { type: 'string' }, repeat: { type: 'string' }, workers: { type: 'string' },
         generators: { type: 'string' }, lateness: { type: 'string' }, seed: { type: 'string' }, profile: { type: 'string' },
         json: { type: 'string' }, html: { type: 'string' },
@@ -113,6 +122,10 @@ function whole(name: string, text: string | undefined, fallback: number, min: nu
   const value = Number(text)
   if (!/^\d{1,7}$/.test(text) || value < min || value > max) throw new WrongOption(`${name} is '${text}'; allowed is a whole number from ${min} to ${max}`)
   return value
+}
+
+function messageLength(text: string): number {
+  return Number(one('--message-ms', text, MESSAGE_LENGTHS_MS.map(String)))
 }
 
 function one<T extends string>(name: string, text: string, allowed: readonly T[]): T {

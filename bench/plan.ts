@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { runCase } from './case.js'
 import type { BenchOptions } from './options.js'
-import { LEVELS } from './protocol.js'
+import { LEVELS, MESSAGE_LENGTHS_MS } from './protocol.js'
 import type { Level } from './protocol.js'
 import type { Capacity, CaseOptions, CaseResult } from './results.js'
 import { SUBJECTS, missingPackage } from './subjects.js'
@@ -43,15 +43,21 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
   return {
     subject: subject.name, level, calls: callsFor(options, subject, level), workers: options.workers, generators: options.generators,
+    // Peers are what they are.
+    processes: subject.name === 'mkondo' ? options.processes : 1,
+    messageMs: subject.name === 'mkondo' ? options.messageMs : null,
     seconds: options.seconds, seed: options.seed, memory: true, profileDir: options.profileDir, pin: options.pin,
     latenessMsMax: options.latenessMsMax,
   }
 }
 
 /** Every subject at every level that it can do; rounds over all of them, so that a busy minute meets all alike. */
-export async function runCases(options: BenchOptions, subjects: readonly Subject[], say: Say): Promise<CaseResult[]> {
+export async function runCases(
+  options: BenchOptions, subjects: readonly Subject[], say: Say,
+): Promise<{ readonly cases: CaseResult[]; readonly notes: string[] }> {
   const levels = options.levels.length > 0 ? options.levels : LEVELS
   const results: CaseResult[] = []
+  const notes: string[] = []
   for (let round = 1; round <= options.repeat; round++) {
     for (const level of levels) {
       for (const subject of subjects.filter((candidate) => candidate.levels.includes(level))) {
@@ -60,11 +66,15 @@ export async function runCases(options: BenchOptions, subjects: readonly Subject
         const result = await runCase(subject, { ...wanted, memory: round === 1 })
         results.push(result)
         tell(result, say)
-        if (result.verdict !== 'held' && options.callsAsked && round === 1) await reportWhatHolds(result, subject, results, say)
+        if (result.verdict !== 'held' && options.callsAsked && round === 1) {
+          const note = await findWhatHolds(result, subject, results, say)
+          notes.push(`${level} ${subject.name}: ${note}`)
+          say(`  ${note}`)
+        }
       }
     }
   }
-  return results
+  return { cases: results, notes }
 }
 
 function tell(result: CaseResult, say: Say): void {
@@ -74,22 +84,26 @@ function tell(result: CaseResult, say: Say): void {
 }
 
 /** More was asked for than held: say what does. */
-async function reportWhatHolds(failed: CaseResult, subject: Subject, results: CaseResult[], say: Say): Promise<void> {
+async function findWhatHolds(failed: CaseResult, subject: Subject, results: CaseResult[], say: Say): Promise<string> {
   let { calls } = failed.options
   for (let step = 0; step < 3 && calls >= 4; step++) {
     calls = Math.floor(calls / 2)
     const result = await runCase(subject, { ...failed.options, calls, memory: false })
     if (result.verdict !== 'held') continue
     results.push(result)
-    say(`  ${failed.options.calls} calls did not hold on this machine; ${calls} did`)
     tell(result, say)
-    return
+    return `${failed.options.calls} calls did not hold on this machine; ${calls} did`
   }
-  say(`  nor did ${calls} calls: something other than their number is wrong`)
+  return `${failed.options.calls} calls did not hold on this machine, nor did ${calls}: something other than their number is wrong, or the machine was too busy`
 }
 
+/** How large a gateway is. */
+export interface Size { readonly workers: number; readonly processes: number }
+
 /** The highest number of calls at which `subject` stays under 20 ms with true audio. */
-export async function findCapacity(options: BenchOptions, subject: Subject, level: Level, workers: number, say: Say): Promise<Capacity> {
+export async function findCapacity(
+  options: BenchOptions, subject: Subject, level: Level, { workers, processes }: Size, say: Say,
+): Promise<Capacity> {
   const steps: CaseResult[] = []
   const limitMs = ADDED_P99_MS_MAX
   const why = (result: CaseResult): string | null => {
@@ -101,11 +115,11 @@ export async function findCapacity(options: BenchOptions, subject: Subject, leve
     let reason: string | null = null
     for (let attemptNumber = 0; attemptNumber < (options.quick ? 1 : RAMP_TRIES); attemptNumber++) {
       const result = await runCase(subject, {
-        ...caseOptions(options, subject, level), calls, workers, memory: false, seconds: Math.min(options.seconds, 6),
+        ...caseOptions(options, subject, level), calls, workers, processes, memory: false, seconds: Math.min(options.seconds, 6),
       })
       steps.push(result)
       reason = why(result)
-      say(`  ${level} ${subject.name} with ${calls} calls, ${workers} media workers: ${reason ?? 'held'}`)
+      say(`  ${level} ${subject.name} with ${calls} calls, ${sizeWords({ workers, processes })}: ${reason ?? 'held'}`)
       if (reason === null) return null
     }
     return reason
@@ -136,25 +150,47 @@ export async function findCapacity(options: BenchOptions, subject: Subject, leve
     }
   }
   const at80 = held === 0 || options.quick ? null : await runCase(subject, {
-    ...caseOptions(options, subject, level), calls: Math.max(1, Math.floor(held * 0.8)), workers, memory: true,
+    ...caseOptions(options, subject, level), calls: Math.max(1, Math.floor(held * 0.8)), workers, processes, memory: true,
   })
-  return { subject: subject.name, level, workers, calls: held, limitMs, beyond, steps, at80 }
+  return { subject: subject.name, level, workers, processes, calls: held, limitMs, beyond, steps, at80 }
 }
 
-/** Capacity for 1 media worker, 2, 4, ... up to the number of cores. */
+/** One process with 1 media worker, 2, 4, ... up to the number of cores; then 2 processes with one each, 4, ... on one port. */
 export async function scaleOut(options: BenchOptions, subject: Subject, say: Say): Promise<Capacity[]> {
+  const sizes: Size[] = []
+  for (let workers = 1; workers <= availableParallelism(); workers *= 2) sizes.push({ workers, processes: 1 })
+  for (let processes = 2; processes <= availableParallelism(); processes *= 2) sizes.push({ workers: 1, processes })
   const capacities: Capacity[] = []
-  for (let workers = 1; workers <= availableParallelism(); workers *= 2) {
-    capacities.push(await findCapacity(options, subject, 'L2', workers, say))
-  }
+  for (const size of sizes) capacities.push(await findCapacity(options, subject, 'L2', size, say))
   return capacities
 }
 
+export function sizeWords({ workers, processes }: Size): string {
+  const each = `${workers} media worker${workers === 1 ? '' : 's'}`
+  return processes === 1 ? each : `${processes} processes of ${each}`
+}
+
+/** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */
+export async function sweepMessages(options: BenchOptions, subject: Subject, say: Say): Promise<CaseResult[]> {
+  const results: CaseResult[] = []
+  for (let round = 1; round <= options.repeat; round++) {
+    for (const messageMs of MESSAGE_LENGTHS_MS) {
+      const wanted = { ...caseOptions(options, subject, 'L2'), messageMs, memory: false }
+      say(`L2 ${subject.name} with messages of ${messageMs} ms, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
+      const result = await runCase(subject, wanted)
+      results.push(result)
+      tell(result, say)
+    }
+  }
+  return results
+}
+
 /**
- * With how many calls the main thread would be full, by what it used per call in the largest run that held; it is one
- * thread whatever the number of workers.
+ * With how many calls the main threads would be full, by what the busiest used per call in the largest run that held; a
+ * process has one, whatever the number of its workers.
  */
 export function mainThreadFullAt(capacity: Capacity): number | null {
   const largest = capacity.steps.filter((step) => step.speed !== null).toSorted((a, b) => b.options.calls - a.options.calls)[0]
-  return largest?.speed === null || largest?.speed === undefined ? null : Math.floor(1000 / largest.speed.mainMsPerCallSecond)
+  if (largest?.speed === null || largest?.speed === undefined) return null
+  return Math.floor((1000 * capacity.processes) / largest.speed.mainMsPerCallSecond)
 }

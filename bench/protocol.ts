@@ -7,6 +7,9 @@
 export const LEVELS = ['L0', 'L1', 'L2', 'L3'] as const
 export type Level = (typeof LEVELS)[number]
 
+/** Lengths of the messages in which caller audio goes to a backend, in milliseconds: whole frames, up to the setting's bound. */
+export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
+
 /** How a call is opened: as the carrier does it, by a bare WebSocket, or in Twilio's JSON. */
 export type Opening = 'webhook' | 'socket' | 'twilio'
 
@@ -15,6 +18,12 @@ export interface ServerOptions {
   readonly level: Level
   readonly calls: number
   readonly workers: number
+  /** Where calls are taken; 0 lets the system choose. */
+  readonly port: number
+  /** This process's own port, where several share the other; null where it is alone. */
+  readonly nodePort: number | null
+  /** Caller audio in one message to the backend; null for what the gateway takes. */
+  readonly messageMs: number | null
   /** `ws://127.0.0.1:PORT` of the stand-in backend; null below L2. */
   readonly backendUrl: string | null
 }
@@ -52,6 +61,8 @@ export interface GeneratorOptions {
   /** Frames that the server sends to its backend in one message; those before the last wait on purpose. */
   readonly messageFrames: number
   readonly seed: number
+  /** A connection for each webhook: on a shared port that is what the kernel deals out. */
+  readonly freshWebhooks: boolean
   /** The generator ends by itself after this, whatever it was told. */
   readonly lifeMs: number
 }

@@ -4,13 +4,17 @@ import type { Provenance } from './kit/machine.js'
 import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'
 
 /** Version of the JSON that a run writes. */
-export const RESULTS_VERSION = 1
+export const RESULTS_VERSION = 2
 
 export interface CaseOptions {
   readonly subject: string
   readonly level: Level
   readonly calls: number
   readonly workers: number
+  /** Gateway processes on one port. */
+  readonly processes: number
+  /** Caller audio in one message to the backend; null for what the subject takes. */
+  readonly messageMs: number | null
   readonly generators: number
   readonly seconds: number
   readonly seed: number
@@ -50,9 +54,9 @@ export interface Speed {
   readonly server: CpuShare
   readonly generatorCores: number
   readonly backendCores: number
-  /** Milliseconds of CPU of the server, all threads, per call and second. */
+  /** Milliseconds of CPU of the server, all threads (and all processes), per call and second. */
   readonly cpuMsPerCallSecond: number
-  /** The same of its main thread alone. */
+  /** The same of its main thread alone; of the busiest, times their number, where there are several processes. */
   readonly mainMsPerCallSecond: number
   /** Microseconds of CPU of the server per frame that came and went. */
   readonly cpuUsPerFrame: number
@@ -85,6 +89,7 @@ export interface Capacity {
   readonly subject: string
   readonly level: Level
   readonly workers: number
+  readonly processes: number
   /** Most calls with p99 added latency under `limitMs` and true audio. */
   readonly calls: number
   readonly limitMs: number
@@ -121,6 +126,10 @@ export interface BenchResults {
   readonly cases: readonly CaseResult[]
   readonly capacities: readonly Capacity[]
   readonly scale: readonly Capacity[]
+  /** The gateway at L2 with each length of its messages to the backend. */
+  readonly messages: readonly CaseResult[]
+  /** What the user should know of the runs as a whole: what held in place of what was asked for. */
+  readonly notes: readonly string[]
   readonly skipped: readonly { readonly name: string; readonly why: string }[]
   readonly checks: readonly Check[]
 }

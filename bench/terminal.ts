@@ -1,11 +1,12 @@
 import { heldRuns, spread } from './checks.js'
-import { mainThreadFullAt } from './plan.js'
+import { mainThreadFullAt, sizeWords } from './plan.js'
 import type { BenchResults, CaseResult, Speed } from './results.js'
 
 /** The results as people read them in a terminal. */
 export function terminalReport(results: BenchResults): string {
   return [
-    ...heading(results), ...microTable(results), ...caseTables(results), ...capacityLines(results),
+    ...heading(results), ...microTable(results), ...caseTables(results), ...messageTable(results), ...capacityLines(results),
+    ...results.notes.map((note) => `note: ${note}`),
     ...results.skipped.map(({ name, why }) => `skipped: ${name}: ${why}`), ...checkLines(results), '',
   ].join('\n')
 }
@@ -81,13 +82,34 @@ function bargeInLines(cases: readonly CaseResult[]): string[] {
   ]))
 }
 
+function messageTable({ messages }: BenchResults): string[] {
+  if (messages.length === 0) return []
+  const lengths = [...new Set(messages.map((one) => one.options.messageMs))]
+  const rows = lengths.flatMap((messageMs) => {
+    const runs = messages.filter((one) => one.options.messageMs === messageMs)
+    const held = runs.flatMap((one) => (one.speed === null ? [] : [one.speed]))
+    const cpu = spread(held.map((speed) => speed.cpuMsPerCallSecond))
+    if (cpu === null) return []
+    const p99 = (pick: (speed: Speed) => number | undefined): string => spread(held.flatMap((speed) => pick(speed) ?? []))?.median.toFixed(1) ?? '-'
+    return [[
+      `${messageMs} ms`, cpu.median.toFixed(2), `${cpu.min.toFixed(2)}-${cpu.max.toFixed(2)}`, p99((speed) => speed.addedMs?.p99), p99((speed) => speed.wholeMs?.p50),
+      p99((speed) => speed.wholeMs?.p99), `${held.length}/${runs.length}`,
+    ]]
+  })
+  return [
+    `Messages to the backend (mkondo at L2, ${messages[0]?.options.calls} calls)`,
+    ...table([['caller audio in one', 'CPU ms/call/s', 'min-max', 'added p99', 'whole p50', 'whole p99', 'runs'], ...rows]),
+    ...messages.filter((one) => one.speed === null).map((one) => `${one.verdict}: ${one.options.messageMs} ms: ${one.reasons.join('; ')}`), '',
+  ]
+}
+
 function capacityLines({ capacities, scale }: BenchResults): string[] {
   const lines = [...capacities, ...scale].flatMap((capacity) => {
     const full = mainThreadFullAt(capacity)
     return [
-      `Capacity: ${capacity.subject} at ${capacity.level} with ${capacity.workers} media workers carried ${capacity.calls} calls with p99 under ${capacity.limitMs} ms`
+      `Capacity: ${capacity.subject} at ${capacity.level} with ${sizeWords(capacity)} carried ${capacity.calls} calls with p99 under ${capacity.limitMs} ms`
       + ` on this machine, generator and backend beside it; beyond: ${capacity.beyond}`,
-      ...(full === null ? [] : [`  main thread: full at about ${full} calls by what it uses per call; then more processes are needed`]),
+      ...(full === null ? [] : [`  main thread${capacity.processes === 1 ? '' : 's'}: full at about ${full} calls by what the busiest uses per call; then more processes are needed`]),
     ]
   })
   return lines.length === 0 ? [] : [...lines, '']

@@ -8,7 +8,7 @@ import type { Crowd } from './caller.js'
 import { newHearing } from './ear.js'
 import { Interruptions, SPEECH_MS } from './interruptions.js'
 import { lineFor } from './lines.js'
-import { askForStream, closeWebhooks, openSocket } from './opening.js'
+import { askForStream, closeWebhooks, freshConnections, openSocket } from './opening.js'
 import { MARKER_HZ, TONE_HZ, speechFrames, toneFrame } from './signal.js'
 import { Wheel } from './wheel.js'
 
@@ -18,6 +18,7 @@ import { Wheel } from './wheel.js'
  */
 const options = optionsFromEnvironment<GeneratorOptions>('BENCH_GENERATOR')
 endWithParent()
+if (options.freshWebhooks) freshConnections()
 // Whatever is forgotten elsewhere: this process does not outlive its time.
 setTimeout(() => process.exit(4), options.lifeMs)
 

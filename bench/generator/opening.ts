@@ -9,7 +9,12 @@ const ANSWER_TIMEOUT_MS = 5000
 const ANSWER_CHARS_MAX = 64 * 1024
 const RESPONSE_HEAD_BYTES_MAX = 16 * 1024
 
-const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+let agent = new Agent({ keepAlive: true, maxSockets: 8 })
+
+/** A connection for each webhook, in place of a few that are used again and again. */
+export function freshConnections(): void {
+  agent = new Agent({ keepAlive: false, maxSockets: 8 })
+}
 
 /** Where a call's audio goes, asked for as the carrier does: the webhook of a ringing call and its XML. */
 export async function askForStream(port: number, callSid: string): Promise<URL> {

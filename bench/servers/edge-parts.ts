@@ -7,6 +7,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import type { Log } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import type { Clock } from '../../src/core/clock.js'
+import type { ServerOptions } from '../protocol.js'
 
 /** What a server of the bench has in common with the gateway's own composition. */
 export interface EdgeParts {
@@ -17,7 +18,7 @@ export interface EdgeParts {
   open(calls: CallDirectory): Promise<Edge>
 }
 
-export function edgeParts(): EdgeParts {
+export function edgeParts(options: ServerOptions): EdgeParts {
   const clock = processClock()
   const log = createLog({ level: 'warn', rooms: {} })
   const metrics = new Metrics({ version: 'bench' })
@@ -25,7 +26,10 @@ export function edgeParts(): EdgeParts {
   return {
     clock, log, metrics, callSeries,
     open: (calls) => startEdge({
-      host: '127.0.0.1', port: 0, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, shared: false, publicUrl: null, nodeUrl: null,
+      host: '127.0.0.1', port: options.port, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, publicUrl: null,
+      shared: options.nodePort !== null,
+      nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
+      ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
       // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
       webhookSecrets: [], tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustForwardedFor: false,
       clock, wallClock: Date.now, log, metrics, callSeries, calls,

@@ -14,7 +14,7 @@ import { serve } from './serve.js'
  * and the backend: at L1 an echo in the worker, from L2 on the OpenAI client against the stand-in.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
-const parts = edgeParts()
+const parts = edgeParts(options)
 const backend = options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js'
 const definition = benchAgent(options.level)
 const calls = new CallHost({
@@ -35,7 +35,7 @@ const calls = new CallHost({
   log: parts.log,
   metrics: parts.metrics,
   callSeries: parts.callSeries,
-  keepJournal: null,
+  keepJournal: null, journal: { build: 'bench', audio: false },
   onRecord: (record) => {
     if (record.outcome === 'failed') process.stderr.write(`call ended: ${record.endReason} ${record.endDetail}\n`)
   },

@@ -8,10 +8,10 @@ import { answerProbe } from './isolate-probe.js'
 answerProbe()
 
 // Workers inherit the environment of their process.
-const { backendUrl } = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
+const { backendUrl, messageMs } = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 if (backendUrl === null) throw new Error('levels from L2 on need the stand-in backend')
 
 /** The gateway's own OpenAI client, with nothing changed but where it connects to. */
 export function createBackend(sink: BackendSink, { clock }: BackendContext): Backend {
-  return new OpenAiRealtimeBackend(sink, { apiKey: null, model: 'stand-in', baseUrl: backendUrl as string, nowMs: clock })
+  return new OpenAiRealtimeBackend(sink, { apiKey: null, model: 'stand-in', baseUrl: backendUrl as string, nowMs: clock, ...(messageMs === null ? {} : { messageMs }) })
 }

@@ -10,6 +10,7 @@ import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import { closeListener, createApp, listen, portOf } from './uws.js'
+import type { Listener } from './uws.js'
 import { WebhookGuard } from './webhook-guard.js'
 import { Webhooks } from './webhooks.js'
 
@@ -53,6 +54,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     setting: 'OPS_PORT',
   })
   let publicListener
+  let nodeListener: Listener | null = null
   try {
     publicListener = await listen(publicApp, {
       host: options.host,
@@ -60,8 +62,17 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       shared: options.shared,
       setting: 'PORT',
     })
+    if (options.nodePort !== undefined) {
+      nodeListener = await listen(publicApp, {
+        host: options.host,
+        port: options.nodePort,
+        shared: false,
+        setting: 'NODE_URL',
+      })
+    }
   } catch (error) {
     opsApp.close()
+    publicApp.close()
     throw error
   }
 
@@ -77,6 +88,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     if (!accepting) return
     accepting = false
     closeListener(publicListener)
+    if (nodeListener !== null) closeListener(nodeListener)
   }
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)

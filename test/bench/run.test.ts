@@ -6,7 +6,7 @@ import { SUBJECTS } from '../../bench/subjects.js'
 import type { Subject } from '../../bench/subjects.js'
 
 const options: CaseOptions = {
-  subject: 'test', level: 'L0', calls: 8, workers: 1, generators: 2, seconds: 2, seed: 1, memory: false, profileDir: null, pin: false,
+  subject: 'test', level: 'L0', calls: 8, workers: 1, processes: 1, messageMs: null, generators: 2, seconds: 2, seed: 1, memory: false, profileDir: null, pin: false,
   // Tests run on busy machines: what is looked at here is not speed.
   latenessMsMax: 1000,
 }
@@ -34,6 +34,14 @@ t.test('an echo that leaves frames out has no speed', async (t) => {
   t.equal(result.speed, null)
   t.match(result.reasons.join('; '), /frames \d+ were lost/)
   t.ok((result.truth?.framesLost ?? 0) >= 8)
+})
+
+t.test('processes that share a port take all calls between them, each on its own socket', async (t) => {
+  const result = await runCase(subjectOf('mkondo'), { ...options, processes: 2 })
+  t.equal(result.callsOpen, 8, result.reasons.join('; '))
+  t.ok((result.truth?.markersSeen ?? 0) > 8)
+  // Two main threads and two workers were accounted for, where the run counts.
+  if (result.speed !== null) t.ok(result.speed.server.cores > result.speed.server.mainCores)
 })
 
 t.test('a server that does not start is reported with its own words', async (t) => {

@@ -3,7 +3,8 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
-import { startGateway } from './gateway.js'
+import { openSocket, ring, startGateway } from './gateway.js'
+import type { Gateway } from './gateway.js'
 
 t.test('a second gateway on the same port does not start, and says which port', async t => {
   const first = await startGateway(t)
@@ -34,6 +35,33 @@ t.test('gateways that ask for it share the public port', async t => {
     const answer = await fetch(`${first.url}/nothing`, { headers: { connection: 'close' } })
     t.equal(answer.status, 404, 'the other one takes what comes')
   }
+})
+
+t.test('whichever of those that share a port answers the webhook, the audio goes to that one', async t => {
+  const port = await freePort()
+  const start = async (): Promise<{ gateway: Gateway; nodePort: number }> => {
+    const nodePort = await freePort()
+    const gateway = await startGateway(t, { shared: true, port, nodePort, nodeUrl: `http://127.0.0.1:${nodePort}` })
+    return { gateway, nodePort }
+  }
+  const nodes = [await start(), await start()]
+  for (let i = 0; i < 6; i++) {
+    const { audioUrl, sid } = await ring(nodes[0]?.gateway as Gateway)
+    const node = nodes.find(({ nodePort }) => Number(new URL(audioUrl).port) === nodePort)
+    const socket = await openSocket(audioUrl)
+    t.ok(node?.gateway.calls.find(sid), 'the call is where its socket went')
+    socket.terminate()
+  }
+})
+
+t.test('a port of its own that is taken stops the start, and leaves no other open', async t => {
+  const taken = createServer().listen(0, '127.0.0.1')
+  t.teardown(() => void taken.close())
+  await once(taken, 'listening')
+  const nodePort = (taken.address() as AddressInfo).port
+  const port = await freePort()
+  await t.rejects(startGateway(t, { port, nodePort }), { code: 'PORT_IN_USE', message: /^NODE_URL: / })
+  await startGateway(t, { port })
 })
 
 /** A port that was free a moment ago. */
