@@ -1,7 +1,9 @@
 import { join } from 'node:path'
-import type { CarrierDetail } from '../call/record.js'
+import type { CallRecord, CarrierDetail } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import { CARRIER_DETAIL_RESUME_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
 import { ApiPaths, isApiPath } from '../sautikit-api/api-paths.js'
 import { CallDetails } from '../sautikit-api/call-details.js'
@@ -9,9 +11,12 @@ import { SautikitClient } from '../sautikit-api/client.js'
 import { CarrierHttp } from '../sautikit-api/http.js'
 import { CarrierNumbers } from '../sautikit-api/numbers.js'
 import type { CarrierControl } from '../shard/call-handover.js'
+import type { CallHost } from '../shard/call-host.js'
 import type { OutboundCalls } from '../shard/outbound-calls.js'
+import { callRecordSchema } from '../shard/record-format.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { CallArchive } from './call-archive.js'
 
 /** The carrier's REST API with this gateway's key. */
 export interface CarrierApi {
@@ -53,6 +58,27 @@ export function callDetails(
     client: api.calls, recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
     allowHttp: config.apiUrl.startsWith('http:'), log: log.room('sautikit-api'), onDetail,
   })
+}
+
+/**
+ * Joins the carrier's account to the record of an ended call: in memory, or, where newer calls have displaced it there, as
+ * the archive has it. @returns null when neither has it
+ */
+export async function joinedRecord(
+  callSid: CallSid, detail: CarrierDetail, calls: Pick<CallHost, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
+): Promise<CallRecord | null> {
+  const here = calls?.joinCarrier(callSid, detail) ?? null
+  if (here !== null) return here
+  const read = callRecordSchema.safeParse(await kept.find('record', callSid))
+  return read.success ? { ...read.data, carrier: detail } : null
+}
+
+/** Follows calls of an earlier run that ended before the carrier had written of them. */
+export function resumeDetails(details: Pick<CallDetails, 'follow'>, ended: readonly CallRecord[], nowWallMs: number): void {
+  for (const { callSid, carrier, startedAt } of ended) {
+    const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
+    if (carrier === null && recent && isCallSid(callSid)) details.follow(callSid)
+  }
 }
 
 /** Where the carrier posts of calls that this gateway places; null while it could not reach us. */

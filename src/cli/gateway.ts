@@ -22,7 +22,7 @@ import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { followAgents, hostedAgents } from './hosted-agents.js'
 import { openCallArchive } from './call-archive.js'
-import { callDetails, carrierApi, carrierControl, countCarrier, voiceUrlOf } from './carrier-side.js'
+import { callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 
 export { hostedAgents } from './hosted-agents.js'
@@ -82,10 +82,11 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
   }
   const joinedListeners: ((record: CallRecord) => void)[] = []
   const details = api === null ? null : callDetails(api, config, log, (callSid, detail) => {
-    const joined = calls?.joinCarrier(callSid, detail) ?? null
-    if (joined === null) return
-    kept.keep(joined)
-    for (const listener of joinedListeners) listener(joined)
+    joinedRecord(callSid, detail, calls, kept).then((joined) => {
+      if (joined === null) return
+      kept.keep(joined)
+      for (const listener of joinedListeners) listener(joined)
+    }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
     carrier: api?.calls ?? null, clock, wallClock: Date.now, log: log.room('shard'),
@@ -147,6 +148,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     throw thrown
   }
   metrics.start()
+  if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
   let stopping: Promise<void> | null = null
   let tellStopped = (): void => undefined

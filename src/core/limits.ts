@@ -438,6 +438,8 @@ export const CARRIER_DETAILS_PENDING_MAX = 5000
 export const CARRIER_DETAILS_AT_ONCE_MAX = 4
 /** When a call's detail record is asked for, after the call's end: the carrier writes it within seconds, or late. */
 export const CARRIER_DETAIL_AFTER_MS: readonly number[] = [2000, 8000, 30_000, 120_000, 600_000]
+/** Calls of an earlier run that began this long ago, and whose detail record had not come, are asked for again. */
+export const CARRIER_DETAIL_RESUME_MS = 3_600_000
 /** When the carrier's recording of a call is asked for, and the longest pause that the carrier may ask for. */
 export const CARRIER_RECORDING_AFTER_MS: readonly number[] = [8000, 30_000, 90_000, 300_000]
 /** Largest recording that is kept: three hours of stereo at 8 kHz, 16 bit, are 345 MB. */

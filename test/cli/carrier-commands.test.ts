@@ -1,8 +1,12 @@
 import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import type { CallRecord, CarrierDetail } from '../../src/call/record.js'
+import { joinedRecord, resumeDetails } from '../../src/cli/carrier-side.js'
 import { carrierFindings } from '../../src/cli/carrier-check.js'
 import { loadConfig } from '../../src/config/load-config.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { outboundRecord, unreachedRecord } from '../../src/shard/outbound-record.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
@@ -40,4 +44,28 @@ t.test('check says what the key may do, and which numbers lead here', async (t) 
   const partial = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   t.match(await found({ ...env, SAUTIKIT_API_URL: partial.server.origin }), [/^true/, /^null .*lacks the scope calls\.read/])
   t.match(await found({}), [/^true SAUTIKIT_API_KEY is not set/])
+})
+
+const PLACED = { clientRequestId: 'label', agent: 'order-status', from: '+254700000000', to: '+254700000001', orderedAtMs: 0, ringMs: 30_000 }
+function record(sid: string, startedAtMs: number): CallRecord {
+  return unreachedRecord(PLACED, parseCallSid(sid), outboundRecord(PLACED, { streamOpened: false, endReason: null, lastState: 'busy', ringMs: 1000 }), startedAtMs, '')
+}
+const DETAIL: CarrierDetail = {
+  callId: 'c-1', status: 'busy', startedAt: null, answeredAt: null, endedAt: null, durationS: 0, costMinor: 0, costCurrency: 'KES',
+  ratePerMinuteMinor: null, hangupCause: 'user_busy', failureCode: null, recording: null, fetchedAt: '2026-11-20T10:00:00.000Z',
+}
+
+t.test('an account that comes when the record has left the memory is joined to the one on the disk', async (t) => {
+  const kept = record('HD_1', 0)
+  const archive = { find: (_kind: string, callSid: string) => Promise.resolve(callSid === 'HD_1' ? JSON.parse(JSON.stringify(kept)) as unknown : undefined) }
+  t.same(await joinedRecord(parseCallSid('HD_1'), DETAIL, { joinCarrier: () => null }, archive), { ...kept, carrier: DETAIL })
+  t.equal(await joinedRecord(parseCallSid('HD_2'), DETAIL, null, archive), null)
+})
+
+t.test('after a restart the calls that the carrier had not written of are asked for again', async (t) => {
+  const hourMs = 3_600_000
+  const followed: string[] = []
+  const ended = [record('HD_old', 0), record('HD_recent', 10 * hourMs - 1000), { ...record('HD_known', 10 * hourMs - 1000), carrier: DETAIL }]
+  resumeDetails({ follow: (callSid) => { followed.push(callSid) } }, ended, 10 * hourMs)
+  t.same(followed, ['HD_recent'])
 })

@@ -29,7 +29,7 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
   t.match(complaint({ PUBLIC_URL: 'https://gateway.example.com/path' }), /without a path$/)
   t.match(complaint({ DRAIN_TIMEOUT: 'soon' }), /^DRAIN_TIMEOUT is 'soon'; allowed: a time such as/)
   t.match(complaint({ LOG_LEVEL: 'loud' }), /^LOG_LEVEL is 'loud'; allowed: one of trace/)
-  t.match(complaint({ JOURNAL_CALLS: 'perhaps' }), /allowed: true or false/)
+  t.match(complaint({ CARRIER_RECORDINGS: 'perhaps' }), /allowed: true or false/)
   t.match(complaint({ REDIS_URL: 'redis://127.0.0.1' }), /^REDIS_URL is set, but/)
   t.end()
 })
