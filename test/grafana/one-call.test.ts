@@ -1,10 +1,12 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { createLog } from '../../src/telemetry/log.js'
 import { callRecordSchema, timelineSchema } from '../../src/shard/record-format.js'
 import type { CallTimelineView } from '../../src/shard/live-call.js'
 import { startCollector } from '../support/collector.js'
-import { callerSays, until } from '../support/host.js'
+import { callerSays, repositoryRoot, until } from '../support/host.js'
 import { LightCaller, tickAll } from './light-callers.js'
 import { lightGateway } from './light-gateway.js'
 
@@ -57,6 +59,12 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   const exemplar = page.split('\n').find((line) => line.startsWith('mkondo_turn_answer_seconds_bucket') && line.includes(' # '))
   t.ok(exemplar?.includes(`call_sid="${SID}",trace_id="${live.traceId ?? ''}"`), exemplar ?? 'no exemplar')
   t.match(page, /mkondo_turn_answer_ear_seconds_count\{agent="stereo",backend="scripted"\} 1\n/)
+
+  const documented = readFileSync(join(repositoryRoot(), 'docs', 'METRICS.md'), 'utf8')
+  const named = new Set([...documented.matchAll(/`(?:mkondo_)?([a-z0-9_]+)`/g)].map(([, name]) => name))
+  for (const [, name = '', kind] of page.matchAll(/^# TYPE mkondo_([a-z0-9_]+) (\w+)$/gm)) {
+    t.ok(named.has(kind === 'counter' ? `${name}_total`.replace(/_total_total$/, '_total') : name), `docs/METRICS.md names ${name}`)
+  }
 
   caller.hangUp()
   await until(() => gateway.calls.record(SID) !== undefined, 10_000, 'the record')
