@@ -5,7 +5,6 @@ import { around, lineText } from './report-terminal.js'
 type Result = ScenarioReport['results'][number]
 
 /** Characters that XML 1.0 has no way to write. */
-// eslint-disable-next-line no-control-regex -- these are what must go
 const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g
 
 /** The results as JUnit XML, as CI systems read it: a suite an agent, a case a run. Times are what runs really took. */

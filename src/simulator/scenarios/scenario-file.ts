@@ -74,7 +74,7 @@ function expectationsOf(expect: ScenarioFile['expect']): Expectations {
     escalated: escalated === undefined ? null : typeof escalated === 'boolean' ? escalated : escalationOf(escalated),
     turns: expect.turns === undefined ? null : rangeOf(expect.turns),
     bargeIns: expect.bargeIns === undefined ? null : rangeOf(expect.bargeIns),
-    withinMs: expect.withinMs as Expectations['withinMs'],
+    withinMs: expect.withinMs,
   }
 }
 

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import type { MessagePort } from 'node:worker_threads'
 import { MessageChannel } from 'node:worker_threads'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
-import { HttpTransport } from '../../agents/http-transport.js'
 import type { ToolRunner } from '../../agents/tool-runner.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
 import { SpeechClient } from '../../backends/embedded/speech-client.js'
@@ -11,52 +10,26 @@ import { GatewayError } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { TICK_MS } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
-import { levelDbfs } from '../../media/pcm.js'
-import { ResamplerBank } from '../../media/resampler.js'
-import type { VadBank } from '../../media/vad.js'
 import { CarrierHabits } from '../../shard/carrier-habits.js'
 import { BackendBooks } from '../../shard/backend-books.js'
-import { CallMemoryPool } from '../../shard/call-memory.js'
 import type { CallEnd, CallStart } from '../../shard/call-messages.js'
 import { CallTask } from '../../shard/call-task.js'
 import { HostedCall, type HostContext, type HostedAgent } from '../../shard/hosted-call.js'
-import { loadMediaAssets } from '../../shard/media-assets.js'
 import type { MediaSink } from '../../shard/live-call.js'
 import { sessionOptions } from '../../shard/session-options.js'
 import { CallSeries } from '../../telemetry/call-series.js'
-import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { createLog } from '../../telemetry/log.js'
-import { Metrics } from '../../telemetry/metrics.js'
 import type { AfterStream, SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
+import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
 import { linesOf, type ObservedCall } from './observed-call.js'
 import { TextCaller } from './text-caller.js'
 import { TextCarrier } from './text-carrier.js'
 import { TextClock } from './text-clock.js'
+import { levelVad, type TextMedia } from './text-media.js'
+import { taggedSound } from './text-sound.js'
 import { TextSpeech } from './text-speech.js'
 import { WatchedTools } from './text-tools.js'
-
-/** What all calls without audio of one run share. */
-export interface TextMedia {
-  readonly resamplers: ResamplerBank
-  readonly memory: CallMemoryPool
-  readonly transport: HttpTransport
-  readonly metrics: Metrics
-  readonly latency: FrameHistogram
-  close(): void
-}
-
-/** Loads it: about 0.2 s. */
-export async function openTextMedia(): Promise<TextMedia> {
-  const assets = await loadMediaAssets()
-  const transport = new HttpTransport()
-  return {
-    resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
-    memory: new CallMemoryPool(), transport, latency: new FrameHistogram(),
-    metrics: new Metrics({ version: 'simulate', processMetrics: false }),
-    close: () => { transport.close() },
-  }
-}
 
 export interface TextCallOptions {
   readonly hosted: HostedAgent
@@ -76,12 +49,6 @@ export interface TextCallOptions {
   /** Of the call's own time. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | null
-}
-
-/** As a silent line is told from a voice: nothing else makes a sound here. */
-const VOICE_DBFS = -45
-const levelVad: VadBank = {
-  open: () => ({ isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS, reset: () => undefined, release: () => undefined }),
 }
 
 /** From the webhook to the socket, as a carrier was seen to take. */
@@ -109,7 +76,8 @@ class TextCall {
   readonly #speech: TextSpeech
   readonly #call: HostedCall
   readonly #speechPort: MessagePort
-  readonly #startedMs = CLOCK_START_MS
+  readonly #sentences: string[] = []
+  readonly #keys: string[] = []
   #task: CallTask | null = null
   #carrier: TextCarrier | null = null
   #openedMs = NaN
@@ -125,12 +93,12 @@ class TextCall {
     this.#tools = new WatchedTools(options.tools)
     const { port1, port2 } = new MessageChannel()
     this.#speechPort = port2
-    const sentences: string[] = []
     this.#caller = new TextCaller({
       script: options.script, rateHz: hosted.facts.stream.samplingRateHz, pace: options.pace, seed: options.seed,
-      statuses: options.statuses, sentences, onHungUp: (why) => { this.#hangUp(why) },
+      statuses: options.statuses, sentences: this.#sentences,
+      onKeys: (keys) => { this.#keys.push(...keys) }, onHungUp: (why) => { this.#hangUp(why) },
     }, this.#clock.nowMs())
-    this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, sentences)
+    this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
     this.#call = new HostedCall({
       callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`), agent: hosted.definition.name,
       from: options.from, to: options.to, direction: 'inbound',
@@ -143,15 +111,20 @@ class TextCall {
       this.#call.begin()
       this.#clock.after(SOCKET_AFTER_MS, () => { this.#open() })
       const { timeoutMs, signal } = this.#options
-      const deadlineMs = this.#startedMs + timeoutMs
-      while (this.#record === null && this.#clock.nowMs() < deadlineMs && signal?.aborted !== true) await this.#tick()
-      const overdue = this.#record === null ? (signal?.aborted === true ? 'it was stopped' : `the call did not end within ${timeoutMs / 1000} s`) : null
+      const deadlineMs = CLOCK_START_MS + timeoutMs
+      while (!this.#done && this.#clock.nowMs() < deadlineMs && signal?.aborted !== true) await this.#tick()
+      const overdue = !this.#done ? (signal?.aborted === true ? 'it was stopped' : `the call did not end within ${timeoutMs / 1000} s`) : null
       if (overdue !== null) await this.#endByForce(overdue)
       return this.#observed(overdue)
     } finally {
       this.#clock.end()
       this.#speech.close()
     }
+  }
+
+  /** The gateway has closed its books, and the carrier has nothing left to play. */
+  get #done(): boolean {
+    return this.#record !== null && (this.#carrier === null || this.#ended !== null)
   }
 
   /** The call is ended for both sides, so that its record shows how far it came. */
@@ -162,13 +135,12 @@ class TextCall {
   }
 
   #context(): HostContext {
-    const media = this.#media
     const clock = this.#clock.nowMs
-    const wallOffsetMs = this.#options.startedAtWallMs - this.#startedMs
+    const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {
-      clock, wallClock: () => clock() + wallOffsetMs, metrics: media.metrics, log: createLog({ level: 'silent' }),
+      clock, wallClock: () => clock() + wallOffsetMs, metrics: this.#media.metrics, log: createLog({ level: 'silent' }),
       callSeries: new CallSeries({ clock }), backendBooks: new BackendBooks(),
-      carrier: null, journal: null, memory: media.memory,
+      carrier: null, journal: null, memory: this.#media.memory,
       run: (start) => this.#carry(start, wallOffsetMs),
       openSpeech: () => this.#speechPort,
       taskOver: () => undefined,
@@ -210,7 +182,7 @@ class TextCall {
   async #tick(): Promise<void> {
     const nowMs = this.#clock.nowMs()
     // Every second tick is a frame of the line.
-    if (Math.round((nowMs - this.#startedMs) / TICK_MS) % (FRAME_MS / TICK_MS) === 0 && this.#ended === null) this.#frame(nowMs)
+    if ((nowMs - CLOCK_START_MS) % FRAME_MS < TICK_MS && this.#ended === null) this.#frame(nowMs)
     const task = this.#task
     if (task !== null) {
       task.receive(nowMs)
@@ -266,15 +238,29 @@ class TextCall {
   #afterStream(): void {
     if (this.#streamOver) return
     this.#streamOver = true
+    // Those were for the agent.
+    this.#keys.length = 0
     const { afterStream, human } = this.#options
+    const wait = (ms: number): Promise<void> => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve())
     const carrier = new TextCarrier({
-      call: this.#call, afterStream, human, nowMs: this.#clock.nowMs,
-      wait: (ms) => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve()),
+      call: this.#call, afterStream, human, nowMs: this.#clock.nowMs, wait,
+      speak: (text) => wait(this.#play(text)), takeKey: () => this.#keys.shift() ?? null,
       over: () => this.#ended !== null,
     })
     this.#carrier = carrier
     // Not from within the call that closed it.
     this.#clock.after(0, () => { void carrier.run().then((why) => { this.#completed(why) }) })
+  }
+
+  /** The carrier's own voice. @returns how long it takes, until the caller has heard it */
+  #play(text: string): number {
+    const rateHz = this.#options.hosted.facts.stream.samplingRateHz
+    const pcm = taggedSound(this.#sentences.push(text) - 1, text, rateHz)
+    // The zeros behind it let its end out of the carrier's hold-back.
+    const sound = new Int16Array(pcm.length + HOLD_BACK_FIRST_SAMPLES)
+    sound.set(pcm)
+    this.#caller.playout.push(new Uint8Array(sound.buffer))
+    return (sound.length * 1000) / rateHz
   }
 
   /** The caller puts the phone down. */
@@ -294,14 +280,14 @@ class TextCall {
 
   #observed(overdue: string | null): ObservedCall {
     const record = this.#record
-    const openedMs = Number.isNaN(this.#openedMs) ? this.#startedMs : this.#openedMs
+    const openedMs = Number.isNaN(this.#openedMs) ? CLOCK_START_MS : this.#openedMs
     const carrierLines = (this.#carrier?.said ?? []).map((line) => ({ ...line, startMs: line.startMs - openedMs, endMs: line.endMs - openedMs }))
     return {
       callSid: this.#call.callSid, record, packet: this.#call.handoff,
       lines: linesOf(record, carrierLines),
       dials: this.#carrier?.dials ?? [],
       callerHeard: this.#caller.latency(openedMs),
-      durationMs: this.#clock.nowMs() - this.#startedMs,
+      durationMs: this.#clock.nowMs() - CLOCK_START_MS,
       ended: this.#ended ?? 'the gateway ended it', complaints: this.#carrier?.complaints ?? [], overdue,
     }
   }

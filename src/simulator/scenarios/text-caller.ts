@@ -21,6 +21,7 @@ export interface TextCallerOptions {
   readonly statuses: Readonly<Record<string, readonly string[]>>
   /** The sentences that the agent's sound is of. */
   readonly sentences: readonly string[]
+  readonly onKeys: (keys: string) => void
   /** Told when the caller puts the phone down. */
   readonly onHungUp: (why: string) => void
 }
@@ -114,6 +115,7 @@ export class TextCaller implements WordSource {
         return
       case 'press':
         this.#mouth.say({ text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, rateHz) })
+        this.#options.onKeys(move.keys)
         return
       case 'play':
         // Scenarios that play a recording are spoken; the script would stand still here.

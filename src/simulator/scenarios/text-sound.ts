@@ -27,9 +27,9 @@ export function spokenMs(text: string, pace = 1): number {
 const TAG_STEP = 32
 const TAGS_MAX = 1000
 
-/** Speech of the agent: each sample is the sentence's number, so that what is heard tells which sentence it is of. */
-export function taggedSound(sentence: number, text: string): Int16Array {
-  const samples = Math.round((spokenMs(text) * TEXT_SPEECH_RATE_HZ) / 1000)
+/** Speech to the caller: each sample is the sentence's number, so that what is heard tells which sentence it is of. */
+export function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SPEECH_RATE_HZ): Int16Array {
+  const samples = Math.round((spokenMs(text) * rateHz) / 1000)
   return new Int16Array(samples).fill(((sentence % TAGS_MAX) + 1) * TAG_STEP)
 }
 

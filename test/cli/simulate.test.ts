@@ -1,0 +1,182 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { create } from 'xmlbuilder2'
+import { runSimulateCommand } from '../../src/cli/simulate.js'
+import type { ScenarioReport } from '../../src/simulator/scenarios/report-json.js'
+import { repositoryRoot } from '../support/host.js'
+
+t.setTimeout(120_000)
+
+interface Run {
+  readonly code: number
+  readonly out: string
+  readonly err: string
+}
+
+async function simulate(argv: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
+  const out: string[] = []
+  const err: string[] = []
+  const code = await runSimulateCommand(argv, { out: (text) => out.push(text), err: (text) => err.push(text), env, colours: false, signal: null })
+  return { code, out: out.join(''), err: err.join('') }
+}
+
+const folder = await mkdtemp(join(tmpdir(), 'mkondo-scenarios-'))
+t.teardown(() => rm(folder, { recursive: true, force: true }))
+const shipped = join(repositoryRoot(), 'scenarios')
+
+/** A scenario file of its own in a folder of its own. */
+async function scenarioFile(name: string, text: string): Promise<string> {
+  const file = join(folder, `${name}.yaml`)
+  await writeFile(file, text)
+  return file
+}
+
+const ASKS = `version: 1
+agent: order-status
+caller:
+  rules: [{ about: status, say: 'No, thank you.' }]
+  steps: [{ say: 'Where is my order?', heard: tell me your order number }]
+`
+
+t.test('the shipped scenarios that need no sound pass, in far less time than the calls would take', async (t) => {
+  const json = join(folder, 'shipped.json')
+  const junit = join(folder, 'shipped.xml')
+  const { code, out, err } = await simulate([shipped, '--mode', 'text', '--json', json, '--junit', junit])
+  t.equal(code, 0, `${out}${err}`)
+  const text = await readFile(json, 'utf8')
+  const report = JSON.parse(text) as ScenarioReport
+  t.match(report, { version: 1, passed: 9, failed: 0, skipped: 3 })
+  t.same([...new Set(report.results.map((result) => result.agent))], ['order-status', 'support'])
+  const callMs = report.results.reduce((sum, result) => sum + (result.call?.durationMs ?? 0), 0)
+  t.ok(report.realMs < callMs / 2, `${report.realMs} ms for ${callMs} ms of calls`)
+  t.notMatch(text, /2547000000\d\d/, 'no number of a caller is in the report')
+  t.match(report.results.find((result) => result.skipped !== null)?.skipped, 'it needs mode audio')
+  const suites = create(await readFile(junit, 'utf8')).end({ format: 'object' }) as { testsuites: Record<string, unknown> }
+  t.match(suites.testsuites, { '@tests': '12', '@failures': '0', '@skipped': '3' })
+})
+
+t.test('a failed expectation is shown with the conversation around it, and the run exits with 1', async (t) => {
+  const file = await scenarioFile('wrong', `${ASKS}expect:\n  neverSaid: out for delivery\n  called: [{ tool: lookup_order, with: { orderNumber: '1111' } }]\n`)
+  const junit = join(folder, 'wrong.xml')
+  const { code, out } = await simulate([file, '--junit', junit])
+  t.equal(code, 1)
+  t.match(out, /^FAILED order-status\/wrong text/m)
+  t.match(out, /"out for delivery" was said: "Order 4127 is out for delivery\./)
+  t.match(out, /lookup_order with orderNumber: 1111 was called never/)
+  t.match(out, /\d s caller +where is my order\n +\d+\.\d s agent +Order 4127 is out for delivery/, 'what led there')
+  t.match(out, /1 failed, 0 passed/)
+  const xml = await readFile(junit, 'utf8')
+  t.match(xml, /<testcase name="wrong \(text\)" classname="order-status"/)
+  t.match(xml, /<failure type="expectation" message="[^"]*was said/)
+  t.match(xml, /<system-out>call HD_/)
+})
+
+t.test('what cannot be run at all exits with 2 and says why', async (t) => {
+  const good = await scenarioFile('good', `${ASKS}expect: { outcome: deflected }\n`)
+  const unknownKey = await scenarioFile('unknown-key', `${ASKS}expect: { outcom: deflected }\n`)
+  const contradiction = await scenarioFile('contradiction', `${ASKS}expect: { outcome: escalated, escalated: false }\n`)
+  const noAgent = await scenarioFile('no-agent', ASKS.replace('order-status', 'sales').concat('expect: { outcome: deflected }\n'))
+  const closed = createServer()
+  await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(closed.address() as AddressInfo).port}`
+  await new Promise((resolve) => closed.close(resolve))
+  const cases: readonly (readonly [string, readonly string[], RegExp])[] = [
+    ['no path', [], /a scenario file or a folder of them is needed/],
+    ['an option that is none', [good, '--fast'], /Unknown option '--fast'/],
+    ['a file that is not there', [join(folder, 'nothing.yaml')], /nothing\.yaml cannot be read/],
+    ['an unknown key', [unknownKey], /unknown-key\.yaml:6:11: expect\.outcom is not a key of expect; did you mean outcome\?/],
+    ['a contradiction', [contradiction], /contradiction\.yaml:6:\d+: expect\.escalated is false, but the outcome is escalated/],
+    ['an agent that is not there', [noAgent], /no-agent\.yaml: there is no agent sales; agents are: order-status, support/],
+    ['a filter that nothing has', [good, '--filter', 'refund'], /no scenario has what --filter asks for/],
+    ['a filter that cannot be read', [good, '--filter', '/(/'], /--filter .* cannot be read/],
+    ['no gateway', [good, '--url', url, '--ops-url', url], /no gateway answers at --url http:\/\/127\.0\.0\.1:\d+: .*ECONNREFUSED/],
+    ['half of a gateway', [good, '--url', url], /--url and --ops-url belong together/],
+    ['text through a gateway', [good, '--url', url, '--ops-url', url, '--mode', 'text'], /drives the call without a gateway/],
+    ['too many at once', [good, '--jobs', '1000'], /--jobs is "1000"; it has to be a whole number from 1 to 64/],
+    ['an agents folder that is not there', [good, '--agents', join(folder, 'none')], /cannot read the agents folder/],
+  ]
+  for (const [what, argv, expected] of cases) {
+    const { code, out, err } = await simulate(argv)
+    t.equal(code, 2, what)
+    t.match(err, expected, what)
+    t.equal(out, '', 'nothing was run')
+  }
+})
+
+t.test('two scenarios of one name are told apart before they run', async (t) => {
+  const first = await scenarioFile('first', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
+  const second = await scenarioFile('second', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
+  const { code, err } = await simulate([first, second])
+  t.equal(code, 2)
+  t.match(err, /the name "twin" is already taken by .*first\.yaml/)
+})
+
+t.test('a call that does not end is ended and has failed', async (t) => {
+  const file = await scenarioFile('endless', 'version: 1\nagent: order-status\ntimeoutS: 6\ncaller: { steps: [{ wait: 600000 }] }\nexpect: { turns: 0 }\n')
+  const startedMs = performance.now()
+  const { code, out } = await simulate([file])
+  t.equal(code, 1)
+  t.match(out, /the call did not end within 6 s/)
+  t.match(out, /agent +Hello, this is the order line/, 'what there was of it is shown')
+  t.ok(performance.now() - startedMs < 30_000)
+})
+
+t.test('a filter chooses, a repetition goes on with the next seed, and a list runs nothing', async (t) => {
+  const json = join(folder, 'repeated.json')
+  const { code } = await simulate([shipped, '--filter', '/status.(knows|interrupts)/', '--repeat', '2', '--seed', '10', '--json', json])
+  t.equal(code, 0)
+  const { results } = JSON.parse(await readFile(json, 'utf8')) as ScenarioReport
+  t.same(results.map(({ name, repetition, seed }) => [name, repetition, seed]), [
+    ['interrupts-the-greeting', 1, 11], ['interrupts-the-greeting', 2, 12], ['knows-the-number', 1, 11], ['knows-the-number', 2, 12],
+  ])
+  const said = (index: number): unknown => results[index]?.call?.transcript.map((line) => [line.role, line.text])
+  t.same(said(2), said(3), 'the same is said every time')
+  const listed = await simulate([shipped, '--list', '--filter', 'support'])
+  t.equal(listed.code, 0)
+  t.equal(listed.out.trim().split('\n').length, 6)
+  t.match(listed.out, /^support\/opening-hours audio /m)
+})
+
+t.test('JSON goes to standard output by itself, and the rest beside it', async (t) => {
+  const file = await scenarioFile('json', `${ASKS}expect: { outcome: deflected }\n`)
+  const { code, out, err } = await simulate([file, '--json', '-'])
+  t.equal(code, 0)
+  t.equal((JSON.parse(out) as ScenarioReport).passed, 1)
+  t.match(err, /^ok +order-status\/json text/m)
+})
+
+t.test('a slow tool is waited for in real time: the caller hears that they are not forgotten', async (t) => {
+  const shop = createServer((_request, response) => {
+    void sleep(3300).then(() => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(JSON.stringify({ orders: [{ orderNumber: '7777', status: 'packed', eta: 'tomorrow', courier: null, items: [] }] }))
+    })
+  })
+  await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => { shop.closeAllConnections(); shop.close() })
+  const file = await scenarioFile('slow', [
+    'version: 1', 'agent: order-status', 'caller:', '  steps:', '    - { say: Where is my order?, interruptAfterMs: 100 }', '    - hangup: true',
+    'expect:', '  said: [One moment, Order 7777 is packed]', '  turns: { min: 1 }', '',
+  ].join('\n'))
+  const { code, out } = await simulate([file], { SHOP_API_URL: `http://127.0.0.1:${(shop.address() as AddressInfo).port}` })
+  t.equal(code, 0, out)
+})
+
+t.test('the hours of the calendar are the scenario\'s', async (t) => {
+  const json = join(folder, 'at.json')
+  const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: deflected }\n`)
+  const { code, out } = await simulate([file, '--json', json])
+  t.equal(code, 0, out)
+  t.match(JSON.parse(await readFile(json, 'utf8')), { results: [{ status: 'passed', mode: 'text' }] })
+})
+
+t.test('help says what there is', async (t) => {
+  const { code, out } = await simulate(['--help'])
+  t.equal(code, 0)
+  for (const option of ['--junit', '--url', '--mode', '--repeat', '--filter']) t.match(out, option)
+})
