@@ -167,6 +167,20 @@ t.test('a slow tool is waited for in real time: the caller hears that they are n
   t.equal(code, 0, out)
 })
 
+t.test('whatever the carrier does after the stream, the caller reaches a human or is told, and may ask to be called back', async (t) => {
+  const files = await Promise.all(['continues', 'reposts'].flatMap((afterStream) => ['answered', 'busy'].map((outcome) => scenarioFile(`${afterStream}-${outcome}`, [
+    'version: 1', 'agent: order-status', 'caller:',
+    '  rules: [{ heard: press 1, press: "1" }]',
+    '  steps: [{ say: I want to talk to a person., heard: tell me your order number }, { wait: 60000 }]',
+    `carrier: { afterStream: ${afterStream} }`, `human: { outcome: ${outcome} }`, 'expect:',
+    `  outcome: ${outcome === 'answered' ? 'escalated' : 'failed'}`,
+    `  escalated: { outcome: ${outcome}, strategy: after-stream-dial, callback: ${outcome === 'busy'} }`,
+    `  said: [I am connecting you to a colleague${outcome === 'busy' ? ', none of my colleagues is free, will call you back' : ''}]`, '',
+  ].join('\n')))))
+  const { code, out } = await simulate(files)
+  t.equal(code, 0, out)
+})
+
 t.test('the hours of the calendar are the scenario\'s', async (t) => {
   const json = join(folder, 'at.json')
   const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: deflected }\n`)

@@ -20,7 +20,7 @@ const RECORD = {
   ],
   turns: [{ callerStoppedMs: 4000, firstSoundMs: 700, answerMs: 1200 }, { callerStoppedMs: 9000, firstSoundMs: 900, answerMs: 900 }, { callerStoppedMs: 29_000, firstSoundMs: null, answerMs: null }],
   bargeIns: [{ atMs: 7000, stopMs: 210, committed: true, why: 'voice' }, { atMs: 1000, stopMs: null, committed: false, why: 'cough' }],
-  escalation: { reason: 'No order was found twice.', strategy: 'after-stream-dial', outcome: 'busy' },
+  escalation: { reason: 'No order was found twice.', strategy: 'after-stream-dial', outcome: 'busy', attempts: [], callback: null },
 } as unknown as CallRecord // of which the judge looks at these keys
 
 const PACKET: EscalationPacket = {
@@ -76,6 +76,7 @@ t.test('each expectation that does not hold says what was there instead', (t) =>
     ['escalated: { transcript: refund }', /transcript given to the human lacks "refund"/],
     ['escalated: { outcome: answered }', /came out as busy; expected answered/],
     ['escalated: { strategy: conference }', /reached by after-stream-dial; expected conference/],
+    ['escalated: { callback: true }', /the caller was not to be called back/],
     ['turns: { min: 4 }', /had 3 turns; expected at least 4/],
     ['bargeIns: 0', /interrupted the agent once; expected exactly 0/],
     ['withinMs: { greeting: 50 }', /the greeting took 80 ms; expected at most 50/],

@@ -125,6 +125,8 @@ function inThePacket({ packet, record }: ObservedCall, expected: ExpectedEscalat
   const escalation = record?.escalation ?? null
   if (expected.outcome !== null && escalation?.outcome !== expected.outcome) wrong.push(`the escalation came out as ${escalation?.outcome ?? 'nothing'}; expected ${expected.outcome}`)
   if (expected.strategy !== null && escalation?.strategy !== expected.strategy) wrong.push(`the human was reached by ${escalation?.strategy ?? 'nothing'}; expected ${expected.strategy}`)
+  const callback = escalation?.callback != null
+  if (expected.callback !== null && callback !== expected.callback) wrong.push(callback ? 'the caller was to be called back, and should not have been' : 'the caller was not to be called back')
   if (packet === null) return [...wrong, 'the human was given no context'].map((what) => ({ what, nearMs }))
   if (expected.reason !== null && !hasPattern(packet.reason, expected.reason)) wrong.push(`the human was told the reason "${packet.reason}"; expected ${quoted(expected.reason)}`)
   if (expected.summary !== null && !hasPattern(packet.summary, expected.summary)) wrong.push(`the human was told the summary "${packet.summary}"; expected ${quoted(expected.summary)}`)

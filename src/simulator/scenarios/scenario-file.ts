@@ -84,7 +84,7 @@ function escalationOf(expected: Exclude<ScenarioFile['expect']['escalated'], boo
     summary: expected.summary === undefined ? null : textPattern(expected.summary),
     identity: expected.identity === undefined ? null : argumentsOf(expected.identity),
     tried: expected.tried, transcript: patternsOf(expected.transcript),
-    outcome: expected.outcome ?? null, strategy: expected.strategy ?? null,
+    outcome: expected.outcome ?? null, strategy: expected.strategy ?? null, callback: expected.callback ?? null,
   }
 }
 

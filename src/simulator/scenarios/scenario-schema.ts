@@ -52,6 +52,7 @@ const expectSchema = z.strictObject({
     tried: z.array(toolName).max(20).default([]).describe('Tools that the human is told were tried.'),
     transcript: patterns.optional().describe('Words that the transcript given to the human has.'),
     outcome: z.enum([...HUMAN_OUTCOMES, 'failed']).optional(),
+    callback: z.boolean().optional().describe('Whether the caller was to be called back.'),
     strategy: z.enum(['after-stream-dial', 'supervision', 'conference', 'callback']).optional(),
   })]).optional().describe('Whether a human was asked for, and what they were given.'),
   turns: range.optional().describe('Turns of the caller that were answered or waited for an answer.'),

@@ -66,6 +66,8 @@ export interface ExpectedEscalation {
   readonly transcript: readonly TextPattern[]
   readonly outcome: EscalationOutcome | null
   readonly strategy: EscalationStrategy | null
+  /** Whether the caller was to be called back. */
+  readonly callback: boolean | null
 }
 
 export interface Expectations {
