@@ -1,4 +1,6 @@
+import { createServer } from 'node:http'
 import t from 'tap'
+import { calls } from '../../src/cli/calls.js'
 import { waterfall } from '../../src/cli/calls-timeline.js'
 import type { CallTimelineView } from '../../src/shard/live-call.js'
 
@@ -47,4 +49,26 @@ t.test('what would command the terminal is shown as a dot', async (t) => {
   const text = waterfall({ ...VIEW, agent: 'a\u001b[2Jb', timeline: [{ name: 'x\u0007\ny', atMs: 1, detail: '\u001b]0;title\u0007\u202e' }] }, 100)
   t.notMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f\u202e]/)
   t.match(text, /x··y/)
+})
+
+t.test('mkondo calls timeline asks the gateway and draws, or says that there is no such call', async (t) => {
+  const server = createServer((request, response) => {
+    const known = request.url === `/api/calls/${VIEW.callSid}/timeline`
+    response.writeHead(known ? 200 : 404, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(known ? VIEW : { error: { code: 'CALL_UNKNOWN', message: 'no such call' } }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  const printed: string[] = []
+  const terminal = { out: (text: string) => printed.push(text), env: {} }
+  const at = ['--ops-url', `http://127.0.0.1:${address.port}`]
+  t.equal(await calls(['timeline', VIEW.callSid, ...at], terminal), 0)
+  t.match(printed.join(''), /turn 1: the caller stopped at 3\.400 s/)
+  printed.length = 0
+  t.equal(await calls(['timeline', VIEW.callSid, '--json', ...at], terminal), 0)
+  t.same(JSON.parse(printed.join('')), VIEW)
+  await t.rejects(calls(['timeline', 'HD_unknown', ...at], terminal), /CALL_UNKNOWN/)
+  await t.rejects(calls(['timeline', '"; rm -rf', ...at], terminal), /a SID is 1 to 64/)
 })

@@ -22,6 +22,18 @@ const sidOf = (index: number): string => `HD_${(0xab0000000000 + index).toString
 /** Roles of the scripted backend: a tool, a human wanted, a death, a long answer; the rest is plain. */
 const ROLES = ['01', '02', '03', '04', '05', '01', '02', '04']
 
+/** What such a run must have moved; underruns and drops only happen when something is wrong. */
+const FED = [
+  'mkondo_calls_total', 'mkondo_calls_refused_total', 'mkondo_call_capacity_remaining', 'mkondo_frame_latency_seconds_count{direction="in"}',
+  'mkondo_frame_latency_seconds_count{direction="out"}', 'mkondo_turn_response_seconds_count', 'mkondo_turn_answer_seconds_count',
+  'mkondo_turn_response_ear_seconds_count', 'mkondo_turn_answer_ear_seconds_count', 'mkondo_barge_ins_total', 'mkondo_barge_in_stop_seconds_count',
+  'mkondo_tick_lateness_seconds_count{shard="0"}', 'mkondo_tick_lateness_seconds_count{shard="main"}', 'mkondo_tick_seconds_count{shard="0"}',
+  'mkondo_backend_connect_seconds_count', 'mkondo_backend_errors_total', 'mkondo_backend_failovers_total', 'mkondo_tool_seconds_count{outcome="ok"}',
+  'mkondo_escalations_total', 'mkondo_webhook_seconds_count', 'mkondo_webhook_rejected_total', 'mkondo_stream_setup_seconds_count',
+  'mkondo_greeting_seconds_count', 'mkondo_carrier_frames_total{direction="in"}', 'mkondo_carrier_frames_total{direction="out"}', 'mkondo_sockets_closed_total',
+  'mkondo_workers', 'mkondo_scrapes_total', 'nodejs_eventloop_lag_p99_seconds', 'nodejs_gc_duration_seconds_count', 'process_cpu_seconds_total',
+]
+
 t.test('every panel and every rule has data, and exemplars name calls that live', {
   skip: installed('prometheus') ? false : 'NOT PROVEN: Debian\'s package prometheus is not installed',
 }, async (t) => {
@@ -91,6 +103,13 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
   for (const caller of callers) caller.hangUp()
   await until(() => gateway.calls.free === CALLS, 15_000, 'all calls to end')
   await sleep(2500)
+
+  await t.test('every metric of the contract was really fed', async (t) => {
+    for (const name of FED) {
+      const [total] = await prometheus.query(`sum(${name})`, null)
+      t.ok((total?.values[0] ?? 0) > 0, name)
+    }
+  })
 
   await t.test('every panel has data', async (t) => {
     for (const { file, board } of boards) {
