@@ -44,6 +44,16 @@ t.test('a caller, an agent and one expectation are a scenario', (t) => {
   t.end()
 })
 
+t.test('the example of the manual is a scenario', (t) => {
+  const manual = readFileSync(join(repositoryRoot(), 'docs/SIMULATOR.md'), 'utf8')
+  const example = /```yaml\n(# yaml-language-server: [\s\S]*?)```/.exec(manual)?.[1] ?? ''
+  t.match(parseScenario(example, 'manual.yaml'), { name: 'keys after a miss', mode: 'audio', line: { loss: { share: 0.02 } }, expect: { escalated: false } })
+  const handedOver = example.replace(/^ {2}escalated: false.*\n {2}# escalated/m, '  escalated').replace(/^ {2}# {5,}/m, '    ')
+    .replace('[escalate_to_human, ', '[')
+  t.match(parseScenario(handedOver, 'manual.yaml').expect.escalated, { outcome: 'busy', callback: true, tried: ['lookup_order'] })
+  t.end()
+})
+
 t.test('what can only be heard makes it a spoken call', (t) => {
   t.equal(parseScenario(scenario('noise: { kind: babble, snrDb: 15 }\n'), 'a.yaml').mode, 'audio')
   t.equal(parseScenario(scenario('line: { loss: { percent: 3 } }\n'), 'a.yaml').mode, 'audio')
