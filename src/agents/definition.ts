@@ -203,7 +203,8 @@ const screeningSchema = z.strictObject({
   machineSpeechMs: z.int().min(1000).max(15_000).default(3000)
     .describe('Speech without a pause that is longer than this is an answering machine\'s.'),
   pauseMs: z.int().min(200).max(3000).default(600).describe('Quiet after the first words of whoever answers; then the agent speaks.'),
-  silenceMs: z.int().min(1000).max(30_000).default(5000).describe('Without any voice for this long nobody is there.'),
+  silenceMs: z.int().min(1000).max(30_000).default(2500)
+    .describe('No voice for this long: nobody is there, or their hello came before the stream did.'),
   onSilence: z.enum(['speak', 'hang-up']).default('speak').describe('Then the agent speaks all the same, or hangs up.'),
   message: spoken.nullable().default(null)
     .describe('Said after an answering machine\'s greeting or beep. Default: nothing; the gateway hangs up.'),

@@ -56,6 +56,8 @@ interface Job {
   step: 'detail' | 'recording'
   tries: number
   detail: CarrierDetail | null
+  /** The carrier has said that its recording is there. */
+  recorded: boolean
   cancel: (() => void) | null
 }
 
@@ -97,7 +99,7 @@ export class CallDetails {
       return
     }
     const job: Job = {
-      callSid, endedAtMs: this.#now(), log: this.#options.log.call(callSid), step: 'detail', tries: 0, detail: null, cancel: null,
+      callSid, endedAtMs: this.#now(), log: this.#options.log.call(callSid), step: 'detail', tries: 0, detail: null, recorded: false, cancel: null,
     }
     this.#jobs.set(callSid, job)
     this.#wait(job)
@@ -106,7 +108,9 @@ export class CallDetails {
   /** The carrier says that the recording of a call is there: it is asked for now. */
   recordingReady(callSid: string): void {
     const job = this.#jobs.get(callSid)
-    if (job?.step !== 'recording' || job.cancel === null) return
+    if (job === undefined) return
+    job.recorded = true
+    if (job.step !== 'recording' || job.cancel === null) return
     job.cancel()
     job.cancel = null
     this.#begin(job)
@@ -177,6 +181,7 @@ export class CallDetails {
     if (this.#options.recordings === null) return this.#done(job)
     job.step = 'recording'
     job.tries = 0
+    if (job.recorded) return this.#begin(job)
     if (!this.#wait(job)) this.#done(job)
   }
 

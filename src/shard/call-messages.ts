@@ -26,7 +26,9 @@ export interface CallStart {
   readonly backends: readonly string[]
   /** Resolved name of the backend that listens along; null for none. */
   readonly shadow: string | null
+  /** The person on the line. */
   readonly from: string
+  /** Our own number. */
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
   readonly legRateHz: LegRateHz

@@ -402,8 +402,9 @@ export class HostedCall implements LiveCall {
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
       shadow: this.#hosted.shadow,
-      from: this.#call.from,
-      to: this.#call.to,
+      // For agent and tools the person on the line is the caller, whoever rang whom.
+      from: this.#call.direction === 'inbound' ? this.#call.from : this.#call.to,
+      to: this.#call.direction === 'inbound' ? this.#call.to : this.#call.from,
       direction: this.#call.direction,
       legRateHz: this.legRateHz,
       track: this.#hosted.facts.stream.track,

@@ -20,6 +20,7 @@ outbound:
   ringTimeoutS: 5
   screening:
     machineSpeechMs: 2000
+    silenceMs: 8000
     message: This is the order line. We will call you again.
 `
 
@@ -32,7 +33,7 @@ const api = await simulatedApi(t, {
   place: ringCallees({
     workspace, carrier: {},
     callee: (number) => callee(CALLEES[number] ?? 'person', {
-      ringMs: 300, talkMs: 4500, machineWords: 'You have reached my mailbox and I cannot take your call so please leave your message.',
+      ringMs: 300, talkMs: 3500, machineWords: 'You have reached my mailbox and I cannot take your call so please leave your message.',
     }),
     person: {
       voice: 'rms', line: { sampleRateHz: 8000 }, speech, record: true, timeoutMs: 30_000,
@@ -42,6 +43,8 @@ const api = await simulatedApi(t, {
   }),
 })
 const gateway = await whole({ SAUTIKIT_API_URL: api.server.origin, SAUTIKIT_API_KEY: KEY, DATA_DIR: folder, OUTBOUND_PREFIXES: '+254' }, (yaml) => yaml + OUTBOUND)
+// The carrier says there when a recording can be fetched.
+for (const number of workspace.numbers) number.eventsUrl = `http://127.0.0.1:${gateway.at.port}/events`
 t.teardown(async () => {
   await gateway.close()
   await speech.close()
@@ -71,6 +74,7 @@ t.test('a person who answers is greeted after their hello, and talks to the agen
   t.match(record, { direction: 'outbound', agent: 'order-status', outbound: { result: 'answered' }, from: '+2547…00', to: '+2547…01' })
   t.match(record.timeline.find(({ name }) => name === 'answered-by'), { detail: /^human/ })
   t.match(record.transcript[0], { role: 'agent' })
+  t.match(record.toolCalls[0], { name: 'lookup_order', args: { callerNumber: '+2547…01' } }, 'their orders are looked up, not those of our own number')
   const heard = results.get('+254700000001')
   t.match(heard, { answered: true, complaints: [] })
   t.ok((heard?.heardPieces.length ?? 0) > 0, 'the agent was heard')

@@ -147,6 +147,24 @@ t.test('a recording is fetched when it is ready, without the key, and joined to 
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
 
+t.test('the carrier\'s word that a recording is there is not waited past, whenever it comes', async (t) => {
+  let asked = 0
+  const recording = (): Promise<CarrierRecording> => {
+    asked++
+    return Promise.resolve({ state: 'none' })
+  }
+  const early = follower(t, { recording }, folderFor(t))
+  early.details.follow(SID)
+  early.details.recordingReady(SID)
+  t.same(await early.run(), [2000], 'with the account')
+  const late = follower(t, { recording }, folderFor(t))
+  late.details.follow(SID)
+  t.same(await late.run(), [2000, 8000], 'without a word: at its time')
+  t.equal(asked, 2)
+  late.details.recordingReady(SID)
+  t.equal(late.details.pending, 0, 'and a word about a call that is done is nothing')
+})
+
 t.test('a recording that is too large, no audio, cut short or not https leaves nothing behind', async (t) => {
   const folder = folderFor(t)
   const large = await storage(t, (_request, response) => { response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(5000)) })

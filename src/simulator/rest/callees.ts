@@ -39,7 +39,8 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
     nobody: stay,
   }
   return {
-    name: kind, rules: [], order: null, reactionMs: 200, patienceMs: 300,
+    // A phone is at the ear a second after it was taken up.
+    name: kind, rules: [], order: null, reactionMs: 700, patienceMs: 500,
     steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
   }
 }

@@ -93,7 +93,11 @@ export class Workspace implements Exchange {
     const nowMs = performance.now()
     entry.end = end
     entry.writtenAtMs = nowMs + (this.#options.writeAfterMs ?? 500)
-    entry.recordedAtMs = nowMs + (this.#options.recordAfterMs ?? 1000)
+    const recordAfterMs = this.#options.recordAfterMs ?? 1000
+    entry.recordedAtMs = nowMs + recordAfterMs
+    if (end.recording === null) return
+    const { byteLength } = end.recording
+    setTimeout(() => { leg.postEvent('call.recording.ready', { recording_id: entry.id, size_bytes: byteLength }) }, recordAfterMs).unref()
   }
 
   enter(name: string, entry: RoomEntry): { readonly closed: Promise<void>; left(): void } {
