@@ -95,7 +95,7 @@ export class CallBooks {
         keep(this.#transcript, wholeNumbers(news.entry), TRANSCRIPT_ENTRIES_MAX)
         return
       case 'tool':
-        keep(this.#toolCalls, this.#kept(news.call), TOOL_CALLS_MAX)
+        keep(this.#toolCalls, kept(news.call, true), TOOL_CALLS_MAX)
         metrics.toolSeconds({ tool: news.call.name, outcome: news.call.ok ? 'ok' : 'error' }).observe(news.call.ms / 1000, callSid)
         return
       case 'turn':
@@ -187,15 +187,6 @@ export class CallBooks {
     return this.#masksNumbers ? maskNumber(number) : number
   }
 
-  /** Arguments may hold the caller's number; records do not show it. */
-  #kept(call: ToolCallRecord): ToolCallRecord {
-    const args = Object.entries(call.args)
-      .map(([name, value]) => [name, this.#masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value])
-    return {
-      ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
-    }
-  }
-
   #escalation(history: EscalationHistory | null): EscalationHistory | null {
     if (history?.callback == null) return history
     const { callback } = history
@@ -221,7 +212,7 @@ export class CallBooks {
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(result?.transcript ?? this.#transcript),
-      toolCalls: result?.toolCalls.map((call) => this.#kept(call)) ?? this.#toolCalls,
+      toolCalls: result?.toolCalls.map((call) => kept(call, this.#masksNumbers)) ?? this.#toolCalls,
       turns: this.turns(result?.turns),
       bargeIns: wholeNumbers(result?.bargeIns ?? this.#bargeIns),
       escalation: this.#escalation(escalation),
@@ -279,4 +270,13 @@ function plain(report: object | null): Readonly<Record<string, unknown>> | null 
   if (report === null) return null
   const rounded = wholeNumbers(report) as Record<string, unknown>
   return 'cost' in report ? { ...rounded, cost: report.cost } : rounded
+}
+
+/** Arguments may hold the caller's number. */
+function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
+  const args = Object.entries(call.args)
+    .map(([name, value]) => [name, masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value])
+  return {
+    ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
+  }
 }

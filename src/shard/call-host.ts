@@ -320,7 +320,7 @@ export class CallHost implements CallDirectory {
 
   afterStream(callSid: string, news: 'asked' | 'over'): void {
     if (news === 'asked') this.#habits.asked(callSid, this.#options.clock())
-    else this.#habits.over(callSid)
+    else this.#habits.over(callSid, this.#options.clock())
   }
 
   backends(): readonly BackendView[] {

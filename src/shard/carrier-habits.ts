@@ -35,11 +35,13 @@ export class CarrierHabits {
     const closedAtMs = this.#closedAtMs.get(callSid)
     if (closedAtMs === undefined) return
     this.#closedAtMs.delete(callSid)
-    if (nowMs - closedAtMs <= ASKS_WITHIN_MS) this.#seen = 'continues'
+    // Later than anybody waits is as good as not at all.
+    this.#seen = nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds'
   }
 
-  /** That call is over: what would have come of it is not known. */
-  over(callSid: string): void {
+  /** That call is over: before its time, what would have come of it is not known. */
+  over(callSid: string, nowMs: number): void {
+    this.afterStream(nowMs)
     this.#closedAtMs.delete(callSid)
   }
 

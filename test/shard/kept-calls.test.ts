@@ -32,10 +32,10 @@ t.test('a recorded call is a WAV with both voices where they were heard, and beg
   const openedMs = performance.now()
   const line = new TestLine(live)
   line.start()
-  await line.agentQuiet(1500)
+  await line.agentQuiet(700)
   const saidMs = performance.now() - openedMs
   line.say(await callerSays('Where is my order?'))
-  await line.agentQuiet(800)
+  await until(() => performance.now() - openedMs > saidMs + 4000, 10_000, 'the caller to have spoken')
   const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > 1000))
   line.stop()
   live.detach(1000)
