@@ -4,13 +4,17 @@ import { packageRoot } from '../src/config/package-root.js'
 import { check } from './checks.js'
 import { htmlReport } from './html.js'
 import { provenance } from './kit/machine.js'
+import type { Provenance } from './kit/machine.js'
 import { runMicro } from './micro/run.js'
 import { HELP, WrongOption, parseOptions } from './options.js'
 import type { BenchOptions } from './options.js'
-import { chooseSubjects, findCapacity, runCases, scaleOut, sweepMessages } from './plan.js'
+import { TimeLeft, chooseSubjects, findCapacity, runCases, scaleOut, sweepMessages } from './plan.js'
 import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
+
+/** More than this is told. */
+const BUSY_LOAD_PER_CORE = 0.5
 
 /** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
 async function main(argv: readonly string[]): Promise<number> {
@@ -29,25 +33,26 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
   const facts = provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
+  const time = new TimeLeft(options.quick, performance.now())
   const say = (line: string): void => console.error(line)
   const { subjects, skipped } = chooseSubjects(options)
   for (const { name, why } of skipped) say(`skipped: ${name}: ${why}`)
 
   const micro = options.micro ? await runMicro(options.quick, say) : { results: [], skipped: [] }
-  const { cases, notes } = options.cases ? await runCases(options, subjects, say) : { cases: [], notes: [] }
+  const { cases, notes } = options.cases ? await runCases(options, subjects, time, say) : { cases: [], notes: [] }
   const gateway = subjects.find((subject) => subject.name === 'mkondo')
   const capacities = []
   if (options.ramp) {
     for (const level of options.levels.length > 0 ? options.levels : (['L2'] as const)) {
       for (const subject of options.quick ? subjects.slice(0, 1) : subjects.filter((one) => one.levels.includes(level))) {
-        capacities.push(await findCapacity(options, subject, level, options, say))
+        capacities.push(await findCapacity(options, subject, level, options, time, say))
       }
     }
   }
-  const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, say) : []
-  const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, say) : []
+  const scale = options.scale && gateway !== undefined ? await scaleOut(options, gateway, time, say) : []
+  const messages = options.messages && gateway !== undefined ? await sweepMessages(options, gateway, time, say) : []
   const results: BenchResults = {
-    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale, messages, notes,
+    version: RESULTS_VERSION, provenance: facts, micro: micro.results, cases, capacities, scale, messages, notes: [...busyNotes(facts), ...notes, ...time.notes()],
     skipped: [...skipped, ...micro.skipped], checks: check(cases, capacities),
   }
   console.log(terminalReport(results))
@@ -56,6 +61,12 @@ async function main(argv: readonly string[]): Promise<number> {
   const bad = judged.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
   const nothing = judged.length > 0 && judged.every((one) => one.speed === null)
   return bad || nothing ? 1 : 0
+}
+
+/** Load on the machine before the first process of the bench ran: figures are its figures too then. */
+function busyNotes({ machine }: Provenance): readonly string[] {
+  if (machine.loadAtStart <= machine.cores * BUSY_LOAD_PER_CORE) return []
+  return [`the machine had other work: a load of ${machine.loadAtStart} on ${machine.cores} cores before the start; compare only what was measured in this run`]
 }
 
 function write(options: BenchOptions, results: BenchResults): void {

@@ -17,7 +17,33 @@ const RAMP_HALVINGS = 2
 /** A step that fails for a reason of the moment gets a second chance. */
 const RAMP_TRIES = 2
 
+/** No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy, too. */
+const QUICK_BEGIN_MS_MAX = 150_000
+
 export type Say = (line: string) => void
+
+/** What is left of the time of a run; a run that is not quick takes what it takes. */
+export class TimeLeft {
+  readonly leftOut: string[] = []
+  readonly #endsAtMs: number
+
+  /** @param nowMs  when the run began, by `performance.now()` */
+  constructor(quick: boolean, nowMs: number) {
+    this.#endsAtMs = quick ? nowMs + QUICK_BEGIN_MS_MAX : Infinity
+  }
+
+  /** Whether `what` may still begin; else it is noted as left out. */
+  mayBegin(what: string, nowMs = performance.now()): boolean {
+    if (nowMs < this.#endsAtMs) return true
+    this.leftOut.push(what)
+    return false
+  }
+
+  /** Nothing, or one line for the report. */
+  notes(): readonly string[] {
+    return this.leftOut.length === 0 ? [] : [`a quick run has three minutes; left out: ${[...new Set(this.leftOut)].join(', ')}`]
+  }
+}
 
 export interface Skipped { readonly name: string; readonly why: string }
 
@@ -53,7 +79,7 @@ function caseOptions(options: BenchOptions, subject: Subject, level: Level): Cas
 
 /** Every subject at every level that it can do; rounds over all of them, so that a busy minute meets all alike. */
 export async function runCases(
-  options: BenchOptions, subjects: readonly Subject[], say: Say,
+  options: BenchOptions, subjects: readonly Subject[], time: TimeLeft, say: Say,
 ): Promise<{ readonly cases: CaseResult[]; readonly notes: string[] }> {
   const levels = options.levels.length > 0 ? options.levels : LEVELS
   const results: CaseResult[] = []
@@ -61,6 +87,7 @@ export async function runCases(
   for (let round = 1; round <= options.repeat; round++) {
     for (const level of levels) {
       for (const subject of subjects.filter((candidate) => candidate.levels.includes(level))) {
+        if (!time.mayBegin(`${level} ${subject.name}`)) continue
         const wanted = caseOptions(options, subject, level)
         say(`${level} ${subject.name}, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
         const result = await runCase(subject, { ...wanted, memory: round === 1 })
@@ -102,7 +129,7 @@ export interface Size { readonly workers: number; readonly processes: number }
 
 /** The highest number of calls at which `subject` stays under 20 ms with true audio. */
 export async function findCapacity(
-  options: BenchOptions, subject: Subject, level: Level, { workers, processes }: Size, say: Say,
+  options: BenchOptions, subject: Subject, level: Level, { workers, processes }: Size, time: TimeLeft, say: Say,
 ): Promise<Capacity> {
   const steps: CaseResult[] = []
   const limitMs = ADDED_P99_MS_MAX
@@ -113,6 +140,7 @@ export async function findCapacity(
   }
   const attempt = async (calls: number): Promise<string | null> => {
     let reason: string | null = null
+    if (!time.mayBegin(`ramp of ${subject.name} at ${calls} calls`)) return 'no time was left in a quick run'
     for (let attemptNumber = 0; attemptNumber < (options.quick ? 1 : RAMP_TRIES); attemptNumber++) {
       const result = await runCase(subject, {
         ...caseOptions(options, subject, level), calls, workers, processes, memory: false, seconds: Math.min(options.seconds, 6),
@@ -156,12 +184,12 @@ export async function findCapacity(
 }
 
 /** One process with 1 media worker, 2, 4, ... up to the number of cores; then 2 processes with one each, 4, ... on one port. */
-export async function scaleOut(options: BenchOptions, subject: Subject, say: Say): Promise<Capacity[]> {
+export async function scaleOut(options: BenchOptions, subject: Subject, time: TimeLeft, say: Say): Promise<Capacity[]> {
   const sizes: Size[] = []
   for (let workers = 1; workers <= availableParallelism(); workers *= 2) sizes.push({ workers, processes: 1 })
   for (let processes = 2; processes <= availableParallelism(); processes *= 2) sizes.push({ workers: 1, processes })
   const capacities: Capacity[] = []
-  for (const size of sizes) capacities.push(await findCapacity(options, subject, 'L2', size, say))
+  for (const size of sizes) capacities.push(await findCapacity(options, subject, 'L2', size, time, say))
   return capacities
 }
 
@@ -171,10 +199,11 @@ export function sizeWords({ workers, processes }: Size): string {
 }
 
 /** The gateway at L2 with each length of its messages to the backend: fewer messages cost less and wait longer. */
-export async function sweepMessages(options: BenchOptions, subject: Subject, say: Say): Promise<CaseResult[]> {
+export async function sweepMessages(options: BenchOptions, subject: Subject, time: TimeLeft, say: Say): Promise<CaseResult[]> {
   const results: CaseResult[] = []
   for (let round = 1; round <= options.repeat; round++) {
     for (const messageMs of MESSAGE_LENGTHS_MS) {
+      if (!time.mayBegin(`messages of ${messageMs} ms`)) continue
       const wanted = { ...caseOptions(options, subject, 'L2'), messageMs, memory: false }
       say(`L2 ${subject.name} with messages of ${messageMs} ms, ${wanted.calls} calls, ${wanted.seconds} s, run ${round} of ${options.repeat}`)
       const result = await runCase(subject, wanted)

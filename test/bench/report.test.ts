@@ -3,6 +3,7 @@ import { check } from '../../bench/checks.js'
 import { htmlReport } from '../../bench/html.js'
 import { newHistogram, encode } from '../../bench/kit/histogram.js'
 import { parseOptions } from '../../bench/options.js'
+import { TimeLeft } from '../../bench/plan.js'
 import { ticksTo } from '../../bench/plots.js'
 import type { BenchResults, CaseResult, Speed } from '../../bench/results.js'
 import { terminalReport } from '../../bench/terminal.js'
@@ -76,6 +77,15 @@ t.test('axes have round steps that reach the largest value', async (t) => {
     const ticks = ticksTo(max)
     t.ok((ticks.at(-1) as number) >= max && ticks.length >= 2 && ticks.length <= 12, `${max}: ${ticks.join(' ')}`)
   }
+})
+
+t.test('a quick run begins nothing that would not end in time, and says what it left out', async (t) => {
+  const quick = new TimeLeft(true, 1000)
+  t.ok(quick.mayBegin('L0 mkondo', 100_000))
+  t.same(quick.notes(), [])
+  t.notOk(quick.mayBegin('L3 mkondo', 152_000))
+  t.match(quick.notes(), [/left out: L3 mkondo$/])
+  t.ok(new TimeLeft(false, 0).mayBegin('L3 mkondo', 1e9), 'any other takes what it takes')
 })
 
 t.test('wrong options are refused by name, with what is allowed', async (t) => {

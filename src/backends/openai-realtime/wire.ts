@@ -197,6 +197,10 @@ const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, '
   error: { error: 'object' },
 }
 
+/** The same as lists: what is asked of each message of audio must not make new ones. */
+const requiredFields = new Map(Object.entries(REQUIRED).map(([type, fields]) => (
+  [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const)))
+
 /**
  * Reads one event, under its present name whatever name it came with.
  * @returns the event, `unknown` for one that is of no use here, `malformed` for one that is but lacks what it needs
@@ -207,8 +211,9 @@ export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'mal
   const given = event['type']
   if (typeof given !== 'string') return 'malformed'
   const type = Object.hasOwn(RENAMED, given) ? (RENAMED[given] as string) : given
-  if (!Object.hasOwn(REQUIRED, type)) return 'unknown'
-  for (const [field, kind] of Object.entries(REQUIRED[type as ServerEvent['type']])) {
+  const required = requiredFields.get(type)
+  if (required === undefined) return 'unknown'
+  for (const { field, kind } of required) {
     const present = event[field]
     if (typeof present !== kind || present === null) return 'malformed'
   }
