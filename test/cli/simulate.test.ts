@@ -181,6 +181,38 @@ t.test('whatever the carrier does after the stream, the caller reaches a human o
   t.equal(code, 0, out)
 })
 
+t.test('a gateway that is broken is a failed call, with what the carrier saw', async (t) => {
+  const broken = createServer((request, response) => {
+    const ops = request.url?.startsWith('/api/') === true
+    response.writeHead(ops ? 200 : 500, { 'content-type': 'application/json' }).end(ops ? '{"calls":[]}' : '{}')
+  })
+  await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => { broken.closeAllConnections(); broken.close() })
+  const url = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`
+  const file = await scenarioFile('broken', `${ASKS}expect: { outcome: deflected }\n`)
+  const quiet = await scenarioFile('quiet', `${ASKS}mode: text\nexpect: { outcome: deflected }\n`)
+  const { code, out } = await simulate([file, quiet, '--url', url, '--ops-url', url])
+  t.equal(code, 1)
+  t.match(out, /^FAILED order-status\/broken audio/m)
+  t.match(out, /the voice webhook \(Ringing\) was answered with 500/)
+  t.match(out, /the gateway has no record of the call/)
+  t.match(out, /^skipped order-status\/quiet text: text mode drives the call without a gateway/m)
+  t.match(out, /1 failed, 0 passed, 1 skipped/)
+})
+
+t.test('a run that is stopped ends the calls, reports what there was and does not pass', async (t) => {
+  const stop = new AbortController()
+  const out: string[] = []
+  const err: string[] = []
+  const slow = await scenarioFile('stopped', `${ASKS}expect: { outcome: deflected }\n`)
+  const code = await runSimulateCommand([slow, '--repeat', '50', '--jobs', '1'], {
+    out: (text) => { if (out.push(text) === 2) stop.abort() }, err: (text) => err.push(text), env: {}, colours: false, signal: stop.signal,
+  })
+  t.equal(code, 1)
+  t.match(err.join(''), /stopped before all scenarios had run/)
+  t.ok(out.length < 6, 'the rest was not begun')
+})
+
 t.test('the hours of the calendar are the scenario\'s', async (t) => {
   const json = join(folder, 'at.json')
   const file = await scenarioFile('at', `${ASKS}at: '2031-02-03T04:05:06+03:00'\nexpect: { outcome: deflected }\n`)
