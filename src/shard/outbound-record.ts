@@ -52,6 +52,7 @@ export function unreachedRecord(
     timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }], timelineDropped: 0, stops: [],
     usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
     audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
-    backends: { sessions: [], failover: null, irregular: {} }, budget: null, shadow: null, rehomes: 0, recording: null, carrier: null, outbound,
+    backends: { sessions: [], failover: null, irregular: {} },
+    budget: null, shadow: null, rehomes: 0, recording: null, carrier: null, outbound,
   }
 }
