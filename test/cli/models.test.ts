@@ -14,7 +14,7 @@ import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(170_000)
+t.setTimeout(280_000)
 
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-models-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -50,9 +50,9 @@ t.test('a spoken call runs on each kind of model as it does offline', async (t) 
       const recording = join(folder, `${name}.wav`)
       const placed = await simulateOneCall({ ...at, args: ['--from', '+254700000009', '--order', '4127', '--record', recording] })
       const [call] = placed.calls
-      // By the recording, which can be heard when nobody else wants the machine; digits by what the model said.
+      // By ear, and where that missed it on a busy machine, once more by the recording; digits by what the model said.
       const { facts, texts } = await hearRecording(recording)
-      t.equal(facts.status, 'out_for_delivery', `${name}: heard ${JSON.stringify(texts)}; ${call?.goal.why ?? placed.output}`)
+      t.equal(call?.heard.status ?? facts.status, 'out_for_delivery', `${name}: heard ${JSON.stringify(texts)}; ${call?.goal.why ?? placed.output}`)
       const said = call?.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ')
       t.match(said, /Order 4127 is out for delivery/, `${name}: the order by its number`)
       t.match(call?.toolCalls.find((tool) => tool.name === 'lookup_order')?.args, { orderNumber: '4127' }, `${name}: the look-up was for it`)
