@@ -69,7 +69,7 @@ export function humanSeeker(): CallerScript {
 }
 
 /** Quiet after which the story goes on, should the ear have failed. */
-const STORY_PATIENCE_MS = 2000
+const STORY_PATIENCE_MS = 1300
 
 /**
  * Someone with a whole story for the support line: a question, the account after two answers that prove who they are (those of
@@ -84,7 +84,8 @@ export function supportCaller(): CallerScript {
       { heard: ['did not catch', 'could you say that again'], act: { type: 'repeat' }, timesMax: 3 },
     ],
     steps: [
-      on({ type: 'say', text: 'What are your opening hours?' }, 'report a problem'),
+      // Has heard the greeting before.
+      { act: { type: 'say', text: 'What are your opening hours?' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
       on({ type: 'say', text: 'What is my balance?' }, 'anything else'),
       on({ type: 'press', keys: '7386' }, 'your id number', 'last four digits'),
       on({ type: 'press', keys: '1988' }, 'were you born'),
