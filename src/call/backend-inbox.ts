@@ -30,6 +30,9 @@ export class BackendInbox {
   readonly #silence: Silence
   readonly #tools: ToolDesk
   readonly #wants: BackendVerdicts
+  /** The last voiced sample to which words have come, and which. */
+  #wordsOfMs = NaN
+  #wordsItemId = ''
   #responsesFailed = 0
   #answersMissing = 0
 
@@ -148,8 +151,14 @@ export class BackendInbox {
     const core = this.#core
     const zeroMs = core.streamZeroMs
     const { firstVoicedMs, lastVoicedMs } = core.speech
-    const startMs = Number.isNaN(firstVoicedMs) ? core.nowMs : firstVoicedMs
-    const endMs = Number.isNaN(lastVoicedMs) ? core.nowMs : lastVoicedMs
+    // What was keyed in comes without a voice: the last one belongs to words before.
+    const spoken = !Number.isNaN(lastVoicedMs) && (lastVoicedMs !== this.#wordsOfMs || itemId === this.#wordsItemId)
+    const startMs = spoken && !Number.isNaN(firstVoicedMs) ? firstVoicedMs : core.nowMs
+    const endMs = spoken ? lastVoicedMs : core.nowMs
+    if (spoken) {
+      this.#wordsOfMs = lastVoicedMs
+      this.#wordsItemId = itemId
+    }
     core.said([core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)])
     if (text.trim() === '') return
     this.#silence.callerSpoke()

@@ -1,0 +1,15 @@
+import t from 'tap'
+import { Rig } from './rig.js'
+
+t.test('keys are in the transcript when they were pressed, not when the caller last spoke', async (t) => {
+  const rig = Rig.talking()
+  rig.speak(600)
+  rig.run(1000)
+  rig.heardWords('my account please', 'c1')
+  const spokeMs = rig.session.transcript.at(-1)?.startMs ?? NaN
+  rig.run(3000)
+  rig.heardWords('7386', 'c2')
+  const [spoken, keyed] = rig.session.transcript.slice(-2)
+  t.match(spoken, { text: 'my account please', startMs: spokeMs })
+  t.ok((keyed?.startMs ?? 0) > (spoken?.endMs ?? Infinity) + 2500, `${keyed?.startMs ?? 0} after ${spoken?.endMs ?? 0}`)
+})
