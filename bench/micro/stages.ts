@@ -1,10 +1,9 @@
-import fvad from '@echogarden/fvad-wasm'
 import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { Playout } from '../../src/media/playout.js'
 import { ResamplerBank } from '../../src/media/resampler.js'
-import { FvadBank } from '../../src/media/vad.js'
-import { loadMediaAssets } from '../../src/shard/media-assets.js'
+import type { VadBank } from '../../src/media/vad.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/shard/media-assets.js'
 import { SharedCall, allocateSharedCall } from '../../src/shard/shared-call.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
@@ -37,7 +36,7 @@ const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, mak
 export async function makeStages(): Promise<readonly Stage[]> {
   const assets = await loadMediaAssets()
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
-  const vads = new FvadBank(await fvad())
+  const vads = voiceDetectors(assets.voiceKernel)
   return [
     packetRing(), sampleRing(), callerPath(vads), vad(vads),
     resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
@@ -76,7 +75,7 @@ function sampleRing(): Stage {
   }
 }
 
-function callerPath(vadBank: FvadBank): Stage {
+function callerPath(vadBank: VadBank): Stage {
   const paths = calls(() => new CallerPath({ sampleRateHz: 16000, track: 'inbound_track', vadBank }))
   const frames = material(16000).map((frame) => new Uint8Array(frame.buffer))
   let nowMs = 0
@@ -93,12 +92,12 @@ function callerPath(vadBank: FvadBank): Stage {
   }
 }
 
-function vad(bank: FvadBank): Stage {
+function vad(bank: VadBank): Stage {
   const vads = calls(() => bank.open(16000))
   const frames = material(16000)
   let turn = 0
   return {
-    name: 'media/vad: libfvad',
+    name: 'media/voice-detector: one frame',
     frame: () => {
       for (const one of vads) one.isSpeech(frames[turn++ & 7] as Int16Array)
     },

@@ -2,7 +2,8 @@ import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { type Extent, type Noise, babble, carNoise, pinkNoise, whiteNoise } from './sounds.js'
+import { HELD_OUT_STYLES, type MusicStyle, TRAINING_STYLES, music } from './music.js'
+import { type Extent, type Noise, babble, brownNoise, carNoise, hum, pinkNoise, whiteNoise } from './sounds.js'
 
 /** One call's worth of audio with what is true of each of its 20 ms frames. */
 export interface LabelledCall {
@@ -11,23 +12,39 @@ export interface LabelledCall {
   readonly speech: readonly boolean[]
 }
 
-const SENTENCES = [
-  'Where is my order?', 'My order number is four one two seven.', 'Yes, that is right.', 'No, thank you.',
-  'I ordered a pair of shoes last Tuesday and they have not come yet.', 'Could I speak to a person, please?',
-  'Seven three nine zero.', 'Wait a moment, I have to look for the receipt.', 'It should have been here by noon.',
-  'Can you send it to my sister instead?', 'Hello?', 'I do not know what you mean by that.',
-  'The parcel was open when it came, and half of it is missing.', 'Okay.', 'Please cancel it and give me my money back.',
-  'How much would that cost me altogether?', 'No no, the other one, the blue one.', 'Thanks, bye.',
-]
-const VOICES = ['slt', 'rms', 'awb', 'kal'] as const
+/**
+ * `training` is what the detector's coefficients are derived from, `heldOut` what it is measured with: other voices, other
+ * words, other music, other seeds.
+ */
+export type Split = 'training' | 'heldOut'
+
+const SENTENCES = {
+  heldOut: [
+    'Where is my order?', 'My order number is four one two seven.', 'Yes, that is right.', 'No, thank you.',
+    'I ordered a pair of shoes last Tuesday and they have not come yet.', 'Could I speak to a person, please?',
+    'Seven three nine zero.', 'Wait a moment, I have to look for the receipt.', 'It should have been here by noon.',
+    'Can you send it to my sister instead?', 'Hello?', 'I do not know what you mean by that.',
+    'The parcel was open when it came, and half of it is missing.', 'Okay.', 'Please cancel it and give me my money back.',
+    'How much would that cost me altogether?', 'No no, the other one, the blue one.', 'Thanks, bye.',
+  ],
+  training: [
+    'Good morning.', 'I would like to book a table for six on Friday evening.', 'Is the doctor in today?', 'Um, maybe.',
+    'My name is Achieng, and I am calling about the water bill.', 'Zero seven two two, five five eight, one nine six.', 'What?',
+    'The bus was late again, so I missed the whole thing.', 'Who told you so?', 'Half past eleven would suit me best.',
+    'Habari ya asubuhi, naomba kusaidiwa tafadhali.', 'Why does it always have to rain when I hang the washing out?', 'Right.',
+    'She lives behind the big church at the end of Moi Avenue.', 'Stop, stop, that is far too fast for me.', 'Fifteen thousand shillings.',
+    'Let me think about it and call you back.', 'Ndiyo, asante sana.', 'Twenty five percent, are you sure?', 'Ah, there it is.',
+  ],
+} as const
+const VOICES = { heldOut: ['rms', 'awb'], training: ['slt', 'kal'] } as const
 // Callers at -20 dBFS, and some 6 dB louder and softer.
 const SPEECH_DBFS = -20
 const LEVELS_DB = [0, -4, 3, -6, 6, 1]
 const UTTERANCES_PER_CALL = 6
 const STRETCHES = [1, 0.85, 1.2]
 // Played faster or slower: a smaller or a larger speaker.
-const PITCHES = [1, 1.12, 0.9]
-// dsp.md's rule, so that its figures can be compared: 30 dB below the loud frames; gaps that a word leaves are speech.
+const PITCHES = { heldOut: [1, 1.12, 0.9, 1.3, 0.95], training: [1, 0.85, 1.18, 0.93, 1.08, 1.35] } as const
+// 30 dB below the loud frames; gaps that a word leaves are speech.
 const TRUTH_BELOW_LOUD_DB = 30
 const GAP_FRAMES = 10
 const TELEPHONE_HZ = [300, 3400] as const
@@ -35,22 +52,24 @@ const TELEPHONE_HZ = [300, 3400] as const
 /** Clean utterances and what was made of them: the material of all calls. */
 export interface Utterances {
   readonly rateHz: LegRateHz
+  readonly split: Split
   readonly voices: readonly Float64Array[]
 }
 
 /** @param count of utterances; every voice, pace and pitch comes in turn */
-export async function speakUtterances(rateHz: LegRateHz, count: number): Promise<Utterances> {
+export async function speakUtterances(rateHz: LegRateHz, count: number, split: Split = 'heldOut'): Promise<Utterances> {
   const flite = await loadFlite()
+  const sentences = SENTENCES[split]
   const voices: Float64Array[] = []
   for (let i = 0; i < count; i++) {
-    const { pcm, sampleRateHz } = flite.speak(SENTENCES[i % SENTENCES.length] as string, VOICES[i % VOICES.length] as string, {
+    const { pcm, sampleRateHz } = flite.speak(sentences[i % sentences.length] as string, VOICES[split][i % 2] as string, {
       stretch: STRETCHES[Math.floor(i / 2) % STRETCHES.length] as number,
     })
-    const pitched = resampled(Float64Array.from(pcm), (sampleRateHz * (PITCHES[Math.floor(i / 3) % PITCHES.length] as number)), rateHz)
+    const pitched = resampled(Float64Array.from(pcm), (sampleRateHz * (PITCHES[split][Math.floor(i / 3) % PITCHES[split].length] as number)), rateHz)
     const caller = Math.floor(i / UTTERANCES_PER_CALL)
     voices.push(atLevel(pitched, rateHz, SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number)))
   }
-  return { rateHz, voices }
+  return { rateHz, split, voices }
 }
 
 export interface CallPlan {
@@ -61,6 +80,8 @@ export interface CallPlan {
   readonly seed: number
   /** A telephone line: its band, and its 8 bits. */
   readonly telephone: boolean
+  /** The noise comes and goes, and the caller does not wait a second before he speaks. */
+  readonly changes?: boolean
 }
 
 /** Calls of six utterances, with pauses of 0.4 to 1.6 s and one second before the first. */
@@ -69,7 +90,8 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
   const random = seededRandom(plan.seed)
   const calls: LabelledCall[] = []
   for (let first = 0; first < utterances.voices.length; first += UTTERANCES_PER_CALL) {
-    const parts: Float64Array[] = [new Float64Array(utterances.rateHz)]
+    const changes = seededRandom(plan.seed * 1000 + first + 1)
+    const parts: Float64Array[] = [new Float64Array(plan.changes === true ? Math.round(utterances.rateHz * (0.1 + 0.9 * changes())) : utterances.rateHz)]
     for (const voice of utterances.voices.slice(first, first + UTTERANCES_PER_CALL)) {
       parts.push(voice, new Float64Array(Math.round(utterances.rateHz * (0.4 + 1.2 * random()))))
     }
@@ -79,7 +101,8 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
     const line = clean.slice()
     if (noise !== null) {
       const extent = { rateHz: utterances.rateHz, ms, seed: plan.seed * 1000 + first }
-      const sound = noiseOf(noise, extent, utterances.voices)
+      const sound = noiseOf(noise, extent, utterances)
+      if (plan.changes === true) comesAndGoes(sound, utterances.rateHz, changes)
       const gain = Math.sqrt(powerWhere(clean, speech, utterances.rateHz) / 10 ** (plan.snrDb / 10) / powerOf(sound))
       for (let i = 0; i < line.length; i++) line[i] = (line[i] as number) + gain * (sound[i] as number)
     }
@@ -88,12 +111,30 @@ export function makeCalls(plan: CallPlan): LabelledCall[] {
   return calls
 }
 
-export function noiseOf(noise: Noise, extent: Extent, voices: readonly Float64Array[]): Float64Array {
+export function noiseOf(noise: Noise, extent: Extent, { voices, split }: Utterances): Float64Array {
   switch (noise) {
     case 'white': return whiteNoise(extent)
     case 'pink': return pinkNoise(extent)
+    case 'brown': return brownNoise(extent)
     case 'car': return carNoise(extent)
+    case 'hum': return hum(extent)
     case 'babble': return babble(extent, voices)
+    case 'music': {
+      const styles = split === 'training' ? TRAINING_STYLES : HELD_OUT_STYLES
+      return music(extent, styles[Math.floor(extent.seed / UTTERANCES_PER_CALL) % styles.length] as MusicStyle)
+    }
+  }
+}
+
+/** Leaves parts of 1 to 6 s out, in place: nothing at all there, or next to nothing. */
+export function comesAndGoes(sound: Float64Array, rateHz: LegRateHz, random: () => number): void {
+  let on = random() < 0.5
+  for (let at = 0; at < sound.length;) {
+    const end = Math.min(sound.length, at + Math.round(rateHz * (1 + 5 * random())))
+    const gain = random() < 0.5 ? 0 : 0.003
+    if (!on) for (let i = at; i < end; i++) sound[i] = gain * (sound[i] as number)
+    on = !on
+    at = end
   }
 }
 

@@ -1,11 +1,12 @@
 import { parseArgs } from 'node:util'
 import { writeFileSync } from 'node:fs'
-import fvad from '@echogarden/fvad-wasm'
 import type { LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { FvadBank } from '../../src/media/vad.js'
+import type { VadBank } from '../../src/media/vad.js'
+import { loadVoiceDetectors } from '../../src/shard/media-assets.js'
 import { makeCalls, speakUtterances } from './corpus.js'
 import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
+import { OFF_FRAMES, ON_FRAMES } from './score.js'
 import { NOISES } from './sounds.js'
 
 const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told from everything else
@@ -16,7 +17,7 @@ const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told f
 const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
 
 function tables(quality: Quality): string {
-  const lines = ['speech, after 2 frames on and 10 off', 'rate   noise    SNR    P %   R %   F1     false %  onset median / p90  missed']
+  const lines = [`speech, after ${ON_FRAMES} frames on and ${OFF_FRAMES} off`, 'rate   noise    SNR    P %   R %   F1     false %  onset median / p90  missed']
   for (const row of quality.speech) {
     lines.push([
       String(row.rateHz).padEnd(6), row.noise.padEnd(7), (row.snrDb === null ? '' : `${row.snrDb} dB`).padStart(5), percent(row.precision),
@@ -28,15 +29,15 @@ function tables(quality: Quality): string {
     const rows = quality.speech.filter((row) => row.rateHz === rateHz)
     lines.push(`${rateHz} Hz, mean F1 over ${NOISES.join(', ')}: ${SNRS_DB.map((snr) => `${meanF1(rows, snr, NOISES).toFixed(3)} at ${snr} dB`).join(', ')}`)
   }
-  lines.push('', 'no speech', 'rate   sound                          raw %  with hang-over %  onsets')
+  lines.push('', 'no speech', 'rate   sound                              raw %  with hang-over %  onsets')
   for (const row of quality.nonSpeech) {
-    lines.push(`${String(row.rateHz).padEnd(6)} ${row.name.padEnd(30)} ${percent(row.rawShare)} ${percent(row.share).padStart(17)} ${String(row.onsets).padStart(7)}`)
+    lines.push(`${String(row.rateHz).padEnd(6)} ${row.name.padEnd(34)} ${percent(row.rawShare)} ${percent(row.share).padStart(17)} ${String(row.onsets).padStart(7)}`)
   }
   return lines.join('\n')
 }
 
 /** Microseconds a frame of the whole caller's path costs, the best of a few rounds. */
-async function cost(vadBank: FvadBank, rateHz: LegRateHz): Promise<number> {
+async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
   const utterances = await speakUtterances(rateHz, 6)
   const [call] = makeCalls({ utterances, noise: 'pink', snrDb: 15, seed: 3, telephone: rateHz === 8000 })
   if (call === undefined) return NaN
@@ -66,7 +67,7 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return 0
   }
-  const vadBank = new FvadBank(await fvad())
+  const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true
   const quality = await measureQuality({ vadBank, rates: [8000, 16000], utterances: quick ? 18 : 54, nonSpeechMs: quick ? 20_000 : 60_000 })
   const costUs = { 8000: await cost(vadBank, 8000), 16000: await cost(vadBank, 16000) }

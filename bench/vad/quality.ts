@@ -38,6 +38,7 @@ export interface QualityOptions {
 export const SNRS_DB = [20, 10, 5, 0] as const
 const ECHO_DB = -20
 const ECHO_DELAYS_MS = [60, 180, 320] as const
+const TRACKS = ['inbound_track', 'both_tracks'] as const
 
 /** Measures the caller's path, as calls have it, on a corpus that is made anew each time and always the same. */
 export async function measureQuality(options: QualityOptions): Promise<Quality> {
@@ -68,12 +69,12 @@ export async function measureQuality(options: QualityOptions): Promise<Quality> 
 function echoRows({ rateHz, voices }: Utterances, options: QualityOptions): NonSpeechRow[] {
   const agent = throughLine(joined(voices.filter((_, i) => i % 4 === 0)), rateHz, false)
   const gain = 10 ** (ECHO_DB / 20)
-  return ECHO_DELAYS_MS.map((delayMs) => {
+  return TRACKS.flatMap((track) => ECHO_DELAYS_MS.map((delayMs) => {
     const delay = (rateHz * delayMs) / 1000
     const back = Float64Array.from({ length: agent.length + delay }, (_, i) => gain * (agent[i - delay] ?? 0))
-    const decisions = decisionsOf(throughLine(back, rateHz, rateHz === 8000), rateHz, options.vadBank, { agent, delayMs })
-    return nonSpeechRow(`agent's echo, ${ECHO_DB} dB, ${delayMs} ms`, false, rateHz, decisions)
-  })
+    const decisions = decisionsOf(throughLine(back, rateHz, rateHz === 8000), rateHz, options.vadBank, { agent, delayMs, track })
+    return nonSpeechRow(`echo, ${ECHO_DB} dB, ${delayMs} ms, ${track}`, false, rateHz, decisions)
+  }))
 }
 
 function nonSpeechRow(name: string, signal: boolean, rateHz: LegRateHz, raw: readonly boolean[]): NonSpeechRow {

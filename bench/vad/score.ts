@@ -1,22 +1,25 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
+import type { ForkedTrack } from '../../src/media/channel-layout.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad.js'
 import type { LabelledCall } from './corpus.js'
 
-/** How the session smooths the raw decisions, and what dsp.md's figures were measured with. */
+/** An onset is two frames, as for the session; the hang-over is what joins a word, and counts as false speech after the last. */
 export const ON_FRAMES = 2
-export const OFF_FRAMES = 10
+export const OFF_FRAMES = 4
 
 export interface Echo {
   /** What the agent says; it comes back that much softer and later. */
   readonly agent: Int16Array
   readonly delayMs: number
+  /** What the carrier was asked for: the caller alone, whose telephone lets us through, or both mixed. */
+  readonly track: ForkedTrack
 }
 
 /** The raw decisions of the caller's path for one call, frame by frame. */
 export function decisionsOf(samples: Int16Array, rateHz: LegRateHz, vadBank: VadBank, echo: Echo | null = null): boolean[] {
-  const path = new CallerPath({ sampleRateHz: rateHz, track: echo === null ? 'inbound_track' : 'both_tracks', vadBank })
+  const path = new CallerPath({ sampleRateHz: rateHz, track: echo?.track ?? 'inbound_track', vadBank })
   const frame = frameSamples(rateHz)
   const decisions: boolean[] = []
   for (let at = 0; at + frame <= samples.length; at += frame) {
@@ -29,7 +32,7 @@ export function decisionsOf(samples: Int16Array, rateHz: LegRateHz, vadBank: Vad
   return decisions
 }
 
-/** Two frames of voice begin speech, ten without end it. */
+/** `ON_FRAMES` of voice begin speech, `OFF_FRAMES` without end it. */
 export function smoothed(decisions: readonly boolean[]): boolean[] {
   let row = 0
   let quiet = OFF_FRAMES

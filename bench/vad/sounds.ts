@@ -1,10 +1,11 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 import { dtmfTones } from '../../src/simulator/tones.js'
+import { HELD_OUT_STYLES, music } from './music.js'
 
 /** Sounds that are made, not recorded: the same on every machine. All return samples as floats in s16 units. */
 
-export const NOISES = ['white', 'pink', 'car', 'babble'] as const
+export const NOISES = ['white', 'pink', 'brown', 'car', 'hum', 'babble', 'music'] as const
 export type Noise = (typeof NOISES)[number]
 
 export interface Extent {
@@ -13,7 +14,7 @@ export interface Extent {
   readonly seed: number
 }
 
-const samplesOf = ({ rateHz, ms }: Extent): number => Math.round((rateHz * ms) / 1000)
+export const samplesOf = ({ rateHz, ms }: Extent): number => Math.round((rateHz * ms) / 1000)
 
 export function whiteNoise(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed)
@@ -29,6 +30,44 @@ export function pinkNoise(extent: Extent): Float64Array {
     b2 = 0.57 * b2 + white * 1.0526913
     return b0 + b1 + b2 + white * 0.1848
   })
+}
+
+/** -6 dB an octave above 40 Hz. */
+export function brownNoise(extent: Extent): Float64Array {
+  const keep = Math.exp((-2 * Math.PI * 40) / extent.rateHz)
+  let brown = 0
+  return whiteNoise(extent).map((white) => (brown = keep * brown + white))
+}
+
+/** A machine in the room: the mains' odd and even harmonics, one of them beating, and a breath of noise. */
+export function hum(extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed + 1)
+  const mainsHz = random() < 0.5 ? 50 : 60
+  const gains = Array.from({ length: 14 }, (_, i) => (0.4 + random()) / (1 + i / 3))
+  const beatHz = 0.5 + 2 * random()
+  return whiteNoise(extent).map((white, i) => {
+    const t = i / extent.rateHz
+    let sum = 0
+    gains.forEach((gain, k) => (sum += gain * Math.sin(2 * Math.PI * mainsHz * (k + 1) * t + k * k)))
+    return sum * (1 + 0.2 * Math.sin(2 * Math.PI * beatHz * t)) + 0.3 * white
+  })
+}
+
+/** Knocks, clicks and a receiver that is put down: short, loud, without a pitch. */
+export function knocks(extent: Extent): Float64Array {
+  const random = seededRandom(extent.seed)
+  const out = whiteNoise(extent).map((value) => 6 * value)
+  for (let at = 0; at < out.length; at += Math.round(extent.rateHz * (0.05 + 1.5 * random() ** 2))) {
+    const gain = 1000 + 9000 * random()
+    const decay = extent.rateHz * (0.003 + 0.04 * random() ** 2)
+    const keep = 0.9 * random()
+    let body = 0
+    for (let i = 0; i < 6 * decay && at + i < out.length; i++) {
+      body = keep * body + nearlyNormal(random)
+      out[at + i] = (out[at + i] as number) + gain * (1 - keep) * body * Math.exp(-i / decay)
+    }
+  }
+  return out
 }
 
 /** A car from inside: rumble below 200 Hz, the engine's orders, and tyres that swell and fade. */
@@ -100,40 +139,6 @@ export function keys(extent: Extent): Float64Array {
   return out
 }
 
-/**
- * Hold music: four chords of plucked and held notes over a bass, a tune on top, a beat under it; notes have harmonics,
- * decay and a little vibrato.
- */
-export function music(extent: Extent): Float64Array {
-  const random = seededRandom(extent.seed)
-  const { rateHz } = extent
-  const out = new Float64Array(samplesOf(extent))
-  const beat = Math.round(rateHz * (0.4 + 0.25 * random()))
-  const chords = [[0, 4, 7], [9, 12, 16], [5, 9, 12], [7, 11, 14]]
-  const root = 48 + Math.floor(random() * 12)
-  const note = (at: number, key: number, beats: number, gain: number, decayS: number): void => {
-    const hz = 440 * 2 ** ((key - 69) / 12)
-    const length = Math.min(out.length - at, Math.round(beats * beat))
-    for (let i = 0; i < length; i++) {
-      const t = i / rateHz
-      const angle = 2 * Math.PI * hz * t + 0.03 * Math.sin(2 * Math.PI * 5.5 * t)
-      let value = 0
-      for (let harmonic = 1; harmonic <= 6 && harmonic * hz < 3600; harmonic++) value += Math.sin(harmonic * angle) / harmonic ** 1.5
-      out[at + i] = (out[at + i] as number) + gain * value * Math.exp(-t / decayS) * Math.min(1, t / 0.008, (length - i) / rateHz / 0.01)
-    }
-  }
-  for (let step = 0, at = 0; at < out.length; step++, at += beat) {
-    const chord = chords[Math.floor(step / 4) % chords.length] as readonly number[]
-    if (step % 4 === 0) for (const key of chord) note(at, root + 12 + key, 4, 700, 2)
-    note(at, root - 12 + (chord[0] as number), 1, 1100, 0.5)
-    note(at, root + 24 + (chord[Math.floor(random() * 3)] as number), random() < 0.3 ? 2 : 1, 1500, 0.35)
-    for (let i = 0; i < rateHz * 0.03 && at + i < out.length; i++) {
-      out[at + i] = (out[at + i] as number) + nearlyNormal(random) * 500 * Math.exp(-i / (0.006 * rateHz))
-    }
-  }
-  return out
-}
-
 export interface NonSpeech {
   readonly name: string
   /** Steady tones, signals and keys: what must pass for speech in less than 2 % of the frames. */
@@ -160,5 +165,7 @@ export const NON_SPEECH: readonly NonSpeech[] = [
   tones('fax, calling', { hz: [1100], onMs: 500, offMs: 3000 }),
   tones('fax, answering', { hz: [2100], onMs: 3000, offMs: 1000 }),
   { name: 'keys', signal: true, make: keys },
-  { name: 'hold music', signal: false, make: music },
+  { name: 'knocks', signal: false, make: knocks },
+  { name: 'hold music, band', signal: false, make: (extent) => music(extent, HELD_OUT_STYLES[0]) },
+  { name: 'hold music, strings', signal: false, make: (extent) => music(extent, HELD_OUT_STYLES[1]) },
 ]

@@ -1,7 +1,6 @@
 import { readFile, readdir, stat, writeFile, mkdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import fvad from '@echogarden/fvad-wasm'
 import type { CallSessionOptions } from '../call/call-options.js'
 import type { JournalMedia } from '../call/journal.js'
 import { readJournal } from '../call/journal-reader.js'
@@ -10,9 +9,10 @@ import type { Replay, ReplayPath } from '../call/replay.js'
 import { diffOutputs } from '../call/replay-diff.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { JOURNAL_FILE_BYTES_MAX, REPLAY_FILES_MAX } from '../core/limits.js'
-import { FvadBank } from '../media/vad.js'
+import type { VadBank } from '../media/vad.js'
 import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../shard/journal-format.js'
+import { loadVoiceDetectors } from '../shard/media-assets.js'
 import { HELP_OPTION, commandArguments } from './arguments.js'
 import { cutJournal } from './journal-cut.js'
 import { replayReport } from './replay-report.js'
@@ -54,7 +54,7 @@ export async function replay(argv: readonly string[]): Promise<number> {
     return cut(file, values.cut, values)
   }
   const settings = values.set.map(parseSetting)
-  const openPath = values['no-audio'] ? null : pathsFor(await fvad())
+  const openPath = values['no-audio'] ? null : pathsFor(await loadVoiceDetectors())
   const verdicts: ReplayVerdict[] = []
   for (const file of files) {
     const journal = await readLines(file)
@@ -109,8 +109,7 @@ function named<T>(file: string, work: () => T): T {
 }
 
 /** One bank of voice detectors for all calls: each path takes one and gives it back. */
-function pathsFor(module: Awaited<ReturnType<typeof fvad>>): (media: JournalMedia) => ReplayPath {
-  const vadBank = new FvadBank(module)
+function pathsFor(vadBank: VadBank): (media: JournalMedia) => ReplayPath {
   return ({ sampleRateHz, track }) => new CallerPath({ sampleRateHz, track, vadBank })
 }
 

@@ -1,9 +1,9 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
-import { BandGate } from './band-gate.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
 import { DtmfDetector } from './dtmf.js'
 import { EchoGate } from './echo-gate.js'
 import { EchoMatcher, type EchoMatch } from './echo-match.js'
+import { EnergyGate } from './energy-gate.js'
 import { JitterBuffer } from './jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { Reframer } from './reframer.js'
@@ -39,14 +39,23 @@ export interface CallerPathStats {
 }
 
 // What goes through the jitter buffer beside a frame.
-const TAG_LOUD = 1
-const TAG_ECHO = 2
+const TAG_ECHO = 1
+/** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */
+export const VOICE_DBFS_MIN = -60
 // Quiet on any line, also on one that was not heard long enough to know its noise.
 const QUIET_DBFS = -55
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
 const AGENT_DBFS_MIN = -45
 // A gap of speech is shorter than this more often than not; between a filler and its answer it is longer.
 const AGENT_GAP_MS = 160
+
+// A frame on its way from the reframer to the jitter buffer: all calls of a thread share the place.
+const narrow = scratch(8000)
+const wide = scratch(16000)
+
+function scratch(sampleRateHz: LegRateHz): { readonly left: Int16Array, readonly right: Int16Array } {
+  return { left: new Int16Array(frameSamples(sampleRateHz)), right: new Int16Array(frameSamples(sampleRateHz)) }
+}
 
 /**
  * One call's caller side: bytes of the socket in, steady frames with what is known of them out. `push` when bytes
@@ -82,15 +91,13 @@ export class CallerPath {
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #jitter: JitterBuffer
-  readonly #gate: BandGate
+  readonly #gate = new EnergyGate()
   #echoGate: EchoGate
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
   readonly #dtmf: DtmfDetector
   readonly #vad: Vad
-  readonly #left: Int16Array
-  readonly #right: Int16Array
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
   #tags = 0
@@ -101,12 +108,9 @@ export class CallerPath {
     const { sampleRateHz, track } = options
     this.sampleRateHz = sampleRateHz
     this.frame = new Int16Array(frameSamples(sampleRateHz))
-    this.#left = new Int16Array(this.frame.length)
-    this.#right = new Int16Array(this.frame.length)
     this.#layout = new ChannelLayout({ sampleRateHz, track })
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#jitter = new JitterBuffer({ sampleRateHz })
-    this.#gate = new BandGate({ sampleRateHz })
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
     this.#dtmf = new DtmfDetector({ sampleRateHz })
@@ -181,10 +185,10 @@ export class CallerPath {
     this.voiced = false
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
-    // Echo may hold a key that the agent's speech does not; the keys of our own prompts come back only as echo.
-    if (!this.echo) this.digit = this.#dtmf.detect(this.frame, this.levelDbfs)
-    const speech = this.#vad.isSpeech(this.frame)
-    this.voiced = speech && (this.#tags & TAG_LOUD) !== 0 && !this.echo && !this.#dtmf.active
+    // The keys of our own prompts come back only as echo, and our own speech says nothing about the caller's line.
+    if (this.echo) return
+    this.digit = this.#dtmf.detect(this.frame, this.levelDbfs)
+    this.voiced = this.#vad.isSpeech(this.frame) && this.levelDbfs > VOICE_DBFS_MIN && !this.#dtmf.active
       && !isPureTone(this.frame, this.sampleRateHz)
   }
 
@@ -209,14 +213,14 @@ export class CallerPath {
 
   #ingest(bytes: Uint8Array, arrivalMs: number): void {
     const stereo = this.#reframer.channels === 2
-    const left = this.#left
+    const { left, right } = this.sampleRateHz === 8000 ? narrow : wide
     this.#reframer.push(bytes)
-    while (this.#reframer.next(left, stereo ? this.#right : null)) {
+    while (this.#reframer.next(left, stereo ? right : null)) {
       // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
       const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
       if (stereo) {
-        this.#echoGate.referenceAt(this.#right, capturedAtMs - FRAME_MS)
-        this.#hear(levelDbfs(this.#right), capturedAtMs - FRAME_MS)
+        this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
+        this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
       }
       let level = levelDbfs(left)
       const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
@@ -227,10 +231,10 @@ export class CallerPath {
       if (cancelled) level = levelDbfs(left)
       const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
       if (echo) this.#framesOfEcho++
-      const loud = this.#gate.isOpen(left, level, !echo && !cancelled)
+      const loud = this.#gate.isOpen(level, !echo && !cancelled)
       // Only what is surely not the caller may be given up after a stall.
       const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-      this.#jitter.push(left, arrivalMs, quiet, level, (loud ? TAG_LOUD : 0) | (echo ? TAG_ECHO : 0))
+      this.#jitter.push(left, arrivalMs, quiet, level, echo ? TAG_ECHO : 0)
     }
   }
 

@@ -1,6 +1,6 @@
 import { LEVEL_DBFS_MIN } from './pcm.js'
 
-// dsp.md C: 6 dB let 92 % of the speech through at 10 dB of noise.
+// 6 dB let 92 % of the speech through at 10 dB of noise.
 const OPEN_OVER_FLOOR_DB = 6
 // Quieter than any line that has a person on it; keeps digital silence from opening the gate for a whisper of noise.
 const FLOOR_DBFS_MIN = -66

@@ -2,8 +2,8 @@ import { assert } from '../core/assert.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 
 /**
- * Says of each 20 ms frame whether it sounds like speech; no hang-over, no smoothing. One object a stream, frames in
- * order. What else the decision needs (level over the noise floor, keys, tones, echo) is `CallerPath`'s business.
+ * Says of each 20 ms frame whether somebody speaks. One object a stream, frames in order. Keys, pure tones, echo and silence
+ * are `CallerPath`'s business: it asks about frames that are none of our own speech, and overrules the answer for the others.
  */
 export interface Vad {
   isSpeech(frame: Int16Array): boolean
@@ -13,7 +13,10 @@ export interface Vad {
   release(): void
 }
 
-/** All detectors of one thread. A neural detector is plugged in by implementing these two. */
+/**
+ * All detectors of one thread. Whatever implements these two is plugged in: `VoiceBank` is the default, `FvadBank` another, and
+ * docs/VAD.md has one that asks a neural network.
+ */
 export interface VadBank {
   open(sampleRateHz: LegRateHz): Vad
 }
@@ -33,12 +36,12 @@ export interface FvadModule {
   _fvad_process(state: number, samples: number, length: number): number
 }
 
-// dsp.md C: with the energy gate, mode 2 hears 98 % of clean speech and is calmer in noise than 0 and 1.
+// Hears 98 % of clean speech and is calmer in noise than 0 and 1.
 const FVAD_MODE = 2
 
 /**
- * The default: WebRTC's detector for every stream of a thread in one heap, 744 bytes each. States are kept on a free
- * list and never freed: a call that ends leaves its state to the next.
+ * WebRTC's detector for every stream of a thread in one heap, 744 bytes each. States are kept on a free list and never freed: a
+ * call that ends leaves its state to the next. Not the default: it takes music and any steady tone for speech.
  */
 export class FvadBank implements VadBank {
   /** States that exist; the most that were open at once. */

@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { threadId } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
-import fvad from '@echogarden/fvad-wasm'
 import { workerData } from 'piscina'
 import type { AgentDefinition } from '../agents/definition.js'
 import { HttpTransport } from '../agents/http-transport.js'
@@ -13,12 +12,12 @@ import type { CompositionOptions } from '../backends/compose.js'
 import type { Prices } from '../backends/budget.js'
 import { messageOf } from '../core/errors.js'
 import { ResamplerBank } from '../media/resampler.js'
-import { FvadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallTask } from './call-task.js'
 import type { ShardContext } from './call-task.js'
+import { voiceDetectors } from './media-assets.js'
 import { processClock } from './process-clock.js'
 import { sessionOptions } from './session-options.js'
 import { ShardLoop } from './shard-loop.js'
@@ -41,7 +40,7 @@ const transport = new HttpTransport()
 const context: ShardContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
-  vads: new FvadBank(await fvad()),
+  vads: voiceDetectors(data.assets.voiceKernel),
   latencyIn: new FrameHistogram(seat.latencyIn),
   slowestIn: new SlowestFrame(seat.slowestIn),
   latencyOut: new FrameHistogram(seat.latencyOut),

@@ -3,12 +3,11 @@ import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import type { ForkedTrack } from '../../src/media/channel-layout.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import { FvadBank } from '../../src/media/vad.js'
-import { loadFvad } from '../support/media-modules.js'
+import { loadVads } from '../support/media-modules.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import { bytesOf, concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
-const vadBank = new FvadBank(await loadFvad())
+const vadBank = await loadVads()
 
 interface Heard {
   readonly audio: Int16Array

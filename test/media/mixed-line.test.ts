@@ -4,12 +4,11 @@ import { frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { Playout, type SampleSource } from '../../src/media/playout.js'
-import { FvadBank } from '../../src/media/vad.js'
 import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
-import { loadFvad } from '../support/media-modules.js'
+import { loadVads } from '../support/media-modules.js'
 import { concatenate, framesOf, pinkNoise, seededRandom, silence } from '../support/tones.js'
 
-const vadBank = new FvadBank(await loadFvad())
+const vadBank = await loadVads()
 const flite = await loadFlite()
 const ONSET_FRAMES = 2
 

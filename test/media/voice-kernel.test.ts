@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { VoiceFeatures } from '../../src/media/voice-features.js'
+import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS, WasmVoiceKernel } from '../../src/media/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone } from '../support/tones.js'
+
+const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/voice-kernel.wasm', import.meta.url)))
+
+t.test('the model is as long as the kernel reads it', (t) => {
+  t.equal(VOICE_MODEL.length, MODEL_NUMBERS)
+  t.ok(VOICE_MODEL.every(Number.isFinite))
+  t.end()
+})
+
+t.test('the kernel and its twin in JavaScript sum alike', (t) => {
+  const random = seededRandom(3)
+  const ours = new WasmVoiceKernel(wasm, VOICE_MODEL)
+  const twin = new JsVoiceKernel(VOICE_MODEL)
+  for (let round = 0; round < 200; round++) {
+    const gain = 10 ** (5 * random() - 1)
+    for (const kernel of [ours, twin]) {
+      const same = seededRandom(round)
+      kernel.history.forEach((_, i) => (kernel.history[i] = gain * (Math.sin(0.3 * i) + 2 * same() - 1)))
+      kernel.inputs.forEach((_, i) => (kernel.inputs[i] = 4 * same() - 1))
+      kernel.correlate()
+    }
+    for (let lag = 0; lag < LAGS; lag++) t.ok(Math.abs((ours.correlation[lag] as number) - (twin.correlation[lag] as number)) < 1e-4)
+    t.ok(Math.abs(ours.judge() - twin.judge()) < 1e-3)
+  }
+  t.end()
+})
+
+t.test('silence has no pitch, a hum has its own', (t) => {
+  const kernel = new WasmVoiceKernel(wasm, VOICE_MODEL)
+  kernel.history.fill(0)
+  kernel.correlate()
+  t.same(Array.from(kernel.correlation), new Array(LAGS).fill(0))
+  // 125 Hz and its second harmonic at 2 kHz: 16 samples.
+  kernel.history.forEach((_, i) => (kernel.history[i] = 900 * Math.sin((2 * Math.PI * i) / 16) + 700 * Math.sin((2 * Math.PI * i) / 8 + 1)))
+  kernel.correlate()
+  const best = kernel.correlation.indexOf(Math.max(...kernel.correlation))
+  t.equal(LAG_MIN + LAGS - 1 - best, 16)
+  t.ok((kernel.correlation[best] as number) > 0.98)
+  t.end()
+})
+
+t.test('what is known of a frame stays a number, whatever comes', (t) => {
+  for (const sampleRateHz of [8000, 16000] as const) {
+    const kernel = new JsVoiceKernel(VOICE_MODEL)
+    const features = new VoiceFeatures({ sampleRateHz, kernel })
+    const shape = { sampleRateHz, ms: 2000, amplitude: 30_000 }
+    const clipped = speechLike(shape, 1).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
+    const constant = new Int16Array(sampleRateHz).fill(-32_768)
+    let least = Infinity
+    let most = -Infinity
+    for (const part of [silence(sampleRateHz, 5000), clipped, constant, tone([200], shape), silence(sampleRateHz, 100), mix(pinkNoise(shape, 1), clipped)]) {
+      for (const frame of framesOf(part, sampleRateHz / 50)) {
+        features.take(frame)
+        for (let i = 0; i < INPUTS; i++) {
+          least = Math.min(least, kernel.inputs[i] as number)
+          most = Math.max(most, kernel.inputs[i] as number)
+        }
+        if (!Number.isFinite(kernel.judge())) t.fail('no number')
+      }
+    }
+    t.ok(least > -12 && most < 12, `${least.toFixed(1)} to ${most.toFixed(1)}`)
+  }
+  t.end()
+})
