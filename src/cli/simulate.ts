@@ -247,7 +247,9 @@ class OwnGround implements Ground {
   }
 
   async #placeSpoken(run: ScenarioRun, yaml: string | null): Promise<ObservedCall> {
-    this.#gateway ??= startGateway({ config: this.#config, env: this.#env, log: createLog({ level: 'error' }) })
+    // Not on standard output: a report may go there.
+    const log = createLog({ level: 'error', destination: { write: (line) => { this.#io.err(line) } } })
+    this.#gateway ??= startGateway({ config: this.#config, env: this.#env, log })
     const gateway = await this.#gateway
     return runAudioCall({
       gateway: {
