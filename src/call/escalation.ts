@@ -1,14 +1,15 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { ESCALATION_NUMBERS_MAX, HANGUP_TRIES_MAX } from '../core/limits.js'
+import { HANGUP_TRIES_MAX } from '../core/limits.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { Deadlines } from './deadlines.js'
-import { CONTINUATION_MS, DialDocument, HANG_UP, NO_ACTIONS, REPEAT_MS, dialActions, farewell, offerActions } from './escalation-documents.js'
+import { CONTINUATION_MS, DialDocument, HANG_UP, NO_ACTIONS, dialActions } from './escalation-documents.js'
 import type {
   EscalationAsker, EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput, EscalationState,
 } from './escalation-events.js'
+import { Hunt } from './escalation-hunt.js'
 import type { CarrierState, EscalationStep } from './events.js'
-import { isOpen } from './hours.js'
+import { LastWords } from './last-words.js'
 import type { CallbackAsk, EscalationOutcome, EscalationStrategy } from './record.js'
 
 /** The session speaks its announcement first (WORDS_HEARD_MS_MAX) and closes then. */
@@ -20,8 +21,6 @@ const HANGUP_RETRY_MS = 1000
 const OFFER_MS = 120_000
 /** The same where the carrier asks: its voice reads at most 1,000 characters, 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
-/** A key that stands for yes. */
-const YES_KEY = '1'
 
 const DEADLINES = ['stream-close', 'continuation', 'ring', 'words', 'offer', 'hangup-retry'] as const
 
@@ -55,15 +54,12 @@ export class Escalation {
   /** Calls that nobody could hang up: no API, or it failed HANGUP_TRIES_MAX times. */
   callsLeft = 0
   readonly #options: EscalationOptions
-  /** Who can be rung now, with their places in the list. */
-  #humans: readonly { readonly number: string; readonly place: number }[] = []
+  readonly #hunt = new Hunt()
+  readonly #lastWords: LastWords
   readonly #deadlines = new Deadlines(DEADLINES)
   readonly #outputs: EscalationOutput[] = []
   #nowMs = 0
   #strategyIndex = -1
-  #humanIndex = 0
-  /** Nobody is there at this hour. */
-  #closed = false
   #strategy: EscalationStrategy | null = null
   #lastOutcome: EscalationOutcome = 'failed'
   #lastDetail = 'no way to reach a human is set up'
@@ -76,15 +72,15 @@ export class Escalation {
   #dial: DialDocument | null = null
   /** When the attempt that runs began; null when none does. */
   #attemptSinceMs: number | null = null
-  /** The carrier has been given the offer of a call back. */
-  #spokenOffer: 'none' | 'made' | 'answered' = 'none'
-  #offeredAtMs = Infinity
+  /** It failed after the stream: only the carrier can still tell the caller. */
+  #owesWords = false
   #requests = 0
   #openRequest: EscalationCommand | null = null
   #hangupTries = 0
 
   constructor(options: EscalationOptions) {
     this.#options = options
+    this.#lastWords = new LastWords(options)
   }
 
   handle(input: EscalationInput, nowMs: number): void {
@@ -156,7 +152,8 @@ export class Escalation {
     this.#lastStep = null
     this.#lastOutcome = 'failed'
     this.#lastDetail = 'no way to reach a human is set up'
-    this.#findHumans()
+    this.#hunt.begin(this.#options, this.#nowMs)
+    if (this.#hunt.closed) this.#lastDetail = 'nobody is there at this hour'
     this.#nextStrategy()
   }
 
@@ -269,17 +266,6 @@ export class Escalation {
 
   // --- strategies -----------------------------------------------------------------------------------------
 
-  #findHumans(): void {
-    const { humans, hours, wallOffsetMs } = this.#options
-    const wallMs = this.#nowMs + wallOffsetMs
-    const there = hours === null || isOpen(hours, wallMs)
-    this.#humans = humans.slice(0, ESCALATION_NUMBERS_MAX)
-      .map((human, index) => ({ number: human.number, place: index + 1, there: there && (human.hours === null || isOpen(human.hours, wallMs)) }))
-      .filter((human) => human.there)
-    this.#closed = humans.length > 0 && this.#humans.length === 0
-    if (this.#closed) this.#lastDetail = 'nobody is there at this hour'
-  }
-
   #fallBack(outcome: EscalationOutcome, detail: string): void {
     this.#lastOutcome = outcome
     this.#lastDetail = detail
@@ -290,7 +276,7 @@ export class Escalation {
   #nextStrategy(): void {
     this.#deadlines.clearAll()
     this.#dial = null
-    this.#humanIndex = 0
+    this.#hunt.again()
     for (this.#strategyIndex++; this.#strategyIndex < this.#options.strategies.length; this.#strategyIndex++) {
       const strategy = this.#options.strategies[this.#strategyIndex] as EscalationStrategy
       if (!this.#possible(strategy)) continue
@@ -303,7 +289,7 @@ export class Escalation {
   #possible(strategy: EscalationStrategy): boolean {
     if (this.#terminal) return false
     const { restAvailable, conferenceRoom, afterStream } = this.#options
-    const someone = this.#humans.length > 0
+    const { someone } = this.#hunt
     switch (strategy) {
       // A leg that the carrier holds would stay in silence: its stream, once closed, is not to be had again.
       case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
@@ -332,7 +318,7 @@ export class Escalation {
         return this.#callHuman(strategy)
       case 'callback':
         this.state = 'offering'
-        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#closed })
+        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#hunt.closed })
         return this.#in('offer', OFFER_MS)
       default:
         assertNever(strategy)
@@ -340,7 +326,7 @@ export class Escalation {
   }
 
   #callHuman(strategy: 'supervision' | 'conference'): void {
-    const number = this.#human
+    const { number } = this.#hunt
     this.#attemptSinceMs = this.#nowMs
     const requestId = this.#requestId()
     this.#command(strategy === 'supervision'
@@ -351,22 +337,17 @@ export class Escalation {
 
   #numberFailed(outcome: EscalationOutcome): void {
     this.#lastOutcome = outcome
-    this.#lastDetail = `number ${this.#humanIndex + 1} of ${this.#humans.length}: ${outcome}`
+    this.#lastDetail = `${this.#hunt.position}: ${outcome}`
     this.#attemptOver(outcome, '')
     this.#deadlines.clear('ring')
     this.#dial = null
-    this.#humanIndex++
-    if (this.#humanIndex >= this.#humans.length) {
+    if (!this.#hunt.next()) {
       // The carrier asks again after a failed dial: those words are for it, whatever strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }
     if (this.#strategy !== 'after-stream-dial') return this.#callHuman(this.#strategy as 'supervision' | 'conference')
     this.state = 'pending'
     this.#in('continuation', CONTINUATION_MS)
-  }
-
-  get #human(): string {
-    return this.#humans[this.#humanIndex]?.number ?? ''
   }
 
   #bridged(detail: string): void {
@@ -383,11 +364,12 @@ export class Escalation {
   /** `asked`: the carrier is about to ask how to go on, so that words can be said. */
   #fail(asked: boolean): void {
     this.state = 'failed'
+    this.#owesWords = this.#streamClosed
     this.#deadlines.clearAll()
     this.#dial = null
     if (!this.#terminal) {
       if (!this.#streamClosed) {
-        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#closed })
+        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#hunt.closed })
       } else if (asked) this.#in('words', CONTINUATION_MS)
       else this.#leave()
     }
@@ -414,7 +396,7 @@ export class Escalation {
   // --- documents ------------------------------------------------------------------------------------------
 
   #serveDial(asker: EscalationAsker): readonly VoiceAction[] {
-    this.#dial = new DialDocument(asker, dialActions(this.#options, this.#human), this.#nowMs)
+    this.#dial = new DialDocument(asker, dialActions(this.#options, this.#hunt.number), this.#nowMs)
     this.#strategy = 'after-stream-dial'
     this.#attemptSinceMs ??= this.#nowMs
     if (asker !== 'stream-status') this.#makeSure(this.#dial)
@@ -440,25 +422,14 @@ export class Escalation {
   }
 
   #askFailed(asker: EscalationAsker, digits: string | null): readonly VoiceAction[] {
-    if (!this.#streamClosed || this.#hangupTries > 0) return NO_ACTIONS
-    if (digits !== null && this.#spokenOffer !== 'none') return this.#answerOffer(digits)
+    // With the stream open the session has told the caller; what comes after it is not the escalation's.
+    if (!this.#owesWords || this.#hangupTries > 0) return NO_ACTIONS
     if (asker !== 'stream-status') this.#deadlines.clear('words')
-    if (this.#options.offer === null) return farewell(this.#options)
-    // Later edges of a leg that listens to the offer ask nothing.
-    if (this.#spokenOffer === 'answered' || this.#nowMs - this.#offeredAtMs > REPEAT_MS) return NO_ACTIONS
-    if (asker === 'stream-status') return offerActions(this.#options)
-    this.#spokenOffer = 'made'
-    this.#offeredAtMs = Math.min(this.#offeredAtMs, this.#nowMs)
-    this.#in('offer', SPOKEN_OFFER_MS)
-    return offerActions(this.#options)
-  }
-
-  #answerOffer(digits: string): readonly VoiceAction[] {
-    this.#deadlines.clear('offer')
-    if (digits !== YES_KEY || this.#options.offer === null) return HANG_UP
-    if (this.#spokenOffer === 'made') this.#callBack('key')
-    this.#spokenOffer = 'answered'
-    return [this.#options.offer.confirmed, ...HANG_UP]
+    const word = this.#lastWords.ask(asker, digits, this.#nowMs)
+    if (word.asks) this.#in('offer', SPOKEN_OFFER_MS)
+    else if (digits !== null) this.#deadlines.clear('offer')
+    if (word.accepted) this.#callBack('key')
+    return word.actions
   }
 
   /** The carrier has the document and dials. */
@@ -486,7 +457,7 @@ export class Escalation {
     // Where the carrier never asked, nobody was rung.
     const rang = this.#strategy !== 'callback' && (this.#strategy !== 'after-stream-dial' || this.#dial !== null)
     this.#outputs.push({ type: 'attempt', attempt: {
-      strategy: this.#strategy, human: rang ? this.#humans[this.#humanIndex]?.place ?? null : null, outcome, detail,
+      strategy: this.#strategy, human: rang ? this.#hunt.place : null, outcome, detail,
       ms: Math.round(this.#nowMs - sinceMs),
     } })
   }
@@ -497,10 +468,7 @@ export class Escalation {
 
   /** Nobody asks how to go on with a caller whom nobody reached. */
   #leave(): void {
-    if (this.#hangupTries === 0 && this.#options.offer !== null && this.#spokenOffer === 'none') {
-      this.#spokenOffer = 'answered'
-      this.#callBack('nobody-reached')
-    }
+    if (this.#hangupTries === 0 && this.#lastWords.nobodyAsks()) this.#callBack('nobody-reached')
     this.#hangup()
   }
 
