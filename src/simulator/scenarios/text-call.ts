@@ -51,7 +51,7 @@ export interface TextCallOptions {
   readonly signal: AbortSignal | null
 }
 
-/** From the webhook to the socket, as a carrier was seen to take. */
+/** From the webhook to the socket: time for the backend to be ready, and none that a caller notices. */
 const SOCKET_AFTER_MS = 200
 /** The record of a call that was ended by force must come within this. */
 const LAST_WORDS_MS = 12_000

@@ -3,7 +3,7 @@ import type { SpeechReply, SpeechRequest } from '../../backends/embedded/speech-
 import { sentencesOf } from '../../backends/embedded/spoken-text.js'
 import { TEXT_SPEECH_RATE_HZ, taggedSound } from './text-sound.js'
 
-/** What the real parts take on an idle machine: the first sentence of an answer, and the words of an utterance. */
+/** Set, not measured: near what speech workers with nothing else to do take for a sentence, and for the words of an utterance. */
 const SYNTHESIS_MS = 60
 const RECOGNITION_MS = 150
 /** A call that says more than this has gone in circles for an hour. */
