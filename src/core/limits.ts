@@ -173,6 +173,9 @@ export const RECORDING_PENDING_BYTES_MAX = 64 * 1024 * 1024
 export const RECORDING_BATCH_MS = 1000
 /** A page of metrics is made at most this often; whoever asks meanwhile gets the last one. */
 export const SCRAPE_REUSE_MS = 250
+/** How long a scrape may hold up the main thread in one piece, and how many calls it writes in one. */
+export const SCRAPE_SLICE_MS = 1
+export const SCRAPE_SLICE_CALLS = 500
 /** Marks of a call that wait for one message to the main thread, and how often that is sent at most. */
 export const MARKS_PER_MESSAGE_MAX = 64
 export const MARKS_PASSED_MS = 250

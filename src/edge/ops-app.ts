@@ -54,7 +54,7 @@ export class OpsApp {
       }))
     }
     const fleet = this.#page('fleet', () => metrics.render())
-    const calls = this.#page('calls', () => callSeries.render())
+    const calls = this.#page('calls', () => callSeries.renderInSlices())
     this.#get(app, '/metrics', async () => textReply(await fleet.get(), metrics.contentType), 'any-host')
     this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'any-host')
     this.#get(app, '/api/backends', () => this.#api.backends())

@@ -114,7 +114,7 @@ t.test('the compose file starts gateway, Redis, Prometheus and Grafana on files 
     }
     for (const other of service.depends_on ?? []) t.ok(other in services)
   }
-  const known = new Set(Object.values(SETTINGS).map((setting) => setting.env as string))
+  const known = new Set(Object.values(SETTINGS).map((setting) => setting.env))
   for (const name of Object.keys(services['gateway']?.environment ?? {})) t.ok(known.has(name), `${name} is a setting of the gateway`)
   t.equal('REDIS_URL' in (services['gateway']?.environment ?? {}), known.has('REDIS_URL'), 'the gateway is told of Redis as soon as it can use it')
   t.ok(services['prometheus']?.command?.includes('--enable-feature=exemplar-storage'), 'without it no dot names a call')

@@ -106,7 +106,7 @@ t.test('whatever a SID, an agent or a backend is called, the page stays a page',
       const lines = series.render().split('\n')
       const samples = lines.filter(line => line !== '' && !line.startsWith('# '))
       if (samples.length !== 1) throw new Error(`${samples.length} samples of one`)
-      const found = /^mkondo_call_turn_response_last_seconds\{call_sid="(.*)",agent="(.*)",backend="(.*)"\} 0\.25$/.exec(samples[0] ?? '')
+      const found = /^mkondo_call_turn_response_last_seconds\{call_sid="([^\n]*)",agent="([^\n]*)",backend="([^\n]*)"\} 0\.25$/.exec(samples[0] ?? '')
       const unescaped = found?.slice(1).map(value => value.replace(/\\(.)/g, (_, c: string) => (c === 'n' ? '\n' : c)))
       if (JSON.stringify(unescaped) !== JSON.stringify([sid, agent, backend])) throw new Error('another value came back')
       if (lines.at(-2) !== '# EOF' || lines.at(-1) !== '') throw new Error('the page has another end')
