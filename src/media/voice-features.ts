@@ -35,6 +35,7 @@ export class VoiceFeatures {
   readonly #quickDb = new Float32Array(BANDS)
   /** Shares of the frames that are softer: learnt in steps, up for a louder one and down for a softer. */
   readonly #usualDb = new Float32Array(BANDS)
+  #levelDb = 0
   #softFifth = 0
   #median = 0
   #loudTenth = 0
@@ -106,8 +107,8 @@ export class VoiceFeatures {
       inputs[35 + band] = (quick - usual) / 10
       inputs[41 + band] = mean / 10
     }
-    levelDb = decibels(power)
-    inputs[6] = (levelDb - this.#floor(BANDS, at, levelDb)) / 10
+    this.#levelDb = decibels(power)
+    inputs[6] = (this.#levelDb - this.#floor(BANDS, at, this.#levelDb)) / 10
     change /= BANDS
     this.#change += (change - this.#change) * 0.1
     this.#changeSlow += (change - this.#changeSlow) * 0.02
@@ -187,7 +188,7 @@ export class VoiceFeatures {
   #level(): void {
     const { inputs } = this.#kernel
     const step = this.#step()
-    const db = levelDb
+    const db = this.#levelDb
     if (this.#frames === 1) {
       this.#softFifth = this.#median = db
       this.#loudTenth = db + 3
@@ -304,4 +305,3 @@ const PEAK_FRAMES_NOW = 5
 // Scratch of all calls of a thread.
 const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)
-let levelDb = 0
