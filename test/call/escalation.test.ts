@@ -332,6 +332,13 @@ t.test('a caller whom nobody could take is asked whether to call back, while the
   t.match(gone.take().at(-1), settled('failed', 'callback'), 'and a caller who hangs up is not hung up')
 })
 
+t.test('what the caller was told on the stream is not told again when the call ends later', async (t) => {
+  const rig = new Rig({ strategies: ['supervision', 'callback'], offer }).escalate()
+  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' }, { type: 'callback', accepted: false })
+  rig.run(60_000).in({ type: 'stream-closed' })
+  for (const asker of ['after-stream', 'voice'] as const) t.same(rig.ask(asker), [], asker)
+})
+
 t.test('after the stream the question is the carrier\'s, and the key comes back as a request', async (t) => {
   const failed = (): Rig => {
     const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer }).escalate().in({ type: 'stream-closed' })
