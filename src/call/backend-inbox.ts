@@ -93,7 +93,8 @@ export class BackendInbox {
           ? this.#callerWords(event.itemId, event.text, event.final)
           : this.#agentWords(event)
       case 'tool-call':
-        if (core.streaming && core.noteGeneration(event.generation)) return this.#tools.call(event)
+        // With a human on the line the backend was told to close: nothing it says is acted on any more.
+        if (core.streaming && core.state !== 'bridged' && core.noteGeneration(event.generation)) return this.#tools.call(event)
         core.counters.lateEventsDropped++
         return
       case 'tool-cancel':

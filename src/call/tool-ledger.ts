@@ -48,7 +48,7 @@ const LOST = 'The connection was lost while this ran, and whether it took effect
  *     (new) --known name, good arguments, room--> running       `run`
  *     (new) --otherwise--> answered with an error                `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
- *     running --cancelled | limit--> gone | answered with an error; a result after that is late and dropped
+ *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error in the call's next life, never run again
  *
  * A call that was running when its worker died is answered with an error, whatever tool it was: nobody knows whether
@@ -132,7 +132,9 @@ export class ToolLedger {
     for (const callId of callIds) {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
-      this.#calls.delete(callId)
+      // Remembered: it may have taken effect, and the same call must not run again.
+      call.state = 'answered'
+      call.result = { error: 'This call was cancelled.' }
       if (!call.gateway) this.running--
       const timing = { startMs: call.startedAtMs - streamZeroMs, ms: nowMs - call.startedAtMs }
       this.#record(call.name, call.args, timing, false, 'cancelled')

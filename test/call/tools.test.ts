@@ -178,3 +178,16 @@ t.test('the gateway\'s tools are described for a model, and their arguments are 
   alone.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   t.match(alone.only('backend-tool-result'), { ok: false, value: { error: /No human/ } })
 })
+
+t.test('a tool call that was cancelled is not run again, and none runs once a human has the caller', async (t) => {
+  const rig = Rig.talking({ escalation: handover })
+  rig.toolCall('t1', 'find_order', { order: 5 }, 2)
+  rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
+  rig.toolCall('t1', 'find_order', { order: 5 }, 2)
+  t.equal(rig.all('run-tool').length, 1)
+  t.match(rig.all('backend-tool-result').at(-1), { callId: 't1', ok: false, value: { error: /cancelled/ } })
+  rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' }, 3)
+  rig.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+  rig.toolCall('t2', 'find_order', { order: 6 }, 4)
+  t.equal(rig.all('run-tool').length, 1)
+})
