@@ -1,3 +1,4 @@
+import { relative, sep } from 'node:path'
 import { watch } from 'chokidar'
 import { messageOf } from '../core/errors.js'
 import { AGENTS_SETTLE_MS } from '../core/limits.js'
@@ -45,7 +46,11 @@ export class AgentWatch {
 
   constructor(options: AgentWatchOptions) {
     this.#options = options
-    this.#watcher = watch(options.dir, { ignoreInitial: true, depth: 4, ignored: (path) => /[\\/](\.|node_modules[\\/])[^\\/]*$/.test(path) })
+    this.#watcher = watch(options.dir, {
+      ignoreInitial: true, depth: 4,
+      // Not names with two dots: a mounted ConfigMap is changed by turning its link `..data` round.
+      ignored: (path) => relative(options.dir, path).split(sep).some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
+    })
     this.#watcher.on('all', () => this.#settle())
     this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))
   }

@@ -1,4 +1,4 @@
-import { rm, writeFile } from 'node:fs/promises'
+import { rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { AgentWatch } from '../../src/agents/agent-watch.js'
@@ -66,4 +66,28 @@ t.test('edits reach new calls, broken ones do not, and each is told once', async
   await told
   t.ok(changes.join().includes('b'))
   t.notOk(agents.has('b'))
+})
+
+t.test('a mounted ConfigMap, whose link is turned round, is an edit', async (t) => {
+  const dir = t.testdir({ '..v1': { 'a.yaml': yaml('a', 'One.') }, '..v2': { 'a.yaml': yaml('a', 'Two.') } })
+  await symlink('..v1', join(dir, '..data'))
+  await symlink('..data/a.yaml', join(dir, 'a.yaml'))
+  let told = (): void => undefined
+  let greeting: string | null | undefined
+  const watch = new AgentWatch({
+    dir, env: {}, onFault: (what) => t.fail(what), onChange: () => told(),
+    apply: (agents) => {
+      greeting = agents.get('a')?.agent.greeting
+      return new Map()
+    },
+  })
+  t.teardown(() => watch.close())
+  await watch.start()
+  const changed = new Promise<void>((resolve) => { told = resolve })
+  await symlink('..v2', join(dir, '..next'))
+  await rename(join(dir, '..next'), join(dir, '..data'))
+  // As the kubelet does when the link has been turned.
+  await rm(join(dir, '..v1'), { recursive: true })
+  await changed
+  t.equal(greeting, 'Two.')
 })
