@@ -4,8 +4,8 @@ import { dbfsOfEnergy, energyOf } from './pcm.js'
 
 export interface EchoGateOptions {
   /**
-   * Believe in an echo before one was learnt: for a stream that mixes both parties (`both_tracks` in mono), in which
-   * our own speech is bound to come back.
+   * Believe in an echo as loud as we are before one was learnt: for a stream that mixes both parties (`both_tracks` in mono),
+   * in which our own speech is bound to come back. Otherwise a soft one is believed in, until nothing came back for some seconds.
    */
   readonly assumeEcho: boolean
 }
@@ -41,7 +41,8 @@ export class EchoGate {
   #framesOver = 0
 
   constructor(options: EchoGateOptions) {
-    this.#expectEcho = options.assumeEcho
+    this.#expectEcho = true
+    if (!options.assumeEcho) this.gainDb = GAIN_DB_EXPECTED
   }
 
   /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
@@ -195,11 +196,13 @@ const DEVIATION_DB_KEPT = 7
 const OFF_DB_MAX = 20
 const GAIN_DB_MIN = -35
 const GAIN_DB_MAX = 10
+// Until more is known: what a loudspeaker and its room send back. A caller is louder.
+const GAIN_DB_EXPECTED = -14
 const MARGIN_DB = 6
 // The delay of speech is blurred by a frame, and each run of speech waits anew for the carrier's hold-back and tick.
 const NEAR_SLOTS = 4
 const OVER_FRAMES_MAX = 100
 // After two and a half seconds of talking into silence there is no echo.
-const UNANSWERED_DB = 25
+const UNANSWERED_DB = 36
 const UNANSWERED_SHARE_MAX = 0.7
 const FORGET_UNANSWERED = 0.01
