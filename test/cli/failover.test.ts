@@ -8,14 +8,14 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Speaker } from '../../src/simulator/vendors/spoken.js'
 import { Script } from '../../src/simulator/vendors/spoken.js'
-import { hearRecording } from '../support/hear-recording.js'
+import { wasTold } from '../support/hear-recording.js'
 import { whole } from '../support/gateway.js'
 import { until } from '../support/host.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 // Calls are spoken in real time.
-t.setTimeout(120_000)
-t.jobs = 3
+t.setTimeout(200_000)
+t.jobs = 2
 
 const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const folder = await mkdtemp(join(tmpdir(), 'mkondo-failover-'))
@@ -48,13 +48,12 @@ t.test('a model that dies in mid-sentence costs the caller a pause and not the a
   first.breakOff()
   const run = await call
   const [report] = run.calls
-  const { facts, texts } = await hearRecording(recording)
-  t.equal(report?.heard.status ?? facts.status, 'out_for_delivery', `heard ${JSON.stringify(texts)}; ${report?.goal.why ?? run.output}`)
+  const heardWell = await wasTold(t, 'out_for_delivery', report, recording, gateway)
   t.equal(report?.backend, 'gemini')
   const answers = report?.transcript.filter((entry) => entry.role === 'agent' && entry.text.includes('4127')) ?? []
   t.ok(answers.length >= 2, 'both named the order, the first one as far as it got')
   t.match(answers.at(-1)?.text, /^Order 4127 is out for delivery\./, 'and the second one told it whole')
-  t.equal(report?.outcome, 'deflected')
+  if (heardWell) t.equal(report?.outcome, 'deflected')
   t.equal(report?.toolCalls.filter((tool) => tool.name === 'lookup_order').length, 1, 'no tool ran twice')
   t.same(report?.complaints, [])
   const record = gateway.calls.record(report?.callSid ?? '')
@@ -83,12 +82,12 @@ t.test('a wrong key is one error and the next backend answers the call', { buffe
   const first = await OpenAiDouble.start({ key: 'sk-the-right-key', speaker })
   t.teardown(() => first.close())
   const lines: string[] = []
-  const { at, close } = await whole({ OPENAI_API_KEY: 'sk-the-wrong-key', OPENAI_BASE_URL: first.baseUrl, MEDIA_WORKERS: '1' },
+  const { at, gateway, close } = await whole({ OPENAI_API_KEY: 'sk-the-wrong-key', OPENAI_BASE_URL: first.baseUrl, MEDIA_WORKERS: '1' },
     (yaml) => yaml.replace(/^backend: .*$/m, 'backend: [openai, embedded]'), { write: (line) => lines.push(line) })
   t.teardown(close)
   const recording = join(folder, 'wrong-key.wav')
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--record', recording] })
-  t.equal(run.calls[0]?.heard.status ?? (await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
+  await wasTold(t, 'out_for_delivery', run.calls[0], recording, gateway)
   t.equal(run.calls[0]?.backend, 'embedded')
   t.equal(first.connections, 1, 'no retry')
   const said = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['backend'] === 'openai' && line['code'] !== undefined)
@@ -113,7 +112,7 @@ t.test('a shadow hears the call, runs no tool, is heard by nobody, and its repor
   t.teardown(close)
   const recording = join(folder, 'shadow.wav')
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--record', recording] })
-  t.equal(run.calls[0]?.heard.status ?? (await hearRecording(recording)).facts.status, 'out_for_delivery', run.calls[0]?.goal.why ?? run.output)
+  await wasTold(t, 'out_for_delivery', run.calls[0], recording, gateway)
   const record = gateway.calls.record(run.calls[0]?.callSid ?? '')
   t.match(record?.shadow, { primary: 'embedded', second: 'openai', turns: Array })
   t.ok((record?.shadow?.['turns'] as unknown[]).length >= 2, 'turn by turn')

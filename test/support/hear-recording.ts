@@ -7,6 +7,9 @@ import { factsIn } from '../../src/simulator/heard-facts.js'
 import type { HeardFacts } from '../../src/simulator/heard-facts.js'
 import { SpeechSpans } from '../../src/simulator/speech-spans.js'
 import { atRate } from '../../src/simulator/vendors/spoken.js'
+import type { Test } from 'tap'
+import type { Gateway } from '../../src/cli/gateway.js'
+import type { CallReport } from '../../src/simulator/call-report.js'
 import { repositoryRoot } from './host.js'
 
 /** The demo shop's order, as the recogniser may know it beforehand. */
@@ -52,4 +55,22 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
   for (let at = 0; at + frame <= heard.length; at += frame) spans.push(heard.subarray(at, at + frame), (at * 1000) / EAR_RATE_HZ)
   spans.end((heard.length * 1000) / EAR_RATE_HZ)
   return pieces
+}
+
+/**
+ * That the caller was told the status of their order: by ear, and where that missed it on a busy machine, once more by the recording. A
+ * voice that the machine was too busy to bring in time is torn to pieces; then nobody could say what it said, and that is noted.
+ * @returns false where the voice was torn
+ */
+export async function wasTold(
+  t: Test, status: string, call: CallReport | undefined, recording: string, gateway: Gateway,
+): Promise<boolean> {
+  const { facts, texts } = await hearRecording(recording)
+  const heard = call?.heard.status ?? facts.status
+  const { underruns = 0 } = gateway.calls.record(call?.callSid ?? '')?.audio ?? {}
+  const said = `${call?.backend ?? 'nobody'}: heard ${JSON.stringify(texts)}; ${call?.goal.why ?? 'there is no call'}`
+  const torn = heard === null && underruns > 0
+  if (torn) t.comment(`${underruns} times the voice came too late; ${said}`)
+  else t.equal(heard, status, said)
+  return !torn
 }
