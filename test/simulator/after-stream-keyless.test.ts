@@ -50,7 +50,7 @@ const answered: SimulatedHuman = { outcome: 'answered', ringMs: 200, talkMs: 300
 async function escalated(gateway: WholeGateway, afterStream: AfterStream, meanwhile: (callSid: string) => Promise<void> = () => Promise.resolve()): Promise<SimulatedCallResult> {
   const call = startCall({
     voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`, eventsUrl: null, from: '+254700000001', to: '+254709000000',
-    afterStream, giveUpMs: 6000, human: answered,
+    afterStream, giveUpMs: 5000, human: answered,
     caller: {
       script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null }, voice: 'rms', line: { sampleRateHz: 8000 },
       speech, files: new Map(), record: false, timeoutMs: 30_000,
@@ -58,7 +58,7 @@ async function escalated(gateway: WholeGateway, afterStream: AfterStream, meanwh
     },
   })
   const live = () => gateway.gateway.calls.find(call.callSid)
-  await until(() => live()?.view().transcript.some(({ role, text }) => role === 'agent' && !text.startsWith('We record')) === true, 15_000, 'the greeting')
+  await until(() => live()?.timeline().timeline.some(({ name }) => name === 'recording') === true, 15_000, 'the line about the recording')
   live()?.escalate('wants a person')
   await meanwhile(call.callSid)
   return call.done
