@@ -17,11 +17,15 @@ const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
 const incremental = keep ? ['--incremental', '--tsBuildInfoFile', join(outDir, '.tsbuildinfo')] : []
 const compiled = spawnSync(process.execPath, [tsc, '-p', root, '--outDir', outDir, ...incremental], { stdio: 'inherit' })
 
-// Types of the package's one entry, for agents written in TypeScript. Not wanted of a build for tests.
+// Types of the package's entries (`exports` in package.json), for agents and backends written in TypeScript. Not wanted
+// of a build for tests.
+let typed = 0
 if (!keep) {
   const options = '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes '
     + '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  spawnSync(process.execPath, [tsc, join(root, 'src/index.ts'), '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
+  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) => join(root, 'src', file))
+  const declared = spawnSync(process.execPath, [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
+  typed = declared.status ?? 1
 }
 
 /** Every `.wat` below src/ becomes a `.wasm` at the same place below the output folder. */
@@ -39,4 +43,4 @@ for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTy
 
 const bin = join(outDir, 'src/cli/main.js')
 if (existsSync(bin)) chmodSync(bin, 0o755)
-process.exit(compiled.status ?? 1)
+process.exit(compiled.status === 0 ? typed : compiled.status ?? 1)

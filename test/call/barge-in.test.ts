@@ -247,7 +247,7 @@ t.test('an escalation that may be talked over goes on without its announcement',
   const rig = Rig.talking({ escalation: handover, bargeIn })
   rig.announceMs = 4000
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(500)
   rig.speak(300)
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })

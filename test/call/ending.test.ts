@@ -192,7 +192,7 @@ t.test('a backend that dies in mid-call is apologised for, and the call ends or 
     const helped = Rig.talking({ escalation: handover })
     helped.backend(event)
     t.equal(helped.all('escalate').length, 1)
-    helped.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy' } })
+    helped.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
     t.match(helped.all('announce').at(-1), { kind: 'apology', text: 'Nobody is free. Thank you for calling. Goodbye.' })
     helped.run(3000)
     t.match(helped.only('end-stream'), { reason: 'backend-failed', hangup: true })

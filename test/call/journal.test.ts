@@ -43,7 +43,7 @@ function scripted(): Rig {
   rig.run(700)
   rig.identity({ accountId: 'A-1' })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' }, 4)
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(2000)
   rig.in({ type: 'stream-closed', code: 1000 })
   return rig

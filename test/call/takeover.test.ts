@@ -92,7 +92,7 @@ t.test('a taken-over escalation asks for its step again without telling the call
   rig.open()
   t.match(rig.only('escalate').packet, { reason: 'asked', summary: 's' })
   t.same(rig.texts(), [])
-  rig.in({ type: 'escalation', step: { type: 'close-stream' } })
+  rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 
   before.in({ type: 'escalation', step: { type: 'hold' } })

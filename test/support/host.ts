@@ -59,7 +59,7 @@ export async function startHost(
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
     defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
-    callSeries: new CallSeries({ clock }), keepJournal: null,
+    callSeries: new CallSeries({ clock }), keepJournal: null, journal: { build: 'test', audio: true },
     onRecord: (record) => {
       records.push(record)
       waiting.get(record.callSid)?.(record)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { isAgentName } from '../../core/ids.js'
+import { endReasonSchema } from '../../shard/record-format.js'
 import { scriptKeys } from '../script-file.js'
 import { CALLER_VOICES } from '../voices.js'
 import { TIMED_THINGS } from './scenario.js'
@@ -25,10 +26,6 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => z.un
 })
 
 const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
-const END_REASONS = [
-  'caller-hung-up', 'agent-goodbye', 'escalated', 'silence-limit', 'duration-limit', 'operator-hangup', 'drain-limit', 'carrier-silent',
-  'carrier-abuse', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault',
-] as const
 const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
 
 const expectedCall = z.strictObject({
@@ -39,7 +36,7 @@ const expectedCall = z.strictObject({
 
 const expectSchema = z.strictObject({
   outcome: anyOf(OUTCOMES).optional().describe('How the call came out; one of these.'),
-  endReason: anyOf(END_REASONS).optional().describe('What ended it; one of these.'),
+  endReason: z.union([endReasonSchema, z.array(endReasonSchema).min(1).max(20)], { error: `must be one of ${endReasonSchema.options.join(', ')}, or a list of them` }).optional().describe('What ended it; one of these.'),
   called: z.array(expectedCall).max(50).default([]).describe('Tools that were called.'),
   notCalled: z.array(z.union([toolName, z.strictObject({ tool: toolName, with: values.default({}) })])).max(50).default([])
     .describe('Tools that were not called; with `with`, not with these arguments.'),
