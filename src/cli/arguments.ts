@@ -14,17 +14,5 @@ export function commandOptions<const O extends NonNullable<ParseArgsConfig['opti
   }
 }
 
-/**
- * The options of one command, and what was named beside them.
- * @throws GatewayError CONFIG_INVALID naming the command and what was wrong
- */
-export function commandArguments<const O extends NonNullable<ParseArgsConfig['options']>>(command: string, argv: readonly string[], options: O) {
-  try {
-    return parseArgs({ args: [...argv], options, allowPositionals: true, strict: true })
-  } catch (thrown) {
-    throw new GatewayError('CONFIG_INVALID', `${command}: ${messageOf(thrown)} (see mkondo ${command} --help)`)
-  }
-}
-
 /** What every command has. */
 export const HELP_OPTION = { type: 'boolean', short: 'h', default: false } as const

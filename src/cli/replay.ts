@@ -13,8 +13,9 @@ import type { VadBank } from '../media/vad.js'
 import { CallerPath } from '../media/caller-path.js'
 import { sessionOptionsSchema } from '../shard/journal-format.js'
 import { loadVoiceDetectors } from '../shard/media-assets.js'
-import { HELP_OPTION, commandArguments } from './arguments.js'
+import { HELP_OPTION } from './arguments.js'
 import { cutJournal } from './journal-cut.js'
+import { wordsAndOptions } from './positionals.js'
 import { replayReport } from './replay-report.js'
 import type { ReplayVerdict } from './replay-report.js'
 
@@ -37,7 +38,7 @@ const DIFF_TOLERANCE_MS = 60
 
 /** `mkondo replay`. */
 export async function replay(argv: readonly string[]): Promise<number> {
-  const { values, positionals } = commandArguments('replay', argv, {
+  const { values, words } = wordsAndOptions('replay', argv, {
     diff: { type: 'boolean', default: false }, set: { type: 'string', multiple: true, default: [] },
     'no-audio': { type: 'boolean', default: false }, json: { type: 'boolean', default: false },
     cut: { type: 'string' }, to: { type: 'string', default: join('test', 'journals') }, until: { type: 'string' },
@@ -47,7 +48,7 @@ export async function replay(argv: readonly string[]): Promise<number> {
     console.log(HELP)
     return 0
   }
-  const files = await journalFiles(positionals)
+  const files = await journalFiles(words)
   if (values.cut !== undefined) {
     const file = files[0]
     if (files.length !== 1 || file === undefined) throw wrong(`--cut takes one journal, not ${files.length}`)

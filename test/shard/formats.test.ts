@@ -15,7 +15,8 @@ import type {
   backendEventSchema, callInputSchema, checkpointSchema, playoutAnswersSchema, sessionOptionsSchema,
 } from '../../src/shard/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/shard/journal-format.js'
-import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema, timelineJsonSchema, timelineSchema } from '../../src/shard/record-format.js'
+import type { timelineSchema } from '../../src/shard/record-format.js'
+import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema, timelineJsonSchema } from '../../src/shard/record-format.js'
 import { TestLine, callerSays, repositoryRoot, startHost, until } from '../support/host.js'
 
 // --- the schemas are the types: this compiles, or they have grown apart ---------------------------------------

@@ -109,7 +109,8 @@ export class EmbeddedBackend implements Backend {
     this.#sink = sink
     this.#speech = options.speech
     this.#nowMs = options.nowMs ?? (() => performance.now())
-    this.#after = options.after ?? clockTimers(this.#nowMs).after
+    const timers = clockTimers(this.#nowMs)
+    this.#after = options.after ?? ((ms, work) => timers.after(ms, work))
     this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, {
       firstSound: () => this.#firstSound(),
       failed: (error) => this.#fail(error),
