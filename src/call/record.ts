@@ -124,7 +124,7 @@ export interface EscalationHistory extends EscalationRecord {
 /** What the carrier wrote of a call. Times are ISO 8601; money is in minor units (cents). */
 export interface CarrierDetail {
   readonly callId: string | null
-  /** completed, failed, no_answer, busy, canceled; others may come. */
+  /** ringing, answered, completed, failed, no_answer, busy, canceled; others may come. */
   readonly status: string | null
   readonly startedAt: string | null
   readonly answeredAt: string | null
@@ -133,7 +133,7 @@ export interface CarrierDetail {
   readonly costMinor: number | null
   readonly costCurrency: string | null
   readonly ratePerMinuteMinor: number | null
-  /** Such as `normal_clearing`. */
+  /** Why the leg ended, such as `normal_clearing`; null where the carrier does not say. */
   readonly hangupCause: string | null
   readonly failureCode: string | null
   /** File of the carrier's recording, below DATA_DIR; null when it made none or it is not fetched yet. */

@@ -116,7 +116,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
       callSeries,
       traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
-      journal: { build: packageVersion(), audio: config.journalCalls === 'audio' },
+      journal: { build: version, audio: config.journalCalls === 'audio' },
       record: kept.record,
       privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
       ended: kept.ended,

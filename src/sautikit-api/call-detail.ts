@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import type { CarrierDetail } from '../call/record.js'
 import { CarrierApiError } from './carrier-error.js'
 import { objectOf, textIn } from './json.js'
 
@@ -25,26 +26,13 @@ const detailSchema = z.object({
   events: z.array(z.unknown()).nullish().transform((value) => value ?? []),
 })
 
-/** The carrier's call detail record. Times are ISO 8601; money is in minor units (cents). */
-export interface CarrierCall {
-  readonly callId: string | null
+/** The carrier's call detail record: what a call's record keeps of it, and whose call it was. */
+export interface CarrierCall extends Omit<CarrierDetail, 'recording' | 'fetchedAt'> {
   readonly callSid: string | null
   readonly direction: string | null
   /** E.164. Never logged. */
   readonly localNumber: string | null
   readonly remoteNumber: string | null
-  /** ringing, answered, completed, failed, no_answer, busy, canceled; others may come. */
-  readonly status: string | null
-  readonly startedAt: string | null
-  readonly answeredAt: string | null
-  readonly endedAt: string | null
-  readonly durationS: number | null
-  readonly costMinor: number | null
-  readonly costCurrency: string | null
-  readonly ratePerMinuteMinor: number | null
-  readonly failureCode: string | null
-  /** Why the leg ended, such as `normal_clearing`; null where the carrier does not say. */
-  readonly hangupCause: string | null
 }
 
 /**

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Debian's packages; null when they are not installed. */
+/** Whether a program of Debian's package prometheus is there. */
 export function installed(program: 'prometheus' | 'promtool'): boolean {
   return spawnSync(program, ['--version']).status === 0
 }

@@ -1,16 +1,7 @@
 /** Seeded signals for tests: the same on every machine. Amplitudes are in s16 units, times in milliseconds. */
+import { seededRandom } from '../../src/simulator/random.js'
 
-/** A small seeded generator (mulberry32): numbers in [0, 1). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
+export { seededRandom }
 
 export interface SignalShape {
   readonly sampleRateHz: number
