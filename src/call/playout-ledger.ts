@@ -66,7 +66,8 @@ export class PlayoutLedger implements PlayoutView {
   #heardAt: number
   /** When the last speech sample sent so far is at the caller's ear, hold-back included. */
   #speechHeardMs = -Infinity
-  #lastSentAtMs: number | null = null
+  /** NaN before any speech; as null it would be a new object with each report. */
+  #lastSentAtMs = NaN
   #current: string | null = null
   /** Something may have happened that `poll` tells. */
   #heardFresh = false
@@ -155,7 +156,7 @@ export class PlayoutLedger implements PlayoutView {
     for (const item of this.#watched) {
       if (!item.started && this.#sentOf(item)) {
         item.started = true
-        inputs.push({ type: 'item-started', itemId: item.itemId, sentAtMs: this.#lastSentAtMs ?? nowMs })
+        inputs.push({ type: 'item-started', itemId: item.itemId, sentAtMs: this.lastSentAtMs() ?? nowMs })
       }
       if (item.finished && item.openRuns === 0) {
         item.settled = true
@@ -198,7 +199,7 @@ export class PlayoutLedger implements PlayoutView {
   }
 
   lastSentAtMs(): number | null {
-    return this.#lastSentAtMs
+    return Number.isNaN(this.#lastSentAtMs) ? null : this.#lastSentAtMs
   }
 
   /** Moves the heard position to `nowMs` and closes the runs behind it. */

@@ -104,13 +104,13 @@ export const ESCALATION_ATTEMPTS_MAX = 50
 export const HANGUP_TRIES_MAX = 3
 
 // --- shard ------------------------------------------------------------------------------------------------
-/** How often a worker takes its calls through the stages. docs/ARCHITECTURE.md. */
-export const TICK_MS = 10
+/** How often a worker takes its calls through the stages, and main looks what is to be sent. docs/adr/0006. */
+export const TICK_MS = 5
 /**
  * How long after the workers' tick the main thread's comes. Less and a full worker's frames miss it, so that they wait
  * for the next one; more and every frame waits for nothing. docs/LATENCY.md.
  */
-export const PLAYOUT_TICK_PHASE_MS = 5
+export const PLAYOUT_TICK_PHASE_MS = 2.5
 /** Calls that one media worker carries at most. */
 export const CALLS_PER_WORKER_MAX = 2000
 /**
@@ -406,6 +406,25 @@ export const TEXT_FRAMES_PER_WINDOW_MAX = 500
 export const EDGE_GOODBYE_MS = 200
 /** Ended calls that one page of the API lists. */
 export const API_CALLS_MAX = 1000
+
+// --- several processes on one port ------------------------------------------------------------------------
+/** Gateway processes of one `serve --processes`. */
+export const GATEWAY_PROCESSES_MAX = 64
+/** A sibling's answer to a webhook is waited for this long; then the next sibling, or this process, answers. */
+export const SIBLING_ANSWER_MS = 2000
+/** Webhooks of one process that wait for a sibling's answer at once. */
+export const SIBLING_ASKS_MAX = 1000
+/** Calls whose process is remembered by the supervisor, calls that are not where their id puts them, and calls of processes that died. */
+export const PLACED_CALLS_MAX = 20_000
+/** A process that died is started again after the first of these, doubled each time that it lives shorter than the third, up to the second. */
+export const PROCESS_RESTART_MS = 250
+export const PROCESS_RESTART_MS_MAX = 30_000
+export const PROCESS_SHORT_LIFE_MS = 10_000
+/** Short lives of one process in a row that end all of them. */
+export const PROCESS_SHORT_LIVES_MAX = 5
+/** A process has this long to begin taking calls, and this long beyond DRAIN_TIMEOUT to end. */
+export const PROCESS_START_MS_MAX = 120_000
+export const PROCESS_STOP_GRACE_MS = 30_000
 
 // --- media ------------------------------------------------------------------------------------------------
 /** Resamplers that one worker may have open: two directions of every call it may carry. */

@@ -1,4 +1,4 @@
-import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX, TICK_MS } from '../core/limits.js'
+import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX } from '../core/limits.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { concealFrame } from './conceal.js'
 
@@ -132,7 +132,7 @@ export class JitterBuffer {
     if (!behind && nowMs < this.#dueMs()) return 'none'
     this.#state = behind ? 'catching-up' : 'steady'
     // Twice real time at most, with as much credit as one late tick may need.
-    this.#nextReleaseMs = Math.max(this.#nextReleaseMs + TICK_MS, nowMs - TICK_MS)
+    this.#nextReleaseMs = Math.max(this.#nextReleaseMs + RELEASE_MS, nowMs - RELEASE_MS)
     this.#take(out)
     return 'frame'
   }
@@ -297,4 +297,5 @@ const LATE_SHARE = 0.05
 // What a line is believed to be before it was seen: clean. Else the fifth frame alone could set the depth.
 const PRIOR_FRAMES = 20
 const OVERDUE_MS = FRAME_MS
+const RELEASE_MS = FRAME_MS / 2
 const QUIET_KEPT_FRAMES = 3

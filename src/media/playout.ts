@@ -57,8 +57,8 @@ export class Playout {
   playoutEndMs = -Infinity
   /** When the last speech sample that was sent will have been played: `playoutEndMs` without the zeros behind it. */
   speechEndMs = -Infinity
-  /** When the last speech sample was handed over; null before any. */
-  lastSentAtMs: number | null = null
+  /** When the last speech sample was handed over; 0 before any. */
+  lastSentAtMs = 0
   /** When the run of speech that is playing (or played last) began; null before any. */
   startedAtMs: number | null = null
   /** The carrier ran dry because the speech had not come yet. */
@@ -117,10 +117,13 @@ export class Playout {
         return Infinity
       case 'flushed': return this.#waitUntilMs
       case 'dry': return -Infinity
-      default:
-        // When the lead has room for a frame; less a little, so that rounding does not cost a tick.
-        return this.#fadeOutDue ? -Infinity : this.playoutEndMs - this.leadMs + FRAME_MS - ROUNDING_MS
+      default: return this.#fadeOutDue ? -Infinity : this.#roomAtMs
     }
+  }
+
+  /** When the lead has room for a frame; less a little, so that rounding does not cost a tick. */
+  get #roomAtMs(): number {
+    return this.playoutEndMs - this.leadMs + FRAME_MS - ROUNDING_MS
   }
 
   /**
@@ -129,7 +132,7 @@ export class Playout {
    * @returns samples written, 0 for nothing to send
    */
   pump(nowMs: number, source: SampleSource, out: Int16Array): number {
-    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.dueMs) > FRAME_MS) this.lateTicks++
+    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#roomAtMs) > FRAME_MS) this.lateTicks++
     this.#lastPumpMs = nowMs
     if (this.#state === 'flushed' && nowMs >= this.#waitUntilMs) this.#state = 'idle'
     if (this.#state === 'flushed' || this.#state === 'paused') return 0

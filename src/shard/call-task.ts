@@ -188,7 +188,7 @@ export class CallTask implements BackendSink {
   }
 
   /** Bytes from the carrier into the caller's path. */
-  receive(_nowMs: number): void {
+  receive(nowMs: number): void {
     const { inbound } = this.#shared
     // Before the packets, in which it may come back.
     if (this.#start.track === 'both_tracks') this.#reference()
@@ -197,28 +197,37 @@ export class CallTask implements BackendSink {
       this.#path.push(packet, inbound.arrivalMs)
       inbound.release()
     }
+    this.#journal?.tick(nowMs)
   }
 
-  /** Frames that are due: to the session as a decision, to the backend as samples. */
-  listen(nowMs: number): void {
+  /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
+  take(nowMs: number): boolean {
+    return !this.#over && this.#path.take(nowMs)
+  }
+
+  /** Who speaks in it. */
+  detect(): void {
+    this.#path.detect()
+  }
+
+  /** The frame to the session as a decision, to the backend as samples. */
+  attend(nowMs: number): void {
     const path = this.#path
-    this.#journal?.tick(nowMs)
-    while (path.pull(nowMs)) {
-      this.#journal?.writer.frame(path.voiced, nowMs)
-      this.#session.callerFrame(path.voiced, nowMs)
-      if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
-      if (path.digit !== null) this.#digit(path.digit)
-      const samples = this.#toBackend.process(path.frame, converted)
-      if (samples === this.#backendFrameSamples && this.#answerGuard === null) this.#backend.pushAudio(convertedViews.at(0, samples))
-      this.#context.latencyIn.observeMs(nowMs - path.arrivalMs)
-      this.#latency.observeMs(nowMs - path.arrivalMs)
-      this.#context.slowestIn?.offer(nowMs - path.arrivalMs, this.callSid)
-      if (path.agentHeardAtMs > this.#earOnsetMs) {
-        this.#earOnsetMs = path.agentHeardAtMs
-        this.#ear.onset(this.#earOnsetMs)
-      }
-      this.#drain(nowMs)
+    this.#journal?.writer.frame(path.voiced, nowMs)
+    this.#session.callerFrame(path.voiced, nowMs)
+    if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
+    if (path.digit !== null) this.#digit(path.digit)
+    const samples = this.#toBackend.process(path.frame, converted)
+    if (samples === this.#backendFrameSamples && this.#answerGuard === null) this.#backend.pushAudio(convertedViews.at(0, samples))
+    const waitedMs = nowMs - path.arrivalMs
+    this.#context.latencyIn.observeMs(waitedMs)
+    this.#latency.observeMs(waitedMs)
+    this.#context.slowestIn?.offer(waitedMs, this.callSid)
+    if (path.agentHeardAtMs > this.#earOnsetMs) {
+      this.#earOnsetMs = path.agentHeardAtMs
+      this.#ear.onset(this.#earOnsetMs)
     }
+    this.#drain(nowMs)
   }
 
   /** A model that heard the voicemail's greeting would answer it. */

@@ -355,7 +355,7 @@ export class HostedCall implements LiveCall {
     const taken = sink.sendAudio(bytesOf(samples))
     this.#recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.legRateHz))
     times[Time.playoutEndMs] = playout.playoutEndMs
-    times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
+    times[Time.lastSentAtMs] = playout.lastSentAtMs
     words[Word.underruns] = playout.underruns
     if (playout.underruns !== this.#underrunsSeen) this.#underrun(playout.underruns)
     if (!taken) {
