@@ -9,7 +9,7 @@ import type { Config } from '../config/settings.js'
 import { hostedAgents } from './hosted-agents.js'
 import { backendFindings } from './backend-check.js'
 import { carrierFindings } from './carrier-check.js'
-import type { HostedAgent } from '../shard/hosted-call.js'
+import type { HostedAgent } from '../shard/host-context.js'
 import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 

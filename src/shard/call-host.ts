@@ -31,8 +31,8 @@ import { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
+import type { HostContext, HostedAgent } from './host-context.js'
 import { HostedCall } from './hosted-call.js'
-import type { HostContext, HostedAgent } from './hosted-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type { MediaAssets } from './media-assets.js'
 import { freeShardSeats, makeShardSeats } from './shard-seats.js'
@@ -392,7 +392,7 @@ export class CallHost implements CallDirectory {
     }
   }
 
-  #over(call: HostedCall, whole: CallRecord): void {
+  #over(call: Pick<HostedCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
     this.#calls.delete(call.callSid)
     const record = redactRecord(whole, this.#options.privacy?.transcript ?? 'full')
     this.#ended.set(call.callSid, record)

@@ -1,0 +1,62 @@
+import type { MessagePort, TransferListItem } from 'node:worker_threads'
+import type { AgentAssets } from '../agents/assets.js'
+import type { AgentDefinition } from '../agents/definition.js'
+import type { Handoff } from '../call/events.js'
+import type { CallRecord } from '../call/record.js'
+import type { Clock, WallClock } from '../core/clock.js'
+import type { CallSid } from '../core/ids.js'
+import type { RecordingSink } from '../telemetry/archive/archive.js'
+import type { CallSeries } from '../telemetry/call-series.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { TraceExport } from '../telemetry/trace-export.js'
+import type { BackendBooks } from './backend-books.js'
+import type { CarrierControl } from './call-handover.js'
+import type { JournalKept } from './call-journal.js'
+import type { CallMemoryPool } from './call-memory.js'
+import type { CallEnd, CallStart } from './call-messages.js'
+import type { CarrierHabits } from './carrier-habits.js'
+import type { HandoffNews } from './handoff-post.js'
+import type { AgentFacts } from './live-call.js'
+
+/** What the host of a call gives it. */
+export interface HostContext {
+  readonly clock: Clock
+  readonly wallClock: WallClock
+  readonly metrics: Metrics
+  readonly log: Log
+  readonly callSeries: CallSeries
+  /** Absent or null where no collector is set. */
+  readonly traces?: TraceExport | null
+  readonly carrier: CarrierControl | null
+  readonly journal: JournalKept | null
+  readonly memory: CallMemoryPool
+  readonly backendBooks: BackendBooks
+  readonly habits: CarrierHabits
+  /** Where recordings go; null where nothing is kept. */
+  readonly record: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  /** False: records have phone numbers as they are. */
+  readonly maskNumbers: boolean
+  /** Starts the call's task on the least loaded worker. */
+  run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
+  /** A way to a speech worker; null when there is none to be had. */
+  openSpeech(): MessagePort | null
+  /** The task of a call is over: its slot is free. */
+  taskOver(): void
+  /** Nothing more will happen to this call. */
+  over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
+  keepJournal(callSid: CallSid, lines: readonly string[]): void
+  /** Keeps what a human gets with a caller, and tells who is to be told. */
+  handoffNews(news: HandoffNews): void
+}
+
+/** An agent as the host keeps it: the definition for the worker, the facts for the edge, the backend resolved. */
+export interface HostedAgent {
+  readonly definition: AgentDefinition
+  /** What its file names besides; nothing when it is not given. */
+  readonly assets?: AgentAssets
+  readonly facts: AgentFacts
+  /** Resolved, in the order in which they are tried. */
+  readonly backends: readonly string[]
+  readonly shadow: string | null
+}
