@@ -1,6 +1,7 @@
-// Builds dist/: a clean folder (a deleted test must not run again), TypeScript, and the WebAssembly kernels from their text form.
+// Builds dist/: a clean folder (a deleted test must not run again), TypeScript, and the WebAssembly kernels from their text form or from
+// AssemblyScript.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { createRequire } from 'node:module'
@@ -39,6 +40,22 @@ for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTy
   const parsed = assembler.parseWat(entry.name, readFileSync(source, 'utf8'), features)
   writeFileSync(target, parsed.toBinary({}).buffer)
   parsed.destroy()
+}
+
+/** Every folder below src/ with an asconfig.json is AssemblyScript and becomes a `.wasm` beside itself below the output folder. */
+for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })) {
+  if (entry.name !== 'asconfig.json') continue
+  const folder = entry.parentPath
+  const target = join(outDir, relative(root, folder)) + '.wasm'
+  // It may import from the folder above.
+  const sources = [folder, dirname(folder)].flatMap((at) => readdirSync(at, { withFileTypes: true }).filter((file) => file.isFile()).map((file) => join(at, file.name)))
+  if (keep && existsSync(target) && sources.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)) continue
+  const { main: compile } = await import('assemblyscript/asc')
+  const { error, stderr } = await compile(['index.ts', '--baseDir', folder, '--config', join(folder, 'asconfig.json'), '--outFile', target])
+  if (error !== null) {
+    console.error(`${relative(root, folder)}: ${error.message}\n${stderr.toString()}`)
+    process.exit(1)
+  }
 }
 
 const bin = join(outDir, 'src/cli/main.js')

@@ -36,7 +36,7 @@ const calls = <T>(make: () => T): T[] => Array.from({ length: STAGE_CALLS }, mak
 export async function makeStages(): Promise<readonly Stage[]> {
   const assets = await loadMediaAssets()
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
-  const vads = voiceDetectors(assets.voiceKernel)
+  const vads = voiceDetectors(assets.callerKernel)
   return [
     packetRing(), sampleRing(), callerPath(vads), vad(vads),
     resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),

@@ -1,14 +1,13 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
-import { DtmfDetector } from './dtmf.js'
 import { EchoGate } from './echo-gate.js'
 import { EchoMatcher, type EchoMatch } from './echo-match.js'
 import { EnergyGate } from './energy-gate.js'
+import { ComposedJudge } from './frame-judge.js'
 import { JitterBuffer } from './jitter-buffer.js'
 import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { Reframer } from './reframer.js'
-import { isPureTone } from './tone-guard.js'
-import type { Vad, VadBank } from './vad.js'
+import type { FrameJudge, VadBank } from './vad.js'
 
 export interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz
@@ -38,10 +37,10 @@ export interface CallerPathStats {
   keys: number
 }
 
+export { VOICE_DBFS_MIN } from './judge-limits.js'
+
 // What goes through the jitter buffer beside a frame.
 const TAG_ECHO = 1
-/** Softer than any line that has a person on it: such a frame is no voice, whatever is in it. */
-export const VOICE_DBFS_MIN = -60
 // Quiet on any line, also on one that was not heard long enough to know its noise.
 const QUIET_DBFS = -55
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
@@ -96,8 +95,8 @@ export class CallerPath {
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
-  readonly #dtmf: DtmfDetector
-  readonly #vad: Vad
+  readonly #judge: FrameJudge
+  #keys = 0
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
   #tags = 0
@@ -113,8 +112,8 @@ export class CallerPath {
     this.#jitter = new JitterBuffer({ sampleRateHz })
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
-    this.#dtmf = new DtmfDetector({ sampleRateHz })
-    this.#vad = options.vadBank.open(sampleRateHz)
+    const { vadBank } = options
+    this.#judge = vadBank.openJudge?.(sampleRateHz) ?? new ComposedJudge({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
   }
 
   /** A copy of the counters; allocates, for scrapes and records. */
@@ -131,7 +130,7 @@ export class CallerPath {
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
       channels: this.#layout.channels,
-      keys: this.#dtmf.keys,
+      keys: this.#keys,
     }
   }
 
@@ -187,9 +186,10 @@ export class CallerPath {
     if (this.concealed) return
     // The keys of our own prompts come back only as echo, and our own speech says nothing about the caller's line.
     if (this.echo) return
-    this.digit = this.#dtmf.detect(this.frame, this.levelDbfs)
-    this.voiced = this.#vad.isSpeech(this.frame) && this.levelDbfs > VOICE_DBFS_MIN && !this.#dtmf.active
-      && !isPureTone(this.frame, this.sampleRateHz)
+    this.#judge.judge(this.frame, this.levelDbfs)
+    this.voiced = this.#judge.voiced
+    this.digit = this.#judge.digit
+    if (this.digit !== null) this.#keys++
   }
 
   /** 20 ms that the carrier plays from `playedAtMs` on, so that they are known when they come back. */
@@ -202,7 +202,7 @@ export class CallerPath {
 
   /** Gives the detector back; the object must not be used afterwards. */
   release(): void {
-    this.#vad.release()
+    this.#judge.release()
   }
 
   #changeChannels(channels: 1 | 2): void {

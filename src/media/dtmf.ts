@@ -1,41 +1,28 @@
 import { frameSamples, type LegRateHz } from '../core/units.js'
+import {
+  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, KEY_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD,
+  PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX,
+} from './judge-limits.js'
 
 const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const KEYS = '123A456B789C*0#D'
 
-// All times below are in blocks of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
+/** The key at row x 4 + column. */
+export function keyOf(place: number): string {
+  return KEYS.charAt(place)
+}
+
+// Blocks are of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
 const RATE_HZ = 8000
 const BLOCK = 80
 const WINDOW = 160
-
-// Below this no one who presses a key is heard; saves the work in silence. Q.24 asks for keys down to about -29 dBm0.
-const LEVEL_DBFS_MIN = -42
-// Share of the window's power in the two tones, after what the filters lose to a tone beside their frequency was made
-// good. 15 dB of noise leave 0.97.
-const PURITY_MIN = 0.9
-// Q.24 wants 1.5 % taken and 3.5 % refused. The phase that a tone gains from one block to the next tells; the other
-// tone and noise blur it.
-const OFF_FREQUENCY_MAX = 0.018
-const PHASE_BLUR_RAD = 0.35
-// Q.24: the column may be 8 dB louder than the row, the row 4 dB louder than the column; plus what lines add.
-const TWIST_MAX = 10 ** (8.5 / 10)
-const REVERSE_TWIST_MAX = 10 ** (6.5 / 10)
-// The strongest row (column) against each other one: neighbours of a true tone leak at most -10 dB into this window.
-const DOMINANCE_MIN = 10 ** (6 / 10)
-// A voice that hits both frequencies has their octaves too.
-const OCTAVE_MAX = 0.05
-// The octaves of rows lie 58 to 71 Hz beside columns, which leak that much into them.
-const OCTAVE_LEAK = 0.08
-// A key sounds through both blocks of a window alike. So a blip of less than 30 ms never makes two windows.
-const EVENNESS_MIN = 0.65
-const HITS_TO_REPORT = 2
-const MISSES_TO_RELEASE = 5
 
 /**
  * Finds keys in the caller's voice channel (the carrier's stream has no message for them). A key is reported once, as
  * soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40 ms counts
  * whatever its place. A gap of 40 ms makes the same key count again, one of 20 ms does not.
+ * caller-kernel/keys.ts is its twin.
  * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
  */
 export class DtmfDetector {
@@ -68,7 +55,7 @@ export class DtmfDetector {
    * @returns the key that was recognised in this frame, else null
    */
   detect(frame: Int16Array, levelDbfs: number): string | null {
-    if (levelDbfs < LEVEL_DBFS_MIN) {
+    if (levelDbfs < KEY_DBFS_MIN) {
       this.#rest()
       return null
     }
@@ -140,8 +127,8 @@ export class DtmfDetector {
     const columnPower = this.#tonePower(column)
     if ((rowPower + columnPower) * (2 / WINDOW) < PURITY_MIN * total) return -1
     if (columnPower > rowPower * TWIST_MAX || rowPower > columnPower * REVERSE_TWIST_MAX) return -1
-    if (powerAt(this.#window, 2 * (TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
-    if (powerAt(this.#window, 2 * (TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
+    if (powerAt(this.#window, 2 * (KEY_TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
+    if (powerAt(this.#window, 2 * (KEY_TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
     return row * 4 + column - 4
   }
 
@@ -156,7 +143,7 @@ export class DtmfDetector {
     const newRe = this.#newer[2 * tone] as number
     const newIm = this.#newer[2 * tone + 1] as number
     const phase = Math.abs(Math.atan2(newIm * re - newRe * im, newRe * re + newIm * im))
-    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
+    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (KEY_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
     if (phase > allowed) return 0
     // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
     const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
@@ -174,19 +161,20 @@ export class DtmfDetector {
     this.#down = heard
     this.#misses = 0
     this.keys++
-    return KEYS.charAt(heard)
+    return keyOf(heard)
   }
 }
 
-const TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
+/** Four rows, then four columns. */
+export const KEY_TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
 /** 2 cos(w), cos(w), sin(w) of each tone. */
 const TONES = Float64Array.from({ length: 24 }, (_, i) => {
-  const w = (2 * Math.PI * (TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
+  const w = (2 * Math.PI * (KEY_TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
   return i % 3 === 0 ? 2 * Math.cos(w) : i % 3 === 1 ? Math.cos(w) : Math.sin(w)
 })
 /** How far each tone turns in one block, (re, im). */
 const TURN = Float64Array.from({ length: 16 }, (_, i) => {
-  const angle = (2 * Math.PI * (TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
+  const angle = (2 * Math.PI * (KEY_TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
   return i % 2 === 0 ? Math.cos(angle) : Math.sin(angle)
 })
 

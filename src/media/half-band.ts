@@ -1,4 +1,7 @@
-/** Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves. */
+/**
+ * Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves. caller-kernel/half-band.ts is
+ * its twin.
+ */
 export class HalfSplit {
   #even = 0
   #odd = 0

@@ -1,8 +1,6 @@
 import type { LegRateHz } from '../core/units.js'
+import { IMPURITY_MAX } from './judge-limits.js'
 
-// Telephone tones through mu-law or with 30 dB of noise stay below this; of the voiced frames of 165 s of synthetic
-// speech in four voices 1.2 % do.
-const IMPURITY_MAX = 0.003
 // A long step tells low harmonics from each other. It cannot tell harmonics apart that lie 1 / 875 us from one another,
 // so a frame has to pass for a tone at a second step too.
 const LONG_STEP_US = 875
@@ -10,7 +8,7 @@ const SHORT_STEP_US = 375
 
 /**
  * True when the frame is one or two pure tones: dial tone, ringback, busy, a fax's whistle. Classic voice detectors
- * take all of these for speech. About 0.5 us.
+ * take all of these for speech. caller-kernel/pure-tone.ts is its twin.
  */
 export function isPureTone(frame: Int16Array, sampleRateHz: LegRateHz): boolean {
   // Every sample at 8 kHz, every other one at 16 kHz: enough equations for two unknowns.

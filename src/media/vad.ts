@@ -13,12 +13,28 @@ export interface Vad {
   release(): void
 }
 
+/** What is said of each frame of a caller that leaves the jitter buffer: frames in order, but for our own echo and made-up ones. */
+export interface FrameJudge {
+  /** The caller's voice was in the frame that was judged last: neither a key nor a tone nor silence. No hang-over. */
+  readonly voiced: boolean
+  /** The key (0-9, *, #, A-D) that was recognised in it; each press once. */
+  readonly digit: string | null
+  judge(frame: Int16Array, levelDbfs: number): void
+  /** Gives the memory back; the object must not be used afterwards. */
+  release(): void
+}
+
 /**
- * All detectors of one thread. Whatever implements these two is plugged in: `VoiceBank` is the default, `FvadBank` another, and
- * docs/VAD.md has one that asks a neural network.
+ * All detectors of one thread. Whatever implements `Vad` and `open` is plugged in: `VoiceBank` is the default, `FvadBank` another,
+ * and docs/VAD.md has one that asks a neural network.
  */
 export interface VadBank {
   open(sampleRateHz: LegRateHz): Vad
+  /**
+   * For a bank that finds keys and tones along the way, cheaper than apart. Where it is left out they are found beside the voice that
+   * `open` hears (`ComposedJudge`).
+   */
+  openJudge?(sampleRateHz: LegRateHz): FrameJudge
 }
 
 /** What is used of the instantiated `@echogarden/fvad-wasm` (libfvad, WebRTC's detector). */

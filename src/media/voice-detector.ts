@@ -1,36 +1,54 @@
 import { assert } from '../core/assert.js'
 import { frameSamples, type LegRateHz } from '../core/units.js'
-import type { Vad, VadBank } from './vad.js'
+import { CallerKernel, KernelJudge, KernelVad } from './caller-kernel.js'
+import { ComposedJudge } from './frame-judge.js'
+import { ODDS_BEGIN, ODDS_ON } from './judge-limits.js'
+import type { FrameJudge, Vad, VadBank } from './vad.js'
 import { VoiceFeatures } from './voice-features.js'
-import type { VoiceKernel } from './voice-kernel.js'
+import { JsVoiceKernel } from './voice-kernel.js'
+
+export interface VoiceBankOptions {
+  /** The numbers of the units, of voice-model.ts. */
+  readonly model: readonly number[]
+  /** The compiled caller-kernel.wasm; null decides the same in TypeScript, at several times the cost. */
+  readonly kernel: WebAssembly.Module | null
+}
 
 /**
  * The default: what is known of a frame (`voice-features.ts`) is weighed by 32 units whose numbers were derived from speech in
  * noise (`voice-model.ts`). A voice begins when it is likely and ends when it is unlikely, so that a decision does not flutter.
  */
 export class VoiceBank implements VadBank {
-  readonly #kernel: VoiceKernel
+  readonly #model: readonly number[]
+  readonly #kernel: CallerKernel | null
 
-  constructor(kernel: VoiceKernel) {
-    this.#kernel = kernel
+  constructor(options: VoiceBankOptions) {
+    this.#model = options.model
+    this.#kernel = options.kernel === null ? null : new CallerKernel(options.kernel, options.model)
   }
 
   open(sampleRateHz: LegRateHz): Vad {
-    return new VoiceStream(this.#kernel, sampleRateHz)
+    return this.#kernel === null ? new VoiceStream(this.#model, sampleRateHz) : new KernelVad(this.#kernel, sampleRateHz)
+  }
+
+  openJudge(sampleRateHz: LegRateHz): FrameJudge {
+    if (this.#kernel !== null) return new KernelJudge(this.#kernel, sampleRateHz)
+    return new ComposedJudge({ sampleRateHz, vad: this.open(sampleRateHz) })
   }
 }
 
+/** The twin of the kernel: what it is derived with, and what it is held against. */
 class VoiceStream implements Vad {
-  readonly #kernel: VoiceKernel
+  readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
   #features: VoiceFeatures
   #speaking = false
   #released = false
 
-  constructor(kernel: VoiceKernel, sampleRateHz: LegRateHz) {
-    this.#kernel = kernel
+  constructor(model: readonly number[], sampleRateHz: LegRateHz) {
+    this.#kernel = new JsVoiceKernel(model)
     this.#sampleRateHz = sampleRateHz
-    this.#features = new VoiceFeatures({ sampleRateHz, kernel })
+    this.#features = new VoiceFeatures({ sampleRateHz, kernel: this.#kernel })
   }
 
   isSpeech(frame: Int16Array): boolean {
@@ -50,7 +68,3 @@ class VoiceStream implements Vad {
     this.#released = true
   }
 }
-
-// Logarithms of odds: 0.7 begins a voice, under 0.6 ends it (docs/VAD.md).
-const ODDS_BEGIN = Math.log(0.7 / 0.3)
-const ODDS_ON = Math.log(0.6 / 0.4)

@@ -1,6 +1,6 @@
 import type { LegRateHz } from '../core/units.js'
 import { BANDS, BandSplitter } from './half-band.js'
-import { HISTORY_SAMPLES, LAGS, LAG_MIN, type VoiceKernel } from './voice-kernel.js'
+import { HISTORY_SAMPLES, LAGS, LAG_MIN, type JsVoiceKernel } from './voice-kernel.js'
 
 /**
  * What tells a caller from his surroundings, frame by frame, as numbers near 0 to 4. None of them depends on how loud the line
@@ -19,9 +19,11 @@ import { HISTORY_SAMPLES, LAGS, LAG_MIN, type VoiceKernel } from './voice-kernel
  * | 47     | how new the call is                                                                               |
  *
  * Music and machines are steady in their pitches, other people are many and so have none, a caller moves in all of these.
+ *
+ * The units are derived with this; calls are heard by its twin, caller-kernel/features.ts.
  */
 export class VoiceFeatures {
-  readonly #kernel: VoiceKernel
+  readonly #kernel: JsVoiceKernel
   readonly #splitter: BandSplitter
   readonly #history = new Float32Array(HISTORY_SAMPLES)
   /** The least smoothed level of each band and of all, for the parts of the window; one part is still filling. */
@@ -64,7 +66,7 @@ export class VoiceFeatures {
   #hold = 0
   #voiced = 0
 
-  constructor(options: { readonly sampleRateHz: LegRateHz, readonly kernel: VoiceKernel }) {
+  constructor(options: { readonly sampleRateHz: LegRateHz, readonly kernel: JsVoiceKernel }) {
     this.#kernel = options.kernel
     this.#splitter = new BandSplitter(options)
   }
@@ -253,6 +255,16 @@ export class VoiceFeatures {
   #step(): number {
     return Math.max(STEP_DB, 3 / (1 + this.#frames / 10))
   }
+}
+
+/**
+ * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is known is this frame: a
+ * level is compared with itself as it is kept, so rounding decides, and the first step is a large one. The kernel, whose levels are not
+ * as fine, is told this, so that it begins where the units were derived.
+ */
+export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
+  new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
+  return bandPower.reduce((bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits), 0)
 }
 
 /** Deviation in a window, from running sums. */

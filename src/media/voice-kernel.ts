@@ -11,58 +11,14 @@ export const UNITS = 32
 /** Biases of the units, for each input its weights, weights of the output, its bias. */
 export const MODEL_NUMBERS = UNITS + INPUTS * UNITS + UNITS + 1
 
-/** The sums of the voice detector. One object serves all streams of a thread: its arrays are scratch. */
-export interface VoiceKernel {
+/**
+ * The sums of the voice detector; one object may serve many streams, as its arrays are scratch. caller-kernel/correlation.ts and units.ts
+ * are its twins.
+ */
+export class JsVoiceKernel {
   /** `HISTORY_SAMPLES` at 2 kHz, the newest last. */
-  readonly history: Float32Array
-  /** Of `LAGS`, the longest first: -1 to 1. */
-  readonly correlation: Float32Array
-  readonly inputs: Float32Array
-  /** `history` to `correlation`. */
-  correlate(): void
-  /** @returns the log of the odds that `inputs` are speech */
-  judge(): number
-}
-
-/** `voice-kernel.wat`. */
-export class WasmVoiceKernel implements VoiceKernel {
-  readonly history: Float32Array
-  readonly correlation: Float32Array
-  readonly inputs: Float32Array
-  readonly #correlate: (from: number, out: number) => void
-  readonly #judge: (inputs: number, count: number, model: number) => number
-
-  /** @param model `MODEL_NUMBERS`, of `voice-model.ts` */
-  constructor(kernel: WebAssembly.Module, model: readonly number[]) {
-    const { exports } = new WebAssembly.Instance(kernel)
-    // The shapes of these three exports are fixed by voice-kernel.wat.
-    const { buffer } = exports['memory'] as WebAssembly.Memory
-    this.#correlate = exports['correlate'] as (from: number, out: number) => void
-    this.#judge = exports['judge'] as (inputs: number, count: number, model: number) => number
-    this.history = new Float32Array(buffer, HISTORY_AT, HISTORY_SAMPLES)
-    this.correlation = new Float32Array(buffer, CORRELATION_AT, LAGS)
-    this.inputs = new Float32Array(buffer, INPUTS_AT, INPUTS)
-    new Float32Array(buffer, MODEL_AT, MODEL_NUMBERS).set(model)
-  }
-
-  correlate(): void {
-    this.#correlate(HISTORY_AT + LAG_MAX * Float32Array.BYTES_PER_ELEMENT, CORRELATION_AT)
-  }
-
-  judge(): number {
-    return this.#judge(INPUTS_AT, INPUTS, MODEL_AT)
-  }
-}
-
-// Byte addresses, multiples of 16.
-const HISTORY_AT = 16
-const CORRELATION_AT = 512
-const INPUTS_AT = 1024
-const MODEL_AT = 2048
-
-/** The same without WebAssembly, but for the rounding of sums. */
-export class JsVoiceKernel implements VoiceKernel {
   readonly history = new Float32Array(HISTORY_SAMPLES)
+  /** Of `LAGS`, the longest first: -1 to 1. */
   readonly correlation = new Float32Array(LAGS)
   readonly inputs = new Float32Array(INPUTS)
   readonly #model: Float32Array
@@ -72,6 +28,7 @@ export class JsVoiceKernel implements VoiceKernel {
     this.#model = Float32Array.from(model)
   }
 
+  /** `history` to `correlation`. */
   correlate(): void {
     const { history } = this
     let energy = 1
@@ -88,6 +45,7 @@ export class JsVoiceKernel implements VoiceKernel {
     }
   }
 
+  /** @returns the log of the odds that `inputs` are speech */
   judge(): number {
     const model = this.#model
     const outAt = UNITS + INPUTS * UNITS

@@ -40,7 +40,7 @@ const transport = new HttpTransport()
 const context: ShardContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
-  vads: voiceDetectors(data.assets.voiceKernel),
+  vads: voiceDetectors(data.assets.callerKernel),
   latencyIn: new FrameHistogram(seat.latencyIn),
   slowestIn: new SlowestFrame(seat.slowestIn),
   latencyOut: new FrameHistogram(seat.latencyOut),

@@ -4,39 +4,38 @@ import { derivePolyphaseRows } from '../media/polyphase.js'
 import type { PolyphaseRows } from '../media/polyphase.js'
 import type { VadBank } from '../media/vad.js'
 import { VoiceBank } from '../media/voice-detector.js'
-import { WasmVoiceKernel } from '../media/voice-kernel.js'
 import { VOICE_MODEL } from '../media/voice-model.js'
 
 /** What every media worker needs and what is dear to make: made once by the main thread, then cloned. */
 export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
   readonly firKernel: WebAssembly.Module
-  readonly voiceKernel: WebAssembly.Module
+  readonly callerKernel: WebAssembly.Module
 }
 
 /**
- * Takes the filter rows from libsamplerate and compiles the kernels of resampler and voice detector.
+ * Takes the filter rows from libsamplerate and compiles the kernels of resampler and caller's frames.
  * The package is CommonJS without static names, so it is imported whole.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
   const { create, ConverterType } = libsamplerate
-  const [rows, firKernel, voiceKernel] = await Promise.all([
+  const [rows, firKernel, callerKernel] = await Promise.all([
     derivePolyphaseRows((inRateHz, outRateHz) =>
       create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })),
     compiled('fir-kernel'),
-    compiled('voice-kernel'),
+    compiled('caller-kernel'),
   ])
-  return { rows, firKernel, voiceKernel }
+  return { rows, firKernel, callerKernel }
 }
 
 /** The gateway's own voice detector, for all calls of a thread. */
-export function voiceDetectors(voiceKernel: WebAssembly.Module): VadBank {
-  return new VoiceBank(new WasmVoiceKernel(voiceKernel, VOICE_MODEL))
+export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
+  return new VoiceBank({ model: VOICE_MODEL, kernel: callerKernel })
 }
 
 /** The same for a thread that has no other use for the media assets. */
 export async function loadVoiceDetectors(): Promise<VadBank> {
-  return voiceDetectors(await compiled('voice-kernel'))
+  return voiceDetectors(await compiled('caller-kernel'))
 }
 
 async function compiled(kernel: string): Promise<WebAssembly.Module> {

@@ -1,11 +1,8 @@
-import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { VoiceFeatures } from '../../src/media/voice-features.js'
-import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS, WasmVoiceKernel } from '../../src/media/voice-kernel.js'
+import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS } from '../../src/media/voice-kernel.js'
 import { VOICE_MODEL } from '../../src/media/voice-model.js'
-import { framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone } from '../support/tones.js'
-
-const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/voice-kernel.wasm', import.meta.url)))
+import { framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
 t.test('the model is as long as the kernel reads it', (t) => {
   t.equal(VOICE_MODEL.length, MODEL_NUMBERS)
@@ -13,26 +10,8 @@ t.test('the model is as long as the kernel reads it', (t) => {
   t.end()
 })
 
-t.test('the kernel and its twin in JavaScript sum alike', (t) => {
-  const random = seededRandom(3)
-  const ours = new WasmVoiceKernel(wasm, VOICE_MODEL)
-  const twin = new JsVoiceKernel(VOICE_MODEL)
-  for (let round = 0; round < 200; round++) {
-    const gain = 10 ** (5 * random() - 1)
-    for (const kernel of [ours, twin]) {
-      const same = seededRandom(round)
-      kernel.history.forEach((_, i) => (kernel.history[i] = gain * (Math.sin(0.3 * i) + 2 * same() - 1)))
-      kernel.inputs.forEach((_, i) => (kernel.inputs[i] = 4 * same() - 1))
-      kernel.correlate()
-    }
-    for (let lag = 0; lag < LAGS; lag++) t.ok(Math.abs((ours.correlation[lag] as number) - (twin.correlation[lag] as number)) < 1e-4)
-    t.ok(Math.abs(ours.judge() - twin.judge()) < 1e-3)
-  }
-  t.end()
-})
-
 t.test('silence has no pitch, a hum has its own', (t) => {
-  const kernel = new WasmVoiceKernel(wasm, VOICE_MODEL)
+  const kernel = new JsVoiceKernel(VOICE_MODEL)
   kernel.history.fill(0)
   kernel.correlate()
   t.same(Array.from(kernel.correlation), new Array(LAGS).fill(0))

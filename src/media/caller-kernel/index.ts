@@ -1,0 +1,66 @@
+import { ODDS_BEGIN, ODDS_ON, VOICE_DBFS_MIN } from '../judge-limits'
+import { INPUTS as INPUTS_AT, takeFeatures } from './features'
+import { KEY_HZ as KEY_HZ_AT, KEY_TABLE as KEY_TABLE_AT, KEY_TURNS as KEY_TURNS_AT, keyActive, takeKeys } from './keys'
+import { isPureTone } from './pure-tone'
+import { LEAST_DB, LEVELS_BYTES, PARTS, STREAM_SIZE, Stream } from './stream'
+import { MODEL as MODEL_AT, odds } from './units'
+
+// Where things lie: ../caller-kernel.ts reads these.
+/** A frame goes here, s16: 320 samples, or 160. */
+export const FRAME = memory.data(320 << 1, 16)
+export const INPUTS = INPUTS_AT
+export const MODEL = MODEL_AT
+export const KEY_TABLE = KEY_TABLE_AT
+export const KEY_TURNS = KEY_TURNS_AT
+export const KEY_HZ = KEY_HZ_AT
+export const STREAM_BYTES = STREAM_SIZE
+/** Nothing else is from here on. */
+export const FREE: usize = __heap_base
+
+const WAVE = memory.data(320 << 2, 16)
+
+/** Makes the block at `stream` that of a call that begins; `bandsAbove` is `bandsAboveThemselves` of its first frame. */
+export function begin(stream: usize, bandsAbove: i32): void {
+  memory.fill(stream, 0, STREAM_SIZE)
+  for (let at: usize = 0; at < LEVELS_BYTES * PARTS; at += 16) v128.store(stream + at, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
+  const s = changetype<Stream>(stream)
+  s.newness = 1
+  s.bandsAbove = bandsAbove
+}
+
+/** `FRAME` is speech. */
+export function isSpeech(stream: usize, wide: bool): bool {
+  toWave(wide)
+  return takeVoice(stream, wide)
+}
+
+/**
+ * Everything about `FRAME`. Bit 0: the caller's voice, neither key nor tone nor silence. The other bits: 1 + row x 4 + column of the key
+ * that was recognised in it, or 0.
+ */
+export function judge(stream: usize, wide: bool, levelDbfs: f64): i32 {
+  toWave(wide)
+  const key = takeKeys(stream, WAVE, wide, levelDbfs)
+  const speech = takeVoice(stream, wide)
+  const voiced = speech && levelDbfs > VOICE_DBFS_MIN && !keyActive && !isPureTone(FRAME, wide)
+  return (key + 1) << 1 | (voiced ? 1 : 0)
+}
+
+function takeVoice(stream: usize, wide: bool): bool {
+  const s = changetype<Stream>(stream)
+  takeFeatures(stream, WAVE, wide)
+  s.speaking = odds() > (s.speaking ? <f32>ODDS_ON : <f32>ODDS_BEGIN)
+  return s.speaking
+}
+
+/** `FRAME` as f32, smaller by as much as the splits make it larger: by a power of two, so exactly. */
+function toWave(wide: bool): void {
+  const scale = f32x4.splat(wide ? f32(1.0 / 8) : f32(1.0 / 4))
+  const end = FRAME + (wide ? 640 : 320)
+  let to = WAVE
+  for (let from = FRAME; from < end; from += 16, to += 32) {
+    const x = v128.load(from)
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_low_i16x8_s(x)), scale))
+    v128.store(to, f32x4.mul(f32x4.convert_i32x4_s(i32x4.extend_high_i16x8_s(x)), scale), 16)
+  }
+}

@@ -1,0 +1,165 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { CALLS_PER_WORKER_MAX } from '../../src/core/limits.js'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { CallerKernel, KernelJudge, KernelVad } from '../../src/media/caller-kernel.js'
+import { levelDbfs } from '../../src/media/pcm.js'
+import type { FrameJudge } from '../../src/media/vad.js'
+import { VoiceBank } from '../../src/media/voice-detector.js'
+import { VoiceFeatures } from '../../src/media/voice-features.js'
+import { INPUTS, JsVoiceKernel } from '../../src/media/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
+
+const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/caller-kernel.wasm', import.meta.url)))
+const newKernel = (): CallerKernel => new CallerKernel(wasm, VOICE_MODEL)
+const twins = new VoiceBank({ model: VOICE_MODEL, kernel: null })
+
+/** Sums of f32 in another order, and levels to a millionth of a decibel. */
+const TOLERANCE = 1e-4
+
+const KEYS_HZ = [[697, 1209], [770, 1336], [852, 1477], [941, 1633], [941, 1336]] as const
+
+/** What a line may carry, each for some seconds, by name. */
+function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
+  const shape = { sampleRateHz, ms: 15_000, amplitude: 9000 }
+  const short = { ...shape, ms: 90 }
+  const keys = concatenate(...Array.from({ length: 50 }, (_, i) => i).flatMap((i) =>
+    [tone([...(KEYS_HZ[i % 5] as readonly number[])], { ...short, amplitude: 300 * (1 + i) }), silence(sampleRateHz, 60 + 7 * (i % 9))]))
+  const clipped = speechLike(shape, 5).map((v) => Math.max(-32_768, Math.min(32_767, 20 * v)))
+  return new Map([
+    ['speech', speechLike(shape, 1)],
+    ['soft speech', speechLike({ ...shape, amplitude: 40 }, 2)],
+    ['clipped speech', clipped],
+    ['speech in pink noise', mix(speechLike(shape, 3), pinkNoise({ ...shape, amplitude: 1500 }, 4))],
+    ['white noise', whiteNoise({ ...shape, amplitude: 3000 }, 5)],
+    ['silence', silence(sampleRateHz, 10_000)],
+    ['the least that is not silence', Int16Array.from({ length: sampleRateHz }, (_, i) => i & 1)],
+    ['full scale, constant', new Int16Array(sampleRateHz).fill(-32_768)],
+    ['ringback', tone([440, 480], { ...shape, ms: 4000 })],
+    ['a tone and noise', mix(tone([1004], shape), pinkNoise({ ...shape, amplitude: 60 }, 6))],
+    ['keys', keys],
+    ['keys over speech', mix(keys, speechLike({ ...shape, amplitude: 2500 }, 7))],
+  ])
+}
+
+/** In one line, with a pause between them, so that every sound meets what others left. */
+const allOf = (sampleRateHz: LegRateHz): Int16Array =>
+  concatenate(...[...sounds(sampleRateHz).values()].flatMap((sound) => [sound, silence(sampleRateHz, 340)]))
+
+const words = (judge: FrameJudge, frame: Int16Array): string => {
+  judge.judge(frame, levelDbfs(frame))
+  return `${judge.voiced ? 'voice' : ''}${judge.digit ?? ''}`
+}
+
+for (const rate of [8000, 16000] as const) {
+  const length = frameSamples(rate)
+
+  t.test(`${rate} Hz: what is known of a frame is what the twin knows`, (t) => {
+    for (const [name, samples] of sounds(rate)) {
+      const kernel = newKernel()
+      const vad = new KernelVad(kernel, rate)
+      const twin = new JsVoiceKernel(VOICE_MODEL)
+      const features = new VoiceFeatures({ sampleRateHz: rate, kernel: twin })
+      let worst = 0
+      let input = -1
+      for (const frame of framesOf(samples, length)) {
+        features.take(frame)
+        vad.isSpeech(frame)
+        const ours = kernel.inputs
+        for (let i = 0; i < INPUTS; i++) {
+          const off = Math.abs((ours[i] as number) - (twin.inputs[i] as number))
+          if (!(off <= worst)) [worst, input] = [off, i]
+        }
+      }
+      t.ok(worst < TOLERANCE, `${name}: ${worst.toExponential(1)} at most, input ${input}`)
+    }
+    t.end()
+  })
+
+  t.test(`${rate} Hz: voice, keys and tones are decided as the twin does, frame by frame`, (t) => {
+    const ours = new KernelJudge(newKernel(), rate)
+    const twin = twins.openJudge(rate)
+    const said = { voice: 0, keys: 0, nothing: 0 }
+    framesOf(allOf(rate), length).forEach((frame, i) => {
+      const expected = words(twin, frame)
+      const word = words(ours, frame)
+      if (word !== expected) t.fail(`frame ${i}: ${word} for ${expected}`)
+      if (expected.startsWith('voice')) said.voice++
+      else if (expected === '') said.nothing++
+      else said.keys++
+    })
+    t.ok(said.voice > 500 && said.nothing > 1000 && said.keys > 80, JSON.stringify(said))
+    t.end()
+  })
+
+  t.test(`${rate} Hz: streams in any order say what each says alone`, (t) => {
+    const random = seededRandom(rate)
+    const kernel = newKernel()
+    const lines = [1, 2, 3, 4, 5].map((seed) => {
+      const sampleRateHz = seed % 2 === 0 ? rate : rate === 8000 ? 16_000 : 8000
+      const shape = { sampleRateHz, ms: 4000, amplitude: 2000 * seed }
+      const samples = concatenate(tone([852, 1336], { ...shape, ms: 100 }), mix(speechLike(shape, seed), pinkNoise({ ...shape, amplitude: 300 }, seed)))
+      const alone = new KernelJudge(newKernel(), sampleRateHz)
+      const frames = framesOf(samples, frameSamples(sampleRateHz))
+      return { frames, expected: frames.map((frame) => words(alone, frame)), judge: new KernelJudge(kernel, sampleRateHz), next: 0 }
+    })
+    for (;;) {
+      const waiting = lines.filter(({ next, frames }) => next < frames.length)
+      const line = waiting[Math.floor(random() * waiting.length)]
+      if (line === undefined) break
+      const word = words(line.judge, line.frames[line.next] as Int16Array)
+      if (word !== line.expected[line.next]) t.fail(`frame ${line.next}: ${word}`)
+      line.next++
+    }
+    t.ok(lines.every(({ expected }) => expected.includes('voice') && expected.some((word) => /\d/.test(word))))
+    t.end()
+  })
+
+  t.test(`${rate} Hz: a block that is used again begins clean, and so does a stream that is reset`, (t) => {
+    const kernel = newKernel()
+    const before = new KernelJudge(kernel, rate === 8000 ? 16_000 : 8000)
+    for (const frame of framesOf(allOf(before.sampleRateHz).subarray(0, 30 * before.sampleRateHz), frameSamples(before.sampleRateHz))) words(before, frame)
+    before.release()
+    before.release()
+    t.equal(kernel.openStreams, 0)
+    const again = new KernelJudge(kernel, rate)
+    const beside = new KernelJudge(kernel, rate)
+    t.equal(kernel.blocks, 2)
+    const fresh = new KernelJudge(newKernel(), rate)
+    const frames = framesOf(concatenate(tone([697, 1209], { sampleRateHz: rate, ms: 60, amplitude: 4000 }), speechLike({ sampleRateHz: rate, ms: 3000, amplitude: 9000 }, 8)), length)
+    const expected = frames.map((frame) => words(fresh, frame))
+    for (const [i, frame] of frames.entries()) {
+      t.equal(words(again, frame), expected[i])
+      words(beside, frame.map((v) => -v / 3))
+    }
+    again.reset()
+    t.same(frames.map((frame) => words(again, frame)), expected)
+    t.end()
+  })
+}
+
+t.test('the memory grows under open streams, and there are no more than a worker may carry calls', (t) => {
+  const kernel = newKernel()
+  const frames = framesOf(speechLike({ sampleRateHz: 8000, ms: 2000, amplitude: 9000 }, 1), 160)
+  const reference = new KernelJudge(newKernel(), 8000)
+  const first = new KernelJudge(kernel, 8000)
+  const said = frames.map((frame, i) => {
+    if (i === 50) while (kernel.openStreams < CALLS_PER_WORKER_MAX) kernel.open()
+    return words(first, frame)
+  })
+  t.same(said, frames.map((frame) => words(reference, frame)))
+  t.throws(() => new KernelJudge(kernel, 8000), /more callers/)
+  first.release()
+  new KernelJudge(kernel, 8000)
+  t.equal(kernel.blocks, CALLS_PER_WORKER_MAX)
+  t.end()
+})
+
+t.test('mistakes of the program are caught', (t) => {
+  const judge = new KernelJudge(newKernel(), 16_000)
+  t.throws(() => judge.judge(new Int16Array(160), -96), /20 ms/)
+  judge.release()
+  t.throws(() => judge.judge(new Int16Array(320), -96), /after its release/)
+  t.end()
+})
