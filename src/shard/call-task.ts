@@ -1,14 +1,13 @@
 import type { MessagePort } from 'node:worker_threads'
-import { CallerIdentity } from '../agents/caller-identity.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
-import type { SpeechClient, Speaking } from '../backends/embedded/speech-client.js'
+import type { SpeechClient } from '../backends/embedded/speech-client.js'
 import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerVerdict } from '../call/answer-guard.js'
 import { CallSession } from '../call/call-session.js'
+import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
-import { recordedArguments } from '../call/gateway-tools.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
 import { assertNever } from '../core/assert.js'
@@ -23,11 +22,13 @@ import { isPureTone } from '../media/tone-guard.js'
 import type { VadBank } from '../media/vad.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { SlowestFrame } from '../telemetry/slowest-frame.js'
+import { Announcer } from './announcer.js'
 import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
 import { CallMarks } from './call-marks.js'
 import { CallSpeech } from './call-speech.js'
+import { CallTools } from './call-tools.js'
 import { EarClock } from './ear-clock.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
@@ -96,11 +97,8 @@ export class CallTask implements BackendSink {
   readonly #ear = new EarClock()
   #earOnsetMs = -Infinity
   readonly #abort = new AbortController()
-  readonly #running = new Map<string, AbortController>()
-  readonly #announcing = new Map<string, Speaking>()
-  readonly #caller: CallerIdentity
-  /** The session knows who the caller is. */
-  #identified: boolean
+  readonly #tools: CallTools
+  readonly #announcer: Announcer
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   #referenced: number
@@ -135,13 +133,13 @@ export class CallTask implements BackendSink {
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
     const checkpoint = start.resume?.checkpoint ?? null
-    this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [])
-    this.#identified = this.#caller.verified !== null
     this.#journal = start.journal === null ? null : new CallJournal({
       ...start.journal, options, resume: checkpoint, media: { sampleRateHz: start.legRateHz, track: start.track },
       post: (lines) => this.#post({ type: 'journal', lines }),
     })
     this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
+    this.#tools = this.#makeTools(checkpoint)
+    this.#announcer = this.#makeAnnouncer()
     const { inputRateHz } = this.#backend.capabilities
     this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
     this.#backendFrameSamples = frameSamples(inputRateHz)
@@ -151,6 +149,40 @@ export class CallTask implements BackendSink {
     if (options.screening !== null && screening !== null && checkpoint === null) this.#answerGuard = new AnswerGuard(screening)
     this.done = new Promise((resolve) => {
       this.#settle = resolve
+    })
+  }
+
+  #makeTools(checkpoint: CallCheckpoint | null): CallTools {
+    const { clock } = this.#context
+    return new CallTools({
+      start: this.#start, checkpoint, tools: this.#parts.tools, clock,
+      streamMs: (nowMs) => this.#session.streamMs(nowMs),
+      guard: (work) => this.#guard(work),
+      identified: (identity) => {
+        this.#journal?.writer.identity(identity, clock())
+        this.#session.setIdentity(identity)
+      },
+      answered: (call, result) => {
+        this.#post({ type: 'tool', call })
+        this.#handle(result)
+      },
+    })
+  }
+
+  #makeAnnouncer(): Announcer {
+    const { speech, voice } = this.#parts
+    return new Announcer({
+      speech, voice,
+      guard: (work) => this.#guard(work),
+      spoken: (itemId, { pcm, sampleRateHz }) => {
+        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+        this.#wake()
+      },
+      finished: (itemId) => {
+        this.#speech.finish('gateway', itemId)
+        this.#wake()
+      },
+      failed: (itemId) => this.#handle({ type: 'announce-failed', itemId }),
     })
   }
 
@@ -405,11 +437,9 @@ export class CallTask implements BackendSink {
       case 'playout-pause': return this.#speech.pause()
       case 'playout-resume': return this.#speech.resume()
       case 'playout-clear': return this.#clear(nowMs)
-      case 'announce': return this.#announce(output.itemId, output.text)
-      case 'run-tool': return this.#runTool(output)
-      case 'cancel-tools':
-        for (const callId of output.callIds) this.#running.get(callId)?.abort()
-        return
+      case 'announce': return this.#announcer.announce(output.itemId, output.text)
+      case 'run-tool': return this.#tools.run(output)
+      case 'cancel-tools': return this.#tools.cancel(output.callIds)
       case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
       case 'callback': return this.#post({ type: 'callback', wish: output.wish })
       case 'recording-announced': return this.#post({ type: 'recording-announced' })
@@ -446,68 +476,10 @@ export class CallTask implements BackendSink {
   }
 
   #clear(nowMs: number): void {
-    for (const speaking of this.#announcing.values()) speaking.cancel()
-    this.#announcing.clear()
+    this.#announcer.cancel()
     this.#speech.clear(nowMs)
     // What was discarded was never played, and no echo of it will come.
     this.#referenced = this.#shared.outbound.written
-  }
-
-  /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
-  #announce(itemId: string, text: string): void {
-    const { speech, voice } = this.#parts
-    if (speech === null) {
-      // Not from here: the session is in the middle of its outputs.
-      queueMicrotask(() => this.#guard(() => this.#handle({ type: 'announce-failed', itemId })))
-      return
-    }
-    const speaking = speech.speak(text, voice, (chunk) => this.#guard(() => {
-      if (this.#announcing.get(itemId) !== speaking) return
-      this.#speech.append('gateway', itemId, chunk.pcm, chunk.sampleRateHz, this.#context.clock())
-      this.#wake()
-    }))
-    this.#announcing.set(itemId, speaking)
-    speaking.done.then(
-      () => this.#guard(() => {
-        if (!this.#announcing.delete(itemId)) return
-        this.#speech.finish('gateway', itemId)
-        this.#wake()
-      }),
-      () => this.#guard(() => {
-        if (!this.#announcing.delete(itemId)) return
-        this.#speech.finish('gateway', itemId)
-        this.#handle({ type: 'announce-failed', itemId })
-      }),
-    )
-  }
-
-  #runTool(run: Extract<CallOutput, { type: 'run-tool' }>): void {
-    const abort = new AbortController()
-    this.#running.set(run.callId, abort)
-    const startedAtMs = this.#context.clock()
-    const startMs = this.#session.streamMs(startedAtMs)
-    this.#parts.tools.run(run.name, run.args, {
-      callSid: this.callSid, from: this.#start.from, to: this.#start.to, agent: this.#start.agent.name,
-      caller: this.#caller, idempotencyKey: run.idempotencyKey, signal: abort.signal,
-    }).then((outcome) => this.#guard(() => {
-      this.#noteIdentity()
-      if (!this.#running.delete(run.callId)) return
-      const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
-      const ms = this.#context.clock() - startedAtMs
-      this.#post({ type: 'tool', call: { name: run.name, args: recordedArguments(run.name, run.args), startMs, ms, ok: outcome.ok, ...error } })
-      this.#handle({ type: 'tool-result', callId: run.callId, ok: outcome.ok, value: outcome.value, ...error })
-    }), (thrown: unknown) => this.#guard(() => {
-      throw thrown
-    }))
-  }
-
-  /** Who the caller proved to be, before the answer that says so: rules look at it. */
-  #noteIdentity(): void {
-    const { verified } = this.#caller
-    if (verified === null || this.#identified) return
-    this.#identified = true
-    this.#journal?.writer.identity(verified, this.#context.clock())
-    this.#session.setIdentity(verified)
   }
 
   // --- the end --------------------------------------------------------------------------------------------
@@ -552,10 +524,8 @@ export class CallTask implements BackendSink {
   async #release(reason: string): Promise<void> {
     this.#over = true
     this.#abort.abort()
-    for (const abort of this.#running.values()) abort.abort()
-    this.#running.clear()
-    for (const speaking of this.#announcing.values()) speaking.cancel()
-    this.#announcing.clear()
+    this.#tools.release()
+    this.#announcer.cancel()
     await this.#backend.close(reason)
     this.#parts.speech?.close()
     this.#toBackend.release()
