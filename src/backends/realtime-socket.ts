@@ -1,7 +1,8 @@
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequestArgs, IncomingMessage } from 'node:http'
+import type { createConnection } from 'node:net'
 import { WebSocket } from 'ws'
-import type { RawData } from 'ws'
 import { BACKEND_CLOSE_MS, BACKEND_FAULT_BYTES_MAX, BACKEND_FRAME_BYTES_MAX, BACKEND_UNSENT_BYTES_MAX } from '../core/limits.js'
+import { MessageLane } from './message-lane.js'
 import { retryAfterOf } from './vendor-fault.js'
 import type { HttpRefusal } from './vendor-fault.js'
 
@@ -28,6 +29,7 @@ export interface RealtimeSocketOptions {
 }
 
 const ABNORMAL = 1006
+const AS_TEXT = { binary: false }
 /** Codes that an endpoint may not send; a close frame with one of them would be refused. */
 const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 
@@ -38,6 +40,7 @@ const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 export class RealtimeSocket {
   readonly #socket: WebSocket
   readonly #listener: SocketListener
+  readonly #lane = new MessageLane((data) => this.#receive(data))
   readonly #pulse: NodeJS.Timeout
   #failure: SocketFailure | null = null
   #silentPulses = 0
@@ -46,6 +49,8 @@ export class RealtimeSocket {
 
   constructor(url: string, options: RealtimeSocketOptions, listener: SocketListener) {
     this.#listener = listener
+    const lane = this.#lane
+    const secure = /^(wss|https):/i.test(url)
     this.#socket = new WebSocket(url, {
       headers: options.headers,
       // Base64 does not get smaller, and deflate costs ten times what the message does.
@@ -54,15 +59,21 @@ export class RealtimeSocket {
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
+      createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure)) as typeof createConnection,
     })
     this.#pulse = setInterval(() => this.#feelPulse(), options.pingMs).unref()
-    this.#socket.on('open', () => listener.opened())
-    this.#socket.on('message', (data) => this.#receive(data))
+    this.#socket.on('open', () => {
+      lane.opened()
+      listener.opened()
+    })
+    // With the default binaryType a message is one Buffer.
+    this.#socket.on('message', (data) => this.#receive(data as Buffer))
     this.#socket.on('pong', () => {
       this.#silentPulses = 0
     })
     this.#socket.on('unexpected-response', (_request, response: IncomingMessage) => this.#refused(response))
     this.#socket.on('error', (error: Error & { readonly code?: unknown }) => {
+      lane.stop()
       this.#failure ??= { kind: 'broken', detail: typeof error.code === 'string' ? error.code : 'no connection' }
     })
     this.#socket.on('close', (code, reason) => this.#ended(code, reason.toString()))
@@ -79,7 +90,8 @@ export class RealtimeSocket {
 
   /** Sends a text message. A buffer may be used again at once: the mask makes `ws` copy it. */
   send(message: string | Buffer): void {
-    if (this.isOpen) this.#socket.send(message, { binary: false })
+    if (!this.isOpen || (typeof message !== 'string' && this.#lane.send(message))) return
+    this.#socket.send(message, AS_TEXT)
   }
 
   /** Closes in order, or not, within BACKEND_CLOSE_MS. Idempotent. */
@@ -90,11 +102,9 @@ export class RealtimeSocket {
     else this.#socket.close(UNSENDABLE.has(code) ? undefined : code)
   }
 
-  #receive(data: RawData): void {
+  #receive(data: Buffer): void {
     this.#silentPulses = 0
-    if (this.#over) return
-    // With the default binaryType a message is one Buffer.
-    this.#listener.message(data as Buffer)
+    if (!this.#over) this.#listener.message(data)
   }
 
   #feelPulse(): void {

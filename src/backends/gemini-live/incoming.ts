@@ -61,6 +61,8 @@ export class Incoming {
   readonly #parts: IncomingParts
   readonly #audio = new Base64Audio('pcm16')
   #turn: Turn | null = null
+  /** Of the sound that is being decoded. */
+  #soundTurn: Turn | null = null
   /** The service works on a turn: it would be interrupted by content. */
   #serverBusy = false
   #rateHz: SampleRateHz = GEMINI_OUTPUT_RATE_HZ
@@ -140,7 +142,7 @@ export class Incoming {
   }
 
   #sound(inline: { readonly mimeType?: string; readonly data?: string }, data: Buffer, from: number, to: number): void {
-    const { sink, stats } = this.#parts
+    const { stats } = this.#parts
     const turn = this.#given()
     if (turn.state === 'cancelled') {
       stats.latePieces++
@@ -151,15 +153,19 @@ export class Incoming {
       stats.unplayableAudio++
       return
     }
-    const rateHz = this.#rateHz
-    const take = (samples: Int16Array): void => {
-      if (turn.state !== 'given') return
-      turn.audioMs += samplesToMs(samples.length, rateHz)
-      sink.audio(samples, rateHz, turn.itemId, turn.generation)
-    }
+    this.#soundTurn = turn
     const text = typeof inline.data === 'string' ? inline.data : ''
-    const good = text === '' && to > from ? this.#audio.decode(data, from, to, take) : this.#audio.decodeText(text, take)
+    const good = text === '' && to > from ? this.#audio.decode(data, from, to, this.#take) : this.#audio.decodeText(text, this.#take)
     if (!good) stats.malformedAudio++
+  }
+
+  // Made once: a message of sound comes many times a second.
+  readonly #take = (samples: Int16Array): void => {
+    const turn = this.#soundTurn
+    if (turn === null || turn.state !== 'given') return
+    const rateHz = this.#rateHz
+    turn.audioMs += samplesToMs(samples.length, rateHz)
+    this.#parts.sink.audio(samples, rateHz, turn.itemId, turn.generation)
   }
 
   #format(mimeType: string | undefined): void {

@@ -4,6 +4,12 @@ import type { GeminiStats } from './incoming.js'
 import { parseServerMessage, partsOf } from './wire.js'
 import type { ServerMessage } from './wire.js'
 
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+/** JSON around a sound that is remembered; it has about a hundred. */
+const AROUND_BYTES_MAX = 512
+const NO_CALLS: readonly AskedCall[] = []
+
 /** Smaller messages are parsed as fast as they are searched. */
 const CUT_BYTES_MIN = 512
 
@@ -26,11 +32,16 @@ export class MessageReader {
   from = 0
   to = 0
   readonly #stats: GeminiStats
+  /** The JSON around the last sound, whose first `aroundHead` bytes stand before it, and what the parser made of it. */
+  #around: Buffer = Buffer.alloc(0)
+  #aroundHead = 0
+  #aroundMessage: ServerMessage | null = null
 
   constructor(stats: GeminiStats) {
     this.#stats = stats
   }
 
+  /** @returns a message that may be the same as the last one but for its sound, or null */
   read(data: Buffer): ServerMessage | null {
     this.#stats.messagesIn++
     this.from = this.to = 0
@@ -38,12 +49,14 @@ export class MessageReader {
       this.#stats.oversizeMessages++
       return null
     }
+    if (data.length >= CUT_BYTES_MIN && this.#likeTheLast(data)) return this.#aroundMessage
     if (data.length >= CUT_BYTES_MIN && dataCut.find(data)) {
       const message = this.#parse(dataCut.rest(data))
       // The cut is audio only where exactly one part lacks its data now.
       if (message !== null && partsOf(message).filter((part) => part.inlineData?.data === '').length === 1) {
         this.from = dataCut.from
         this.to = dataCut.to
+        this.#remember(data, message)
         return message
       }
     }
@@ -55,13 +68,38 @@ export class MessageReader {
   /** The calls of a message that can be answered: those with an id and a name. */
   calls(message: ServerMessage): readonly AskedCall[] {
     const wire = message.toolCall?.functionCalls
-    if (!Array.isArray(wire)) return []
+    if (!Array.isArray(wire)) return NO_CALLS
     return (wire as readonly unknown[]).flatMap((value) => {
       const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
       if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
       this.#stats.malformedMessages++
       return []
     })
+  }
+
+  /** Pieces of one answer differ in nothing but their sound: what is around it is not parsed again. */
+  #likeTheLast(data: Buffer): boolean {
+    const around = this.#around
+    const head = this.#aroundHead
+    const to = data.length - around.length + head
+    if (this.#aroundMessage === null || to <= head) return false
+    for (let i = 0; i < head; i++) if (data[i] !== around[i]) return false
+    for (let i = head; i < around.length; i++) if (data[to - head + i] !== around[i]) return false
+    // No quote in it but the last one, and nothing that is escaped.
+    if (data.indexOf(QUOTE, head) !== to) return false
+    const escape = data.indexOf(BACKSLASH, head)
+    if (escape >= 0 && escape < to) return false
+    this.from = head
+    this.to = to
+    return true
+  }
+
+  #remember(data: Buffer, message: ServerMessage): void {
+    this.#aroundMessage = null
+    if (data.length - (this.to - this.from) > AROUND_BYTES_MAX) return
+    this.#around = Buffer.concat([data.subarray(0, this.from), data.subarray(this.to)])
+    this.#aroundHead = this.from
+    this.#aroundMessage = message
   }
 
   #parse(text: string): ServerMessage | null {

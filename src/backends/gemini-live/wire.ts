@@ -103,10 +103,17 @@ export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 
   return known > 0 ? (value) : 'unknown'
 }
 
+const NO_PARTS: readonly WirePart[] = []
+
 /** Parts of a turn; none where the message holds something else in their place. */
 export function partsOf(message: ServerMessage): readonly WirePart[] {
   const parts: unknown = message.serverContent?.modelTurn?.parts
-  return Array.isArray(parts) ? parts.filter((part) => typeof part === 'object' && part !== null) as WirePart[] : []
+  if (!Array.isArray(parts)) return NO_PARTS
+  return parts.every(isObject) ? parts as WirePart[] : parts.filter(isObject) as WirePart[]
+}
+
+function isObject(part: unknown): boolean {
+  return typeof part === 'object' && part !== null
 }
 
 /** Milliseconds of a duration such as `9.5s`; 0 for anything else: then there is no time left. */

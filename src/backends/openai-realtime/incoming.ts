@@ -61,6 +61,9 @@ export class Incoming {
   readonly #agentWords = new GrowingTexts()
   readonly #callerWords = new GrowingTexts()
   #audioItem = ''
+  /** Of the message that is being decoded. */
+  #audioResponse: LedgerResponse | null = null
+  #audioContent = 0
   #quiet: NodeJS.Timeout | null = null
   #written: NodeJS.Timeout | null = null
 
@@ -88,8 +91,7 @@ export class Incoming {
 
   /** Samples of the agent. `message` holds the base64 between `from` and `to`, or `text` is it. */
   audio(event: ServerEventOf<'response.output_audio.delta'>, message: Buffer, from: number, to: number): void {
-    const { sink, heard, stats, audio, nowMs } = this.#parts
-    const outputRateHz = this.#outputRateHz
+    const { stats, audio } = this.#parts
     const response = this.#given(event.response_id)
     if (response === null) return
     const { item_id: itemId } = event
@@ -97,17 +99,24 @@ export class Incoming {
       this.#audioItem = itemId
       audio.reset()
     }
-    const { generation } = response
-    const take = (samples: Int16Array): void => {
-      // A sink may interrupt us from within; what is left of this message is late then.
-      if (response.state !== 'given' && response.state !== 'done') return
-      const ms = samplesToMs(samples.length, outputRateHz)
-      response.audioOutMs += ms
-      if (heard.received(itemId, event.content_index ?? 0, generation, ms, nowMs())) response.itemsOpen.add(itemId)
-      sink.audio(samples, outputRateHz, itemId, generation)
-    }
-    const good = to > from ? audio.decode(message, from, to, take) : audio.decodeText(event.delta, take)
+    this.#audioResponse = response
+    this.#audioContent = event.content_index ?? 0
+    const good = to > from ? audio.decode(message, from, to, this.#take) : audio.decodeText(event.delta, this.#take)
     if (!good) stats.malformedAudio++
+  }
+
+  // Made once: a message of audio comes many times a second.
+  readonly #take = (samples: Int16Array): void => {
+    const response = this.#audioResponse
+    // A sink may interrupt us from within; what is left of this message is late then.
+    if (response === null || (response.state !== 'given' && response.state !== 'done')) return
+    const { sink, heard, nowMs } = this.#parts
+    const itemId = this.#audioItem
+    const outputRateHz = this.#outputRateHz
+    const ms = samplesToMs(samples.length, outputRateHz)
+    response.audioOutMs += ms
+    if (heard.received(itemId, this.#audioContent, response.generation, ms, nowMs())) response.itemsOpen.add(itemId)
+    sink.audio(samples, outputRateHz, itemId, response.generation)
   }
 
   handle(event: ServerEvent): void {

@@ -1,5 +1,6 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../base64-json.js'
+import { AudioDelta } from './audio-delta.js'
 import type { OpenAiStats } from './incoming.js'
 import { looksLikeAudio, parseServerEvent } from './wire.js'
 import type { ServerEvent } from './wire.js'
@@ -16,17 +17,24 @@ export class MessageReader {
   from = 0
   to = 0
   readonly #stats: OpenAiStats
+  readonly #delta = new AudioDelta()
 
   constructor(stats: OpenAiStats) {
     this.#stats = stats
   }
 
+  /** @returns an event that is overwritten by the next one, or null */
   read(data: Buffer): ServerEvent | null {
     this.#stats.messagesIn++
     this.from = this.to = 0
     if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
       this.#stats.oversizeMessages++
       return null
+    }
+    if (this.#delta.read(data)) {
+      this.from = this.#delta.from
+      this.to = this.#delta.to
+      return this.#delta.event
     }
     if (!looksLikeAudio(data) || !deltaCut.find(data)) return this.#parse(data.toString())
     const event = this.#parse(deltaCut.rest(data))

@@ -146,7 +146,7 @@ export type ServerEvent =
   | { readonly type: 'response.output_item.added'; readonly response_id?: string; readonly item: WireItem }
   | { readonly type: 'response.output_item.done'; readonly response_id?: string; readonly item: WireItem }
   | {
-      readonly type: 'response.output_audio.delta'; readonly response_id?: string; readonly item_id: string
+      readonly type: 'response.output_audio.delta'; readonly response_id?: string | undefined; readonly item_id: string
       readonly content_index?: number; readonly delta: string
     }
   | { readonly type: 'response.output_audio.done'; readonly response_id?: string; readonly item_id: string }

@@ -1,0 +1,376 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer as createHttps } from 'node:https'
+import { createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { WebSocket, WebSocketServer } from 'ws'
+import { MessageLane } from '../../src/backends/message-lane.js'
+import { RealtimeSocket } from '../../src/backends/realtime-socket.js'
+import type { SocketFailure } from '../../src/backends/realtime-socket.js'
+import { until } from '../support/host.js'
+import { selfSigned } from '../support/self-signed.js'
+
+t.setTimeout(60_000)
+
+const MIB = 1024 * 1024
+const TEXT = 0x81
+const READ_BYTES = 64 * 1024
+
+/** What a socket heard, as copies: the memory is only its own during the call. */
+class Ear {
+  readonly messages: string[] = []
+  /** Whether the message lay in the memory that all sockets read into. */
+  readonly inPlace: boolean[] = []
+  open = false
+  closed: { readonly code: number; readonly reason: string; readonly failure: SocketFailure | null } | null = null
+
+  readonly listener = {
+    opened: (): void => {
+      this.open = true
+    },
+    message: (data: Buffer): void => {
+      this.inPlace.push(data.buffer.byteLength === READ_BYTES)
+      this.messages.push(data.toString('latin1'))
+    },
+    closed: (code: number, reason: string, failure: SocketFailure | null): void => {
+      if (this.closed !== null) throw new Error('closed was told twice')
+      this.closed = { code, reason, failure }
+    },
+  }
+}
+
+function open(t: Test, url: string, pingMs = 60_000): { readonly socket: RealtimeSocket; readonly ear: Ear } {
+  const ear = new Ear()
+  const socket = new RealtimeSocket(url, { headers: { 'x-key': 'k' }, pingMs }, ear.listener)
+  t.teardown(() => socket.close(1000))
+  return { socket, ear }
+}
+
+/** The service, as `ws` makes one. */
+async function serve(t: Test, connected: (peer: WebSocket) => void): Promise<string> {
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', maxPayload: 8 * MIB })
+  await once(server, 'listening')
+  server.on('connection', connected)
+  t.teardown(() => {
+    for (const peer of server.clients) peer.terminate()
+    return new Promise<void>((resolve) => server.close(() => resolve()))
+  })
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/v1?model=m`
+}
+
+/** A service whose bytes the test writes itself. `first` goes out together with the answer to the upgrade. */
+async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (peer: Socket) => void): Promise<string> {
+  const server = createServer((peer) => {
+    peer.setNoDelay()
+    peer.on('error', () => undefined)
+    peer.once('data', (request: Buffer) => {
+      const key = /sec-websocket-key: (.+)\r\n/i.exec(request.toString())?.[1] ?? ''
+      const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+      peer.write(Buffer.concat([
+        Buffer.from(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`),
+        ...first,
+      ]))
+      upgraded(peer)
+    })
+    t.teardown(() => peer.destroy())
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/`
+}
+
+function frame(first: number, text: string): Buffer {
+  const payload = Buffer.from(text, 'latin1')
+  const header = payload.length < 126 ? [first, payload.length] : [first, 126, payload.length >> 8, payload.length & 255]
+  return Buffer.concat([Buffer.from(header), payload])
+}
+
+/** Bytes of a server in reads of their own: the next are written when these have been taken. */
+async function write(peer: Socket, bytes: Buffer): Promise<void> {
+  peer.write(bytes)
+  await sleep(1)
+}
+
+const texts = (lengths: readonly number[]): string[] => lengths.map((length, i) => String.fromCharCode(97 + (i % 26)).repeat(length))
+
+t.test('messages of any length go out and come back as they were', async (t) => {
+  const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
+  const { socket, ear } = open(t, url)
+  await until(() => ear.open, 5000, 'the socket to open')
+  const wanted = texts([0, 1, 125, 126, 127, 128, 3888, 65_531, 65_535, 65_536, 65_537, MIB, 2 * MIB, 126, 5])
+  for (const [i, text] of wanted.entries()) {
+    // As a buffer, which is used again at once, and as a string.
+    const bytes = Buffer.from(text)
+    socket.send(i % 3 === 2 ? text : bytes)
+    bytes.fill(0)
+    if (i % 4 === 3) await sleep(5)
+  }
+  await until(() => ear.messages.length === wanted.length, 10_000, 'all to come back')
+  t.same(ear.messages.map((text) => text.length), wanted.map((text) => text.length))
+  t.ok(ear.messages.every((text, i) => text === wanted[i]))
+})
+
+t.test('what is whole is read where it lies, and what is not waits in memory of its own', async (t) => {
+  let peer: WebSocket | null = null
+  const url = await serve(t, (connected) => {
+    peer = connected
+  })
+  const { ear } = open(t, url)
+  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const service = peer as unknown as WebSocket
+  for (let i = 0; i < 20; i++) {
+    service.send(`message ${i} ${'x'.repeat(4000)}`)
+    await sleep(2)
+  }
+  await until(() => ear.messages.length === 20, 5000, 'all to come')
+  t.ok(ear.inPlace.filter(Boolean).length >= 18, `${ear.inPlace.filter(Boolean).length} of 20 were read in place`)
+  service.send('y'.repeat(MIB))
+  await until(() => ear.messages.length === 21, 5000, 'the long one')
+  t.notOk(ear.inPlace[20])
+  t.equal(ear.messages[20], 'y'.repeat(MIB))
+})
+
+t.test('many messages, pings and pieces in one read stay in their order', async (t) => {
+  const wanted: string[] = []
+  const pongs: string[] = []
+  let peer: WebSocket | null = null
+  const url = await serve(t, (connected) => {
+    peer = connected
+    connected.on('pong', (data) => pongs.push(data.toString()))
+  })
+  const { ear } = open(t, url)
+  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const say = (service: WebSocket): void => {
+    // As ws writes them, but all at once.
+    const socket = (service as unknown as { readonly _socket: Socket })._socket
+    socket.cork()
+    for (let i = 0; i < 60; i++) {
+      const text = `${i}:${'z'.repeat((i * 37) % 400)}`
+      wanted.push(text)
+      if (i % 7 === 3) service.ping(`p${i}`)
+      if (i % 5 === 4) {
+        service.send(text.slice(0, 2), { fin: false, binary: false })
+        if (i % 2 === 0) service.ping('within')
+        service.send(text.slice(2), { fin: true, binary: false })
+      } else {
+        service.send(Buffer.from(text), { binary: i % 2 === 0 })
+      }
+    }
+    socket.uncork()
+  }
+  say(peer as unknown as WebSocket)
+  await until(() => ear.messages.length === wanted.length, 5000, 'all to come')
+  t.same(ear.messages, wanted)
+  t.ok(ear.inPlace.includes(true) && ear.inPlace.includes(false), 'both ways were taken')
+  await until(() => pongs.length === 15, 5000, 'every ping to be answered')
+})
+
+t.test('a message is whole wherever it is cut, also in its header, and so is the next one', async (t) => {
+  const text = `{"type":"response.output_audio.delta","delta":"${'A'.repeat(100)}"}`
+  const bytes = frame(TEXT, text)
+  let peer: Socket | null = null
+  const url = await serveBytes(t, [], (upgraded) => {
+    peer = upgraded
+  })
+  const { ear } = open(t, url)
+  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  for (let cut = 1; cut < bytes.length; cut++) {
+    await write(peer as unknown as Socket, bytes.subarray(0, cut))
+    await write(peer as unknown as Socket, Buffer.concat([bytes.subarray(cut), frame(TEXT, `behind ${cut}`)]))
+  }
+  const sent = 2 * (bytes.length - 1)
+  await until(() => ear.messages.length === sent, 5000, 'all to come')
+  t.ok(ear.messages.every((message, i) => message === (i % 2 === 0 ? text : `behind ${(i + 1) / 2}`)))
+  t.ok(ear.inPlace.filter(Boolean).length > sent / 4, 'most of those behind were read in place')
+})
+
+t.test('messages that come with the answer to the upgrade are the first ones, whole or cut', async (t) => {
+  const first = [frame(TEXT, 'one'), frame(TEXT, 'two'), frame(TEXT, 'three'.repeat(60))]
+  const all = Buffer.concat(first)
+  for (const cut of [0, 1, 2, 5, 9, all.length - 1, all.length]) {
+    const url = await serveBytes(t, [all.subarray(0, cut)], (peer) => {
+      void (async () => {
+        await sleep(5)
+        if (cut < all.length) await write(peer, all.subarray(cut))
+        await write(peer, frame(TEXT, 'later'))
+      })()
+    })
+    const { socket, ear } = open(t, url)
+    await until(() => ear.messages.length === 4, 5000, `four messages, cut at ${cut}`)
+    t.same(ear.messages, ['one', 'two', 'three'.repeat(60), 'later'], `cut at ${cut}`)
+    t.equal(ear.inPlace[3], true, 'in step with the service')
+    socket.close(1000)
+  }
+})
+
+t.test('what is against the protocol ends the socket, and nothing behind it is heard', async (t) => {
+  const masked = frame(TEXT, 'masked')
+  masked[1] = 0x80 | 6
+  for (const wrong of [masked, frame(0xc1, 'deflated'), frame(0x83, 'an opcode that is none'), frame(0x80, 'of nothing')]) {
+    const url = await serveBytes(t, [], (peer) => {
+      void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'before'), wrong, frame(TEXT, 'behind')])))
+    })
+    const { ear } = open(t, url)
+    await until(() => ear.closed !== null, 5000, 'the end')
+    t.same(ear.messages, ['before'])
+    t.equal(ear.closed?.failure?.kind, 'broken')
+  }
+})
+
+t.test('a close is the end, with its code and reason, whatever is behind it', async (t) => {
+  const url = await serveBytes(t, [], (peer) => {
+    const close = Buffer.concat([Buffer.from([0x88, 7, 0x0f, 0xa1]), Buffer.from('enoug')])
+    void sleep(5).then(() => peer.end(Buffer.concat([frame(TEXT, 'before'), close, frame(TEXT, 'behind')])))
+  })
+  const { ear } = open(t, url)
+  await until(() => ear.closed !== null, 5000, 'the end')
+  t.same(ear.messages, ['before'])
+  t.same(ear.closed, { code: 4001, reason: 'enoug', failure: null })
+})
+
+t.test('a socket that is closed by a listener hears no more of the same read', async (t) => {
+  const url = await serveBytes(t, [], (peer) => {
+    void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')])))
+  })
+  const ear = new Ear()
+  const socket: RealtimeSocket = new RealtimeSocket(url, { headers: {}, pingMs: 60_000 }, {
+    ...ear.listener,
+    message: (data) => {
+      ear.listener.message(data)
+      socket.close(1000)
+    },
+  })
+  await until(() => ear.closed !== null, 5000, 'the end')
+  t.equal(ear.messages[0], 'a')
+  t.equal(ear.closed?.failure, null)
+})
+
+t.test('a service that does not read gets every message in the end, as it was', async (t) => {
+  const heard: string[] = []
+  let peer: WebSocket | null = null
+  const url = await serve(t, (connected) => {
+    peer = connected
+    connected.on('message', (data) => heard.push((data as Buffer).toString()))
+  })
+  const { socket, ear } = open(t, url)
+  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const service = peer as unknown as WebSocket
+  service.pause()
+  const memory = Buffer.alloc(4000)
+  const wanted: string[] = []
+  const say = (): void => {
+    const text = `${wanted.length} `.padEnd(4000, '.')
+    wanted.push(text)
+    memory.write(text)
+    socket.send(memory)
+  }
+  while (!socket.congested && wanted.length < 10_000) {
+    say()
+    if (wanted.length % 100 === 0) await sleep(1)
+  }
+  t.ok(socket.congested, `after ${wanted.length} messages the socket says that audio should wait`)
+  for (let i = 0; i < 5; i++) say()
+  service.resume()
+  await until(() => heard.length === wanted.length, 20_000, 'all to arrive')
+  t.ok(heard.every((text, i) => text === wanted[i]))
+  await until(() => !socket.congested, 5000, 'the socket to be free')
+  say()
+  await until(() => heard.length === wanted.length, 5000, 'one more')
+  t.equal(heard.at(-1), wanted.at(-1))
+})
+
+t.test('a reader that pauses hears nothing, and then everything in its order', async (t) => {
+  let peer: WebSocket | null = null
+  const url = await serve(t, (connected) => {
+    peer = connected
+  })
+  const ear = new Ear()
+  const lane = new MessageLane(ear.listener.message)
+  const reader = new WebSocket(url, { perMessageDeflate: false, createConnection: ((options: object) => lane.connect(options, false)) as never })
+  t.teardown(() => reader.terminate())
+  reader.on('open', () => lane.opened())
+  reader.on('message', (data) => ear.listener.message(data as Buffer))
+  await until(() => reader.readyState === WebSocket.OPEN && peer !== null, 5000, 'the socket to open')
+  const service = peer as unknown as WebSocket
+  const wanted: string[] = []
+  const say = (bytes: number): void => {
+    wanted.push(`${wanted.length} `.padEnd(bytes, '.'))
+    service.send(wanted.at(-1) as string)
+  }
+  say(100)
+  await until(() => ear.messages.length === 1, 5000, 'the first')
+  reader.pause()
+  for (let i = 0; i < 3000; i++) say(20 + ((i * 997) % 9000))
+  await sleep(100)
+  t.equal(ear.messages.length, 1)
+  t.ok(service.bufferedAmount > 0, 'the service is made to wait')
+  reader.resume()
+  say(50)
+  await until(() => ear.messages.length === wanted.length, 10_000, 'all to come')
+  t.same(ear.messages, wanted)
+  say(60)
+  await until(() => ear.messages.length === wanted.length, 5000, 'one more')
+  t.equal(ear.inPlace.at(-1), true, 'in place again')
+})
+
+t.test('over TLS it is the same, and only with a certificate that is vouched for', async (t) => {
+  const { key, cert } = selfSigned()
+  const https = createHttps({ key, cert })
+  const server = new WebSocketServer({ server: https, maxPayload: 8 * MIB })
+  server.on('connection', (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
+  https.listen(0, '127.0.0.1')
+  await once(https, 'listening')
+  t.teardown(() => {
+    for (const peer of server.clients) peer.terminate()
+    https.close()
+  })
+  const { port } = https.address() as AddressInfo
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const ear = new Ear()
+    const lane = new MessageLane(ear.listener.message)
+    const socket = new WebSocket(`wss://${host}:${port}/`, {
+      perMessageDeflate: false, ca: cert, createConnection: ((options: object) => lane.connect(options, true)) as never,
+    })
+    t.teardown(() => socket.terminate())
+    socket.on('open', () => lane.opened())
+    socket.on('message', (data) => ear.listener.message(data as Buffer))
+    await once(socket, 'open')
+    const wanted = texts([1, 126, 3888, 3888, 15_000, 16_380, 16_384, 40_000, 65_535, MIB, 3888, 5])
+    for (const text of wanted) {
+      const bytes = Buffer.from(text)
+      if (!lane.send(bytes)) socket.send(text)
+      bytes.fill(0)
+      await sleep(2)
+    }
+    await until(() => ear.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
+    t.ok(ear.messages.every((text, i) => text === wanted[i]), host)
+    t.ok(ear.inPlace[3] === true, 'read in place')
+    socket.close(1000)
+    await once(socket, 'close')
+  }
+  const { ear } = open(t, `wss://127.0.0.1:${port}/`)
+  await until(() => ear.closed !== null, 5000, 'the refusal')
+  t.same(ear.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+})
+
+t.test('a service that is silently gone is noticed', async (t) => {
+  const url = await serveBytes(t, [frame(TEXT, 'hello')], () => undefined)
+  const { ear } = open(t, url, 40)
+  await until(() => ear.closed !== null, 5000, 'the end')
+  t.same(ear.messages, ['hello'])
+  t.same(ear.closed?.failure, { kind: 'half-open' })
+})
+
+t.test('a service that only talks is not taken for dead', async (t) => {
+  const url = await serveBytes(t, [], (peer) => {
+    const timer = setInterval(() => peer.write(frame(TEXT, 'talk')), 15)
+    peer.on('close', () => clearInterval(timer))
+  })
+  const { ear } = open(t, url, 40)
+  await until(() => ear.messages.length > 20, 5000, 'some talk')
+  t.equal(ear.closed, null)
+})
