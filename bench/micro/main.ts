@@ -1,4 +1,5 @@
 import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import { socketTimes } from './socket-stage.js'
 import { STAGE_CALLS, makeStages } from './stages.js'
 import type { Stage } from './stages.js'
 
@@ -18,7 +19,8 @@ export interface FromMicro { readonly type: 'micro'; readonly times: readonly Mi
 const WARM_UP_FRAMES = 300
 const HEAP_FRAMES = 30
 
-const { rounds, roundMs } = optionsFromEnvironment<MicroOptions>('BENCH_MICRO')
+const options = optionsFromEnvironment<MicroOptions>('BENCH_MICRO')
+const { rounds, roundMs } = options
 endWithParent()
 const stages = await makeStages()
 const times = new Map<string, number[]>()
@@ -27,10 +29,8 @@ for (const stage of stages) for (let i = 0; i < WARM_UP_FRAMES; i++) stage.frame
 for (let round = 0; round < rounds; round++) {
   for (const stage of stages) times.set(stage.name, [...(times.get(stage.name) ?? []), timeOf(stage)])
 }
-tellParent({
-  type: 'micro',
-  times: stages.map((stage) => ({ name: stage.name, us: times.get(stage.name) ?? [], heapBytesPerFrame: heapOf(stage) })),
-} satisfies FromMicro)
+const alone = stages.map((stage) => ({ name: stage.name, us: times.get(stage.name) ?? [], heapBytesPerFrame: heapOf(stage) }))
+tellParent({ type: 'micro', times: [...alone, ...await socketTimes(options)] } satisfies FromMicro)
 
 /** CPU time and not the clock's: another process that takes the core is no cost of the stage. */
 function timeOf(stage: Stage): number {

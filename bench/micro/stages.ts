@@ -1,5 +1,7 @@
-import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
+import { AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
+import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
 import { CallerPath } from '../../src/media/caller-path.js'
+import { ComposedJudge } from '../../src/media/frame-judge.js'
 import { Playout } from '../../src/media/playout.js'
 import { ResamplerBank } from '../../src/media/resampler.js'
 import type { VadBank } from '../../src/media/vad.js'
@@ -38,7 +40,7 @@ export async function makeStages(): Promise<readonly Stage[]> {
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
   const vads = voiceDetectors(assets.callerKernel)
   return [
-    packetRing(), sampleRing(), callerPath(vads), vad(vads),
+    packetRing(), sampleRing(), callerPath(vads), judge(vads), vad(vads),
     resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
     encode(), decode(), playout(), histogram(),
   ]
@@ -88,6 +90,18 @@ function callerPath(vadBank: VadBank): Stage {
         path.push(frames[turn++ & 7] as Uint8Array, nowMs)
         while (path.pull(nowMs)) { /* its fields would be read here */ }
       }
+    },
+  }
+}
+
+function judge(bank: VadBank): Stage {
+  const judges = calls(() => bank.openJudge?.(16000) ?? new ComposedJudge({ sampleRateHz: 16000, vad: bank.open(16000) }))
+  const frames = material(16000)
+  let turn = 0
+  return {
+    name: 'media/caller-path: voice, tones and keys of one frame',
+    frame: () => {
+      for (const one of judges) one.judge(frames[turn++ & 7] as Int16Array, -20)
     },
   }
 }
@@ -142,7 +156,7 @@ function swallow(pcm: Int16Array): void {
 }
 
 function decode(): Stage {
-  const cut = new AudioCut('delta')
+  const delta = new AudioDelta()
   const audio = new Base64Audio('pcm16')
   const message = Buffer.from(`{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`)
   let turn = 0
@@ -151,9 +165,7 @@ function decode(): Stage {
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
       for (let i = 0; i < STAGE_CALLS; i++) {
-        cut.find(message)
-        JSON.parse(cut.rest(message))
-        audio.decode(message, cut.from, cut.to, swallow)
+        if (delta.read(message)) audio.decode(message, delta.from, delta.to, swallow)
       }
     },
   }

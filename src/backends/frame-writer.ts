@@ -1,4 +1,5 @@
 import { randomFillSync } from 'node:crypto'
+import { Views } from '../core/views.js'
 
 const WHOLE_TEXT = 0x81
 const MASKED = 0x80
@@ -26,7 +27,7 @@ function nextKey(): number {
 export class FrameWriter {
   #frame: Buffer = Buffer.alloc(0)
   #words: Int32Array = new Int32Array(0)
-  #view: Buffer = this.#frame
+  #views = new Views(this.#frame)
 
   /** Payloads of so many bytes are framed here; others take other forms of the header. */
   static takes(bytes: number): boolean {
@@ -54,15 +55,14 @@ export class FrameWriter {
       words[i + 2] = (words[i + 2] as number) ^ key
       words[i + 3] = (words[i + 3] as number) ^ key
     }
-    if (this.#view.length !== end) this.#view = frame.subarray(0, end)
-    return this.#view
+    return this.#views.at(0, end)
   }
 
-  /** New memory, because the old one may be on its way still. */
   #grow(bytes: number): void {
+    // Room for what the mask touches past the end.
     const words = Math.ceil(bytes / 16) * 4 + 4
     this.#frame = Buffer.allocUnsafeSlow(words * 4)
     this.#words = new Int32Array(this.#frame.buffer, this.#frame.byteOffset, words)
-    this.#view = this.#frame.subarray(0, 0)
+    this.#views = new Views(this.#frame)
   }
 }

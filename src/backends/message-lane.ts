@@ -11,6 +11,8 @@ const READ_BYTES = 64 * 1024
 // All sockets of a thread read into one place: what came is dealt with before the next read.
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
 const messages = new Views(readBuffer)
+// And write from one place, as long as the kernel takes a frame at once.
+let frameWriter = new FrameWriter()
 
 /**
  * The connection below a WebSocket, for the `createConnection` of `ws`, with a shorter way for most of what comes in: a message that
@@ -23,8 +25,9 @@ const messages = new Views(readBuffer)
 export class MessageLane {
   readonly #message: (data: Buffer) => void
   readonly #frames = new FrameScanner()
-  readonly #writer = new FrameWriter()
   #socket: Socket | null = null
+  /** Memory of its own for frames, once one had to wait. */
+  #writer: FrameWriter | null = null
   #opened = false
   /** A read is being passed on that may be the answer to the upgrade; of its bytes, so many came behind that. */
   #answering = false
@@ -64,7 +67,12 @@ export class MessageLane {
     const socket = this.#socket
     // The frame's memory is free when everything before it was written.
     if (socket === null || !this.#opened || socket.writableLength !== 0 || !FrameWriter.takes(message.length)) return false
-    socket.write(this.#writer.text(message))
+    socket.write((this.#writer ?? frameWriter).text(message))
+    // Under TLS every frame waits a moment, so such a socket keeps the memory that its first one is in.
+    if (socket.writableLength !== 0 && this.#writer === null) {
+      this.#writer = frameWriter
+      frameWriter = new FrameWriter()
+    }
     return true
   }
 

@@ -1,101 +1,16 @@
-import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer as createHttps } from 'node:https'
-import { createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { MessageLane } from '../../src/backends/message-lane.js'
 import { RealtimeSocket } from '../../src/backends/realtime-socket.js'
-import type { SocketFailure } from '../../src/backends/realtime-socket.js'
 import { until } from '../support/host.js'
 import { selfSigned } from '../support/self-signed.js'
+import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(60_000)
-
-const MIB = 1024 * 1024
-const TEXT = 0x81
-const READ_BYTES = 64 * 1024
-
-/** What a socket heard, as copies: the memory is only its own during the call. */
-class Ear {
-  readonly messages: string[] = []
-  /** Whether the message lay in the memory that all sockets read into. */
-  readonly inPlace: boolean[] = []
-  open = false
-  closed: { readonly code: number; readonly reason: string; readonly failure: SocketFailure | null } | null = null
-
-  readonly listener = {
-    opened: (): void => {
-      this.open = true
-    },
-    message: (data: Buffer): void => {
-      this.inPlace.push(data.buffer.byteLength === READ_BYTES)
-      this.messages.push(data.toString('latin1'))
-    },
-    closed: (code: number, reason: string, failure: SocketFailure | null): void => {
-      if (this.closed !== null) throw new Error('closed was told twice')
-      this.closed = { code, reason, failure }
-    },
-  }
-}
-
-function open(t: Test, url: string, pingMs = 60_000): { readonly socket: RealtimeSocket; readonly ear: Ear } {
-  const ear = new Ear()
-  const socket = new RealtimeSocket(url, { headers: { 'x-key': 'k' }, pingMs }, ear.listener)
-  t.teardown(() => socket.close(1000))
-  return { socket, ear }
-}
-
-/** The service, as `ws` makes one. */
-async function serve(t: Test, connected: (peer: WebSocket) => void): Promise<string> {
-  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', maxPayload: 8 * MIB })
-  await once(server, 'listening')
-  server.on('connection', connected)
-  t.teardown(() => {
-    for (const peer of server.clients) peer.terminate()
-    return new Promise<void>((resolve) => server.close(() => resolve()))
-  })
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/v1?model=m`
-}
-
-/** A service whose bytes the test writes itself. `first` goes out together with the answer to the upgrade. */
-async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (peer: Socket) => void): Promise<string> {
-  const server = createServer((peer) => {
-    peer.setNoDelay()
-    peer.on('error', () => undefined)
-    peer.once('data', (request: Buffer) => {
-      const key = /sec-websocket-key: (.+)\r\n/i.exec(request.toString())?.[1] ?? ''
-      const accept = createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
-      peer.write(Buffer.concat([
-        Buffer.from(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`),
-        ...first,
-      ]))
-      upgraded(peer)
-    })
-    t.teardown(() => peer.destroy())
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => server.close())
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/`
-}
-
-function frame(first: number, text: string): Buffer {
-  const payload = Buffer.from(text, 'latin1')
-  const header = payload.length < 126 ? [first, payload.length] : [first, 126, payload.length >> 8, payload.length & 255]
-  return Buffer.concat([Buffer.from(header), payload])
-}
-
-/** Bytes of a server in reads of their own: the next are written when these have been taken. */
-async function write(peer: Socket, bytes: Buffer): Promise<void> {
-  peer.write(bytes)
-  await sleep(1)
-}
-
-const texts = (lengths: readonly number[]): string[] => lengths.map((length, i) => String.fromCharCode(97 + (i % 26)).repeat(length))
 
 t.test('messages of any length go out and come back as they were', async (t) => {
   const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
