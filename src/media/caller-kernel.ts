@@ -2,6 +2,7 @@ import { assert } from '../core/assert.js'
 import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
 import { frameSamples, type LegRateHz } from '../core/units.js'
 import { KEY_TONES_HZ, keyOf } from './dtmf.js'
+import { dbfsOfEnergy } from './pcm.js'
 import type { FrameJudge, Vad } from './vad.js'
 import { bandsAboveThemselves } from './voice-features.js'
 
@@ -20,6 +21,7 @@ interface KernelExports {
   readonly STREAM_BYTES: Address
   readonly FREE: Address
   begin(stream: number, bandsAbove: number): void
+  energy(wide: number): number
   isSpeech(stream: number, wide: number): number
   judge(stream: number, wide: number, levelDbfs: number): number
 }
@@ -86,6 +88,12 @@ export class CallerKernel {
   /** Forgets all that a block holds: `frame` is the first of a stream. Allocates. */
   begin(stream: number, frame: Int16Array, sampleRateHz: LegRateHz): void {
     this.#exports.begin(stream, bandsAboveThemselves(frame, sampleRateHz))
+  }
+
+  /** The sum of the squares of its samples. */
+  energyOf(frame: Int16Array, sampleRateHz: LegRateHz): number {
+    this.#samples.set(frame, this.#frameAt)
+    return this.#exports.energy(sampleRateHz === 16000 ? 1 : 0)
   }
 
   isSpeech(stream: number, frame: Int16Array, sampleRateHz: LegRateHz): boolean {
@@ -186,5 +194,9 @@ export class KernelJudge extends KernelStream implements FrameJudge {
     const bits = this.kernel.judge(this.stream, frame, this.sampleRateHz, levelDbfs)
     this.voiced = (bits & 1) === 1
     this.digit = bits < 2 ? null : keyOf((bits >> 1) - 1)
+  }
+
+  levelDbfs(frame: Int16Array): number {
+    return dbfsOfEnergy(this.kernel.energyOf(frame, this.sampleRateHz), frame.length)
   }
 }

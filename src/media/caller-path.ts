@@ -5,7 +5,7 @@ import { EchoMatcher, type EchoMatch } from './echo-match.js'
 import { EnergyGate } from './energy-gate.js'
 import { ComposedJudge } from './frame-judge.js'
 import { JitterBuffer } from './jitter-buffer.js'
-import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
+import { LEVEL_DBFS_MIN } from './pcm.js'
 import { Reframer } from './reframer.js'
 import type { FrameJudge, VadBank } from './vad.js'
 
@@ -171,7 +171,7 @@ export class CallerPath {
     if (got === 'none') return false
     this.concealed = got === 'concealed'
     this.#tags = this.#jitter.tags
-    this.levelDbfs = this.concealed ? levelDbfs(this.frame) : this.#jitter.levelDbfs
+    this.levelDbfs = this.concealed ? this.#judge.levelDbfs(this.frame) : this.#jitter.levelDbfs
     this.echo = (this.#tags & TAG_ECHO) !== 0
     this.mediaMs = this.#jitter.mediaMs
     this.arrivalMs = this.#jitter.arrivalMs
@@ -220,15 +220,15 @@ export class CallerPath {
       const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
       if (stereo) {
         this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
-        this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
+        this.#hear(this.#judge.levelDbfs(right), capturedAtMs - FRAME_MS)
       }
-      let level = levelDbfs(left)
+      let level = this.#judge.levelDbfs(left)
       const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
       const exact = this.#matcher?.exact === true
       // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
       const cancelled = exact && (match === 'own' || match === 'mixed')
       const caller = cancelled && this.#matcher?.cancel(left) === true
-      if (cancelled) level = levelDbfs(left)
+      if (cancelled) level = this.#judge.levelDbfs(left)
       const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
       if (echo) this.#framesOfEcho++
       const loud = this.#gate.isOpen(level, !echo && !cancelled)

@@ -1,6 +1,7 @@
 import type { LegRateHz } from '../core/units.js'
 import { DtmfDetector } from './dtmf.js'
 import { VOICE_DBFS_MIN } from './judge-limits.js'
+import { levelDbfs } from './pcm.js'
 import { isPureTone } from './tone-guard.js'
 import type { FrameJudge, Vad } from './vad.js'
 
@@ -23,6 +24,10 @@ export class ComposedJudge implements FrameJudge {
     // Asked first and of each frame: what it hears it learns from, whatever comes of the answer.
     this.voiced = this.#vad.isSpeech(frame) && levelDbfs > VOICE_DBFS_MIN && !this.#dtmf.active
       && !isPureTone(frame, this.#sampleRateHz)
+  }
+
+  levelDbfs(frame: Int16Array): number {
+    return levelDbfs(frame)
   }
 
   release(): void {

@@ -20,6 +20,8 @@ export interface FrameJudge {
   /** The key (0-9, *, #, A-D) that was recognised in it; each press once. */
   readonly digit: string | null
   judge(frame: Int16Array, levelDbfs: number): void
+  /** `levelDbfs` of pcm.ts for any frame of 20 ms; neither hears nor changes the stream. */
+  levelDbfs(frame: Int16Array): number
   /** Gives the memory back; the object must not be used afterwards. */
   release(): void
 }

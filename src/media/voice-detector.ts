@@ -19,20 +19,20 @@ export interface VoiceBankOptions {
  * noise (`voice-model.ts`). A voice begins when it is likely and ends when it is unlikely, so that a decision does not flutter.
  */
 export class VoiceBank implements VadBank {
-  readonly #model: readonly number[]
-  readonly #kernel: CallerKernel | null
+  readonly #kernel: CallerKernel | JsVoiceKernel
 
-  constructor(options: VoiceBankOptions) {
-    this.#model = options.model
-    this.#kernel = options.kernel === null ? null : new CallerKernel(options.kernel, options.model)
+  constructor({ model, kernel }: VoiceBankOptions) {
+    this.#kernel = kernel === null ? new JsVoiceKernel(model) : new CallerKernel(kernel, model)
   }
 
   open(sampleRateHz: LegRateHz): Vad {
-    return this.#kernel === null ? new VoiceStream(this.#model, sampleRateHz) : new KernelVad(this.#kernel, sampleRateHz)
+    const kernel = this.#kernel
+    return kernel instanceof CallerKernel ? new KernelVad(kernel, sampleRateHz) : new VoiceStream(kernel, sampleRateHz)
   }
 
   openJudge(sampleRateHz: LegRateHz): FrameJudge {
-    if (this.#kernel !== null) return new KernelJudge(this.#kernel, sampleRateHz)
+    const kernel = this.#kernel
+    if (kernel instanceof CallerKernel) return new KernelJudge(kernel, sampleRateHz)
     return new ComposedJudge({ sampleRateHz, vad: this.open(sampleRateHz) })
   }
 }
@@ -45,10 +45,10 @@ class VoiceStream implements Vad {
   #speaking = false
   #released = false
 
-  constructor(model: readonly number[], sampleRateHz: LegRateHz) {
-    this.#kernel = new JsVoiceKernel(model)
+  constructor(kernel: JsVoiceKernel, sampleRateHz: LegRateHz) {
+    this.#kernel = kernel
     this.#sampleRateHz = sampleRateHz
-    this.#features = new VoiceFeatures({ sampleRateHz, kernel: this.#kernel })
+    this.#features = new VoiceFeatures({ sampleRateHz, kernel })
   }
 
   isSpeech(frame: Int16Array): boolean {

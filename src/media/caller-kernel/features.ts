@@ -8,8 +8,8 @@ import { decibels, largest, sum, towards, towardsFour } from './vectors'
 
 /** The numbers of ../voice-features.ts, which explains them; here are the same sums, four bands at a time. */
 
-/** The inputs of the units; the four behind them are overwritten at times. */
-export const INPUTS = memory.data(52 << 2, 16)
+/** The inputs of the units, and a place behind them that is written with the last. */
+export const INPUTS = memory.data(49 << 2, 16)
 
 const DB_MIN: f32 = 14
 const OVER_DB_MAX: f32 = 45
@@ -23,6 +23,12 @@ function set(input: i32, value: f32): void {
   store<f32>(INPUTS + (<usize>input << 2), value)
 }
 
+// @ts-ignore: decorator
+@inline
+function setTenths(input: i32, four: v128): void {
+  v128.store(INPUTS + (<usize>input << 2), f32x4.mul(four, f32x4.splat(0.1)))
+}
+
 /** Takes a frame and writes what is known of it to `INPUTS`. */
 export function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   const s = changetype<Stream>(stream)
@@ -33,93 +39,114 @@ export function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   }
   split(stream, wave, wide)
   const step = max(STEP_DB, 3 / (1 + <f64>s.frames / 10))
-  const score = takeBands(stream, step)
+  const score = takeBands(stream, <f32>step)
   takePitch(stream)
   notePitch(s)
   noteLevel(stream, step)
   noteScores(stream, score, step)
+  // e^(-frames / 50)
   s.newness = s.newness < 1e-9 ? 0 : s.newness * f32(0.9801986733067553)
   set(47, s.newness)
 }
 
 let levelDb: f32 = 0
 
-/** Bands over their floors. Returns by how many decibels they all are, on average. */
-function takeBands(stream: usize, step: f64): f32 {
+/** Bands over their floors, and beside them all bands together. Returns by how many decibels the bands are, on average. */
+function takeBands(stream: usize, step: f32): f32 {
   const s = changetype<Stream>(stream)
-  const low = v128.load(BAND_POWER), high = v128.load(BAND_POWER, 16)
-  const all = sum(f32x4.add(f32x4.mul(low, f32x4(1.0 / 16, 1.0 / 16, 1.0 / 8, 1.0 / 4)), f32x4.mul(high, f32x4(1.0 / 4, 1.0 / 4, 0, 0))))
-  const first = s.frames === 1
-  const least = LEAST_DB + <usize>s.part * LEVELS_BYTES
-  const lowChange = takeFour(stream, 0, low, f32x4.splat(1), least, first, step)
-  let score = fourScore
-  const highChange = takeFour(stream, 16, f32x4.replace_lane(high, 2, all), f32x4(1, 1, 0, 0), least + 16, first, step)
-  score += fourScore
-  for (let lanes: usize = 0; lanes < LEVELS_BYTES; lanes += 16) {
-    v128.store(INPUTS + (41 << 2) + lanes, f32x4.mul(v128.load(stream + OVER_MEAN + lanes), f32x4.splat(0.1)))
+  const high = stream + 16
+  const power = v128.load(BAND_POWER), highPower = v128.load(BAND_POWER, 16)
+  const all = sum(f32x4.add(
+    f32x4.mul(power, f32x4(1.0 / 16, 1.0 / 16, 1.0 / 8, 1.0 / 4)), f32x4.mul(highPower, f32x4(1.0 / 4, 1.0 / 4, 0, 0))))
+  const db = levelsOf(power), highDb = levelsOf(f32x4.replace_lane(highPower, 2, all))
+  levelDb = f32x4.extract_lane(highDb, 2)
+  if (s.frames === 1) {
+    beginLevels(stream, db, s.bandsAbove)
+    beginLevels(high, highDb, s.bandsAbove >> 4)
   }
-  levelDb = fourLevelDb
-  set(6, fourLevelOver * f32(0.1))
-  const change = (lowChange + highChange) * f32(1.0 / 6)
+  takeLevels(stream, db, step)
+  takeLevels(high, highDb, step)
+  const part = <usize>s.part * LEVELS_BYTES
+  const over = overFloor(stream, db, part), highOver = overFloor(high, highDb, part)
+  const ofBands = bounded(over), ofHighBands = f32x4.mul(bounded(highOver), f32x4(1, 1, 0, 0))
+  const change = sum(f32x4.add(takeOver(stream, ofBands), takeOver(high, ofHighBands))) * f32(1.0 / 6)
   s.change = towards(s.change, change, 0.1)
   s.changeSlow = towards(s.changeSlow, change, 0.02)
+  // Of the second four only two are bands: what is written behind them is overwritten by what follows.
+  setTenths(0, ofBands)
+  setTenths(4, ofHighBands)
+  set(6, f32x4.extract_lane(highOver, 2) * f32(0.1))
+  setTenths(35, f32x4.sub(v128.load(stream, QUICK_DB), v128.load(stream, USUAL_DB)))
+  setTenths(39, f32x4.sub(v128.load(high, QUICK_DB), v128.load(high, USUAL_DB)))
+  setTenths(41, v128.load(stream, OVER_MEAN))
+  setTenths(45, v128.load(high, OVER_MEAN))
   set(19, change * f32(0.2))
   set(20, s.change * f32(0.2))
   set(21, s.changeSlow * f32(0.2))
   if (++s.framesInPart === PART_FRAMES) {
     s.framesInPart = 0
     s.part = (s.part + 1) % PARTS
-    const next = stream + LEAST_DB + <usize>s.part * LEVELS_BYTES
-    v128.store(next, f32x4.splat(f32.MAX_VALUE))
-    v128.store(next, f32x4.splat(f32.MAX_VALUE), 16)
+    v128.store(stream + <usize>s.part * LEVELS_BYTES, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
+    v128.store(high + <usize>s.part * LEVELS_BYTES, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
   }
-  return score * f32(1.0 / 6)
+  return sum(f32x4.add(aboveBias(ofBands), aboveBias(ofHighBands))) * f32(1.0 / 6)
 }
 
-let fourScore: f32 = 0
-let fourLevelDb: f32 = 0
-let fourLevelOver: f32 = 0
+// In what follows `at` is the stream, or 16 bytes on for the second four levels.
 
-/**
- * Four levels, at `lanes` bytes of each of the stream's vectors. Sets what `takeBands` adds up; returns by how much they changed.
- *
- * @param isBand 1 in lanes of bands, 0 in others
- */
 // @ts-ignore: decorator
 @inline
-function takeFour(stream: usize, lanes: usize, power: v128, isBand: v128, least: usize, first: bool, step: f64): f32 {
-  const at = stream + lanes
-  const db = f32x4.pmax(decibels(f32x4.add(power, f32x4.splat(1e-3))), f32x4.splat(DB_MIN))
-  let before = v128.load(at, USUAL_DB)
-  let above = f32x4.gt(db, before)
-  if (first) {
-    before = db
-    v128.store(at, db, SMOOTH_DB)
-    v128.store(at, db, QUICK_DB)
-    const bits = i32x4.splat(changetype<Stream>(stream).bandsAbove >> <i32>(lanes >> 2))
-    above = i32x4.ne(v128.and(bits, i32x4(1, 2, 4, 8)), i32x4.splat(0))
-  }
-  const smooth = towardsFour(v128.load(at, SMOOTH_DB), db, 0.25)
-  v128.store(at, smooth, SMOOTH_DB)
-  v128.store(stream + least, f32x4.pmin(smooth, v128.load(stream + least)))
+function levelsOf(power: v128): v128 {
+  return f32x4.pmax(decibels(f32x4.add(power, f32x4.splat(1e-3))), f32x4.splat(DB_MIN))
+}
+
+/** What is usual is the first frame, or for bands that are above themselves (`begin`) the next number below. */
+function beginLevels(at: usize, db: v128, bandsAbove: i32): void {
+  v128.store(at, db, SMOOTH_DB)
+  v128.store(at, db, QUICK_DB)
+  const isAbove = i32x4.ne(v128.and(i32x4.splat(bandsAbove), i32x4(1, 2, 4, 8)), i32x4.splat(0))
+  v128.store(at, i32x4.add(db, isAbove), USUAL_DB)
+}
+
+// @ts-ignore: decorator
+@inline
+function takeLevels(at: usize, db: v128, step: f32): void {
+  v128.store(at, towardsFour(v128.load(at, SMOOTH_DB), db, 0.25), SMOOTH_DB)
+  v128.store(at, towardsFour(v128.load(at, QUICK_DB), db, 0.4), QUICK_DB)
+  const usual = v128.load(at, USUAL_DB)
+  const steps = v128.bitselect(f32x4.splat(0.35), f32x4.splat(-0.65), f32x4.gt(db, usual))
+  v128.store(at, f32x4.add(usual, f32x4.mul(steps, f32x4.splat(step))), USUAL_DB)
+}
+
+/** Levels over the least smoothed ones of the window, to whose part at `part` this frame belongs. */
+// @ts-ignore: decorator
+@inline
+function overFloor(at: usize, db: v128, part: usize): v128 {
+  v128.store(at + part, f32x4.pmin(v128.load(at, SMOOTH_DB), v128.load(at + part, LEAST_DB)), LEAST_DB)
   let floor = v128.load(at, LEAST_DB)
-  for (let part: usize = LEVELS_BYTES; part < LEVELS_BYTES * PARTS; part += LEVELS_BYTES) floor = f32x4.pmin(floor, v128.load(at + part, LEAST_DB))
-  const over = f32x4.sub(db, floor)
-  fourLevelDb = f32x4.extract_lane(db, 2)
-  fourLevelOver = f32x4.extract_lane(over, 2)
-  const bound = f32x4.mul(isBand, f32x4.pmax(f32x4.splat(-6), f32x4.pmin(f32x4.splat(OVER_DB_MAX), over)))
-  fourScore = sum(f32x4.pmax(f32x4.splat(0), f32x4.sub(bound, f32x4.splat(FLOOR_BIAS_DB))))
-  const change = sum(f32x4.abs(f32x4.sub(bound, v128.load(at, OVER))))
-  v128.store(at, bound, OVER)
-  const tenth = f32x4.splat(0.1)
-  v128.store(INPUTS + lanes, f32x4.mul(bound, tenth))
-  const quick = towardsFour(v128.load(at, QUICK_DB), db, 0.4)
-  v128.store(at, quick, QUICK_DB)
-  const steps = v128.bitselect(f32x4.splat(0.35), f32x4.splat(-0.65), above)
-  const usual = f32x4.add(before, f32x4.mul(steps, f32x4.splat(<f32>step)))
-  v128.store(at, usual, USUAL_DB)
-  v128.store(at, towardsFour(v128.load(at, OVER_MEAN), bound, 0.08), OVER_MEAN)
-  v128.store(INPUTS + (35 << 2) + lanes, f32x4.mul(f32x4.sub(quick, usual), tenth))
+  for (let other = LEVELS_BYTES; other < LEVELS_BYTES * PARTS; other += LEVELS_BYTES) floor = f32x4.pmin(floor, v128.load(at + other, LEAST_DB))
+  return f32x4.sub(db, floor)
+}
+
+// @ts-ignore: decorator
+@inline
+function bounded(over: v128): v128 {
+  return f32x4.pmax(f32x4.splat(-6), f32x4.pmin(f32x4.splat(OVER_DB_MAX), over))
+}
+
+// @ts-ignore: decorator
+@inline
+function aboveBias(over: v128): v128 {
+  return f32x4.pmax(f32x4.splat(0), f32x4.sub(over, f32x4.splat(FLOOR_BIAS_DB)))
+}
+
+/** Returns by how much they changed. */
+// @ts-ignore: decorator
+@inline
+function takeOver(at: usize, over: v128): v128 {
+  const change = f32x4.abs(f32x4.sub(over, v128.load(at, OVER)))
+  v128.store(at, over, OVER)
+  v128.store(at, towardsFour(v128.load(at, OVER_MEAN), over, 0.08), OVER_MEAN)
   return change
 }
 
@@ -185,11 +212,11 @@ function deviation(sum: f64, squares: f64, count: i32): f32 {
 
 function noteScores(stream: usize, score: f32, step: f64): void {
   const s = changetype<Stream>(stream)
-  const wide = <f64>score
-  if (s.frames === 1) s.usualScore = s.higherScore = s.highScore = wide
-  s.usualScore += (wide > s.usualScore ? 0.35 : -0.65) * step
-  s.higherScore += (wide > s.higherScore ? 0.6 : -0.4) * step
-  s.highScore += (wide > s.highScore ? 0.9 : -0.1) * step
+  const exact = <f64>score
+  if (s.frames === 1) s.usualScore = s.higherScore = s.highScore = exact
+  s.usualScore += (exact > s.usualScore ? 0.35 : -0.65) * step
+  s.higherScore += (exact > s.higherScore ? 0.6 : -0.4) * step
+  s.highScore += (exact > s.highScore ? 0.9 : -0.1) * step
   enter(stream + SCORES, score)
   enter(stream + VOICED_SCORES, pitch * score)
   const rise = score - s.score
@@ -198,13 +225,13 @@ function noteScores(stream: usize, score: f32, step: f64): void {
   s.scoreSlow = towards(s.scoreSlow, score, 0.02)
   s.voiced = towards(s.voiced, pitch * score, 0.3)
   const held = s.hold - f32(1.0 / 15)
-  s.hold = wide > (s.usualScore + s.highScore) * 0.5 ? 1 : held > 0 ? held : 0
+  s.hold = exact > (s.usualScore + s.highScore) * 0.5 ? 1 : held > 0 ? held : 0
   set(24, newest5(stream + SCORES) * f32(0.1))
   set(25, newest10(stream + SCORES) * f32(0.1))
   set(26, s.score * f32(0.1))
   set(27, s.scoreSlow * f32(0.1))
   set(28, rise * f32(0.1))
-  set(29, <f32>(wide - s.usualScore) * f32(0.1))
+  set(29, <f32>(exact - s.usualScore) * f32(0.1))
   set(30, <f32>(s.scoreQuick - s.higherScore) * f32(0.1))
   set(31, <f32>(s.highScore - s.usualScore) * f32(0.1))
   set(32, s.hold)

@@ -1,10 +1,15 @@
 import { HISTORY, HISTORY_SAMPLES, LOW_SAMPLES, SPLITS } from './stream'
 import { energyOf } from './vectors'
 
-/** The band splitter of ../half-band.ts, four outputs of each all-pass at a time. */
+/** The band splitter of ../half-band.ts, two or four outputs of each all-pass at a time. */
 
-const EVEN: f32 = 0.64
-const ODD: f32 = 0.17
+// The coefficients k of the even and the odd all-pass, as they meet a vector of samples: 1 - k^2, k^2 and k^4 as well. They lie in memory
+// since the engine would build a constant vector anew at each use.
+const K = memory.data<f32>([0.64, 0.17, 0.64, 0.17], 16)
+const ONE_LESS_K2 = memory.data<f32>([0.5904, 0.9711, 0.5904, 0.9711], 16)
+const K2 = memory.data<f32>([0.4096, 0.0289, 0.4096, 0.0289], 16)
+const K4 = memory.data<f32>([0.16777216, 0.00083521, 0.16777216, 0.00083521], 16)
+const BEFORE = memory.data<f32>([-0.64, -0.17, 1, 1], 16)
 
 const LOWER = memory.data(160 << 2, 16)
 const UPPER = memory.data(80 << 2, 16)
@@ -16,78 +21,71 @@ const WAVE_ABOVE = memory.data(160 << 2, 16)
 /** Of six bands, per sample; two lanes behind them are free. */
 export const BAND_POWER = memory.data(32, 16)
 
-// @ts-ignore: decorator
-@inline
-function oneBefore(before: v128, v: v128): v128 {
-  return v128.shuffle<f32>(before, v, 3, 4, 5, 6)
-}
-
-// @ts-ignore: decorator
-@inline
-function twoBefore(before: v128, v: v128): v128 {
-  return v128.shuffle<f32>(before, v, 2, 3, 4, 5)
-}
-
 /**
  * Both halves of a band, each twice as large as the twin's, which the callers make good.
  *
- * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into itself it
- * waits for the one four before, y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = v(n) - k v(n-1) and v(n) = k x(n) + x(n-1): four
- * outputs are had at once. What was before the frame is all in s, which stands in for x(-1) with every other sum at zero.
+ * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into itself it waits for
+ * the one four before: y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 - k^2) x(n-1). A vector of
+ * samples as they come holds two of the even all-pass and two of the odd one, by turns, so x(n-2) and u(n-2) lie in the vector before and
+ * y(n-4) in the one before that. What was before the frame is all in s: x(-1) = s, x(-2) = -k s and nothing else give the same outputs.
  *
  * @param outputs of each half, a multiple of 4
- * @param state of the two all-passes
+ * @param state s of the two all-passes
  */
 function halve(from: usize, outputs: i32, state: usize, lower: usize, upper: usize): void {
-  const zero = f32x4.splat(0)
-  let even = f32x4.splat(load<f32>(state)), odd = f32x4.splat(load<f32>(state, 4))
-  let evenV = zero, evenU = zero, evenY = zero
-  let oddV = zero, oddU = zero, oddY = zero
+  let x = before(state)
+  let u = f32x4.splat(0), y = u, nextY = u
   const end = lower + (<usize>outputs << 2)
   for (; lower < end; lower += 16, upper += 16, from += 32) {
-    const a = v128.load(from), b = v128.load(from, 16)
-    const evenX = v128.shuffle<f32>(a, b, 0, 2, 4, 6)
-    const ev = f32x4.add(f32x4.mul(f32x4.splat(EVEN), evenX), oneBefore(even, evenX))
-    const eu = f32x4.sub(ev, f32x4.mul(f32x4.splat(EVEN), oneBefore(evenV, ev)))
-    evenY = f32x4.add(
-      f32x4.add(eu, f32x4.mul(f32x4.splat(EVEN * EVEN), twoBefore(evenU, eu))),
-      f32x4.mul(f32x4.splat(EVEN * EVEN * EVEN * EVEN), evenY))
-    even = evenX
-    evenV = ev
-    evenU = eu
-    const oddX = v128.shuffle<f32>(a, b, 1, 3, 5, 7)
-    const ov = f32x4.add(f32x4.mul(f32x4.splat(ODD), oddX), oneBefore(odd, oddX))
-    const ou = f32x4.sub(ov, f32x4.mul(f32x4.splat(ODD), oneBefore(oddV, ov)))
-    oddY = f32x4.add(
-      f32x4.add(ou, f32x4.mul(f32x4.splat(ODD * ODD), twoBefore(oddU, ou))),
-      f32x4.mul(f32x4.splat(ODD * ODD * ODD * ODD), oddY))
-    odd = oddX
-    oddV = ov
-    oddU = ou
-    v128.store(lower, f32x4.add(evenY, oddY))
-    v128.store(upper, f32x4.sub(evenY, oddY))
+    const firstX = v128.load(from)
+    const firstU = inputsOf(x, firstX)
+    y = f32x4.add(f32x4.add(firstU, f32x4.mul(v128.load(K2), u)), f32x4.mul(v128.load(K4), y))
+    x = v128.load(from, 16)
+    u = inputsOf(firstX, x)
+    nextY = f32x4.add(f32x4.add(u, f32x4.mul(v128.load(K2), firstU)), f32x4.mul(v128.load(K4), nextY))
+    const even = v128.shuffle<f32>(y, nextY, 0, 2, 4, 6), odd = v128.shuffle<f32>(y, nextY, 1, 3, 5, 7)
+    v128.store(lower, f32x4.add(even, odd))
+    v128.store(upper, f32x4.sub(even, odd))
   }
-  store<f32>(state, f32x4.extract_lane(even, 3) - EVEN * f32x4.extract_lane(evenY, 3))
-  store<f32>(state, f32x4.extract_lane(odd, 3) - ODD * f32x4.extract_lane(oddY, 3), 4)
+  keep(state, x, nextY)
 }
 
-/** The lowest split, 20 samples to 10 and 10: too few for four at a time. Writes the power of its halves, as large as `halve` has them. */
+/** The lowest split, 20 samples to 10 and 10, two at a time. Writes the power of its halves, as large as `halve` has them. */
 function halveLast(from: usize, state: usize, power: usize): void {
-  let even = load<f32>(state), odd = load<f32>(state, 4)
-  let lower: f32 = 0, upper: f32 = 0
-  for (const end = from + (20 << 2); from < end; from += 8) {
-    const a = load<f32>(from), b = load<f32>(from, 4)
-    const passedA = even + EVEN * a
-    even = a - EVEN * passedA
-    const passedB = odd + ODD * b
-    odd = b - ODD * passedB
-    lower += (passedA + passedB) * (passedA + passedB)
-    upper += (passedA - passedB) * (passedA - passedB)
+  let x = before(state)
+  let y = f32x4.splat(0)
+  let lower = y, upper = y
+  for (const end = from + (20 << 2); from < end; from += 16) {
+    const next = v128.load(from)
+    y = f32x4.add(inputsOf(x, next), f32x4.mul(v128.load(K2), y))
+    x = next
+    const odd = v128.shuffle<f32>(y, y, 1, 0, 3, 2)
+    const sums = f32x4.add(y, odd), differences = f32x4.sub(y, odd)
+    lower = f32x4.add(lower, f32x4.mul(sums, sums))
+    upper = f32x4.add(upper, f32x4.mul(differences, differences))
   }
-  store<f32>(state, even)
-  store<f32>(state, odd, 4)
-  store<f32>(power, lower)
-  store<f32>(power, upper, 4)
+  keep(state, x, y)
+  store<f32>(power, f32x4.extract_lane(lower, 0) + f32x4.extract_lane(lower, 2))
+  store<f32>(power, f32x4.extract_lane(upper, 0) + f32x4.extract_lane(upper, 2), 4)
+}
+
+// @ts-ignore: decorator
+@inline
+function before(state: usize): v128 {
+  return f32x4.mul(v128.load64_splat(state), v128.load(BEFORE))
+}
+
+// @ts-ignore: decorator
+@inline
+function inputsOf(x2: v128, x: v128): v128 {
+  const x1 = v128.shuffle<f32>(x2, x, 2, 3, 4, 5)
+  return f32x4.add(f32x4.mul(v128.load(K), f32x4.sub(x, x2)), f32x4.mul(v128.load(ONE_LESS_K2), x1))
+}
+
+// @ts-ignore: decorator
+@inline
+function keep(state: usize, x: v128, y: v128): void {
+  store<i64>(state, i64x2.extract_lane(f32x4.sub(x, f32x4.mul(v128.load(K), y)), 1))
 }
 
 /**

@@ -28,6 +28,18 @@ export function begin(stream: usize, bandsAbove: i32): void {
   s.bandsAbove = bandsAbove
 }
 
+/** The sum of squares of `FRAME`, exactly. */
+export function energy(wide: bool): f64 {
+  let sums = i64x2.splat(0)
+  for (let at = FRAME, end = FRAME + (wide ? 640 : 320); at < end; at += 16) {
+    const x = v128.load(at)
+    // Two squares are 2^31 at most, which is no i32 but a u32.
+    const squares = i32x4.dot_i16x8_s(x, x)
+    sums = i64x2.add(sums, i64x2.add(i64x2.extend_low_i32x4_u(squares), i64x2.extend_high_i32x4_u(squares)))
+  }
+  return <f64>(i64x2.extract_lane(sums, 0) + i64x2.extract_lane(sums, 1))
+}
+
 /** `FRAME` is speech. */
 export function isSpeech(stream: usize, wide: bool): bool {
   toWave(wide)

@@ -75,7 +75,9 @@ export const VOICED_SCORES: usize = SCORES + 48
 /** What is below 1 kHz, at 2 kHz, the newest last. */
 export const HISTORY: usize = VOICED_SCORES + 48
 export const CORRELATION_RING: usize = HISTORY + (HISTORY_SAMPLES << 2)
-export const LEVELS: usize = CORRELATION_RING + CORRELATION_BYTES * CORRELATIONS
+/** What the correlation sums up for the newest 24 samples, at each lag. */
+export const NEWEST_PRODUCTS: usize = CORRELATION_RING + CORRELATION_BYTES * CORRELATIONS
+export const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
 /** Sums of the older block at the eight tones: real parts, then imaginary ones. */
 export const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 export const OLDER_BLOCK: usize = OLDER_TONES + 64

@@ -14,6 +14,24 @@ export function largest(v: v128): f32 {
   return f32x4.extract_lane(f32x4.pmax(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0)
 }
 
+/** Each lane and those to its left. */
+// @ts-ignore: decorator
+@inline
+export function sumsFromLeft(v: v128): v128 {
+  const zero = f32x4.splat(0)
+  const pairs = f32x4.add(v, v128.shuffle<f32>(zero, v, 0, 4, 5, 6))
+  return f32x4.add(pairs, v128.shuffle<f32>(zero, pairs, 0, 1, 4, 5))
+}
+
+/** Each lane and those to its right. */
+// @ts-ignore: decorator
+@inline
+export function sumsFromRight(v: v128): v128 {
+  const zero = f32x4.splat(0)
+  const pairs = f32x4.add(v, v128.shuffle<f32>(v, zero, 1, 2, 3, 4))
+  return f32x4.add(pairs, v128.shuffle<f32>(pairs, zero, 2, 3, 4, 5))
+}
+
 /** The sum of squares of `samples`, a multiple of 4. */
 export function energyOf(from: usize, samples: i32): f32 {
   let sums = f32x4.splat(0)
