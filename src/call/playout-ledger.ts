@@ -139,6 +139,12 @@ export class PlayoutLedger implements PlayoutView {
     this.#heardFresh = false
   }
 
+  /** There is an item of which nothing was sent yet: the next report may tell of its start. */
+  get awaitsStart(): boolean {
+    for (const item of this.#watched) if (!item.started) return true
+    return false
+  }
+
   /** When `poll` has something to tell, if nothing more is reported until then; Infinity when never. */
   get dueMs(): number {
     if (this.#heardFresh) return -Infinity

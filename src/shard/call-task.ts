@@ -104,6 +104,8 @@ export class CallTask implements BackendSink {
   #referenced: number
   /** Samples that were taken from the playout ring when the ledger was told last. */
   #taken = 0
+  /** An item was handed to playout of which no sample was sent yet. */
+  #watchesPlayout = true
   #restsUntilMs = -Infinity
   #streamOpen: boolean
   #checkpointDue = false
@@ -211,12 +213,13 @@ export class CallTask implements BackendSink {
   // --- stages of the tick ---------------------------------------------------------------------------------
 
   /**
-   * Whether the tick at `nowMs` would find anything to do: at every other tick or so most calls have nothing. What it
+   * Whether the tick at `nowMs` would find anything to do: at three ticks of four most calls have nothing. What it
    * misses by a glance it finds at the next tick.
    */
   due(nowMs: number): boolean {
     const { words, inbound, outbound } = this.#shared
-    return nowMs >= this.#restsUntilMs || inbound.waits || outbound.takenSince(this.#taken) || words[Word.hangup] !== HANGUP_NONE
+    return nowMs >= this.#restsUntilMs || inbound.waits || words[Word.hangup] !== HANGUP_NONE
+      || (this.#watchesPlayout && outbound.takenSince(this.#taken))
   }
 
   /** Bytes from the carrier into the caller's path. */
@@ -306,7 +309,9 @@ export class CallTask implements BackendSink {
   /** Nothing but what `due` looks at, or a call of `#wake`, can give this call something to do before that time. */
   #rest(nowMs: number): void {
     // A journal has each tick in it, and on a mixed line each tick takes up what was played.
-    if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return
+    if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return this.#wake()
+    // How far playout is, is told with the next packet. When an item begins, and that there is room again, is told at once.
+    this.#watchesPlayout = this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#path.dueMs, this.#ledger.dueMs, wakeAtMs)
   }
@@ -342,7 +347,11 @@ export class CallTask implements BackendSink {
     this.#drain(nowMs)
     if (!wanted) return
     this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
-    this.#wake()
+    if (this.#speech.waits) return this.#wake()
+    // More of an item that plays is no work for the next tick, unless the session wants to be woken earlier for it.
+    this.#watchesPlayout ||= this.#ledger.awaitsStart
+    const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
+    if (wakeAtMs < this.#restsUntilMs) this.#restsUntilMs = wakeAtMs
   }
 
   /** On a mixed line our own voice comes back: the path is shown what was sent, and when it is played. */

@@ -33,6 +33,22 @@ t.test('zeros after the words do not make the words last longer', async (t) => {
   t.same(ledger.poll(1140).map(({ type }) => type), ['item-started', 'item-heard'])
 })
 
+t.test('who waits for the start of an item knows when to look', async (t) => {
+  const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
+  t.notOk(ledger.awaitsStart)
+  ledger.appended('a', 320)
+  t.ok(ledger.awaitsStart)
+  ledger.report(report(320, 100, 10), 10)
+  ledger.poll(10)
+  t.notOk(ledger.awaitsStart, 'it was told')
+  ledger.appended('a', 320)
+  t.notOk(ledger.awaitsStart, 'more of it is no start')
+  ledger.appended('b', 320)
+  t.ok(ledger.awaitsStart)
+  ledger.cleared(640, 20)
+  t.notOk(ledger.awaitsStart, 'and will not begin any more')
+})
+
 t.test('items start when sent and end when heard, each once', async (t) => {
   const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
   t.same(ledger.poll(0), [])
