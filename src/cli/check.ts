@@ -1,4 +1,3 @@
-import { createServer } from 'node:net'
 import { NO_ASSETS } from '../agents/assets.js'
 import { HttpTransport } from '../agents/http-transport.js'
 import type { Environment } from '../agents/loader.js'
@@ -11,13 +10,17 @@ import { backendFindings } from './backend-check.js'
 import { carrierFindings } from './carrier-check.js'
 import type { HostedAgent } from '../shard/host-context.js'
 import { startDemoShop } from './demo-shop.js'
+import { portsOf, whyNotFree } from './port-check.js'
+import type { PortUse } from './port-check.js'
+import { processCount, processPlans } from './process-plan.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
-const HELP = `mkondo check [--tools] [--with-shop] [--config FILE]
+const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FILE]
   Checks settings, agent files, ports and the APIs that the settings name, opens a session with each backend that an agent
   uses (nothing is said in it), and says what it found.
   --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
   --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
+  --processes N  as for serve: whether the settings go together with so many, and all their ports
   Exit code 0 when a gateway would start with them, 2 when not.`
 
 /** Longest wait for an API that is only asked whether it is there. */
@@ -32,23 +35,24 @@ interface Finding {
 /** `mkondo check`: one line a finding. */
 export async function check(argv: readonly string[]): Promise<number> {
   const values = commandOptions('check', argv, {
-    'with-shop': { type: 'boolean', default: false }, tools: { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
+    processes: { type: 'string' }, 'with-shop': { type: 'boolean', default: false }, tools: { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
   })
   if (values.help) {
     console.log(HELP)
     return 0
   }
+  const count = processCount(values.processes)
   let config = loadConfig(process.env, values.config ?? null)
+  const plans = processPlans(config, count)
   const shopApiUrl = config.shopApiUrl
   const wantsShop = values['with-shop'] && shopApiUrl === null
   const shop = wantsShop && values.tools ? await startDemoShop() : null
   // Where no tool is tried any address will do to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
-  const findings: Finding[] = [{ ok: true, what: 'settings' }]
+  const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   findings.push(...await agentsFindings(config, values.tools))
   await shop?.close()
-  findings.push(await portFinding('PORT', config.host, config.port))
-  findings.push(await portFinding('OPS_PORT', config.opsHost, config.opsPort))
+  for (const use of portsOf(plans)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...await carrierFindings(config))
   findings.push(...productionFindings(config))
@@ -80,12 +84,10 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
 }
 
 /** Whether a gateway could listen there now. */
-function portFinding(name: string, host: string, port: number): Promise<Finding> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', (error: NodeJS.ErrnoException) => resolve({ ok: false, what: `${name} ${host}:${port}: ${error.code ?? error.message}` }))
-    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve({ ok: true, what: `${name} ${host}:${port} is free` })))
-  })
+async function portFinding(use: PortUse): Promise<Finding> {
+  const why = await whyNotFree(use)
+  const what = `${use.setting} ${use.host}:${use.port}`
+  return why === null ? { ok: true, what: `${what} is free` } : { ok: false, what: `${what}: ${why}` }
 }
 
 /** Any HTTP answer will do: this asks whether the way is open, not whether we are welcome. */

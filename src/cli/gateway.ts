@@ -11,6 +11,7 @@ import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
+import type { Siblings } from '../edge/siblings.js'
 import { isCallSid } from '../core/ids.js'
 import { CallHost } from '../shard/call-host.js'
 import { OutboundCalls } from '../shard/outbound-calls.js'
@@ -22,8 +23,9 @@ import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { followAgents, hostedAgents } from './hosted-agents.js'
 import { openCallArchive } from './call-archive.js'
-import { callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
+import { announcedOrders, callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
+import { leftFolders } from './process-plan.js'
 
 export { hostedAgents } from './hosted-agents.js'
 
@@ -32,6 +34,17 @@ export interface GatewayOptions {
   /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
   readonly env: Environment
   readonly log: Log
+  /** Where this is one of several processes on one public port; absent: it is the only one. */
+  readonly place?: GatewayPlace
+}
+
+/** What a process of several knows beyond its share of the settings. */
+export interface GatewayPlace {
+  readonly siblings: Siblings
+  /** Its own port beside the shared one. */
+  readonly ownPort: number
+  /** Times that it was started again after it had died. */
+  readonly restarts: number
 }
 
 /** A running gateway. */
@@ -54,7 +67,7 @@ export interface Gateway {
  * Starts everything of one gateway process, from the models to the ports, and answers when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, place }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError('CONFIG_INVALID', `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: `
       + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
@@ -89,7 +102,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
-    carrier: api?.calls ?? null, clock, wallClock: Date.now, log: log.room('shard'),
+    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('shard'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
@@ -99,7 +112,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
-  const kept = await openCallArchive(config, log, metrics)
+  const kept = await openCallArchive(config, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [])
   let calls: CallHost | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
@@ -133,7 +146,8 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
       host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken,
-      shared: false, publicUrl: config.publicUrl, nodeUrl: null, webhookSecrets: config.webhookSecrets,
+      shared: place !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
+      ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
       ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
@@ -147,6 +161,7 @@ export async function startGateway({ config, env, log }: GatewayOptions): Promis
     await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
     throw thrown
   }
+  metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => place?.restarts ?? 0)
   metrics.start()
   // The first page of a process takes ten times as long as the next: made now, while no call waits for it.
   await metrics.render()

@@ -3,6 +3,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { packageVersion } from '../config/package-root.js'
 import { SETTINGS } from '../config/settings.js'
 import type { Setting } from '../config/settings.js'
+import { USAGE_CODES } from './exit-codes.js'
 
 /** A command gets its own arguments and answers with the exit code: 0 done, 1 failed, 2 used wrongly. */
 type Command = (argv: readonly string[]) => Promise<number>
@@ -56,11 +57,6 @@ async function main(argv: readonly string[]): Promise<number> {
   const run = await command.load()
   return await run(name === first ? rest : argv)
 }
-
-/** Errors of what the operator gave us end with 2, everything else with 1. */
-const USAGE_CODES: ReadonlySet<string> = new Set([
-  'CONFIG_INVALID', 'AGENT_INVALID', 'AGENT_UNKNOWN', 'BACKEND_KEY_MISSING', 'PORT_IN_USE', 'SCRIPT_INVALID', 'WAV_INVALID', 'JOURNAL_INVALID',
-])
 
 try {
   process.exitCode = await main(process.argv.slice(2))

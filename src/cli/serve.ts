@@ -1,61 +1,83 @@
+import { randomBytes } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
 import { loadConfig } from '../config/load-config.js'
+import type { Config } from '../config/settings.js'
 import { createLog } from '../telemetry/log.js'
-import { startGateway } from './gateway.js'
+import type { Log } from '../telemetry/log.js'
 import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
+import { freePorts } from './port-check.js'
+import { processCount, processPlans } from './process-plan.js'
+import type { ProcessPlan } from './process-plan.js'
+import { onStopSignals, untilStopped } from './stop-signals.js'
+import { Supervisor } from './supervisor.js'
 
-const HELP = `mkondo serve [--with-shop] [--config FILE]
+const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
+  --processes N  processes on the public port, 1 to 64 (default 1): one for each core of sockets. MAX_CALLS, MEDIA_WORKERS,
+                 OUTBOUND_PER_MINUTE, RECORDS_KEEP_MB and RECORDINGS_KEEP_MB are shared out among them. Process i, from 0, has
+                 its ops port at OPS_PORT + i and takes its audio at PORT + 1 + i (behind a balancer: NODE_URL)
   --with-shop    also run the demo's orders API on loopback, unless SHOP_API_URL is set
   --config FILE  settings file (default mkondo.yaml, if it is there)
 Settings: mkondo help settings`
 
-/** A second signal within this time of the first is the same one, come by another way. */
-const SAME_SIGNAL_MS = 1000
-
 /** `mkondo serve`. Resolves with the exit code when the gateway has stopped. */
 export async function serve(argv: readonly string[]): Promise<number> {
-  const values = commandOptions('serve', argv, { 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION })
+  const values = commandOptions('serve', argv, {
+    processes: { type: 'string' }, 'with-shop': { type: 'boolean', default: false }, config: { type: 'string' }, help: HELP_OPTION,
+  })
   if (values.help) {
     console.log(HELP)
     return 0
   }
+  const count = processCount(values.processes)
   let config = loadConfig(process.env, values.config ?? null)
+  processPlans(config, count) // what is wrong with them is said before anything is started
   const log = createLog(config.logLevel)
   const shop = values['with-shop'] && config.shopApiUrl === null ? await startDemoShop() : null
   if (shop !== null) config = { ...config, shopApiUrl: shop.url }
-  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
   try {
-    const gateway = await startGateway({ config, env, log })
-    log.info({
-      port: gateway.publicPort, ops_port: gateway.opsPort, agents: gateway.agents, max_calls: config.maxCalls,
-      media_workers: config.mediaWorkers, shop: shop?.url ?? config.shopApiUrl,
-    }, 'taking calls')
-    await new Promise<void>((resolve, reject) => {
-      const onSignal = (signal: NodeJS.Signals): void => {
-        process.off('SIGTERM', onSignal)
-        process.off('SIGINT', onSignal)
-        // A terminal gives Ctrl-C to npm and to us, and npm passes it on: the same signal, twice.
-        process.on('SIGTERM', () => undefined)
-        process.on('SIGINT', () => undefined)
-        setTimeout(() => {
-          process.once('SIGTERM', atOnce)
-          process.once('SIGINT', atOnce)
-        }, SAME_SIGNAL_MS).unref()
-        log.info({ signal }, 'signal received')
-        gateway.stop(config.drainTimeoutMs).then(resolve, reject)
-      }
-      const atOnce = (): void => {
-        void gateway.stop(0).finally(() => process.exit(1))
-        setTimeout(() => process.exit(1), 1000).unref()
-      }
-      process.once('SIGTERM', onSignal)
-      process.once('SIGINT', onSignal)
-      process.once('SIGQUIT', atOnce)
-      gateway.stopped.then(resolve, reject)
-    })
+    return await (count === 1 ? serveAlone(config, log) : serveTogether(config, count, log))
   } finally {
     await shop?.close()
   }
+}
+
+async function serveAlone(config: Config, log: Log): Promise<number> {
+  // The supervisor of several needs none of it.
+  const { startGateway } = await import('./gateway.js')
+  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
+  const gateway = await startGateway({ config, env, log })
+  log.info({
+    port: gateway.publicPort, ops_port: gateway.opsPort, agents: gateway.agents, max_calls: config.maxCalls,
+    media_workers: config.mediaWorkers, shop: config.shopApiUrl,
+  }, 'taking calls')
+  await untilStopped(gateway, config.drainTimeoutMs, log)
   return 0
+}
+
+async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
+  if (given.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
+  // One for all: any of them may be asked what the token of another's call is worth.
+  const config = { ...given, tokenSecret: given.tokenSecret ?? randomBytes(32).toString('base64url') }
+  const plans = processPlans(config, count)
+  await freePorts(plans)
+  const supervisor = new Supervisor({
+    entry: fileURLToPath(new URL('./serve-process.js', import.meta.url)), plans, env: process.env, drainTimeoutMs: config.drainTimeoutMs, log,
+  })
+  onStopSignals(log, () => { supervisor.stop() }, () => { supervisor.stopNow() })
+  const ready = await supervisor.start()
+  if (ready !== null) {
+    log.info({
+      port: config.port, ops_port: ready[0]?.opsPort, ops_ports: ready.map(({ opsPort }) => opsPort), audio_ports: plans.map(({ ownPort }) => ownPort),
+      processes: count, agents: ready[0]?.agents, max_calls: sum(plans, 'maxCalls'), media_workers: sum(plans, 'mediaWorkers'), shop: config.shopApiUrl,
+    }, 'taking calls')
+  }
+  const { code, reason } = await supervisor.ended
+  if (reason !== null) console.error(`mkondo: ${reason}`)
+  return code
+}
+
+function sum(plans: readonly ProcessPlan[], name: 'maxCalls' | 'mediaWorkers'): number {
+  return plans.reduce((total, { config }) => total + config[name], 0)
 }

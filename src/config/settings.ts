@@ -72,6 +72,16 @@ const origin = (...protocols: readonly string[]): Kind<string> => {
   }
 }
 
+/** An origin, perhaps with a path, in which `{process}` stands for a number. */
+const processOrigin: Kind<string> = {
+  allowed: 'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
+  parse: (value) => {
+    const trimmed = value.replace(/\/+$/, '')
+    const plain = trimmed.replaceAll('{process}', '0')
+    return plain !== trimmed && URL.canParse(plain) && /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$/.test(plain) ? trimmed : undefined
+  },
+}
+
 const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
   allowed,
   parse: (value) => {
@@ -122,10 +132,14 @@ const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
 export const SETTINGS = {
   port: define({ env: 'PORT', key: 'port', kind: integer(0, 65535), fallback: 8080, help: 'public port: the carrier\'s traffic only' }),
   host: define({ env: 'HOST', key: 'host', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '0.0.0.0', help: 'address of the public port' }),
-  opsPort: define({ env: 'OPS_PORT', key: 'opsPort', kind: integer(0, 65535), fallback: 9464, help: 'ops port: health, metrics, API' }),
+  opsPort: define({ env: 'OPS_PORT', key: 'opsPort', kind: integer(0, 65535), fallback: 9464, help: 'ops port: health, metrics, API; of process i it is this + i' }),
   opsHost: define({ env: 'OPS_HOST', key: 'opsHost', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the ops port' }),
   opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that the ops port asks for' }),
   publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
+  nodeUrl: define<string | null>({
+    env: 'NODE_URL', key: 'nodeUrl', fallback: null, help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',
+    kind: optional(processOrigin),
+  }),
   agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
   agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
@@ -156,7 +170,7 @@ export const SETTINGS = {
     help: 'which spelling of a request to the carrier\'s API is tried first; the others follow',
   }),
   carrierRecordings: define({ env: 'CARRIER_RECORDINGS', key: 'carrierRecordings', kind: yesNo, fallback: true, help: 'keep the carrier\'s recording of a call, where it made one, under DATA_DIR' }),
-  outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls that this process places in a minute' }),
+  outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls placed in a minute, by all processes together' }),
   outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'numbers that may be called begin so; all when unset' }),
   afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'whether the carrier goes on with a call when we close its stream, or holds it in silence' }),
   webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
@@ -185,10 +199,10 @@ export const SETTINGS = {
   ttsApiKey: define<string | null>({ env: 'TTS_API_KEY', key: 'ttsApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'its key' }),
   ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
   backendMessageMs: define<number | null>({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: optional(integer(20, 100)), fallback: null, help: 'caller audio in one message to a realtime model, in ms; 60 when unset, 20 where the model hears the end of speech itself' }),
-  mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads' }),
+  mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads, of all processes together' }),
   speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
   speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),
-  maxCalls: define({ env: 'MAX_CALLS', key: 'maxCalls', kind: integer(1, 20_000), fallback: 200, help: 'calls that this process takes at once' }),
+  maxCalls: define({ env: 'MAX_CALLS', key: 'maxCalls', kind: integer(1, 20_000), fallback: 200, help: 'calls taken at once, by all processes together' }),
   maxCallSeries: define({ env: 'MAX_CALL_SERIES', key: 'maxCallSeries', kind: integer(0, 20_000), fallback: 2000, help: 'live calls shown on /metrics/calls' }),
   drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
   shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
@@ -199,7 +213,6 @@ export const SETTINGS = {
 /** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */
 export const NOT_SERVED: Readonly<Record<string, string>> = {
   REDIS_URL: 'the shared call store is not part of this version',
-  NODE_URL: 'running as one node of a fleet is not part of this version',
 }
 
 type Value<S> = S extends Setting<infer T> ? T : never

@@ -16,6 +16,12 @@ export function parseOrigin(text: string): Origin | null {
   return ORIGIN.test(origin) ? (origin as Origin) : null
 }
 
+/** Webhooks of a call may lead to any process that shares its port; its audio socket, to the one that carries it. */
+export interface Origins {
+  readonly webhooks: Origin
+  readonly audio: Origin
+}
+
 export interface StreamAnswer {
   readonly actions: readonly VoiceAction[]
   /** Where the carrier may ask how the call goes on, token included. */
@@ -28,7 +34,8 @@ export interface StreamAnswer {
  * The answer to a call's first webhook: what the carrier says first, the stream, and the way on when the stream is
  * over. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
  */
-export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin, papers: CallPapers): StreamAnswer {
+export function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, papers: CallPapers): StreamAnswer {
+  const origin = origins.webhooks
   const stream = agent.stream
   const statusCallback = statusUrl(
     stream.statusCallback,
@@ -40,7 +47,7 @@ export function streamAnswer(agent: AgentFacts, callSid: CallSid, origin: Origin
   actions.push({
     verb: 'stream',
     // The carrier's URL parser wants a path before the query.
-    url: `${origin.replace(/^http/, 'ws')}/audio?t=${papers.mint(callSid, 'audio')}`,
+    url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${papers.mint(callSid, 'audio')}`,
     track: stream.track,
     // With a room it is the room that answers, and the stream runs beside it.
     connect: !agent.conference,

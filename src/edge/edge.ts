@@ -9,8 +9,10 @@ import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
+import type { WebhookHandler } from './public-app.js'
 import { closeListener, createApp, listen, portOf } from './uws.js'
 import type { Listener } from './uws.js'
+import { WebhookDealer } from './webhook-dealer.js'
 import { WebhookGuard } from './webhook-guard.js'
 import { Webhooks } from './webhooks.js'
 
@@ -35,7 +37,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const papers = new CallPapers(options)
   const guard = new WebhookGuard(options, papers)
   const media = new MediaSockets(options, papers, guard)
-  const publicRoutes = new PublicApp(options, guard, new Webhooks(options, guard, papers))
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)))
   const opsRoutes = new OpsApp(options, guard.refusals)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
@@ -67,7 +69,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
         host: options.host,
         port: options.nodePort,
         shared: false,
-        setting: 'NODE_URL',
+        setting: options.siblings === undefined ? 'NODE_URL' : 'PORT',
       })
     }
   } catch (error) {
@@ -106,6 +108,16 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     stopAccepting,
     close: () => (closing ??= shutDown()),
   }
+}
+
+/** One process answers all webhooks itself; one of several, those of its own calls. */
+function webhookHandler(options: EdgeOptions, guard: WebhookGuard, webhooks: Webhooks): WebhookHandler {
+  const { siblings, calls, log, metrics } = options
+  if (siblings === undefined) return webhooks
+  const dealer = new WebhookDealer({ siblings, calls, guard, log }, webhooks)
+  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls of other processes, by what became of them', ['result'])
+  for (const result of ['forwarded', 'passed', 'unanswered'] as const) metrics.countFrom(forwarded({ result }), () => dealer.counters[result])
+  return dealer
 }
 
 /** All reasons are there from the start: a rate sees the first refusal of a series that began at 0. */

@@ -114,7 +114,8 @@ export class Exchange {
       res.writeHeader('Cache-Control', 'no-store')
       res.writeHeader('X-Content-Type-Options', 'nosniff')
       if (options.withoutBody === true) res.endWithoutBody(byteLength(reply.body), reply.close)
-      else if (reply.status === 204) res.endWithoutBody(undefined, reply.close)
+      // Not `endWithoutBody(undefined, …)`: the native module takes undefined for a length, and writes one of 19 digits.
+      else if (reply.status === 204 && !reply.close) res.endWithoutBody()
       else res.end(reply.body, reply.close)
     })
     return true

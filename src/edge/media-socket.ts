@@ -10,11 +10,12 @@ import type { CloseCause, SocketCounters, SocketData } from './carrier-socket.js
 import { Exchange, addressOf, errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
+import { homesOf } from './siblings.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
+type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'siblings' | 'trustForwardedFor'>
 
 interface Refusal {
   readonly reason: RefusalReason
@@ -143,10 +144,19 @@ export class MediaSockets {
         'call-unknown',
         403,
         'CALL_UNKNOWN',
-        'the call of this token is not here: it is over, or another process has it',
+        this.#elsewhere(token.callSid),
       )
     if (call.state !== 'waiting') return taken()
     return { call, nonce: token.nonce, subprotocol }
+  }
+
+  /** Why a call that we made a token for is not here: a socket never goes from one process to another. */
+  #elsewhere(callSid: string): string {
+    const { siblings } = this.#options
+    const owner = siblings?.awayAt(callSid) ?? (siblings === undefined ? undefined : homesOf(callSid, siblings.count)[0])
+    return siblings === undefined || owner === undefined || owner === siblings.index
+      ? 'the call of this token is not here: it is over, or another process has it'
+      : `the call of this token is over, or process ${owner} has it and not ${siblings.index}: see NODE_URL`
   }
 
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {

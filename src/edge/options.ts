@@ -5,6 +5,7 @@ import type { OutboundCalls } from '../shard/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { Siblings } from './siblings.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
 export interface ConsoleFile {
@@ -29,8 +30,13 @@ export interface EdgeOptions {
   readonly shared: boolean
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
-  /** Origin of this very process, for the URLs of a call that it carries; null where `publicUrl` leads here. */
+  /**
+   * Origin of this very process, for the URLs of a call that it carries, with `siblings` for its audio socket alone; null where
+   * `publicUrl` leads here, or, with `siblings` and without `publicUrl`, where the request's Host with `nodePort` does.
+   */
   readonly nodeUrl: string | null
+  /** The other processes on the public port, which webhooks are shared with; absent in a gateway of one process. */
+  readonly siblings?: Siblings
   /** Any of them may have signed a webhook. Empty together with no `publicUrl`: unsigned webhooks are taken. */
   readonly webhookSecrets: readonly string[]
   /** Signs the tokens in our URLs; the same in all processes of a fleet. */

@@ -5,12 +5,18 @@ import type { BodyFault, HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
-import { rejection } from './webhook-guard.js'
-import type { Rejection, WebhookGuard, WebhookRequest } from './webhook-guard.js'
+import type { WebhookGuard } from './webhook-guard.js'
+import { rejection } from './webhook-request.js'
+import type { Rejection, WebhookRequest } from './webhook-request.js'
 import { agentOfPath } from './webhooks.js'
-import type { Webhooks } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
+
+/** Answers webhooks: at once where the call is here, later where another process is asked. */
+export interface WebhookHandler {
+  /** May throw, or reject: a fault of ours. */
+  handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection | Promise<Reply | Rejection>
+}
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
@@ -37,10 +43,10 @@ const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
 export class PublicApp {
   readonly #options: PublicOptions
   readonly #guard: WebhookGuard
-  readonly #webhooks: Webhooks
+  readonly #webhooks: WebhookHandler
   readonly #bodies = new BodyReader()
 
-  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: Webhooks) {
+  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: WebhookHandler) {
     this.#options = options
     this.#guard = guard
     this.#webhooks = webhooks
@@ -113,11 +119,16 @@ export class PublicApp {
       nowMs: startedMs,
       onFault: fault => answer(BODY_FAULTS[fault]),
       onBody: body => {
-        try {
-          answer(this.#webhooks.handle(route, { ...head, body }))
-        } catch (error) {
+        const failed = (error: unknown): void => {
           this.#options.log.error({ err: error, route }, 'A webhook could not be answered')
           exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
+        }
+        try {
+          const outcome = this.#webhooks.handle(route, { ...head, body })
+          if (outcome instanceof Promise) outcome.then(answer).catch(failed)
+          else answer(outcome)
+        } catch (error) {
+          failed(error)
         }
       },
     })

@@ -9,45 +9,12 @@ import {
 import type { CallSid } from '../core/ids.js'
 import { verifySignature } from '../sautikit/signature.js'
 import type { TokenPurpose } from '../sautikit/token.js'
-import type { WebhookRejection } from '../telemetry/metrics.js'
 import type { CallPapers } from './call-papers.js'
-import { errorReply } from './http-exchange.js'
-import type { HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import { RateLimit } from './rate-limit.js'
 import { Refusals } from './refusals.js'
-
-/** A webhook as it came in, with what must be read before its body. */
-export interface WebhookRequest {
-  readonly body: Uint8Array
-  readonly contentType: string | undefined
-  readonly signature: string | undefined
-  /** The `t` of the query. */
-  readonly token: string | undefined
-  /** The `agent` of the query or of the path. */
-  readonly agent: string | undefined
-  /** The `clientRequestId` of the query: the carrier's note of which order a call comes from. */
-  readonly label?: string | undefined
-  /** The `Host` header. */
-  readonly host: string
-  readonly address: string
-}
-
-/** A request that is turned away: the answer, and the reason it is counted under. */
-export interface Rejection {
-  readonly reason: WebhookRejection
-  readonly reply: Reply
-}
-
-export function rejection(
-  reason: WebhookRejection,
-  status: HttpStatus,
-  code: HttpErrorCode,
-  message: string,
-  extra: Parameters<typeof errorReply>[3] = {},
-): Rejection {
-  return { reason, reply: errorReply(status, code, message, extra) }
-}
+import { rejection } from './webhook-request.js'
+import type { Rejection, WebhookRequest } from './webhook-request.js'
 
 /** Who sent a request, as far as it could be proven: a token names the call that it was made for. */
 export type Proof = { readonly callSid: CallSid | null }

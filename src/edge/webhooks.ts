@@ -1,3 +1,4 @@
+import { assert } from '../core/assert.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
@@ -13,13 +14,15 @@ import type { Webhook } from '../sautikit/webhook.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../shard/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import { dials, parseOrigin, streamAnswer } from './answer.js'
-import type { Origin } from './answer.js'
+import type { Origins } from './answer.js'
 import type { CallPapers } from './call-papers.js'
 import { NO_CONTENT, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
-import { isRejection, rejection } from './webhook-guard.js'
-import type { Rejection, WebhookGuard, WebhookRequest } from './webhook-guard.js'
+import { isRejection } from './webhook-guard.js'
+import type { WebhookGuard } from './webhook-guard.js'
+import { rejection } from './webhook-request.js'
+import type { Pass, Rejection, WebhookRequest } from './webhook-request.js'
 
 /** Words for a caller whose agent has no fallback of its own that could be written: never dead air. */
 const LAST_WORDS: readonly VoiceAction[] = [
@@ -35,7 +38,17 @@ const RECORDING_READY = /^call\.recording\.(ready|completed|available)$/i
 
 type WebhookOptions = Pick<
   EdgeOptions,
-  'calls' | 'outbound' | 'onRecordingReady' | 'publicUrl' | 'nodeUrl' | 'ownedNumbers' | 'clock' | 'log' | 'metrics'
+  | 'calls'
+  | 'outbound'
+  | 'onRecordingReady'
+  | 'publicUrl'
+  | 'nodeUrl'
+  | 'nodePort'
+  | 'siblings'
+  | 'ownedNumbers'
+  | 'clock'
+  | 'log'
+  | 'metrics'
 >
 
 /**
@@ -53,6 +66,13 @@ export class Webhooks {
   }
 
   handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection {
+    const answer = this.offer(route, { ...request, mayPass: false })
+    assert(!('pass' in answer), 'a webhook that may not be passed on is answered')
+    return answer
+  }
+
+  /** As `handle`, but a new call that finds no room is given back where the request `mayPass`. */
+  offer(route: WebhookRoute, request: WebhookRequest): Reply | Rejection | Pass {
     try {
       switch (route) {
         case 'voice':
@@ -73,7 +93,7 @@ export class Webhooks {
 
   // --- POST /voice --------------------------------------------------------------------------------------------
 
-  #voice(request: WebhookRequest): Reply | Rejection {
+  #voice(request: WebhookRequest): Reply | Rejection | Pass {
     const proof = this.#guard.proveSignature(request)
     if (isRejection(proof)) return proof
     const webhook = normaliseParties(parseWebhook(request.contentType, request.body), this.#options.ownedNumbers)
@@ -91,7 +111,7 @@ export class Webhooks {
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
-      known: calls.known(webhook.callSid) || call !== undefined,
+      known: calls.known(webhook.callSid) || call !== undefined || this.#options.siblings?.lost(webhook.callSid) === true,
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
@@ -108,7 +128,7 @@ export class Webhooks {
   }
 
   /** A call that was placed, before it has a stream. @param placed  undefined when it was not this process that placed it */
-  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookRequest): Reply | Rejection {
+  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookRequest): Reply | Rejection | Pass {
     const { calls, outbound } = this.#options
     if (placed !== undefined) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
@@ -129,7 +149,7 @@ export class Webhooks {
     return call.state === 'after' || streamOver ? 'pending' : 'none'
   }
 
-  #openStream(webhook: Webhook, request: WebhookRequest, placed?: PlacedCall): Reply | Rejection {
+  #openStream(webhook: Webhook, request: WebhookRequest, placed?: PlacedCall): Reply | Rejection | Pass {
     const { calls, log, clock } = this.#options
     const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
@@ -144,11 +164,13 @@ export class Webhooks {
           : `there is no agent of that name; agents are: ${calls.agentNames().join(', ')}`,
       )
     }
-    const origin = this.#originOf(request.host)
-    if (origin === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
+    const origins = this.#originsOf(request.host)
+    if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
 
-    if (calls.draining) return this.#fallback(agent, webhook.callSid, 'draining')
-    if (calls.free <= 0) return this.#fallback(agent, webhook.callSid, 'capacity')
+    const noRoom = (reason: Pass['pass']): Reply | Pass =>
+      request.mayPass === true && placed === undefined ? { pass: reason } : this.#fallback(agent, webhook.callSid, reason)
+    if (calls.draining) return noRoom('draining')
+    if (calls.free <= 0) return noRoom('capacity')
     let call: LiveCall | null = null
     try {
       call = calls.prepare({
@@ -160,7 +182,7 @@ export class Webhooks {
         ...(placed === undefined ? {} : { placed }),
       })
       if (placed !== undefined) this.#options.outbound?.taken(placed)
-      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origin, this.#papers)
+      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origins, this.#papers)
       call.document = voiceXml(actions)
       call.afterStreamUrl = afterStreamUrl
       call.humanUrl = humanUrl
@@ -173,16 +195,20 @@ export class Webhooks {
         return xmlReply(EMPTY_RESPONSE)
       }
       call?.hangup('call-fault', 'its document could not be written', false)
-      if (code === 'CAPACITY') return this.#fallback(agent, webhook.callSid, 'capacity')
-      if (code === 'DRAINING') return this.#fallback(agent, webhook.callSid, 'draining')
+      if (code === 'CAPACITY') return noRoom('capacity')
+      if (code === 'DRAINING') return noRoom('draining')
       log.call(webhook.callSid).error({ err: error }, 'A call could not be opened; its caller hears the fallback')
       return this.#fallback(agent, webhook.callSid, 'fault')
     }
   }
 
-  #originOf(host: string): Origin | null {
-    const { nodeUrl, publicUrl } = this.#options
-    return parseOrigin(nodeUrl ?? publicUrl ?? `http://${host}`)
+  /** With siblings any process takes the webhooks, and the audio must come here; without, all of it must. */
+  #originsOf(host: string): Origins | null {
+    const { nodeUrl, nodePort, publicUrl, siblings } = this.#options
+    const webhooks = parseOrigin((siblings === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
+    const ownPort = siblings !== undefined && publicUrl === null && nodePort !== undefined
+    const audio = nodeUrl !== null ? parseOrigin(nodeUrl) : ownPort ? parseOrigin(`http://${host.replace(/:\d+$/, '')}:${nodePort}`) : webhooks
+    return webhooks === null || audio === null ? null : { webhooks, audio }
   }
 
   /** No stream for this caller: the agent's words instead, and a human where one is set. */

@@ -5,6 +5,8 @@ export type FsyncPolicy = 'each' | 'second' | 'never'
 export interface ArchiveLimits {
   /** Has `records/` and `recordings/`. */
   readonly folder: string
+  /** Folders of the same kind that no process writes to any more: they are read by nobody, and age like this one. */
+  readonly leftFolders?: readonly string[]
   readonly fsync: FsyncPolicy
   /** A file of records that is this large is followed by the next. */
   readonly fileBytes: number

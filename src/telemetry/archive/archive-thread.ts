@@ -4,7 +4,7 @@ import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
 import type { ArchiveFault, ArchiveLimits, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
-import { LineLog } from './line-log.js'
+import { LineLog, retainLeftLog } from './line-log.js'
 import { RecordingFiles } from './recording-files.js'
 
 /**
@@ -24,7 +24,8 @@ const logOf = (name: string): LineLog => new LineLog({
   folder: join(limits.folder, 'records'), name, fileBytes: limits.fileBytes,
   keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes,
 })
-const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf('calls'), handoff: logOf('handoffs') }
+const LOG_NAMES = ['calls', 'handoffs'] as const
+const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[0]), handoff: logOf(LOG_NAMES[1]) }
 const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
 /** Documents that the disk would not take; tried again once a second. */
 const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
@@ -73,6 +74,16 @@ function upkeep(): void {
     recordings.recover(Date.now())
     recordings.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
   })
+  for (const folder of limits.leftFolders ?? []) attempt('upkeep', null, () => { retainLeft(folder) })
+}
+
+/** What a gateway of more processes has left is kept no longer than what is written today. */
+function retainLeft(folder: string): void {
+  const recordsOf = { folder: join(folder, 'records'), keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes }
+  for (const name of LOG_NAMES) retainLeftLog({ ...recordsOf, name }, Date.now())
+  const left = new RecordingFiles(join(folder, 'recordings'))
+  left.recover(Date.now())
+  left.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
 }
 
 function find(kind: DocumentKind, callSid: string): unknown {

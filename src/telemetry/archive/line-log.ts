@@ -1,4 +1,4 @@
-import { closeSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, fdatasyncSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, statSync, truncateSync, unlinkSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
 
@@ -75,7 +75,7 @@ export class LineLog {
   constructor(options: LineLogOptions) {
     this.#options = options
     this.#disk = options.disk ?? DISK
-    this.#pattern = new RegExp(`^${options.name}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
+    this.#pattern = namesOf(options.name)
   }
 
   /** Finds what earlier runs wrote; makes the folder. @param nowMs calendar time */
@@ -242,6 +242,32 @@ export class LineLog {
       closeSync(handle)
     }
   }
+}
+
+/**
+ * As `LineLog.retain` for a folder that no process writes to any more: nothing in it is read.
+ * @returns files deleted; 0 where there is no such folder
+ */
+export function retainLeftLog(options: Pick<LineLogOptions, 'folder' | 'name' | 'keepDays' | 'keepBytes'>, nowMs: number): number {
+  const { folder, keepDays, keepBytes } = options
+  const pattern = namesOf(options.name)
+  if (!existsSync(folder)) return 0
+  const files = readdirSync(folder).filter((name) => pattern.test(name)).sort()
+    .map((name) => ({ path: join(folder, name), day: pattern.exec(name)?.[1] ?? '', bytes: statSync(join(folder, name)).size }))
+  const oldestDay = dayOf(nowMs - keepDays * DAY_MS)
+  let bytes = files.reduce((sum, file) => sum + file.bytes, 0)
+  let deleted = 0
+  for (const file of files) {
+    if (file.day >= oldestDay && bytes <= keepBytes) break
+    unlinkSync(file.path)
+    bytes -= file.bytes
+    deleted++
+  }
+  return deleted
+}
+
+function namesOf(log: string): RegExp {
+  return new RegExp(`^${log}-(\\d{4}-\\d{2}-\\d{2})-(\\d{4,})\\.jsonl$`)
 }
 
 /** UTC, so that a file's name sorts by age wherever it was written. */

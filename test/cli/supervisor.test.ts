@@ -1,0 +1,103 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { ProcessReady } from '../../src/cli/process-messages.js'
+import { processPlans } from '../../src/cli/process-plan.js'
+import { Supervisor } from '../../src/cli/supervisor.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { until } from '../support/host.js'
+
+interface Supervised {
+  readonly supervisor: Supervisor
+  /** Log lines so far. */
+  readonly logged: () => Record<string, unknown>[]
+}
+
+/**
+ * A supervisor of processes that do as `script` says: the body of a function of the start message, with
+ * `ready()`, which gives its process id in place of an ops port, and `fail(message, usage)`.
+ */
+function supervise(t: Test, script: string, count = 2): Supervised {
+  const folder = t.testdir()
+  const entry = join(folder, 'child.mjs')
+  writeFileSync(entry, `
+    process.once('message', async (start) => {
+      const { index } = start.plan
+      const ready = () => process.send({ type: 'ready', publicPort: 1, opsPort: process.pid, agents: [] })
+      const fail = (message, usage) => process.send({ type: 'failed', message, usage }, undefined, undefined, () => process.exit(1))
+      process.on('message', () => undefined) // the channel keeps it
+      process.on('SIGTERM', () => process.exit(0))
+      process.on('SIGQUIT', () => process.exit(1))
+      ${script}
+    })`)
+  const lines: string[] = []
+  const supervisor = new Supervisor({
+    entry, plans: processPlans(loadConfig({}, null), count), env: process.env, drainTimeoutMs: 5000,
+    log: createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
+  })
+  t.teardown(() => { supervisor.stopNow() })
+  return { supervisor, logged: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>) }
+}
+
+/** Sends a signal to a process of those that were started. */
+function killed(ready: readonly ProcessReady[] | null, index: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+  process.kill(ready?.[index]?.opsPort as number, signal)
+}
+
+t.test('processes that end in order end with 0, also one after the other', async (t) => {
+  const { supervisor, logged } = supervise(t, 'ready()')
+  const ready = await supervisor.start()
+  t.equal(ready?.length, 2)
+  killed(ready, 0, 'SIGTERM')
+  await until(() => logged().some(({ msg, process }) => msg === 'a process was drained and is over' && process === 0), 5000, 'the first to be over')
+  supervisor.stop()
+  t.same(await supervisor.ended, { code: 0, reason: null })
+  t.notOk(logged().some(({ level }) => level === 'error'))
+})
+
+t.test('a process that dies is started again with its count, and a second stop ends all with 1', async (t) => {
+  const { supervisor, logged } = supervise(t, 'ready(); if (index === 1 && start.restarts === 1) setTimeout(() => process.kill(process.pid, "SIGKILL"), 50)')
+  killed(await supervisor.start(), 1)
+  await until(() => logged().filter(({ msg }) => msg === 'a process takes calls again').length === 2, 10_000, 'two restarts')
+  const deaths = logged().filter(({ level }) => level === 'error')
+  t.match(deaths, [
+    { process: 1, reason: 'it ended by SIGKILL', restarts: 1, pause_ms: 250 }, { process: 1, reason: 'it ended by SIGKILL', restarts: 2, pause_ms: 500 },
+  ], 'with a longer pause each time')
+  t.equal(deaths.length, 2)
+  supervisor.stopNow()
+  t.match(await supervisor.ended, { code: 1 })
+})
+
+t.test('a process that does nothing but die ends all, with its reason', async (t) => {
+  const { supervisor, logged } = supervise(t, 'process.on("SIGHUP", () => process.exit(7)); if (start.restarts > 0) fail("agents/a.yaml:1:1: broken", true); else ready()')
+  killed(await supervisor.start(), 1, 'SIGHUP')
+  t.same(await supervisor.ended, { code: 2, reason: 'process 1 died 5 times in a row: agents/a.yaml:1:1: broken' })
+  t.equal(logged().filter(({ level }) => level === 'fatal').length, 1)
+  t.match(logged().find(({ level }) => level === 'error'), { reason: 'it ended with code 7' })
+})
+
+t.test('one that cannot start ends all before they take calls: the first reason, and its exit code', async (t) => {
+  const usage = supervise(t, 'if (index === 0) ready(); else fail(`PORT: port ${index} is in use`, true)', 3)
+  t.equal(await usage.supervisor.start(), null)
+  const end = await usage.supervisor.ended
+  t.equal(end.code, 2)
+  t.match(end.reason, /^PORT: port [12] is in use$/)
+  const crashed = supervise(t, 'process.exit(3)')
+  t.equal(await crashed.supervisor.start(), null)
+  t.match(await crashed.supervisor.ended, { code: 1, reason: /^process [01]: it ended with code 3$/ })
+})
+
+t.test('a stop while they start, or while one waits to be started again, is no failure', async (t) => {
+  const starting = supervise(t, '')
+  const start = starting.supervisor.start()
+  setTimeout(() => { starting.supervisor.stop() }, 300)
+  t.equal(await start, null)
+  t.same(await starting.supervisor.ended, { code: 0, reason: null })
+  const waiting = supervise(t, 'ready()')
+  killed(await waiting.supervisor.start(), 1)
+  await until(() => waiting.logged().some(({ level }) => level === 'error'), 5000, 'the death')
+  waiting.supervisor.stop()
+  t.same(await waiting.supervisor.ended, { code: 0, reason: null })
+})

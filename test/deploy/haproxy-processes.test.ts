@@ -1,0 +1,82 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { processPlans } from '../../src/cli/process-plan.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { fleet, sidOf } from '../edge/fleet.js'
+import { SUBPROTOCOL, attribute, get, post, ringing } from '../edge/gateway.js'
+import { until } from '../support/host.js'
+import { PROGRAMS, hasProgram, repositoryFile } from './deploy-files.js'
+
+const shipped = repositoryFile('deploy/haproxy-processes.cfg')
+
+t.test('its ports and its NODE_URL are those of a gateway of four processes', async (t) => {
+  const [, publicUrl = ''] = /PUBLIC_URL=(\S+)/.exec(shipped) ?? []
+  const [, nodeUrl = ''] = /NODE_URL=(\S+)/.exec(shipped) ?? []
+  const plans = processPlans(loadConfig({ PUBLIC_URL: publicUrl, NODE_URL: nodeUrl }, null), 4)
+  t.ok(shipped.includes(`server gateway 127.0.0.1:${plans[0]?.config.port ?? 0}\n`))
+  for (const { index, ownPort, config } of plans) {
+    t.equal(new URL(config.nodeUrl ?? '').pathname, `/p/${index}`)
+    t.ok(shipped.includes(`use_backend process-${index} if { path_beg /p/${index}/ }`), `${index}: its path`)
+    t.ok(shipped.includes(`server process-${index} 127.0.0.1:${ownPort}\n`), `${index}: its port`)
+  }
+  t.notMatch(shipped, /process-4/)
+})
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  await new Promise((resolve) => probe.close(resolve))
+  return port
+}
+
+t.test('behind haproxy webhooks come to any process, and audio to the one of the call', async (t) => {
+  if (!hasProgram(t, 'haproxy', 'haproxy')) return
+  const [front, port, own0, own1] = [await freePort(), await freePort(), await freePort(), await freePort()]
+  const secret = 'a-secret-of-a-test'
+  const two = await fleet(t, 2, (index) => ({
+    port, shared: true, nodePort: index === 0 ? own0 : own1, webhookSecrets: [secret],
+    publicUrl: 'https://voice.example.com', nodeUrl: `https://voice.example.com/p/${index}`,
+  }))
+  const config = shipped
+    .replace(/bind :443 ssl crt \S+ alpn http\/1\.1/, `bind 127.0.0.1:${front}`)
+    // The shipped number wants more descriptors than a test machine may have.
+    .replace(/maxconn \d+/, 'maxconn 200')
+    .replace('127.0.0.1:8080', `127.0.0.1:${port}`).replace('127.0.0.1:8081', `127.0.0.1:${own0}`).replace('127.0.0.1:8082', `127.0.0.1:${own1}`)
+  const file = join(t.testdir({}), 'haproxy.cfg')
+  writeFileSync(file, config)
+  const checked = spawnSync('haproxy', ['-c', '-f', file], { encoding: 'utf8', env: PROGRAMS })
+  t.equal(checked.status, 0, checked.stderr + checked.stdout)
+  t.notMatch(checked.stderr, /WARNING/, 'and without a warning')
+  const child = spawn('haproxy', ['-db', '-f', file], { stdio: 'ignore', env: PROGRAMS })
+  t.teardown(() => child.kill('SIGKILL'))
+  const url = `http://127.0.0.1:${front}`
+  let listens = false
+  await until(() => {
+    void get(`${url}/nothing`).then(({ status }) => { listens = status === 404 }, () => undefined)
+    return listens
+  }, 10_000, 'haproxy to listen')
+
+  for (const owner of [0, 1]) {
+    const sid = sidOf(owner, 2)
+    const answer = await post(`${url}/voice/order-status`, { form: ringing(sid), sign: { secret } })
+    t.equal(two.ownerOf(sid), owner, answer.text)
+    two.call(sid).echo = true
+    const audio = new URL(attribute(answer.text, 'url'))
+    t.equal(`${audio.origin}${audio.pathname}`, `wss://voice.example.com/p/${owner}/audio`)
+    const socket = new WebSocket(`ws://127.0.0.1:${front}${audio.pathname}${audio.search}`, [SUBPROTOCOL], { perMessageDeflate: false })
+    await once(socket, 'open')
+    const heard = new Promise<Buffer>((resolve) => socket.once('message', resolve))
+    socket.send(Buffer.alloc(640, 7))
+    t.same(await heard, Buffer.alloc(640, 7))
+    socket.terminate()
+  }
+  for (const path of ['/audio', '/p/4/audio', '/p/0/voice/order-status', '/metrics']) t.equal((await get(url + path)).status, 404, path)
+})
