@@ -14,8 +14,9 @@ export interface SupervisorOptions {
   readonly entry: string
   readonly plans: readonly ProcessPlan[]
   readonly env: NodeJS.ProcessEnv
-  /** How long calls may finish; a process that is still there `PROCESS_STOP_GRACE_MS` later is killed. */
+  /** How long calls may finish; a process that is still there `stopGraceMs` later is killed. */
   readonly drainTimeoutMs: number
+  readonly stopGraceMs?: number
   readonly log: Log
 }
 
@@ -52,6 +53,7 @@ export class Supervisor {
   readonly #places: readonly Place[]
   readonly #switch: SiblingSwitch
   readonly #ready = new Map<number, ProcessReady>()
+  readonly #stopGraceMs: number
   #tellEnded: (end: SupervisorEnd) => void = () => undefined
   #tellReady: (() => void) | null = null
   #stopping = false
@@ -60,6 +62,7 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options
+    this.#stopGraceMs = options.stopGraceMs ?? PROCESS_STOP_GRACE_MS
     this.#places = options.plans.map((plan) => ({
       plan, child: null, failure: null, restarts: 0, shortLives: 0, sinceMs: 0, timer: null, over: false,
     }))
@@ -87,7 +90,7 @@ export class Supervisor {
     const deadline = setTimeout(() => {
       this.#options.log.error({}, 'processes did not end in time, and are killed')
       for (const { child } of this.#places) child?.kill('SIGKILL')
-    }, this.#options.drainTimeoutMs + PROCESS_STOP_GRACE_MS)
+    }, this.#options.drainTimeoutMs + this.#stopGraceMs)
     void this.ended.then(() => { clearTimeout(deadline) })
     this.#endIfOver()
   }
@@ -100,7 +103,7 @@ export class Supervisor {
     for (const { child } of this.#places) child?.kill('SIGQUIT')
     setTimeout(() => {
       for (const { child } of this.#places) child?.kill('SIGKILL')
-    }, PROCESS_STOP_GRACE_MS / 10).unref()
+    }, this.#stopGraceMs / 10).unref()
   }
 
   #begin(place: Place): void {

@@ -19,7 +19,7 @@ interface Supervised {
  * A supervisor of processes that do as `script` says: the body of a function of the start message, with
  * `ready()`, which gives its process id in place of an ops port, and `fail(message, usage)`.
  */
-function supervise(t: Test, script: string, count = 2): Supervised {
+function supervise(t: Test, script: string, count = 2, times: { readonly drainTimeoutMs: number; readonly stopGraceMs?: number } = { drainTimeoutMs: 5000 }): Supervised {
   const folder = t.testdir()
   const entry = join(folder, 'child.mjs')
   writeFileSync(entry, `
@@ -34,7 +34,7 @@ function supervise(t: Test, script: string, count = 2): Supervised {
     })`)
   const lines: string[] = []
   const supervisor = new Supervisor({
-    entry, plans: processPlans(loadConfig({}, null), count), env: process.env, drainTimeoutMs: 5000,
+    entry, plans: processPlans(loadConfig({}, null), count), env: process.env, ...times,
     log: createLog({ level: 'info', destination: { write: (line) => void lines.push(line) } }),
   })
   t.teardown(() => { supervisor.stopNow() })
@@ -100,4 +100,13 @@ t.test('a stop while they start, or while one waits to be started again, is no f
   await until(() => waiting.logged().some(({ level }) => level === 'error'), 5000, 'the death')
   waiting.supervisor.stop()
   t.same(await waiting.supervisor.ended, { code: 0, reason: null })
+})
+
+t.test('one that does not end when its time is over is killed', async (t) => {
+  const { supervisor } = supervise(t, 'if (index === 1) process.removeAllListeners("SIGTERM").on("SIGTERM", () => undefined); ready()', 2, { drainTimeoutMs: 100, stopGraceMs: 200 })
+  await supervisor.start()
+  const startedMs = performance.now()
+  supervisor.stop()
+  t.same(await supervisor.ended, { code: 1, reason: null })
+  t.ok(performance.now() - startedMs >= 290, 'and not before')
 })

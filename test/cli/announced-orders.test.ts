@@ -1,0 +1,25 @@
+import t from 'tap'
+import { announcedOrders } from '../../src/cli/carrier-side.js'
+import type { OutboundCarrier } from '../../src/shard/outbound-calls.js'
+
+t.test('the siblings hear of an order before the carrier, and of its call as soon as that has an id', async (t) => {
+  const happened: string[] = []
+  const carrier = (callSid: string | null): OutboundCarrier => ({
+    createCall: async ({ clientRequestId }) => {
+      happened.push(`carrier ${clientRequestId}`)
+      return { callSid, callId: null, status: 'queued' }
+    },
+    hangup: async (sid) => { happened.push(`hangup ${sid}`) },
+    getCall: async () => ({ status: 'ringing', answeredAt: null }),
+  })
+  const siblings = { took: (key: string, { away }: { readonly away: boolean }) => { happened.push(`took ${key} ${away}`) } }
+  const call = { from: '+254700000001', to: '+254700000002', voiceCallbackUrl: 'https://voice.example.com/voice/support', clientRequestId: 'order-1' }
+  const orders = announcedOrders(carrier('HD_000000000001'), siblings)
+  t.match(await orders.createCall(call), { callSid: 'HD_000000000001' })
+  await orders.hangup('HD_000000000001')
+  t.match(await orders.getCall('HD_000000000001'), { status: 'ringing' })
+  t.same(happened.splice(0), ['took order-1 true', 'carrier order-1', 'took HD_000000000001 true', 'hangup HD_000000000001'])
+  // Some carriers say it with the first webhook only, which names the order.
+  await announcedOrders(carrier(null), siblings).createCall({ ...call, clientRequestId: 'order-2' })
+  t.same(happened, ['took order-2 true', 'carrier order-2'])
+})
