@@ -3,25 +3,15 @@ import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { SpeechClient } from '../backends/embedded/speech-client.js'
-import { AnswerGuard } from '../call/answer-guard.js'
-import type { AnswerVerdict } from '../call/answer-guard.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
 import { assertNever } from '../core/assert.js'
-import type { Clock } from '../core/clock.js'
 import { messageOf } from '../core/errors.js'
-import { frameSamples, samplesToMs } from '../core/units.js'
+import { frameSamples } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
-import { Views } from '../core/views.js'
-import { CallerPath } from '../media/caller-path.js'
-import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
-import { isPureTone } from '../media/tone-guard.js'
-import type { VadBank } from '../media/vad.js'
-import { FrameHistogram } from '../telemetry/frame-histogram.js'
-import type { SlowestFrame } from '../telemetry/slowest-frame.js'
 import { Announcer } from './announcer.js'
 import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
@@ -29,31 +19,13 @@ import { CallJournal } from './call-journal.js'
 import { CallMarks } from './call-marks.js'
 import { CallSpeech } from './call-speech.js'
 import { CallTools } from './call-tools.js'
+import { CallerIntake } from './caller-intake.js'
 import { EarClock } from './ear-clock.js'
+import type { ShardContext } from './shard-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
-
-/** A tone below this is hum of the line. */
-const TONE_DBFS_MIN = -45
-
-// A frame at the backend's rate, which copies it: all calls of a worker share the place.
-const converted = new Int16Array(frameSamples(24000))
-const convertedViews = new Views(converted)
 
 /** A call that rests is looked at all the same, for what is done now and then. */
 const REST_MS_MAX = 100
-
-/** What the calls of one media worker share. */
-export interface ShardContext {
-  readonly clock: Clock
-  readonly resamplers: ResamplerBank
-  readonly vads: VadBank
-  /** Carrier's socket to backend, for each frame. */
-  readonly latencyIn: FrameHistogram
-  /** Whose frame was the slowest of those. */
-  readonly slowestIn?: SlowestFrame
-  /** Backend's first sample to the carrier's socket, for each item. */
-  readonly latencyOut: FrameHistogram
-}
 
 /** What one call is made of besides its start data; the worker's composition. */
 export interface CallParts {
@@ -70,9 +42,9 @@ export interface CallParts {
 }
 
 /**
- * One call on a media worker: joins the caller's path, the session, the backend, the tools and the playout. All
- * decisions are the session's; this class only carries them out. Its methods `receive`, `listen`, `decide` and
- * `speak` are the stages of the worker's tick.
+ * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
+ * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
+ * `decide` and `speak` are the stages of the worker's tick.
  */
 export class CallTask implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
@@ -83,25 +55,19 @@ export class CallTask implements BackendSink {
   readonly #parts: CallParts
   readonly #shared: SharedCall
   readonly #port: MessagePort
-  readonly #path: CallerPath
   readonly #session: CallSession
   readonly #ledger: PlayoutLedger
   readonly #speech: CallSpeech
   readonly #backend: Backend
   readonly #journal: CallJournal | null
-  readonly #toBackend: StreamResampler
-  readonly #backendFrameSamples: number
-  readonly #referenceFrame: Int16Array
-  readonly #latency = new FrameHistogram()
+  readonly #intake: CallerIntake
   readonly #marks: CallMarks
   readonly #ear = new EarClock()
-  #earOnsetMs = -Infinity
   readonly #abort = new AbortController()
   readonly #tools: CallTools
   readonly #announcer: Announcer
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
-  #referenced: number
   /** Samples that were taken from the playout ring when the ledger was told last. */
   #taken = 0
   /** An item was handed to playout of which no sample was sent yet. */
@@ -109,8 +75,6 @@ export class CallTask implements BackendSink {
   #restsUntilMs = -Infinity
   #streamOpen: boolean
   #checkpointDue = false
-  /** Of a call that we placed, until it is known who took it. */
-  #answerGuard: AnswerGuard | null = null
   #backendFailed = false
   #digits = 0
   #over = false
@@ -123,10 +87,7 @@ export class CallTask implements BackendSink {
     this.#parts = parts
     this.#port = start.port
     this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
-    // On a mixed line what was played is looked up again.
-    this.#shared.outbound.keepsTaken = start.track === 'both_tracks'
     this.#streamOpen = start.streamOpen
-    this.#path = new CallerPath({ sampleRateHz: start.legRateHz, track: start.track, vadBank: context.vads })
     this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
     this.#speech = new CallSpeech({
       shared: this.#shared, ledger: this.#ledger, rateHz: start.legRateHz, resamplers: context.resamplers, latencyOut: context.latencyOut,
@@ -142,13 +103,13 @@ export class CallTask implements BackendSink {
     this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
     this.#tools = this.#makeTools(checkpoint)
     this.#announcer = this.#makeAnnouncer()
-    const { inputRateHz } = this.#backend.capabilities
-    this.#toBackend = context.resamplers.open(start.legRateHz, inputRateHz)
-    this.#backendFrameSamples = frameSamples(inputRateHz)
-    this.#referenceFrame = new Int16Array(frameSamples(start.legRateHz))
-    this.#referenced = this.#shared.outbound.taken
     const { screening } = start.agent.outbound
-    if (options.screening !== null && screening !== null && checkpoint === null) this.#answerGuard = new AnswerGuard(screening)
+    this.#intake = new CallerIntake({
+      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#ear,
+      screening: options.screening !== null && checkpoint === null ? screening : null,
+      digit: (digit) => this.#digit(digit),
+      screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
+    })
     this.done = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -222,59 +183,22 @@ export class CallTask implements BackendSink {
       || (this.#watchesPlayout && outbound.takenSince(this.#taken))
   }
 
-  /** Bytes from the carrier into the caller's path. */
   receive(nowMs: number): void {
-    const { inbound } = this.#shared
-    // Before the packets, in which it may come back.
-    if (this.#start.track === 'both_tracks') this.#reference()
-    for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
-      this.#journal?.packet(packet, inbound.arrivalMs)
-      this.#path.push(packet, inbound.arrivalMs)
-      inbound.release()
-    }
-    this.#journal?.tick(nowMs)
+    this.#intake.receive(nowMs)
   }
 
   /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
   take(nowMs: number): boolean {
-    return !this.#over && this.#path.take(nowMs)
+    return !this.#over && this.#intake.take(nowMs)
   }
 
-  /** Who speaks in it. */
   detect(): void {
-    this.#path.detect()
+    this.#intake.detect()
   }
 
-  /** The frame to the session as a decision, to the backend as samples. */
   attend(nowMs: number): void {
-    const path = this.#path
-    this.#journal?.writer.frame(path.voiced, nowMs)
-    this.#session.callerFrame(path.voiced, nowMs)
-    if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
-    if (path.digit !== null) this.#digit(path.digit)
-    const samples = this.#toBackend.process(path.frame, converted)
-    if (samples === this.#backendFrameSamples && this.#answerGuard === null) this.#backend.pushAudio(convertedViews.at(0, samples))
-    const waitedMs = nowMs - path.arrivalMs
-    this.#context.latencyIn.observeMs(waitedMs)
-    this.#latency.observeMs(waitedMs)
-    this.#context.slowestIn?.offer(waitedMs, this.callSid)
-    if (path.agentHeardAtMs > this.#earOnsetMs) {
-      this.#earOnsetMs = path.agentHeardAtMs
-      this.#ear.onset(this.#earOnsetMs)
-    }
+    this.#intake.attend(nowMs)
     this.#drain(nowMs)
-  }
-
-  /** A model that heard the voicemail's greeting would answer it. */
-  #screen(guard: AnswerGuard): void {
-    const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
-    const verdict = guard.frame(voiced, !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz), levelDbfs)
-    if (verdict !== null) this.#screened(verdict)
-  }
-
-  #screened(verdict: AnswerVerdict): void {
-    this.#answerGuard = null
-    this.#handle({ type: 'screened', ...verdict })
   }
 
   /** What became of our speech, and what the session wanted to be woken for. */
@@ -313,7 +237,7 @@ export class CallTask implements BackendSink {
     // How far playout is, is told with the next packet. When an item begins, and that there is room again, is told at once.
     this.#watchesPlayout = this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
-    this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#path.dueMs, this.#ledger.dueMs, wakeAtMs)
+    this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#intake.dueMs, this.#ledger.dueMs, wakeAtMs)
   }
 
   /** Something came that is no tick: the next one looks at everything. */
@@ -352,23 +276,6 @@ export class CallTask implements BackendSink {
     this.#watchesPlayout ||= this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     if (wakeAtMs < this.#restsUntilMs) this.#restsUntilMs = wakeAtMs
-  }
-
-  /** On a mixed line our own voice comes back: the path is shown what was sent, and when it is played. */
-  #reference(): void {
-    const { words, times, outbound } = this.#shared
-    const frame = this.#referenceFrame
-    const dated = Atomics.load(words, Word.dated) >>> 0
-    const sampleZeroMs = times[Time.sampleZeroMs] as number
-    // Signed: behind what was discarded, main has to date new speech first.
-    while (((dated - this.#referenced) | 0) >= frame.length) {
-      if (outbound.recall(this.#referenced, frame, frame.length)) {
-        const playedAtMs = sampleZeroMs + samplesToMs(this.#referenced, this.#start.legRateHz)
-        this.#journal?.played(frame, playedAtMs)
-        this.#path.playedReference(frame, playedAtMs)
-      }
-      this.#referenced = (this.#referenced + frame.length) >>> 0
-    }
   }
 
   // --- from the main thread -------------------------------------------------------------------------------
@@ -417,8 +324,7 @@ export class CallTask implements BackendSink {
   }
 
   #digit(digit: string): void {
-    // Machines press no keys.
-    if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a key' })
+    this.#intake.keyPressed()
     this.#digits++
     this.#handle({ type: 'dtmf', digit })
   }
@@ -472,13 +378,13 @@ export class CallTask implements BackendSink {
     const turn = this.#session.turns.findLast((made) => (
       made.answerMs === output.answerMs && made.firstSoundMs === output.firstSoundMs))
     if (turn === undefined) return
-    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#latency.quantileMs(0.99) })
+    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#intake.frameLatencyP99Ms })
     this.#ear.turn(turn, this.#session.streamZeroMs)
   }
 
   /** Off the frames' path, a few times a second. */
   #passMarks(nowMs: number): void {
-    this.#marks.watch(this.#path.stats, this.#speech.droppedSamples, nowMs)
+    this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
     const heard = this.#ear.take(nowMs)
     if (heard !== null) this.#post({ type: 'ear', ...heard })
@@ -487,15 +393,14 @@ export class CallTask implements BackendSink {
   #clear(nowMs: number): void {
     this.#announcer.cancel()
     this.#speech.clear(nowMs)
-    // What was discarded was never played, and no echo of it will come.
-    this.#referenced = this.#shared.outbound.written
+    this.#intake.playoutCleared()
   }
 
   // --- the end --------------------------------------------------------------------------------------------
 
   #finish(ended: Extract<CallOutput, { type: 'ended' }>, nowMs: number): void {
     const session = this.#session
-    const stats = this.#path.stats
+    const stats = this.#intake.stats
     const result: CallResult = {
       type: 'result',
       outcome: ended.outcome,
@@ -537,9 +442,8 @@ export class CallTask implements BackendSink {
     this.#announcer.cancel()
     await this.#backend.close(reason)
     this.#parts.speech?.close()
-    this.#toBackend.release()
     this.#speech.release()
-    this.#path.release()
+    this.#intake.release()
     this.#port.close()
   }
 
