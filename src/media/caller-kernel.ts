@@ -35,7 +35,7 @@ const KEY_RATE_HZ = 8000
 
 /**
  * The detection stage of all streams of a thread: the WebAssembly of caller-kernel/, a frame's place in its memory, and a block of
- * 2.1 KB for each stream, kept on a free list. A frame costs one copy and one call; nothing allocates.
+ * 2.2 KB for each stream, kept on a free list. A frame costs one copy and one call; nothing allocates.
  */
 export class CallerKernel {
   /** Streams that are open now. */
