@@ -48,18 +48,21 @@ t.test('a piece as the vendor writes it is read without the parser, and its ids 
 })
 
 t.test('however it is written, it says what the parser says, or leaves it to the parser', async (t) => {
-  const id = fc.oneof(fc.constantFrom('item_1', 'item_2', 'é', 'a\\b', '"', '', 'x'.repeat(300)), fc.string())
+  // Mostly as it should be, and each thing now and then not.
+  const mostly = <T, U>(good: fc.Arbitrary<T>, odd: fc.Arbitrary<U>): fc.Arbitrary<T | U> => fc.oneof({ weight: 12, arbitrary: good }, { weight: 1, arbitrary: odd })
+  const id = mostly(fc.constantFrom('item_1', 'item_2', 'é', ''), fc.oneof(fc.constantFrom('a\\b', '"', 'x'.repeat(300)), fc.string()))
   const members = fc.record({
-    type: fc.constantFrom('response.output_audio.delta', 'response.audio.delta', 'response.output_text.delta', 'error'),
-    event_id: id, response_id: fc.oneof(id, fc.constant(null)), item_id: fc.oneof(id, fc.constant(7)), output_index: fc.nat(9),
-    content_index: fc.oneof(fc.nat(3), fc.constantFrom(-1, 1.5, 1e21, 1234567)), delta: fc.nat(900).map(audioOf),
-    extra: fc.oneof(fc.constant({ nested: 1 }), fc.constant(null), fc.constant(true), fc.string()),
-  }, { requiredKeys: [] })
+    type: mostly(fc.constantFrom('response.output_audio.delta', 'response.audio.delta'), fc.constantFrom('response.output_text.delta', 'error')),
+    item_id: mostly(id, fc.constant(7)), delta: fc.nat(900).map(audioOf), event_id: id, response_id: mostly(id, fc.constant(null)), output_index: fc.nat(9),
+    content_index: mostly(fc.nat(3), fc.constantFrom(-1, 1.5, 1e21, 1234567)),
+    extra: fc.oneof(fc.string(), fc.nat(), fc.constant({ nested: 1 }), fc.constant(null), fc.constant(true)),
+  }, { requiredKeys: ['type', 'item_id', 'delta'] })
   const blank = fc.constantFrom('', '', ' ', '\r\n\t')
   const reader = new AudioDelta()
   let read = 0
   fc.assert(fc.property(members, fc.array(fc.nat(), { maxLength: 8 }), fc.array(blank, { minLength: 6, maxLength: 6 }), (event, order, blanks) => {
-    const entries = Object.entries(event).toSorted(([a], [b]) => (order[a.length % 8] ?? 0) - (order[b.length % 8] ?? 0))
+    const missing = (order[0] ?? 1) % 40 === 0 ? 'item_id' : ''
+    const entries = Object.entries(event).filter(([name]) => name !== missing).toSorted(([a], [b]) => (order[a.length % 8] ?? 0) - (order[b.length % 8] ?? 0))
     const [a, b, c, d, e, f] = blanks
     const text = `${a}{${entries.map(([name, value]) => `${b}"${name}"${c}:${d}${JSON.stringify(value)}`).join(`${e},`)}${f}}${a}`
     const message = Buffer.from(text)
@@ -68,7 +71,7 @@ t.test('however it is written, it says what the parser says, or leaves it to the
     read++
     assert.deepEqual(said, parsed(message), text)
   }), { numRuns: 3000 })
-  t.ok(read > 20, `${read} were read`)
+  t.ok(read > 500, `${read} were read`)
 })
 
 t.test('a message with wrong bytes in it is never taken for one that is right', async (t) => {

@@ -107,15 +107,17 @@ t.test('messages that come with the answer to the upgrade are the first ones, wh
   const first = [frame(TEXT, 'one'), frame(TEXT, 'two'), frame(TEXT, 'three'.repeat(60))]
   const all = Buffer.concat(first)
   for (const cut of [0, 1, 2, 5, 9, all.length - 1, all.length]) {
-    const url = await serveBytes(t, [all.subarray(0, cut)], (peer) => {
-      void (async () => {
-        await sleep(5)
-        if (cut < all.length) await write(peer, all.subarray(cut))
-        await write(peer, frame(TEXT, 'later'))
-      })()
+    let peer: Socket | null = null
+    const url = await serveBytes(t, [all.subarray(0, cut)], (upgraded) => {
+      peer = upgraded
     })
     const { socket, ear } = open(t, url)
-    await until(() => ear.messages.length === 4, 5000, `four messages, cut at ${cut}`)
+    await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+    const service = peer as unknown as Socket
+    if (cut < all.length) await write(service, all.subarray(cut))
+    await until(() => ear.messages.length === 3, 5000, `three messages, cut at ${cut}`)
+    await write(service, frame(TEXT, 'later'))
+    await until(() => ear.messages.length === 4, 5000, `one more, cut at ${cut}`)
     t.same(ear.messages, ['one', 'two', 'three'.repeat(60), 'later'], `cut at ${cut}`)
     t.equal(ear.inPlace[3], true, 'in step with the service')
     socket.close(1000)
