@@ -2,8 +2,9 @@ import { loadFlite } from '../../src/backends/embedded/flite.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { HELD_OUT_STYLES, type MusicStyle, TRAINING_STYLES, music } from './music.js'
+import { music } from './music.js'
 import { type Extent, type Noise, babble, brownNoise, carNoise, hum, pinkNoise, whiteNoise } from './sounds.js'
+import { SPLITS, type Split } from './splits.js'
 
 /** One call's worth of audio with what is true of each of its 20 ms frames. */
 export interface LabelledCall {
@@ -12,38 +13,11 @@ export interface LabelledCall {
   readonly speech: readonly boolean[]
 }
 
-/**
- * `training` is what the detector's coefficients are derived from, `heldOut` what it is measured with: other voices, other
- * words, other music, other seeds.
- */
-export type Split = 'training' | 'heldOut'
-
-const SENTENCES = {
-  heldOut: [
-    'Where is my order?', 'My order number is four one two seven.', 'Yes, that is right.', 'No, thank you.',
-    'I ordered a pair of shoes last Tuesday and they have not come yet.', 'Could I speak to a person, please?',
-    'Seven three nine zero.', 'Wait a moment, I have to look for the receipt.', 'It should have been here by noon.',
-    'Can you send it to my sister instead?', 'Hello?', 'I do not know what you mean by that.',
-    'The parcel was open when it came, and half of it is missing.', 'Okay.', 'Please cancel it and give me my money back.',
-    'How much would that cost me altogether?', 'No no, the other one, the blue one.', 'Thanks, bye.',
-  ],
-  training: [
-    'Good morning.', 'I would like to book a table for six on Friday evening.', 'Is the doctor in today?', 'Um, maybe.',
-    'My name is Achieng, and I am calling about the water bill.', 'Zero seven two two, five five eight, one nine six.', 'What?',
-    'The bus was late again, so I missed the whole thing.', 'Who told you so?', 'Half past eleven would suit me best.',
-    'Habari ya asubuhi, naomba kusaidiwa tafadhali.', 'Why does it always have to rain when I hang the washing out?', 'Right.',
-    'She lives behind the big church at the end of Moi Avenue.', 'Stop, stop, that is far too fast for me.', 'Fifteen thousand shillings.',
-    'Let me think about it and call you back.', 'Ndiyo, asante sana.', 'Twenty five percent, are you sure?', 'Ah, there it is.',
-  ],
-} as const
-const VOICES = { heldOut: ['rms', 'awb'], training: ['slt', 'kal'] } as const
 // Callers at -20 dBFS, and some 6 dB louder and softer.
 const SPEECH_DBFS = -20
 const LEVELS_DB = [0, -4, 3, -6, 6, 1]
 const UTTERANCES_PER_CALL = 6
 const STRETCHES = [1, 0.85, 1.2]
-// Played faster or slower: a smaller or a larger speaker.
-const PITCHES = { heldOut: [1, 1.12, 0.9, 1.3, 0.95], training: [1, 0.85, 1.18, 0.93, 1.08, 1.35] } as const
 // 30 dB below the loud frames; gaps that a word leaves are speech.
 const TRUTH_BELOW_LOUD_DB = 30
 const GAP_FRAMES = 10
@@ -59,16 +33,24 @@ export interface Utterances {
 /** @param count of utterances; every voice, pace and pitch comes in turn */
 export async function speakUtterances(rateHz: LegRateHz, count: number, split: Split = 'heldOut'): Promise<Utterances> {
   const flite = await loadFlite()
-  const sentences = SENTENCES[split]
-  const voices: Float64Array[] = []
-  for (let i = 0; i < count; i++) {
-    const { pcm, sampleRateHz } = flite.speak(sentences[i % sentences.length] as string, VOICES[split][i % 2] as string, {
+  const { sentences, voices, pitches } = SPLITS[split]
+  return utterancesOf(rateHz, split, Array.from({ length: count }, (_, i) => {
+    const { pcm, sampleRateHz } = flite.speak(sentences[i % sentences.length] as string, voices[i % 2] as string, {
       stretch: STRETCHES[Math.floor(i / 2) % STRETCHES.length] as number,
     })
-    const pitched = resampled(Float64Array.from(pcm), (sampleRateHz * (PITCHES[split][Math.floor(i / 3) % PITCHES[split].length] as number)), rateHz)
+    const pitch = pitches[Math.floor(i / 3) % pitches.length] as number
+    return { samples: Float64Array.from(pcm), sampleRateHz: sampleRateHz * pitch }
+  }))
+}
+
+/** @param sentences one utterance each, at any rate; every six in turn are one caller's, and as loud as he is */
+export function utterancesOf(
+  rateHz: LegRateHz, split: Split, sentences: readonly { readonly samples: Float64Array, readonly sampleRateHz: number }[],
+): Utterances {
+  const voices = sentences.map(({ samples, sampleRateHz }, i) => {
     const caller = Math.floor(i / UTTERANCES_PER_CALL)
-    voices.push(atLevel(pitched, rateHz, SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number)))
-  }
+    return atLevel(resampled(samples, sampleRateHz, rateHz), rateHz, SPEECH_DBFS + (LEVELS_DB[caller % LEVELS_DB.length] as number))
+  })
   return { rateHz, split, voices }
 }
 
@@ -119,10 +101,7 @@ export function noiseOf(noise: Noise, extent: Extent, { voices, split }: Utteran
     case 'car': return carNoise(extent)
     case 'hum': return hum(extent)
     case 'babble': return babble(extent, voices)
-    case 'music': {
-      const styles = split === 'training' ? TRAINING_STYLES : HELD_OUT_STYLES
-      return music(extent, styles[Math.floor(extent.seed / UTTERANCES_PER_CALL) % styles.length] as MusicStyle)
-    }
+    case 'music': return music(extent, SPLITS[split].styleOf(Math.floor(extent.seed / UTTERANCES_PER_CALL)))
   }
 }
 

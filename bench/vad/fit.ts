@@ -57,6 +57,18 @@ export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: Fit
   return folded(model, mean, deviation)
 }
 
+/** Cross-entropy of what `odds` gives for each frame, in nats, by the frames' weights: what `fit` makes small. */
+export function lossOf({ inputs, speech, weights }: Examples, odds: (frame: Float32Array) => number): number {
+  let sum = 0
+  let weight = 0
+  speech.forEach((spoken, i) => {
+    const towards = (spoken === 1 ? 1 : -1) * odds(inputs.subarray(i * INPUTS, (i + 1) * INPUTS))
+    sum += (weights[i] as number) * Math.log1p(Math.exp(-towards))
+    weight += weights[i] as number
+  })
+  return sum / weight
+}
+
 function forward(model: Float64Array, x: Float64Array, units: Float64Array): number {
   units.set(model.subarray(0, UNITS))
   for (let k = 0; k < INPUTS; k++) {

@@ -6,12 +6,15 @@ import type { VadBank } from '../../src/media/vad.js'
 import { loadVoiceDetectors } from '../../src/shard/media-assets.js'
 import { makeCalls, speakUtterances } from './corpus.js'
 import { type Quality, SNRS_DB, meanF1, measureQuality } from './quality.js'
+import { recordedUtterances } from './recorded.js'
 import { OFF_FRAMES, ON_FRAMES } from './score.js'
 import { NOISES } from './sounds.js'
 
 const HELP = `node dist/bench/vad/main.js: how well the caller's voice is told from everything else
 
   --quick          a shorter corpus
+  --validation     the corpus that choices are made by, in place of the one that is measured with
+  --voices DIR     recorded people in place of synthesised ones: WAV files, one sentence each (docs/VAD.md)
   --json FILE      the figures as JSON; - for standard output instead of the tables`
 
 const percent = (share: number): string => (100 * share).toFixed(1).padStart(5)
@@ -61,7 +64,9 @@ async function cost(vadBank: VadBank, rateHz: LegRateHz): Promise<number> {
 
 async function main(argv: readonly string[]): Promise<number> {
   const { values } = parseArgs({
-    args: [...argv], options: { quick: { type: 'boolean' }, json: { type: 'string' }, help: { type: 'boolean' } },
+    args: [...argv], options: {
+      quick: { type: 'boolean' }, validation: { type: 'boolean' }, voices: { type: 'string' }, json: { type: 'string' }, help: { type: 'boolean' },
+    },
   })
   if (values.help === true) {
     console.log(HELP)
@@ -69,7 +74,12 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   const vadBank = await loadVoiceDetectors()
   const quick = values.quick === true
-  const quality = await measureQuality({ vadBank, rates: [8000, 16000], utterances: quick ? 18 : 54, nonSpeechMs: quick ? 20_000 : 60_000 })
+  const { voices } = values
+  const quality = await measureQuality({
+    vadBank, rates: [8000, 16000], utterances: quick ? 18 : 54, nonSpeechMs: quick ? 20_000 : 60_000,
+    split: values.validation === true ? 'validation' : 'heldOut',
+    ...(voices === undefined ? {} : { speak: (rateHz, count) => recordedUtterances(voices, rateHz, count) }),
+  })
   const costUs = { 8000: await cost(vadBank, 8000), 16000: await cost(vadBank, 16000) }
   const json = JSON.stringify({ version: 1, ...quality, callerPathUs: costUs }, null, 2)
   if (values.json === '-') {

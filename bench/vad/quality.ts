@@ -2,7 +2,8 @@ import type { LegRateHz } from '../../src/core/units.js'
 import type { VadBank } from '../../src/media/vad.js'
 import { type LabelledCall, type Utterances, joined, makeCalls, speakUtterances, throughLine } from './corpus.js'
 import { type Score, ON_FRAMES, decisionsOf, scoreOf, shareOf, smoothed } from './score.js'
-import { NOISES, NON_SPEECH, type Noise } from './sounds.js'
+import { NOISES, NON_SPEECH, type Noise, holdMusic } from './sounds.js'
+import { HOLD_MUSIC, type MeasuredSplit, SPLITS } from './splits.js'
 
 export interface SpeechRow extends Score {
   readonly rateHz: LegRateHz
@@ -27,6 +28,10 @@ export interface Quality {
 
 export interface QualityOptions {
   readonly vadBank: VadBank
+  /** `heldOut` when it is not given. */
+  readonly split?: MeasuredSplit
+  /** Other callers than those of the split. */
+  readonly speak?: (rateHz: LegRateHz, count: number) => Promise<Utterances>
   readonly rates: readonly LegRateHz[]
   /** Utterances in the corpus: 24 are about a minute and a half. */
   readonly utterances: number
@@ -44,20 +49,22 @@ const TRACKS = ['inbound_track', 'both_tracks'] as const
 export async function measureQuality(options: QualityOptions): Promise<Quality> {
   const speech: SpeechRow[] = []
   const nonSpeech: NonSpeechRow[] = []
+  const split = options.split ?? 'heldOut'
+  const { seed } = SPLITS[split]
   for (const rateHz of options.rates) {
-    const utterances = await speakUtterances(rateHz, options.utterances)
+    const utterances = await (options.speak?.(rateHz, options.utterances) ?? speakUtterances(rateHz, options.utterances, split))
     const telephone = rateHz === 8000
     const decide = (call: LabelledCall): boolean[] => smoothed(decisionsOf(call.samples, rateHz, options.vadBank))
     speech.push({
-      rateHz, noise: 'none', snrDb: null, ...scoreOf(makeCalls({ utterances, noise: null, snrDb: 0, seed: 1, telephone }), decide),
+      rateHz, noise: 'none', snrDb: null, ...scoreOf(makeCalls({ utterances, noise: null, snrDb: 0, seed: seed + 1, telephone }), decide),
     })
     for (const noise of options.noises ?? NOISES) {
       for (const snrDb of options.snrsDb ?? SNRS_DB) {
-        speech.push({ rateHz, noise, snrDb, ...scoreOf(makeCalls({ utterances, noise, snrDb, seed: 2, telephone }), decide) })
+        speech.push({ rateHz, noise, snrDb, ...scoreOf(makeCalls({ utterances, noise, snrDb, seed: seed + 2, telephone }), decide) })
       }
     }
-    for (const { name, signal, make } of NON_SPEECH) {
-      const samples = throughLine(make({ rateHz, ms: options.nonSpeechMs, seed: 7 }), rateHz, telephone)
+    for (const { name, signal, make } of [...NON_SPEECH, ...HOLD_MUSIC[split].map(holdMusic)]) {
+      const samples = throughLine(make({ rateHz, ms: options.nonSpeechMs, seed: seed + 7 }), rateHz, telephone)
       nonSpeech.push(nonSpeechRow(name, signal, rateHz, decisionsOf(samples, rateHz, options.vadBank)))
     }
     nonSpeech.push(...echoRows(utterances, options))

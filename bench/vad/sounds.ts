@@ -1,7 +1,7 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 import { dtmfTones } from '../../src/simulator/tones.js'
-import { HELD_OUT_STYLES, music } from './music.js'
+import { type MusicStyle, music } from './music.js'
 
 /** Sounds that are made, not recorded: the same on every machine. All return samples as floats in s16 units. */
 
@@ -150,7 +150,7 @@ const tones = (name: string, ...parts: Cadence[]): NonSpeech => ({
   name, signal: true, make: (extent) => cadence(parts, extent),
 })
 
-/** What a line carries besides people. Cadences after ITU-T E.180 and Bellcore. */
+/** What a line carries besides people and music. Cadences after ITU-T E.180 and Bellcore. */
 export const NON_SPEECH: readonly NonSpeech[] = [
   { name: 'digital silence', signal: true, make: (extent) => new Float64Array(samplesOf(extent)) },
   tones('tone 440 Hz', { hz: [440], onMs: 60_000, offMs: 0 }),
@@ -166,6 +166,8 @@ export const NON_SPEECH: readonly NonSpeech[] = [
   tones('fax, answering', { hz: [2100], onMs: 3000, offMs: 1000 }),
   { name: 'keys', signal: true, make: keys },
   { name: 'knocks', signal: false, make: knocks },
-  { name: 'hold music, band', signal: false, make: (extent) => music(extent, HELD_OUT_STYLES[0]) },
-  { name: 'hold music, strings', signal: false, make: (extent) => music(extent, HELD_OUT_STYLES[1]) },
 ]
+
+export const holdMusic = (style: MusicStyle): NonSpeech => ({
+  name: `hold music, ${style.name}`, signal: false, make: (extent) => music(extent, style),
+})

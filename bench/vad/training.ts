@@ -7,59 +7,114 @@ import { INPUTS, JsVoiceKernel } from '../../src/media/voice-kernel.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { type LabelledCall, type Utterances, comesAndGoes, joined, makeCalls, noiseOf, powerOf, speakUtterances, throughLine } from './corpus.js'
 import type { Examples } from './fit.js'
-import { TRAINING_STYLES, music } from './music.js'
+import { drawnStyle, music } from './music.js'
 import { NOISES, type Noise, knocks } from './sounds.js'
 
+/** Where a frame to learn from comes from, for what it counts. */
+export interface Origin {
+  /** A caller over a noise; over one that comes and goes; nobody at all. */
+  readonly scene: 'call' | 'changing' | 'nobody'
+  readonly sound: Noise | 'none' | 'knocks'
+  /** Speech over noise; 0 where nobody speaks. */
+  readonly snrDb: number
+  readonly rateHz: LegRateHz
+}
+
+/** @param sinceOnset frames since the caller began to speak; null where he does not */
+export type Weigh = (origin: Origin, sinceOnset: number | null) => number
+
+export interface TrainingOptions {
+  readonly utterances: number
+  /** Of each sound in which nobody speaks. */
+  readonly soundMs: number
+  /** Both, and all of them, when not given. */
+  readonly ratesHz?: readonly LegRateHz[]
+  readonly noises?: readonly Noise[]
+  /** `frameWeight` when not given. */
+  readonly weigh?: Weigh
+}
+
 /**
- * The material that the detector's numbers are derived from: voices, words, music and seeds of their own (`Split`), on
+ * The hard ones count more, the hopeless ones less. A voice that is none stops the agent, so it costs more than a frame of a voice that
+ * is missed; but the first frames of one are what an interruption waits for.
+ */
+export const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
+  const weight = scene === 'nobody' ? 1
+    : scene === 'changing' ? CHANGING_WEIGHT
+      : snrDb === 0 ? HOPELESS_WEIGHT
+        : snrDb <= 10 ? HARD_WEIGHTS[sound] ?? 1 : 1
+  if (sinceOnset === null) return sound === 'knocks' ? KNOCKS_WEIGHT : weight
+  return weight * SPEECH_WEIGHT * (sinceOnset < ONSET_FRAMES ? ONSET_WEIGHT : 1)
+}
+
+const CHANGING_WEIGHT = 2
+const HOPELESS_WEIGHT = 0.5
+const HARD_WEIGHTS: Partial<Record<Origin['sound'], number>> = { babble: 3.5, music: 2.5 }
+const KNOCKS_WEIGHT = 1.5
+const SPEECH_WEIGHT = 0.75
+const ONSET_FRAMES = 4
+const ONSET_WEIGHT = 2
+
+/**
+ * The material that the detector's numbers are derived from: voices, words, music and seeds of their own (`splits.ts`), on
  * telephone lines and others. Where nobody speaks there is noise that begins and ends, people at other tables, knocks and
  * music.
  */
-export async function trainingExamples(options: { readonly utterances: number, readonly soundMs: number }): Promise<Examples> {
+export async function trainingExamples(options: TrainingOptions): Promise<Examples> {
   const frames: Float32Array[] = []
   const speech: number[] = []
   const weights: number[] = []
-  const add = (call: LabelledCall, rateHz: LegRateHz, weight: number): void => {
+  const { ratesHz = [8000, 16000], noises = NOISES, weigh = frameWeight } = options
+  const add = (call: LabelledCall, origin: Origin): void => {
+    const { rateHz } = origin
     const kernel = new JsVoiceKernel()
     const features = new VoiceFeatures({ sampleRateHz: rateHz, kernel })
     const length = frameSamples(rateHz)
+    let sinceOnset = 0
     call.speech.forEach((spoken, i) => {
       const frame = call.samples.subarray(i * length, (i + 1) * length)
       features.take(frame)
+      sinceOnset = spoken && i > 0 && call.speech[i - 1] === true ? sinceOnset + 1 : 0
       // The detector is not asked about these.
       if (levelDbfs(frame) < VOICE_DBFS_MIN || isPureTone(frame, rateHz)) return
       frames.push(kernel.inputs.slice())
       speech.push(spoken ? 1 : 0)
-      weights.push(weight)
+      weights.push(weigh(origin, spoken ? sinceOnset : null))
     })
   }
-  for (const rateHz of [8000, 16000] as const) {
+  for (const rateHz of ratesHz) {
     const utterances = await speakUtterances(rateHz, options.utterances, 'training')
     // Also on a line of 16 kHz many a caller has come through an older one.
     const lines = (i: number): boolean => rateHz === 8000 || i % 2 === 0
-    for (const call of makeCalls({ utterances, noise: null, snrDb: 0, seed: 11, telephone: lines(1) })) add(call, rateHz, 1)
-    NOISES.forEach((noise, n) => SNRS_DB.forEach((snrDb, s) => {
-      const calls = makeCalls({ utterances, noise, snrDb, seed: 20 + snrDb, telephone: lines(n + s) })
-      for (const call of calls) add(call, rateHz, weightOf(noise, snrDb))
+    for (const call of makeCalls({ utterances, noise: null, snrDb: 0, seed: 11, telephone: lines(1) })) {
+      add(call, { scene: 'call', sound: 'none', snrDb: Infinity, rateHz })
+    }
+    noises.forEach((sound, n) => SNRS_DB.forEach((snrDb, s) => {
+      for (const call of makeCalls({ utterances, noise: sound, snrDb, seed: 20 + snrDb, telephone: lines(n + s) })) {
+        add(call, { scene: 'call', sound, snrDb, rateHz })
+      }
     }))
-    nothingSaid(utterances, options.soundMs).forEach((samples, i) => {
-      add(silent(throughLine(samples, rateHz, lines(i)), rateHz), rateHz, SILENCE_WEIGHT)
+    nothingSaid(utterances, options.soundMs, noises).forEach(({ sound, samples }, i) => {
+      add(silent(throughLine(samples, rateHz, lines(i)), rateHz), { scene: 'nobody', sound, snrDb: 0, rateHz })
     })
   }
-  for (const rateHz of [8000, 16000] as const) {
+  for (const rateHz of ratesHz) {
     const utterances = await speakUtterances(rateHz, Math.round(options.utterances * CHANGING_SHARE), 'training')
     const telephone = rateHz === 8000
-    NOISES.forEach((noise) => [20, 10, 5].forEach((snrDb) => {
-      for (const call of makeCalls({ utterances, noise, snrDb, seed: 50 + snrDb, telephone, changes: true })) add(call, rateHz, 1.5)
-    }))
-    for (const snrDb of [45, 30]) {
-      for (const call of makeCalls({ utterances, noise: 'pink', snrDb, seed: 70 + snrDb, telephone, changes: true })) add(call, rateHz, 1.5)
+    const scenes = [
+      ...noises.flatMap((sound) => [20, 10, 5].map((snrDb) => ({ sound, snrDb, seed: 50 + snrDb }))),
+      ...[45, 30].map((snrDb) => ({ sound: 'pink' as const, snrDb, seed: 70 + snrDb })),
+    ]
+    for (const { sound, snrDb, seed } of scenes) {
+      for (const call of makeCalls({ utterances, noise: sound, snrDb, seed, telephone, changes: true })) {
+        add(call, { scene: 'changing', sound, snrDb, rateHz })
+      }
     }
     const random = seededRandom(6)
-    NOISES.forEach((noise, i) => {
-      const sound = atLevel(noiseOf(noise, { rateHz, ms: options.soundMs, seed: 7000 + i }, utterances), -18 - 20 * random())
-      comesAndGoes(sound, rateHz, random)
-      add(silent(throughLine(sound, rateHz, telephone), rateHz), rateHz, 1.5)
+    noises.forEach((sound, i) => {
+      const samples = atLevel(noiseOf(sound, { rateHz, ms: options.soundMs, seed: 7000 + i }, utterances), -18 - 20 * random())
+      comesAndGoes(samples, rateHz, random)
+      add(silent(throughLine(samples, rateHz, telephone), rateHz), { scene: 'changing', sound, snrDb: 0, rateHz })
     })
   }
   const inputs = new Float32Array(frames.length * INPUTS)
@@ -69,13 +124,8 @@ export async function trainingExamples(options: { readonly utterances: number, r
 
 const SNRS_DB = [20, 10, 5, 0] as const
 const CHANGING_SHARE = 0.3
-const SILENCE_WEIGHT = 1
-
-/** The hard ones count more, the hopeless ones less. */
-function weightOf(noise: Noise, snrDb: number): number {
-  const hard = noise === 'babble' || noise === 'music'
-  return snrDb === 0 ? 0.5 : hard && snrDb <= 10 ? 2.5 : 1
-}
+const PIECES = 30
+const KNOCKING = 6
 
 function silent(samples: Int16Array, rateHz: LegRateHz): LabelledCall {
   return { samples, speech: new Array<boolean>(Math.floor(samples.length / frameSamples(rateHz))).fill(false) }
@@ -86,23 +136,24 @@ function atLevel(sound: Float64Array, dbfs: number): Float64Array {
   return sound.map((value) => gain * value)
 }
 
-function nothingSaid(utterances: Utterances, ms: number): Float64Array[] {
+function nothingSaid(utterances: Utterances, ms: number, noises: readonly Noise[]): { readonly sound: Noise | 'knocks', readonly samples: Float64Array }[] {
   const { rateHz } = utterances
   const random = seededRandom(5)
-  const sounds: Float64Array[] = []
-  TRAINING_STYLES.forEach((style, i) => {
-    for (const seed of [1000, 2000, 3000]) sounds.push(atLevel(music({ rateHz, ms, seed: seed + i }, style), -15 - 20 * random()))
-  })
-  NOISES.forEach((noise, i) => {
+  const sounds: { readonly sound: Noise | 'knocks', readonly samples: Float64Array }[] = []
+  for (let seed = 1000; seed < 1000 + PIECES; seed++) {
+    sounds.push({ sound: 'music', samples: atLevel(music({ rateHz, ms, seed }, drawnStyle(seed)), -15 - 20 * random()) })
+  }
+  noises.forEach((noise, i) => {
     if (noise === 'music') return
     for (const dbfs of [-18, -32]) {
       const sound = atLevel(noiseOf(noise, { rateHz, ms, seed: 4000 + i }, utterances), dbfs)
       // From the first frame on, and then twice after a pause.
       const part = Math.floor(sound.length / 3)
       const pause = noiseOf('white', { rateHz, ms: 2500, seed: 5000 + i }, utterances).map((value) => 8 * value)
-      sounds.push(joined([sound.subarray(0, part), pause, sound.subarray(part, 2 * part), pause, sound.subarray(2 * part)]))
+      const samples = joined([sound.subarray(0, part), pause, sound.subarray(part, 2 * part), pause, sound.subarray(2 * part)])
+      sounds.push({ sound: noise, samples })
     }
   })
-  sounds.push(knocks({ rateHz, ms, seed: 6000 }), knocks({ rateHz, ms, seed: 6001 }))
+  for (let seed = 6000; seed < 6000 + KNOCKING; seed++) sounds.push({ sound: 'knocks', samples: knocks({ rateHz, ms, seed }) })
   return sounds
 }

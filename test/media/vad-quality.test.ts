@@ -3,10 +3,9 @@ import { measureQuality } from '../../bench/vad/quality.js'
 import { NOISES } from '../../bench/vad/sounds.js'
 import { loadVads } from '../support/media-modules.js'
 
-// The whole corpus is measured by bench/vad (docs/VAD.md has its tables); this is a third of it, so with a margin for chance.
+// The whole corpus is measured by bench/vad (docs/VAD.md has its tables); this is a third of it.
 t.setTimeout(300_000)
 
-const MARGIN = 0.01
 const quality = await measureQuality({
   vadBank: await loadVads(), rates: [8000, 16000], utterances: 18, snrsDb: [10, 5], nonSpeechMs: 20_000,
 })
@@ -18,13 +17,12 @@ for (const rateHz of [8000, 16000]) {
   t.test(`${rateHz} Hz: a caller is told from the noise around him`, (t) => {
     t.equal(speech.length, 1 + 2 * NOISES.length)
     for (const { noise, snrDb, f1, segmentsMissed, onsetMedianMs } of speech) {
-      const least = snrDb === 5 ? 0.9 : 0.93
-      t.ok(f1 >= least - MARGIN, `${noise} ${snrDb ?? ''} dB: F1 ${f1.toFixed(3)}`)
+      t.ok(f1 >= (snrDb === 5 ? 0.9 : 0.93), `${noise} ${snrDb ?? ''} dB: F1 ${f1.toFixed(3)}`)
       t.equal(segmentsMissed, 0, `${noise}: nothing he says is missed`)
-      t.ok(onsetMedianMs <= (snrDb === 5 ? 100 : 80), `${noise} ${snrDb ?? ''} dB: begins after ${onsetMedianMs} ms`)
+      // Among other people on a telephone line he is heard a frame later: docs/VAD.md.
+      const late = snrDb === 5 || (noise === 'babble' && rateHz === 8000)
+      t.ok(onsetMedianMs <= (late ? 80 : 60), `${noise} ${snrDb ?? ''} dB: begins after ${onsetMedianMs} ms`)
     }
-    const onsets = speech.filter(({ snrDb }) => snrDb === 10).map((row) => row.onsetMedianMs).sort((a, b) => a - b)
-    t.ok((onsets[onsets.length >> 1] ?? Infinity) <= 60, `at 10 dB: ${onsets.join(', ')} ms`)
     t.end()
   })
 
@@ -38,13 +36,9 @@ for (const rateHz of [8000, 16000]) {
   })
 
   t.test(`${rateHz} Hz: music and knocks seldom are`, (t) => {
-    const shareOf = (part: string): number => {
-      const rows = nonSpeech.filter(({ name }) => name.includes(part))
-      return rows.reduce((sum, row) => sum + row.share, 0) / rows.length
-    }
-    // One piece in some is taken for a singer for seconds: docs/VAD.md.
-    t.ok(shareOf('hold music') < 0.12, `music: ${(100 * shareOf('hold music')).toFixed(1)} %`)
-    t.ok(shareOf('knocks') < 0.08, `knocks: ${(100 * shareOf('knocks')).toFixed(1)} %`)
+    const rows = nonSpeech.filter(({ name }) => name.includes('music') || name === 'knocks')
+    t.equal(rows.length, 3)
+    for (const row of rows) t.ok(row.share < 0.05, `${row.name}: ${(100 * row.share).toFixed(1)} %, ${row.onsets} onsets`)
     t.end()
   })
 

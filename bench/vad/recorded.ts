@@ -1,0 +1,45 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { isPureTone } from '../../src/media/tone-guard.js'
+import type { CallerFile } from '../../src/simulator/caller.js'
+import { readWavFile } from '../../src/simulator/wav-file.js'
+import { type Utterances, powerOf, utterancesOf } from './corpus.js'
+
+const FILES_MAX = 20_000
+const UTTERANCE_S = [0.8, 8] as const
+// Folders of prompts have silences and beeps among the sentences.
+const LEAST_RMS = 100
+const TONES_MAX = 0.1
+
+/**
+ * People who were recorded, in place of the synthesised ones: an optional check, as no recording lies in this repository.
+ * @param folder of WAV files as `readWavFile` takes them, one sentence each, also in its subfolders; others are passed over
+ * @param count of utterances, which are taken in the order of their names, spread evenly over all
+ * @throws Error when there are fewer
+ */
+export async function recordedUtterances(folder: string, rateHz: LegRateHz, count: number): Promise<Utterances> {
+  const files = (await readdir(folder, { recursive: true })).filter((name) => name.toLowerCase().endsWith('.wav')).toSorted()
+  if (files.length > FILES_MAX) throw new Error(`more than ${FILES_MAX} WAV files in ${folder}`)
+  const found: CallerFile[] = []
+  for (const file of files) {
+    const audio = await readWavFile(join(folder, file)).catch(() => null)
+    if (audio !== null && isSentence(audio)) found.push(audio)
+  }
+  if (found.length < count) throw new Error(`${count} sentences of ${UTTERANCE_S.join(' to ')} s are wanted, ${folder} has ${found.length}`)
+  return utterancesOf(rateHz, 'heldOut', Array.from({ length: count }, (_, i) => {
+    const { pcm, sampleRateHz } = found[Math.floor((i * found.length) / count)] as CallerFile
+    return { samples: Float64Array.from(pcm), sampleRateHz }
+  }))
+}
+
+function isSentence({ pcm, sampleRateHz }: CallerFile): boolean {
+  if (sampleRateHz !== 8000 && sampleRateHz !== 16000) return false
+  const seconds = pcm.length / sampleRateHz
+  if (seconds < UTTERANCE_S[0] || seconds > UTTERANCE_S[1] || Math.sqrt(powerOf(Float64Array.from(pcm))) < LEAST_RMS) return false
+  const length = frameSamples(sampleRateHz)
+  const frames = Math.floor(pcm.length / length)
+  let tones = 0
+  for (let i = 0; i < frames; i++) if (isPureTone(pcm.subarray(i * length, (i + 1) * length), sampleRateHz)) tones++
+  return tones <= TONES_MAX * frames
+}
