@@ -47,8 +47,8 @@ export class AudioMessage {
   }
 
   /**
-   * The message with `length` bytes of `audio`. A view of memory that the next call overwrites: `ws` copies it while
-   * it masks, so it may be sent and made again at once.
+   * The message with `length` bytes of `audio`. A view of memory that the next call overwrites: a socket copies it
+   * while it masks, so it may be sent and made again at once.
    */
   encode(audio: Uint8Array, length: number): Buffer {
     const end = this.#audioAt + charsOfBytes(length)

@@ -88,7 +88,7 @@ export class RealtimeSocket {
     return this.#socket.bufferedAmount > BACKEND_UNSENT_BYTES_MAX
   }
 
-  /** Sends a text message. A buffer may be used again at once: the mask makes `ws` copy it. */
+  /** Sends a text message. A buffer may be used again at once: it is copied while it is masked. */
   send(message: string | Buffer): void {
     if (!this.isOpen || (typeof message !== 'string' && this.#lane.send(message))) return
     this.#socket.send(message, AS_TEXT)

@@ -1,13 +1,9 @@
-import { once } from 'node:events'
-import { createServer as createHttps } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { WebSocket, WebSocketServer } from 'ws'
-import { MessageLane } from '../../src/backends/message-lane.js'
+import type { WebSocket } from 'ws'
 import { RealtimeSocket } from '../../src/backends/realtime-socket.js'
 import { until } from '../support/host.js'
-import { selfSigned } from '../support/self-signed.js'
 import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(60_000)
@@ -198,80 +194,6 @@ t.test('a service that does not read gets every message in the end, as it was', 
   say()
   await until(() => heard.length === wanted.length, 5000, 'one more')
   t.equal(heard.at(-1), wanted.at(-1))
-})
-
-t.test('a reader that pauses hears nothing, and then everything in its order', async (t) => {
-  let peer: WebSocket | null = null
-  const url = await serve(t, (connected) => {
-    peer = connected
-  })
-  const ear = new Ear()
-  const lane = new MessageLane(ear.listener.message)
-  const reader = new WebSocket(url, { perMessageDeflate: false, createConnection: ((options: object) => lane.connect(options, false)) as never })
-  t.teardown(() => reader.terminate())
-  reader.on('open', () => lane.opened())
-  reader.on('message', (data) => ear.listener.message(data as Buffer))
-  await until(() => reader.readyState === WebSocket.OPEN && peer !== null, 5000, 'the socket to open')
-  const service = peer as unknown as WebSocket
-  const wanted: string[] = []
-  const say = (bytes: number): void => {
-    wanted.push(`${wanted.length} `.padEnd(bytes, '.'))
-    service.send(wanted.at(-1) as string)
-  }
-  say(100)
-  await until(() => ear.messages.length === 1, 5000, 'the first')
-  reader.pause()
-  for (let i = 0; i < 3000; i++) say(20 + ((i * 997) % 9000))
-  await sleep(100)
-  t.equal(ear.messages.length, 1)
-  t.ok(service.bufferedAmount > 0, 'the service is made to wait')
-  reader.resume()
-  say(50)
-  await until(() => ear.messages.length === wanted.length, 10_000, 'all to come')
-  t.same(ear.messages, wanted)
-  say(60)
-  await until(() => ear.messages.length === wanted.length, 5000, 'one more')
-  t.equal(ear.inPlace.at(-1), true, 'in place again')
-})
-
-t.test('over TLS it is the same, and only with a certificate that is vouched for', async (t) => {
-  const { key, cert } = selfSigned()
-  const https = createHttps({ key, cert })
-  const server = new WebSocketServer({ server: https, maxPayload: 8 * MIB })
-  server.on('connection', (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
-  https.listen(0, '127.0.0.1')
-  await once(https, 'listening')
-  t.teardown(() => {
-    for (const peer of server.clients) peer.terminate()
-    https.close()
-  })
-  const { port } = https.address() as AddressInfo
-  for (const host of ['127.0.0.1', 'localhost']) {
-    const ear = new Ear()
-    const lane = new MessageLane(ear.listener.message)
-    const socket = new WebSocket(`wss://${host}:${port}/`, {
-      perMessageDeflate: false, ca: cert, createConnection: ((options: object) => lane.connect(options, true)) as never,
-    })
-    t.teardown(() => socket.terminate())
-    socket.on('open', () => lane.opened())
-    socket.on('message', (data) => ear.listener.message(data as Buffer))
-    await once(socket, 'open')
-    const wanted = texts([1, 126, 3888, 3888, 15_000, 16_380, 16_384, 40_000, 65_535, MIB, 3888, 5])
-    for (const text of wanted) {
-      const bytes = Buffer.from(text)
-      if (!lane.send(bytes)) socket.send(text)
-      bytes.fill(0)
-      await sleep(2)
-    }
-    await until(() => ear.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
-    t.ok(ear.messages.every((text, i) => text === wanted[i]), host)
-    t.ok(ear.inPlace[3] === true, 'read in place')
-    socket.close(1000)
-    await once(socket, 'close')
-  }
-  const { ear } = open(t, `wss://127.0.0.1:${port}/`)
-  await until(() => ear.closed !== null, 5000, 'the refusal')
-  t.same(ear.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })
 
 t.test('a service that is silently gone is noticed', async (t) => {
