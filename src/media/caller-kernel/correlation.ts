@@ -55,8 +55,6 @@ function correlate(history: usize, newestProducts: usize): void {
 }
 
 /** Leaves `value` in the place of another, which is added to it. */
-// @ts-ignore: decorator
-@inline
 function exchanged(at: usize, value: v128): v128 {
   const other = v128.load(at)
   v128.store(at, value)
@@ -111,8 +109,6 @@ function findPitch(): void {
 }
 
 /** Four coefficients, and below 0 those that are lower than a neighbour. */
-// @ts-ignore: decorator
-@inline
 function peaksAt(at: usize): v128 {
   const here = v128.load(at)
   const isPeak = v128.and(f32x4.ge(here, v128.load(at - 4)), f32x4.ge(here, v128.load(at + 4)))

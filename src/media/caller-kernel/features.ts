@@ -17,14 +17,10 @@ const FLOOR_BIAS_DB: f32 = 2
 const PART_FRAMES = 30
 const STEP_DB = 0.25
 
-// @ts-ignore: decorator
-@inline
 function set(input: i32, value: f32): void {
   store<f32>(INPUTS + (<usize>input << 2), value)
 }
 
-// @ts-ignore: decorator
-@inline
 function setTenths(input: i32, four: v128): void {
   v128.store(INPUTS + (<usize>input << 2), f32x4.mul(four, f32x4.splat(0.1)))
 }
@@ -94,8 +90,6 @@ function takeBands(stream: usize, step: f32): f32 {
 
 // In what follows `at` is the stream, or 16 bytes on for the second four levels.
 
-// @ts-ignore: decorator
-@inline
 function levelsOf(power: v128): v128 {
   return f32x4.pmax(decibels(f32x4.add(power, f32x4.splat(1e-3))), f32x4.splat(DB_MIN))
 }
@@ -108,8 +102,6 @@ function beginLevels(at: usize, db: v128, bandsAbove: i32): void {
   v128.store(at, i32x4.add(db, isAbove), USUAL_DB)
 }
 
-// @ts-ignore: decorator
-@inline
 function takeLevels(at: usize, db: v128, step: f32): void {
   v128.store(at, towardsFour(v128.load(at, SMOOTH_DB), db, 0.25), SMOOTH_DB)
   v128.store(at, towardsFour(v128.load(at, QUICK_DB), db, 0.4), QUICK_DB)
@@ -119,8 +111,6 @@ function takeLevels(at: usize, db: v128, step: f32): void {
 }
 
 /** Levels over the least smoothed ones of the window, to whose part at `part` this frame belongs. */
-// @ts-ignore: decorator
-@inline
 function overFloor(at: usize, db: v128, part: usize): v128 {
   v128.store(at + part, f32x4.pmin(v128.load(at, SMOOTH_DB), v128.load(at + part, LEAST_DB)), LEAST_DB)
   let floor = v128.load(at, LEAST_DB)
@@ -128,21 +118,15 @@ function overFloor(at: usize, db: v128, part: usize): v128 {
   return f32x4.sub(db, floor)
 }
 
-// @ts-ignore: decorator
-@inline
 function bounded(over: v128): v128 {
   return f32x4.pmax(f32x4.splat(-6), f32x4.pmin(f32x4.splat(OVER_DB_MAX), over))
 }
 
-// @ts-ignore: decorator
-@inline
 function aboveBias(over: v128): v128 {
   return f32x4.pmax(f32x4.splat(0), f32x4.sub(over, f32x4.splat(FLOOR_BIAS_DB)))
 }
 
 /** Returns by how much they changed. */
-// @ts-ignore: decorator
-@inline
 function takeOver(at: usize, over: v128): v128 {
   const change = f32x4.abs(f32x4.sub(over, v128.load(at, OVER)))
   v128.store(at, over, OVER)
@@ -202,8 +186,6 @@ function noteLevel(stream: usize, step: f64): void {
   set(23, deviation(s.longSum, s.longSquares, min(s.frames, LONG_WINDOW)) * f32(0.2))
 }
 
-// @ts-ignore: decorator
-@inline
 function deviation(sum: f64, squares: f64, count: i32): f32 {
   const mean = sum / <f64>count
   const variance = squares / <f64>count - mean * mean
@@ -240,8 +222,6 @@ function noteScores(stream: usize, score: f32, step: f64): void {
 }
 
 /** Twelve values, the newest first: all make room for one. */
-// @ts-ignore: decorator
-@inline
 function enter(values: usize, value: f32): void {
   const a = v128.load(values), b = v128.load(values, 16), c = v128.load(values, 32)
   v128.store(values, v128.shuffle<f32>(f32x4.splat(value), a, 0, 4, 5, 6))
@@ -249,14 +229,10 @@ function enter(values: usize, value: f32): void {
   v128.store(values, v128.shuffle<f32>(b, c, 3, 4, 5, 6), 32)
 }
 
-// @ts-ignore: decorator
-@inline
 function newest5(values: usize): f32 {
   return largest(f32x4.pmax(v128.load(values), v128.load_splat<f32>(values + 16)))
 }
 
-// @ts-ignore: decorator
-@inline
 function newest10(values: usize): f32 {
   return largest(f32x4.pmax(f32x4.pmax(v128.load(values), v128.load(values, 16)), v128.load64_splat(values + 32)))
 }

@@ -69,21 +69,15 @@ function halveLast(from: usize, state: usize, power: usize): void {
   store<f32>(power, f32x4.extract_lane(upper, 0) + f32x4.extract_lane(upper, 2), 4)
 }
 
-// @ts-ignore: decorator
-@inline
 function before(state: usize): v128 {
   return f32x4.mul(v128.load64_splat(state), v128.load(BEFORE))
 }
 
-// @ts-ignore: decorator
-@inline
 function inputsOf(x2: v128, x: v128): v128 {
   const x1 = v128.shuffle<f32>(x2, x, 2, 3, 4, 5)
   return f32x4.add(f32x4.mul(v128.load(K), f32x4.sub(x, x2)), f32x4.mul(v128.load(ONE_LESS_K2), x1))
 }
 
-// @ts-ignore: decorator
-@inline
 function keep(state: usize, x: v128, y: v128): void {
   store<i64>(state, i64x2.extract_lane(f32x4.sub(x, f32x4.mul(v128.load(K), y)), 1))
 }

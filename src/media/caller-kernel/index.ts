@@ -1,19 +1,21 @@
+/**
+ * What a caller's frame is judged by, in AssemblyScript (ADR 0007): compiled to caller-kernel.wasm, run by ../caller-kernel.ts. Vectors are of
+ * four f32 where nothing else is said, and all memory is addressed in bytes.
+ */
 import { ODDS_BEGIN, ODDS_ON, VOICE_DBFS_MIN } from '../judge-limits'
-import { INPUTS as INPUTS_AT, takeFeatures } from './features'
-import { KEY_HZ as KEY_HZ_AT, KEY_TABLE as KEY_TABLE_AT, KEY_TURNS as KEY_TURNS_AT, keyActive, takeKeys } from './keys'
+import { takeFeatures } from './features'
+import { keyActive, takeKeys } from './keys'
 import { isPureTone } from './pure-tone'
-import { LEAST_DB, LEVELS_BYTES, PARTS, STREAM_SIZE, Stream } from './stream'
-import { MODEL as MODEL_AT, odds } from './units'
+import { LEAST_DB, LEVELS_BYTES, PARTS, STREAM_BYTES, Stream } from './stream'
+import { odds } from './units'
 
-// Where things lie: ../caller-kernel.ts reads these.
+// Where things lie.
+export { INPUTS } from './features'
+export { KEY_HZ, KEY_TABLE, KEY_TURNS } from './keys'
+export { STREAM_BYTES } from './stream'
+export { MODEL } from './units'
 /** A frame goes here, s16: 320 samples, or 160. */
 export const FRAME = memory.data(320 << 1, 16)
-export const INPUTS = INPUTS_AT
-export const MODEL = MODEL_AT
-export const KEY_TABLE = KEY_TABLE_AT
-export const KEY_TURNS = KEY_TURNS_AT
-export const KEY_HZ = KEY_HZ_AT
-export const STREAM_BYTES = STREAM_SIZE
 /** Nothing else is from here on. */
 export const FREE: usize = __heap_base
 
@@ -21,7 +23,7 @@ const WAVE = memory.data(320 << 2, 16)
 
 /** Makes the block at `stream` that of a call that begins; `bandsAbove` is `bandsAboveThemselves` of its first frame. */
 export function begin(stream: usize, bandsAbove: i32): void {
-  memory.fill(stream, 0, STREAM_SIZE)
+  memory.fill(stream, 0, STREAM_BYTES)
   for (let at: usize = 0; at < LEVELS_BYTES * PARTS; at += 16) v128.store(stream + at, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
   const s = changetype<Stream>(stream)
   s.newness = 1

@@ -53,8 +53,6 @@ function impurityOf(pp: f64, qq: f64, rr: f64, pq: f64, pr: f64, qr: f64): f64 {
   return max(0, pp + a * pq + b * pr) / (rr * (2 + 2 * a * a + b * b))
 }
 
-// @ts-ignore: decorator
-@inline
 function sum(v: v128): f64 {
   return f64x2.extract_lane(v, 0) + f64x2.extract_lane(v, 1)
 }

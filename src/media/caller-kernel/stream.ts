@@ -81,4 +81,5 @@ export const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
 /** Sums of the older block at the eight tones: real parts, then imaginary ones. */
 export const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 export const OLDER_BLOCK: usize = OLDER_TONES + 64
-export const STREAM_SIZE: usize = (OLDER_BLOCK + (BLOCK << 2) + 63) & ~63
+/** Of a block: whole lines of the cache. */
+export const STREAM_BYTES: usize = (OLDER_BLOCK + (BLOCK << 2) + 63) & ~63

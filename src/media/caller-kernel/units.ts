@@ -30,8 +30,6 @@ export function odds(): f32 {
     + ((f32x4.extract_lane(total, 0) + f32x4.extract_lane(total, 1)) + (f32x4.extract_lane(total, 2) + f32x4.extract_lane(total, 3)))
 }
 
-// @ts-ignore: decorator
-@inline
 function weighed(units: v128, weights: usize): v128 {
   return f32x4.mul(f32x4.pmax(f32x4.splat(0), units), v128.load(weights))
 }

@@ -1,22 +1,16 @@
 /** Small things on vectors of four f32. */
 
-// @ts-ignore: decorator
-@inline
 export function sum(v: v128): f32 {
   const pairs = f32x4.add(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1))
   return f32x4.extract_lane(pairs, 0) + f32x4.extract_lane(pairs, 1)
 }
 
-// @ts-ignore: decorator
-@inline
 export function largest(v: v128): f32 {
   const pairs = f32x4.pmax(v, v128.shuffle<f32>(v, v, 2, 3, 0, 1))
   return f32x4.extract_lane(f32x4.pmax(pairs, v128.shuffle<f32>(pairs, pairs, 1, 0, 3, 2)), 0)
 }
 
 /** Each lane and those to its left. */
-// @ts-ignore: decorator
-@inline
 export function sumsFromLeft(v: v128): v128 {
   const zero = f32x4.splat(0)
   const pairs = f32x4.add(v, v128.shuffle<f32>(zero, v, 0, 4, 5, 6))
@@ -24,8 +18,6 @@ export function sumsFromLeft(v: v128): v128 {
 }
 
 /** Each lane and those to its right. */
-// @ts-ignore: decorator
-@inline
 export function sumsFromRight(v: v128): v128 {
   const zero = f32x4.splat(0)
   const pairs = f32x4.add(v, v128.shuffle<f32>(v, zero, 1, 2, 3, 4))
@@ -44,15 +36,11 @@ export function energyOf(from: usize, samples: i32): f32 {
 }
 
 /** Moves a leaky mean by a share of the way. The least bit of an addition keeps it from dying away into denormal numbers, which are slow. */
-// @ts-ignore: decorator
-@inline
 export function towards(mean: f32, value: f32, share: f32): f32 {
   return mean + (value - mean) * share + f32(1e-25)
 }
 
 /** The same of four means. */
-// @ts-ignore: decorator
-@inline
 export function towardsFour(mean: v128, value: v128, share: f32): v128 {
   return f32x4.add(f32x4.add(mean, f32x4.mul(f32x4.sub(value, mean), f32x4.splat(share))), f32x4.splat(1e-25))
 }
