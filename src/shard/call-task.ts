@@ -440,7 +440,12 @@ export class CallTask implements BackendSink {
     this.#abort.abort()
     this.#tools.release()
     this.#announcer.cancel()
-    await this.#backend.close(reason)
+    try {
+      await this.#backend.close(reason)
+    } catch (thrown) {
+      // Of a backend that is not ours, most likely. What the call holds here is freed all the same.
+      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+    }
     this.#parts.speech?.close()
     this.#speech.release()
     this.#intake.release()

@@ -45,29 +45,16 @@ export class ShardLoop {
     const due = this.#due
     for (const call of this.#calls) if (call.due(nowMs)) add(due, call)
     stage(due, receive, nowMs)
-    // A call has no frame, or one; after a stall one of those that are being caught up.
-    do {
-      this.#take(nowMs)
-      stage(this.#heard, detect, nowMs)
-      stage(this.#heard, attend, nowMs)
-    } while (this.#heard.count > 0)
+    // A call has no frame or one; after a stall, some of those that are being caught up.
+    const heard = this.#heard
+    for (take(due, heard, nowMs); heard.count > 0; take(heard, heard, nowMs)) {
+      stage(heard, detect, nowMs)
+      stage(heard, attend, nowMs)
+    }
     stage(due, decide, nowMs)
     stage(due, speak, nowMs)
     clear(due)
     this.#busy.observeMs(this.#clock() - nowMs)
-  }
-
-  #take(nowMs: number): void {
-    clear(this.#heard)
-    const { calls, count } = this.#due
-    for (let i = 0; i < count; i++) {
-      const call = calls[i] as CallTask | null
-      try {
-        if (call?.take(nowMs) === true) add(this.#heard, call)
-      } catch (thrown) {
-        call?.fail(thrown)
-      }
-    }
   }
 }
 
@@ -85,6 +72,23 @@ function add(list: CallList, call: CallTask): void {
 function clear(list: CallList): void {
   for (let i = 0; i < list.count; i++) list.calls[i] = null
   list.count = 0
+}
+
+/** Has the calls of a list take their next frame. Those that have one are then in `heard`, which may be the same list. */
+function take(from: CallList, heard: CallList, nowMs: number): void {
+  const { calls, count } = from
+  let kept = 0
+  for (let i = 0; i < count; i++) {
+    const call = calls[i] as CallTask | null
+    if (call === null) continue
+    try {
+      if (call.take(nowMs)) heard.calls[kept++] = call
+    } catch (thrown) {
+      call.fail(thrown)
+    }
+  }
+  for (let i = kept; i < heard.count; i++) heard.calls[i] = null
+  heard.count = kept
 }
 
 /** A call that throws leaves the list. */

@@ -36,4 +36,9 @@ t.test('a call that throws in the tick, in a timer or in a promise fails alone',
   t.ok(Math.max(...gaps) < 120, `the bystander heard no gap (longest between two frames ${Math.round(Math.max(...gaps))} ms)`)
   fine.call.hangup('operator-hangup', 'the test is over', false)
   t.equal((await test.recordOf(fine.call.callSid)).endReason, 'operator-hangup')
+
+  const unwilling = lineOf('HD_close')
+  await until(() => unwilling.frames.length > 5, 10_000, 'the call to begin whose backend will not close')
+  unwilling.call.hangup('operator-hangup', 'the test is over', false)
+  t.match(await test.recordOf(unwilling.call.callSid), { endReason: 'operator-hangup', rehomes: 0 }, 'a backend that does not close in order holds no call up')
 })

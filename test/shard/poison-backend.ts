@@ -41,7 +41,7 @@ export function createBackend(sink: BackendSink): Backend {
       if (timer !== null) clearInterval(timer)
       if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })
       open = false
-      return Promise.resolve()
+      return mistake === 'close' ? Promise.reject(new Error('close rejects')) : Promise.resolve()
     },
   }
 }
