@@ -348,7 +348,7 @@ export class CallTask implements BackendSink {
       case 'backend-dtmf': return this.#backend.dtmf(output.digit)
       case 'backend-tool-result': return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
       case 'backend-interrupt': return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
-      case 'backend-close': return void this.#backend.close(output.reason)
+      case 'backend-close': return void this.#closeBackend(output.reason)
       case 'playout-pause': return this.#speech.pause()
       case 'playout-resume': return this.#speech.resume()
       case 'playout-clear': return this.#clear(nowMs)
@@ -440,16 +440,20 @@ export class CallTask implements BackendSink {
     this.#abort.abort()
     this.#tools.release()
     this.#announcer.cancel()
-    try {
-      await this.#backend.close(reason)
-    } catch (thrown) {
-      // Of a backend that is not ours, most likely. What the call holds here is freed all the same.
-      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
-    }
+    await this.#closeBackend(reason)
     this.#parts.speech?.close()
     this.#speech.release()
     this.#intake.release()
     this.#port.close()
+  }
+
+  /** Never rejects: a backend that does not close in order, not one of ours most likely, must hold nothing up. */
+  async #closeBackend(reason: string): Promise<void> {
+    try {
+      await this.#backend.close(reason)
+    } catch (thrown) {
+      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+    }
   }
 
   #guard(work: () => void): void {
