@@ -66,8 +66,8 @@ function scratch(sampleRateHz: LegRateHz): { readonly left: Int16Array, readonly
  */
 export class CallerPath {
   readonly sampleRateHz: LegRateHz
-  /** The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Overwritten by the next pull. */
-  readonly frame: Int16Array
+  /** The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Valid until the next `push` or `pull`. */
+  frame: Int16Array
   /** Raw decision for this frame: speech of the caller; not echo, not a key, not a tone. No hang-over. */
   voiced = false
   /** Level of the frame, -96 to 0. */
@@ -106,10 +106,10 @@ export class CallerPath {
   constructor(options: CallerPathOptions) {
     const { sampleRateHz, track } = options
     this.sampleRateHz = sampleRateHz
-    this.frame = new Int16Array(frameSamples(sampleRateHz))
     this.#layout = new ChannelLayout({ sampleRateHz, track })
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
     this.#jitter = new JitterBuffer({ sampleRateHz })
+    this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
     const { vadBank } = options
@@ -167,8 +167,9 @@ export class CallerPath {
 
   /** First stage: the next frame that is due, with `levelDbfs`, `echo`, `concealed` and its times. */
   take(nowMs: number): boolean {
-    const got = this.#jitter.pull(nowMs, this.frame)
+    const got = this.#jitter.pull(nowMs)
     if (got === 'none') return false
+    this.frame = this.#jitter.frame
     this.concealed = got === 'concealed'
     this.#tags = this.#jitter.tags
     this.levelDbfs = this.concealed ? this.#judge.levelDbfs(this.frame) : this.#jitter.levelDbfs
@@ -212,30 +213,37 @@ export class CallerPath {
   }
 
   #ingest(bytes: Uint8Array, arrivalMs: number): void {
-    const stereo = this.#reframer.channels === 2
+    const reframer = this.#reframer
+    reframer.push(bytes)
+    // Read where it lies, unless our own voice may have to be taken out of it.
+    const whole = this.#matcher === null ? reframer.whole() : null
+    if (whole !== null) return this.#enter(whole, null, arrivalMs)
     const { left, right } = this.sampleRateHz === 8000 ? narrow : wide
-    this.#reframer.push(bytes)
-    while (this.#reframer.next(left, stereo ? right : null)) {
-      // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
-      const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
-      if (stereo) {
-        this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
-        this.#hear(this.#judge.levelDbfs(right), capturedAtMs - FRAME_MS)
-      }
-      let level = this.#judge.levelDbfs(left)
-      const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
-      const exact = this.#matcher?.exact === true
-      // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
-      const cancelled = exact && (match === 'own' || match === 'mixed')
-      const caller = cancelled && this.#matcher?.cancel(left) === true
-      if (cancelled) level = this.#judge.levelDbfs(left)
-      const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
-      if (echo) this.#framesOfEcho++
-      const loud = this.#gate.isOpen(level, !echo && !cancelled)
-      // Only what is surely not the caller may be given up after a stall.
-      const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-      this.#jitter.push(left, arrivalMs, quiet, level, echo ? TAG_ECHO : 0)
+    const other = reframer.channels === 2 ? right : null
+    while (reframer.next(left, other)) this.#enter(left, other, arrivalMs)
+  }
+
+  /** Judges a frame on its way into the jitter buffer. @param right the outbound track of a stereo stream */
+  #enter(left: Int16Array, right: Int16Array | null, arrivalMs: number): void {
+    // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
+    const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
+    if (right !== null) {
+      this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
+      this.#hear(this.#judge.levelDbfs(right), capturedAtMs - FRAME_MS)
     }
+    let level = this.#judge.levelDbfs(left)
+    const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
+    const exact = this.#matcher?.exact === true
+    // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
+    const cancelled = exact && (match === 'own' || match === 'mixed')
+    const caller = cancelled && this.#matcher?.cancel(left) === true
+    if (cancelled) level = this.#judge.levelDbfs(left)
+    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
+    if (echo) this.#framesOfEcho++
+    const loud = this.#gate.isOpen(level, !echo && !cancelled)
+    // Only what is surely not the caller may be given up after a stall.
+    const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
+    this.#jitter.push(left, arrivalMs, quiet, level, echo ? TAG_ECHO : 0)
   }
 
   /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */

@@ -36,7 +36,9 @@ export class JitterBuffer {
   stalls = 0
   /** The learnt depth. */
   depthMs = 0
-  /** Of the frame that was pulled last: the media time of its end, and what came with it at its `push`. */
+  /** The frame that was pulled last, 20 ms: where it lies, until the next `push` or `pull`. */
+  frame: Int16Array
+  /** Of that frame: the media time of its end, and what came with it at its `push`. */
   mediaMs = 0
   arrivalMs = 0
   levelDbfs = 0
@@ -61,10 +63,13 @@ export class JitterBuffer {
   /** Where the frame that was pulled last still lies. */
   #lastSlot = 0
   #lastWasQuiet = true
+  /** Where a frame is made up; most calls never need one. */
+  #madeUp: Int16Array | null = null
 
   constructor(options: { readonly sampleRateHz: LegRateHz }) {
     this.#samples = frameSamples(options.sampleRateHz)
     this.#ring = makeRing(RING_FRAMES_MIN, this.#samples)
+    this.frame = this.#ring.slots[0] as Int16Array
     this.#lateness[0] = PRIOR_FRAMES
     this.#latenessTotal = PRIOR_FRAMES
   }
@@ -120,11 +125,10 @@ export class JitterBuffer {
   }
 
   /**
-   * The next frame that is due. Call until it gives 'none': after a late tick more than one may be due.
-   * @param out 20 ms, overwritten unless the answer is 'none'
+   * The next frame that is due, in `frame`. Call until it gives 'none': after a late tick more than one may be due.
    */
-  pull(nowMs: number, out: Int16Array): 'frame' | 'concealed' | 'none' {
-    if (this.#waiting === 0) return this.#pullFromEmpty(nowMs, out)
+  pull(nowMs: number): 'frame' | 'concealed' | 'none' {
+    if (this.#waiting === 0) return this.#pullFromEmpty(nowMs)
     if (nowMs < this.#nextReleaseMs) return 'none'
     const enoughMs = this.depthMs + FRAME_MS
     this.#skipSilence(enoughMs)
@@ -133,17 +137,19 @@ export class JitterBuffer {
     this.#state = behind ? 'catching-up' : 'steady'
     // Twice real time at most, with as much credit as one late tick may need.
     this.#nextReleaseMs = Math.max(this.#nextReleaseMs + RELEASE_MS, nowMs - RELEASE_MS)
-    this.#take(out)
+    this.#take()
     return 'frame'
   }
 
-  #pullFromEmpty(nowMs: number, out: Int16Array): 'concealed' | 'none' {
+  #pullFromEmpty(nowMs: number): 'concealed' | 'none' {
     if (this.#state === 'empty' || this.#state === 'stalled') return 'none'
     if (nowMs < this.#dueMs() + OVERDUE_MS) return 'none'
     this.#state = 'stalled'
     this.stalls++
     if (this.#lastWasQuiet) return 'none'
-    concealFrame(this.#ring.frames, this.#lastSlot * this.#samples, out)
+    this.#madeUp ??= new Int16Array(this.#samples)
+    concealFrame(this.#ring.frames, this.#lastSlot * this.#samples, this.#madeUp)
+    this.frame = this.#madeUp
     this.framesConcealed++
     this.#lastWasQuiet = true
     this.tags = 0
@@ -155,9 +161,10 @@ export class JitterBuffer {
     return (this.framesIn - this.#waiting) * FRAME_MS + this.#baselineMs + this.depthMs
   }
 
-  #take(out: Int16Array): void {
+  #take(): void {
     const ring = this.#ring
-    out.set(ring.slots[this.#head] as Int16Array)
+    // Where it lies: what takes its place has to be pushed first.
+    this.frame = ring.slots[this.#head] as Int16Array
     this.#lastSlot = this.#head
     this.mediaMs = (this.framesIn - this.#waiting + 1) * FRAME_MS
     this.arrivalMs = ring.arrivalMs[this.#head] as number

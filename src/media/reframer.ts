@@ -59,6 +59,20 @@ export class Reframer {
   }
 
   /**
+   * The packet as it lies, where it is just one frame of one channel and nothing waits from before: the usual one. It is
+   * taken then.
+   * @returns null for any other: `next` has its frames
+   */
+  whole(): Int16Array | null {
+    const packet = this.#packet
+    if (this.#restBytes !== 0 || this.#at !== 0 || this.#channels !== 1 || packet.length !== this.frameSamples * BYTES_PER_SAMPLE) return null
+    if (!this.#isSamples(packet)) return null
+    this.#at = packet.length
+    this.framesOut++
+    return this.#wholeSamples
+  }
+
+  /**
    * @param left  the caller's (or only) channel: 20 ms, overwritten
    * @param right the other channel of a stereo stream; null leaves it out
    * @returns false when there is no whole frame; what is left was then copied
@@ -72,10 +86,9 @@ export class Reframer {
       this.#restBytes -= frameBytes
       return true
     }
-    if (this.#restBytes === 0 && this.#at === 0 && packet.length === frameBytes && this.#channels === 1 && this.#isSamples(packet)) {
-      left.set(this.#wholeSamples as Int16Array)
-      this.#at = frameBytes
-      this.framesOut++
+    const whole = this.whole()
+    if (whole !== null) {
+      left.set(whole)
       return true
     }
     if (this.#restBytes === 0 && packet.length - this.#at >= frameBytes) {

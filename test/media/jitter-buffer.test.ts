@@ -20,7 +20,6 @@ function play(count: number, line: LineConditions, isQuiet: (frame: number) => b
   const times = arrivals(count, line)
   const played: Played = { frames: [], buffer, maxWaiting: 0, maxDelayMs: 0 }
   const frame = new Int16Array(N)
-  const out = new Int16Array(N)
   let next = 0
   // Ends with the last frame: that no more come after it would count as a stall.
   for (let now = 0; next < count || buffer.waiting > 0; now += 10) {
@@ -30,8 +29,8 @@ function play(count: number, line: LineConditions, isQuiet: (frame: number) => b
       buffer.push(frame, times[next] as number, isQuiet(next), -20, next % 256)
     }
     played.maxWaiting = Math.max(played.maxWaiting, buffer.waiting)
-    for (let got = buffer.pull(now, out); got !== 'none'; got = buffer.pull(now, out)) {
-      const id = got === 'frame' ? (out[0] as number) + 30_000 * (out[1] as number) : -1
+    for (let got = buffer.pull(now); got !== 'none'; got = buffer.pull(now)) {
+      const id = got === 'frame' ? (buffer.frame[0] as number) + 30_000 * (buffer.frame[1] as number) : -1
       if (keep) played.frames.push({ id, atMs: now })
       if (got === 'frame') played.maxDelayMs = Math.max(played.maxDelayMs, now - (times[id] as number))
     }
@@ -72,13 +71,12 @@ t.test('bursts of 60 ms come out as a steady clock, once their depth is learnt',
 t.test('the depth is given back when the line is clean again', (t) => {
   const times = [...arrivals(500, { seed: 1, burstFrames: 4 })]
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
-  const out = new Int16Array(N)
   for (let i = 500; i < 1500; i++) times.push((i + 1) * 20)
   let learnt = 0
   let next = 0
   for (let now = 0; now < 30_500; now += 10) {
     for (; next < 1500 && (times[next] as number) <= now; next++) buffer.push(new Int16Array(N), times[next] as number, false)
-    while (buffer.pull(now, out) !== 'none') { /* to the backend */ }
+    while (buffer.pull(now) !== 'none') { /* to the backend */ }
     if (next === 500) learnt = buffer.depthMs
   }
   t.equal(learnt, 60)
@@ -114,22 +112,21 @@ t.test('after a stall silence is given up, but never a word nor the pause inside
 
 t.test('a stall in a word is bridged once, fading, and then it waits', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
-  const out = new Int16Array(N)
   const hum = Int16Array.from({ length: N }, (_, i) => 8000 * Math.sin((2 * Math.PI * 200 * i) / 8000))
   for (let i = 0; i < 10; i++) {
     buffer.push(hum, i * 20, false)
-    t.equal(buffer.pull(i * 20, out), 'frame')
+    t.equal(buffer.pull(i * 20), 'frame')
   }
-  t.equal(buffer.pull(200, out), 'none', 'due, but not yet overdue')
-  t.equal(buffer.pull(210, out), 'none')
-  t.equal(buffer.pull(220, out), 'concealed')
-  t.ok(toneLevelDb(out.slice(0, 80), 200, 8000) > -24, 'it goes on humming')
-  t.ok(Math.abs(out[N - 1] as number) < 200, 'and ends in silence')
-  for (let now = 230; now < 1000; now += 10) t.equal(buffer.pull(now, out), 'none')
+  t.equal(buffer.pull(200), 'none', 'due, but not yet overdue')
+  t.equal(buffer.pull(210), 'none')
+  t.equal(buffer.pull(220), 'concealed')
+  t.ok(toneLevelDb(buffer.frame.slice(0, 80), 200, 8000) > -24, 'it goes on humming')
+  t.ok(Math.abs(buffer.frame[N - 1] as number) < 200, 'and ends in silence')
+  for (let now = 230; now < 1000; now += 10) t.equal(buffer.pull(now), 'none')
   t.equal(buffer.state, 'stalled')
   t.equal(buffer.framesConcealed, 1)
   buffer.push(hum, 1000, false)
-  t.equal(buffer.pull(1000, out), 'frame')
+  t.equal(buffer.pull(1000), 'frame')
   t.equal(buffer.state, 'steady')
   t.end()
 })
@@ -174,12 +171,11 @@ t.test('on any line frames keep their order and their number adds up', (t) => {
 t.test('audio that the carrier itself lost does not leave the clock late for long', (t) => {
   // 2 s are missing: every frame now comes 2 s later than its number says.
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
-  const out = new Int16Array(N)
   const burstAt: number[] = []
   for (let i = 0; i < 600; i++) {
     const at = (i + 1) * 20 + (i < 200 ? 0 : 2000)
     buffer.push(new Int16Array(N), at + (i > 300 ? (2 - (i % 3)) * 20 : 0), false)
-    if (buffer.pull(at, out) !== 'none' && i > 500) burstAt.push(at)
+    if (buffer.pull(at) !== 'none' && i > 500) burstAt.push(at)
   }
   t.equal(buffer.framesSkipped, 0)
   t.ok(buffer.depthMs <= 60, 'lost audio is not jitter')
@@ -195,23 +191,21 @@ t.test('more than it may hold is counted, and the newest stays', (t) => {
   }
   t.equal(buffer.waiting, JITTER_FRAMES_MAX)
   t.equal(buffer.framesDropped, 50)
-  const out = new Int16Array(N)
-  t.equal(buffer.pull(20, out), 'frame')
-  t.equal(out[0], 50)
+  t.equal(buffer.pull(20), 'frame')
+  t.equal(buffer.frame[0], 50)
   t.equal(buffer.mediaMs, 51 * 20)
   t.end()
 })
 
 t.test('the memory of a burst is given back', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
-  const out = new Int16Array(N)
   const calm = buffer.bytes
   for (let i = 0; i < 100; i++) buffer.push(new Int16Array(N), 20, false)
   t.ok(buffer.bytes > 10 * calm)
-  for (let now = 20; buffer.waiting > 0; now += 10) buffer.pull(now, out)
+  for (let now = 20; buffer.waiting > 0; now += 10) buffer.pull(now)
   for (let i = 0; i < 300; i++) {
     buffer.push(new Int16Array(N), 3000 + i * 20, false)
-    while (buffer.pull(3000 + i * 20, out) !== 'none') { /* drained */ }
+    while (buffer.pull(3000 + i * 20) !== 'none') { /* drained */ }
   }
   t.equal(buffer.bytes, calm)
   t.ok(calm < 6000)
@@ -220,12 +214,11 @@ t.test('the memory of a burst is given back', (t) => {
 
 t.test('each frame keeps its times, its level and its tags', (t) => {
   const buffer = new JitterBuffer({ sampleRateHz: 8000 })
-  const out = new Int16Array(N)
-  t.equal(buffer.pull(0, out), 'none')
+  t.equal(buffer.pull(0), 'none')
   t.equal(buffer.state, 'empty')
   for (let i = 0; i < 5; i++) buffer.push(new Int16Array(N), 100 + i, false, -10 - i, i)
   for (let i = 0; i < 5; i++) {
-    t.equal(buffer.pull(200 + 20 * i, out), 'frame')
+    t.equal(buffer.pull(200 + 20 * i), 'frame')
     t.equal(buffer.mediaMs, (i + 1) * 20)
     t.equal(buffer.arrivalMs, 100 + i)
     t.equal(buffer.levelDbfs, -10 - i)
