@@ -86,7 +86,8 @@ function judge(pairs: readonly { readonly caller: TurnCaller; readonly session: 
         continue
       }
       answered++
-      const inMs = answer.askedMs - turn.stoppedMs - quietMs
+      // The detector may end a word before its last sound: the quiet begins too early then, which must make up for nothing.
+      const inMs = Math.max(0, answer.askedMs - turn.stoppedMs - quietMs)
       const outMs = turn.heardMs - answer.sentMs
       recordMs(inbound, inMs)
       recordMs(outbound, outMs)
