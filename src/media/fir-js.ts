@@ -1,11 +1,9 @@
-import { LANE_BITS, OUTPUT_BITS, type FixedRows } from './fixed-rows.js'
+import { LANE_BITS, OUTPUT_BITS, TAP_STEP, type FixedRows } from './fixed-rows.js'
 
 const HALF = 1 << (OUTPUT_BITS - 1)
-/** Taps that are taken at once: two in each of four lanes. */
-const STEP = 8
 
 /**
- * The FIR kernel in JavaScript: the same samples as `fir-kernel.wat`, bit for bit, because it sums in the same four
+ * The FIR kernel in JavaScript: the same samples as `fir-kernel/`, bit for bit, because it sums in the same four
  * lanes. For machines without SIMD, and to test the kernel against.
  *
  * @param scratch  history then new samples: `historySamples + inputSamples` values
@@ -14,19 +12,19 @@ const STEP = 8
 export function filterInJs(
   fixed: FixedRows, scratch: Int16Array, position: number, output: Int16Array, outputSamples: number,
 ): void {
-  const { coefficients, peakAt, peakTaps, lowShift } = fixed
-  const { tapsPerRow, upBy, downBy } = fixed.rows
+  const { coefficients, taps, peakAt, peakTaps, lowShift } = fixed
+  const { upBy, downBy } = fixed.rows
   let at = position
   for (let n = 0; n < outputSamples; n++) {
     const x = Math.floor(at / upBy)
-    const row = (at % upBy) * (tapsPerRow + peakTaps)
+    const row = (at % upBy) * (taps + peakTaps)
     at += downBy
     let sum = 0
-    for (let lane = 0; lane < STEP; lane += 2) {
+    for (let lane = 0; lane < TAP_STEP; lane += 2) {
       let low = 0
-      for (let k = lane; k < tapsPerRow; k += STEP) low += pair(scratch, x + k, coefficients, row + k)
+      for (let k = lane; k < taps; k += TAP_STEP) low += pair(scratch, x + k, coefficients, row + k)
       let high = 0
-      for (let k = lane; k < peakTaps; k += STEP) high += pair(scratch, x + peakAt + k, coefficients, row + tapsPerRow + k)
+      for (let k = lane; k < peakTaps; k += TAP_STEP) high += pair(scratch, x + peakAt + k, coefficients, row + taps + k)
       sum += (low >> lowShift) + (high >> LANE_BITS)
     }
     const rounded = (sum + HALF) >> OUTPUT_BITS

@@ -1,6 +1,7 @@
+import { assert } from '../core/assert.js'
 import { Views } from '../core/views.js'
 import { filterInJs } from './fir-js.js'
-import { fixedRows, type FixedRows } from './fixed-rows.js'
+import { fixedRows, TAP_STEP, type FixedRows } from './fixed-rows.js'
 import type { PolyphaseRows } from './polyphase.js'
 
 /** What a resampler runs on: the histories of all streams of a ratio, by slot, and the filter. */
@@ -31,11 +32,11 @@ export class JsKernel implements Kernel {
   constructor(rows: readonly PolyphaseRows[]) {
     this.#rows = rows.map(fixedRows)
     this.#histories = rows.map(() => [])
-    this.#scratch = new Int16Array(historySamplesMax(rows) + BLOCK_SAMPLES)
+    this.#scratch = new Int16Array(historySamplesMax(this.#rows) + BLOCK_SAMPLES)
   }
 
   allocate(ratio: number): number {
-    const { historySamples } = this.#rowsOf(ratio).rows
+    const { historySamples } = this.#rowsOf(ratio)
     this.stateBytes += historySamples * Int16Array.BYTES_PER_ELEMENT
     return (this.#histories[ratio] as Int16Array[]).push(new Int16Array(historySamples)) - 1
   }
@@ -66,7 +67,7 @@ export class JsKernel implements Kernel {
   }
 }
 
-function historySamplesMax(rows: readonly PolyphaseRows[]): number {
+function historySamplesMax(rows: readonly FixedRows[]): number {
   return Math.max(0, ...rows.map((r) => r.historySamples))
 }
 
@@ -81,7 +82,7 @@ const SAMPLE_BYTES = Int16Array.BYTES_PER_ELEMENT
 // Slots are made in groups, so that the memory grows seldom.
 const SLOTS_PER_GROWTH = 64
 
-/** `fir-kernel.wat` with one memory for everything. */
+/** `fir-kernel/` with one memory for everything. */
 export class WasmKernel implements Kernel {
   stateBytes = 0
   readonly #rows: readonly FixedRows[]
@@ -99,14 +100,16 @@ export class WasmKernel implements Kernel {
 
   constructor(rows: readonly PolyphaseRows[], kernel: WebAssembly.Module) {
     const { exports } = new WebAssembly.Instance(kernel)
-    // The shapes of these two exports are fixed by fir-kernel.wat.
+    // The shapes of these two exports are fixed by fir-kernel/index.ts.
     this.#memory = exports['memory'] as WebAssembly.Memory
     this.#run = exports['run'] as RunExport
     this.#samples = new Int16Array(this.#memory.buffer)
     this.#views = new Views(this.#samples)
     this.#rows = rows.map(fixedRows)
+    // Its pairs of four outputs lie so far apart that shorter rows would not overlap.
+    for (const { taps, rows: { downBy } } of this.#rows) assert(taps >= TAP_STEP * (downBy + 2), 'rows too short for the kernel')
     this.#slots = rows.map(() => [])
-    this.#scratchAt = this.#reserve((historySamplesMax(rows) + BLOCK_SAMPLES) * SAMPLE_BYTES)
+    this.#scratchAt = this.#reserve((historySamplesMax(this.#rows) + BLOCK_SAMPLES) * SAMPLE_BYTES)
     this.#outputAt = this.#reserve(3 * BLOCK_SAMPLES * SAMPLE_BYTES)
     this.#rowsAt = this.#rows.map(({ coefficients }) => {
       const at = this.#reserve(coefficients.byteLength)
@@ -131,22 +134,22 @@ export class WasmKernel implements Kernel {
     ratio: number, slot: number, position: number,
     input: Int16Array, from: number, samples: number, output: Int16Array, to: number, outputSamples: number,
   ): void {
-    const { rows, peakAt, peakTaps, lowShift } = this.#rows[ratio] as FixedRows
+    const { rows, taps, historySamples, peakAt, peakTaps, lowShift } = this.#rows[ratio] as FixedRows
     const memory = this.#samples
-    const inputAt = this.#scratchAt / SAMPLE_BYTES + rows.historySamples
+    const inputAt = this.#scratchAt / SAMPLE_BYTES + historySamples
     // A whole frame goes over by one copy; a part of an array would need a view, that is an allocation.
     if (samples === input.length) memory.set(input, inputAt)
     else for (let i = 0; i < samples; i++) memory[inputAt + i] = input[from + i] as number
     this.#run(
-      this.#slotAt(ratio, slot), rows.historySamples, this.#scratchAt, samples,
-      this.#rowsAt[ratio] as number, rows.tapsPerRow, peakAt, peakTaps, lowShift, rows.upBy, rows.downBy,
+      this.#slotAt(ratio, slot), historySamples, this.#scratchAt, samples,
+      this.#rowsAt[ratio] as number, taps, peakAt, peakTaps, lowShift, rows.upBy, rows.downBy,
       position, this.#outputAt, outputSamples,
     )
     output.set(this.#views.at(this.#outputAt / SAMPLE_BYTES, outputSamples), to)
   }
 
   #historySamples(ratio: number): number {
-    return (this.#rows[ratio] as FixedRows).rows.historySamples
+    return (this.#rows[ratio] as FixedRows).historySamples
   }
 
   #slotAt(ratio: number, slot: number): number {

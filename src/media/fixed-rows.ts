@@ -5,6 +5,8 @@ import type { PolyphaseRows } from './polyphase.js'
 const PEAK_GROUP = 16
 /** What low parts must count in at most, as bits behind the point. */
 const LOW_BITS_MIN = 19
+/** Taps that a kernel takes at once, two in each of four lanes. Cutting off a multiple of it leaves each tap in its lane. */
+export const TAP_STEP = 8
 // The high parts count in 2^-15. What the sums of four lanes lose at their end so that they cannot run over, in bits.
 const HIGH_BITS = 15
 export const LANE_BITS = 2
@@ -24,7 +26,11 @@ const LANES = 4
  */
 export interface FixedRows {
   readonly rows: PolyphaseRows
-  /** `upBy` rows of `rows.tapsPerRow` low parts and `peakTaps` high parts. */
+  /** Low parts of a row: `rows.tapsPerRow` less the oldest that are zero in every row, a multiple of 8. */
+  readonly taps: number
+  /** Samples of history that these taps need before the first new one. */
+  readonly historySamples: number
+  /** `upBy` rows of `taps` low parts and `peakTaps` high parts. */
   readonly coefficients: Int16Array
   readonly peakTaps: number
   /** Tap that the first high part belongs to. */
@@ -38,7 +44,7 @@ export function fixedRows(rows: PolyphaseRows): FixedRows {
   // A filter to a lower rate has a wider peak.
   for (let peakTaps = PEAK_GROUP; peakTaps <= rows.tapsPerRow; peakTaps += PEAK_GROUP) {
     const fixed = withPeak(rows, peakTaps)
-    if (fixed !== null) return fixed
+    if (fixed !== null) return withoutOldZeros(fixed)
   }
   throw new Error(`the filter from ${rows.inRateHz} to ${rows.outRateHz} Hz amplifies`)
 }
@@ -72,9 +78,30 @@ function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
       if (lowSums.some(runsOver)) fits = false
       assert(!highSums.some(runsOver), 'a filter that amplifies')
     }
-    if (fits) return { rows, coefficients, peakAt, peakTaps, lowShift: lowBits - OUTPUT_BITS }
+    if (fits) {
+      return { rows, taps: tapsPerRow, historySamples: rows.historySamples, coefficients, peakAt, peakTaps, lowShift: lowBits - OUTPUT_BITS }
+    }
   }
   return null
+}
+
+/** Rows are filled up to a multiple of 16 at their old end: what is zero there is a product in eighteen from 24 to 16 kHz. */
+function withoutOldZeros(fixed: FixedRows): FixedRows {
+  const { rows, taps, peakTaps, peakAt, coefficients } = fixed
+  const stride = taps + peakTaps
+  let zeros = peakAt
+  for (let row = 0; row < rows.upBy; row++) {
+    const first = coefficients.subarray(row * stride, row * stride + peakAt).findIndex((low) => low !== 0)
+    if (first >= 0) zeros = Math.min(zeros, first)
+  }
+  zeros -= zeros % TAP_STEP
+  const shorter = new Int16Array(rows.upBy * (stride - zeros))
+  for (let row = 0; row < rows.upBy; row++) {
+    shorter.set(coefficients.subarray(row * stride + zeros, (row + 1) * stride), row * (stride - zeros))
+  }
+  return {
+    ...fixed, taps: taps - zeros, peakAt: peakAt - zeros, historySamples: fixed.historySamples - zeros, coefficients: shorter,
+  }
 }
 
 function add(sums: Float64Array, tap: number, coefficient: number): void {

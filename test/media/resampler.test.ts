@@ -82,11 +82,36 @@ for (const [from, to] of ALL_RATE_PAIRS) {
   })
 
   t.test(`${from} to ${to} Hz: the kernel and its JavaScript twin agree on every bit`, (t) => {
-    const loud = whiteNoise({ sampleRateHz: from, ms: 300, amplitude: 25_000 }, 11)
-    const inJs = plain.open(from, to)
-    t.same(convert(from, to, loud), whole(inJs, loud))
+    const random = seededRandom(from - to)
+    for (const [name, make] of loudest(rowsOf(from, to), random)) {
+      const inWasm = bank.open(from, to)
+      const inJs = plain.open(from, to)
+      const lengths = [frameSamples(from), 1, 960, ...Array.from({ length: 30 }, () => 1 + Math.floor(random() ** 2 * 960))]
+      const inputs = lengths.map(make)
+      const got = concatenate(...inputs.map((input) => whole(inWasm, input)))
+      const expected = concatenate(...inputs.map((input) => whole(inJs, input)))
+      t.equal(got.length, expected.length)
+      t.equal(got.findIndex((v, i) => v !== expected[i]), -1, `${name}: no sample differs`)
+      inWasm.release()
+      inJs.release()
+    }
     t.end()
   })
+}
+
+/** Makers of signals that fill every bit: noise, full scale by chance, and for each row the signs of its own taps, which sum up highest. */
+function loudest(
+  { upBy, tapsPerRow, coefficients }: PolyphaseRows, random: () => number,
+): readonly (readonly [string, (length: number) => Int16Array])[] {
+  const fullScale = (up: boolean): number => (up ? 32767 : -32768)
+  const ofRow = (row: number) => (length: number): Int16Array =>
+    Int16Array.from({ length }, (_, i) => fullScale((coefficients[row * tapsPerRow + (i % tapsPerRow)] as number) >= 0))
+  return [
+    ['noise', (length) => Int16Array.from({ length }, () => Math.floor(random() * 65536) - 32768)],
+    ['extremes', (length) => Int16Array.from({ length }, () => fullScale(random() < 0.5))],
+    ['the lowest value', (length) => new Int16Array(length).fill(-32768)],
+    ...Array.from({ length: upBy }, (_, row) => [`signs of row ${row}`, ofRow(row)] as const),
+  ]
 }
 
 t.test('a telephone voice keeps its treble: flat to 0.1 dB up to 3.4 kHz', (t) => {

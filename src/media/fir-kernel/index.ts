@@ -1,0 +1,189 @@
+/**
+ * Polyphase FIR over s16 samples with coefficients of two times 16 bits (../fixed-rows.ts), in AssemblyScript: compiled to fir-kernel.wasm, run by
+ * ../fir-kernels.ts. Its twin, sample for sample, is ../fir-js.ts. It was WebAssembly text until it took its outputs in pairs of four: that
+ * is three loops where there was one, and AssemblyScript puts a function in the place of its call where this V8 does not.
+ *
+ * Outputs are taken phase by phase: those `upBy` apart use the same row, with the input `downBy` further on. So four of them share each load
+ * of coefficients. Four more share the load of the samples: an output whose input begins 8 samples later meets the same vector of samples one
+ * vector of coefficients earlier. `downBy` is 1, 2 or 3; 8 samples are 8 or 4 outputs of a phase, and with 3 it takes 24, which are 8.
+ *
+ * Two rules come from V8 11.3, which keeps loads in their order and sinks sums behind all loads of a block: a block that loads more vectors
+ * than there are registers left (15 less the sums) spills them, so the inner loops take 8 taps a turn and leave the unrolling to V8; and
+ * loops over low and over high parts stand apart, as one for both is mispredicted.
+ */
+
+const VECTOR: usize = 16
+const HIGH_SHIFT = 2
+const OUTPUT_BITS = 13
+
+/** `sum` and the products of 8 samples and coefficients, two in each lane. */
+// @ts-ignore: a decorator
+@inline
+function plus(sum: v128, samples: v128, taps: v128): v128 {
+  return i32x4.add(sum, i32x4.dot_i16x8_s(samples, taps))
+}
+
+/** Two lanes of `a` and two of `b` that have the sums of both between them. */
+// @ts-ignore: a decorator
+@inline
+function halved(a: v128, b: v128): v128 {
+  return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7))
+}
+
+/** Adds the high sums to the low ones, which count in 2^-OUTPUT_BITS already, then all lanes of each; rounds half up, cuts to 16 bits, stores. */
+// @ts-ignore: a decorator
+@inline
+function store4(out: usize, apart: usize, a0: v128, a1: v128, a2: v128, a3: v128, h0: v128, h1: v128, h2: v128, h3: v128): void {
+  const sums = halved(
+    halved(i32x4.add(a0, i32x4.shr_s(h0, HIGH_SHIFT)), i32x4.add(a1, i32x4.shr_s(h1, HIGH_SHIFT))),
+    halved(i32x4.add(a2, i32x4.shr_s(h2, HIGH_SHIFT)), i32x4.add(a3, i32x4.shr_s(h3, HIGH_SHIFT))))
+  const rounded = i32x4.shr_s(i32x4.add(sums, i32x4.splat(1 << (OUTPUT_BITS - 1))), OUTPUT_BITS)
+  const four = i64x2.extract_lane(i16x8.narrow_i32x4_s(rounded, rounded), 0)
+  i64.store16(out, four)
+  i64.store16(out + apart, four >> 16)
+  i64.store16(out + 2 * apart, four >> 32)
+  i64.store16(out + 3 * apart, four >> 48)
+}
+
+/**
+ * Filters `inputSamples` new samples, which lie in `scratch` behind the place of the history: copies a stream's history before them, writes
+ * `outputSamples` outputs, and keeps the last samples as the next history. All places are addresses in bytes.
+ *
+ * A row is `taps` low parts, then `peakTaps` high parts, which belong to the taps from `peakAt` on. Both are multiples of 8, and `taps` is at
+ * least 8 (downBy + 2). Each sum has four lanes, lane k taking taps 2k and 2k + 1 of every 8. The lanes of the low sum are shifted right by `lowShift`,
+ * those of the high one by 2, so that they count in 2^-13 and all of them together cannot run over.
+ *
+ * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
+ */
+export function run(
+  history: usize, historySamples: i32, scratch: usize, inputSamples: i32,
+  rows: usize, taps: i32, peakAt: i32, peakTaps: i32, lowShift: i32, upBy: i32, downBy: i32,
+  position: i32, output: usize, outputSamples: i32,
+): void {
+  memory.copy(scratch, history, historySamples << 1)
+
+  const step: usize = downBy << 1
+  const stride: usize = upBy << 1
+  const rowBytes: usize = (taps + peakTaps) << 1
+  const peak: usize = peakAt << 1
+  // The second four: so many outputs of the phase after the first, and so many bytes of input.
+  const later = downBy == 2 ? 4 : 8
+  const lag: usize = later * step
+  for (let phase = 0, phases = min(upBy, outputSamples); phase < phases; phase++) {
+    // The outputs `phase`, `phase + upBy`, ...; all of them lie `at mod upBy` behind an input sample.
+    const at = position + phase * downBy
+    let x: usize = scratch + ((at / upBy) << 1)
+    let out: usize = output + (phase << 1)
+    const low: usize = rows + (at % upBy) * rowBytes
+    const high: usize = low + (taps << 1)
+    const end: usize = low + rowBytes
+    let left = (outputSamples - phase + upBy - 1) / upBy
+    for (; left >= 2 * later; left -= 2 * later) {
+      for (let i = 0; i < later; i += 4) {
+        eight(x, step, lag, low, high, end, peak, lowShift, out, stride, later * stride)
+        x += 4 * step
+        out += 4 * stride
+      }
+      x += lag
+      out += later * stride
+    }
+    for (; left > 0; left--) {
+      one(x, low, high, end, peak, lowShift, out)
+      x += step
+      out += stride
+    }
+  }
+
+  memory.copy(history, scratch + (inputSamples << 1), historySamples << 1)
+}
+
+/** Four outputs whose input begins `step` bytes apart, from `x` on, and four whose input begins `lag` bytes after each of theirs. */
+// @ts-ignore: a decorator
+@inline
+function eight(
+  x: usize, step: usize, lag: usize, low: usize, high: usize, end: usize, peak: usize, lowShift: i32, out: usize, stride: usize, toLater: usize,
+): void {
+  let x0 = x, x1 = x0 + step, x2 = x1 + step, x3 = x2 + step
+
+  // The first vectors of coefficients have only the first four outputs.
+  let t = v128.load(low)
+  let a0 = i32x4.dot_i16x8_s(v128.load(x0), t), a1 = i32x4.dot_i16x8_s(v128.load(x1), t)
+  let a2 = i32x4.dot_i16x8_s(v128.load(x2), t), a3 = i32x4.dot_i16x8_s(v128.load(x3), t)
+  let row = low + VECTOR
+  x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+  for (; row < low + lag; row += VECTOR) {
+    t = v128.load(row)
+    a0 = plus(a0, v128.load(x0), t); a1 = plus(a1, v128.load(x1), t)
+    a2 = plus(a2, v128.load(x2), t); a3 = plus(a3, v128.load(x3), t)
+    x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+  }
+
+  // Then each vector of samples has two of coefficients.
+  let laterRow = low
+  let u = v128.load(laterRow)
+  t = v128.load(row)
+  let s = v128.load(x0), b0 = i32x4.dot_i16x8_s(s, u); a0 = plus(a0, s, t)
+  s = v128.load(x1); let b1 = i32x4.dot_i16x8_s(s, u); a1 = plus(a1, s, t)
+  s = v128.load(x2); let b2 = i32x4.dot_i16x8_s(s, u); a2 = plus(a2, s, t)
+  s = v128.load(x3); let b3 = i32x4.dot_i16x8_s(s, u); a3 = plus(a3, s, t)
+  row += VECTOR; laterRow += VECTOR
+  x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+  do {
+    t = v128.load(row)
+    u = v128.load(laterRow)
+    s = v128.load(x0); a0 = plus(a0, s, t); b0 = plus(b0, s, u)
+    s = v128.load(x1); a1 = plus(a1, s, t); b1 = plus(b1, s, u)
+    s = v128.load(x2); a2 = plus(a2, s, t); b2 = plus(b2, s, u)
+    s = v128.load(x3); a3 = plus(a3, s, t); b3 = plus(b3, s, u)
+    row += VECTOR; laterRow += VECTOR
+    x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+  } while (row < high)
+
+  // The last ones have only the later four.
+  do {
+    u = v128.load(laterRow)
+    b0 = plus(b0, v128.load(x0), u); b1 = plus(b1, v128.load(x1), u)
+    b2 = plus(b2, v128.load(x2), u); b3 = plus(b3, v128.load(x3), u)
+    laterRow += VECTOR
+    x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+  } while (laterRow < high)
+  a0 = i32x4.shr_s(a0, lowShift); a1 = i32x4.shr_s(a1, lowShift); a2 = i32x4.shr_s(a2, lowShift); a3 = i32x4.shr_s(a3, lowShift)
+  b0 = i32x4.shr_s(b0, lowShift); b1 = i32x4.shr_s(b1, lowShift); b2 = i32x4.shr_s(b2, lowShift); b3 = i32x4.shr_s(b3, lowShift)
+
+  storePeaks(x + peak, step, high, end, out, stride, a0, a1, a2, a3)
+  storePeaks(x + peak + lag, step, high, end, out + toLater, stride, b0, b1, b2, b3)
+}
+
+/** The high parts of four outputs, with `x` at the input of the first one's peak; stores what they and the low sums come to. */
+// @ts-ignore: a decorator
+@inline
+function storePeaks(
+  x: usize, step: usize, high: usize, end: usize, out: usize, stride: usize, a0: v128, a1: v128, a2: v128, a3: v128,
+): void {
+  let x0 = x, x1 = x0 + step, x2 = x1 + step, x3 = x2 + step
+  let t = v128.load(high)
+  let h0 = i32x4.dot_i16x8_s(v128.load(x0), t), h1 = i32x4.dot_i16x8_s(v128.load(x1), t)
+  let h2 = i32x4.dot_i16x8_s(v128.load(x2), t), h3 = i32x4.dot_i16x8_s(v128.load(x3), t)
+  for (let row = high + VECTOR; row < end; row += VECTOR) {
+    x0 += VECTOR; x1 += VECTOR; x2 += VECTOR; x3 += VECTOR
+    t = v128.load(row)
+    h0 = plus(h0, v128.load(x0), t); h1 = plus(h1, v128.load(x1), t)
+    h2 = plus(h2, v128.load(x2), t); h3 = plus(h3, v128.load(x3), t)
+  }
+  store4(out, stride, a0, a1, a2, a3, h0, h1, h2, h3)
+}
+
+/** An output of those that are left over. */
+// @ts-ignore: a decorator
+@inline
+function one(x: usize, low: usize, high: usize, end: usize, peak: usize, lowShift: i32, out: usize): void {
+  let a = i32x4.splat(0), h = a
+  let at = x
+  let row = low
+  for (; row < high; row += VECTOR, at += VECTOR) a = plus(a, v128.load(at), v128.load(row))
+  at = x + peak
+  for (; row < end; row += VECTOR, at += VECTOR) h = plus(h, v128.load(at), v128.load(row))
+  const lanes = i32x4.add(i32x4.shr_s(a, lowShift), i32x4.shr_s(h, HIGH_SHIFT))
+  const sum = i32x4.extract_lane(lanes, 0) + i32x4.extract_lane(lanes, 1) + i32x4.extract_lane(lanes, 2) + i32x4.extract_lane(lanes, 3)
+  store<i16>(out, max(-32768, min(32767, (sum + (1 << (OUTPUT_BITS - 1))) >> OUTPUT_BITS)))
+}
