@@ -2,12 +2,12 @@ import { Worker } from 'node:worker_threads'
 import { agentFacts } from '../../src/cli/agent-facts.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../../src/core/limits.js'
-import { samplesToMs } from '../../src/core/units.js'
-import { Views } from '../../src/core/views.js'
-import { Playout } from '../../src/media/playout.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
+import { CallMemoryPool } from '../../src/shard/call-memory.js'
+import type { CallMemory } from '../../src/shard/call-memory.js'
+import { HostedPlayout } from '../../src/shard/hosted-playout.js'
 import type { CallDirectory, CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/shard/live-call.js'
-import { SharedCall, Time, Word, allocateSharedCall } from '../../src/shard/shared-call.js'
+import { SharedCall } from '../../src/shard/shared-call.js'
 import { Ticker } from '../../src/shard/ticker.js'
 import { optionsFromEnvironment } from '../kit/environment.js'
 import type { ServerOptions } from '../protocol.js'
@@ -25,11 +25,10 @@ const parts = edgeParts(options)
 const facts = agentFacts(benchAgent('L0'))
 
 /** To a worker. */
-export type ToRingWorker = { readonly type: 'add'; readonly callSid: string; readonly shared: SharedArrayBuffer } | { readonly type: 'remove'; readonly callSid: string }
+export type ToRingWorker = { readonly type: 'add'; readonly callSid: string; readonly shared: CallMemory } | { readonly type: 'remove'; readonly callSid: string }
 
 const workers = Array.from({ length: options.workers }, () => new Worker(new URL('./ring-worker.js', import.meta.url)))
-const outgoing = new Int16Array(16_000)
-const outgoingViews = new Views(new Uint8Array(outgoing.buffer))
+const memory = new CallMemoryPool()
 
 class RingCall implements LiveCall {
   readonly agent = 'bench'
@@ -41,17 +40,12 @@ class RingCall implements LiveCall {
   readonly handingOver = false
   state: LiveCallState = 'waiting'
   readonly worker: Worker
-  readonly #memory = allocateSharedCall()
-  readonly #shared = new SharedCall(this.#memory)
-  readonly #playout = new Playout({ sampleRateHz: 16000 })
+  readonly #memory = memory.take()
+  readonly #shared = new SharedCall(this.#memory.buffer, this.#memory.at)
+  readonly #playout = new HostedPlayout(this.#shared, this.legRateHz)
   readonly #parts: EdgeParts
   readonly #over: (call: RingCall) => void
   #sink: MediaSink | null = null
-  #clearsSeen = 0
-  #pausedSeen = false
-  #moreSeen = 0
-  #writtenSeen = 0
-  #playAtMs = -Infinity
 
   constructor(callSid: CallSid, worker: Worker, edge: EdgeParts, over: (call: RingCall) => void) {
     this.callSid = callSid
@@ -70,30 +64,8 @@ class RingCall implements LiveCall {
     this.#shared.inbound.write(bytes, this.#parts.clock())
   }
 
-  /** As `HostedCall` does it. */
   pump(nowMs: number): void {
-    const sink = this.#sink
-    if (sink === null) return
-    const { words, times, outbound } = this.#shared
-    const playout = this.#playout
-    if (nowMs < this.#playAtMs && words[Word.clears] === this.#clearsSeen && words[Word.more] === this.#moreSeen
-      && (words[Word.paused] === 1) === this.#pausedSeen
-      && (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)) return
-    this.#writtenSeen = outbound.writtenGlance
-    if (words[Word.clears] !== this.#clearsSeen) this.#clearsSeen = Atomics.load(words, Word.clears)
-    this.#pausedSeen = words[Word.paused] === 1
-    if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
-    playout.speechEnded = this.#moreSeen === 0
-    const samples = playout.pump(nowMs, outbound, outgoing)
-    this.#playAtMs = playout.dueMs
-    if (samples === 0) return
-    const sent = outbound.consumed
-    times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.legRateHz)
-    Atomics.store(words, Word.dated, sent | 0)
-    sink.sendAudio(outgoingViews.at(0, samples * 2))
-    times[Time.playoutEndMs] = playout.playoutEndMs
-    times[Time.lastSentAtMs] = playout.lastSentAtMs ?? 0
-    words[Word.underruns] = playout.underruns
+    if (this.#sink !== null) this.#playout.pump(nowMs, this.#sink, null)
   }
 
   detach(): void {

@@ -46,7 +46,7 @@ const ticker = new Ticker({ periodMs: TICK_MS }, clock, (nowMs) => {
 })
 
 parentPort?.on('message', (message: ToRingWorker) => {
-  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared), begun: false, silentUntilMs: 0 })
+  if (message.type === 'add') calls.set(message.callSid, { shared: new SharedCall(message.shared.buffer, message.shared.at), begun: false, silentUntilMs: 0 })
   else calls.delete(message.callSid)
   if (calls.size > 0) ticker.start()
   else ticker.stop()
