@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/loader.js'
@@ -6,7 +7,7 @@ import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
-import { CALLS_PER_WORKER_MAX } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
@@ -178,7 +179,10 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       log.info({ calls: running.calls.capacity - running.calls.free }, 'stopping: no more calls are taken')
       outbound.close()
       await watch?.close()
+      const carried = !running.calls.live()[Symbol.iterator]().next().done
       await running.calls.drain(drainTimeoutMs)
+      // The carrier tells of a call's end after the call: what is posted now finds somebody.
+      if (carried) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()

@@ -422,6 +422,8 @@ export const PROCESS_RESTART_MS_MAX = 30_000
 export const PROCESS_SHORT_LIFE_MS = 10_000
 /** Short lives of one process in a row that end all of them. */
 export const PROCESS_SHORT_LIVES_MAX = 5
+/** After the last call of a drain, for the carrier's webhooks about its end. */
+export const LAST_WEBHOOKS_MS = 500
 /** A process has this long to begin taking calls, and this long beyond DRAIN_TIMEOUT to end. */
 export const PROCESS_START_MS_MAX = 120_000
 export const PROCESS_STOP_GRACE_MS = 30_000
