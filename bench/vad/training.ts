@@ -1,5 +1,5 @@
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { VOICE_DBFS_MIN } from '../../src/media/caller-path.js'
+import { VOICE_DBFS_MIN } from '../../src/media/judge-limits.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { isPureTone } from '../../src/media/tone-guard.js'
 import { VoiceFeatures } from '../../src/media/voice-features.js'

@@ -10,8 +10,10 @@ import { backendFindings } from './backend-check.js'
 import { carrierFindings } from './carrier-check.js'
 import type { HostedAgent } from '../shard/host-context.js'
 import { startDemoShop } from './demo-shop.js'
-import { portsOf, whyNotFree } from './port-check.js'
-import type { PortUse } from './port-check.js'
+import { whyNotFree } from '../edge/port-use.js'
+import { agentEnvironment } from './agent-environment.js'
+import { portsOf } from './port-check.js'
+import type { PortUse } from '../edge/port-use.js'
 import { processCount, processPlans } from './process-plan.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
@@ -61,7 +63,7 @@ export async function check(argv: readonly string[]): Promise<number> {
 }
 
 async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]> {
-  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
+  const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
     const { agents } = await hostedAgents(config, env)
     const said: Finding = { ok: true, what: `agents: ${[...agents.values()].map(({ definition, backends }) => `${definition.name} on ${backends.join(', then ')}`).join(', ')}` }

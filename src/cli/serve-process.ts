@@ -4,6 +4,7 @@
  */
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
+import { agentEnvironment } from './agent-environment.js'
 import { USAGE_CODES } from './exit-codes.js'
 import { startGateway } from './gateway.js'
 import { ProcessLink } from './process-link.js'
@@ -18,7 +19,7 @@ async function run({ plan, restarts, places }: Extract<ToProcess, { type: 'start
   const log = createLog({ ...config.logLevel, base: { process: index } })
   const link = new ProcessLink({ index, count, places, send })
   process.on('message', (message: ToProcess) => { if (message.type !== 'start') link.receive(message) })
-  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
+  const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
     const gateway = await startGateway({ config, env, log, place: { siblings: link, ownPort, restarts } })
     // Nobody would pass webhooks on any more, nor start this process again: what it has may end.

@@ -4,6 +4,7 @@ import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
+import { agentEnvironment } from './agent-environment.js'
 import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 import { freePorts } from './port-check.js'
@@ -46,7 +47,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
 async function serveAlone(config: Config, log: Log): Promise<number> {
   // The supervisor of several needs none of it.
   const { startGateway } = await import('./gateway.js')
-  const env = { ...process.env, ...(config.shopApiUrl === null ? {} : { SHOP_API_URL: config.shopApiUrl }) }
+  const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
   log.info({
     port: gateway.publicPort, ops_port: gateway.opsPort, agents: gateway.agents, max_calls: config.maxCalls,

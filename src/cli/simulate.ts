@@ -9,6 +9,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { loadConfig } from '../config/load-config.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
+import { agentEnvironment } from './agent-environment.js'
 import type { HostedAgent } from '../shard/host-context.js'
 import { vocabularyOf } from '../simulator/agent-vocabulary.js'
 import { UsageError } from '../simulator/call-arguments.js'
@@ -182,7 +183,7 @@ class OwnGround implements Ground {
         ...loadConfig({}, null), host: '127.0.0.1', port: 0, opsPort: 0, dataDir: folder, shopApiUrl,
         agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
       }
-      const env = { ...io.env, ...(shopApiUrl === null ? {} : { SHOP_API_URL: shopApiUrl }) }
+      const env = agentEnvironment(io.env, shopApiUrl)
       const { agents } = await hostedAgents(config, env)
       return new OwnGround(args, io, { shop, config, env, agents })
     } catch (thrown) {

@@ -1,9 +1,8 @@
-import { createServer } from 'node:net'
 import { isMainThread } from 'node:worker_threads'
 import type { TemplatedApp, us_listen_socket } from 'uWebSockets.js'
 import { assert } from '../core/assert.js'
-import { GatewayError } from '../core/errors.js'
 import { HTTP_HEADERS_BYTES_MAX } from '../core/limits.js'
+import { portFault, whyNotFree } from './port-use.js'
 
 export type {
   HttpRequest,
@@ -59,29 +58,14 @@ const LISTEN_EXCLUSIVE = 1
  * @throws GatewayError PORT_IN_USE, or CONFIG_INVALID when the address itself is wrong.
  */
 export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
-  const { host, port, shared, setting } = options
+  const { host, port, shared } = options
   const listener = await new Promise<Listener | false>(resolve => {
     const native = app.listen.bind(app) as unknown as ListenWithOptions
     native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
   })
   if (listener !== false) return listener
-  const why = await whyNot(host, port)
-  if (why === 'EADDRINUSE' || why === null) {
-    throw new GatewayError(
-      'PORT_IN_USE',
-      `${setting}: port ${port} on ${host} is in use by another program; choose another or stop it`,
-    )
-  }
-  throw new GatewayError('CONFIG_INVALID', `${setting}: cannot listen on ${host} port ${port} (${why})`)
-}
-
-/** The native module says only that it failed; Node's own listener says why. */
-function whyNot(host: string, port: number): Promise<string | null> {
-  return new Promise(resolve => {
-    const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
-    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(null)))
-  })
+  // The native module says only that it failed; Node's own listener says why.
+  throw portFault(options, await whyNotFree(options))
 }
 
 export function portOf(listener: Listener): number {

@@ -37,8 +37,6 @@ export interface CallerPathStats {
   keys: number
 }
 
-export { VOICE_DBFS_MIN } from './judge-limits.js'
-
 // What goes through the jitter buffer beside a frame.
 const TAG_ECHO = 1
 // Quiet on any line, also on one that was not heard long enough to know its noise.

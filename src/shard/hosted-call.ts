@@ -11,7 +11,7 @@ import type { VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallEnd, CallResult, CallStart, FromCall } from './call-messages.js'
+import type { CallEnd, CallResult, CallStart } from './call-messages.js'
 import { CallBooks } from './call-books.js'
 import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
@@ -27,7 +27,7 @@ import type { HostContext, HostedAgent } from './host-context.js'
 import { outboundRecord } from './outbound-record.js'
 import { HostedPlayout } from './hosted-playout.js'
 import { HostedTask } from './hosted-task.js'
-import type { TaskOwner, TaskStart } from './hosted-task.js'
+import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 
 /**
@@ -370,7 +370,7 @@ export class HostedCall implements LiveCall, TaskOwner {
     this.#handover.handle({ type: 'stream-closed' })
   }
 
-  heard(message: FromCall): void {
+  heard(message: TaskNews): void {
     const { clock, wallClock } = this.#context
     switch (message.type) {
       case 'backend-error':
@@ -409,10 +409,6 @@ export class HostedCall implements LiveCall, TaskOwner {
         return
       case 'journal':
         this.#context.keepJournal(this.callSid, message.lines)
-        return
-      case 'checkpoint':
-      case 'speech-lost':
-        // The task's own.
         return
       case 'log':
         this.#log[message.level](message.fields, message.message)

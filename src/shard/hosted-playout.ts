@@ -1,4 +1,5 @@
-import { samplesToMs, type LegRateHz } from '../core/units.js'
+import { BYTES_PER_SAMPLE, samplesToMs, type LegRateHz } from '../core/units.js'
+import { Views } from '../core/views.js'
 import { Playout } from '../media/playout.js'
 import { KILL_AUDIO } from '../sautikit/stream-messages.js'
 import type { CallRecorder } from './call-recorder.js'
@@ -9,18 +10,7 @@ import type { SharedCall } from './shared-call.js'
 // One frame at a time leaves; all calls share the place where it is put together. 1 s at 16 kHz, five times what
 // playout hands over at once.
 const outgoing = new Int16Array(16_000)
-const outgoingBytes = new Uint8Array(outgoing.buffer)
-const outgoingViews = new Map<number, Uint8Array>()
-
-/** Lengths are few (frames, leads, tails): a view for each is made once. */
-function bytesOf(samples: number): Uint8Array {
-  let view = outgoingViews.get(samples)
-  if (view === undefined) {
-    view = outgoingBytes.subarray(0, samples * 2)
-    outgoingViews.set(samples, view)
-  }
-  return view
-}
+const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
 
 /**
  * Main's end of a call's speech: follows the worker's orders in the shared memory, has the playout clock say what is due,
@@ -83,7 +73,7 @@ export class HostedPlayout {
     const sent = outbound.consumed
     times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.#rateHz)
     Atomics.store(words, Word.dated, sent | 0)
-    const taken = sink.sendAudio(bytesOf(samples))
+    const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
     recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
     times[Time.playoutEndMs] = playout.playoutEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs

@@ -8,6 +8,9 @@ import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-me
 /** What stays the same of a call's start when another worker goes on with it. */
 export type TaskStart = Omit<CallStart, 'port' | 'speech' | 'resume' | 'streamOpen' | 'rehomes'>
 
+/** What a task says to its owner; the rest it says to `HostedTask`. */
+export type TaskNews = Exclude<FromCall, { type: 'checkpoint' | 'speech-lost' }>
+
 /** The half of a call that outlives its task. */
 export interface TaskOwner {
   /** The audio socket is open now. */
@@ -17,7 +20,7 @@ export interface TaskOwner {
   /** A way to a speech worker; null when there is none to be had. */
   openSpeech(): MessagePort | null
   /** What the task says, in its order. */
-  heard(message: FromCall): void
+  heard(message: TaskNews): void
   /** The worker died, or the call failed by a fault of ours. @returns whether another worker is to go on with it */
   lost(thrown: unknown): boolean
   /** Another worker has it. */
