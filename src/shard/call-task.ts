@@ -204,7 +204,8 @@ export class CallTask implements BackendSink {
   /** What became of our speech, and what the session wanted to be woken for. */
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
-    const taken = outbound.taken
+    // Before the times: they are at least as new as it.
+    const taken = outbound.dated
     this.#taken = taken
     const report = this.#report
     report.sentSamples = taken

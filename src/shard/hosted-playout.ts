@@ -72,12 +72,12 @@ export class HostedPlayout {
     if (samples === 0) return true
     const sent = outbound.consumed
     times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.#rateHz)
-    Atomics.store(words, Word.dated, sent | 0)
-    const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
-    recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
     times[Time.playoutEndMs] = playout.playoutEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs
     words[Word.underruns] = playout.underruns
+    Atomics.store(words, Word.dated, sent | 0)
+    const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
+    recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
     return taken
   }
 

@@ -21,7 +21,10 @@ export const Word = {
   inHead: 0,
   inSkip: 1,
   outTail: 2,
-  /** Speech samples ever taken whose time `Time.sampleZeroMs` holds. Written after that time. */
+  /**
+   * Speech samples ever taken of which the times tell. Written after them: `outTail` runs ahead of it while main is at its send, and who
+   * read the times by that would take those of the sentence before for those of a new one.
+   */
   dated: 3,
   /** Not 0: the call must end, whatever its session thinks (`HANGUP_*`). */
   hangup: 4,
@@ -269,6 +272,11 @@ export class SampleRing {
     return this.#behind(Atomics.load(this.#words, Word.outTail) >>> 0)
   }
 
+  /** Producer: samples ever taken or discarded, of which the times of the shared memory tell if they are read after this. */
+  get dated(): number {
+    return this.#behind(Atomics.load(this.#words, Word.dated) >>> 0)
+  }
+
   /** Consumer: samples it has taken itself; what was discarded after them is not among them. */
   get consumed(): number {
     return (this.#words[Word.outTail] as number) >>> 0
@@ -279,7 +287,7 @@ export class SampleRing {
     return (this.#words[Word.outHead] as number) >>> 0
   }
 
-  /** Producer: whether the consumer has taken any since its `taken` was `seen`. A glance without Atomics, which may miss the newest. */
+  /** Producer: whether the consumer has taken any since its `dated` was `seen`. A glance without Atomics, which may miss the newest. */
   takenSince(seen: number): boolean {
     const tail = (this.#words[Word.outTail] as number) >>> 0
     const skip = (this.#words[Word.outSkip] as number) >>> 0

@@ -33,7 +33,7 @@ t.test('a model that dies in mid-sentence costs the caller a pause and not the a
   const second = await GeminiDouble.start({ key: 'test-gemini-key', speaker, script: new Script([
     { say: STATUS },
     { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_9', name: 'end_call', args: { reason: 'answered' } }] },
-  ], ['no thank you']) })
+  ], ['no thank you'], { againWithinMs: 1500 }) })
   t.teardown(() => Promise.all([first.close(), second.close()]))
   const { at, gateway, close } = await whole({
     OPENAI_API_KEY: 'sk-test-openai', OPENAI_BASE_URL: first.baseUrl,

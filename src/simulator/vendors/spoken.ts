@@ -44,16 +44,30 @@ export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Arra
   return out
 }
 
+export interface ScriptOptions {
+  /**
+   * A caller who is heard again this soon after a spoken answer was begun had not been done: the answer is given once more, as a
+   * model gives it that was cut at its first word. Milliseconds of the clock; 0, the default: each answer is given once.
+   */
+  readonly againWithinMs?: number
+  readonly nowMs?: () => number
+}
+
 /** Answers in order; `Yes.` when the script is at its end. */
 export class Script {
   readonly #replies: ScriptedReply[]
   readonly #callerTexts: string[]
+  readonly #againWithinMs: number
+  readonly #nowMs: () => number
+  #last: { readonly reply: ScriptedReply; readonly atMs: number } | null = null
   /** Answers that were begun. */
   answers = 0
 
-  constructor(replies: readonly ScriptedReply[] = [], callerTexts: readonly string[] = []) {
+  constructor(replies: readonly ScriptedReply[] = [], callerTexts: readonly string[] = [], options: ScriptOptions = {}) {
     this.#replies = [...replies]
     this.#callerTexts = [...callerTexts]
+    this.#againWithinMs = options.againWithinMs ?? 0
+    this.#nowMs = options.nowMs ?? (() => performance.now())
   }
 
   reply(...replies: readonly ScriptedReply[]): void {
@@ -66,12 +80,22 @@ export class Script {
 
   nextReply(): ScriptedReply {
     this.answers++
-    return this.#replies.shift() ?? { say: 'Yes.' }
+    const nowMs = this.#nowMs()
+    const last = this.#last
+    const cut = last?.reply.say !== undefined && nowMs - last.atMs < this.#againWithinMs
+    const reply = cut ? onceMore(last.reply) : this.#replies.shift() ?? { say: 'Yes.' }
+    this.#last = { reply, atMs: nowMs }
+    return reply
   }
 
   nextCallerText(): string {
     return this.#callerTexts.shift() ?? 'hello'
   }
+}
+
+/** The same answer with calls of its own: a model never uses an id twice. */
+function onceMore(reply: ScriptedReply): ScriptedReply {
+  return reply.calls === undefined ? reply : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
 /** Hears where speech begins and ends, by level, in the time of the audio and not of the clock. */
