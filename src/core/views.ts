@@ -12,17 +12,23 @@ const PLACES = 8
  * path lies at few places with few lengths; a piece that is not among the last seen costs what `subarray` costs.
  */
 export class Views<T extends Viewable<T>> {
+  // What was asked for last: on a steady line it is asked for again.
+  #lastFrom = -1
+  #lastLength = -1
+  #last: T
   readonly #whole: T
   readonly #views: T[]
   readonly #from = new Int32Array(PLACES).fill(-1)
 
   constructor(whole: T) {
     this.#whole = whole
+    this.#last = whole
     this.#views = Array.from({ length: PLACES }, () => whole)
   }
 
   /** The elements `from` to `from + length`: a view, the caller must not keep it for long. */
   at(from: number, length: number): T {
+    if (from === this.#lastFrom && length === this.#lastLength) return this.#last
     // Frames of 20 ms begin at multiples of 160 or 320 samples: the middle bits tell them apart.
     const place = ((from >> 5) ^ (from >> 8) ^ (length >> 5)) & (PLACES - 1)
     let view = this.#views[place] as T
@@ -31,6 +37,9 @@ export class Views<T extends Viewable<T>> {
       this.#views[place] = view
       this.#from[place] = from
     }
+    this.#last = view
+    this.#lastFrom = from
+    this.#lastLength = length
     return view
   }
 }

@@ -76,10 +76,6 @@ export class CallerPath {
   concealed = false
   /** This frame is our own speech coming back. */
   echo = false
-  /** Media time of the frame's end: samples received up to it x 1000 / rate. */
-  mediaMs = 0
-  /** When its last byte arrived. */
-  arrivalMs = 0
   /**
    * When sound last began on the outbound track, after a gap: the agent's voice at the caller's ear. -Infinity before
    * any, and for ever where the stream is not stereo.
@@ -112,6 +108,16 @@ export class CallerPath {
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
     const { vadBank } = options
     this.#judge = vadBank.openJudge?.(sampleRateHz) ?? new ComposedJudge({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
+  }
+
+  /** Media time of the frame's end: samples received up to it x 1000 / rate. */
+  get mediaMs(): number {
+    return this.#jitter.mediaMs
+  }
+
+  /** When its last byte arrived. */
+  get arrivalMs(): number {
+    return this.#jitter.arrivalMs
   }
 
   /** A copy of the counters; allocates, for scrapes and records. */
@@ -172,8 +178,6 @@ export class CallerPath {
     this.#tags = this.#jitter.tags
     this.levelDbfs = this.concealed ? this.#judge.levelDbfs(this.frame) : this.#jitter.levelDbfs
     this.echo = (this.#tags & TAG_ECHO) !== 0
-    this.mediaMs = this.#jitter.mediaMs
-    this.arrivalMs = this.#jitter.arrivalMs
     return true
   }
 

@@ -18,8 +18,11 @@ export interface Kernel {
   ): void
 }
 
-/** Longest piece that goes through the kernel at once: 40 ms at 24 kHz. Longer chunks are cut. */
-export const BLOCK_SAMPLES = 960
+/**
+ * Longest piece that goes through the kernel at once: 100 ms at 24 kHz, the longest message of a backend. Longer chunks are cut, and
+ * their pieces are copied sample by sample.
+ */
+export const BLOCK_SAMPLES = 2400
 
 /** The same samples without WebAssembly, some twenty times slower. */
 export class JsKernel implements Kernel {

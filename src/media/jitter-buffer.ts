@@ -1,6 +1,7 @@
 import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX } from '../core/limits.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { concealFrame } from './conceal.js'
+import { FACTS, FACT_ARRIVAL_MS, FACT_LEVEL_DBFS, FACT_QUIET, FACT_TAGS, makeRing, resizedRing, type JitterRing } from './jitter-ring.js'
 
 export type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
 
@@ -38,28 +39,20 @@ export class JitterBuffer {
   depthMs = 0
   /** The frame that was pulled last, 20 ms: where it lies, until the next `push` or `pull`. */
   frame: Int16Array
-  /** Of that frame: the media time of its end, and what came with it at its `push`. */
-  mediaMs = 0
-  arrivalMs = 0
-  levelDbfs = 0
+  /** What came with that frame at its `push`. */
   tags = 0
   #state: JitterState = 'empty'
   readonly #samples: number
-  #ring: Ring
+  #ring: JitterRing
   #head = 0
   #waiting = 0
   /** Quiet frames in a row at the head, given out or given up. */
   #quietRun = 0
   #calmFrames = 0
-  #nextReleaseMs = -Infinity
-  // The clock: when frame n would have come on the best path is n x 20 ms + #baselineMs.
-  #baselineMs = Infinity
-  readonly #bucketMinMs = new Float64Array(BASELINE_BUCKETS).fill(Infinity)
+  /** All that is known of time, in one piece of memory: a field that holds a fraction is an object of its own to V8. */
+  readonly #clock = new Float64Array(CLOCK_VALUES)
   #bucket = 0
-  #lastArrivalMs = -Infinity
   #lateRun = 0
-  readonly #lateness = new Float64Array(DEPTH_BINS)
-  #latenessTotal: number
   /** Where the frame that was pulled last still lies. */
   #lastSlot = 0
   #lastWasQuiet = true
@@ -70,8 +63,27 @@ export class JitterBuffer {
     this.#samples = frameSamples(options.sampleRateHz)
     this.#ring = makeRing(RING_FRAMES_MIN, this.#samples)
     this.frame = this.#ring.slots[0] as Int16Array
-    this.#lateness[0] = PRIOR_FRAMES
-    this.#latenessTotal = PRIOR_FRAMES
+    const clock = this.#clock
+    clock[NEXT_RELEASE_MS] = -Infinity
+    clock[BASELINE_MS] = Infinity
+    clock[LAST_ARRIVAL_MS] = -Infinity
+    clock.fill(Infinity, BUCKET_MIN_MS, BUCKET_MIN_MS + BASELINE_BUCKETS)
+    clock[LATENESS] = PRIOR_FRAMES
+    clock[LATENESS_TOTAL] = PRIOR_FRAMES
+  }
+
+  /** Media time of the end of the frame that was pulled last. */
+  get mediaMs(): number {
+    return this.#clock[MEDIA_MS] as number
+  }
+
+  /** What came with that frame at its `push`. */
+  get arrivalMs(): number {
+    return this.#clock[ARRIVAL_MS] as number
+  }
+
+  get levelDbfs(): number {
+    return this.#clock[LEVEL_DBFS] as number
   }
 
   get state(): JitterState {
@@ -85,12 +97,12 @@ export class JitterBuffer {
 
   /** When the next frame would arrive without jitter; Infinity before the first. */
   get expectedArrivalMs(): number {
-    return this.framesIn * FRAME_MS + this.#baselineMs
+    return this.framesIn * FRAME_MS + (this.#clock[BASELINE_MS] as number)
   }
 
   /** Bytes of memory that this buffer holds now. */
   get bytes(): number {
-    return this.#ring.frames.byteLength + this.#ring.capacity * 14
+    return this.#ring.frames.byteLength + this.#ring.facts.byteLength
   }
 
   /**
@@ -105,12 +117,14 @@ export class JitterBuffer {
       this.framesDropped++
     }
     if (this.#waiting === this.#ring.capacity) this.#resize(Math.min(JITTER_FRAMES_MAX, 2 * this.#ring.capacity))
-    const slot = (this.#head + this.#waiting) % this.#ring.capacity
-    this.#ring.frames.set(frame, slot * this.#samples)
-    this.#ring.arrivalMs[slot] = arrivalMs
-    this.#ring.levelDbfs[slot] = levelDbfs
-    this.#ring.tags[slot] = tags
-    this.#ring.quiet[slot] = quiet ? 1 : 0
+    const { capacity, frames, facts } = this.#ring
+    const slot = (this.#head + this.#waiting) % capacity
+    frames.set(frame, slot * this.#samples)
+    const at = slot * FACTS
+    facts[at + FACT_ARRIVAL_MS] = arrivalMs
+    facts[at + FACT_LEVEL_DBFS] = levelDbfs
+    facts[at + FACT_TAGS] = tags
+    facts[at + FACT_QUIET] = quiet ? 1 : 0
     this.#waiting++
     this.framesIn++
   }
@@ -121,7 +135,8 @@ export class JitterBuffer {
       return this.#state === 'empty' || this.#state === 'stalled' ? Infinity : this.#dueMs() + OVERDUE_MS
     }
     const behind = this.#waiting * FRAME_MS > this.depthMs + FRAME_MS
-    return behind ? this.#nextReleaseMs : Math.max(this.#nextReleaseMs, this.#dueMs())
+    const releaseMs = this.#clock[NEXT_RELEASE_MS] as number
+    return behind ? releaseMs : Math.max(releaseMs, this.#dueMs())
   }
 
   /**
@@ -129,14 +144,15 @@ export class JitterBuffer {
    */
   pull(nowMs: number): 'frame' | 'concealed' | 'none' {
     if (this.#waiting === 0) return this.#pullFromEmpty(nowMs)
-    if (nowMs < this.#nextReleaseMs) return 'none'
+    const releaseMs = this.#clock[NEXT_RELEASE_MS] as number
+    if (nowMs < releaseMs) return 'none'
     const enoughMs = this.depthMs + FRAME_MS
     this.#skipSilence(enoughMs)
     const behind = this.#waiting * FRAME_MS > enoughMs
     if (!behind && nowMs < this.#dueMs()) return 'none'
     this.#state = behind ? 'catching-up' : 'steady'
     // Twice real time at most, with as much credit as one late tick may need.
-    this.#nextReleaseMs = Math.max(this.#nextReleaseMs + RELEASE_MS, nowMs - RELEASE_MS)
+    this.#clock[NEXT_RELEASE_MS] = Math.max(releaseMs + RELEASE_MS, nowMs - RELEASE_MS)
     this.#take()
     return 'frame'
   }
@@ -158,7 +174,7 @@ export class JitterBuffer {
 
   /** When the frame at the head (or the next to come) is due. */
   #dueMs(): number {
-    return (this.framesIn - this.#waiting) * FRAME_MS + this.#baselineMs + this.depthMs
+    return (this.framesIn - this.#waiting) * FRAME_MS + (this.#clock[BASELINE_MS] as number) + this.depthMs
   }
 
   #take(): void {
@@ -166,11 +182,14 @@ export class JitterBuffer {
     // Where it lies: what takes its place has to be pushed first.
     this.frame = ring.slots[this.#head] as Int16Array
     this.#lastSlot = this.#head
-    this.mediaMs = (this.framesIn - this.#waiting + 1) * FRAME_MS
-    this.arrivalMs = ring.arrivalMs[this.#head] as number
-    this.levelDbfs = ring.levelDbfs[this.#head] as number
-    this.tags = ring.tags[this.#head] as number
-    this.#lastWasQuiet = ring.quiet[this.#head] === 1
+    const { facts } = ring
+    const at = this.#head * FACTS
+    const clock = this.#clock
+    clock[MEDIA_MS] = (this.framesIn - this.#waiting + 1) * FRAME_MS
+    clock[ARRIVAL_MS] = facts[at + FACT_ARRIVAL_MS] as number
+    clock[LEVEL_DBFS] = facts[at + FACT_LEVEL_DBFS] as number
+    this.tags = facts[at + FACT_TAGS] as number
+    this.#lastWasQuiet = facts[at + FACT_QUIET] === 1
     this.#dropHead()
     this.framesOut++
     this.#calmFrames = this.#waiting <= RING_CALM_FRAMES ? this.#calmFrames + 1 : 0
@@ -180,110 +199,81 @@ export class JitterBuffer {
   /** Gives up silence while more waits than should; a pause of up to 60 ms is part of speech and stays. */
   #skipSilence(enoughMs: number): void {
     while (this.#waiting * FRAME_MS > enoughMs && this.#waiting > 1
-      && this.#ring.quiet[this.#head] === 1 && this.#quietRun >= QUIET_KEPT_FRAMES) {
+      && this.#headIsQuiet && this.#quietRun >= QUIET_KEPT_FRAMES) {
       this.#dropHead()
       this.framesSkipped++
     }
   }
 
+  get #headIsQuiet(): boolean {
+    return this.#ring.facts[this.#head * FACTS + FACT_QUIET] === 1
+  }
+
   #dropHead(): void {
-    this.#quietRun = this.#ring.quiet[this.#head] === 1 ? this.#quietRun + 1 : 0
+    this.#quietRun = this.#headIsQuiet ? this.#quietRun + 1 : 0
     this.#waiting--
     // On a clean line all frames go through one place, which stays in the cache.
     this.#head = this.#waiting === 0 ? 0 : (this.#head + 1) % this.#ring.capacity
   }
 
   #learn(index: number, arrivalMs: number): void {
+    const clock = this.#clock
     const offsetMs = arrivalMs - index * FRAME_MS
     if (index % BASELINE_BUCKET_FRAMES === 0) this.#rollBucket()
-    if (offsetMs < (this.#bucketMinMs[this.#bucket] as number)) this.#bucketMinMs[this.#bucket] = offsetMs
-    if (offsetMs < this.#baselineMs) this.#baselineMs = offsetMs
-    const latenessMs = offsetMs - this.#baselineMs
+    const bucket = BUCKET_MIN_MS + this.#bucket
+    if (offsetMs < (clock[bucket] as number)) clock[bucket] = offsetMs
+    if (offsetMs < (clock[BASELINE_MS] as number)) clock[BASELINE_MS] = offsetMs
+    const latenessMs = offsetMs - (clock[BASELINE_MS] as number)
 
     if (latenessMs > JITTER_DEPTH_MS_MAX) {
       // A stall, and no reason for a deeper buffer. But frames that keep coming one by one and all late mean that
       // the carrier has lost audio: the old baseline will not come back.
-      this.#lateRun = arrivalMs - this.#lastArrivalMs > FRAME_MS / 2 ? this.#lateRun + 1 : 0
+      this.#lateRun = arrivalMs - (clock[LAST_ARRIVAL_MS] as number) > FRAME_MS / 2 ? this.#lateRun + 1 : 0
       if (this.#lateRun >= LOST_AUDIO_FRAMES) {
-        this.#bucketMinMs.fill(Infinity)
-        this.#bucketMinMs[this.#bucket] = offsetMs
-        this.#baselineMs = offsetMs
+        clock.fill(Infinity, BUCKET_MIN_MS, BUCKET_MIN_MS + BASELINE_BUCKETS)
+        clock[bucket] = offsetMs
+        clock[BASELINE_MS] = offsetMs
         this.#lateRun = 0
       }
     } else {
       this.#lateRun = 0
       this.#learnDepth(latenessMs, index % BASELINE_BUCKET_FRAMES === 0)
     }
-    this.#lastArrivalMs = arrivalMs
+    clock[LAST_ARRIVAL_MS] = arrivalMs
   }
 
   #rollBucket(): void {
+    const clock = this.#clock
     this.#bucket = (this.#bucket + 1) % BASELINE_BUCKETS
-    this.#bucketMinMs[this.#bucket] = Infinity
+    clock[BUCKET_MIN_MS + this.#bucket] = Infinity
     let min = Infinity
-    for (let i = 0; i < BASELINE_BUCKETS; i++) min = Math.min(min, this.#bucketMinMs[i] as number)
-    this.#baselineMs = min
+    for (let i = 0; i < BASELINE_BUCKETS; i++) min = Math.min(min, clock[BUCKET_MIN_MS + i] as number)
+    clock[BASELINE_MS] = min
   }
 
   /** Deeper at once, flatter only now and then: each change moves the clock. */
   #learnDepth(latenessMs: number, mayShrink: boolean): void {
-    const bins = this.#lateness
-    for (let i = 0; i < DEPTH_BINS; i++) bins[i] = (bins[i] as number) * FORGET
-    const bin = Math.ceil(Math.max(0, latenessMs - DEPTH_BIN_MS / 2) / DEPTH_BIN_MS)
-    bins[bin] = (bins[bin] as number) + 1
-    this.#latenessTotal = this.#latenessTotal * FORGET + 1
+    const clock = this.#clock
+    for (let i = LATENESS; i < LATENESS + DEPTH_BINS; i++) clock[i] = (clock[i] as number) * FORGET
+    const bin = LATENESS + Math.ceil(Math.max(0, latenessMs - DEPTH_BIN_MS / 2) / DEPTH_BIN_MS)
+    clock[bin] = (clock[bin] as number) + 1
+    const total = (clock[LATENESS_TOTAL] as number) * FORGET + 1
+    clock[LATENESS_TOTAL] = total
     let late = 0
     let depth = DEPTH_BINS - 1
     for (; depth > 0; depth--) {
-      late += bins[depth] as number
-      if (late > this.#latenessTotal * LATE_SHARE) break
+      late += clock[LATENESS + depth] as number
+      if (late > total * LATE_SHARE) break
     }
     const depthMs = depth * DEPTH_BIN_MS
     if (depthMs > this.depthMs || mayShrink) this.depthMs = depthMs
   }
 
   #resize(capacity: number): void {
-    const old = this.#ring
-    const ring = makeRing(capacity, this.#samples)
-    for (let i = 0; i < this.#waiting; i++) {
-      const from = (this.#head + i) % old.capacity
-      ring.frames.set(old.frames.subarray(from * this.#samples, (from + 1) * this.#samples), i * this.#samples)
-      ring.arrivalMs[i] = old.arrivalMs[from] as number
-      ring.levelDbfs[i] = old.levelDbfs[from] as number
-      ring.tags[i] = old.tags[from] as number
-      ring.quiet[i] = old.quiet[from] as number
-    }
-    // One slot is always free after a resize: the frame that a concealment may need goes there.
-    const last = this.#lastSlot
+    this.#ring = resizedRing(this.#ring, capacity, { head: this.#head, waiting: this.#waiting, last: this.#lastSlot })
     this.#lastSlot = capacity - 1
-    ring.frames.set(old.frames.subarray(last * this.#samples, (last + 1) * this.#samples), this.#lastSlot * this.#samples)
-    this.#ring = ring
     this.#head = 0
     this.#calmFrames = 0
-  }
-}
-
-interface Ring {
-  readonly capacity: number
-  readonly frames: Int16Array
-  /** Views of each frame, made once: a copy by `set` takes a seventh of the time of a loop. */
-  readonly slots: readonly Int16Array[]
-  readonly arrivalMs: Float64Array
-  readonly levelDbfs: Float32Array
-  readonly tags: Uint8Array
-  readonly quiet: Uint8Array
-}
-
-function makeRing(capacity: number, samples: number): Ring {
-  const frames = new Int16Array(capacity * samples)
-  return {
-    capacity,
-    frames,
-    slots: Array.from({ length: capacity }, (_, slot) => frames.subarray(slot * samples, (slot + 1) * samples)),
-    arrivalMs: new Float64Array(capacity),
-    levelDbfs: new Float32Array(capacity),
-    tags: new Uint8Array(capacity),
-    quiet: new Uint8Array(capacity),
   }
 }
 
@@ -306,3 +296,18 @@ const PRIOR_FRAMES = 20
 const OVERDUE_MS = FRAME_MS
 const RELEASE_MS = FRAME_MS / 2
 const QUIET_KEPT_FRAMES = 3
+
+// Places in #clock. The clock itself: when frame n would have come on the best path is n x 20 ms + BASELINE_MS.
+const BASELINE_MS = 0
+const NEXT_RELEASE_MS = 1
+const LAST_ARRIVAL_MS = 2
+const MEDIA_MS = 3
+const ARRIVAL_MS = 4
+const LEVEL_DBFS = 5
+/** Frames that `LATENESS` counts, less what is forgotten of them. */
+const LATENESS_TOTAL = 6
+/** The least offset of each half second, `BASELINE_BUCKETS` of them. */
+const BUCKET_MIN_MS = 7
+/** How many frames were how late, `DEPTH_BINS` bins. */
+const LATENESS = BUCKET_MIN_MS + BASELINE_BUCKETS
+const CLOCK_VALUES = LATENESS + DEPTH_BINS

@@ -118,8 +118,8 @@ let broken = new Uint8Array(0)
 export class PacketRing {
   readonly #words: Int32Array
   readonly #bytes: Uint8Array
-  readonly #lengths: Uint32Array
-  readonly #arrivals: Float64Array
+  /** The same memory as numbers: of each packet first its length and then its time of arrival. */
+  readonly #heads: Float64Array
   readonly #views: Views<Uint8Array>
   readonly #mask: number
   /** Where the packet that `next` gave ends. */
@@ -131,8 +131,7 @@ export class PacketRing {
     assert((bytes.length & (bytes.length - 1)) === 0, 'a ring has a power of two of bytes')
     this.#words = words
     this.#bytes = bytes
-    this.#lengths = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / Uint32Array.BYTES_PER_ELEMENT)
-    this.#arrivals = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
+    this.#heads = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
     this.#views = new Views(bytes)
     this.#mask = bytes.length - 1
   }
@@ -168,8 +167,8 @@ export class PacketRing {
       return false
     }
     const at = head & this.#mask
-    this.#lengths[at >> 2] = packet.length
-    this.#arrivals[(at >> 3) + 1] = arrivalMs
+    this.#heads[at >> 3] = packet.length
+    this.#heads[(at >> 3) + 1] = arrivalMs
     const offset = (at + PACKET_HEADER_BYTES) & this.#mask
     const first = capacity - offset
     if (packet.length <= first) {
@@ -200,8 +199,8 @@ export class PacketRing {
     if (((skip - tail) | 0) > 0) tail = skip
     if (tail === head) return null
     const at = tail & this.#mask
-    const length = this.#lengths[at >> 2] as number
-    this.arrivalMs = this.#arrivals[(at >> 3) + 1] as number
+    const length = this.#heads[at >> 3] as number
+    this.arrivalMs = this.#heads[(at >> 3) + 1] as number
     this.#nextTail = tail + bytesInRing(length)
     const offset = (at + PACKET_HEADER_BYTES) & this.#mask
     return offset + length <= this.#bytes.length ? this.#views.at(offset, length) : this.#join(offset, length)

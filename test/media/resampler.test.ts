@@ -1,5 +1,6 @@
 import t from 'tap'
 import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
+import { BLOCK_SAMPLES } from '../../src/media/fir-kernels.js'
 import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/polyphase.js'
 import { ResamplerBank, type StreamResampler } from '../../src/media/resampler.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
@@ -86,7 +87,7 @@ for (const [from, to] of ALL_RATE_PAIRS) {
     for (const [name, make] of loudest(rowsOf(from, to), random)) {
       const inWasm = bank.open(from, to)
       const inJs = plain.open(from, to)
-      const lengths = [frameSamples(from), 1, 960, ...Array.from({ length: 30 }, () => 1 + Math.floor(random() ** 2 * 960))]
+      const lengths = [frameSamples(from), 1, BLOCK_SAMPLES, 3 * BLOCK_SAMPLES - 7, ...Array.from({ length: 30 }, () => 1 + Math.floor(random() ** 2 * 960))]
       const inputs = lengths.map(make)
       const got = concatenate(...inputs.map((input) => whole(inWasm, input)))
       const expected = concatenate(...inputs.map((input) => whole(inJs, input)))
