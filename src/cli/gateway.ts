@@ -179,10 +179,10 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       log.info({ calls: running.calls.capacity - running.calls.free }, 'stopping: no more calls are taken')
       outbound.close()
       await watch?.close()
-      const carried = !running.calls.live()[Symbol.iterator]().next().done
+      const [carried] = running.calls.live()
       await running.calls.drain(drainTimeoutMs)
       // The carrier tells of a call's end after the call: what is posted now finds somebody.
-      if (carried) await sleep(LAST_WEBHOOKS_MS)
+      if (carried !== undefined) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()
