@@ -1,6 +1,7 @@
 import { speeds, spread } from './checks.js'
 import { escape } from './kit/escape.js'
 import { decode } from './kit/histogram.js'
+import { machineLines } from './kit/machine.js'
 import { barChart, lineChart } from './plots.js'
 import type { Series } from './plots.js'
 import { sizeWords } from './plan.js'
@@ -22,7 +23,7 @@ table{border-collapse:collapse}td,th{padding:.25rem .75rem;border-bottom:1px sol
 </style></head><body>
 <h1>mkondo bench</h1>
 <table>${row('commit', provenance.commit)}${row('when', provenance.at)}${row('command', provenance.command)}
-${row('machine', `${provenance.machine.cpu}, ${provenance.machine.cores} cores, ${provenance.machine.memoryGib} GiB, ${provenance.machine.os}, load ${provenance.machine.loadAtStart} at the start`)}
+${row('machine', machineLines(provenance).join('; '))}
 ${row('versions', Object.entries(provenance.versions).map(([name, version]) => `${name} ${version}`).join(', '))}</table>
 <h2>Against the design</h2>
 <table><tr><th>what</th><th>wanted</th><th>measured</th></tr>${results.checks.map((one) =>

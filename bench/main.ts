@@ -32,7 +32,7 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0
   }
   if (options.profileDir !== null) mkdirSync(options.profileDir, { recursive: true })
-  const facts = provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
+  const facts = await provenance(`npm run bench${argv.length === 0 ? '' : ` -- ${argv.join(' ')}`}`)
   const time = new TimeLeft(options.quick, performance.now())
   const say = (line: string): void => console.error(line)
   const { subjects, skipped } = chooseSubjects(options)

@@ -52,6 +52,10 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
   const asked = SUBJECTS.filter((subject) => options.subjects.length === 0 || options.subjects.includes(subject.name))
   const skipped: Skipped[] = []
   const subjects = asked.filter((subject) => {
+    if (options.quick && options.subjects.length === 0 && subject.notInQuick) {
+      skipped.push({ name: subject.name, why: 'not part of a quick run' })
+      return false
+    }
     const missing = missingPackage(subject)
     if (missing !== null) skipped.push({ name: subject.name, why: `${missing} is not installed; node bench/peers/install.mjs does it` })
     return missing === null

@@ -14,6 +14,8 @@ export interface Subject {
   readonly snrDbMin: number
   /** More calls than this it cannot carry on any machine with two cores, and asking for them would only show that. */
   readonly callsMax: number
+  /** A quick run has no time for it, unless it is asked for by name. */
+  readonly notInQuick?: true
   /** Packages that must be installed. */
   readonly needs: readonly string[]
   file(level: Level): string
@@ -33,6 +35,10 @@ export const SUBJECTS: readonly Subject[] = [
   {
     name: 'uws-echo', about: 'uWebSockets.js alone, the ceiling', levels: ['L0'], opening: 'socket', snrDbMin: 60, callsMax: Infinity,
     needs: ['uWebSockets.js'], file: peer('uws-echo.mjs'), messageFrames: one,
+  },
+  {
+    name: 'uws-paced', about: 'the same with a clock: frames go back at the next tick', levels: ['L0'], opening: 'socket', snrDbMin: 60,
+    callsMax: Infinity, needs: ['uWebSockets.js'], file: peer('uws-paced.mjs'), messageFrames: one, notInQuick: true,
   },
   {
     name: 'ws-sketch', about: 'the sketch of the carrier\'s articles, on ws', levels: ['L0'], opening: 'socket', snrDbMin: 60, callsMax: Infinity,

@@ -1,4 +1,5 @@
 import { heldRuns, spread } from './checks.js'
+import { machineLines } from './kit/machine.js'
 import { mainThreadFullAt, sizeWords } from './plan.js'
 import type { BenchResults, CaseResult, Speed } from './results.js'
 
@@ -12,10 +13,10 @@ export function terminalReport(results: BenchResults): string {
 }
 
 function heading({ provenance }: BenchResults): string[] {
-  const { machine, versions } = provenance
+  const { versions } = provenance
   return [
     '', `mkondo bench, commit ${provenance.commit}, ${provenance.at}`, `  ${provenance.command}`,
-    `  ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.os}, load ${machine.loadAtStart} at the start`,
+    ...machineLines(provenance).map((line) => `  ${line}`),
     `  ${['node', 'uWebSockets.js', 'ws', 'piscina'].flatMap((name) => (versions[name] === undefined ? [] : [`${name} ${versions[name]}`])).join(', ')}`,
     '  Generator and stand-in backend share these cores with the server; each is accounted for by itself.', '',
   ]

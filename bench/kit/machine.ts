@@ -4,6 +4,8 @@ import { createRequire } from 'node:module'
 import { availableParallelism, cpus, loadavg, totalmem, type } from 'node:os'
 import { join } from 'node:path'
 import { packageRoot, packageVersion } from '../../src/config/package-root.js'
+import { machineCharges } from './charges.js'
+import type { MachineCharges } from './charges.js'
 
 /** Where and with what a result was measured. */
 export interface Provenance {
@@ -17,11 +19,13 @@ export interface Provenance {
     readonly memoryGib: number
     /** Load average over a minute at the start: what else the machine was doing. */
     readonly loadAtStart: number
+    readonly charges: MachineCharges
   }
   readonly versions: Readonly<Record<string, string>>
 }
 
-export function provenance(command: string): Provenance {
+/** Measures what the machine charges, too: call it before anything else runs. */
+export async function provenance(command: string): Promise<Provenance> {
   return {
     at: new Date().toISOString(),
     command,
@@ -29,6 +33,7 @@ export function provenance(command: string): Provenance {
     machine: {
       os: `${type()} ${kernel()}`, cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: availableParallelism(),
       memoryGib: Math.round(totalmem() / 2 ** 30), loadAtStart: Math.round((loadavg()[0] ?? 0) * 100) / 100,
+      charges: await machineCharges(),
     },
     versions: {
       mkondo: packageVersion(), node: process.versions.node, v8: process.versions.v8,
@@ -83,4 +88,13 @@ export function openFilesMax(): number {
   } catch {
     return Infinity
   }
+}
+
+/** The machine in two lines: what it is, and what it charges. */
+export function machineLines({ machine }: Provenance): readonly [string, string] {
+  const { sleepUs, wakeUs, coldReadNs } = machine.charges
+  return [
+    `${machine.cpu}, ${machine.cores} cores, ${machine.memoryGib} GiB, ${machine.os}, load ${machine.loadAtStart} at the start`,
+    `it charges ${sleepUs.toFixed(0)} us of CPU for a sleep of 1 ms, ${wakeUs.toFixed(0)} us for waking a thread, and ${coldReadNs.toFixed(0)} ns for a read that no cache has`,
+  ]
 }

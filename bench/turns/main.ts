@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { packageRoot } from '../../src/config/package-root.js'
-import { provenance } from '../kit/machine.js'
+import { machineLines, provenance } from '../kit/machine.js'
 import { figure, measureShare } from './share.js'
 import type { ShareOptions, ShareResult } from './share.js'
 import { measureTakeovers } from './takeovers.js'
@@ -39,7 +39,7 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
     console.error('bench: --calls (to 200), --seconds and --takeovers take whole numbers above 0')
     return 2
   }
-  const facts = provenance(`npm run bench -- ${argv.join(' ')}`)
+  const facts = await provenance(`npm run bench -- ${argv.join(' ')}`)
   const say = (line: string): void => console.error(line)
   const runs: readonly Pick<ShareOptions, 'turns' | 'messageMs'>[] = [
     { turns: 'gateway', messageMs: 60 }, { turns: 'server_vad', messageMs: 20 },
@@ -63,6 +63,7 @@ export async function turnsBench(argv: readonly string[]): Promise<number> {
       met: taken.samplesWrong === 0 && taken.audioLostMs === 0 && taken.samplesChecked > 0,
     },
   ]
+  for (const line of machineLines(facts)) console.log(line)
   for (const { what, got, met } of checks) console.log(`${met ? 'met    ' : 'NOT MET'} ${what}: ${got}`)
   const file = resolve(values.json ?? join(packageRoot(), 'bench/results', `turns-${facts.at.replace(/[:.]/g, '-')}.json`))
   mkdirSync(dirname(file), { recursive: true })

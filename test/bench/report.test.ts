@@ -34,7 +34,7 @@ function results(cases: readonly CaseResult[]): BenchResults {
     version: 2, micro: [], cases, capacities: [], scale: [], messages: [], notes: ['L2 mkondo: 400 calls did not hold on this machine; 200 did'], skipped: [{ name: 'fastify', why: 'fastify is not installed' }], checks: check(cases, []),
     provenance: {
       at: '2026-01-01T00:00:00.000Z', command: 'npm run bench -- <script>', commit: 'abc',
-      machine: { os: 'Linux', cpu: 'a CPU', cores: 2, memoryGib: 8, loadAtStart: 0 }, versions: { node: '20', ws: '8' },
+      machine: { os: 'Linux', cpu: 'a CPU', cores: 2, memoryGib: 8, loadAtStart: 0, charges: { sleepUs: 33.4, wakeUs: 15.6, coldReadNs: 68 } }, versions: { node: '20', ws: '8' },
     },
   }
 }
@@ -46,6 +46,13 @@ t.test('a run whose audio was not true shows what was wrong and no speed', async
   t.match(text, /^mkondo +200 +1\.10/m)
   t.match(text, /skipped: fastify: fastify is not installed/)
   t.match(text, /note: L2 mkondo: 400 calls did not hold on this machine; 200 did/)
+})
+
+t.test('what the machine charges stands above its figures, in both reports', async (t) => {
+  const charged = /it charges 33 us of CPU for a sleep of 1 ms, 16 us for waking a thread, and 68 ns for a read that no cache has/
+  const one = results([run('mkondo', 'L2', 1.1)])
+  t.match(terminalReport(one), charged)
+  t.match(htmlReport(one), charged)
 })
 
 t.test('runs with fewer calls, made to find out what holds, are not mixed with the others', async (t) => {
