@@ -16,6 +16,7 @@ const RAMP_CALLS_MAX = 5000
 const RAMP_HALVINGS = 2
 /** A step that fails for a reason of the moment gets a second chance. */
 const RAMP_TRIES = 2
+const QUICK_RAMP_STEPS = 3
 
 /** No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy, too. */
 const QUICK_BEGIN_MS_MAX = 150_000
@@ -164,8 +165,9 @@ export async function findCapacity(
     if (reason === null) {
       held = calls
       // A quick run shows the way and leaves the search to a long one.
-      if (options.quick && steps.length >= 3) break
-      continue
+      if (!options.quick || steps.length < QUICK_RAMP_STEPS) continue
+      beyond = `not tried, a quick run takes ${QUICK_RAMP_STEPS} steps`
+      break
     }
     failed = calls
     beyond = reason
