@@ -15,6 +15,7 @@ import type { Edge } from '../edge/edge.js'
 import type { Siblings } from '../edge/siblings.js'
 import { isCallSid } from '../core/ids.js'
 import { CallHost } from '../shard/call-host.js'
+import { liveCount } from '../shard/live-call.js'
 import { OutboundCalls } from '../shard/outbound-calls.js'
 import { loadMediaAssets } from '../shard/media-assets.js'
 import { processClock } from '../shard/process-clock.js'
@@ -176,7 +177,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   const running = { calls, edge }
   function stop(drainTimeoutMs: number): Promise<void> {
     stopping ??= (async () => {
-      const carried = [...running.calls.live()].length
+      const carried = liveCount(running.calls)
       log.info({ calls: carried }, 'stopping: no more calls are taken')
       outbound.close()
       await watch?.close()

@@ -4,8 +4,8 @@ import type { ErrorCode } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { CallRecord } from '../call/record.js'
-import { timelineOf } from '../shard/live-call.js'
-import type { CallDirectory, LiveCall } from '../shard/live-call.js'
+import { liveCount, timelineOf } from '../shard/live-call.js'
+import type { LiveCall } from '../shard/live-call.js'
 import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../shard/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
@@ -176,12 +176,6 @@ export class OpsApi {
   #live(callSid: string | undefined): LiveCall | undefined {
     return isCallSid(callSid) ? this.#options.calls.find(callSid) : undefined
   }
-}
-
-function liveCount(calls: CallDirectory): number {
-  let count = 0
-  for (const _ of calls.live()) count++
-  return count
 }
 
 function noCall(): Reply {

@@ -215,6 +215,13 @@ export interface CallDirectory {
   drain(timeoutMs: number): Promise<void>
 }
 
+/** How many calls are live now. */
+export function liveCount(calls: Pick<CallDirectory, 'live'>): number {
+  let count = 0
+  for (const _ of calls.live()) count++
+  return count
+}
+
 /** The conference room that a call is answered into; only letters that every PBX takes. */
 export function roomOf(callSid: CallSid): string {
   return `mkondo-${callSid}`
