@@ -53,7 +53,7 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
   const asked = SUBJECTS.filter((subject) => options.subjects.length === 0 || options.subjects.includes(subject.name))
   const skipped: Skipped[] = []
   const subjects = asked.filter((subject) => {
-    if (options.quick && options.subjects.length === 0 && subject.notInQuick) {
+    if (options.quick && options.subjects.length === 0 && !subject.quick) {
       skipped.push({ name: subject.name, why: 'not part of a quick run' })
       return false
     }

@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { seededRandom } from '../../src/simulator/random.js'
 
 /**
  * What the machine itself charges for what a gateway does thousands of times a second: falling asleep, being woken, and reading memory that
@@ -69,13 +70,12 @@ export function throwBall(ball: Int32Array, turn: 0 | 1, rounds: number): void {
 
 function coldRead(): number {
   const words = new Int32Array(LINES * LINE_WORDS)
-  // One ring through all lines (Sattolo's shuffle), by a generator that is the same at each run.
+  // One ring through all lines (Sattolo's shuffle), the same at each run.
   const order = new Int32Array(LINES)
   for (let i = 0; i < LINES; i++) order[i] = i
-  let seed = 1
+  const random = seededRandom(1)
   for (let i = LINES - 1; i > 0; i--) {
-    seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0
-    const j = seed % i
+    const j = Math.floor(random() * i)
     const kept = order[i] as number
     order[i] = order[j] as number
     order[j] = kept
