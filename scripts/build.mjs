@@ -1,55 +1,63 @@
-// Builds dist/: a clean folder (a deleted test must not run again), TypeScript, and the WebAssembly kernels from their text form or from
-// AssemblyScript.
+// Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
+// WebAssembly kernels come from their text form or from AssemblyScript when they are older than their sources.
+// What no longer has a source is deleted, so that a deleted test does not run again.
+//
+//   node scripts/build.mjs [--types]
+//
+// --types adds the declarations of the package's entries (`exports` in package.json), for agents and backends in TypeScript.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { createRequire } from 'node:module'
-import wabt from 'wabt'
+import { basename, dirname, join, relative, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const outDir = resolve(root, process.argv[2] ?? 'dist')
-const keep = process.argv.includes('--keep')
+const outDir = join(root, 'dist')
+const SOURCES = ['src', 'test', 'bench', 'examples', 'grafana']
 
-if (!keep) rmSync(outDir, { recursive: true, force: true })
+const files = (folder) => !existsSync(folder) ? [] : readdirSync(folder, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => join(entry.parentPath, entry.name))
+const sources = SOURCES.flatMap((folder) => files(join(root, folder)))
 
-const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
-// A folder that is kept is built again often: only what changed since the last time is compiled.
-const incremental = keep ? ['--incremental', '--tsBuildInfoFile', join(outDir, '.tsbuildinfo')] : []
-const compiled = spawnSync(process.execPath, [tsc, '-p', root, '--outDir', outDir, ...incremental], { stdio: 'inherit' })
+/** Folders with an asconfig.json are AssemblyScript: one `.wasm` each, no JavaScript. */
+const kernels = sources.filter((file) => basename(file) === 'asconfig.json').map(dirname)
+const inKernel = (file) => kernels.some((folder) => file.startsWith(folder + '/'))
+const modules = sources.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts') && !inKernel(file))
+const built = (file) => join(outDir, relative(root, file))
 
-// Types of the package's entries (`exports` in package.json), for agents and backends written in TypeScript. Not wanted
-// of a build for tests.
-let typed = 0
-if (!keep) {
-  const options = '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes '
-    + '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
-  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) => join(root, 'src', file))
-  const declared = spawnSync(process.execPath, [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
-  typed = declared.status ?? 1
-}
+await build({
+  entryPoints: modules,
+  outbase: root,
+  outdir: outDir,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  sourcemap: true,
+  tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+  logLevel: 'warning',
+})
 
-/** Every `.wat` below src/ becomes a `.wasm` at the same place below the output folder. */
-const assembler = await wabt()
-const features = { simd: true, bulk_memory: true, sat_float_to_int: true }
-for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })) {
-  if (!entry.isFile() || !entry.name.endsWith('.wat')) continue
-  const source = join(entry.parentPath, entry.name)
-  const target = join(outDir, relative(root, source)).replace(/\.wat$/, '.wasm')
+const isCurrent = (target, inputs) => existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
+
+const texts = sources.filter((file) => file.endsWith('.wat'))
+for (const source of texts) {
+  const target = built(source).replace(/\.wat$/, '.wasm')
+  if (isCurrent(target, [source])) continue
+  const { default: wabt } = await import('wabt')
+  const assembler = await wabt()
   mkdirSync(dirname(target), { recursive: true })
-  const parsed = assembler.parseWat(entry.name, readFileSync(source, 'utf8'), features)
+  const parsed = assembler.parseWat(basename(source), readFileSync(source, 'utf8'), { simd: true, bulk_memory: true, sat_float_to_int: true })
   writeFileSync(target, parsed.toBinary({}).buffer)
   parsed.destroy()
 }
 
-/** Every folder below src/ with an asconfig.json is AssemblyScript and becomes a `.wasm` beside itself below the output folder. */
-for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTypes: true })) {
-  if (entry.name !== 'asconfig.json') continue
-  const folder = entry.parentPath
-  const target = join(outDir, relative(root, folder)) + '.wasm'
-  // It may import from the folder above.
-  const sources = [folder, dirname(folder)].flatMap((at) => readdirSync(at, { withFileTypes: true }).filter((file) => file.isFile()).map((file) => join(at, file.name)))
-  if (keep && existsSync(target) && sources.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)) continue
+for (const folder of kernels) {
+  const target = built(folder) + '.wasm'
+  // A kernel may import from the folder above it.
+  const inputs = [folder, dirname(folder)].flatMap((at) => readdirSync(at, { withFileTypes: true }).filter((file) => file.isFile()).map((file) => join(at, file.name)))
+  if (isCurrent(target, inputs)) continue
   const { main: compile } = await import('assemblyscript/asc')
   const { error, stderr } = await compile(['index.ts', '--baseDir', folder, '--config', join(folder, 'asconfig.json'), '--outFile', target])
   if (error !== null) {
@@ -58,6 +66,22 @@ for (const entry of readdirSync(join(root, 'src'), { recursive: true, withFileTy
   }
 }
 
-const bin = join(outDir, 'src/cli/main.js')
-if (existsSync(bin)) chmodSync(bin, 0o755)
-process.exit(compiled.status === 0 ? typed : compiled.status ?? 1)
+const kept = new Set([
+  ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
+  ...texts.map((file) => built(file).replace(/\.wat$/, '.wasm')),
+  ...kernels.map((folder) => built(folder) + '.wasm'),
+])
+for (const file of files(outDir)) {
+  if (!kept.has(file)) rmSync(file)
+}
+
+chmodSync(join(outDir, 'src/cli/main.js'), 0o755)
+
+if (process.argv.includes('--types')) {
+  const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc')
+  const options = '--declaration --emitDeclarationOnly --module nodenext --target es2023 --strict --exactOptionalPropertyTypes '
+    + '--noUncheckedIndexedAccess --verbatimModuleSyntax --skipLibCheck --types node'
+  const entries = ['index.ts', 'backends/backend.ts', 'backends/registry.ts', 'backends/conformance.ts'].map((file) => join(root, 'src', file))
+  const declared = spawnSync(process.execPath, [tsc, ...entries, '--rootDir', root, '--outDir', outDir, ...options.split(' ')], { cwd: root, stdio: 'inherit' })
+  process.exit(declared.status ?? 1)
+}

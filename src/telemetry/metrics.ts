@@ -121,8 +121,8 @@ export class Metrics {
     const { traceIdOf } = options
     this.#exemplarOf =
       traceIdOf === undefined
-        ? callSid => ({ call_sid: callSid })
-        : callSid => ({ call_sid: callSid, trace_id: traceIdOf(callSid) })
+        ? (callSid) => ({ call_sid: callSid })
+        : (callSid) => ({ call_sid: callSid, trace_id: traceIdOf(callSid) })
     this.#labelOverflow = this.defineCounter('label_overflow', 'Requests for a label set beyond the cap', [])({})
 
     new Gauge({
