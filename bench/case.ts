@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/core/errors.js'
@@ -5,6 +8,7 @@ import { Child } from './kit/child.js'
 import { cpuBetween, cpuTime } from './kit/cpu.js'
 import type { CpuShare } from './kit/cpu.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
+import { hasBackend } from './protocol.js'
 import type {
   BackendFacts, BackendOptions, FromBackend, FromGenerator, FromServer, GeneratorOptions, GeneratorResult, ServerMemory, ServerOptions, ServerPauses,
   ToBackend, ToGenerator, ToServer,
@@ -12,6 +16,7 @@ import type {
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
 import type { Subject } from './subjects.js'
 import { freePort } from './kit/ports.js'
+import { selfSigned } from './kit/self-signed.js'
 import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 
 /**
@@ -21,6 +26,8 @@ import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 export const LATENESS_P99_MS_MAX = 5
 const SETTLE_MS = 1500
 const WARM_UP_MS = 2500
+/** Where callers talk, what a restart has cost is known at the first marker after their two seconds. */
+const TALK_WARM_UP_MS = 3000
 /** What starting, opening and settling may take beside the measuring. */
 const OVERHEAD_MS = 90_000
 const OPEN_TIMEOUT_MS = 60_000
@@ -48,9 +55,10 @@ export async function runCase(subject: Subject, options: CaseOptions): Promise<C
 async function measure(
   subject: Subject, options: CaseOptions, children: (() => Promise<void>)[], seen: { callsOpen: number },
 ): Promise<CaseResult> {
-  const backend = options.level === 'L2' || options.level === 'L3' ? startBackend(options, children) : null
-  const backendUrl = backend === null ? null : `ws://127.0.0.1:${(await backend.next('ready')).port}`
-  const { servers, port } = await startServers(subject, options, backendUrl, children)
+  const tls = options.level === 'L2-prod' ? writeCertificate(children) : null
+  const backend = hasBackend(options.level) ? startBackend(options, tls, children) : null
+  const backendUrl = backend === null ? null : `${tls === null ? 'ws' : 'wss'}://127.0.0.1:${(await backend.next('ready')).port}`
+  const { servers, port } = await startServers(subject, options, { backendUrl, tls }, children)
   const generators = startGenerators(subject, options, port, children)
 
   const points: MemoryPoint[] = []
@@ -80,7 +88,7 @@ async function measure(
   const processes = [...servers.map((server) => server.pid), ...generators.map((generator) => generator.pid), ...(backend === null ? [] : [backend.pid])]
   const heapBefore = await memoryNow(servers)
   backend?.tell({ type: 'restart' })
-  await sleep(WARM_UP_MS)
+  await sleep(WARM_UP_MS + (options.level === 'L2-prod' ? TALK_WARM_UP_MS : 0))
   for (const generator of generators) generator.tell({ type: 'measure' })
   const from = processes.map(cpuTime)
   await sleep(options.seconds * 1000)
@@ -110,8 +118,21 @@ function share(calls: number, parts: number): readonly number[] {
   return Array.from({ length: parts }, (_, i) => Math.floor(calls / parts) + (i < calls % parts ? 1 : 0))
 }
 
-function startBackend(options: CaseOptions, children: (() => Promise<void>)[]): Backend {
-  const backendOptions: BackendOptions = { leadMs: 20, thinkMs: 600 }
+type Tls = BackendOptions['tls']
+
+/** A certificate of the stand-in backend, as files for as long as the case runs. */
+function writeCertificate(children: (() => Promise<void>)[]): NonNullable<Tls> {
+  const folder = mkdtempSync(join(tmpdir(), 'mkondo-bench-'))
+  children.push(async () => rmSync(folder, { recursive: true, force: true }))
+  const { key, cert } = selfSigned()
+  const files = { keyFile: join(folder, 'key.pem'), certFile: join(folder, 'cert.pem') }
+  writeFileSync(files.keyFile, key, { mode: 0o600 })
+  writeFileSync(files.certFile, cert)
+  return files
+}
+
+function startBackend(options: CaseOptions, tls: Tls, children: (() => Promise<void>)[]): Backend {
+  const backendOptions: BackendOptions = { leadMs: 20, thinkMs: 600, tls, oneResponse: options.level === 'L2-prod' }
   const backend: Backend = new Child({
     name: 'the stand-in backend', file: fileURLToPath(new URL('./backend/main.js', import.meta.url)),
     variable: 'BENCH_BACKEND', options: backendOptions, cpus: options.pin ? '1' : null,
@@ -122,14 +143,14 @@ function startBackend(options: CaseOptions, children: (() => Promise<void>)[]): 
 
 /** One process, or several that share a port; each then has one of its own too, for the sockets of its calls. */
 async function startServers(
-  subject: Subject, options: CaseOptions, backendUrl: string | null, children: (() => Promise<void>)[],
+  subject: Subject, options: CaseOptions, backend: { readonly backendUrl: string | null; readonly tls: Tls }, children: (() => Promise<void>)[],
 ): Promise<{ readonly servers: readonly Server[]; readonly port: number }> {
   const servers: Server[] = []
   // A port that the system has chosen for uWebSockets.js cannot be shared.
   let port = options.processes === 1 ? 0 : await freePort()
   for (let i = 0; i < options.processes; i++) {
     const nodePort = options.processes === 1 ? null : await freePort()
-    const server = startServer(subject, options, { backendUrl, port, nodePort }, children)
+    const server = startServer(subject, options, { ...backend, port, nodePort }, children)
     servers.push(server)
     port = (await server.next('ready')).port
   }
@@ -159,7 +180,8 @@ async function memoryNow(servers: readonly Server[]): Promise<ServerMemory> {
 }
 
 function startServer(
-  subject: Subject, options: CaseOptions, where: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'>, children: (() => Promise<void>)[],
+  subject: Subject, options: CaseOptions,
+  { tls, ...where }: Pick<ServerOptions, 'backendUrl' | 'port' | 'nodePort'> & { readonly tls: Tls }, children: (() => Promise<void>)[],
 ): Server {
   const serverOptions: ServerOptions = {
     level: options.level, calls: options.calls, workers: options.workers, messageMs: options.messageMs, ...where,
@@ -167,7 +189,10 @@ function startServer(
   const server: Server = new Child({
     name: subject.name, file: subject.file(options.level), variable: 'BENCH_SERVER', options: serverOptions,
     cpus: options.pin ? '0' : null,
-    environment: options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir },
+    environment: {
+      ...(options.profileDir === null ? {} : { BENCH_PROFILE_DIR: options.profileDir }),
+      ...(tls === null ? {} : { NODE_EXTRA_CA_CERTS: tls.certFile }),
+    },
   })
   children.push(() => server.stop({ type: 'stop' }))
   return server

@@ -43,6 +43,10 @@ export function check(cases: readonly CaseResult[], capacities: readonly Capacit
     checks.push({ name, wanted, measured: value === null ? 'not measured' : `${value.toFixed(2)}${unit}`, ok: value === null || ok === null ? null : ok(value) })
   }
   const ratio = (over: number | null, under: number | null): number | null => (over === null || under === null ? null : over / under)
+  const production = cpu(cases, 'mkondo', 'L2-prod')
+  add('L2-prod: CPU per call and second, all threads', 'for comparison', production, null, ' ms')
+  add('L2-prod: the same in raw echoes (L0, uWebSockets.js) of this run', 'at most 6 x', ratio(production, cpu(cases, 'uws-echo', 'L0')), (x) => x <= 6, ' x')
+  add('L2-prod: CPU of the OpenAI transport, with TLS too, against ours', 'at least 3 x', ratio(cpu(cases, 'openai-twilio', 'L2-prod'), production), (x) => x >= 3, ' x')
   const l0 = cpu(cases, 'mkondo', 'L0')
   const l2 = cpu(cases, 'mkondo', 'L2')
   add('L0: CPU against raw uWebSockets.js', 'at most 1.3 x', ratio(l0, cpu(cases, 'uws-echo', 'L0')), (x) => x <= 1.3, ' x')
@@ -53,8 +57,12 @@ export function check(cases: readonly CaseResult[], capacities: readonly Capacit
   add('L2: the same in raw echoes (L0, uWebSockets.js) of this run', `at most ${L2_ECHOES_MAX.toFixed(2)} x`, ratio(l2, cpu(cases, 'uws-echo', 'L0')), (x) => x <= L2_ECHOES_MAX, ' x')
   add('L2: CPU of the OpenAI transport, at lighter work, against ours', 'at least 3.5 x', ratio(cpu(cases, 'openai-twilio', 'L2'), l2), (x) => x >= 3.5, ' x')
   add('L2: CPU of the naive bridge against ours', 'at least 5 x', ratio(cpu(cases, 'naive-bridge', 'L2'), l2), (x) => x >= 5, ' x')
-  const memory = cases.find((one) => one.options.subject === 'mkondo' && one.options.level === 'L2' && one.memory?.bytesPerCall != null)
-  add('L2: memory per call, by slope', 'at most 150 KB', memory === undefined ? null : (memory.memory?.bytesPerCall ?? 0) / 1000, (x) => x <= 150, ' KB')
+  const memoryKb = (level: string): number | null => {
+    const weighed = cases.find((one) => one.options.subject === 'mkondo' && one.options.level === level && one.memory?.bytesPerCall != null)
+    return weighed === undefined ? null : (weighed.memory?.bytesPerCall ?? 0) / 1000
+  }
+  add('L2: memory per call, by slope', 'at most 150 KB', memoryKb('L2'), (x) => x <= 150, ' KB')
+  add('L2-prod: memory per call, by slope', 'at most 120 KB', memoryKb('L2-prod'), (x) => x <= 120, ' KB')
   const stops = spread(speeds(cases, 'mkondo', 'L3').map((speed) => speed.stopMs?.p99 ?? Infinity))
   add('L3: barge-in stop, p99', 'at most 120 ms', stops?.median ?? null, (x) => x <= 120, ' ms')
   const ours = capacities.find((capacity) => capacity.subject === 'mkondo' && capacity.level === 'L2')

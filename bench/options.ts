@@ -10,7 +10,7 @@ export const HELP = `npm run bench -- [what] [how]
 
 What (none: everything, about 35 minutes)
   --quick                 every part, short: under 3 minutes
-  --level L0|L1|L2|L3     one level, all subjects that can do it (may be given more than once)
+  --level L0|L1|L2|L2-prod|L3  one level, all subjects that can do it (may be given more than once)
   --ramp                  the most calls with p99 added latency under 20 ms, at the levels given (default L2)
   --scale                 the same for 1 to as many media workers, and as many processes on one port, as there are cores
   --messages              the gateway at L2 with messages of 20, 40, 60, 80 and 100 ms to its backend

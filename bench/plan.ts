@@ -65,7 +65,7 @@ export function chooseSubjects(options: BenchOptions): { readonly subjects: read
 }
 
 /** An echo carries more than a bridge: with few calls the fixed cost of two clocks would be all that one sees of it. */
-const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, L3: 1 }
+const CALLS_FACTOR: Readonly<Record<Level, number>> = { L0: 3, L1: 1.5, L2: 1, 'L2-prod': 1, L3: 1 }
 
 function callsFor(options: BenchOptions, subject: Subject, level: Level): number {
   return Math.min(subject.callsMax, options.callsAsked ? options.calls : Math.round(options.calls * CALLS_FACTOR[level]))

@@ -3,9 +3,14 @@
  * (`process.hrtime`), which is one clock for all processes of a machine.
  */
 
-/** What the server under test does with a frame. */
-export const LEVELS = ['L0', 'L1', 'L2', 'L3'] as const
+/** What the server under test does with a frame; `L2-prod` is L2 as calls in production get it (bench/README.md). */
+export const LEVELS = ['L0', 'L1', 'L2', 'L2-prod', 'L3'] as const
 export type Level = (typeof LEVELS)[number]
+
+/** Whether the stand-in backend takes part. */
+export function hasBackend(level: Level): boolean {
+  return level !== 'L0' && level !== 'L1'
+}
 
 /** Lengths of the messages in which caller audio goes to a backend, in milliseconds: whole frames, up to the setting's bound. */
 export const MESSAGE_LENGTHS_MS = [20, 40, 60, 80, 100] as const
@@ -24,7 +29,7 @@ export interface ServerOptions {
   readonly nodePort: number | null
   /** Caller audio in one message to the backend; null for what the gateway takes. */
   readonly messageMs: number | null
-  /** `ws://127.0.0.1:PORT` of the stand-in backend; null below L2. */
+  /** `ws://127.0.0.1:PORT` of the stand-in backend, `wss:` at L2-prod; null below L2. */
   readonly backendUrl: string | null
 }
 
@@ -123,11 +128,15 @@ export interface BackendOptions {
   readonly leadMs: number
   /** From the end of one response to the start of the next. */
   readonly thinkMs: number
+  /** PEM files of the certificate that it serves; null for a plain socket. */
+  readonly tls: { readonly keyFile: string; readonly certFile: string } | null
+  /** A restart leaves the response as it is and echoes nothing for `thinkMs`: a greeting stays the greeting. */
+  readonly oneResponse: boolean
 }
 
 export type ToBackend =
   | { readonly type: 'facts' }
-  /** End every response; the next begins `thinkMs` later. What a stall has piled up in the server is gone then. */
+  /** Echo nothing for `thinkMs`, then begin anew. What a stall has piled up in the server is gone then. */
   | { readonly type: 'restart' }
   | { readonly type: 'stop' }
 

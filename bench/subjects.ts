@@ -28,7 +28,7 @@ const one = (): number => 1
 
 export const SUBJECTS: readonly Subject[] = [
   {
-    name: 'mkondo', about: 'this gateway', levels: ['L0', 'L1', 'L2', 'L3'], opening: 'webhook', snrDbMin: 60, callsMax: Infinity, quick: true, needs: [],
+    name: 'mkondo', about: 'this gateway', levels: ['L0', 'L1', 'L2', 'L2-prod', 'L3'], opening: 'webhook', snrDbMin: 60, callsMax: Infinity, quick: true, needs: [],
     file: (level) => fileURLToPath(new URL(level === 'L0' ? './servers/ring-echo.js' : './servers/gateway.js', import.meta.url)),
     messageFrames: (level) => (level === 'L2' || level === 'L3' ? 3 : 1),
   },
@@ -53,7 +53,7 @@ export const SUBJECTS: readonly Subject[] = [
     needs: ['ws', '@alexanderolsen/libsamplerate-js'], file: peer('naive-bridge.mjs'), messageFrames: one,
   },
   {
-    name: 'openai-twilio', about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling', levels: ['L2'], opening: 'twilio', snrDbMin: 33, callsMax: Infinity, quick: true,
+    name: 'openai-twilio', about: 'OpenAI agents SDK, Twilio transport: mu-law, no resampling', levels: ['L2', 'L2-prod'], opening: 'twilio', snrDbMin: 33, callsMax: Infinity, quick: true,
     needs: ['@openai/agents', '@openai/agents-extensions', 'ws', 'zod'], file: peer('openai-twilio.mjs'), messageFrames: one,
   },
 ]

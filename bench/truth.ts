@@ -1,6 +1,7 @@
 import { FRAME_MS } from '../src/core/units.js'
 import type { Percentiles } from './kit/histogram.js'
-import type { BackendFacts, GeneratorResult, Level, ServerPauses, TruthFacts } from './protocol.js'
+import { hasBackend } from './protocol.js'
+import type { BackendFacts, GeneratorResult, ServerPauses, TruthFacts } from './protocol.js'
 import type { CaseOptions } from './results.js'
 import type { Subject } from './subjects.js'
 
@@ -40,11 +41,7 @@ export function stoodStill(pauses: ServerPauses | null, lateness: Percentiles | 
 
 /** Frames that the server sends to its backend in one message. */
 export function framesInMessage(subject: Subject, { level, messageMs }: Pick<CaseOptions, 'level' | 'messageMs'>): number {
-  return messageMs === null || backendless(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
-}
-
-function backendless(level: Level): boolean {
-  return level === 'L0' || level === 'L1'
+  return messageMs === null || !hasBackend(level) ? subject.messageFrames(level) : messageMs / FRAME_MS
 }
 
 /** What is wrong with the audio of a run; empty when it is true. */

@@ -1,5 +1,5 @@
 import type { WebSocket } from 'uWebSockets.js'
-import { App, us_socket_local_port } from 'uWebSockets.js'
+import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
 import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
 import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
 
@@ -17,8 +17,9 @@ interface Session {
   /** Number of the response that runs; 0 for none. */
   response: number
   responses: number
-  /** Not before this may a new response begin. */
+  /** Not before this may a new response begin, or one that is paused go on. */
   quietUntilMs: number
+  paused: boolean
   /** Bytes that one millisecond has in base64: by the format that the client asked for. */
   charsPerMs: number
   prefix: string
@@ -52,6 +53,11 @@ function begin(ws: Socket, session: Session): void {
   send(ws, { type: 'response.output_item.added', event_id: `event_i${session.response}`, response_id: id, output_index: 0, item })
   session.prefix = `{"type":"response.output_audio.delta","event_id":"event_a","response_id":"${id}","item_id":"${item.id}",`
     + '"output_index":0,"content_index":0,"delta":"'
+  lead(ws, session)
+}
+
+/** Silence before the first audio of a response. */
+function lead(ws: Socket, session: Session): void {
   if (session.charsPerMs === PCM_CHARS_PER_MS && leadAudio !== '') ws.send(`${session.prefix}${leadAudio}"}`, false, false)
 }
 
@@ -79,6 +85,10 @@ function hear(ws: Socket, session: Session, text: string): void {
     if (session.responses === 0 && session.quietUntilMs === Infinity) session.quietUntilMs = performance.now() + SETTLE_MS
     if (performance.now() < session.quietUntilMs) return
     begin(ws, session)
+  } else if (session.paused) {
+    if (performance.now() < session.quietUntilMs) return
+    session.paused = false
+    lead(ws, session)
   }
   ws.send(`${session.prefix}${text.slice(from, to)}"}`, false, false)
 }
@@ -115,7 +125,8 @@ function control(ws: Socket, session: Session, message: { readonly type?: string
 }
 
 const sockets = new Set<Socket>()
-App().ws<Data>('/*', {
+const app = options.tls === null ? App() : SSLApp({ key_file_name: options.tls.keyFile, cert_file_name: options.tls.certFile })
+app.ws<Data>('/*', {
   maxPayloadLength: 1024 * 1024,
   maxBackpressure: 4 * 1024 * 1024,
   idleTimeout: 0,
@@ -124,7 +135,7 @@ App().ws<Data>('/*', {
       res.writeStatus('503 Service Unavailable').end()
       return
     }
-    const session: Session = { response: 0, responses: 0, quietUntilMs: Infinity, charsPerMs: PCM_CHARS_PER_MS, prefix: '' }
+    const session: Session = { response: 0, responses: 0, quietUntilMs: Infinity, paused: false, charsPerMs: PCM_CHARS_PER_MS, prefix: '' }
     // The peers offer subprotocols that carry the key; the first offered is as good as any.
     const offered = req.getHeader('sec-websocket-protocol').split(',')[0] ?? ''
     res.upgrade<Data>({ session }, req.getHeader('sec-websocket-key'), offered, '', context)
@@ -151,7 +162,15 @@ App().ws<Data>('/*', {
 process.on('message', (message: ToBackend) => {
   if (message.type === 'stop') process.exit(0)
   if (message.type === 'restart') {
-    for (const ws of sockets) endResponse(ws, ws.getUserData().session, 'completed')
+    for (const ws of sockets) {
+      const { session } = ws.getUserData()
+      if (options.oneResponse) {
+        session.paused = session.response !== 0
+        session.quietUntilMs = performance.now() + options.thinkMs
+      } else {
+        endResponse(ws, session, 'completed')
+      }
+    }
     return
   }
   const commonest = [...appendsByMs].toSorted((a, b) => b[1] - a[1])[0]

@@ -8,7 +8,7 @@ import { Ear, SEQUENCE_AT } from './ear.js'
 import type { EarOptions, Hearing } from './ear.js'
 import { FrameReader, OPCODE, maskedFrame } from './framing.js'
 import type { Interruptions } from './interruptions.js'
-import { MARKER_EVERY_FRAMES } from './signal.js'
+import { MARKER_EVERY_FRAMES, talkFrame } from './signal.js'
 import type { Line } from './lines.js'
 import type { Spoke } from './wheel.js'
 
@@ -22,6 +22,8 @@ export interface Crowd {
   readonly marker: Int16Array
   /** Masked frames of the caller's speech, in order. */
   readonly speech: readonly Buffer[]
+  /** What a caller says by schedule (`talkFrame`), as samples; empty where callers say nothing. */
+  readonly talk: readonly Int16Array[]
   framesSent: number
 }
 
@@ -44,6 +46,8 @@ export class Caller implements Spoke {
   readonly #tone: Buffer
   readonly #marker: Buffer
   readonly #silence: Buffer
+  readonly #talk: readonly Buffer[]
+  readonly #number: number
   #silentFrames = 0
   #socket: Socket | null = null
   #finished = false
@@ -51,15 +55,18 @@ export class Caller implements Spoke {
   readonly #held: Buffer[] = []
   #speechAt = -1
 
-  constructor(crowd: Crowd, name: string, interruptions: Interruptions | null) {
+  /** @param number  its place among the callers of a run: when it talks */
+  constructor(crowd: Crowd, name: string, number: number, interruptions: Interruptions | null) {
     this.#crowd = crowd
+    this.#number = number
     this.#interruptions = interruptions
-    this.ear = new Ear(crowd.ear, crowd.hearing, crowd.tone)
+    this.ear = new Ear(crowd.ear, crowd.hearing, crowd.tone, crowd.talk.length > 0 ? number : null)
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
     // Buffers of its own: the number of each frame is written into them.
     this.#tone = crowd.line.frame(crowd.tone, name)
     this.#marker = crowd.line.frame(crowd.marker, name)
     this.#silence = crowd.line.frame(new Int16Array(crowd.tone.length), name)
+    this.#talk = crowd.talk.map((samples) => crowd.line.frame(samples, name))
   }
 
   /** The socket is open: from the next turn on frames are sent. */
@@ -129,6 +136,12 @@ export class Caller implements Spoke {
       const frame = speech[this.#speechAt++]
       if (frame !== undefined) return frame
       this.#speechAt = -1
+    }
+    const talk = this.#talk.length > 0 ? talkFrame(this.framesSent, this.#number) : -1
+    if (talk >= 0) {
+      const frame = this.#talk[talk] as Buffer
+      line.number(frame, this.framesSent)
+      return frame
     }
     const marker = this.framesSent % MARKER_EVERY_FRAMES === MARKER_EVERY_FRAMES - 1
     const frame = marker ? this.#marker : this.#tone

@@ -2,7 +2,7 @@ import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { newHistogram, recordMs } from '../kit/histogram.js'
 import type { Histogram } from '../kit/histogram.js'
-import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, toneSnrDb } from './signal.js'
+import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, talkFrame, toneSnrDb } from './signal.js'
 import type { Heard, SineTable } from './signal.js'
 
 /** What all ears of a generator write into. */
@@ -77,6 +77,7 @@ export class Ear {
   readonly #block: Int16Array
   readonly #tone: Int16Array
   readonly #sines: SineTable
+  readonly #talker: number | null
   #filled = 0
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
@@ -94,7 +95,9 @@ export class Ear {
   readonly #phaseCount: Float64Array
   #lastPhase = -1
 
-  constructor(options: EarOptions, hearing: Hearing, tone: Int16Array) {
+  /** @param talker  the caller's number where it talks by schedule (`talkFrame`); null where it does not */
+  constructor(options: EarOptions, hearing: Hearing, tone: Int16Array, talker: number | null = null) {
+    this.#talker = talker
     this.#options = options
     this.#hearing = hearing
     this.#frame = frameSamples(options.rateHz)
@@ -163,13 +166,26 @@ export class Ear {
 
   #heard(arrivalMs: number): void {
     const { rateHz, interrupted } = this.#options
-    const heard = hear(this.#block, this.#frame * LISTEN_AT, rateHz)
+    const heard = this.#mayTalk(arrivalMs) ? 'other' : hear(this.#block, this.#frame * LISTEN_AT, rateHz)
     if (heard === 'silence') return
     this.#playing(arrivalMs)
     if (interrupted) this.#freely(heard === 'marker', arrivalMs)
     else this.#inOrder(heard, arrivalMs)
     this.framesHeard++
     if (this.#inWindow(arrivalMs)) this.#hearing.framesReceived++
+  }
+
+  /**
+   * The caller's own speech may be what comes back now. Nothing in it is a marker or can be judged; frames that went astray in it are found
+   * at the next marker.
+   */
+  #mayTalk(arrivalMs: number): boolean {
+    if (this.#talker === null) return false
+    const sent = Math.floor((arrivalMs - this.startMs) / FRAME_MS)
+    for (let back = -1; back <= MARKER_EVERY_FRAMES; back++) {
+      if (talkFrame(sent - back, this.#talker) >= 0) return true
+    }
+    return false
   }
 
   /** The ear's stock of audio, and whether it ran out. */
@@ -190,7 +206,8 @@ export class Ear {
     const index = this.framesHeard + this.#slip
     this.#latency(index, arrivalMs)
     const sinceMarker = index % MARKER_EVERY_FRAMES
-    if (sinceMarker > 2 && sinceMarker < MARKER_EVERY_FRAMES - 2 && sinceMarker % SNR_EVERY_FRAMES === 0) this.#quality(arrivalMs)
+    const judged = sinceMarker > 2 && sinceMarker < MARKER_EVERY_FRAMES - 2 && sinceMarker % SNR_EVERY_FRAMES === 0
+    if (judged && !this.#mayTalk(arrivalMs)) this.#quality(arrivalMs)
   }
 
   /** A marker that is not where the count of frames wants it: frames were lost, or something was put in. */

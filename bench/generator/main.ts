@@ -9,7 +9,7 @@ import { newHearing } from './ear.js'
 import { Interruptions, SPEECH_MS } from './interruptions.js'
 import { lineFor } from './lines.js'
 import { askForStream, closeWebhooks, freshConnections, openSocket } from './opening.js'
-import { MARKER_HZ, TONE_HZ, speechFrames, toneFrame } from './signal.js'
+import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signal.js'
 import { Wheel } from './wheel.js'
 
 /**
@@ -36,6 +36,7 @@ const crowd: Crowd = {
   marker: toneFrame(line.rateHz, MARKER_HZ),
   lateness: newHistogram(),
   speech: options.level === 'L3' ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech')) : [],
+  talk: options.level === 'L2-prod' ? await talkFrames(line.rateHz, tone) : [],
   ear: {
     rateHz: line.rateHz,
     sequence: sequence && options.opening !== 'twilio',
@@ -69,7 +70,7 @@ async function open(wanted: number): Promise<void> {
 
 async function openOne(index: number): Promise<void> {
   const callSid = `HD_bench_${process.pid}_${index}`
-  const caller = new Caller(crowd, callSid, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
+  const caller = new Caller(crowd, callSid, index, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
   let port = options.port
   let target = `/audio?call=${callSid}`
   if (options.opening === 'webhook') {

@@ -16,6 +16,10 @@ export const MARKER_EVERY_FRAMES = 25
 /** -30 dBFS: the noise of a line, for whoever listens for a voice, and speech is well above it. */
 export const TONE_PEAK = 1500
 const SPEECH_PEAK = 24_000
+/** -9 dBFS, about -25 dBFS on average: an ordinary voice on the phone. */
+const TALK_PEAK = 12_000
+/** Two seconds of a caller, spoken without a pause. */
+const TALK_WORDS = 'I would like to know where my order is, the number is four one two seven.'
 
 /** One frame of a sine that starts at phase zero. */
 export function toneFrame(rateHz: LegRateHz, hz: number): Int16Array {
@@ -30,13 +34,39 @@ const WORDS = 'No, no, wait, wait a moment please.'
  * Words of a caller, from the first voiced sample on, cut to `ms`: real speech, because a voice detector that is worth
  * its name takes nothing else for it. The same samples each time.
  */
-export async function speechFrames(rateHz: LegRateHz, ms: number): Promise<Int16Array[]> {
-  const spoken = speakAs(await loadFlite(), WORDS, 'rms', rateHz)
+export async function speechFrames(rateHz: LegRateHz, ms: number, words = WORDS, speechPeak = SPEECH_PEAK): Promise<Int16Array[]> {
+  const spoken = speakAs(await loadFlite(), words, 'rms', rateHz)
   const { from } = voicedExtent(spoken, rateHz)
   const peak = spoken.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1)
   const frame = frameSamples(rateHz)
   return Array.from({ length: Math.floor(ms / FRAME_MS) }, (_, f) =>
-    Int16Array.from({ length: frame }, (_, i) => Math.round(((spoken[from + f * frame + i] ?? 0) / peak) * SPEECH_PEAK)))
+    Int16Array.from({ length: frame }, (_, i) => Math.round(((spoken[from + f * frame + i] ?? 0) / peak) * speechPeak)))
+}
+
+/**
+ * When callers of L2-prod speak: 2 s of every 5, which is 40 % of the time. The first second is theirs to connect in. Callers differ by
+ * `offsetFrames`, so that at any moment 40 % of them speak.
+ */
+const TALK_EVERY_FRAMES = 250
+export const TALK_FRAMES = 100
+const TALK_FROM_FRAME = 50
+/** Steps of the offsets: without a common factor with the period, so that few callers are spread as evenly as many. */
+const OFFSET_STEP_FRAMES = 97
+
+/** Which frame of its speech caller number `caller` says at frame `index`; -1 when it is silent. */
+export function talkFrame(index: number, caller: number): number {
+  if (index < TALK_FROM_FRAME) return -1
+  const place = (index + caller * OFFSET_STEP_FRAMES) % TALK_EVERY_FRAMES
+  return place < TALK_FRAMES ? place : -1
+}
+
+/**
+ * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls between two
+ * words from being silence to the ear.
+ */
+export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<Int16Array[]> {
+  const frames = await speechFrames(rateHz, TALK_FRAMES * FRAME_MS, TALK_WORDS, TALK_PEAK)
+  return frames.map((frame) => frame.map((sample, i) => sample + (tone[i] as number)))
 }
 
 /** What a piece of received audio holds. */

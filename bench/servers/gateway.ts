@@ -1,3 +1,4 @@
+import { NO_ASSETS } from '../../src/agents/assets.js'
 import { CallHost } from '../../src/shard/call-host.js'
 import { loadMediaAssets } from '../../src/shard/media-assets.js'
 import { agentFacts } from '../../src/cli/agent-facts.js'
@@ -11,15 +12,20 @@ import { serve } from './serve.js'
 
 /**
  * The gateway as it is: edge, calls, media workers, composed as `src/cli/gateway.ts` does. Its own are only the agent
- * and the backend: at L1 an echo in the worker, from L2 on the OpenAI client against the stand-in.
+ * and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At L2-prod the
+ * backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS.
  */
 const options = optionsFromEnvironment<ServerOptions>('BENCH_SERVER')
 const parts = edgeParts(options)
-const backend = options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js'
+const production = options.level === 'L2-prod'
+const backend = production ? 'openai' : `module:${new URL(options.level === 'L1' ? './echo-backend.js' : './realtime-backend.js', import.meta.url).href}`
+const settings: Record<string, string> = production ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' } : {}
+if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options.level)
 const calls = new CallHost({
   agents: new Map([['bench', {
-    definition, facts: agentFacts(definition), backends: [`module:${new URL(backend, import.meta.url).href}`], shadow: null,
+    definition, facts: agentFacts(definition), backends: [backend], shadow: null,
+    ...(production ? { assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] } } : {}),
   }]]),
   defaultAgent: 'bench',
   workers: options.workers,
@@ -27,7 +33,7 @@ const calls = new CallHost({
   assets: await loadMediaAssets(),
   // Read by realtime-backend.js in the workers.
   env: {},
-  backends: backendSettings(loadConfig({}, null)),
+  backends: backendSettings(loadConfig(settings, null)),
   speech: null,
   carrier: null,
   clock: parts.clock,

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { MessageLane } from '../../src/backends/message-lane.js'
 import { until } from '../support/host.js'
-import { selfSigned } from '../support/self-signed.js'
+import { selfSigned } from '../../bench/kit/self-signed.js'
 import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(60_000)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Ear, newHearing } from '../../bench/generator/ear.js'
 import type { EarOptions, Hearing } from '../../bench/generator/ear.js'
-import { MARKER_EVERY_FRAMES, MARKER_HZ, TONE_HZ, toneFrame } from '../../bench/generator/signal.js'
+import { MARKER_EVERY_FRAMES, MARKER_HZ, TALK_FRAMES, TONE_HZ, talkFrame, talkFrames, toneFrame } from '../../bench/generator/signal.js'
 import { percentilesMs } from '../../bench/kit/histogram.js'
 
 const tone = toneFrame(16000, TONE_HZ)
@@ -9,10 +9,10 @@ const marker = toneFrame(16000, MARKER_HZ)
 const silence = new Int16Array(320)
 const sent = (index: number): Int16Array => (index % MARKER_EVERY_FRAMES === MARKER_EVERY_FRAMES - 1 ? marker : tone)
 
-function listen(options: Partial<EarOptions> = {}): { ear: Ear; hearing: Hearing } {
+function listen(options: Partial<EarOptions> = {}, talker: number | null = null): { ear: Ear; hearing: Hearing } {
   const hearing = newHearing()
   hearing.windowStartMs = 0
-  const ear = new Ear({ rateHz: 16000, sequence: false, interrupted: false, messageFrames: 1, ...options }, hearing, tone)
+  const ear = new Ear({ rateHz: 16000, sequence: false, interrupted: false, messageFrames: 1, ...options }, hearing, tone, talker)
   ear.startMs = 1000
   return { ear, hearing }
 }
@@ -74,6 +74,29 @@ t.test('frames that wait for a message to fill count from the message on, and th
   t.ok(Math.abs((added?.max ?? 0) - 5) < 0.1, `added ${added?.max} ms`)
   t.ok(Math.abs((whole?.max ?? 0) - 45) < 0.1, `whole ${whole?.max} ms`)
   t.equal(hearing.framesLost, 0)
+})
+
+t.test('callers who talk do so for 40 % of the time, and 40 % of them at any moment', async (t) => {
+  const share = (count: number, talks: (i: number) => boolean): number => Array.from({ length: count }, (_, i) => talks(i)).filter(Boolean).length / count
+  t.equal(share(2500, (index) => talkFrame(1000 + index, 3) >= 0), 0.4)
+  for (const index of [500, 777, 1234]) t.ok(Math.abs(share(100, (caller) => talkFrame(index, caller) >= 0) - 0.4) <= 0.02)
+  t.notOk(Array.from({ length: 250 }, (_, caller) => talkFrame(0, caller)).some((frame) => frame >= 0), 'not before they are connected')
+})
+
+t.test('a caller that talks is true audio too: its speech is no marker and no poor tone, and what is lost in it is found after it', async (t) => {
+  const talk = await talkFrames(16000, tone)
+  t.equal(talk.length, TALK_FRAMES)
+  const said = (index: number): Int16Array => talk[talkFrame(index, 5)] ?? sent(index)
+  const whole = listen({}, 5)
+  for (let i = 0; i < 600; i++) whole.ear.audio(said(i), 320, at(i, 7))
+  t.match({ lost: whole.hearing.framesLost, added: whole.hearing.framesAdded, poor: whole.hearing.blocksPoor }, { lost: 0, added: 0, poor: 0 })
+  t.ok(whole.hearing.markersSeen >= 6 && whole.hearing.snrsDb.length > 10)
+  t.equal(whole.ear.framesReached, 600)
+  const inTalk = Array.from({ length: 600 }, (_, i) => i).filter((i) => talkFrame(i, 5) >= 40).slice(0, 4)
+  const lossy = listen({}, 5)
+  for (let i = 0; i < 600; i++) if (!inTalk.includes(i)) lossy.ear.audio(said(i), 320, at(i, 7))
+  t.equal(lossy.hearing.framesLost, 4)
+  t.equal(lossy.ear.framesReached, 600)
 })
 
 t.test('numbers in the frames show loss at once', async (t) => {

@@ -98,7 +98,7 @@ t.test('a quick run begins nothing that would not end in time, and says what it 
 t.test('wrong options are refused by name, with what is allowed', async (t) => {
   t.throws(() => parseOptions(['--calls', '0']), /--calls is '0'; allowed is a whole number from 1 to 5000/)
   t.throws(() => parseOptions(['--calls', '1e9']), /--calls/)
-  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L3/)
+  t.throws(() => parseOptions(['--level', 'L9']), /--level is 'L9'; allowed: L0, L1, L2, L2-prod, L3/)
   t.throws(() => parseOptions(['--subject', 'x']), /--subject is 'x'; allowed: mkondo/)
   t.throws(() => parseOptions(['--seconds', '100000']), /--seconds/)
   t.throws(() => parseOptions(['extra']), /extra/)
