@@ -1,17 +1,19 @@
 import type { Test } from 'tap'
 import { CONFORMANCE_CHECKS, type ConformanceHarness } from '../../src/backends/conformance.js'
 
+/** Checks at once: each has a service of its own and mostly waits to see that nothing more comes. */
+const CHECKS_AT_ONCE = 8
+
 /** Runs the whole suite as subtests; what a check leaves out for this service is printed with it, and at the end. */
 export async function passSuite(t: Test, harness: ConformanceHarness): Promise<void> {
   const omissions: string[] = []
-  for (const check of CONFORMANCE_CHECKS) {
-    await t.test(check.name, async (t) => {
-      for (const leftOut of await check.run(harness)) {
-        t.comment(`left out for ${harness.name}: ${leftOut}`)
-        omissions.push(`${check.name} (${leftOut})`)
-      }
-      t.pass(check.name)
-    })
-  }
+  t.jobs = CHECKS_AT_ONCE
+  await Promise.all(CONFORMANCE_CHECKS.map((check) => t.test(check.name, { buffered: true }, async (t) => {
+    for (const leftOut of await check.run(harness)) {
+      t.comment(`left out for ${harness.name}: ${leftOut}`)
+      omissions.push(`${check.name} (${leftOut})`)
+    }
+    t.pass(check.name)
+  })))
   t.comment(`${harness.name}: ${CONFORMANCE_CHECKS.length} checks, ${omissions.length === 0 ? 'nothing left out' : `left out: ${omissions.join('; ')}`}`)
 }

@@ -1,0 +1,27 @@
+// Runs several built test files in this one process, one after another: each file's `import t from 'tap'` gets a subtest of
+// its own, named after the file, so that results, teardowns and limits stay the file's.
+//
+//   node scripts/test-together.mjs dist/test/….test.js …
+import { register } from 'node:module'
+import { relative } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import root from 'tap'
+
+const testOf = new Map()
+globalThis[Symbol.for('mkondo.testOf')] = testOf
+
+register('data:text/javascript,' + encodeURIComponent(`
+  export async function resolve(specifier, context, nextResolve) {
+    if (specifier !== 'tap' || !context.parentURL?.endsWith('.test.js')) return nextResolve(specifier, context)
+    const source = 'export default globalThis[Symbol.for("mkondo.testOf")].get(' + JSON.stringify(context.parentURL) + ')'
+    return { url: 'data:text/javascript,' + encodeURIComponent(source), format: 'module', shortCircuit: true }
+  }
+`))
+
+for (const file of process.argv.slice(2)) {
+  const url = pathToFileURL(file).href
+  root.test(relative('dist', file).replace(/\.js$/, '.ts'), async (t) => {
+    testOf.set(url, t)
+    await import(url)
+  })
+}
