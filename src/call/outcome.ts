@@ -31,6 +31,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'stream-error':
     case 'backend-failed':
     case 'call-fault':
+    case 'process-died':
       return 'failed'
     case 'not-taken':
     case 'answering-machine':

@@ -8,6 +8,8 @@ export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | '
 export type EndReason =
   | 'caller-hung-up' | 'agent-goodbye' | 'escalated' | 'silence-limit' | 'duration-limit' | 'operator-hangup'
   | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'carrier-not-reading' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
+  /** The gateway's process died with the call; the record has what it had written down. */
+  | 'process-died'
   /** Of calls that we placed: nobody took it, or no person did. */
   | 'not-taken' | 'answering-machine' | 'nobody-there'
 

@@ -5,10 +5,12 @@ import { HANDOFF_POSTS_CLOSE_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
 import { HandoffPost } from '../shard/handoff-post.js'
 import type { HandoffNews } from '../shard/handoff-post.js'
+import type { OpenCallRecords, RecordCall } from '../shard/host-context.js'
 import { callRecordSchema } from '../shard/record-format.js'
 import { Archive } from '../telemetry/archive/archive.js'
-import type { RecordingSink } from '../telemetry/archive/archive.js'
 import type { DocumentKind } from '../telemetry/archive/archive-messages.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
@@ -17,7 +19,9 @@ export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
   /** Null where nothing is kept. */
-  readonly record: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  readonly record: RecordCall | null
+  /** Null where nothing is kept. */
+  readonly openRecords: OpenCallRecords | null
   /** An ended call's record, and again when there is more to say of it. */
   keep(record: CallRecord): void
   handoff(news: HandoffNews): void
@@ -29,25 +33,33 @@ export interface CallArchive {
 const MB = 1024 * 1024
 
 /**
- * Opens what the settings ask for. A disk that cannot be used is logged and counted; the gateway starts all the same.
+ * Opens what the settings ask for. A disk that fails later is logged and counted, and calls are taken all the same.
+ * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
  * @param leftFolders  of processes that there are no more, whose records and recordings are to age all the same
  */
 export async function openCallArchive(
-  config: Config, log: Log, metrics: Metrics, leftFolders: readonly string[],
+  config: Config, folder: DataFolder | null, log: Log, metrics: Metrics, leftFolders: readonly string[],
 ): Promise<CallArchive> {
+  if (folder?.locked === false) log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
+  const left = await holdLeftFolders(leftFolders)
   const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.room('shard') })
   const archive = !config.keepCalls ? null : await Archive.start({
-    folder: config.dataDir, leftFolders, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
+    folder: config.dataDir, leftFolders: left.map(({ path }) => path), alone: folder?.locked === true, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
     recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
     recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
   }, log.room('telemetry'))
   count(metrics, archive, posts)
+  for (const { callSid, agent, outcome } of recordsOf(archive?.died ?? [])) {
+    metrics.calls({ agent, outcome }).inc(1, callSid)
+    log.room('shard').warn({ call_sid: callSid, agent }, 'call was live when an earlier process died')
+  }
   return {
-    ended: (archive?.newest ?? []).flatMap((document) => {
-      const read = callRecordSchema.safeParse(document)
-      return read.success ? [read.data] : []
-    }),
-    record: archive === null ? null : (callSid, rateHz) => archive.record(callSid, rateHz),
+    ended: recordsOf(archive?.newest ?? []),
+    record: archive === null ? null : (callSid, rateHz, announced) => archive.record(callSid, rateHz, announced),
+    openRecords: archive === null ? null : {
+      open: (callSid, compose) => archive.openRecord(callSid, compose),
+      changed: (callSid) => archive.openRecordChanged(callSid),
+    },
     keep: (record) => {
       if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
     },
@@ -60,8 +72,34 @@ export async function openCallArchive(
     close: async () => {
       await posts.close(HANDOFF_POSTS_CLOSE_MS)
       await archive?.close()
+      for (const held of left) held.folder.release()
+      folder?.release()
     },
   }
+}
+
+/** Whether a gateway with these settings writes anything below DATA_DIR. */
+export function usesDataFolder(config: Config): boolean {
+  return config.keepCalls || config.journalCalls !== 'off' || (config.apiKey !== null && config.carrierRecordings)
+}
+
+/** Those that no process writes to any more: one of an earlier start may still be finishing its calls. */
+async function holdLeftFolders(paths: readonly string[]): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
+  const held = await Promise.all(paths.map(async (path) => {
+    try {
+      return [{ path, folder: await holdDataFolder(path) }]
+    } catch {
+      return []
+    }
+  }))
+  return held.flat()
+}
+
+function recordsOf(documents: readonly unknown[]): CallRecord[] {
+  return documents.flatMap((document) => {
+    const read = callRecordSchema.safeParse(document)
+    return read.success ? [read.data] : []
+  })
 }
 
 /** Copied once a second. */

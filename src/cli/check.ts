@@ -15,10 +15,14 @@ import { agentEnvironment } from './agent-environment.js'
 import { portsOf } from './port-check.js'
 import type { PortUse } from '../edge/port-use.js'
 import { processCount, processPlans } from './process-plan.js'
+import type { ProcessPlan } from './process-plan.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import { usesDataFolder } from './call-archive.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 
 const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FILE]
-  Checks settings, agent files, ports and the APIs that the settings name, opens a session with each backend that an agent
+  Checks settings, agent files, DATA_DIR, ports and the APIs that the settings name, opens a session with each backend that an agent
   uses (nothing is said in it), and says what it found.
   --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
   --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
@@ -54,6 +58,7 @@ export async function check(argv: readonly string[]): Promise<number> {
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   findings.push(...await agentsFindings(config, values.tools))
   await shop?.close()
+  findings.push(...await folderFindings(plans))
   for (const use of portsOf(plans)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...await carrierFindings(config))
@@ -82,6 +87,25 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
     findings.push(...rehearsed.map(({ ok, what }) => ({ ok, what: `${definition.name}: ${what}` })))
   }
   transport.close()
+  return findings
+}
+
+/** Whether each process could write to its folder now: tried as a start does, and undone. */
+async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]> {
+  const findings: Finding[] = []
+  const held: DataFolder[] = []
+  for (const { config } of plans.filter((plan) => usesDataFolder(plan.config))) {
+    try {
+      const folder = await holdDataFolder(config.dataDir)
+      held.push(folder)
+      findings.push(folder.locked
+        ? { ok: true, what: `DATA_DIR ${config.dataDir} can be written, and no other gateway uses it` }
+        : { ok: null, what: `DATA_DIR ${config.dataDir} can be written, but not locked: another gateway on it would not be noticed` })
+    } catch (thrown) {
+      findings.push({ ok: false, what: messageOf(thrown) })
+    }
+  }
+  for (const folder of held.reverse()) folder.undo()
   return findings
 }
 

@@ -19,12 +19,13 @@ import { liveCount } from '../shard/live-call.js'
 import { OutboundCalls } from '../shard/outbound-calls.js'
 import { loadMediaAssets } from '../shard/media-assets.js'
 import { processClock } from '../shard/process-clock.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
 import { followAgents, hostedAgents } from './hosted-agents.js'
-import { openCallArchive } from './call-archive.js'
+import { openCallArchive, usesDataFolder } from './call-archive.js'
 import { announcedOrders, callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { leftFolders } from './process-plan.js'
@@ -75,6 +76,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
   }
   const { agents, defaultAgent } = await hostedAgents(config, env)
+  const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   const clock = processClock()
   const version = packageVersion()
   const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.room('telemetry') })
@@ -114,7 +116,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
-  const kept = await openCallArchive(config, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [])
+  const kept = await openCallArchive(config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [])
   let calls: CallHost | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
@@ -133,6 +135,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
       journal: { build: version, audio: config.journalCalls === 'audio' },
       record: kept.record,
+      openRecords: kept.openRecords,
       privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
       ended: kept.ended,
       afterStream: config.afterStream === 'learn' ? null : config.afterStream,

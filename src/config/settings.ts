@@ -143,7 +143,7 @@ export const SETTINGS = {
   agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
   agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
   defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
-  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls' }),
+  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls; one gateway at a time' }),
   keepCalls: define({ env: 'KEEP_CALLS', key: 'keepCalls', kind: yesNo, fallback: true, help: 'keep records, handoffs and recordings of calls under DATA_DIR' }),
   recordsFsync: define<FsyncPolicy>({ env: 'RECORDS_FSYNC', key: 'recordsFsync', kind: oneOf('each', 'second', 'never'), fallback: 'second', help: 'when the disk must have a record: after each, once a second, or when the system likes' }),
   recordsTranscript: define<TranscriptPolicy>({ env: 'RECORDS_TRANSCRIPT', key: 'recordsTranscript', kind: oneOf('full', 'masked', 'none'), fallback: 'full', help: 'words in records: all, with numbers masked, or none' }),

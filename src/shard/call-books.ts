@@ -95,7 +95,7 @@ export class CallBooks {
         keep(this.#transcript, wholeNumbers(news.entry), TRANSCRIPT_ENTRIES_MAX)
         return
       case 'tool':
-        keep(this.#toolCalls, kept(news.call, true), TOOL_CALLS_MAX)
+        keep(this.#toolCalls, news.call, TOOL_CALLS_MAX)
         metrics.toolSeconds({ tool: news.call.name, outcome: news.call.ok ? 'ok' : 'error' }).observe(news.call.ms / 1000, callSid)
         return
       case 'turn':
@@ -158,8 +158,9 @@ export class CallBooks {
     return this.#bargeIns
   }
 
-  get toolCalls(): readonly ToolCallRecord[] {
-    return this.#toolCalls
+  /** Without their arguments, which may hold the caller's number. */
+  get toolTimes(): readonly Pick<ToolCallRecord, 'name' | 'startMs' | 'ms' | 'ok'>[] {
+    return this.#toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok }))
   }
 
   get startedAt(): string {
@@ -178,7 +179,7 @@ export class CallBooks {
       startedAt: this.#startedAt,
       durationMs: Math.round(now.streamMs),
       transcript: this.#transcript,
-      toolCalls: this.#toolCalls,
+      toolCalls: this.#toolCalls.map((call) => kept(call, true)),
       rehomes: now.rehomes,
     }
   }
@@ -193,13 +194,20 @@ export class CallBooks {
     return { ...history, callback: { ...callback, number: this.#shown(callback.number) } }
   }
 
-  /** Closes the books. Once. */
-  close(end: CallEnding): CallRecord {
+  /** The record as it is if the process dies now, before the call has come to its end. */
+  open(end: CallEnding, nowWallMs: number): CallRecord {
+    return {
+      ...this.#record(end), outcome: 'failed', endReason: 'process-died',
+      endDetail: `the gateway process died; what is here was written down at ${new Date(nowWallMs).toISOString()}`,
+    }
+  }
+
+  #record(end: CallEnding): CallRecord {
     const { result, escalation } = end
     const { callSid, agent, direction, from, to } = this.#call
     const settled = escalation === null || escalation.outcome === 'answered'
     const untaken = end.outbound !== null && !reached(end.outbound.result) ? end.outbound.result : null
-    const record: CallRecord = {
+    return {
       version: CALL_RECORD_VERSION,
       callSid, agent, direction,
       backend: result?.backend ?? this.#backend,
@@ -212,7 +220,7 @@ export class CallBooks {
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(result?.transcript ?? this.#transcript),
-      toolCalls: result?.toolCalls.map((call) => kept(call, this.#masksNumbers)) ?? this.#toolCalls,
+      toolCalls: (result?.toolCalls ?? this.#toolCalls).map((call) => kept(call, this.#masksNumbers)),
       turns: this.turns(result?.turns),
       bargeIns: wholeNumbers(result?.bargeIns ?? this.#bargeIns),
       escalation: this.#escalation(escalation),
@@ -239,6 +247,13 @@ export class CallBooks {
       carrier: null,
       outbound: end.outbound,
     }
+  }
+
+  /** Closes the books. Once. */
+  close(end: CallEnding): CallRecord {
+    const record = this.#record(end)
+    const { result } = end
+    const { callSid, agent } = this.#call
     this.#series.end(this.#numbers)
     this.#metrics.calls({ agent, outcome: record.outcome }).inc(1, callSid)
     if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)

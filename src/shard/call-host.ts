@@ -17,7 +17,6 @@ import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
-import type { RecordingSink } from '../telemetry/archive/archive.js'
 import { redactRecord } from '../telemetry/archive/redaction.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -31,7 +30,7 @@ import { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import type { HostContext, HostedAgent } from './host-context.js'
+import type { HostContext, HostedAgent, OpenCallRecords, RecordCall } from './host-context.js'
 import { HostedCall } from './hosted-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type { MediaAssets } from './media-assets.js'
@@ -64,7 +63,7 @@ export interface CallHostOptions {
   readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
   readonly journal: JournalKept
   /** Where recordings of calls go; absent or null: nowhere. */
-  readonly record?: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  readonly record?: RecordCall | null
   /** What records hold of numbers and words; masked numbers and all words when absent. */
   readonly privacy?: RecordPrivacy
   /** Records of an earlier run, oldest first: their calls are known, and shown. */
@@ -73,6 +72,8 @@ export interface CallHostOptions {
   readonly afterStream?: AfterStream | null
   /** Gets what a human is told of a caller, and how it goes on; before the stream ends. */
   readonly onHandoff?: (news: HandoffNews) => void
+  /** What is written down of live calls, as it may be kept; absent or null: nothing. */
+  readonly openRecords?: OpenCallRecords | null
   /** Told of each call that has ended. */
   readonly onRecord: (record: CallRecord) => void
 }
@@ -154,7 +155,7 @@ export class CallHost implements CallDirectory {
   }
 
   #makeContext(): HostContext {
-    const { clock, wallClock, metrics, log, callSeries, traces = null, carrier, keepJournal, journal } = this.#options
+    const { clock, wallClock, metrics, log, callSeries, traces = null, carrier, keepJournal, journal, openRecords = null } = this.#options
     return {
       clock, wallClock, metrics, log, callSeries, traces, carrier,
       journal: keepJournal === null ? null : journal,
@@ -162,6 +163,10 @@ export class CallHost implements CallDirectory {
       backendBooks: this.#backendBooks,
       habits: this.#habits,
       record: this.#options.record ?? null,
+      openRecords: openRecords === null ? null : {
+        open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
+        changed: (callSid) => openRecords.changed(callSid),
+      },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       handoffNews: (news) => this.#options.onHandoff?.(news),
       run: (start, transfer) => this.#run(start, transfer),
@@ -394,7 +399,7 @@ export class CallHost implements CallDirectory {
 
   #over(call: Pick<HostedCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
     this.#calls.delete(call.callSid)
-    const record = redactRecord(whole, this.#options.privacy?.transcript ?? 'full')
+    const record = this.#redacted(whole)
     this.#ended.set(call.callSid, record)
     const { handoff } = call
     if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
@@ -404,6 +409,10 @@ export class CallHost implements CallDirectory {
     }
     this.#options.traces?.add(record)
     this.#options.onRecord(record)
+  }
+
+  #redacted(record: CallRecord): CallRecord {
+    return redactRecord(record, this.#options.privacy?.transcript ?? 'full')
   }
 
   #tick(nowMs: number, latenessMs: number): void {

@@ -53,11 +53,12 @@ export class CallRecorder {
   /** The caller has been told: what was recorded may be kept. */
   announced(): void {
     this.#announced = true
+    this.#sink.announced()
   }
 
   /** There is, or will be, something to listen to. */
   get kept(): boolean {
-    return this.#announced
+    return this.#announced && !this.#sink.failed
   }
 
   /** Samples that found no place in time. */

@@ -19,6 +19,17 @@ import type { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { AgentFacts } from './live-call.js'
 
+/** Begins a recording. `announced`: the caller knows of it already. */
+export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean) => RecordingSink
+
+/** Where records of live calls go, for the start after a process that died. */
+export interface OpenCallRecords {
+  /** A stream opened. @param compose  the call's record as it is if the process dies when this is called */
+  open(callSid: CallSid, compose: () => CallRecord): void
+  /** There is more in that record. */
+  changed(callSid: CallSid): void
+}
+
 /** What the host of a call gives it. */
 export interface HostContext {
   readonly clock: Clock
@@ -34,7 +45,9 @@ export interface HostContext {
   readonly backendBooks: BackendBooks
   readonly habits: CarrierHabits
   /** Where recordings go; null where nothing is kept. */
-  readonly record: ((callSid: CallSid, rateHz: number) => RecordingSink) | null
+  readonly record: RecordCall | null
+  /** What is written down of live calls; null where nothing is kept. */
+  readonly openRecords: OpenCallRecords | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
   /** Starts the call's task on the least loaded worker. */

@@ -13,6 +13,7 @@ import type { HumanEvent } from '../sautikit/supervision.js'
 import type { Log } from '../telemetry/log.js'
 import type { CallEnd, CallResult, CallStart } from './call-messages.js'
 import { CallBooks } from './call-books.js'
+import type { CallEnding } from './call-books.js'
 import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
 import { callSummary } from './call-summary.js'
@@ -154,6 +155,7 @@ export class HostedCall implements LiveCall, TaskOwner {
     this.#mark('socket')
     this.#log.info({ setup_ms: Math.round(this.#attachedAtMs - this.#preparedAtMs) }, 'stream opened')
     this.#recorder = this.#openRecorder()
+    this.#context.openRecords?.open(this.callSid, () => this.#books.open(this.#ending(), this.#context.wallClock()))
     this.#task.send({ type: 'stream-opened' })
   }
 
@@ -259,6 +261,7 @@ export class HostedCall implements LiveCall, TaskOwner {
 
   #mark(name: string, detail?: string): void {
     this.#timeline.mark(name, this.#context.clock(), detail)
+    this.#context.openRecords?.changed(this.callSid)
   }
 
   // --- the task -------------------------------------------------------------------------------------------
@@ -324,18 +327,22 @@ export class HostedCall implements LiveCall, TaskOwner {
   #endWhenDone(): void {
     if (this.#task.running || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
     this.#state = 'ended'
+    const record = this.#books.close(this.#ending())
+    this.#log.info(callSummary(record), 'call ended')
+    this.#context.over(this, record)
+    // No worker has the call any more, and no socket.
+    this.#context.memory.give(this.#memory)
+  }
+
+  #ending(): CallEnding {
     const { words } = this.#shared
-    const record = this.#books.close({
+    return {
       outbound: this.#taken(),
       ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
       timeline: this.#timeline,
-    })
-    this.#log.info(callSummary(record), 'call ended')
-    this.#context.over(this, record)
-    // No worker has the call any more, and no socket.
-    this.#context.memory.give(this.#memory)
+    }
   }
 
   /** Null where this agent's calls are not recorded, or nothing is kept. */
@@ -343,8 +350,9 @@ export class HostedCall implements LiveCall, TaskOwner {
     const { recording } = this.#hosted.definition
     const { record } = this.#context
     if (!recording.enabled || record === null) return null
-    return new CallRecorder(record(this.callSid, this.legRateHz), {
-      rateHz: this.legRateHz, track: this.#hosted.facts.stream.track, openedAtMs: this.#attachedAtMs, announced: recording.consent === null,
+    const announced = recording.consent === null
+    return new CallRecorder(record(this.callSid, this.legRateHz, announced), {
+      rateHz: this.legRateHz, track: this.#hosted.facts.stream.track, openedAtMs: this.#attachedAtMs, announced,
     })
   }
 
@@ -385,6 +393,7 @@ export class HostedCall implements LiveCall, TaskOwner {
       case 'ear':
       case 'barge-in':
         this.#books.take(message)
+        this.#context.openRecords?.changed(this.callSid)
         return
       case 'marks':
         this.#timeline.take(message.marks)
@@ -406,6 +415,7 @@ export class HostedCall implements LiveCall, TaskOwner {
         return
       case 'recording-announced':
         this.#recorder?.announced()
+        this.#context.openRecords?.changed(this.callSid)
         return
       case 'journal':
         this.#context.keepJournal(this.callSid, message.lines)
@@ -440,7 +450,7 @@ export class HostedCall implements LiveCall, TaskOwner {
       timelineDropped: dropped,
       turns: this.#books.turns(),
       bargeIns: this.#books.bargeIns,
-      tools: this.#books.toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs, ms, ok })),
+      tools: this.#books.toolTimes,
     }
   }
 

@@ -61,7 +61,7 @@ const stop = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
 
 export const endReasonSchema = z.enum([
   'caller-hung-up', 'agent-goodbye', 'escalated', 'silence-limit', 'duration-limit', 'operator-hangup', 'drain-limit',
-  'carrier-silent', 'carrier-abuse', 'carrier-not-reading', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault',
+  'carrier-silent', 'carrier-abuse', 'carrier-not-reading', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault', 'process-died',
   'not-taken', 'answering-machine', 'nobody-there',
 ])
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])
@@ -207,7 +207,7 @@ export function publishedSchema(schema: z.ZodType, title: string, description: s
 
 export function callRecordJsonSchema(): Record<string, unknown> {
   return publishedSchema(
-    callRecordSchema, 'Mkondo call record', 'One call, written when it has ended. Times are whole milliseconds.')
+    callRecordSchema, 'Mkondo call record', 'One call, written when it has ended, or when the next process starts if its own has died. Times are whole milliseconds.')
 }
 
 export function timelineJsonSchema(): Record<string, unknown> {

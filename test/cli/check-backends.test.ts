@@ -24,7 +24,7 @@ async function check(lines: string, env: Readonly<Record<string, string>>): Prom
   return new Promise((resolve) => {
     execFile(process.execPath, [MAIN, 'check', '--with-shop'], {
       env: {
-        PATH: process.env['PATH'] ?? '', AGENTS_DIR: folder, PORT: '0', OPS_PORT: '0',
+        PATH: process.env['PATH'] ?? '', AGENTS_DIR: folder, DATA_DIR: join(folder, 'data'), PORT: '0', OPS_PORT: '0',
         OPENAI_BASE_URL: openai.baseUrl, GEMINI_BASE_URL: gemini.baseUrl, GEMINI_MODEL: 'm', ...env,
       },
     }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr }))

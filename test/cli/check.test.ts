@@ -1,14 +1,17 @@
 import { execFile } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
+const FOLDER = t.testdir()
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 function check(env: Readonly<Record<string, string>>, ...args: string[]): Promise<{ code: number; output: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [MAIN, 'check', ...args], { env: { PATH: process.env['PATH'] ?? '', ...env } }, (error, stdout, stderr) => {
+    execFile(process.execPath, [MAIN, 'check', ...args], { env: { PATH: process.env['PATH'] ?? '', DATA_DIR: mkdtempSync(join(FOLDER, 'data-')), ...env } }, (error, stdout, stderr) => {
       resolve({ code: error === null ? 0 : Number(error.code), output: stdout + stderr })
     })
   })

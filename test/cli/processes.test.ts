@@ -199,13 +199,14 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
     ['2', { ...quiet, PORT: String(port) }, new RegExp(`^mkondo: PORT \\+ 2: port ${port + 2} on 127.0.0.1 is in use`)],
     ['2', { ...quiet, PORT: String(await freePorts(3)), DEFAULT_AGENT: 'nobody' }, /^mkondo: DEFAULT_AGENT is 'nobody'; allowed: order-status, support$/],
   ]
-  await Promise.all(cases.map(async ([count, env, line]) => {
-    const run = mkondo(t, ['serve', '--with-shop', '--processes', count], env)
+  const folder = t.testdir()
+  await Promise.all(cases.map(async ([count, env, line], i) => {
+    const run = mkondo(t, ['serve', '--with-shop', '--processes', count], { ...env, DATA_DIR: join(folder, String(i)) })
     t.equal(await run.exit, 2, run.lines.join(' / '))
     t.match(run.lines, [line])
     t.equal(run.lines.length, 1)
   }))
-  const check = mkondo(t, ['check', '--processes', '2', '--with-shop'], { ...quiet, PORT: String(port) })
+  const check = mkondo(t, ['check', '--processes', '2', '--with-shop'], { ...quiet, PORT: String(port), DATA_DIR: join(folder, 'check') })
   t.equal(await check.exit, 2)
   t.match(check.lines.join('\n'), new RegExp(`NOT OK  PORT \\+ 2 127.0.0.1:${port + 2}: EADDRINUSE`))
 })

@@ -48,7 +48,7 @@ t.test('a wrong setting, a broken agent, a missing key and a port in use each en
     ['ops port', { OPS_PORT: String(port), PORT: '0', LOG_LEVEL: 'error' }, new RegExp(`^mkondo: .*OPS_PORT.*${port}`)],
   ]
   await Promise.all(cases.map(async ([name, env, line]) => {
-    const run = mkondo(['serve', '--with-shop'], env)
+    const run = mkondo(['serve', '--with-shop'], { ...env, DATA_DIR: `${agents}/data-${name}` })
     t.equal(await run.exit, 2, `${name}: exit code`)
     t.match(run.lines.at(-1) ?? '', line, `${name}: the line`)
     t.equal(run.lines.length, 1, `${name}: one line (${run.lines.join(' / ')})`)
@@ -59,7 +59,7 @@ t.test('a wrong setting, a broken agent, a missing key and a port in use each en
 })
 
 t.test('SIGTERM lets the call that is under way come to its end, and then the process exits with 0', async (t) => {
-  const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1' })
+  const run = mkondo(['serve', '--with-shop'], { PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', DATA_DIR: t.testdir() })
   t.teardown(() => run.child.kill('SIGKILL'))
   await until(() => run.lines.some((line) => line.includes('taking calls')), 20_000, 'the gateway to start')
   const ready = JSON.parse(run.lines.find((line) => line.includes('taking calls')) ?? '{}') as { port: number; ops_port: number; shop: string }

@@ -68,7 +68,7 @@ t.test('a recording has the caller left and the agent right, each at its time', 
 t.test('of a stereo line the caller\'s side is recorded', async (t) => {
   const rows: Int16Array[] = []
   const sink: RecordingSink = {
-    path: 'x', end: () => undefined, discard: () => undefined,
+    path: 'x', failed: false, announced: () => undefined, end: () => undefined, discard: () => undefined,
     write: (_at, written) => {
       rows.push(written)
       return true

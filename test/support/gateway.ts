@@ -30,7 +30,9 @@ export async function whole(
 ): Promise<WholeGateway> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const agentsDir = change === null ? null : await changedAgents(change)
-  const config = { ...loadConfig(env, null), agentsDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
+  // No two gateways share one.
+  const dataDir = env['DATA_DIR'] ?? await mkdtemp(join(tmpdir(), 'mkondo-data-'))
+  const config = { ...loadConfig(env, null), agentsDir, dataDir, port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url }
   const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log: createLog(logTo === null ? { level: 'silent' } : { destination: logTo }) })
   return {
     gateway,
@@ -39,6 +41,7 @@ export async function whole(
       await gateway.stop(0)
       await shop.close()
       if (agentsDir !== null) await rm(agentsDir, { recursive: true, force: true })
+      if (env['DATA_DIR'] === undefined) await rm(dataDir, { recursive: true, force: true })
     },
   }
 }

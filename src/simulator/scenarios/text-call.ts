@@ -148,7 +148,7 @@ class TextCall {
       taskOver: () => undefined,
       over: (_call, record) => { this.#record = record },
       keepJournal: () => undefined,
-      habits: new CarrierHabits('continues'), record: null, maskNumbers: true, handoffNews: () => undefined,
+      habits: new CarrierHabits('continues'), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
     }
   }
 

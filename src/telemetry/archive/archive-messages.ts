@@ -7,6 +7,8 @@ export interface ArchiveLimits {
   readonly folder: string
   /** Folders of the same kind that no process writes to any more: they are read by nobody, and age like this one. */
   readonly leftFolders?: readonly string[]
+  /** True when the folders are locked: what was being written in them when this process started is a dead process's. */
+  readonly alone?: boolean
   readonly fsync: FsyncPolicy
   /** A file of records that is this large is followed by the next. */
   readonly fileBytes: number
@@ -19,10 +21,21 @@ export interface ArchiveLimits {
 /** `record`: of an ended call. `handoff`: what a human gets with a caller, and how that came out. */
 export type DocumentKind = 'record' | 'handoff'
 
+/** What the thread is started with. */
+export interface ArchiveStart {
+  readonly limits: ArchiveLimits
+  /** False where a thread replaces one that died: the calls whose records are open are live. */
+  readonly first: boolean
+}
+
 export type ToArchive =
+  /** What is known of a live call; replaces what was known before, until its record comes. As text: a third cheaper to pass than its objects. */
+  | { readonly type: 'open-record'; readonly callSid: string; readonly json: string }
   | { readonly type: 'document'; readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
-  | { readonly type: 'recording-begin'; readonly callSid: string; readonly rateHz: number }
+  /** `announced`: the caller knows. Until then what is written is nobody's to keep. */
+  | { readonly type: 'recording-begin'; readonly callSid: string; readonly rateHz: number; readonly announced: boolean }
+  | { readonly type: 'recording-announced'; readonly callSid: string }
   /** `at`: the first row's place; what was dropped before it stays silent. */
   | { readonly type: 'recording-rows'; readonly callSid: string; readonly at: number; readonly bytes: Uint8Array }
   | { readonly type: 'recording-end'; readonly callSid: string }
@@ -39,7 +52,14 @@ export interface ArchiveFault {
 }
 
 export type FromArchive =
-  | { readonly type: 'ready'; readonly newest: readonly unknown[]; readonly torn: number; readonly recovered: number }
+  | {
+      readonly type: 'ready'; readonly newest: readonly unknown[]; readonly torn: number; readonly recovered: number
+      /** Records of calls that were open when an earlier process died; they are among the newest too. */
+      readonly died: readonly unknown[]
+    }
+  | { readonly type: 'open-record-done' }
+  /** A recording could not be begun: nothing of it is on the disk. */
+  | { readonly type: 'recording-failed'; readonly callSid: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
   /** A document was dealt with, for better or worse. */
   | { readonly type: 'document-done'; readonly kind: DocumentKind; readonly ok: boolean }

@@ -1,11 +1,13 @@
-import { join } from 'node:path'
+import { existsSync } from 'node:fs'
+import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
 import { messageOf } from '../../core/errors.js'
 import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
-import type { ArchiveFault, ArchiveLimits, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
+import type { ArchiveFault, ArchiveStart, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
 import { LineLog, retainLeftLog } from './line-log.js'
-import { RecordingFiles } from './recording-files.js'
+import { OpenRecordFiles } from './open-record-files.js'
+import { ABANDONED_AFTER_MS, RecordingFiles } from './recording-files.js'
 
 /**
  * The thread that writes what is kept of calls. It alone waits for the disk: a disk that is slow, full or gone holds up
@@ -14,8 +16,9 @@ import { RecordingFiles } from './recording-files.js'
 
 const TICK_MS = 1000
 const UPKEEP_TICKS = 600
+const DAY_MS = 86_400_000
 
-const limits = workerData as ArchiveLimits
+const { limits, first } = workerData as ArchiveStart
 assert(parentPort !== null, 'the archive is a worker thread')
 const port = parentPort
 const post = (message: FromArchive): void => port.postMessage(message)
@@ -27,6 +30,8 @@ const logOf = (name: string): LineLog => new LineLog({
 const LOG_NAMES = ['calls', 'handoffs'] as const
 const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[0]), handoff: logOf(LOG_NAMES[1]) }
 const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
+const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(join(folder, 'records', 'open'))
+const openRecords = openRecordsIn(limits.folder)
 /** Documents that the disk would not take; tried again once a second. */
 const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
 let ticks = 0
@@ -45,6 +50,7 @@ function write(kind: DocumentKind, callSid: string, document: unknown): boolean 
   return attempt(kind, callSid, () => {
     logs[kind].append(callSid, document, Date.now())
     if (limits.fsync === 'each') logs[kind].sync()
+    if (kind === 'record') openRecords.remove(callSid)
   })
 }
 
@@ -86,6 +92,37 @@ function retainLeft(folder: string): void {
   left.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
 }
 
+/**
+ * Closes the calls that were live when their process died: what was known of each becomes its record, dated to when that
+ * was, so that it is kept as long as any other. A disk that takes none leaves them for the next start.
+ * @returns those records
+ */
+function closeLeftRecords(folder: string): unknown[] {
+  const files = openRecordsIn(folder)
+  const nowMs = Date.now()
+  const tooOldMs = nowMs - limits.recordsKeepDays * DAY_MS
+  const died: unknown[] = []
+  const written: string[] = []
+  attempt('record', null, () => {
+    for (const { callSid, document, atWallMs } of files.left()) {
+      if (nowMs - atWallMs < untouchedMs) continue
+      if (atWallMs >= tooOldMs && logs.record.find(callSid) === undefined) {
+        const path = document['recording']
+        const recording = typeof path === 'string' && existsSync(join(folder, path)) ? join(relative(limits.folder, folder), path) : null
+        const closed = { ...document, recording }
+        logs.record.append(callSid, closed, atWallMs)
+        died.push(closed)
+      }
+      written.push(callSid)
+    }
+  })
+  attempt('record', null, () => {
+    if (limits.fsync !== 'never') logs.record.sync()
+    for (const callSid of written) files.remove(callSid)
+  })
+  return died
+}
+
 function find(kind: DocumentKind, callSid: string): unknown {
   const waiting = backlog.findLast((entry) => entry.kind === kind && entry.callSid === callSid)
   if (waiting !== undefined) return waiting.document
@@ -121,8 +158,14 @@ port.on('message', (message: ToArchive) => {
       return keep(message.kind, message.callSid, message.document)
     case 'find':
       return post({ type: 'answer', id: message.id, value: find(message.kind, message.callSid) })
+    case 'open-record':
+      attempt('record', message.callSid, () => openRecords.write(message.callSid, message.json, limits.fsync === 'each'))
+      return post({ type: 'open-record-done' })
     case 'recording-begin':
-      return void attempt('recording', message.callSid, () => recordings.begin(message.callSid, message.rateHz))
+      if (attempt('recording', message.callSid, () => recordings.begin(message.callSid, message.rateHz, message.announced))) return
+      return post({ type: 'recording-failed', callSid: message.callSid })
+    case 'recording-announced':
+      return void attempt('recording', message.callSid, () => recordings.announced(message.callSid))
     case 'recording-rows': {
       let written = false
       attempt('recording', message.callSid, () => {
@@ -147,13 +190,16 @@ port.on('message', (message: ToArchive) => {
 // A folder that cannot be read or made is a fault like a full disk: calls are taken all the same.
 attempt('upkeep', null, () => logs.record.load(Date.now()))
 attempt('upkeep', null, () => logs.handoff.load(Date.now()))
+/** What has not been written to for so long has no writer any more. */
+const untouchedMs = first && limits.alone === true ? -Infinity : ABANDONED_AFTER_MS
+let recovered = 0
+attempt('upkeep', null, () => {
+  recovered = recordings.recover(Date.now(), untouchedMs)
+})
+const died = first ? [limits.folder, ...limits.leftFolders ?? []].flatMap(closeLeftRecords) : []
 let newest: readonly unknown[] = []
 attempt('upkeep', null, () => {
   newest = logs.record.newest(ENDED_CALLS_KEPT)
 })
-let recovered = 0
-attempt('upkeep', null, () => {
-  recovered = recordings.recover(Date.now())
-})
 upkeep()
-post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn, recovered })
+post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn, recovered, died })

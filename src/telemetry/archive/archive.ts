@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assertNever } from '../../core/assert.js'
 import type { CallSid } from '../../core/ids.js'
-import { ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, RECORDING_PENDING_BYTES_MAX } from '../../core/limits.js'
+import { ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, OPEN_RECORDS_PENDING_MAX, RECORDING_PENDING_BYTES_MAX } from '../../core/limits.js'
 import type { Log } from '../log.js'
-import type { ArchiveFault, ArchiveLimits, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
+import type { ArchiveFault, ArchiveLimits, ArchiveStart, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
+import { OpenRecords } from './open-records.js'
 
 export type { ArchiveLimits, FsyncPolicy } from './archive-messages.js'
 
@@ -28,11 +29,15 @@ export interface ArchiveCounters {
 export interface RecordingSink {
   /** Relative to DATA_DIR. */
   readonly path: string
+  /** It could not be begun: nothing of it is on the disk. */
+  readonly failed: boolean
   /**
    * Rows of interleaved s16 samples, the memory is given away. `at`: the first one's place, counted from the beginning.
    * @returns false when they were dropped and counted
    */
   write(at: number, rows: Int16Array<ArrayBuffer>): boolean
+  /** The caller knows that they are recorded: without it nothing outlives a crash. */
+  announced(): void
   end(): void
   /** The caller would not be recorded, or could not be told: nothing is kept. */
   discard(): void
@@ -49,29 +54,51 @@ export class Archive {
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
+  /** Those of them whose calls were live when their process died, as this start has closed them. */
+  died: readonly unknown[] = []
   readonly #limits: ArchiveLimits
   readonly #log: Log
   readonly #waiting = new Map<number, (value: unknown) => void>()
   readonly #inTrouble = new Set<ArchiveFault['what']>()
+  readonly #open: OpenRecords
+  /** Recordings that are being written. */
+  readonly #recordings = new Map<string, { failed: boolean }>()
   #worker: Worker | null = null
   #questions = 0
   #documentsPending = 0
+  #openPending = 0
   #rowsPending = 0
   #closed = false
 
   private constructor(limits: ArchiveLimits, log: Log) {
     this.#limits = limits
     this.#log = log
+    this.#open = new OpenRecords({ clock: () => performance.now(), write: (callSid, compose) => this.#writeOpen(callSid, compose) })
   }
 
   /** Resolves when what earlier runs left has been read; never rejects for what the disk does. */
   static async start(limits: ArchiveLimits, log: Log): Promise<Archive> {
     const archive = new Archive(limits, log)
-    await archive.#begin()
+    await archive.#begin(true)
     return archive
   }
 
+  /**
+   * A stream opened. Until `keepRecord` the disk has what `compose` gave last: should the process die, the next start makes
+   * it the call's record.
+   * @param compose  the record as it would be if the process died now; called on this thread, not after `keepRecord`
+   */
+  openRecord(callSid: CallSid, compose: () => unknown): void {
+    this.#open.open(callSid, compose)
+  }
+
+  /** There is more to know of a call than when its open record was written. */
+  openRecordChanged(callSid: CallSid): void {
+    this.#open.changed(callSid)
+  }
+
   keepRecord(callSid: CallSid, record: unknown): void {
+    this.#open.close(callSid)
     this.#keep('record', callSid, record)
   }
 
@@ -84,10 +111,18 @@ export class Archive {
     return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
   }
 
-  record(callSid: CallSid, rateHz: number): RecordingSink {
-    this.#post({ type: 'recording-begin', callSid, rateHz })
+  /** @param announced  the caller knows already; false: only what is `announced` before a crash is kept after it */
+  record(callSid: CallSid, rateHz: number, announced = true): RecordingSink {
+    const state = { failed: this.#worker === null }
+    this.#recordings.set(callSid, state)
+    this.#post({ type: 'recording-begin', callSid, rateHz, announced })
+    const over = (type: 'recording-end' | 'recording-discard'): void => {
+      this.#recordings.delete(callSid)
+      this.#post({ type, callSid })
+    }
     return {
       path: join('recordings', `${callSid}.wav`),
+      get failed() { return state.failed },
       write: (at, rows) => {
         const bytes = rows.byteLength
         if (this.#rowsPending + bytes > RECORDING_PENDING_BYTES_MAX || this.#worker === null) {
@@ -99,8 +134,9 @@ export class Archive {
           { type: 'recording-rows', callSid, at, bytes: new Uint8Array(rows.buffer) } satisfies ToArchive, [rows.buffer])
         return true
       },
-      end: () => this.#post({ type: 'recording-end', callSid }),
-      discard: () => this.#post({ type: 'recording-discard', callSid }),
+      announced: () => this.#post({ type: 'recording-announced', callSid }),
+      end: () => over('recording-end'),
+      discard: () => over('recording-discard'),
     }
   }
 
@@ -118,18 +154,21 @@ export class Archive {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#open.stop()
     await this.#ask((id) => ({ type: 'close', id }))
     await this.#worker?.terminate()
     this.#worker = null
   }
 
-  #begin(): Promise<void> {
+  #begin(first: boolean): Promise<void> {
     return new Promise((resolve) => {
-      const worker = new Worker(new URL('./archive-thread.js', import.meta.url), { workerData: this.#limits, execArgv: [] })
+      const worker = new Worker(
+        new URL('./archive-thread.js', import.meta.url), { workerData: { limits: this.#limits, first } satisfies ArchiveStart, execArgv: [] })
       this.#worker = worker
       worker.on('message', (message: FromArchive) => {
         if (message.type === 'ready') {
           this.newest = message.newest
+          this.died = message.died
           this.counters.linesTorn += message.torn
           this.counters.recordingsRecovered += message.recovered
           if (message.torn + message.recovered > 0) {
@@ -158,9 +197,10 @@ export class Archive {
     this.counters.lost += this.#documentsPending
     this.counters.recordingBytesDropped += this.#rowsPending
     this.#documentsPending = 0
+    this.#openPending = 0
     this.#rowsPending = 0
     setTimeout(() => {
-      if (!this.#closed) void this.#begin()
+      if (!this.#closed) void this.#begin(false)
     }, ARCHIVE_RESTART_MS).unref()
   }
 
@@ -174,6 +214,14 @@ export class Archive {
     this.#post({ type: 'document', kind, callSid, document })
   }
 
+  /** Not counted when it has to wait: the next state of the call takes its place. */
+  #writeOpen(callSid: CallSid, compose: () => unknown): boolean {
+    if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
+    this.#openPending++
+    this.#post({ type: 'open-record', callSid, json: JSON.stringify(compose()) })
+    return true
+  }
+
   #receive(message: Exclude<FromArchive, { type: 'ready' }>): void {
     switch (message.type) {
       case 'answer':
@@ -185,6 +233,14 @@ export class Archive {
         if (!message.ok) return
         this.counters.written++
         return this.#fine(message.kind)
+      case 'open-record-done':
+        this.#openPending--
+        return
+      case 'recording-failed': {
+        const recording = this.#recordings.get(message.callSid)
+        if (recording !== undefined) recording.failed = true
+        return
+      }
       case 'rows-done':
         this.#rowsPending -= message.bytes
         if (message.ok) return this.#fine('recording')

@@ -171,6 +171,8 @@ export class LineLog {
         const handle = this.#disk.open(join(this.#options.folder, name))
         const file: LogFile = { name, day, bytes: 0, keys: new Set() }
         this.#files.push(file)
+        // A document of a call that a dead process had may be of an earlier day.
+        this.#files.sort((a, b) => (a.name < b.name ? -1 : 1))
         this.#open = { file, handle }
         return this.#open
       } catch (thrown) {

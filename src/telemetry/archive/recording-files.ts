@@ -6,30 +6,42 @@ const HEADER_BYTES = 44
 const ROW_BYTES = 4
 const DAY_MS = 86_400_000
 /** A file that was written to this lately has a writer, perhaps in another process. */
-const ABANDONED_AFTER_MS = 60_000
+export const ABANDONED_AFTER_MS = 60_000
 const FILE = /^[A-Za-z0-9_-]{1,64}\.wav$/
-const PART = /^[A-Za-z0-9_-]{1,64}\.wav\.part$/
+const UNFINISHED = /^[A-Za-z0-9_-]{1,64}\.wav\.(?:part|held)$/
+/** `held`: the caller has not been told yet. */
+type Suffix = '' | '.part' | '.held'
 
 /**
  * Stereo recordings that are being written: `SID.wav.part`, with a header that says nothing of its length, until the
- * call is over; then the header is filled in and the file gets its name. What a crash left is finished by `recover`.
+ * call is over; then the header is filled in and the file gets its name. Until the caller knows of it the file is
+ * `SID.wav.held`. What a crash left is finished by `recover`, or deleted where it was held.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
  */
 export class RecordingFiles {
   readonly #folder: string
-  readonly #open = new Map<string, { readonly handle: number; readonly rateHz: number; bytes: number }>()
+  readonly #open = new Map<string, { readonly handle: number; readonly rateHz: number; bytes: number; suffix: Suffix }>()
 
   constructor(folder: string) {
     this.#folder = folder
   }
 
-  begin(callSid: string, rateHz: number): void {
+  begin(callSid: string, rateHz: number, announced = true): void {
+    const suffix = announced ? '.part' : '.held'
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
     if (existsSync(this.#path(callSid, ''))) throw new Error('there is a recording of that call already')
-    const handle = openSync(this.#path(callSid, '.part'), 'wx', 0o600)
-    this.#open.set(callSid, { handle, rateHz, bytes: 0 })
+    const handle = openSync(this.#path(callSid, suffix), 'wx', 0o600)
+    this.#open.set(callSid, { handle, rateHz, bytes: 0, suffix })
     writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
+  }
+
+  /** The caller knows: what was written may be kept. */
+  announced(callSid: string): void {
+    const file = this.#open.get(callSid)
+    if (file?.suffix !== '.held') return
+    renameSync(this.#path(callSid, '.held'), this.#path(callSid, '.part'))
+    file.suffix = '.part'
   }
 
   /**
@@ -53,7 +65,7 @@ export class RecordingFiles {
     if (file === undefined) return false
     this.#open.delete(callSid)
     finishFile(file.handle, file.rateHz, file.bytes)
-    renameSync(this.#path(callSid, '.part'), this.#path(callSid, ''))
+    renameSync(this.#path(callSid, file.suffix), this.#path(callSid, ''))
     return true
   }
 
@@ -62,17 +74,17 @@ export class RecordingFiles {
     const file = this.#open.get(callSid)
     this.#open.delete(callSid)
     if (file !== undefined) closeSync(file.handle)
-    rmSync(this.#path(callSid, file === undefined ? '' : '.part'), { force: true })
+    rmSync(this.#path(callSid, file?.suffix ?? ''), { force: true })
   }
 
-  /** Finishes what a process that died has left. @returns how many */
-  recover(nowMs: number): number {
+  /** Finishes what a process that died has left. @param untouchedMs  for how long it was not written to @returns how many */
+  recover(nowMs: number, untouchedMs = ABANDONED_AFTER_MS): number {
     let recovered = 0
-    for (const name of this.#names(PART)) {
+    for (const name of this.#names(UNFINISHED)) {
       const path = join(this.#folder, name)
       const { mtimeMs, size } = statSync(path)
-      if (nowMs - mtimeMs < ABANDONED_AFTER_MS || this.#open.has(name.replace('.wav.part', ''))) continue
-      if (size < HEADER_BYTES) {
+      if (nowMs - mtimeMs < untouchedMs || this.#open.has(name.replace(/\.wav\..*$/, ''))) continue
+      if (size < HEADER_BYTES || name.endsWith('.held')) {
         unlinkSync(path)
         continue
       }
@@ -102,9 +114,12 @@ export class RecordingFiles {
     return deleted
   }
 
-  /** Finishes all that are open. */
+  /** Finishes all that are open, but for those whose callers do not know. */
   closeAll(): void {
-    for (const callSid of [...this.#open.keys()]) this.finish(callSid)
+    for (const [callSid, { suffix }] of [...this.#open]) {
+      if (suffix === '.held') this.discard(callSid)
+      else this.finish(callSid)
+    }
   }
 
   #names(pattern: RegExp): string[] {
@@ -121,7 +136,7 @@ export class RecordingFiles {
     return { size, mtimeMs }
   }
 
-  #path(callSid: string, suffix: '' | '.part'): string {
+  #path(callSid: string, suffix: Suffix): string {
     return join(this.#folder, `${callSid}.wav${suffix}`)
   }
 }

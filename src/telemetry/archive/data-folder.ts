@@ -1,0 +1,183 @@
+import { randomBytes } from 'node:crypto'
+import { closeSync, linkSync, mkdirSync, openSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import type { Server } from 'node:net'
+import { dirname, join, resolve } from 'node:path'
+import { GatewayError } from '../../core/errors.js'
+import { DATA_FOLDER_LOCK_ATTEMPTS_MAX } from '../../core/limits.js'
+
+/** A folder that this process may write to, and no other gateway does until `release`. */
+export interface DataFolder {
+  /** False where the file system has no sockets or links: another gateway on the folder is not noticed. */
+  readonly locked: boolean
+  release(): void
+  /** As `release`, and takes away the folders that were made for it, where nothing else is in them. */
+  undo(): void
+}
+
+/** Longest path of a unix socket that every system takes, in bytes. */
+const SOCKET_PATH_BYTES_MAX = 100
+/** What a file system without sockets or hard links answers; a folder that may not be written answers otherwise, or fails the probe. */
+const WITHOUT_SOCKETS: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EPERM', 'EINVAL', 'ENAMETOOLONG', 'EMLINK'])
+const LOCK = /^gateway-(\d{1,15})\.lock$/
+const OWN = /^\.gateway-[0-9a-f]{16}$/
+
+/**
+ * Makes the folder where it is missing and takes it for this process. The lock is a unix socket in the folder on which its
+ * owner listens: the kernel ends it with its owner, however that dies, and it is seen by every process that sees the
+ * folder, in whichever container of the same host. A folder that several hosts mount is not protected.
+ *
+ * The socket is linked to `gateway-N.lock`, where N is one more than the newest, and only when nobody listens on the newest.
+ * Linking fails when the name exists, older names are deleted only when a newer one exists, and the newest is never
+ * deleted; so of two processes that start at once exactly one finds after its link that it has the newest name.
+ *
+ * @throws GatewayError CONFIG_INVALID when the folder cannot be made or written, or another gateway has it
+ */
+export async function holdDataFolder(path: string): Promise<DataFolder> {
+  const folder = resolve(path)
+  const made: string[] = []
+  attempt(path, () => makeFolder(folder, made))
+  const own = `.gateway-${randomBytes(8).toString('hex')}`
+  let server: Server | null = null
+  try {
+    server = await listen(folder, own)
+    await take(path, folder, own)
+  } catch (thrown) {
+    server?.close()
+    if (thrown instanceof GatewayError || !WITHOUT_SOCKETS.has(codeOf(thrown))) throw thrown instanceof GatewayError ? thrown : unusable(path, thrown)
+    attempt(path, () => probe(folder))
+    return { locked: false, release: () => undefined, undo: () => { removeMade(made) } }
+  } finally {
+    rmSync(join(folder, own), { force: true })
+  }
+  const held = server
+  const release = (): void => { held.close() }
+  return { locked: true, release, undo: () => { release(); removeMade(made) } }
+}
+
+/** @param made  outermost first; the innermost has the lock */
+function removeMade(made: readonly string[]): void {
+  try {
+    for (const name of made.length > 0 ? readdirSync(made.at(-1) as string) : []) {
+      if (LOCK.test(name)) rmSync(join(made.at(-1) as string, name))
+    }
+    for (const folder of [...made].reverse()) rmdirSync(folder)
+  } catch {
+    // Somebody else uses it by now.
+  }
+}
+
+/** Resolves when this process has the newest lock of the folder. */
+async function take(path: string, folder: string, own: string): Promise<void> {
+  for (let attempts = 0; attempts < DATA_FOLDER_LOCK_ATTEMPTS_MAX; attempts++) {
+    const newest = newestLock(folder)
+    if (newest > 0 && await listensAt(folder, lockName(newest))) break
+    try {
+      linkSync(join(folder, own), join(folder, lockName(newest + 1)))
+    } catch (thrown) {
+      // Somebody else was quicker, or has the folder already and cleared our own name away.
+      if (['EEXIST', 'ENOENT'].includes(codeOf(thrown))) continue
+      throw thrown
+    }
+    if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one is there already
+    for (const name of readdirSync(folder)) {
+      // The name of a process that died between `listen` and here is nobody's; one that is just starting is refused all the same.
+      if (Number(LOCK.exec(name)?.[1] ?? Infinity) <= newest || (OWN.test(name) && name !== own)) rmSync(join(folder, name), { force: true })
+    }
+    return
+  }
+  throw new GatewayError('CONFIG_INVALID', `DATA_DIR is '${path}', which another gateway is using; allowed: a folder of its own for each gateway`)
+}
+
+function newestLock(folder: string): number {
+  return Math.max(0, ...readdirSync(folder).map((name) => Number(LOCK.exec(name)?.[1] ?? 0)))
+}
+
+function lockName(generation: number): string {
+  return `gateway-${generation}.lock`
+}
+
+/**
+ * As `mkdir -p`, readable by this user alone. `mkdirSync(…, { recursive: true })` never returns below a folder such as /proc, which
+ * answers ENOENT however often its parent is made.
+ * @throws what the file system throws
+ */
+function makeFolder(path: string, made: string[]): void {
+  try {
+    if (statSync(path).isDirectory()) return
+    throw Object.assign(new Error(`${path} is no folder`), { code: 'ENOTDIR' })
+  } catch (thrown) {
+    if (codeOf(thrown) !== 'ENOENT' || dirname(path) === path) throw thrown
+  }
+  makeFolder(dirname(path), made)
+  try {
+    mkdirSync(path, { mode: 0o700 })
+    made.push(path)
+  } catch (thrown) {
+    // A sibling process makes the same parent at the same time.
+    if (codeOf(thrown) !== 'EEXIST') throw thrown
+  }
+}
+
+/** @throws what the file system throws where no file can be made */
+function probe(folder: string): void {
+  const file = join(folder, `.gateway-${randomBytes(8).toString('hex')}`)
+  closeSync(openSync(file, 'wx', 0o600))
+  rmSync(file)
+}
+
+async function listen(folder: string, name: string): Promise<Server> {
+  // Who connects only wants to know whether somebody is there.
+  const server = createServer((socket) => socket.destroy())
+  await atShortPath(folder, name, (path) => new Promise<void>((taken, failed) => {
+    server.once('error', failed)
+    server.listen(path, () => {
+      server.off('error', failed)
+      server.on('error', () => undefined)
+      taken()
+    })
+  }))
+  server.unref()
+  return server
+}
+
+/** Only a refusal or a missing file says that nobody listens: a busy owner is an owner. */
+async function listensAt(folder: string, name: string): Promise<boolean> {
+  return atShortPath(folder, name, (path) => new Promise<boolean>((answer) => {
+    const socket = connect(path)
+    socket.once('connect', () => {
+      socket.destroy()
+      answer(true)
+    })
+    socket.once('error', (error) => answer(!['ECONNREFUSED', 'ENOENT'].includes(codeOf(error))))
+  }))
+}
+
+/** A path in the folder that fits a socket's address: through a descriptor of the folder where its own is too long (Linux). */
+async function atShortPath<T>(folder: string, name: string, use: (path: string) => Promise<T>): Promise<T> {
+  const path = join(folder, name)
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return use(path)
+  const handle = openSync(folder, 'r')
+  try {
+    return await use(`/proc/self/fd/${handle}/${name}`)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+function attempt(path: string, work: () => void): void {
+  try {
+    work()
+  } catch (thrown) {
+    throw unusable(path, thrown)
+  }
+}
+
+function unusable(path: string, thrown: unknown): GatewayError {
+  return new GatewayError('CONFIG_INVALID', `DATA_DIR is '${path}', which cannot be made or written (${codeOf(thrown)}); `
+    + 'allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false', { cause: thrown })
+}
+
+function codeOf(thrown: unknown): string {
+  return (thrown as NodeJS.ErrnoException).code ?? 'an unknown fault'
+}

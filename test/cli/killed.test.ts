@@ -1,0 +1,164 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import type { CallRecord } from '../../src/call/record.js'
+import { callRecordSchema } from '../../src/shard/record-format.js'
+import { until } from '../support/host.js'
+
+/**
+ * `mkondo serve`, killed with SIGKILL in the middle of calls, and started again on the same DATA_DIR. Its agents have a
+ * backend without a recogniser, so that nothing here waits for speech.
+ */
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+const BACKEND = new URL('../grafana/scripted-backend.js', import.meta.url).href
+
+t.setTimeout(120_000)
+
+const folder = mkdtempSync(join(tmpdir(), 'mkondo-killed-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const dataDir = join(folder, 'data')
+mkdirSync(join(folder, 'agents'))
+writeFileSync(join(folder, 'agents', 'light.yaml'), JSON.stringify({
+  version: 1, name: 'light', instructions: 'Beep.', backend: `module:${BACKEND}`, greeting: 'Beep.',
+  recording: { enabled: true, consent: null },
+}))
+
+interface Run {
+  readonly child: ChildProcess
+  readonly lines: string[]
+  readonly exit: Promise<number | null>
+}
+
+function mkondo(args: readonly string[], env: Readonly<Record<string, string>> = {}): Run {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: {
+      PATH: process.env['PATH'] ?? '', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', AGENTS_DIR: join(folder, 'agents'), DATA_DIR: dataDir,
+      MEDIA_WORKERS: '1', SPEECH_DECODERS: '1', ...env,
+    },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const lines: string[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8')
+    stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
+  }
+  return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
+}
+
+interface Serving extends Run {
+  readonly url: string
+  get(path: string): Promise<Response>
+}
+
+async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serving> {
+  const run = mkondo(['serve'], env)
+  const ready = (): string | undefined => run.lines.find((line) => line.includes('"msg":"taking calls"'))
+  await Promise.race([
+    until(() => ready() !== undefined, 60_000, 'the gateway to start'),
+    run.exit.then((code) => { throw new Error(`it ended with ${code ?? 'a signal'}: ${run.lines.join(' / ')}`) }),
+  ])
+  const { port, ops_port: opsPort } = JSON.parse(ready() ?? '{}') as { port: number; ops_port: number }
+  return { ...run, url: `http://127.0.0.1:${port}`, get: (path) => fetch(`http://127.0.0.1:${opsPort}${path}`) }
+}
+
+/** A call whose caller sends silence until the socket is gone. */
+async function silentCall(gateway: Serving, callSid: string): Promise<WebSocket> {
+  const answer = await fetch(`${gateway.url}/voice/light`, {
+    method: 'POST', headers: { 'content-type': 'application/x-www-form-urlencoded' },
+    body: new URLSearchParams({
+      sessionId: callSid, callerNumber: '+254700000001', destinationNumber: '+254709000000', callSessionState: 'Ringing', direction: 'inbound',
+    }),
+  })
+  const audioUrl = /url="([^"]+)"/.exec(await answer.text())?.[1]?.replaceAll('&amp;', '&') ?? 'ws://no.url'
+  const socket = new WebSocket(audioUrl, ['audio.drachtio.org'])
+  await once(socket, 'open')
+  const timer = setInterval(() => socket.send(Buffer.alloc(640)), 20)
+  socket.on('close', () => clearInterval(timer))
+  socket.on('error', () => clearInterval(timer))
+  return socket
+}
+
+const openRecord = (callSid: string): string => {
+  try {
+    return readFileSync(join(dataDir, 'records', 'open', `${callSid}.json`), 'utf8')
+  } catch {
+    return ''
+  }
+}
+const recordLines = (): CallRecord[] => readdirSync(join(dataDir, 'records')).filter((name) => name.startsWith('calls-'))
+  .flatMap((name) => readFileSync(join(dataDir, 'records', name), 'utf8').split('\n').filter((line) => line !== ''))
+  .map((line) => JSON.parse(line) as CallRecord)
+
+t.test('a process that is killed leaves a record of each call that it had, with what was known', async (t) => {
+  const first = await serving({ RECORDS_TRANSCRIPT: 'masked' })
+  await silentCall(first, 'HD_killed000001')
+  await silentCall(first, 'HD_killed000002')
+  const over = await silentCall(first, 'HD_over00000001')
+  await until(() => /"beep"/.test(openRecord('HD_killed000001')) && /"beep"/.test(openRecord('HD_over00000001')), 20_000, 'the greeting to be written down')
+  t.notMatch(openRecord('HD_killed000001'), /254700000001/, 'numbers are masked in what is written meanwhile too')
+  over.close(1000)
+  await until(() => openRecord('HD_over00000001') === '', 10_000, 'the end of the other call')
+
+  await t.test('and while it lives no other gateway takes its folder', async (t) => {
+    const line = `DATA_DIR is '${dataDir}', which another gateway is using; allowed: a folder of its own for each gateway`
+    const second = mkondo(['serve'])
+    const check = mkondo(['check'])
+    t.equal(await second.exit, 2)
+    t.same(second.lines, [`mkondo: ${line}`])
+    t.equal(await check.exit, 2)
+    t.match(check.lines.join('\n'), `NOT OK  ${line}`)
+  })
+
+  first.child.kill('SIGKILL')
+  await first.exit
+  const again = await serving({ RECORDS_TRANSCRIPT: 'none' })
+  const record = callRecordSchema.parse(await (await again.get('/api/calls/HD_killed000001')).json())
+  t.match(record, {
+    outcome: 'failed', endReason: 'process-died', agent: 'light', direction: 'inbound', backend: 'scripted',
+    transcript: [{ role: 'agent', text: 'beep' }], recording: 'recordings/HD_killed000001.wav',
+  })
+  t.match(record.endDetail, /^the gateway process died; what is here was written down at 20\d\d-/)
+  t.ok(record.durationMs > 0 && record.timeline.some(({ name }) => name === 'socket'))
+  const listed = await (await again.get('/api/calls')).json() as { ended: { callSid: string; endReason: string }[] }
+  t.same(listed.ended.map(({ callSid, endReason }) => `${callSid} ${endReason}`).sort(), [
+    'HD_killed000001 process-died', 'HD_killed000002 process-died', 'HD_over00000001 caller-hung-up',
+  ])
+  t.match(await (await again.get('/metrics')).text(), /mkondo_calls_total\{agent="light",outcome="failed"\} 2\b/)
+  t.equal((await again.get('/api/calls/HD_killed000001/recording.wav')).status, 200)
+  t.equal(again.lines.filter((line) => line.includes('call was live when an earlier process died')).length, 2)
+  t.same(recordLines().map(({ callSid }) => callSid).sort(), ['HD_killed000001', 'HD_killed000002', 'HD_over00000001'], 'one line each')
+
+  const wordless = await silentCall(again, 'HD_wordless0001')
+  const view = async (): Promise<string> => (await again.get('/api/calls/HD_wordless0001')).text()
+  let shown = ''
+  await until(() => {
+    void view().then((text) => { shown = text })
+    return shown.includes('"beep"') && openRecord('HD_wordless0001').includes('"first-frame"')
+  }, 20_000, 'a greeting, and an open record after it')
+  t.match(JSON.parse(openRecord('HD_wordless0001')), { transcript: [], endReason: 'process-died' }, 'RECORDS_TRANSCRIPT=none holds for open records too')
+  wordless.close(1000)
+  await until(() => openRecord('HD_wordless0001') === '', 10_000, 'its end')
+  again.child.kill('SIGTERM')
+  t.equal(await again.exit, 0)
+  t.same(readdirSync(join(dataDir, 'records', 'open')), [])
+})
+
+t.test('a DATA_DIR that cannot be made ends serve and check at once, with the same line', async (t) => {
+  const line = /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false/
+  const serve = mkondo(['serve'], { DATA_DIR: '/proc/x' })
+  const check = mkondo(['check'], { DATA_DIR: '/proc/x' })
+  t.equal(await serve.exit, 2)
+  t.equal(serve.lines.length, 1)
+  t.match(serve.lines[0], line)
+  t.equal(await check.exit, 2)
+  t.match(check.lines.join('\n'), line)
+  const unkept = mkondo(['check'], { DATA_DIR: '/proc/x', KEEP_CALLS: 'false' })
+  t.equal(await unkept.exit, 0, unkept.lines.join('\n'))
+})
