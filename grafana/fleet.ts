@@ -32,6 +32,9 @@ export function fleet(): DashboardBuilder {
         curves({ title: 'Calls ended', about: 'By how they came out.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_calls_total', 'outcome'), legend: '{{outcome}}' },
         ]),
+        curves({ title: 'What ended calls', about: 'By end reason. Those of the carrier and the process say where failed calls come from.', unit: 'cps' }, THIRD, [
+          { expr: rate('mkondo_call_ends_total', 'reason'), legend: '{{reason}}' },
+        ]),
         curves({ title: 'Refusals', about: 'Calls that got the fallback, and sockets that were not opened. GET /api/refusals says which.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_calls_refused_total', 'reason'), legend: '{{reason}}' },
         ]),

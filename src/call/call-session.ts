@@ -185,7 +185,7 @@ export class CallSession implements CallMachine {
     switch (input.type) {
       case 'stream-opened': return this.#streamOpened()
       case 'stream-metadata': return core.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
-      case 'stream-closed': return core.streamOpenedAtMs === null ? undefined : this.#ending.streamClosed()
+      case 'stream-closed': return core.streamOpenedAtMs === null ? undefined : this.#ending.streamClosed(input.code, input.fault ?? null)
       case 'carrier-state': return this.#carrierState(input.state)
       case 'screened': return this.#screened(input.who, input.why)
       case 'hangup-requested': return this.#hangup(input.reason, input.detail, input.speak)

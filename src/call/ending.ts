@@ -1,6 +1,7 @@
 import { STREAM_CLOSE_WAIT_MS, WORDS_HEARD_MS_MAX } from '../core/limits.js'
 import type { CallCore } from './call-core.js'
 import { closeCodeOf, outcomeOf } from './outcome.js'
+import type { StreamFault } from './events.js'
 import type { OutcomeFacts } from './outcome.js'
 import type { EndReason } from './record.js'
 
@@ -37,7 +38,7 @@ interface Plan {
  *     closing  --caller speaks up, end_call only-->  live
  *     (any)    --end now-->          closed   end-stream sent, tools and backend let go
  *     closed   --stream-closed, or STREAM_CLOSE_WAIT_MS-->  ended
- *     (any)    --stream-closed-->    ended    the caller hung up
+ *     (any)    --stream-closed-->    ended    the caller hung up, or what the socket's fault says
  *     waiting  --end-->              ended    there is no stream to close
  */
 export class Ending {
@@ -126,13 +127,19 @@ export class Ending {
     core.in('stream-close', STREAM_CLOSE_WAIT_MS)
   }
 
-  /** The socket is gone. */
-  streamClosed(): void {
+  /** The socket is gone. @param fault  null where it was closed in order */
+  streamClosed(code: number, fault: StreamFault | null): void {
     const core = this.#core
     core.streamClosedAtMs = core.nowMs
     if (this.#closedFor !== null) this.finish(this.#closedFor.reason, this.#closedFor.detail)
     else if (core.state === 'bridged') this.finish('escalated', 'the call with the human ended')
-    else this.finish('caller-hung-up', `in ${core.state}`)
+    else if (fault === null) this.finish('caller-hung-up', `in ${core.state}`)
+    else {
+      // The carrier holds the leg of a socket that failed, in silence, unless a human is on the way. One that is lost has
+      // most often lost its leg too.
+      if (fault.reason !== 'socket-lost' && core.escalation?.outcome !== null) core.out({ type: 'end-stream', code, ...fault, hangup: true })
+      this.finish(fault.reason, fault.detail)
+    }
   }
 
   streamCloseOverdue(): void {

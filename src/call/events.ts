@@ -8,6 +8,19 @@ import type { CarrierState } from '../sautikit/carrier-state.js'
 export type { CarrierState } from '../sautikit/carrier-state.js'
 
 /**
+ * Why the media socket went away, where it was neither closed in order nor by us:
+ * - `carrier-protocol`: the carrier broke the rules of WebSocket, or sent a frame over the bound;
+ * - `carrier-error`: it closed with a code that says that something failed (1002, 1011, …);
+ * - `socket-lost`: the connection ended without a close frame, as it does when a leg is lost abruptly;
+ * - `carrier-silent`: nothing came, not even answers to pings;
+ * - `drain-limit`: this process ends.
+ */
+export interface StreamFault {
+  readonly reason: EndReason & ('carrier-protocol' | 'carrier-error' | 'socket-lost' | 'carrier-silent' | 'drain-limit')
+  readonly detail: string
+}
+
+/**
  * Everything that can happen to a call session. Inputs are plain data with the time beside them, so that a
  * journal of them runs the call again.
  */
@@ -17,7 +30,7 @@ export type CallInput =
   /** The first text frame named a call; `matches` is false when it was another than the token's. */
   | { readonly type: 'stream-metadata'; readonly matches: boolean }
   /** The carrier's media socket is gone (also after we closed it). */
-  | { readonly type: 'stream-closed'; readonly code: number }
+  | { readonly type: 'stream-closed'; readonly code: number; readonly fault?: StreamFault }
   /** A lifecycle edge from a webhook. */
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
   /** Who took a call that we placed (`AnswerGuard`); only where the options ask for it. */

@@ -22,11 +22,15 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
     case 'duration-limit':
     case 'operator-hangup':
     case 'drain-limit':
+    // A caller whose line broke off, or who hung up and whose carrier does not say goodbye: nobody can tell.
+    case 'socket-lost':
       if (facts.handedOver) return 'escalated'
       return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
     case 'carrier-silent':
     case 'carrier-abuse':
     case 'carrier-not-reading':
+    case 'carrier-protocol':
+    case 'carrier-error':
     case 'socket-never-came':
     case 'stream-error':
     case 'backend-failed':

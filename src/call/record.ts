@@ -7,7 +7,7 @@ export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | '
 /** What ended it. */
 export type EndReason =
   | 'caller-hung-up' | 'agent-goodbye' | 'escalated' | 'silence-limit' | 'duration-limit' | 'operator-hangup'
-  | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'carrier-not-reading' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
+  | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'carrier-not-reading' | 'carrier-protocol' | 'carrier-error' | 'socket-lost' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
   /** The gateway's process died with the call; the record has what it had written down. */
   | 'process-died'
   /** Of calls that we placed: nobody took it, or no person did. */

@@ -49,9 +49,9 @@ export async function openCallArchive(
     recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
   }, log.room('telemetry'))
   count(metrics, archive, posts)
-  for (const { callSid, agent, outcome } of recordsOf(archive?.died ?? [])) {
-    metrics.calls({ agent, outcome }).inc(1, callSid)
-    log.room('shard').warn({ call_sid: callSid, agent }, 'call was live when an earlier process died')
+  for (const record of recordsOf(archive?.died ?? [])) {
+    metrics.callEnded(record)
+    log.room('shard').warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
   }
   return {
     ended: recordsOf(archive?.newest ?? []),

@@ -10,25 +10,13 @@ import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { EndReason } from '../call/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../shard/live-call.js'
+import type { CloseCause } from './close-cause.js'
 import type { WebSocket } from './uws.js'
 
 /** What uWebSockets.js keeps with a socket: it copies the fields of this object, so the socket's state is one. */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
-
-/** Why a socket closed, as it is counted. */
-export type CloseCause =
-  | 'carrier'
-  | 'lost'
-  | 'gateway'
-  | 'carrier-silent'
-  | 'carrier-abuse'
-  | 'too-big'
-  | 'backpressure'
-  | 'flushed'
-  | 'shutdown'
-  | 'refused'
 
 /** Counts of all sockets together: plain numbers, copied to the metrics at the scrape. */
 export interface SocketCounters {
@@ -43,6 +31,9 @@ export interface SocketCounters {
   textFrames: number
   /** Text frames beyond the bound of one window; not read. */
   textFramesDropped: number
+  /** Pieces of text frames that are neither JSON nor metadata, and JSON of types that are not known. */
+  garbageTexts: number
+  unknownTexts: number
 }
 
 export function socketCounters(): SocketCounters {
@@ -56,6 +47,8 @@ export function socketCounters(): SocketCounters {
     oddFrames: 0,
     textFrames: 0,
     textFramesDropped: 0,
+    garbageTexts: 0,
+    unknownTexts: 0,
   }
 }
 
@@ -157,6 +150,10 @@ export class CarrierSocket implements MediaSink {
       return
     }
     const messages = parseStreamText(text, this.#textFrames++ === 0)
+    for (const { type } of messages) {
+      if (type === 'garbage') this.#counters.garbageTexts++
+      else if (type === 'unknown') this.#counters.unknownTexts++
+    }
     if (messages.length > 0) this.call.text(messages)
   }
 

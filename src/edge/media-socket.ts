@@ -5,8 +5,9 @@ import type { HandshakeMetadata, Subprotocol } from '../sautikit/handshake.js'
 import type { LiveCall } from '../shard/live-call.js'
 import type { RefusalReason } from '../telemetry/metrics.js'
 import type { CallPapers } from './call-papers.js'
+import { endOfOurs, endOfSocket } from './close-cause.js'
 import { CarrierSocket, socketCounters } from './carrier-socket.js'
-import type { CloseCause, SocketCounters, SocketData } from './carrier-socket.js'
+import type { SocketCounters, SocketData } from './carrier-socket.js'
 import { Exchange, addressOf, errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
@@ -206,12 +207,12 @@ export class MediaSockets {
     const { carrier } = ws.getUserData()
     carrier.gone()
     this.#open.delete(carrier)
-    // uWebSockets.js closes by itself on a frame over its bound, and says so only in words.
-    const tooBig = code === 1006 && this.#utf8.decode(message).includes('too big')
-    const cause: CloseCause = carrier.cause ?? (tooBig ? 'too-big' : code === 1006 ? 'lost' : 'carrier')
+    const { cause, code: endCode, fault } = carrier.cause === null
+      ? endOfSocket(code, this.#utf8.decode(message))
+      : endOfOurs(carrier.cause, code)
     this.#options.metrics.socketsClosed({ why: cause }).inc(1, carrier.call.callSid)
-    this.#options.log.call(carrier.call.callSid).info({ code, cause }, 'The audio socket closed')
-    if (cause !== 'refused') carrier.call.detach(tooBig ? 1009 : code)
+    this.#options.log.call(carrier.call.callSid).info({ code, cause, ...fault }, 'The audio socket closed')
+    if (cause !== 'refused') carrier.call.detach(endCode, fault)
   }
 
   #export(): void {
@@ -231,6 +232,8 @@ export class MediaSockets {
     metrics.countFrom(metrics.carrierFramesBad({ kind: 'empty' }), () => counters.emptyFrames)
     metrics.countFrom(metrics.carrierFramesBad({ kind: 'odd' }), () => counters.oddFrames)
     metrics.countFrom(metrics.carrierFramesBad({ kind: 'text-dropped' }), () => counters.textFramesDropped)
+    metrics.countFrom(metrics.carrierFramesBad({ kind: 'garbage' }), () => counters.garbageTexts)
+    metrics.countFrom(metrics.carrierFramesBad({ kind: 'unknown' }), () => counters.unknownTexts)
   }
 }
 

@@ -255,7 +255,7 @@ export class CallBooks {
     const { result } = end
     const { callSid, agent } = this.#call
     this.#series.end(this.#numbers)
-    this.#metrics.calls({ agent, outcome: record.outcome }).inc(1, callSid)
+    this.#metrics.callEnded(record)
     if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)
     this.#metrics.toolCallsRefused.inc(result?.toolCallsRefused ?? 0, callSid)
     for (const [backend, counters] of Object.entries(record.backends.irregular)) {

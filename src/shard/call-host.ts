@@ -36,6 +36,7 @@ import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.j
 import type { MediaAssets } from './media-assets.js'
 import { freeShardSeats, makeShardSeats } from './shard-seats.js'
 import type { ShardSeats, ShardWorkerData } from './shard-seats.js'
+import { endReasonSchema } from './record-format.js'
 import { Ticker } from './ticker.js'
 
 export interface CallHostOptions {
@@ -225,6 +226,7 @@ export class CallHost implements CallDirectory {
         for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
       }
     }
+    for (const reason of endReasonSchema.options) metrics.callEnds({ reason })
     for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
     for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })
     metrics.workerDeaths({ pool: 'media' })
@@ -305,7 +307,7 @@ export class CallHost implements CallDirectory {
   /** Enters the record of a call that never came to this host: one that was placed and not taken. */
   enter(record: CallRecord): void {
     this.#known.set(record.callSid, true)
-    this.#options.metrics.calls({ agent: record.agent, outcome: record.outcome }).inc(1, record.callSid)
+    this.#options.metrics.callEnded(record)
     this.#ended.set(record.callSid, record)
     this.#options.onRecord(record)
   }

@@ -5,7 +5,7 @@ import type { CircuitReport } from '../backends/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
-import type { CallbackWish, CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
+import type { CallInput, CallbackWish, CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
 import type {
   BargeInRecord, CallOutcome, EarTimes, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from '../call/record.js'
@@ -48,10 +48,12 @@ export interface CallStart {
   readonly journal: JournalKept | null
 }
 
+type StreamClosed = Extract<CallInput, { type: 'stream-closed' }>
+
 /** Main thread to call. */
 export type ToCall =
   | { readonly type: 'stream-opened' }
-  | { readonly type: 'stream-closed'; readonly code: number }
+  | StreamClosed
   | { readonly type: 'stream-text'; readonly messages: readonly StreamText[] }
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
   | { readonly type: 'hangup'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }

@@ -287,7 +287,7 @@ export class CallTask implements BackendSink {
         this.#streamOpen = true
         return this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
       case 'stream-closed':
-        return this.#handle({ type: 'stream-closed', code: message.code })
+        return this.#handle(message)
       case 'stream-text':
         for (const text of message.messages) {
           if (text.type === 'metadata') {

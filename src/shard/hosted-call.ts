@@ -1,6 +1,6 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
-import type { CarrierState, Handoff } from '../call/events.js'
+import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
@@ -11,7 +11,7 @@ import type { VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallEnd, CallResult, CallStart } from './call-messages.js'
+import type { CallEnd, CallResult, CallStart, ToCall } from './call-messages.js'
 import { CallBooks } from './call-books.js'
 import type { CallEnding } from './call-books.js'
 import { CallHandover } from './call-handover.js'
@@ -66,6 +66,7 @@ export class HostedCall implements LiveCall, TaskOwner {
   #attachedAtMs = 0
   #result: CallResult | null = null
   #fault: string | null = null
+  #streamFault: StreamFault | undefined = undefined
 
   constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
     this.callSid = call.callSid
@@ -174,14 +175,15 @@ export class HostedCall implements LiveCall, TaskOwner {
     if (messages.length > 0) this.#task.send({ type: 'stream-text', messages })
   }
 
-  detach(code: number): void {
+  detach(code: number, fault?: StreamFault): void {
     if (this.#sink === null) return
     this.#sink = null
+    this.#streamFault = fault
     this.#recorder?.end(this.#context.clock())
-    this.#log.info({ code }, 'stream closed')
-    this.#mark('socket-closed', `code ${code}`)
+    this.#log.info({ code, ...fault }, 'stream closed')
+    this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     if (this.#state === 'streaming') this.#state = 'after'
-    this.#task.send({ type: 'stream-closed', code })
+    this.#task.send(streamClosed(code, fault))
     this.#handover.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
@@ -308,7 +310,7 @@ export class HostedCall implements LiveCall, TaskOwner {
   moved(): void {
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
     // A socket that closed meanwhile is told again: the first message went to the dead.
-    if (this.#attached && this.#sink === null) this.#task.send({ type: 'stream-closed', code: 1006 })
+    if (this.#attached && this.#sink === null) this.#task.send(streamClosed(1006, this.#streamFault))
   }
 
   ended(result: CallResult | null, fault: string | null): void {
@@ -459,4 +461,8 @@ export class HostedCall implements LiveCall, TaskOwner {
       state: this.#state, rehomes: this.#task.rehomes, streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
     }
   }
+}
+
+function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
+  return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
 }

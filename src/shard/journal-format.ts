@@ -122,7 +122,12 @@ const escalationStep = z.discriminatedUnion('type', [
 export const callInputSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('stream-opened'), sampleRateHz: z.literal([8000, 16000]) }),
   z.object({ type: z.literal('stream-metadata'), matches: z.boolean() }),
-  z.object({ type: z.literal('stream-closed'), code: z.number() }),
+  z.object({
+    type: z.literal('stream-closed'), code: z.number(),
+    fault: z.object({
+      reason: z.enum(['carrier-protocol', 'carrier-error', 'socket-lost', 'carrier-silent', 'drain-limit']), detail: z.string(),
+    }).exactOptional(),
+  }),
   z.object({
     type: z.literal('carrier-state'),
     state: z.enum([

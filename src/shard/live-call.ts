@@ -4,7 +4,7 @@ import type { LegRateHz } from '../core/units.js'
 import type {
   BargeInRecord, CallRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from '../call/record.js'
-import type { CarrierState, Handoff } from '../call/events.js'
+import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
@@ -160,8 +160,8 @@ export interface LiveCall {
   audio(bytes: Uint8Array): void
   /** A text frame, parsed. */
   text(messages: readonly StreamText[]): void
-  /** The socket is gone. */
-  detach(code: number): void
+  /** The socket is gone. @param fault  why, where it was neither closed in order nor by us */
+  detach(code: number, fault?: StreamFault): void
   /** A lifecycle edge from any of the carrier's webhooks. */
   carrierState(state: CarrierState): void
   /** What became of a human who was added to this call. */

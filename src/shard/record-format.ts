@@ -61,7 +61,7 @@ const stop = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
 
 export const endReasonSchema = z.enum([
   'caller-hung-up', 'agent-goodbye', 'escalated', 'silence-limit', 'duration-limit', 'operator-hangup', 'drain-limit',
-  'carrier-silent', 'carrier-abuse', 'carrier-not-reading', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault', 'process-died',
+  'carrier-silent', 'carrier-abuse', 'carrier-not-reading', 'carrier-protocol', 'carrier-error', 'socket-lost', 'socket-never-came', 'stream-error', 'backend-failed', 'call-fault', 'process-died',
   'not-taken', 'answering-machine', 'nobody-there',
 ])
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])

@@ -1,5 +1,6 @@
 import { Gauge, collectDefaultMetrics } from 'prom-client'
 import { setImmediate as immediate } from 'node:timers/promises'
+import type { CallRecord } from '../call/record.js'
 import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
 import {
   GaugeOfSources,
@@ -62,6 +63,7 @@ export class Metrics {
   readonly socketsOpen: GaugeOfSources
 
   readonly calls: CounterOf<'agent' | 'outcome'>
+  readonly callEnds: CounterOf<'reason'>
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
   readonly workerDeaths: CounterOf<'pool'>
@@ -141,6 +143,7 @@ export class Metrics {
     this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
 
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
+    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by what ended them', ['reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
@@ -339,6 +342,12 @@ export class Metrics {
     return () => {
       if (this.#sources.delete(copy)) copy()
     }
+  }
+
+  /** A call that ended, by how it came out and by what ended it. */
+  callEnded({ callSid, agent, outcome, endReason }: Pick<CallRecord, 'callSid' | 'agent' | 'outcome' | 'endReason'>): void {
+    this.calls({ agent, outcome }).inc(1, callSid)
+    this.callEnds({ reason: endReason }).inc(1, callSid)
   }
 
   /** A counter of a room's own; `name` without prefix and `_total`. Once a name. */

@@ -89,6 +89,30 @@ t.test('each way to be ended has its close code and reason', async (t) => {
   }
 })
 
+t.test('a socket that failed is no caller who hung up, and the carrier is told to end the leg that it holds', async (t) => {
+  for (const [reason, outcome, hangup] of [
+    ['carrier-protocol', 'failed', true], ['carrier-error', 'failed', true], ['carrier-silent', 'failed', true],
+    ['drain-limit', 'abandoned', true], ['socket-lost', 'abandoned', false],
+  ] as const) {
+    const rig = Rig.talking()
+    rig.in({ type: 'stream-closed', code: 1002, fault: { reason, detail: 'd' } })
+    t.match(rig.only('ended'), { reason, outcome, detail: 'd' })
+    t.match(rig.all('end-stream'), hangup ? [{ reason, detail: 'd', hangup: true }] : [], reason)
+  }
+  const served = Rig.talking()
+  served.speak(500)
+  served.run(620)
+  served.answer(2, 'a2', 500)
+  served.run(1000)
+  served.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+  t.match(served.only('ended'), { reason: 'socket-lost', outcome: 'deflected' }, 'whose line breaks off after the answer is served')
+
+  const ours = Rig.talking()
+  ours.in({ type: 'hangup-requested', reason: 'carrier-abuse', detail: 'too much', speak: false })
+  ours.in({ type: 'stream-closed', code: 1006, fault: { reason: 'socket-lost', detail: 'd' } })
+  t.match(ours.only('ended'), { reason: 'carrier-abuse' }, 'what was decided before stays')
+})
+
 t.test('a socket that never comes ends the call without waiting for its close', async (t) => {
   const rig = new Rig()
   rig.in({ type: 'hangup-requested', reason: 'socket-never-came', detail: '10 s', speak: true })

@@ -122,6 +122,27 @@ t.test('an escalation machine that says nothing counts as failed', async (t) => 
   t.same(rig.texts(), ['Nobody is free.'])
 })
 
+t.test('a socket that fails does not hang up on a human who is on the line, or on the way', async (t) => {
+  const fault = { reason: 'carrier-error', detail: 'the carrier closed with code 1011' } as const
+  const pending = escalating()
+  pending.in({ type: 'escalation', step: { type: 'hold' } })
+  pending.in({ type: 'stream-closed', code: 1011, fault })
+  t.match(pending.only('ended'), fault)
+  t.same(pending.all('end-stream'), [])
+
+  const bridged = escalating()
+  bridged.in({ type: 'escalation', step: { type: 'hold' } })
+  bridged.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
+  bridged.in({ type: 'stream-closed', code: 1011, fault })
+  t.match(bridged.only('ended'), { reason: 'escalated', outcome: 'escalated' })
+  t.same(bridged.all('end-stream'), [])
+
+  const failed = escalating()
+  failed.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: '', closed: false } })
+  failed.in({ type: 'stream-closed', code: 1011, fault })
+  t.match(failed.only('end-stream'), { ...fault, hangup: true }, 'nobody comes any more')
+})
+
 t.test('a hold without a human does not last for ever', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'hold' } })

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
@@ -148,6 +149,11 @@ t.test('text frames are read: metadata first, several in one, garbage harmless',
     { type: 'garbage' },
     { type: 'garbage' },
   ])
+  t.equal(call.detachedWith, null, 'the call goes on')
+  t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="garbage"}'), 2)
+  socket.send('{"type":"noise"}')
+  await call.until(() => call.texts.length === 6)
+  t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="unknown"}'), 1)
 })
 
 t.test("metadata in the handshake's headers is told like a first frame", async t => {
@@ -172,6 +178,7 @@ t.test('a frame over the bound ends that socket only', async t => {
   socket.send(Buffer.alloc(1024 * 1024))
   await call.until(() => call.detachedWith !== null)
   t.equal(call.detachedWith, 1009)
+  t.match(call.streamFault, { reason: 'carrier-protocol', detail: `a frame of more than ${CARRIER_FRAME_BYTES_MAX} bytes` })
   t.equal(await gateway.metric('mkondo_sockets_closed_total{why="too-big"}'), 1)
   await other.check(t)
 })
@@ -202,6 +209,90 @@ t.test('a text flood is counted and not read; the call goes on', async t => {
   t.equal(call.texts.length, 500)
   t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="text-dropped"}'), 100)
   t.same(call.hangups, [])
+})
+
+/** One WebSocket frame of a client, masked with zeros. */
+function frame(opcode: number, payload: Uint8Array, { fin = true, reserved = 0 } = {}): Buffer {
+  const head = Buffer.alloc(payload.length < 126 ? 2 : 10)
+  head[0] = (fin ? 0x80 : 0) | reserved | opcode
+  head[1] = 0x80 | (payload.length < 126 ? payload.length : 127)
+  if (payload.length >= 126) head.writeUInt32BE(payload.length, 6)
+  return Buffer.concat([head, Buffer.alloc(4), payload])
+}
+
+const closeFrame = (code: number, reason: Uint8Array = Buffer.alloc(0)): Buffer =>
+  frame(8, Buffer.concat([Buffer.from([code >> 8, code & 255]), reason]))
+
+/** A carrier's socket without a WebSocket library, which would let nothing wrong through. */
+async function rawStream(gateway: Gateway) {
+  const { sid, audioUrl } = await ring(gateway)
+  const { pathname, search } = new URL(audioUrl)
+  const { socket } = rawRequest(
+    gateway.edge.publicPort,
+    `GET ${pathname}${search} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
+      `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ${SUBPROTOCOL}\r\n` +
+      'Sec-WebSocket-Version: 13\r\n\r\n',
+  )
+  socket.on('error', () => undefined)
+  const call = gateway.calls.get(sid)
+  await call.until(() => call.state === 'streaming')
+  return { socket, call }
+}
+
+t.test('what goes wrong on a socket is told from a caller who hung up', async t => {
+  const gateway = await startGateway(t)
+  const other = await bystander(gateway)
+  const badText = Buffer.from([0xff, 0xfe])
+  const cases: readonly (readonly [what: string, sent: Buffer, cause: string, code: number, reason: string | null])[] = [
+    ['closed 1000', closeFrame(1000), 'carrier', 1000, null],
+    ['closed 1001', closeFrame(1001), 'carrier', 1001, null],
+    ['closed without a code', frame(8, Buffer.alloc(0)), 'carrier', 1005, null],
+    ...[1002, 1003, 1007, 1008, 1009, 1011, 4000].map(
+      code => [`closed ${code}`, closeFrame(code), 'carrier-error', code, 'carrier-error'] as const,
+    ),
+    ['closed with a code that is none', closeFrame(999), 'protocol', 1002, 'carrier-protocol'],
+    ['closed with a reason that is no text', closeFrame(1000, badText), 'protocol', 1002, 'carrier-protocol'],
+    ['an opcode that is none', frame(3, FRAME), 'protocol', 1002, 'carrier-protocol'],
+    ['a reserved bit', frame(2, FRAME, { reserved: 0x40 }), 'protocol', 1002, 'carrier-protocol'],
+    ['a continuation of nothing', frame(0, FRAME), 'protocol', 1002, 'carrier-protocol'],
+    ['a ping in fragments', frame(9, Buffer.alloc(1), { fin: false }), 'protocol', 1002, 'carrier-protocol'],
+    ['a ping that is too long', frame(9, Buffer.alloc(200)), 'protocol', 1002, 'carrier-protocol'],
+    ['HTTP on the socket', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'protocol', 1002, 'carrier-protocol'],
+    ['text that is no UTF-8', frame(1, badText), 'protocol', 1007, 'carrier-protocol'],
+    ['a frame that is too large', frame(2, Buffer.alloc(CARRIER_FRAME_BYTES_MAX + 1)), 'too-big', 1009, 'carrier-protocol'],
+    [
+      'fragments that are too large together',
+      Buffer.concat([2, 0, 0].map(opcode => frame(opcode, Buffer.alloc(60_000), { fin: false }))),
+      'too-big', 1009, 'carrier-protocol',
+    ],
+  ]
+  const counts = new Map<string, number>()
+  for (const [what, sent, cause, code, reason] of cases) {
+    const { socket, call } = await rawStream(gateway)
+    socket.write(frame(2, FRAME))
+    socket.write(sent)
+    await call.until(() => call.detachedWith !== null)
+    t.equal(call.detachedWith, code, what)
+    t.equal(call.streamFault?.reason ?? null, reason, what)
+    t.equal(call.frames, 1, `${what}: the frame before it was heard`)
+    counts.set(cause, (counts.get(cause) ?? 0) + 1)
+    t.equal(await gateway.metric(`mkondo_sockets_closed_total{why="${cause}"}`), counts.get(cause), what)
+    t.match(gateway.logged().filter(({ msg }) => msg === 'The audio socket closed').at(-1), reason === null ? { cause } : { cause, ...call.streamFault })
+    socket.destroy()
+  }
+  for (const [what, end] of [
+    ['cut off', (socket: Socket) => socket.destroy()],
+    ['reset', (socket: Socket) => socket.resetAndDestroy()],
+    ['half closed', (socket: Socket) => socket.end()],
+  ] as const) {
+    const { socket, call } = await rawStream(gateway)
+    end(socket)
+    await call.until(() => call.detachedWith !== null)
+    t.equal(call.detachedWith, 1006, what)
+    t.match(call.streamFault, { reason: 'socket-lost', detail: 'the connection ended without a close frame' }, what)
+  }
+  t.equal(await gateway.metric('mkondo_sockets_closed_total{why="lost"}'), 3)
+  await other.check(t)
 })
 
 t.test('unmasked frames are harmless', async t => {
@@ -306,6 +397,7 @@ t.test('at shutdown every carrier is told 1001', async t => {
     some.map(({ call }) => call.detachedWith),
     [1001, 1001, 1001],
   )
+  t.same(some.map(({ call }) => call.streamFault?.reason), ['drain-limit', 'drain-limit', 'drain-limit'], 'no caller hung up')
 })
 
 t.test('a gateway that accepts no more keeps its sockets', async t => {

@@ -1,6 +1,6 @@
 import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
-import type { CarrierState, Handoff } from '../../src/call/events.js'
+import type { CarrierState, Handoff, StreamFault } from '../../src/call/events.js'
 import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/supervision.js'
@@ -45,6 +45,8 @@ export class ScriptedCall implements LiveCall {
   hangups: { reason: EndReason; detail: string; speak: boolean }[] = []
   escalations: string[] = []
   detachedWith: number | null = null
+  /** Why the socket went away, where it was neither closed in order nor by us. */
+  streamFault: StreamFault | null = null
   /** What the call goes on with, once. */
   next: readonly VoiceAction[] = []
   readonly #started: NewCall
@@ -76,8 +78,9 @@ export class ScriptedCall implements LiveCall {
     this.#changed()
   }
 
-  detach(code: number): void {
+  detach(code: number, fault?: StreamFault): void {
     this.detachedWith = code
+    this.streamFault = fault ?? null
     this.sink = null
     if (this.state === 'streaming') this.state = 'ended'
     this.#changed()
