@@ -87,6 +87,7 @@ t.test('what is known of a live call is its record after a crash, kept as long a
     { callSid: sid(3), recording: null },
   ], 'a recording that is not there is not named')
   t.same(readdirSync(join(folder, 'recordings')), [`${sid(2)}.wav`])
+  t.equal(next.counters.linesTorn, 1, 'half a file is counted')
   t.same(await next.find('record', sid(1)), { callSid: sid(1), said: 'hello', recording: null })
   t.same(await next.find('record', sid(4)), { callSid: sid(4), over: true })
   t.equal(await next.find('record', sid(5)), undefined, 'older than RECORDS_KEEP_DAYS')

@@ -92,6 +92,9 @@ function retainLeft(folder: string): void {
   left.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
 }
 
+/** Open records that a machine's death had left unfinished. */
+let openTorn = 0
+
 /**
  * Closes the calls that were live when their process died: what was known of each becomes its record, dated to when that
  * was, so that it is kept as long as any other. A disk that takes none leaves them for the next start.
@@ -116,6 +119,7 @@ function closeLeftRecords(folder: string): unknown[] {
       written.push(callSid)
     }
   })
+  openTorn += files.unreadable
   attempt('record', null, () => {
     if (limits.fsync !== 'never') logs.record.sync()
     for (const callSid of written) files.remove(callSid)
@@ -202,4 +206,4 @@ attempt('upkeep', null, () => {
   newest = logs.record.newest(ENDED_CALLS_KEPT)
 })
 upkeep()
-post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn, recovered, died })
+post({ type: 'ready', newest, torn: logs.record.torn + logs.handoff.torn + openTorn, recovered, died })

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, linkSync, mkdirSync, openSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs'
+import { closeSync, existsSync, linkSync, mkdirSync, openSync, readdirSync, rmSync, rmdirSync, statSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { Server } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
@@ -156,7 +156,7 @@ async function listensAt(folder: string, name: string): Promise<boolean> {
 /** A path in the folder that fits a socket's address: through a descriptor of the folder where its own is too long (Linux). */
 async function atShortPath<T>(folder: string, name: string, use: (path: string) => Promise<T>): Promise<T> {
   const path = join(folder, name)
-  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return use(path)
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX || !existsSync('/proc/self/fd')) return use(path)
   const handle = openSync(folder, 'r')
   try {
     return await use(`/proc/self/fd/${handle}/${name}`)
