@@ -99,5 +99,8 @@ t.test('a folder that cannot be made or written is said in one line, and does no
   chmodSync(foreign, 0o555)
   chmodSync(folder, 0o755)
   const user = process.getuid?.() === 0 ? 65_534 : undefined // the superuser may write anywhere
-  for (const path of [foreign, join(foreign, 'below')]) t.match(await hold(path, user).said, /^DATA_DIR is '.*', which cannot be made or written \(EACCES\)/)
+  const closed = join(folder, 'closed')
+  mkdirSync(closed)
+  chmodSync(closed, 0o000)
+  for (const path of [foreign, join(foreign, 'below'), closed, join(closed, 'below')]) t.match(await hold(path, user).said, /^DATA_DIR is '.*', which cannot be made or written \(EACCES\)/)
 })

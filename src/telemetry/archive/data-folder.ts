@@ -44,11 +44,16 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     await take(path, folder, own)
   } catch (thrown) {
     server?.close()
-    if (thrown instanceof GatewayError || !WITHOUT_SOCKETS.has(codeOf(thrown))) throw thrown instanceof GatewayError ? thrown : unusable(path, thrown)
+    if (thrown instanceof GatewayError) throw thrown
+    if (!WITHOUT_SOCKETS.has(codeOf(thrown))) throw unusable(path, thrown)
     attempt(path, () => probe(folder))
     return { locked: false, release: () => undefined, undo: () => { removeMade(made) } }
   } finally {
-    rmSync(join(folder, own), { force: true })
+    try {
+      rmSync(join(folder, own), { force: true })
+    } catch {
+      // A folder that this user may not even look into: that is said already.
+    }
   }
   const held = server
   const release = (): void => { held.close() }
