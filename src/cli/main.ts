@@ -61,6 +61,6 @@ async function main(argv: readonly string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (thrown) {
-  console.error(`mkondo: ${messageOf(thrown)}`)
+  for (const line of messageOf(thrown).split('\n')) console.error(`mkondo: ${line}`)
   process.exitCode = thrown instanceof GatewayError && USAGE_CODES.has(thrown.code) ? 2 : 1
 }

@@ -381,6 +381,13 @@ export const BODIES_PENDING_MAX = 2000
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
+/** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
+export const OPS_WRONG_TOKENS_BURST = 10
+export const OPS_WRONG_TOKENS_PER_S = 0.1
+export const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
+/** How long every further one waits for its answer, and how many wait at once; one beyond is answered and cut off. */
+export const OPS_SLOWED_MS = 1000
+export const OPS_SLOWED_MAX = 100
 /** Webhooks of one call: its lifecycle has about ten. */
 export const CALL_WEBHOOKS_PER_S = 5
 export const CALL_WEBHOOKS_BURST = 30

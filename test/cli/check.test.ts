@@ -47,6 +47,6 @@ t.test('what would stop a start, or every call, is found before a caller finds i
   t.equal(code, 2)
   t.match(output, new RegExp(`NOT OK +PORT 127.0.0.1:${port}: EADDRINUSE`))
   t.match(output, /NOT OK +SHOP_API_URL 127\.0\.0\.1:1 does not answer/)
-  t.match(output, /NOT OK +webhooks: PUBLIC_URL is set but SAUTIKIT_WEBHOOK_SECRETS is not/)
-  t.match(output, /NOT OK +ops port: bound to 0\.0\.0\.0 without OPS_TOKEN/)
+  t.match(output, /NOT OK +PUBLIC_URL is 'https:\/\/gw\.example\.com' without SAUTIKIT_WEBHOOK_SECRETS/)
+  t.match(output, /NOT OK +OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN/)
 })

@@ -17,7 +17,7 @@ function complaint(env: Record<string, string>, file: string | null = null): str
 
 t.test('without settings the gateway has its documented defaults', (t) => {
   const config = loadConfig({}, null)
-  t.match(config, { port: 8080, opsPort: 9464, opsHost: '127.0.0.1', drainTimeoutMs: 900_000, webhookSecrets: [], publicUrl: null })
+  t.match(config, { port: 8080, host: '127.0.0.1', opsPort: 9464, opsHost: '127.0.0.1', insecure: false, drainTimeoutMs: 900_000, webhookSecrets: [], publicUrl: null })
   t.ok(config.mediaWorkers >= 1)
   t.end()
 })
