@@ -13,7 +13,10 @@ import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-/** Environment as the gateway was started with it; only names are looked at while loading. */
+/**
+ * The variables that templates may read; only names are looked at while loading. A name that is there without a value is withheld:
+ * a secret of the gateway itself.
+ */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** One thing wrong with an agent file. */
@@ -72,6 +75,9 @@ function environmentFaults(agent: AgentDefinition, env: Environment): { path: Pr
     const at = [...request.path, ...path]
     const isUrl = pathText(path) === 'http.url'
     return sourcesOf(template).filter((source) => source.scope === 'env').flatMap((source) => {
+      if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
+        return [{ path: at, what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given` }]
+      }
       const value = env[source.name] ?? ''
       if (value === '') {
         return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]

@@ -31,16 +31,17 @@ const MB = 1024 * 1024
 /**
  * Opens what the settings ask for. A disk that cannot be used is logged and counted; the gateway starts all the same.
  * @param leftFolders  of processes that there are no more, whose records and recordings are to age all the same
+ * @param workerEnv  `process.env` of the thread that writes
  */
 export async function openCallArchive(
-  config: Config, log: Log, metrics: Metrics, leftFolders: readonly string[],
+  config: Config, log: Log, metrics: Metrics, leftFolders: readonly string[], workerEnv: Readonly<Record<string, string>>,
 ): Promise<CallArchive> {
   const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.room('shard') })
   const archive = !config.keepCalls ? null : await Archive.start({
     folder: config.dataDir, leftFolders, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
     recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
     recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
-  }, log.room('telemetry'))
+  }, log.room('telemetry'), workerEnv)
   count(metrics, archive, posts)
   return {
     ended: (archive?.newest ?? []).flatMap((document) => {

@@ -49,6 +49,7 @@ export class Archive {
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
+  readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
   readonly #log: Log
   readonly #waiting = new Map<number, (value: unknown) => void>()
@@ -59,14 +60,18 @@ export class Archive {
   #rowsPending = 0
   #closed = false
 
-  private constructor(limits: ArchiveLimits, log: Log) {
+  private constructor(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null) {
     this.#limits = limits
+    this.#workerEnv = workerEnv
     this.#log = log
   }
 
-  /** Resolves when what earlier runs left has been read; never rejects for what the disk does. */
-  static async start(limits: ArchiveLimits, log: Log): Promise<Archive> {
-    const archive = new Archive(limits, log)
+  /**
+   * Resolves when what earlier runs left has been read; never rejects for what the disk does.
+   * @param workerEnv  `process.env` of its thread; null: this process's own
+   */
+  static async start(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null = null): Promise<Archive> {
+    const archive = new Archive(limits, log, workerEnv)
     await archive.#begin()
     return archive
   }
@@ -125,7 +130,9 @@ export class Archive {
 
   #begin(): Promise<void> {
     return new Promise((resolve) => {
-      const worker = new Worker(new URL('./archive-thread.js', import.meta.url), { workerData: this.#limits, execArgv: [] })
+      const worker = new Worker(new URL('./archive-thread.js', import.meta.url), {
+        workerData: this.#limits, execArgv: [], ...(this.#workerEnv === null ? {} : { env: this.#workerEnv }),
+      })
       this.#worker = worker
       worker.on('message', (message: FromArchive) => {
         if (message.type === 'ready') {
