@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { isAgentName } from '../core/ids.js'
 import { AGENT_ERRORS_MAX, AGENT_FILE_BYTES_MAX, AGENTS_MAX } from '../core/limits.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
@@ -151,6 +152,26 @@ export async function loadAgents(dir: string, env: Environment): Promise<AgentSe
   }
   const [only] = agents.keys()
   return { agents, assets, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
+}
+
+/**
+ * Names of the agents of `dir`, also of those that could not be loaded here: whether their files are sound, and their variables set, is
+ * the gateway's matter that runs them.
+ * @throws GatewayError AGENT_INVALID when the folder itself cannot be read
+ */
+export async function agentNames(dir: string): Promise<readonly string[]> {
+  const names = await Promise.all((await filesOf(dir)).map(async (name): Promise<unknown> => {
+    const file = join(dir, name)
+    try {
+      if (/\.m?js$/.test(name)) return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
+      if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
+      const source = parseYaml(await readFile(file, 'utf8'))
+      return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
+    } catch {
+      return null // has no name to be found
+    }
+  }))
+  return names.filter(isAgentName)
 }
 
 async function filesOf(dir: string): Promise<readonly string[]> {
