@@ -110,9 +110,6 @@ export type AgentFile =
  */
 export async function readAgents(dir: string, env: Environment): Promise<readonly AgentFile[]> {
   const names = await filesOf(dir)
-  if (names.length > AGENTS_MAX) {
-    throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
-  }
   const read: AgentFile[] = []
   const places = new Map<string, string>()
   for (const name of names) {
@@ -157,7 +154,7 @@ export async function loadAgents(dir: string, env: Environment): Promise<AgentSe
 /**
  * Names of the agents of `dir`, also of those that could not be loaded here: whether their files are sound, and their variables set, is
  * the gateway's matter that runs them.
- * @throws GatewayError AGENT_INVALID when the folder itself cannot be read
+ * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {
   const names = await Promise.all((await filesOf(dir)).map(async (name): Promise<unknown> => {
@@ -175,14 +172,19 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
 }
 
 async function filesOf(dir: string): Promise<readonly string[]> {
+  let entries: readonly string[]
   try {
-    const entries = await readdir(dir)
-    return entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
+    entries = await readdir(dir)
   } catch (error) {
     throw new GatewayError(
       'AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error },
     )
   }
+  const names = entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
+  if (names.length > AGENTS_MAX) {
+    throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
+  }
+  return names
 }
 
 type ReadFile = (AgentFile & { readonly ok: true; readonly col: number }) | (AgentFile & { readonly ok: false })

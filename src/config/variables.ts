@@ -4,15 +4,15 @@ import { nearest } from '../agents/faults.js'
 const OUR_PREFIXES = ['MKONDO_', 'SAUTIKIT_'] as const
 /** Shorter names are too near to too much: PORT to PORTS, HOST to HOSTS. */
 const SLIP_CHARS_MIN = 7
-/** A part of a name, between underscores, that is shorter is an abbreviation, and another letter makes it another one: LLM, LM. */
-const SLIP_PART_CHARS_MIN = 4
+/** In a shorter part of a name, between underscores, another letter makes another word: LLM and LM, NODE and CODE. */
+const SLIP_PART_CHARS_MIN = 5
 /** What Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
 const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
  * Variables of the environment that were meant for us and are no setting, each with what is probably meant. The environment is full
  * of other programs' variables, so only two kinds count: unknown names with a prefix of ours, and names that are one slip away from
- * a setting that is not set: a letter too many, too few or another one in a part of four letters or more, two letters swapped,
+ * a setting that is not set: a letter too many, too few or another one in a part of five letters or more, two letters swapped,
  * underscores or capitals left out. With the setting itself in the environment too, a near namesake without our prefix is another
  * program's.
  * @param known  names of all settings
