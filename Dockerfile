@@ -35,7 +35,8 @@ COPY agents agents
 COPY schema schema
 # What is kept of calls; the rest of the file system may be read-only. The folder's owner is what a new volume gets.
 RUN mkdir /data && chown 10001:10001 /data
-ENV NODE_ENV=production DATA_DIR=/data
+# HOST: a loopback address inside a container is nobody's. So SAUTIKIT_WEBHOOK_SECRETS must be set, or the start is refused.
+ENV NODE_ENV=production DATA_DIR=/data HOST=0.0.0.0
 USER 10001:10001
 VOLUME /data
 EXPOSE 8080 9464

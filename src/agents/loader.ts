@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
+import { isAgentName } from '../core/ids.js'
 import { AGENT_ERRORS_MAX, AGENT_FILE_BYTES_MAX, AGENTS_MAX } from '../core/limits.js'
 import { importFile, loadAssets } from './assets.js'
 import type { AgentAssets } from './assets.js'
@@ -13,7 +14,10 @@ import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-/** Environment as the gateway was started with it; only names are looked at while loading. */
+/**
+ * The variables that templates may read; only names are looked at while loading. A name that is there without a value is withheld:
+ * a secret of the gateway itself.
+ */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** One thing wrong with an agent file. */
@@ -72,6 +76,9 @@ function environmentFaults(agent: AgentDefinition, env: Environment): { path: Pr
     const at = [...request.path, ...path]
     const isUrl = pathText(path) === 'http.url'
     return sourcesOf(template).filter((source) => source.scope === 'env').flatMap((source) => {
+      if (Object.hasOwn(env, source.name) && env[source.name] === undefined) {
+        return [{ path: at, what: `${pathText(at)} reads {{env.${source.name}}}, a secret of the gateway itself, which no agent is given` }]
+      }
       const value = env[source.name] ?? ''
       if (value === '') {
         return [{ path: at, what: `${pathText(at)} needs the environment variable ${source.name}, which is not set` }]
@@ -103,9 +110,6 @@ export type AgentFile =
  */
 export async function readAgents(dir: string, env: Environment): Promise<readonly AgentFile[]> {
   const names = await filesOf(dir)
-  if (names.length > AGENTS_MAX) {
-    throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
-  }
   const read: AgentFile[] = []
   const places = new Map<string, string>()
   for (const name of names) {
@@ -147,15 +151,40 @@ export async function loadAgents(dir: string, env: Environment): Promise<AgentSe
   return { agents, assets, defaultAgent: agents.size === 1 && only !== undefined ? only : null }
 }
 
+/**
+ * Names of the agents of `dir`, also of those that could not be loaded here: whether their files are sound, and their variables set, is
+ * the gateway's matter that runs them.
+ * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
+ */
+export async function agentNames(dir: string): Promise<readonly string[]> {
+  const names = await Promise.all((await filesOf(dir)).map(async (name): Promise<unknown> => {
+    const file = join(dir, name)
+    try {
+      if (/\.m?js$/.test(name)) return ((await importFile(file)).exports['default'] as { readonly name?: unknown } | undefined)?.name
+      if ((await stat(file)).size > AGENT_FILE_BYTES_MAX) return null
+      const source = parseYaml(await readFile(file, 'utf8'))
+      return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
+    } catch {
+      return null // has no name to be found
+    }
+  }))
+  return names.filter(isAgentName)
+}
+
 async function filesOf(dir: string): Promise<readonly string[]> {
+  let entries: readonly string[]
   try {
-    const entries = await readdir(dir)
-    return entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
+    entries = await readdir(dir)
   } catch (error) {
     throw new GatewayError(
       'AGENT_INVALID', `cannot read the agents folder ${dir}: ${messageOf(error)}`, { cause: error },
     )
   }
+  const names = entries.filter((name) => /\.(ya?ml|m?js)$/.test(name) && !name.startsWith('.')).sort()
+  if (names.length > AGENTS_MAX) {
+    throw new GatewayError('AGENT_INVALID', `${dir} has ${names.length} agent files; at most ${AGENTS_MAX} are allowed`)
+  }
+  return names
 }
 
 type ReadFile = (AgentFile & { readonly ok: true; readonly col: number }) | (AgentFile & { readonly ok: false })

@@ -9,12 +9,6 @@ import { parseTemplate, sourcesOf } from './template.js'
 /** Tools that the gateway itself carries out; an agent's own may not take their names. */
 const TAKEN: readonly string[] = [...GATEWAY_TOOLS.map((tool) => tool.name), VERIFY_TOOL, SEARCH_TOOL, NOTE_FIX_TOOL]
 
-/** The gateway's own secrets: no template reads them, or a mistake in an agent file would send them to an API. */
-export const PRIVATE_ENV: readonly string[] = [
-  'TOKEN_SECRET', 'SAUTIKIT_API_KEY', 'SAUTIKIT_WEBHOOK_SECRETS', 'OPENAI_API_KEY', 'GEMINI_API_KEY', 'OPS_TOKEN',
-  'REDIS_URL',
-]
-
 /** Headers that belong to the HTTP client. */
 const CLIENT_HEADERS: readonly string[] = [
   'host', 'connection', 'content-length', 'transfer-encoding', 'upgrade', 'te', 'trailer', 'expect', 'keep-alive',
@@ -159,9 +153,6 @@ export const toolSchema = z.strictObject({
       if (source.scope === 'env' && path[0] === 'bind') fault(path, 'may read {{call.…}} and {{identity.…}} only')
       if (source.scope === 'identity' && tool.requires !== 'verified') {
         fault(path, `reads {{identity.${source.name}}}, which is known only of verified callers; set requires: verified`)
-      }
-      if (source.scope === 'env' && PRIVATE_ENV.includes(source.name)) {
-        fault(path, `reads {{env.${source.name}}}, a secret of the gateway itself, which no tool is given`)
       }
     }
   }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { VERIFICATION_QUESTIONS_MAX } from '../core/limits.js'
-import { PRIVATE_ENV, httpSchema, templatesOf } from './tool-definition.js'
+import { httpSchema, templatesOf } from './tool-definition.js'
 import { sourcesOf } from './template.js'
 
 const fieldPath = z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as account.birthDate' })
@@ -39,9 +39,6 @@ export const verificationSchema = z.strictObject({
   }
   for (const { path, template } of templatesOf(verification.account)) {
     for (const source of sourcesOf(template)) {
-      if (source.scope === 'env' && PRIVATE_ENV.includes(source.name)) {
-        context.addIssue({ code: 'custom', path: ['account', ...path], message: `reads {{env.${source.name}}}, a secret of the gateway itself` })
-      }
       if (source.scope === 'call' || source.scope === 'env') continue
       context.addIssue({ code: 'custom', path: ['account', ...path], message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched' })
     }

@@ -1,6 +1,30 @@
 import type { Environment } from '../agents/loader.js'
+import { NOT_SERVED, SETTINGS } from '../config/settings.js'
+import type { Setting } from '../config/settings.js'
 
-/** What agent files find as `{{env.NAME}}`: the environment, and the orders API where the settings or `--with-shop` name it. */
+/**
+ * Variables of the gateway's own secrets: settings that are secret, those that this version does not serve, and what the trace
+ * exporter reads from the environment by itself.
+ */
+export const SECRET_VARIABLES: readonly string[] = [
+  ...Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env),
+  ...Object.keys(NOT_SERVED), 'OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_HEADERS',
+]
+
+/**
+ * What agent files find as `{{env.NAME}}`: the environment, and the orders API where the settings or `--with-shop` name it. The
+ * gateway's own secrets are withheld: a mistake in an agent file would send them to an API.
+ */
 export function agentEnvironment(env: Environment, shopApiUrl: string | null): Environment {
-  return shopApiUrl === null ? env : { ...env, SHOP_API_URL: shopApiUrl }
+  const withheld = Object.fromEntries(SECRET_VARIABLES.map((name) => [name, undefined]))
+  return { ...env, ...(shopApiUrl === null ? {} : { SHOP_API_URL: shopApiUrl }), ...withheld }
+}
+
+/**
+ * The `process.env` of worker threads: what agent files may read, and so what `module:` code that runs there finds. The keys of the
+ * backends come to a media worker with its settings.
+ */
+export function workerEnvironment(env: Environment, shopApiUrl: string | null): Readonly<Record<string, string>> {
+  const readable = Object.entries(agentEnvironment(env, shopApiUrl))
+  return Object.fromEntries(readable.filter((entry): entry is [string, string] => entry[1] !== undefined))
 }

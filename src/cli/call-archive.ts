@@ -36,9 +36,10 @@ const MB = 1024 * 1024
  * Opens what the settings ask for. A disk that fails later is logged and counted, and calls are taken all the same.
  * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
  * @param leftFolders  of processes that there are no more, whose records and recordings are to age all the same
+ * @param workerEnv  `process.env` of the thread that writes
  */
 export async function openCallArchive(
-  config: Config, folder: DataFolder | null, log: Log, metrics: Metrics, leftFolders: readonly string[],
+  config: Config, folder: DataFolder | null, log: Log, metrics: Metrics, leftFolders: readonly string[], workerEnv: Readonly<Record<string, string>>,
 ): Promise<CallArchive> {
   if (folder?.locked === false) log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
   const left = await holdLeftFolders(leftFolders)
@@ -47,7 +48,7 @@ export async function openCallArchive(
     folder: config.dataDir, leftFolders: left.map(({ path }) => path), alone: folder?.locked === true, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
     recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
     recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
-  }, log.room('telemetry'))
+  }, log.room('telemetry'), workerEnv)
   count(metrics, archive, posts)
   for (const record of recordsOf(archive?.died ?? [])) {
     metrics.callEnded(record)

@@ -3,6 +3,7 @@ import { HttpTransport } from '../agents/http-transport.js'
 import type { Environment } from '../agents/loader.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { messageOf } from '../core/errors.js'
+import { exposureOf } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
 import { hostedAgents } from './hosted-agents.js'
@@ -62,7 +63,7 @@ export async function check(argv: readonly string[]): Promise<number> {
   for (const use of portsOf(plans)) findings.push(await portFinding(use))
   if (shopApiUrl !== null) findings.push(await reachFinding('SHOP_API_URL', shopApiUrl))
   findings.push(...await carrierFindings(config))
-  findings.push(...productionFindings(config))
+  findings.push(...exposureFindings(config))
   for (const { ok, what } of findings) console.log(`${ok === null ? 'LOOK AT' : ok ? 'ok     ' : 'NOT OK '} ${what}`)
   return findings.every(({ ok }) => ok !== false) ? 0 : 2
 }
@@ -128,15 +129,8 @@ async function reachFinding(name: string, url: string): Promise<Finding> {
 }
 
 /** What a developer's machine may lack and production may not. */
-function productionFindings(config: Config): Finding[] {
-  const findings: Finding[] = []
-  if (config.webhookSecrets.length === 0) {
-    findings.push(config.publicUrl === null
-      ? { ok: true, what: 'webhooks: unsigned ones are accepted (no secret and no PUBLIC_URL: a developer\'s machine)' }
-      : { ok: false, what: 'webhooks: PUBLIC_URL is set but SAUTIKIT_WEBHOOK_SECRETS is not; every webhook will be refused' })
-  }
-  if (config.opsToken === null && !['127.0.0.1', '::1', 'localhost'].includes(config.opsHost)) {
-    findings.push({ ok: false, what: `ops port: bound to ${config.opsHost} without OPS_TOKEN; anyone who reaches it can end calls` })
-  }
-  return findings
+function exposureFindings(config: Config): Finding[] {
+  const { open, refused } = exposureOf(config)
+  if (open.length > 0) return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
+  return config.webhookSecrets.length > 0 ? [] : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
 }

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/loader.js'
+import { workerEnvironment } from './agent-environment.js'
 import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
@@ -84,7 +85,9 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
   const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
   const listeners: ((record: CallRecord) => void)[] = []
+  const workerEnv = workerEnvironment(process.env, config.shopApiUrl)
   const speech = new SpeechPool({
+    workerEnv,
     threads: config.speechWorkers,
     decodersPerThread: config.speechDecoders,
     onFault: (error) => {
@@ -116,14 +119,15 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     onUnreached: (record) => calls?.enter(record),
   })
   countCarrier(metrics, api, details, outbound)
-  const kept = await openCallArchive(config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [])
+  const kept = await openCallArchive(
+    config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [], workerEnv)
   let calls: CallHost | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
   try {
     const assets = await loadMediaAssets()
     calls = new CallHost({
-      agents, defaultAgent, assets, env, speech, clock, metrics,
+      agents, defaultAgent, assets, env, workerEnv, speech, clock, metrics,
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
@@ -150,9 +154,9 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     await Promise.all([speech.ready(), calls.ready()])
     if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
-      host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken,
+      host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken, opsReadToken: config.opsReadToken,
       shared: place !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
-      ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets,
+      ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
       ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),

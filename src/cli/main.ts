@@ -32,7 +32,7 @@ function settingsHelp(): string {
   const rows = Object.values(SETTINGS).map((setting: Setting<unknown>) => {
     const { fallback: value } = setting
     const shown = typeof value === 'number' || typeof value === 'boolean' || typeof value === 'string'
-    const fallback = setting.secret !== true && shown ? ` (default ${value})` : ''
+    const fallback = setting.secret === true ? ' (secret)' : shown ? ` (default ${value})` : ''
     return `  ${setting.env.padEnd(26)} ${setting.help}${fallback}\n${' '.repeat(29)}${setting.kind.allowed}`
   })
   return ['Settings come from the environment, then from mkondo.yaml (keys in camelCase):', '', ...rows].join('\n')
@@ -61,6 +61,6 @@ async function main(argv: readonly string[]): Promise<number> {
 try {
   process.exitCode = await main(process.argv.slice(2))
 } catch (thrown) {
-  console.error(`mkondo: ${messageOf(thrown)}`)
+  for (const line of messageOf(thrown).split('\n')) console.error(`mkondo: ${line}`)
   process.exitCode = thrown instanceof GatewayError && USAGE_CODES.has(thrown.code) ? 2 : 1
 }

@@ -1,11 +1,15 @@
+import { agentNames } from '../agents/loader.js'
 import { loadConfig } from '../config/load-config.js'
 import { CARRIER_API_PAGES_MAX } from '../core/limits.js'
+import { GatewayError } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import type { AvailableNumber, CarrierNumber, CarrierNumbers } from '../sautikit-api/numbers.js'
 import { allPages } from '../sautikit-api/pages.js'
 import { sameNumber } from '../sautikit/phone.js'
+import type { Config } from '../config/settings.js'
 import { HELP_OPTION } from './arguments.js'
 import { requiredCarrierApi } from './carrier-side.js'
+import { agentsDirOf } from './hosted-agents.js'
 import { exactly, wordsAndOptions, wrongUse } from './positionals.js'
 import { PROCESS_TERMINAL, json, money, table } from './terminal.js'
 import type { Terminal } from './terminal.js'
@@ -15,7 +19,8 @@ const HELP = `mkondo numbers: the phone numbers of your workspace, through the c
   mkondo numbers list [--available]       your numbers and where they lead; --available: those that can be claimed
   mkondo numbers claim ID|NUMBER          claims one of the available
   mkondo numbers route ID|NUMBER --agent NAME | --url URL [--events-url URL]
-                                          leads its calls to an agent of this gateway (PUBLIC_URL), or to a URL
+                                          leads its calls to an agent of this gateway (PUBLIC_URL), or to a URL; the
+                                          agent must be one of AGENTS_DIR on this machine, so for another's: --url
 
   --key TEXT     with claim: idempotency key; the same key never claims twice (a new one each time)
   --json         JSON instead of a table
@@ -41,7 +46,7 @@ export async function numbers(argv: readonly string[], terminal: Terminal = PROC
   const config = loadConfig(terminal.env, values.config ?? null)
   // Before anything is asked for: what is wrong in the words is said first.
   const names = exactly(`numbers ${verb}`, rest, ...(verb === 'list' ? [] : ['one number or its id']))
-  const route = verb === 'route' ? routeOf(values, config.publicUrl) : null
+  const route = verb === 'route' ? await routeOf(values, config) : null
   const api = requiredCarrierApi(config).numbers
   if (verb === 'list') {
     const text = values.available ? await listAvailable(api, values.json) : await listOwned(api, values.json)
@@ -64,13 +69,25 @@ interface RouteValues {
   readonly 'events-url'?: string | undefined
 }
 
-function routeOf(values: RouteValues, publicUrl: string | null): { readonly voiceUrl: string; readonly eventsUrl: string | undefined } {
+interface Route {
+  readonly voiceUrl: string
+  readonly eventsUrl: string | undefined
+}
+
+async function routeOf(values: RouteValues, config: Config): Promise<Route> {
+  const { publicUrl } = config
   const { agent, url, 'events-url': events } = values
   if ((agent === undefined) === (url === undefined)) throw wrongUse('numbers route', 'takes --agent or --url')
   for (const address of [url, events]) if (address !== undefined && !isWebAddress(address)) throw wrongUse('numbers route', `${address} is no http or https address`)
   if (url !== undefined) return { voiceUrl: url, eventsUrl: events }
   if (agent === undefined || !isAgentName(agent)) throw wrongUse('numbers route', '--agent is a name of a-z 0-9 -')
   if (publicUrl === null) throw wrongUse('numbers route', '--agent needs PUBLIC_URL, the address at which the carrier reaches this gateway')
+  const dir = agentsDirOf(config)
+  const agents = await agentNames(dir)
+  if (!agents.includes(agent)) {
+    throw new GatewayError('AGENT_UNKNOWN', `numbers route: --agent is '${agent}'; agents of ${dir} (AGENTS_DIR of this machine) are: ${agents.join(', ')}; `
+      + `if the gateway has others: --url ${publicUrl}/voice/${agent}`)
+  }
   return { voiceUrl: `${publicUrl}/voice/${agent}`, eventsUrl: events ?? `${publicUrl}/events` }
 }
 

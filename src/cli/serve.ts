@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
+import { exposureOf } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
+import { GatewayError } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
 import { agentEnvironment } from './agent-environment.js'
@@ -34,7 +36,10 @@ export async function serve(argv: readonly string[]): Promise<number> {
   const count = processCount(values.processes)
   let config = loadConfig(process.env, values.config ?? null)
   processPlans(config, count) // what is wrong with them is said before anything is started
+  const exposure = exposureOf(config)
+  if (exposure.refused) throw new GatewayError('CONFIG_INVALID', exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'))
   const log = createLog(config.logLevel)
+  if (config.insecure) log.warn({ open: exposure.open }, 'INSECURE is set: the gateway starts whatever is open to strangers')
   const shop = values['with-shop'] && config.shopApiUrl === null ? await startDemoShop() : null
   if (shop !== null) config = { ...config, shopApiUrl: shop.url }
   try {

@@ -131,10 +131,12 @@ const optional = <T>(kind: Kind<T>): Kind<T | null> => kind
 /** All settings, in the order in which `mkondo help settings` prints them. Names are the contract's. */
 export const SETTINGS = {
   port: define({ env: 'PORT', key: 'port', kind: integer(0, 65535), fallback: 8080, help: 'public port: the carrier\'s traffic only' }),
-  host: define({ env: 'HOST', key: 'host', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '0.0.0.0', help: 'address of the public port' }),
+  host: define({ env: 'HOST', key: 'host', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the public port; where the carrier or a balancer comes from another machine: 0.0.0.0' }),
   opsPort: define({ env: 'OPS_PORT', key: 'opsPort', kind: integer(0, 65535), fallback: 9464, help: 'ops port: health, metrics, API; of process i it is this + i' }),
   opsHost: define({ env: 'OPS_HOST', key: 'opsHost', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the ops port' }),
-  opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that the ops port asks for' }),
+  opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token of the ops port: reads everything, and acts' }),
+  opsReadToken: define<string | null>({ env: 'OPS_READ_TOKEN', key: 'opsReadToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that reads metrics and nothing else, beside OPS_TOKEN' }),
+  insecure: define({ env: 'INSECURE', key: 'insecure', kind: yesNo, fallback: false, help: 'start although strangers could place calls or use the ops port' }),
   publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
   nodeUrl: define<string | null>({
     env: 'NODE_URL', key: 'nodeUrl', fallback: null, help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',

@@ -217,6 +217,8 @@ export const AGENT_DEPTH_MAX = 24
 export const AGENT_ALIASES_MAX = 64
 /** Mistakes that are reported of one folder before the rest is only counted. */
 export const AGENT_ERRORS_MAX = 100
+/** Mistakes of the settings that are listed at once. */
+export const SETTINGS_ERRORS_MAX = 100
 /** Tools of one agent, arguments of one tool, and how deep their schema may be. */
 export const AGENT_TOOLS_MAX = 40
 export const TOOL_PARAMETERS_MAX = 40
@@ -391,6 +393,16 @@ export const BODIES_PENDING_MAX = 2000
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
+/** Log lines about requests that were turned away, for each reason. */
+export const REJECTION_LINES_BURST = 5
+export const REJECTION_LINES_PER_S = 0.1
+/** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
+export const OPS_WRONG_TOKENS_BURST = 10
+export const OPS_WRONG_TOKENS_PER_S = 0.1
+export const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
+/** How long every further one waits for its answer, and how many wait at once; one beyond is answered and cut off. */
+export const OPS_SLOWED_MS = 1000
+export const OPS_SLOWED_MAX = 100
 /** Webhooks of one call: its lifecycle has about ten. */
 export const CALL_WEBHOOKS_PER_S = 5
 export const CALL_WEBHOOKS_BURST = 30

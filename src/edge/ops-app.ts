@@ -1,17 +1,19 @@
-import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
-import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
+import { OPS_SLOWED_MAX, OPS_SLOWED_MS, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import { BodyReader, Exchange, addressOf, errorReply, textReply } from './http-exchange.js'
 import type { BodyFault, Reply } from './http-exchange.js'
+import type { CounterOf } from '../telemetry/metrics.js'
 import { ScrapePage } from '../telemetry/scrape-page.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
-import { OpsGuard } from './ops-guard.js'
-import type { OpsHead } from './ops-guard.js'
+import { OPS_REFUSALS, OpsGuard } from './ops-guard.js'
+import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
 import type { Refusals } from './refusals.js'
 import type { EdgeOptions } from './options.js'
+import { SlowedAnswers } from './slowed-answers.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
   EdgeOptions,
-  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'onDrain' | 'recording' | 'kept' | 'console'
+  'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'opsReadToken' | 'onDrain' | 'recording' | 'kept' | 'console'
 >
 
 const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {
@@ -27,11 +29,20 @@ const CONSOLE_POLICY =
   "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; " +
   "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
-/** The routes of the ops port. Health and the console's files are open; everything else asks the guard. */
+/** For a guess that finds too many others waiting. */
+const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
+  headers: [['Retry-After', String(Math.ceil(OPS_SLOWED_MS / 1000))]],
+  close: true,
+})
+
+/** The routes of the ops port. The guard is asked at each; health and the console's files are open to whoever reaches the port. */
 export class OpsApp {
   readonly #options: OpsOptions
   readonly #api: OpsApi
   readonly #guard: OpsGuard
+  readonly #slowed = new SlowedAnswers(OPS_SLOWED_MS, OPS_SLOWED_MAX)
+  readonly #refused: CounterOf<'reason'>
+  readonly #slowedAnswers: CounterOf<'result'>
   readonly #bodies = new BodyReader()
   /** Methods by path, to answer all others. */
   readonly #allowed = new Map<string, string>()
@@ -39,7 +50,12 @@ export class OpsApp {
   constructor(options: OpsOptions, refusals: Refusals) {
     this.#options = options
     this.#api = new OpsApi(options, refusals)
-    this.#guard = new OpsGuard(options.opsToken)
+    this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
+    const { metrics } = options
+    this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])
+    for (const reason of OPS_REFUSALS) this.#refused({ reason })
+    this.#slowedAnswers = metrics.defineCounter('ops_slowed', 'Answers to wrong tokens that were held back, or cut off because too many were held', ['result'])
+    for (const result of ['held', 'cut']) this.#slowedAnswers({ result })
   }
 
   routes(app: TemplatedApp): void {
@@ -55,8 +71,8 @@ export class OpsApp {
     }
     const fleet = this.#page('fleet', () => metrics.render())
     const calls = this.#page('calls', () => callSeries.renderInSlices())
-    this.#get(app, '/metrics', async () => textReply(await fleet.get(), metrics.contentType), 'any-host')
-    this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'any-host')
+    this.#get(app, '/metrics', async () => textReply(await fleet.get(), metrics.contentType), 'metrics')
+    this.#get(app, '/metrics/calls', async () => textReply(await calls.get(), callSeries.contentType), 'metrics')
     this.#get(app, '/api/backends', () => this.#api.backends())
     this.#get(app, '/api/calls', () => this.#api.list())
     this.#get(app, '/api/refusals', () => this.#api.refusals())
@@ -83,34 +99,51 @@ export class OpsApp {
     })
   }
 
-  /** Gives up bodies that are late; called by the edge's one timer. */
+  /** Gives up bodies that are late, and writes answers that were held back; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
+    this.#slowed.sweep(nowMs)
   }
 
-  /** A route that anybody may read; HEAD as well, for load balancers. */
+  /** A route that needs no token; HEAD as well, for load balancers. */
   #open(app: TemplatedApp, path: string, answer: () => Reply): void {
-    app.get(path, res => {
-      new Exchange(res).reply(answer())
+    app.get(path, (res, req) => {
+      const exchange = new Exchange(res)
+      if (this.#admit(exchange, res, req, 'GET', 'open')) exchange.reply(answer())
     })
-    app.head(path, res => {
-      new Exchange(res).reply(answer(), { withoutBody: true })
+    app.head(path, (res, req) => {
+      const exchange = new Exchange(res)
+      if (this.#admit(exchange, res, req, 'HEAD', 'open')) exchange.reply(answer(), { withoutBody: true })
     })
     this.#allow(path, 'GET, HEAD')
   }
 
-  /** @param hosts `any-host`: without a token too a name may be used; Prometheus asks by service name. */
+  /** @returns false when the request is refused, and answered or about to be. */
+  #admit(exchange: Exchange, res: HttpResponse, req: HttpRequest, method: 'GET' | 'HEAD' | 'POST', access: OpsAccess): boolean {
+    const nowMs = this.#options.clock()
+    const refused = this.#guard.check(headOf(res, req), method, access, nowMs)
+    if (refused === null) return true
+    this.#refused({ reason: refused.reason }).inc()
+    if (!refused.slow) exchange.reply(refused.reply, { withoutBody: method === 'HEAD' })
+    else this.#slowDown(exchange, refused, nowMs)
+    return false
+  }
+
+  #slowDown(exchange: Exchange, { reply }: OpsRefusal, nowMs: number): void {
+    const held = this.#slowed.hold(exchange, reply, nowMs)
+    this.#slowedAnswers({ result: held ? 'held' : 'cut' }).inc()
+    if (!held) exchange.reply(TOO_MANY_GUESSES)
+  }
+
   #get(
     app: TemplatedApp,
     path: string,
     answer: (sid: string | undefined) => Reply | Promise<Reply>,
-    hosts: 'any-host' | 'own-host' = 'own-host',
+    access: OpsAccess = 'all',
   ): void {
     app.get(path, (res, req) => {
       const exchange = new Exchange(res)
-      const head = headOf(req)
-      const refused = this.#guard.check(hosts === 'any-host' ? { ...head, host: 'localhost' } : head, 'GET')
-      if (refused !== null) return void exchange.reply(refused)
+      if (!this.#admit(exchange, res, req, 'GET', access)) return
       void this.#answer(exchange, path, () => answer(path.includes(':sid') ? req.getParameter(0) : undefined))
     })
     this.#allow(path, 'GET')
@@ -128,8 +161,7 @@ export class OpsApp {
     answer: (sid: string | undefined, body: Uint8Array) => Reply | Promise<Reply>,
   ): void {
     const exchange = new Exchange(res)
-    const refused = this.#guard.check(headOf(req), 'POST')
-    if (refused !== null) return void exchange.reply(refused)
+    if (!this.#admit(exchange, res, req, 'POST', 'all')) return
     const sid = path.includes(':sid') ? req.getParameter(0) : undefined
     this.#bodies.read({
       res,
@@ -167,8 +199,9 @@ export class OpsApp {
   }
 }
 
-function headOf(req: HttpRequest): OpsHead {
+function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
   return {
+    address: addressOf(res, req, false),
     authorization: req.getHeader('authorization'),
     host: req.getHeader('host'),
     contentType: req.getHeader('content-type'),

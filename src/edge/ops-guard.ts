@@ -1,57 +1,95 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKENS_PER_S } from '../core/limits.js'
 import { errorReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
+import { RateLimit } from './rate-limit.js'
 
-/** The headers of an ops request that decide whether it is let in. */
+/** What of an ops request decides whether it is let in. */
 export interface OpsHead {
   readonly authorization: string
   readonly host: string
   readonly contentType: string
   readonly fetchSite: string
+  /** Of the socket's other end. */
+  readonly address: string
+}
+
+/**
+ * Who may use a route: `open`, health and the console's files: anybody who may reach the port; `metrics`: either token;
+ * `all`: OPS_TOKEN alone.
+ */
+export type OpsAccess = 'open' | 'metrics' | 'all'
+
+export const OPS_REFUSALS = ['cross-site', 'host', 'token-missing', 'token-wrong', 'token-read-only', 'content-type'] as const
+
+export interface OpsRefusal {
+  readonly reason: (typeof OPS_REFUSALS)[number]
+  readonly reply: Reply
+  /** True when its sender has brought too many wrong tokens lately: the answer is to be held back. */
+  readonly slow: boolean
 }
 
 /**
  * Who may use the ops port. With a token: whoever brings it. Without one the port is for this machine, and then a
  * web page in the operator's browser must not be able to use it either: pages of other sites are refused by
  * `Sec-Fetch-Site`, names that were pointed here (DNS rebinding) by the Host, and forms by their content type.
+ *
+ * The right token is always let in, whatever else comes from its address: a stranger cannot lock the operator out.
  */
 export class OpsGuard {
-  readonly #tokenDigest: Buffer | null
+  /** Null: no token is asked for. */
+  readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null } | null
+  readonly #wrongTokens = new RateLimit({
+    perSecond: OPS_WRONG_TOKENS_PER_S, burst: OPS_WRONG_TOKENS_BURST, keysMax: OPS_WRONG_TOKENS_ADDRESSES_MAX,
+  })
 
-  constructor(opsToken: string | null) {
-    this.#tokenDigest = opsToken === null ? null : digest(opsToken)
+  /** @param opsReadToken  reads metrics; counts beside an `opsToken` only */
+  constructor(opsToken: string | null, opsReadToken: string | null) {
+    this.#tokens = opsToken === null ? null : { all: digest(opsToken), metrics: opsReadToken === null ? null : digest(opsReadToken) }
   }
 
   /** @returns the refusal, or null. */
-  check(head: OpsHead, method: 'GET' | 'POST'): Reply | null {
-    if (head.fetchSite === 'cross-site' || head.fetchSite === 'same-site') {
-      return errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port')
+  check(head: OpsHead, method: 'GET' | 'HEAD' | 'POST', access: OpsAccess, nowMs: number): OpsRefusal | null {
+    if (access !== 'open' && (head.fetchSite === 'cross-site' || head.fetchSite === 'same-site')) {
+      return refusal('cross-site', errorReply(403, 'FORBIDDEN', 'pages of other sites may not use this port'))
     }
-    const refused = this.#tokenDigest === null ? checkHost(head.host) : this.#checkToken(head.authorization)
+    const refused = this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
     // A form can be sent to any site by any page; JSON cannot without asking, and we do not answer such questions.
     if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType)) {
-      return errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty')
+      return refusal('content-type', errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty'))
     }
     return null
   }
 
-  #checkToken(authorization: string): Reply | null {
+  #checkToken({ authorization, address }: OpsHead, access: OpsAccess, nowMs: number): OpsRefusal | null {
     const given = /^Bearer +(\S+)$/i.exec(authorization)?.[1]
-    if (given !== undefined && this.#tokenDigest !== null && timingSafeEqual(digest(given), this.#tokenDigest))
-      return null
-    return errorReply(401, 'UNAUTHORIZED', 'Authorization: Bearer with OPS_TOKEN is required', {
-      headers: [['WWW-Authenticate', 'Bearer']],
-    })
+    if (given === undefined) return refusal('token-missing', unauthorized(access))
+    const found = digest(given)
+    // Both are compared, always: the time says nothing of which one it was.
+    const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
+    const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
+    if (isAll || (isMetrics && access === 'metrics')) return null
+    if (isMetrics) return refusal('token-read-only', errorReply(403, 'FORBIDDEN', 'OPS_READ_TOKEN reads metrics only; this wants OPS_TOKEN'))
+    return refusal('token-wrong', unauthorized(access), this.#wrongTokens.take(address, nowMs) > 0)
   }
 }
 
+function refusal(reason: OpsRefusal['reason'], reply: Reply, slow = false): OpsRefusal {
+  return { reason, reply, slow }
+}
+
+function unauthorized(access: OpsAccess): Reply {
+  const which = access === 'metrics' ? 'OPS_READ_TOKEN or OPS_TOKEN' : 'OPS_TOKEN'
+  return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, { headers: [['WWW-Authenticate', 'Bearer']] })
+}
+
 /** An address or `localhost`; a name could be anybody's. */
-function checkHost(host: string): Reply | null {
+function checkHost(host: string): OpsRefusal | null {
   const name = host.replace(/:\d+$/, '').toLowerCase()
   const address = /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || /^\[[0-9a-f:.]+\]$/.test(name)
   if (address || name === 'localhost' || name.endsWith('.localhost')) return null
-  return errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only')
+  return refusal('host', errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only'))
 }
 
 /** Of equal length whatever was given, as the comparison needs. */

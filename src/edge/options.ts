@@ -24,8 +24,10 @@ export interface EdgeOptions {
    * out among the processes, and a call's socket must reach the one that carries it. Absent: none.
    */
   readonly nodePort?: number
-  /** Bearer token of the ops port; null leaves it open, so bind it to loopback then. */
+  /** Bearer token of the ops port, which may do everything; null leaves the port open, so bind it to loopback then. */
   readonly opsToken: string | null
+  /** Bearer token that reads metrics only; absent or null: none. Counts beside an `opsToken` only. */
+  readonly opsReadToken?: string | null
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
   readonly shared: boolean
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
@@ -37,8 +39,10 @@ export interface EdgeOptions {
   readonly nodeUrl: string | null
   /** The other processes on the public port, which webhooks are shared with; absent in a gateway of one process. */
   readonly siblings?: Siblings
-  /** Any of them may have signed a webhook. Empty together with no `publicUrl`: unsigned webhooks are taken. */
+  /** Any of them may have signed a webhook. Empty together with no `publicUrl`, or with `insecure`: unsigned webhooks are taken. */
   readonly webhookSecrets: readonly string[]
+  /** The operator accepts unsigned webhooks from strangers. Absent: no. */
+  readonly insecure?: boolean
   /** Signs the tokens in our URLs; the same in all processes of a fleet. */
   readonly tokenSecret: string
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */

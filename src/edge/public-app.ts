@@ -1,10 +1,12 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
-import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import type { WebhookRoute } from '../telemetry/metrics.js'
 import { BodyReader, Exchange, addressOf, errorReply } from './http-exchange.js'
-import type { BodyFault, HttpStatus, Reply } from './http-exchange.js'
+import type { BodyFault, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
+import { RejectionLog } from './rejection-log.js'
+import type { RejectedRequest } from './rejection-log.js'
 import type { WebhookGuard } from './webhook-guard.js'
 import { rejection } from './webhook-request.js'
 import type { Rejection, WebhookRequest } from './webhook-request.js'
@@ -45,11 +47,13 @@ export class PublicApp {
   readonly #guard: WebhookGuard
   readonly #webhooks: WebhookHandler
   readonly #bodies = new BodyReader()
+  readonly #rejections: RejectionLog
 
   constructor(options: PublicOptions, guard: WebhookGuard, webhooks: WebhookHandler) {
     this.#options = options
     this.#guard = guard
     this.#webhooks = webhooks
+    this.#rejections = new RejectionLog(options.log)
   }
 
   routes(app: TemplatedApp): void {
@@ -68,8 +72,7 @@ export class PublicApp {
       this.#turnAway(
         res,
         req,
-        'not-found',
-        errorReply(426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
+        rejection('not-found', 426, 'UPGRADE_REQUIRED', 'this is a WebSocket', {
           headers: [
             ['Upgrade', 'websocket'],
             ['Connection', 'Upgrade'],
@@ -81,9 +84,10 @@ export class PublicApp {
     app.any('/*', (res, req) => this.#nowhere(res, req))
   }
 
-  /** Gives up bodies that are late; called by the edge's one timer. */
+  /** Gives up bodies that are late, and says what went unsaid; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
+    this.#rejections.sweep(nowMs)
   }
 
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | undefined): void {
@@ -104,7 +108,9 @@ export class PublicApp {
     const answer = (outcome: Reply | Rejection): void => {
       const reply = 'reply' in outcome ? outcome.reply : outcome
       if (exchange.over) return
-      if ('reply' in outcome) this.#reject(outcome.reason, reply.status, address, route)
+      if ('reply' in outcome) {
+        this.#reject({ reason: outcome.reason, why: outcome.why, status: reply.status, address, route, agent: head.agent ?? null })
+      }
       exchange.reply(reply)
       this.#options.metrics.webhookSeconds({ route }).observe((this.#options.clock() - startedMs) / 1000)
     }
@@ -134,32 +140,32 @@ export class PublicApp {
     })
   }
 
-  #reject(reason: WebhookRejection, status: HttpStatus, address: string, route: WebhookRoute | null): void {
+  #reject(rejected: RejectedRequest): void {
+    const { reason, address } = rejected
     this.#options.metrics.webhookRejected({ reason }).inc()
     // A refused webhook of the carrier's own (an unknown agent, a call's rate) says nothing against its address.
     if (reason !== 'agent-unknown' && reason !== 'rate-limit') this.#guard.failed(address)
-    this.#options.log.debug({ route, reason, status, address }, 'A request was turned away')
+    this.#rejections.note(rejected, this.#options.clock())
   }
 
   #wrongMethod(res: HttpResponse, req: HttpRequest, allowed: string): void {
     this.#turnAway(
       res,
       req,
-      'method',
-      errorReply(405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
+      rejection('method', 405, 'METHOD_NOT_ALLOWED', `this path takes ${allowed}`, { headers: [['Allow', allowed]] }),
     )
   }
 
   #nowhere(res: HttpResponse, req: HttpRequest): void {
-    this.#turnAway(res, req, 'not-found', errorReply(404, 'NOT_FOUND', 'there is nothing at this path'))
+    this.#turnAway(res, req, rejection('not-found', 404, 'NOT_FOUND', 'there is nothing at this path'))
   }
 
-  #turnAway(res: HttpResponse, req: HttpRequest, reason: WebhookRejection, reply: Reply): void {
+  #turnAway(res: HttpResponse, req: HttpRequest, turnedAway: Rejection): void {
     const address = addressOf(res, req, this.#options.trustForwardedFor)
     const exchange = new Exchange(res)
-    const tooMany = this.#guard.admit(address)
-    this.#reject(tooMany?.reason ?? reason, tooMany?.reply.status ?? reply.status, address, null)
-    exchange.reply(tooMany?.reply ?? reply)
+    const { reason, why, reply } = this.#guard.admit(address) ?? turnedAway
+    this.#reject({ reason, why, status: reply.status, address, route: null, agent: null })
+    exchange.reply(reply)
   }
 }
 

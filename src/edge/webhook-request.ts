@@ -23,6 +23,8 @@ export interface WebhookRequest {
 /** A request that is turned away: the answer, and the reason it is counted under. */
 export interface Rejection {
   readonly reason: WebhookRejection
+  /** In words, as the sender is told; holds nothing of the body. */
+  readonly why: string
   readonly reply: Reply
 }
 
@@ -33,7 +35,7 @@ export function rejection(
   message: string,
   extra: Parameters<typeof errorReply>[3] = {},
 ): Rejection {
-  return { reason, reply: errorReply(status, code, message, extra) }
+  return { reason, why: message, reply: errorReply(status, code, message, extra) }
 }
 
 /** Not answered: there is no room for this new call here, and whoever asked may ask another process. */

@@ -152,10 +152,6 @@ t.test('tools are checked as a whole', async (t) => {
     ['http:\n  url: "https://user@evil.example/x"', /arguments may not choose the host/],
     ['http:\n  url: "file:///etc/passwd"', /must begin with http/],
     [`${url}/\n  headers: {Host: x}`, /tools\[0\]\.http\.headers\.Host is set by the gateway itself/],
-    [
-      `${url}/\n  headers: {X-Key: "\${TOKEN_SECRET}"}`,
-      /reads \{\{env\.TOKEN_SECRET\}\}, a secret of the gateway itself/,
-    ],
     [`${url}/\n  body: {a: 1}`, /has no meaning for GET/],
     [`bind: {who: "{{call.from}}"}\n${url}/`, /tools\[0\]\.bind\.who is not an argument/],
     [

@@ -22,7 +22,7 @@ t.test('a process of an earlier start that still has calls keeps them; once it i
 
   const begin = async () => {
     const metrics = new Metrics({ version: 'test', processMetrics: false })
-    const archive = await openCallArchive(config, await holdDataFolder(dataDir), log, metrics, [left])
+    const archive = await openCallArchive(config, await holdDataFolder(dataDir), log, metrics, [left], {})
     return { metrics, archive }
   }
   const first = await begin()

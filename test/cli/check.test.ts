@@ -50,6 +50,17 @@ t.test('what would stop a start, or every call, is found before a caller finds i
   t.equal(code, 2)
   t.match(output, new RegExp(`NOT OK +PORT 127.0.0.1:${port}: EADDRINUSE`))
   t.match(output, /NOT OK +SHOP_API_URL 127\.0\.0\.1:1 does not answer/)
-  t.match(output, /NOT OK +webhooks: PUBLIC_URL is set but SAUTIKIT_WEBHOOK_SECRETS is not/)
-  t.match(output, /NOT OK +ops port: bound to 0\.0\.0\.0 without OPS_TOKEN/)
+  t.match(output, /NOT OK +PUBLIC_URL is 'https:\/\/gw\.example\.com' without SAUTIKIT_WEBHOOK_SECRETS/)
+  t.match(output, /NOT OK +OPS_HOST is '0\.0\.0\.0' without OPS_TOKEN/)
+})
+
+t.test('every mistake of the settings has its line, and none is checked further', async (t) => {
+  const folder = t.testdir({ 'mine.yaml': 'maxCall: 5\nopsPort: many\n' })
+  const { code, output } = await check({ PORT: 'x', MAX_CALL: '5' }, '--config', `${folder}/mine.yaml`)
+  t.equal(code, 2)
+  t.match(output.trim().split('\n'), [
+    /^mkondo: \S+mine\.yaml:1:1: unknown setting 'maxCall'; did you mean maxCalls\?$/, /^mkondo: MAX_CALL is no setting; did you mean MAX_CALLS\?/,
+    /^mkondo: PORT is 'x'; allowed/, /^mkondo: \S+mine\.yaml:2:1: opsPort is 'many'; allowed/,
+  ])
+  t.equal(output.trim().split('\n').length, 4)
 })

@@ -59,3 +59,23 @@ t.test('a number that is not there is exit code 1, with where to look', async (t
   t.match((await command(server.origin, ['route', '+254700009999', '--url', 'https://x.example'])).error, { message: /no such number/ })
   t.match((await command(server.origin, ['claim', '+254700009999'])).error, { message: /cannot be claimed/ })
 })
+
+t.test('a number is never led to an agent that is not there', async (t) => {
+  const { server, workspace } = await simulatedApi(t)
+  const refused = await command(server.origin, ['route', 'num_1', '--agent', 'nosuch'])
+  t.match(refused.error, {
+    code: 'AGENT_UNKNOWN',
+    message: /^numbers route: --agent is 'nosuch'; agents of \S+agents \(AGENTS_DIR of this machine\) are: order-status, support; .*--url https:\/\/gw\.example\/voice\/nosuch$/,
+  })
+  t.same(server.seen, [], 'before anything is asked')
+  const dir = t.testdir({
+    'mine.yaml': 'version: 1\nname: mine\n# broken, and of a gateway with other variables\ntools: [{http: {url: "{{env.NO_SUCH_URL}}"}}]\n',
+    'coded.mjs': 'export default { name: "coded" }\n', 'broken.yaml': 'name: [', 'other.txt': 'name: other\n',
+  })
+  for (const agent of ['mine', 'coded']) {
+    t.match(await command(server.origin, ['route', 'num_1', '--agent', agent], { AGENTS_DIR: dir }), { code: 0 }, agent)
+    t.match(workspace.numbers[0], { voiceUrl: `https://gw.example/voice/${agent}` })
+  }
+  t.match((await command(server.origin, ['route', 'num_1', '--agent', 'order-status'], { AGENTS_DIR: dir })).error, { message: /are: coded, mine;/ })
+  t.match((await command(server.origin, ['route', 'num_1', '--agent', 'mine'], { AGENTS_DIR: `${dir}/none` })).error, { code: 'AGENT_INVALID', message: /none/ })
+})

@@ -17,7 +17,7 @@ function complaint(env: Record<string, string>, file: string | null = null): str
 
 t.test('without settings the gateway has its documented defaults', (t) => {
   const config = loadConfig({}, null)
-  t.match(config, { port: 8080, opsPort: 9464, opsHost: '127.0.0.1', drainTimeoutMs: 900_000, webhookSecrets: [], publicUrl: null })
+  t.match(config, { port: 8080, host: '127.0.0.1', opsPort: 9464, opsHost: '127.0.0.1', insecure: false, drainTimeoutMs: 900_000, webhookSecrets: [], publicUrl: null })
   t.ok(config.mediaWorkers >= 1)
   t.end()
 })
@@ -72,5 +72,65 @@ t.test('a broken settings file is said with its line, an unknown key with the kn
   t.match(complaint({}, join(folder, 'unknown.yaml')), /unknown setting 'prot'; allowed: port, host/)
   t.match(complaint({}, join(folder, 'nested.yaml')), /'port' is not a single value/)
   t.match(complaint({}, join(folder, 'absent.yaml')), /does not exist/)
+  t.end()
+})
+
+t.test('every mistake of the file and of the environment is said at once, each in a line of its own', (t) => {
+  const file = join(t.testdir({
+    'mkondo.yaml': 'port: eighty\nmaxCall: 5\nopsToken: hunter2\nmaxCalls: 5\nhost: {a: 1}\nmediaWorkers: 900\nhostt: x\n',
+  }), 'mkondo.yaml')
+  const lines = complaint({ DRAIN_TIMEOUT: 'soon', MAX_CALL: '5', REDIS_URL: 'redis://:hunter2@store', MEDIA_WORKERS: '2' }, file).split('\n')
+  t.match(lines, [
+    `${file}:2:1: unknown setting 'maxCall'; did you mean maxCalls?`,
+    `${file}:5:1: setting 'host' is not a single value or a list of texts`,
+    `${file}:7:1: unknown setting 'hostt'; did you mean host?`,
+    /^REDIS_URL is set, but/,
+    /^MAX_CALL is no setting; did you mean MAX_CALLS\?/,
+    `${file}:1:1: port is 'eighty'; allowed: a whole number from 0 to 65535`,
+    `${file}:3:1: opsToken is a secret of 7 characters; allowed: at least 16 characters without spaces`,
+    /^DRAIN_TIMEOUT is 'soon'/,
+  ])
+  t.equal(lines.length, 8, 'a value of the file that the environment replaces is not looked at')
+  t.notMatch(lines.join(), /hunter2/)
+  t.end()
+})
+
+t.test('a broken file says all that is broken, and no value', (t) => {
+  const file = join(t.testdir({ 'mkondo.yaml': 'port: 1\nport: 2\nopsToken: "hunter2" hunter3\nhost: @hunter4\n' }), 'mkondo.yaml')
+  const said = complaint({ PORT: 'eighty' }, file)
+  for (const line of [2, 3, 4]) t.match(said, `${file}:${line}:`)
+  t.match(said, /^PORT is 'eighty'/m)
+  t.notMatch(said, /hunter/)
+  const alias = join(t.testdir({ 'mkondo.yaml': 'opsToken: *hunter2\nport: &a 1\n' }), 'mkondo.yaml')
+  t.equal(complaint({}, alias), `${alias}:1:1: setting 'opsToken' is not a single value or a list of texts`)
+  t.end()
+})
+
+t.test('a mistyped variable is named with the setting that is nearest', (t) => {
+  const slips: Readonly<Record<string, string>> = {
+    MAX_CALL: 'MAX_CALLS', MAXCALLS: 'MAX_CALLS', max_calls: 'MAX_CALLS', MAX_CALSL: 'MAX_CALLS', OPS_TOKEM: 'OPS_TOKEN', OSP_TOKEN: 'OPS_TOKEN',
+    PUBLC_URL: 'PUBLIC_URL', SAUTKIT_API_KEY: 'SAUTIKIT_API_KEY', OPENAPI_API_KEY: 'OPENAI_API_KEY', INSECUR: 'INSECURE',
+    SAUTIKIT_WEBHOOK_SECRET: 'SAUTIKIT_WEBHOOK_SECRETS', SAUTIKIT_SECRETS: '?', MKONDO_MAX_CALLS: 'MAX_CALLS', MKONDO_XYZ: '?',
+  }
+  for (const [given, meant] of Object.entries(slips)) {
+    const said = complaint({ [given]: 'hunter2' })
+    t.match(said, meant === '?' ? `${given} is no setting; ` : `${given} is no setting; did you mean ${meant}?`, given)
+    t.notMatch(said, /hunter2/)
+  }
+  t.equal(complaint({ MAX_CALL: '5', MAX_CALLS: '5' }), 'accepted', 'a near namesake beside the setting itself is another program\'s')
+  t.match(complaint({ SAUTIKIT_API_KEYS: 'x', SAUTIKIT_API_KEY: 'key-of-a-test' }), /^SAUTIKIT_API_KEYS is no setting/, 'but no other program has our prefix')
+  t.end()
+})
+
+t.test('variables of other programs are nobody\'s mistake', (t) => {
+  const foreign = [
+    'PATH', 'HOME', 'HOSTNAME', 'HOSTS', 'PORTS', 'POST', 'USER', 'SHELL', 'LANG', 'TERM', 'TZ', 'PWD', 'OLDPWD', 'NODE_ENV', 'NODE_OPTIONS', 'NODE_PATH',
+    'OPENAI_ORG_ID', 'OPENAI_PROJECT_ID', 'OPENAI_API_BASE', 'GEMINI_API_VERSION', 'GOOGLE_API_KEY', 'CRM_API_KEY', 'LM_API_KEY', 'STS_API_KEY', 'TLS_URL', 'OP_TOKEN', 'CODE_URL', 'OPS_PORTS',
+    'OTEL_SERVICE_NAME', 'OTEL_EXPORTER_OTLP_HEADERS', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', 'REDIS_HOST', 'REDIS_PORT', 'LOG_FORMAT', 'DATA_PATH', 'XDG_DATA_DIRS',
+    'SHOP_API_KEY', 'SHOP_API_PORT', 'MKONDO_SERVICE_HOST', 'MKONDO_SERVICE_PORT_OPS', 'MKONDO_PORT', 'MKONDO_PORT_8080_TCP', 'MKONDO_PORT_8080_TCP_ADDR',
+    'BENCH_PROFILE_DIR', 'POD_NAME', 'HTTPS_PROXY', 'npm_config_registry', 'UWS_HTTP_MAX_HEADERS_SIZE',
+  ]
+  t.equal(complaint(Object.fromEntries(foreign.map((name) => [name, 'x']))), 'accepted')
+  t.equal(complaint({ MAX_CALL: '' }), 'accepted', 'an empty variable counts as unset')
   t.end()
 })

@@ -58,7 +58,7 @@ t.test('the rooms of the architecture are the folders of src/, in the order that
 t.test('each setting that the documents name is one', async (t) => {
   const known = new Set<string>(Object.values(SETTINGS).map(({ env }) => env))
   // Named to say that they are not served, or belonging to others.
-  const others = new Set(['NODE_URL', 'REDIS_URL', 'POD_NAME', 'NAMESPACE', 'NAME', 'BASE', 'FILE', 'SPECIFIER', 'SIGTERM', 'YAML'])
+  const others = new Set(['NODE_URL', 'REDIS_URL', 'POD_NAME', 'NAMESPACE', 'NAME', 'BASE', 'FILE', 'SPECIFIER', 'SIGTERM', 'YAML', 'OTEL_EXPORTER_OTLP_HEADERS'])
   for (const document of ['README.md', 'CHANGELOG.md', 'deploy/README.md', 'docs/ARCHITECTURE.md', 'docs/CLOSURES.md']) {
     for (const [, name = ''] of repositoryFile(document).matchAll(/`([A-Z][A-Z_]{3,})(?:=[^`]*)?`/g)) {
       t.ok(known.has(name) || others.has(name), `${document} names ${name}`)

@@ -56,6 +56,7 @@ export class Archive {
   newest: readonly unknown[] = []
   /** Those of them whose calls were live when their process died, as this start has closed them. */
   died: readonly unknown[] = []
+  readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
   readonly #log: Log
   readonly #waiting = new Map<number, (value: unknown) => void>()
@@ -70,15 +71,19 @@ export class Archive {
   #rowsPending = 0
   #closed = false
 
-  private constructor(limits: ArchiveLimits, log: Log) {
+  private constructor(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null) {
     this.#limits = limits
+    this.#workerEnv = workerEnv
     this.#log = log
     this.#open = new OpenRecords({ clock: () => performance.now(), write: (callSid, compose) => this.#writeOpen(callSid, compose) })
   }
 
-  /** Resolves when what earlier runs left has been read; never rejects for what the disk does. */
-  static async start(limits: ArchiveLimits, log: Log): Promise<Archive> {
-    const archive = new Archive(limits, log)
+  /**
+   * Resolves when what earlier runs left has been read; never rejects for what the disk does.
+   * @param workerEnv  `process.env` of its thread; null: this process's own
+   */
+  static async start(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null = null): Promise<Archive> {
+    const archive = new Archive(limits, log, workerEnv)
     await archive.#begin(true)
     return archive
   }
@@ -162,8 +167,9 @@ export class Archive {
 
   #begin(first: boolean): Promise<void> {
     return new Promise((resolve) => {
-      const worker = new Worker(
-        new URL('./archive-thread.js', import.meta.url), { workerData: { limits: this.#limits, first } satisfies ArchiveStart, execArgv: [] })
+      const worker = new Worker(new URL('./archive-thread.js', import.meta.url), {
+        workerData: { limits: this.#limits, first } satisfies ArchiveStart, execArgv: [], ...(this.#workerEnv === null ? {} : { env: this.#workerEnv }),
+      })
       this.#worker = worker
       worker.on('message', (message: FromArchive) => {
         if (message.type === 'ready') {

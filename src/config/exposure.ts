@@ -1,0 +1,47 @@
+import { BlockList, isIP } from 'node:net'
+import type { Config } from './settings.js'
+
+/** What a gateway with these settings leaves open to strangers. */
+export interface Exposure {
+  /** One line for each thing: the setting, what it holds, what is allowed. Secrets are not shown. */
+  readonly open: readonly string[]
+  /** True when a gateway does not start with it: something is open, and INSECURE does not say that this is meant. */
+  readonly refused: boolean
+}
+
+type ExposureSettings = Pick<Config, 'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'>
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+/**
+ * Whether only this machine reaches a port at this address. A name that is not localhost's counts as reached by others: what
+ * it resolves to is not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) are what they stand for.
+ */
+export function isLoopback(host: string): boolean {
+  const family = isIP(host)
+  if (family === 0) return /^(?:.+\.)?localhost$/i.test(host)
+  return loopback.check(host, family === 4 ? 'ipv4' : 'ipv6')
+}
+
+/** Whether strangers could place calls or use the ops port; `serve` and `check` both ask this. */
+export function exposureOf(config: ExposureSettings): Exposure {
+  const { host, publicUrl, webhookSecrets, opsHost, opsToken, opsReadToken, insecure } = config
+  const open: string[] = []
+  if (webhookSecrets.length === 0) {
+    const why = 'without SAUTIKIT_WEBHOOK_SECRETS: webhooks of anybody would be taken; allowed: '
+    if (publicUrl !== null) open.push(`PUBLIC_URL is '${publicUrl}' ${why}with the secrets that sign the carrier's webhooks`)
+    else if (!isLoopback(host)) open.push(`HOST is '${host}' ${why}a loopback address, or the secrets that sign the carrier's webhooks`)
+  }
+  if (opsToken === null && !isLoopback(opsHost)) {
+    open.push(`OPS_HOST is '${opsHost}' without OPS_TOKEN: anybody could end calls and read transcripts; allowed: a loopback address, or an OPS_TOKEN`)
+  }
+  if (opsReadToken !== null && opsToken === null) {
+    open.push('OPS_READ_TOKEN is set without OPS_TOKEN: the ops port would ask nobody for a token; allowed: both')
+  }
+  if (opsReadToken !== null && opsReadToken === opsToken) {
+    open.push('OPS_READ_TOKEN is the same as OPS_TOKEN: who reads metrics could end calls; allowed: two different ones')
+  }
+  return { open, refused: open.length > 0 && !insecure }
+}

@@ -1,0 +1,127 @@
+import { request } from 'node:http'
+import t from 'tap'
+import type { Test } from 'tap'
+import { OPS_SLOWED_MAX, OPS_SLOWED_MS, OPS_WRONG_TOKENS_BURST } from '../../src/core/limits.js'
+import { get, post, ring, startGateway } from '../edge/gateway.js'
+import type { Gateway } from '../edge/gateway.js'
+
+const OPS_TOKEN = 'ops-token-of-a-test-1'
+const READ_TOKEN = 'read-token-of-a-test'
+
+function bearer(token: string): { readonly headers: Readonly<Record<string, string>> } {
+  return { headers: { authorization: `Bearer ${token}` } }
+}
+
+function statusByHost({ edge }: Gateway, path: string, host: string, method = 'GET'): Promise<number> {
+  return new Promise((resolve) => {
+    request({ port: edge.opsPort, path, method, headers: { host } }, (response) => {
+      response.resume()
+      resolve(response.statusCode ?? 0)
+    }).end()
+  })
+}
+
+t.test('DNS rebinding: a page whose name was pointed at this machine reads nothing of the ops port', async (t) => {
+  const console = new Map([['/', { contentType: 'text/html', body: '<!doctype html>' }]])
+  const gateway = await startGateway(t, { console })
+  for (const path of ['/metrics', '/metrics/calls', '/api/calls', '/api/backends', '/api/refusals', '/healthz', '/readyz', '/']) {
+    for (const host of ['attacker.example:80', 'localhost.attacker.example', '127.0.0.1.attacker.example']) {
+      t.equal(await statusByHost(gateway, path, host), 403, `${path} as ${host}`)
+    }
+    for (const host of ['localhost:9464', '127.0.0.1', '[::1]:9464']) t.equal(await statusByHost(gateway, path, host), 200, `${path} as ${host}`)
+  }
+  t.equal(await statusByHost(gateway, '/readyz', 'attacker.example', 'HEAD'), 403)
+  t.equal(await gateway.metric('mkondo_ops_refused_total{reason="host"}'), 25)
+
+  const guarded = await startGateway(t, { opsToken: OPS_TOKEN, console })
+  t.equal(await statusByHost(guarded, '/readyz', 'gw'), 200, 'with a token a balancer may ask by any name')
+  t.equal(await statusByHost(guarded, '/metrics', 'gw'), 401, 'and the rest wants the token')
+})
+
+t.test('the token for metrics ends no call and reads no transcript', async (t) => {
+  const gateway = await startGateway(t, { opsToken: OPS_TOKEN, opsReadToken: READ_TOKEN })
+  const { sid } = await ring(gateway)
+  for (const path of ['/metrics', '/metrics/calls']) {
+    for (const token of [READ_TOKEN, OPS_TOKEN]) t.equal((await get(gateway.opsUrl + path, bearer(token))).status, 200, path)
+    t.equal((await get(gateway.opsUrl + path, bearer(`${READ_TOKEN}x`))).status, 401)
+    t.equal((await get(gateway.opsUrl + path)).status, 401)
+  }
+  for (const path of ['/api/calls', '/api/backends', '/api/refusals', `/api/calls/${sid}`, `/api/calls/${sid}/transcript`, `/api/calls/${sid}/timeline`]) {
+    t.match(await get(gateway.opsUrl + path, bearer(READ_TOKEN)), { status: 403, code: 'FORBIDDEN', text: /OPS_TOKEN/ }, path)
+    t.equal((await get(gateway.opsUrl + path, bearer(OPS_TOKEN))).status, 200, path)
+  }
+  for (const path of [`/api/calls/${sid}/hangup`, `/api/calls/${sid}/escalate`, '/api/calls', '/api/drain']) {
+    t.match(await post(gateway.opsUrl + path, { json: {}, ...bearer(READ_TOKEN) }), { status: 403, code: 'FORBIDDEN' }, path)
+  }
+  t.same(gateway.calls.get(sid).hangups, [])
+  t.equal(gateway.calls.draining, false)
+  t.equal((await get(`${gateway.opsUrl}/healthz`, bearer(READ_TOKEN))).status, 200)
+  t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-read-only"}'), 10)
+})
+
+/** A gateway on a clock that stands still until it is set. */
+async function guessed(t: Test): Promise<{ gateway: Gateway; pass: (ms: number) => void; guess: () => Promise<number> }> {
+  let nowMs = 1_000_000
+  const gateway = await startGateway(t, { opsToken: OPS_TOKEN, opsReadToken: READ_TOKEN, clock: () => nowMs })
+  let guesses = 0
+  return {
+    gateway,
+    pass: (ms) => { nowMs += ms },
+    guess: async () => (await post(`${gateway.opsUrl}/api/drain`, { json: {}, ...bearer(`guess-${++guesses}`) })).status,
+  }
+}
+
+t.test('guessing the token: later guesses wait for their answer, and the right token never does', async (t) => {
+  const { gateway, pass, guess } = await guessed(t)
+  for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) t.equal(await guess(), 401)
+  let answered = false
+  const slow = guess().then((status) => {
+    answered = true
+    return status
+  })
+  // The clock stands still: however long this takes, the guess is not answered while others are.
+  await held(gateway, 1)
+  for (const token of [READ_TOKEN, OPS_TOKEN]) t.equal((await get(`${gateway.opsUrl}/metrics`, bearer(token))).status, 200)
+  t.equal((await get(`${gateway.opsUrl}/api/calls`)).status, 401, 'no token is no guess')
+  t.equal(answered, false)
+  pass(OPS_SLOWED_MS)
+  t.equal(await slow, 401)
+  pass(60_000)
+  t.equal(await guess(), 401, 'after a while one is answered at once again')
+  t.equal(await gateway.metric('mkondo_ops_slowed_total{result="held"}'), 1)
+  t.equal(await gateway.metric('mkondo_ops_refused_total{reason="token-wrong"}'), OPS_WRONG_TOKENS_BURST + 2)
+  t.equal(gateway.calls.draining, false)
+})
+
+t.test('a flood of guesses: so many wait and no more, and the operator is let in meanwhile', async (t) => {
+  const { gateway, pass, guess } = await guessed(t)
+  for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
+  const waiting = Array.from({ length: OPS_SLOWED_MAX }, guess)
+  await held(gateway, OPS_SLOWED_MAX)
+  t.equal(await guess(), 429)
+  t.equal(await gateway.metric('mkondo_ops_slowed_total{result="cut"}'), 1)
+  t.equal((await get(`${gateway.opsUrl}/api/calls`, bearer(OPS_TOKEN))).status, 200)
+  pass(OPS_SLOWED_MS)
+  t.ok((await Promise.all(waiting)).every((status) => status === 401))
+})
+
+t.test('a guesser who goes away while waiting is forgotten', async (t) => {
+  const { gateway, pass, guess } = await guessed(t)
+  for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
+  const leaves = new AbortController()
+  const gone = fetch(`${gateway.opsUrl}/api/calls`, { ...bearer('guess-and-go'), signal: leaves.signal }).catch(() => 'left')
+  await held(gateway, 1)
+  leaves.abort()
+  t.equal(await gone, 'left')
+  const waiting = Array.from({ length: OPS_SLOWED_MAX - 1 }, guess)
+  await held(gateway, OPS_SLOWED_MAX)
+  // One more than there are places finds one as soon as the gateway has noticed; until then it is cut off.
+  const all = held(gateway, OPS_SLOWED_MAX + 1)
+  while (await Promise.race([guess(), all.then(() => 'held')]) !== 'held');
+  pass(OPS_SLOWED_MS)
+  t.ok((await Promise.all(waiting)).every((status) => status === 401))
+})
+
+async function held(gateway: Gateway, count: number): Promise<void> {
+  while (await gateway.metric('mkondo_ops_slowed_total{result="held"}') < count) await new Promise((resolve) => setImmediate(resolve))
+}

@@ -1,0 +1,125 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { Session } from 'node:inspector'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import { parseAgent } from '../../src/agents/loader.js'
+import { agentEnvironment } from '../../src/cli/agent-environment.js'
+import { startGateway } from '../../src/cli/gateway.js'
+import { loadConfig } from '../../src/config/load-config.js'
+import { SETTINGS } from '../../src/config/settings.js'
+import type { Setting } from '../../src/config/settings.js'
+import { createLog } from '../../src/telemetry/log.js'
+import { newSid, post, ringing } from '../edge/gateway.js'
+
+const secretNames = Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env)
+/** A value that each of them takes, and that is found again wherever it gets to. */
+const MARK = 'must-not-be-seen'
+const secrets: Readonly<Record<string, string>> = Object.fromEntries(secretNames.map((name) => [name, `${MARK}-${name.toLowerCase()}`]))
+
+t.test('each variable whose name says that it is a secret is one in the table of settings', (t) => {
+  t.ok(secretNames.length >= 12, `${secretNames.length} secrets`)
+  for (const { env } of Object.values(SETTINGS)) {
+    if (/KEY|TOKEN|SECRET|PASSWORD/.test(env)) t.ok(secretNames.includes(env), env)
+  }
+  t.end()
+})
+
+/** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
+function faultsOf(placeholder: string): { tool: readonly string[]; account: readonly string[] } {
+  const env = agentEnvironment({ ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
+  const http = { url: 'https://crm.example/x', headers: { 'X-Key': placeholder } }
+  const faults = (extra: Readonly<Record<string, unknown>>): readonly string[] => {
+    const loaded = parseAgent(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), 'a.yaml', env)
+    return loaded.ok ? [] : loaded.faults.map(({ what }) => what)
+  }
+  return {
+    tool: faults({ tools: [{ name: 'look_up', description: 'Looks up.', http }] }),
+    account: faults({
+      verification: { required: 1, account: { http }, identity: { id: 'id' }, questions: [{ id: 'digits', ask: 'Which digits?', field: 'digits', kind: 'digits' }] },
+    }),
+  }
+}
+
+t.test('an agent file that sends a secret of the gateway to an API is refused', (t) => {
+  for (const name of [...secretNames, 'REDIS_URL', 'OTEL_EXPORTER_OTLP_HEADERS']) {
+    for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
+      const { tool, account } = faultsOf(placeholder)
+      t.match(tool, [new RegExp(`^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`)], placeholder)
+      t.match(account.join('\n'), new RegExp(`reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`), `verification: ${placeholder}`)
+    }
+  }
+  const { tool } = faultsOf('{{env.CRM_TOKEN}}')
+  t.same(tool, [], 'what the operator set for the agents is theirs')
+  const env = agentEnvironment(secrets, null)
+  t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
+  t.end()
+})
+
+/** `process.env` of each worker thread of this process, as its debugger sees it. */
+async function workersEnvironments(): Promise<Record<string, string>[]> {
+  const session = new Session()
+  session.connect()
+  const found: Record<string, string>[] = []
+  const asked: string[] = []
+  session.on('NodeWorker.attachedToWorker', ({ params }) => {
+    asked.push(params.workerInfo.workerId)
+    const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression: 'JSON.stringify(process.env)' } })
+    session.post('NodeWorker.sendMessageToWorker', { sessionId: params.sessionId, message })
+  })
+  session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
+    const { result } = JSON.parse(params.message) as { result?: { result?: { value?: string } } }
+    if (result?.result?.value !== undefined) found.push(JSON.parse(result.result.value) as Record<string, string>)
+  })
+  await new Promise<void>((resolve) => session.post('NodeWorker.enable', { waitForDebuggerOnStart: false }, () => { resolve() }))
+  while (found.length < asked.length || asked.length === 0) await sleep(5)
+  session.post('NodeWorker.disable')
+  session.disconnect()
+  return found
+}
+
+/** Sets variables for one test. */
+function withEnvironment(t: Test, variables: Readonly<Record<string, string>>): void {
+  const before = { ...process.env }
+  Object.assign(process.env, variables)
+  t.teardown(() => {
+    for (const name of Object.keys(variables)) {
+      if (before[name] === undefined) delete process.env[name]
+      else process.env[name] = before[name]
+    }
+  })
+}
+
+t.test('code that runs in a worker finds no secret of the gateway in its environment', async (t) => {
+  withEnvironment(t, { ...secrets, OTEL_EXPORTER_OTLP_HEADERS: `authorization=${MARK}`, CRM_TOKEN: 'a token of theirs' })
+  const probe = `module:${new URL('./environment-probe.js', import.meta.url).href}`
+  const seen = join(t.testdirName, 'seen.json')
+  const agent = { version: 1, name: 'probe', instructions: 'Be brief.', backend: probe, backends: { [probe]: { file: seen } } }
+  const folder = t.testdir({ agents: { 'probe.yaml': JSON.stringify(agent) } })
+  const agentsDir = join(folder, 'agents')
+  const config = {
+    ...loadConfig(process.env, null), agentsDir, agentsWatch: false, port: 0, opsPort: 0, dataDir: join(folder, 'data'), mediaWorkers: 1, speechDecoders: 1,
+    shopApiUrl: 'http://127.0.0.1:1',
+  }
+  const gateway = await startGateway({ config, env: agentEnvironment(process.env, config.shopApiUrl), log: createLog({ level: 'silent' }) })
+  try {
+    const environments = await workersEnvironments()
+    t.equal(environments.length, 3, 'a media worker, a speech worker, and the thread that keeps records')
+    for (const environment of environments) {
+      t.notMatch(JSON.stringify(environment), MARK)
+      for (const name of secretNames) t.notOk(name in environment, name)
+      t.match(environment, { CRM_TOKEN: 'a token of theirs', SHOP_API_URL: 'http://127.0.0.1:1', PATH: String(process.env['PATH']) }, 'what is not the gateway\'s own is there')
+    }
+
+    const sign = { secret: secrets['SAUTIKIT_WEBHOOK_SECRETS'] ?? '' }
+    const answer = await post(`http://127.0.0.1:${gateway.publicPort}/voice/probe`, { form: ringing(newSid()), sign })
+    t.equal(answer.status, 200, answer.text)
+    while (!existsSync(seen) || readFileSync(seen, 'utf8') === '') await sleep(10)
+    const found = readFileSync(seen, 'utf8')
+    t.notMatch(found, MARK, 'nor does a backend of one\'s own')
+    t.match(JSON.parse(found), { CRM_TOKEN: 'a token of theirs' })
+  } finally {
+    await gateway.stop(0)
+  }
+})
