@@ -3,7 +3,10 @@ import { messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import type { LegRateHz } from '../core/units.js'
 import type { TrackLayout } from './audio-fork.js'
+import type { CallOutcome } from '../call/record.js'
 import type { AfterStream, HumanOutcome } from './call-options.js'
+import { OUTCOMES } from './scenarios/scenario-schema.js'
+import { textPattern, type TextPattern } from './scenarios/text-pattern.js'
 import { SIMULATED_CALLS_MAX } from './simulate.js'
 import { CALLER_VOICES, isCallerVoice, type CallerVoice } from './voices.js'
 
@@ -20,12 +23,12 @@ export const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a 
     --voice ${CALLER_VOICES.join('|')}    voice of the caller (rms)
 
   Where to
-    --url URL            public address of the gateway (http://127.0.0.1:8080)
+    --url URL            public address of the gateway (http://127.0.0.1:PORT, 8080)
     --agent NAME         posts to /voice/NAME; without it to /voice
     --from, --to NUMBER  caller and called number (+254700000001, +254700000000)
     --secret SECRET      signs the webhooks (first of SAUTIKIT_WEBHOOK_SECRETS)
     --json-webhooks      posts JSON instead of a form
-    --ops-url URL        ops address, for transcript and latencies (http://127.0.0.1:9464; token in OPS_TOKEN)
+    --ops-url URL        ops address, for transcript, tools and latencies (http://127.0.0.1:OPS_PORT, 9464; token in OPS_TOKEN)
     --shop-url URL       orders API to learn the right answer from (SHOP_API_URL)
     --agent-file FILE    what the agent may say (AGENTS_DIR or agents/, NAME.yaml)
 
@@ -41,13 +44,20 @@ export const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a 
   --api-port N         runs the carrier's REST API on loopback, for a gateway with SAUTIKIT_API_URL=http://127.0.0.1:N
   --api-key KEY        the key that it knows (SAUTIKIT_API_KEY, or sim_key_for_tests)
 
+  What has to come of it, besides what the caller calls for
+    --expect TEXT        the agent says TEXT, or /an expression/; may be repeated: each of them
+    --expect-tool NAME   the tool runs and succeeds; may be repeated: each of them
+    --expect-outcome OUTCOME   ${OUTCOMES.join('|')}; may be repeated: one of them (else anything but failed)
+                         Tools and outcomes are judged by the gateway's record, so the ops port has to be reachable.
+
   Results
     --calls N            so many calls at once (1, at most ${SIMULATED_CALLS_MAX})
     --record FILE        stereo WAV: the caller left, what the caller heard right
     --json FILE|-        the calls as JSON
     --timeout S          longest call in seconds (120)
 
-  Exit code: 0 the caller got the right answer, 1 not, 2 wrong usage.
+  Environment: PORT, OPS_PORT, OPS_TOKEN, SAUTIKIT_WEBHOOK_SECRETS, SHOP_API_URL and AGENTS_DIR, as the gateway has them.
+  Exit code: 0 each call did what was asked; 1 one did not (also: it failed, no agent took it, no gateway is there); 2 wrong usage.
 `
 
 export interface CallArguments {
@@ -80,12 +90,18 @@ export interface CallArguments {
   readonly record: string | null
   readonly json: string | null
   readonly timeoutS: number
+  readonly expect: {
+    readonly texts: readonly TextPattern[]
+    readonly tools: readonly string[]
+    readonly outcomes: readonly CallOutcome[]
+  }
 }
 
 /** Wrong usage; the message is one line for the person at the terminal. */
 export class UsageError extends Error {}
 
 const text = { type: 'string' } as const
+const texts = { type: 'string', multiple: true } as const
 const flag = { type: 'boolean' } as const
 
 /**
@@ -99,7 +115,7 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
   const behaviours = [values.wav, values.script, values.order ?? (values.interrupt === true ? 'interrupt' : undefined), values.human === true ? 'human' : undefined]
   if (behaviours.filter((one) => one !== undefined).length > 1) throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
   return {
-    url: origin('--url', values.url ?? 'http://127.0.0.1:8080'),
+    url: origin('--url', values.url ?? onLoopback(env, 'PORT', '8080')),
     agent: values.agent === undefined ? null : checked('--agent', values.agent, isAgentName, 'a name of a-z 0-9 -'),
     from: number('--from', values.from ?? '+254700000001'),
     to: number('--to', values.to ?? '+254700000000'),
@@ -109,7 +125,7 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
     voice: oneOf('--voice', values.voice ?? 'rms', CALLER_VOICES.filter(isCallerVoice)),
     secret: values.secret ?? env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null,
     jsonWebhooks: values['json-webhooks'] === true,
-    opsUrl: origin('--ops-url', values['ops-url'] ?? 'http://127.0.0.1:9464'),
+    opsUrl: origin('--ops-url', values['ops-url'] ?? onLoopback(env, 'OPS_PORT', '9464')),
     shopUrl: values['shop-url'] ?? env['SHOP_API_URL'] ?? null,
     agentFile: values['agent-file'] ?? null,
     rateHz: oneOf('--rate', values.rate ?? '8000', ['8000', '16000']) === '8000' ? 8000 : 16000,
@@ -126,6 +142,25 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
     calls: whole('--calls', values.calls ?? '1', 1, SIMULATED_CALLS_MAX),
     record: values.record ?? null, json: values.json ?? null,
     timeoutS: whole('--timeout', values.timeout ?? '120', 5, 3600),
+    expect: {
+      texts: (values.expect ?? []).map(pattern),
+      tools: values['expect-tool'] ?? [],
+      outcomes: (values['expect-outcome'] ?? []).map((outcome) => oneOf('--expect-outcome', outcome, OUTCOMES)),
+    },
+  }
+}
+
+/** The gateway of the same environment, on this machine. */
+function onLoopback(env: Readonly<Record<string, string | undefined>>, name: 'PORT' | 'OPS_PORT', otherwise: string): string {
+  return `http://127.0.0.1:${whole(name, env[name] || otherwise, 1, 65_535)}`
+}
+
+function pattern(source: string): TextPattern {
+  checked('--expect', source, (given) => /[\p{L}\p{N}]/u.test(given), 'words, or an expression such as /packed|on its way/')
+  try {
+    return textPattern(source)
+  } catch (thrown) {
+    throw new UsageError(`--expect is ${JSON.stringify(source)}: ${messageOf(thrown)}`)
   }
 }
 
@@ -136,7 +171,7 @@ function rawValues(argv: readonly string[]) {
         'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
         'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text,
         'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
-        'json': text, 'timeout': text, 'help': { type: 'boolean', short: 'h' },
+        'json': text, 'timeout': text, 'expect': texts, 'expect-tool': texts, 'expect-outcome': texts, 'help': { type: 'boolean', short: 'h' },
       },
     }).values
   } catch (thrown) {

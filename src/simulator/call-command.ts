@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -32,9 +34,11 @@ export interface CallCommandIo {
 const RECORD_WAIT_MS = 3000
 const RECORD_POLL_MS = 100
 const STAGGER_MS = 150
+/** A gateway on loopback answers a connection within microseconds, one behind the Internet within a second. */
+const CONNECT_MS_MAX = 5000
 
 /**
- * `mkondo call`. Exit codes: 0 the caller got the right answer in every call, 1 not, 2 wrong usage.
+ * `mkondo call`. Exit codes: 0 every call did what was asked, 1 not, 2 wrong usage.
  * @param argv  without `mkondo call`
  */
 export async function runCallCommand(argv: string[], io: CallCommandIo): Promise<number> {
@@ -57,9 +61,11 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   const script = await scriptOf(args)
   const files = new Map<string, CallerFile>()
   for (const file of filesOf(script)) files.set(file, await readWavFile(file))
-  const kind = args.human || tellsStory(args) ? 'human' : args.wav === null && args.script === null ? 'order' : script.order === null ? 'talk' : 'order'
+  const kind = kindOf(args, script)
+  const gateway = new GatewayView(args.opsUrl, io.env['OPS_TOKEN'] ?? null)
+  await reachable(args, gateway)
   const inShop = args.shopUrl === null || kind !== 'order' ? [] : await ordersInShop(args.shopUrl, script.order, args.from)
-  const expected: Expectation = { kind, order: script.order, statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])) }
+  const expected: Expectation = { kind, order: script.order, statuses: new Map(inShop.map((order) => [order.orderNumber, order.status])), ...args.expect }
   const options: SimulateOptions = {
     calls: Array.from({ length: args.calls }, (_, index) => ({
       callSid: `HD_${randomBytes(6).toString('hex')}`, from: args.from, to: args.to, script, voice: args.voice,
@@ -75,12 +81,43 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
       human: { outcome: args.humanOutcome, ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' },
     },
   }
-  return runAndReport(args, options, expected, io)
+  return runAndReport(args, options, expected, gateway, io)
 }
 
-async function runAndReport(args: CallArguments, options: SimulateOptions, expected: Expectation, io: CallCommandIo): Promise<CallReport[]> {
+/** What the caller calls for. Where the command line says what to expect and not what the caller does, any agent may be meant. */
+function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] {
+  if (args.human || tellsStory(args)) return 'human'
+  if (args.wav !== null || args.script !== null) return script.order === null ? 'talk' : 'order'
+  const { texts, tools, outcomes } = args.expect
+  return args.order === null && texts.length + tools.length + outcomes.length > 0 ? 'talk' : 'order'
+}
+
+/**
+ * Looks for the gateway before anything is synthesised.
+ * @throws GatewayError CALL_FAULT when nobody listens there, or what is expected could not be judged
+ */
+async function reachable({ url, opsUrl, expect }: CallArguments, gateway: GatewayView): Promise<void> {
+  const { hostname, port, protocol } = new URL(url)
+  const socket = connect({ host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (protocol === 'https:' ? 443 : 80)) })
+  try {
+    await once(socket, 'connect', { signal: AbortSignal.timeout(CONNECT_MS_MAX) })
+  } catch (cause) {
+    const why = cause instanceof Error && cause.name === 'AbortError' ? `no answer within ${CONNECT_MS_MAX / 1000} s` : messageOf(cause)
+    throw new GatewayError('CALL_FAULT', `no gateway at ${url} (${why}); start one with npm start, or name another with --url or PORT`, { cause })
+  } finally {
+    socket.destroy()
+  }
+  if (expect.tools.length + expect.outcomes.length === 0) return
+  // Any call will do: a gateway that can be asked says that it does not know this one.
+  await gateway.call('HD_000000000000')
+  if (gateway.fault === null) return
+  throw new GatewayError('CALL_FAULT', `--expect-tool and --expect-outcome are judged by the gateway's record, and ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`)
+}
+
+async function runAndReport(
+  args: CallArguments, options: SimulateOptions, expected: Expectation, gateway: GatewayView, io: CallCommandIo,
+): Promise<CallReport[]> {
   const print = (line: string): void => { (args.json === '-' ? io.err : io.out)(line) }
-  const gateway = new GatewayView(args.opsUrl, io.env['OPS_TOKEN'] ?? null)
   const view = new LiveView(gateway, { callSids: options.calls.map((call) => call.callSid), print })
   view.start()
   let results: SimulatedCallResult[]
@@ -91,9 +128,10 @@ async function runAndReport(args: CallArguments, options: SimulateOptions, expec
   }
   const reports: CallReport[] = []
   for (const [index, result] of results.entries()) {
-    const seen = result.answered ? await endedCall(gateway, result.callSid) : null
+    const call = result.stream === null ? null : await endedCall(gateway, result.callSid)
+    const notReady = result.stream === null ? await gateway.notReady() : null
     const recording = await saveRecording(args, result, index)
-    const report = reportOf(result, seen, expected, recording)
+    const report = reportOf(result, { call, notReady }, expected, recording)
     reports.push(report)
     await view.poll()
     print(summaryOf(report, gateway.fault))
@@ -164,11 +202,13 @@ function summaryOf(report: CallReport, fault: string | null): string {
     '',
     `call ${report.callSid}: ${report.goal.reached ? 'reached its goal' : 'did NOT reach its goal'}: ${report.goal.why}`,
     `  outcome ${report.outcome ?? 'unknown'}, agent ${report.agent ?? 'unknown'}, backend ${report.backend ?? 'unknown'}`,
-    `  heard: order ${report.heard.order ?? 'none'}, status ${report.heard.status ?? 'none'}, eta ${report.heard.eta ?? 'none'}`,
+    ...(report.heard.order === undefined ? []
+      : [`  heard: order ${report.heard.order ?? 'none'}, status ${report.heard.status ?? 'none'}, eta ${report.heard.eta ?? 'none'}`]),
     `  at the caller's ear: greeting ${seconds(report.callerHeard.greetingMs)}, answers ${report.callerHeard.turns.map((turn) => seconds(turn.firstSoundMs)).join(', ') || 'none'}`,
   ]
   if (report.source === 'gateway') lines.push(`  as the gateway measured: answers ${report.turns.map((turn) => seconds(turn.answerMs)).join(', ') || 'none'}`)
   else lines.push(`  transcript as said and heard only: ${fault ?? 'the gateway does not know this call'} (--ops-url, OPS_TOKEN)`)
+  for (const { expected, met, came } of report.expectations) lines.push(`  expected ${expected}: ${met ? 'yes' : 'NO'}, ${came}`)
   for (const bargeIn of report.bargeIns) lines.push(`  interrupted: the agent stopped after ${seconds(bargeIn.stopMs)}`)
   for (const complaint of report.complaints) lines.push(`  the carrier complains: ${complaint}`)
   return `${lines.join('\n')}\n`

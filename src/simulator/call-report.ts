@@ -1,20 +1,42 @@
 import type { BargeInRecord, CallOutcome, TurnRecord } from '../call/record.js'
 import type { SimulatedCallResult } from './call-options.js'
 import type { CallerLatency } from './caller-latency.js'
-import type { GatewayCall } from './gateway-view.js'
+import type { GatewayCall, NotReady } from './gateway-view.js'
 import type { HeardFacts } from './heard-facts.js'
+import { hasPattern, type TextPattern } from './scenarios/text-pattern.js'
 
-/** What the caller should have been told; null where anything will do. */
+/** What has to come of a call for it to have done what was asked. */
 export interface Expectation {
+  /** What the caller called for; `talk`: anything will do. */
   readonly kind: 'order' | 'human' | 'talk'
   readonly order: string | null
   /** Status by order number, from the shop; empty when the shop was not asked. */
   readonly statuses: ReadonlyMap<string, string>
+  /** The agent says each of these. */
+  readonly texts: readonly TextPattern[]
+  /** Each of these tools runs and succeeds. */
+  readonly tools: readonly string[]
+  /** The outcome is one of these; empty: anything but `failed`. */
+  readonly outcomes: readonly CallOutcome[]
+}
+
+/** One thing that was expected, and what came. */
+export interface Expected {
+  readonly expected: string
+  readonly met: boolean
+  readonly came: string
 }
 
 export interface Goal {
   readonly reached: boolean
   readonly why: string
+}
+
+/** What the gateway says of one call; nulls where its ops port was not to be reached, or knows nothing of the call. */
+export interface GatewaySays {
+  readonly call: GatewayCall | null
+  /** Why it takes no calls; null where it takes them. */
+  readonly notReady: NotReady | null
 }
 
 /** One call in the JSON of `mkondo call` and of the demo. */
@@ -29,11 +51,13 @@ export interface CallReport {
   readonly turns: readonly Pick<TurnRecord, 'firstSoundMs' | 'answerMs'>[]
   readonly bargeIns: readonly { readonly stopMs: number | null; readonly committed: BargeInRecord['committed'] | null }[]
   readonly recording: string | null
-  /** What the caller understood, from the sound alone. */
-  readonly heard: HeardFacts & { readonly text: readonly string[] }
+  /** What the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
+  readonly heard: { readonly text: readonly string[] } & Partial<HeardFacts>
   /** Measured at the caller's ear, carrier and line included. */
   readonly callerHeard: CallerLatency
   readonly goal: Goal
+  /** What `--expect`, `--expect-tool` and `--expect-outcome` asked for. */
+  readonly expectations: readonly Expected[]
   readonly ended: SimulatedCallResult['ended']
   /** Every webhook with its answer, and the verbs that were run. */
   readonly webhooks: SimulatedCallResult['webhooks']
@@ -45,10 +69,33 @@ export interface CallReport {
   readonly source: 'gateway' | 'caller'
 }
 
-/** Whether the caller got what they called for. */
-export function goalOf(result: SimulatedCallResult, expected: Expectation): Goal {
+/** Whether the call did what was asked: the agent took it, it did not fail, and the caller got what they called for. */
+export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expected: Expectation): Goal {
+  const untaken = whyUntaken(result, gateway.notReady)
+  if (untaken !== null) return { reached: false, why: untaken }
+  const unmet = expectationsOf(result, gateway.call, expected).find(({ met }) => !met)
+  if (unmet !== undefined) return { reached: false, why: `expected ${unmet.expected}; ${unmet.came}` }
+  const record = gateway.call?.record ?? null
+  if (record?.outcome === 'failed' && expected.outcomes.length === 0) return { reached: false, why: `the outcome is failed: ${endOf(record)}` }
+  return callersGoal(result, expected)
+}
+
+/** Why no agent had the call; null when one had it. A document without a Stream is the gateway's way to refuse. */
+function whyUntaken(result: SimulatedCallResult, notReady: NotReady | null): string | null {
+  if (result.stream !== null) return null
+  const first = result.webhooks.find(({ url }) => url === 'voice')
+  if (first !== undefined && first.status !== 200) {
+    const hint = first.status === 404 ? ': it has no agent of this name (--agent)' : first.status === 401 ? ': it wants another signature (--secret)' : ''
+    return `the call was not answered: the gateway answered the webhook with ${first.status ?? first.fault ?? 'nothing'}${hint}`
+  }
+  if (first === undefined || first.verbs.length === 0) return `the call was not answered: ${result.ended.why}`
+  if (first.verbs.includes('Stream')) return 'the media socket was never opened'
+  const why = notReady === null ? '' : `: the gateway is ${notReady}`
+  return `no agent took the call; the gateway answered with its fallback document (${first.verbs.join(', ')})${why}`
+}
+
+function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   const { heard } = result
-  if (!result.answered) return { reached: false, why: `the call was not answered: ${result.ended.why}` }
   if (expected.kind === 'talk') {
     return result.heardPieces.length > 0 ? { reached: true, why: 'the agent was heard' } : { reached: false, why: 'the agent was never heard' }
   }
@@ -68,8 +115,42 @@ export function goalOf(result: SimulatedCallResult, expected: Expectation): Goal
   return { reached: true, why: `the caller heard "${heard.status}"${order === null ? '' : ` for order ${order}`}` }
 }
 
+/** Each thing that the command line expects of the call. Words count when the caller heard them or the gateway's transcript has them. */
+export function expectationsOf(result: SimulatedCallResult, call: GatewayCall | null, { texts, tools, outcomes }: Expectation): Expected[] {
+  const heard = result.heard.text
+  const said = (call?.transcript ?? []).filter(({ role }) => role === 'agent').map(({ text }) => text)
+  const spoken = [...heard, heard.join(' '), ...said, said.join(' ')]
+  const found: Expected[] = texts.map((pattern) => {
+    const met = spoken.some((text) => hasPattern(text, pattern))
+    const instead = said.length > 0 ? said : heard
+    const came = met ? 'it was said' : `the agent said ${instead.length === 0 ? 'nothing that was understood' : instead.map((text) => JSON.stringify(text)).join(', ')}`
+    return { expected: pattern.expression === null ? JSON.stringify(pattern.source) : pattern.source, met, came }
+  })
+  for (const name of tools) {
+    const calls = call?.toolCalls ?? []
+    const met = calls.some((one) => one.name === name && one.ok)
+    const ran = calls.map((one) => (one.ok ? one.name : `${one.name} (failed)`))
+    found.push({ expected: `the tool ${name}`, met, came: call === null ? NO_RECORD : ran.length === 0 ? 'no tool ran' : `tools that ran: ${ran.join(', ')}` })
+  }
+  if (outcomes.length > 0) {
+    const record = call?.record ?? null
+    found.push({
+      expected: `the outcome ${outcomes.join(' or ')}`, met: record !== null && outcomes.includes(record.outcome),
+      came: record === null ? NO_RECORD : `the outcome is ${record.outcome} (${endOf(record)})`,
+    })
+  }
+  return found
+}
+
+const NO_RECORD = 'the gateway has no record of this call (--ops-url, OPS_TOKEN)'
+
+function endOf({ endReason, endDetail }: { readonly endReason: string; readonly endDetail: string }): string {
+  return endDetail === '' ? endReason : `${endReason}: ${endDetail}`
+}
+
 /** Joins what the gateway knows of a call with what the caller heard. */
-export function reportOf(result: SimulatedCallResult, gateway: GatewayCall | null, expected: Expectation, recording: string | null): CallReport {
+export function reportOf(result: SimulatedCallResult, says: GatewaySays, expected: Expectation, recording: string | null): CallReport {
+  const { call: gateway } = says
   const record = gateway?.record ?? null
   return {
     callSid: result.callSid,
@@ -84,9 +165,10 @@ export function reportOf(result: SimulatedCallResult, gateway: GatewayCall | nul
     bargeIns: record === null ? result.callerHeard.bargeIns.map(({ stopMs }) => ({ stopMs, committed: null }))
       : record.bargeIns.map(({ stopMs, committed }) => ({ stopMs, committed })),
     recording,
-    heard: result.heard,
+    heard: expected.kind === 'order' ? result.heard : { text: result.heard.text },
     callerHeard: result.callerHeard,
-    goal: goalOf(result, expected),
+    goal: goalOf(result, says, expected),
+    expectations: expectationsOf(result, gateway, expected),
     ended: result.ended,
     webhooks: result.webhooks, verbs: result.verbs, dials: result.dials,
     complaints: result.complaints,

@@ -15,6 +15,9 @@ export interface GatewayCall {
   readonly record: CallRecord | null
 }
 
+/** Why a gateway takes no calls. */
+export type NotReady = 'draining' | 'full'
+
 /** Reads calls from the gateway's ops port, as any operator would. */
 export class GatewayView {
   /** Why the last question had no answer; null when it had one. */
@@ -38,13 +41,20 @@ export class GatewayView {
     return await this.#json(`/api/calls/${callSid}/handoff`) as EscalationPacket | null
   }
 
+  /** `GET /readyz`: why it takes no calls; null when it takes them, or cannot be asked. */
+  async notReady(): Promise<NotReady | null> {
+    const body = await this.#json('/readyz', 503)
+    const { reason } = (body ?? {}) as { readonly reason?: unknown }
+    return reason === 'draining' || reason === 'full' ? reason : null
+  }
+
   /** Null, and `fault` set, when the port does not answer as it should; null alone for a 404. */
-  async #json(path: string): Promise<object | null> {
+  async #json(path: string, alsoStatus?: number): Promise<object | null> {
     try {
       const response = await fetch(`${this.#origin}${path}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
       const body = await response.text()
       if (response.status === 404) return null
-      if (!response.ok || body.length > ANSWER_BYTES_MAX) {
+      if ((!response.ok && response.status !== alsoStatus) || body.length > ANSWER_BYTES_MAX) {
         this.fault = `the ops port answered with ${response.status}`
         return null
       }

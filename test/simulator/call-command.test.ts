@@ -1,9 +1,14 @@
+import { createServer } from 'node:http'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { runCallCommand } from '../../src/simulator/call-command.js'
-import { goalOf } from '../../src/simulator/call-report.js'
+import { expectationsOf, goalOf, reportOf, type Expectation, type GatewaySays } from '../../src/simulator/call-report.js'
+import type { GatewayCall } from '../../src/simulator/gateway-view.js'
+import { textPattern } from '../../src/simulator/scenarios/text-pattern.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { readWavFile } from '../../src/simulator/wav-file.js'
 import { GatewayDouble } from './support/gateway-double.js'
@@ -16,8 +21,8 @@ async function run(argv: string[], env: Readonly<Record<string, string>> = {}): 
 }
 
 void t.test('wrong usage is one clear line and exit code 2', async (t) => {
-  const wrong = async (argv: string[], message: RegExp): Promise<void> => {
-    const { code, err, out } = await run(argv)
+  const wrong = async (argv: string[], message: RegExp, env = {}): Promise<void> => {
+    const { code, err, out } = await run(argv, env)
     t.equal(code, 2, argv.join(' '))
     t.match(err, message)
     t.equal(err.split('\n').length, 2, 'one line')
@@ -31,9 +36,14 @@ void t.test('wrong usage is one clear line and exit code 2', async (t) => {
   await wrong(['--url', 'ftp://x'], /http or https/)
   await wrong(['--script', '/nowhere.yaml'], /cannot be read/)
   await wrong(['--wav', '/nowhere.wav'], /cannot be read/)
+  await wrong(['--expect', '/(late/'], /--expect is "\/\(late\/": Invalid regular expression/)
+  await wrong(['--expect', '...'], /--expect is "\.\.\."; it has to be words/)
+  await wrong(['--expect-outcome', 'fine'], /--expect-outcome is "fine"; it has to be one of deflected, escalated, abandoned, failed/)
+  await wrong([], /PORT is "80800"; it has to be a whole number from 1 to 65535/, { PORT: '80800' })
+  await wrong([], /OPS_PORT is "x"/, { OPS_PORT: 'x' })
   const { err } = await run(['--from', '+2547123456x'])
   t.notMatch(err, /123456x/, 'a phone number is not repeated')
-  t.match(await run(['--help']), { code: 0, out: /--order N/ })
+  t.match(await run(['--help']), { code: 0, out: /--order N[^]*--expect-tool NAME[^]*OPS_PORT/ })
 })
 
 void t.test('a call without the ops port is reported from what was said and heard', async (t) => {
@@ -61,21 +71,130 @@ void t.test('a call without the ops port is reported from what was said and hear
   const wav = await readWavFile(record)
   t.equal(wav.sampleRateHz, 8000)
   t.ok(wav.pcm.some((sample) => Math.abs(sample) > 3000), 'the caller is on the left')
-  t.equal((await run(['--url', 'http://127.0.0.1:9', '--ops-url', 'http://127.0.0.1:9'])).code, 1, 'no gateway')
+})
+
+/** A number of a port on which nobody listens. */
+async function closedPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+void t.test('no gateway is said in one line, before anything is synthesised, with how to start one', async (t) => {
+  const port = String(await closedPort())
+  const expected = new RegExp(`^mkondo call: no gateway at http://127\\.0\\.0\\.1:${port} \\(.*ECONNREFUSED.*\\); start one with npm start, or name another with --url or PORT\n$`)
+  t.match(await run(['--url', `http://127.0.0.1:${port}`]), { code: 1, out: '', err: expected })
+  t.match(await run([], { PORT: port }), { code: 1, out: '', err: expected }, 'PORT is where the gateway of the same environment listens')
+})
+
+/** The ops port of a gateway that has these calls. */
+async function opsDouble(t: Test, answers: Readonly<Record<string, { readonly status: number; readonly body: object }>>): Promise<string> {
+  const server = createServer((request, response) => {
+    const { status, body } = answers[request.url ?? ''] ?? answers['*'] ?? { status: 404, body: {} }
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return String((server.address() as AddressInfo).port)
+}
+
+void t.test('what needs the gateway\'s record is refused where the ops port cannot be reached', async (t) => {
+  const double = await GatewayDouble.start({ answer: () => '<Response></Response>' })
+  t.teardown(() => { double.close() })
+  const opsPort = String(await closedPort())
+  for (const wish of [['--expect-tool', 'lookup_order'], ['--expect-outcome', 'deflected']]) {
+    t.match(await run(['--url', double.origin, ...wish], { OPS_PORT: opsPort }), {
+      code: 1, out: '',
+      err: new RegExp(`judged by the gateway's record, and the ops port cannot be reached at http://127\\.0\\.0\\.1:${opsPort} \\(--ops-url, OPS_PORT, OPS_TOKEN\\)`),
+    })
+  }
+  t.equal(double.posts.length, 0, 'no call was placed')
+})
+
+void t.test('a fallback document is no success, whoever it dials; a draining gateway is named', async (t) => {
+  const double = await GatewayDouble.start({
+    answer: ({ fields }) => (fields['callSessionState'] === 'Ringing' ? '<Response><Say>Sorry.</Say><Dial phoneNumbers="+254720000010"/><Hangup/></Response>' : '<Response></Response>'),
+  })
+  t.teardown(() => { double.close() })
+  const opsPort = await opsDouble(t, { '/readyz': { status: 503, body: { ready: false, reason: 'draining' } } })
+  const { code, out } = await run(['--url', double.origin, '--human'], { OPS_PORT: opsPort })
+  t.equal(code, 1)
+  t.match(out, /did NOT reach its goal: no agent took the call; the gateway answered with its fallback document \(Say, Dial, Hangup\): the gateway is draining/)
+  t.match(out, /a human was dialled: answered/, 'and yet somebody answered')
+  t.notMatch(out, /order none/)
 })
 
 void t.test('the goal needs the right status of the right order', (t) => {
-  const result = (heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResult => ({
-    callSid: 'HD_1', from: '', to: '', answered: true, ended: { by: 'caller', why: '' }, durationMs: 1, webhooks: [], verbs: [], stream: null, dials: [],
-    said: [], heardPieces: [], callerHeard: { greetingMs: null, turns: [], bargeIns: [] }, complaints: [], audio: null,
+  const expected: Expectation = { ...NOTHING_MORE, kind: 'order', order: '4127', statuses: new Map([['4127', 'out_for_delivery'], ['2968', 'delivered']]) }
+  t.equal(goalOf(result({ order: '4127', status: 'out_for_delivery' }), UNSEEN, expected).reached, true)
+  t.match(goalOf(result({ order: '4127', status: 'delivered' }), UNSEEN, expected), { reached: false, why: /shop says "out_for_delivery"/ })
+  t.match(goalOf(result({ order: '2968', status: 'delivered' }), UNSEEN, expected), { reached: false, why: /asked about 4127 and heard 2968/ })
+  t.match(goalOf(result({ status: 'out_for_delivery' }), UNSEEN, expected), { reached: false })
+  t.match(goalOf(result({}), UNSEEN, expected), { reached: false, why: /never heard a status/ })
+  t.equal(goalOf(result({ status: 'delivered' }), UNSEEN, { ...expected, order: null }).reached, true, 'one of their orders')
+  t.end()
+})
+
+const UNSEEN: GatewaySays = { call: null, notReady: null }
+const NOTHING_MORE = { texts: [], tools: [], outcomes: [] } as const
+const TALK: Expectation = { ...NOTHING_MORE, kind: 'talk', order: null, statuses: new Map() }
+
+/** A call that was taken and heard. */
+function result(heard: Partial<SimulatedCallResult['heard']>): SimulatedCallResult {
+  return {
+    callSid: 'HD_1', from: '', to: '', answered: true, ended: { by: 'caller', why: '' }, durationMs: 1, webhooks: [], verbs: [], dials: [],
+    stream: {
+      openedMs: 0, closedBy: 'us', closeCode: 1000, messagesSent: 1, messagesReceived: 1, samplesHeard: 1, samplesFlushed: 0, kills: 0, marksPlayed: 0,
+      bytesDropped: 0,
+    },
+    said: [], heardPieces: [{ startMs: 0, endMs: 1, text: '' }], callerHeard: { greetingMs: null, turns: [], bargeIns: [] }, complaints: [], audio: null,
     heard: { order: null, status: null, eta: null, text: [], ...heard },
+  }
+}
+
+/** What the gateway has of it. */
+function seen(outcome: 'deflected' | 'failed', more: Partial<GatewayCall> = {}): GatewaySays {
+  const record = { outcome, endReason: outcome === 'failed' ? 'backend-failed' : 'caller-hung-up', endDetail: '', turns: [], bargeIns: [] } as unknown as GatewayCall['record']
+  return { call: { agent: 'a', backend: 'b', transcript: [], toolCalls: [], record, ...more }, notReady: null }
+}
+
+void t.test('a call that failed did not do what was asked, unless that was asked', (t) => {
+  t.equal(goalOf(result({}), seen('deflected'), TALK).reached, true)
+  t.match(goalOf(result({}), seen('failed'), TALK), { reached: false, why: 'the outcome is failed: backend-failed' })
+  t.equal(goalOf(result({}), seen('failed'), { ...TALK, outcomes: ['failed'] }).reached, true)
+  t.match(goalOf(result({}), seen('deflected'), { ...TALK, outcomes: ['failed', 'abandoned'] }), {
+    reached: false, why: 'expected the outcome failed or abandoned; the outcome is deflected (caller-hung-up)',
   })
-  const expected = { kind: 'order', order: '4127', statuses: new Map([['4127', 'out_for_delivery'], ['2968', 'delivered']]) } as const
-  t.equal(goalOf(result({ order: '4127', status: 'out_for_delivery' }), expected).reached, true)
-  t.match(goalOf(result({ order: '4127', status: 'delivered' }), expected), { reached: false, why: /shop says "out_for_delivery"/ })
-  t.match(goalOf(result({ order: '2968', status: 'delivered' }), expected), { reached: false, why: /asked about 4127 and heard 2968/ })
-  t.match(goalOf(result({ status: 'out_for_delivery' }), expected), { reached: false })
-  t.match(goalOf(result({}), expected), { reached: false, why: /never heard a status/ })
-  t.equal(goalOf(result({ status: 'delivered' }), { ...expected, order: null }).reached, true, 'one of their orders')
+  t.match(goalOf(result({}), UNSEEN, { ...TALK, outcomes: ['deflected'] }), { reached: false, why: /no record of this call/ })
+  const webhook = { url: 'voice', state: 'Ringing', ms: 1, verbs: [], fault: null } as const
+  const untaken = { ...result({}), stream: null }
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 404 }] }, UNSEEN, TALK), { reached: false, why: /webhook with 404: it has no agent of this name \(--agent\)/ })
+  t.match(goalOf({ ...untaken, webhooks: [{ ...webhook, status: 200, verbs: ['Stream'] }] }, UNSEEN, TALK), { reached: false, why: /media socket was never opened/ })
+  t.end()
+})
+
+void t.test('what was expected is held against what was heard, said and done', (t) => {
+  const expect = (...sources: string[]): Expectation => ({ ...TALK, texts: sources.map(textPattern) })
+  const entry = { role: 'agent', text: 'Order 4127 is on its way.', startMs: 0, endMs: 1 } as const
+  const transcript = [entry, { ...entry, role: 'caller', text: 'Where is my parcel?' } as const]
+  t.match(expectationsOf(result({ text: ['order four one', 'two seven'] }), null, expect('order 4127')), [{ met: true }], 'from the sound alone')
+  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('order 4127', '/on (its|the) way/')), [{ met: true }, { met: true }], 'by the record')
+  t.match(expectationsOf(result({}), seen('deflected', { transcript }).call, expect('parcel')), [{ expected: '"parcel"', met: false, came: 'the agent said "Order 4127 is on its way."' }])
+  t.match(expectationsOf(result({}), null, expect('hello')), [{ met: false, came: 'the agent said nothing that was understood' }])
+  const tools: Expectation = { ...TALK, tools: ['lookup_order', 'end_call'] }
+  const ran = [{ name: 'lookup_order', args: {}, startMs: 0, ms: 1, ok: true }, { name: 'end_call', args: {}, startMs: 0, ms: 1, ok: false }]
+  t.match(expectationsOf(result({}), seen('deflected', { toolCalls: ran }).call, tools), [
+    { met: true }, { expected: 'the tool end_call', met: false, came: 'tools that ran: lookup_order, end_call (failed)' },
+  ])
+  t.match(expectationsOf(result({}), seen('deflected').call, { ...TALK, tools: ['lookup_order'] }), [{ met: false, came: 'no tool ran' }])
+  t.end()
+})
+
+void t.test('order, status and eta are told only of a caller who asked about an order', (t) => {
+  t.same(reportOf(result({ text: ['hello'] }), UNSEEN, TALK, null).heard, { text: ['hello'] })
+  t.match(reportOf(result({ text: ['hello'] }), UNSEEN, { ...TALK, kind: 'order' }, null).heard, { text: ['hello'], order: null, status: null, eta: null })
   t.end()
 })

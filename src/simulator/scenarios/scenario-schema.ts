@@ -25,7 +25,8 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => z.un
   error: `must be one of ${names.join(', ')}, or a list of them`,
 })
 
-const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
+/** Outcomes that a call which comes in can have. */
+export const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
 const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
 
 const expectedCall = z.strictObject({
