@@ -5,7 +5,8 @@ import { AGENTS_SETTLE_MS } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { faultsText, readAgents } from './loader.js'
-import type { Environment } from './loader.js'
+import type { Environment } from './environment.js'
+import type { SpeechSource } from './loader.js'
 
 /** An agent of the folder, as new calls get it. */
 export interface FolderAgent {
@@ -16,6 +17,8 @@ export interface FolderAgent {
 export interface AgentWatchOptions {
   readonly dir: string
   readonly env: Environment
+  /** As the agents were loaded with at the start; null: words of offline dialogues are not looked at. */
+  readonly speech: SpeechSource | null
   /**
    * Given every agent that new calls are to have; called only when something is different.
    * @returns what keeps one of them from being used, by name; those stay as they were
@@ -58,7 +61,7 @@ export class AgentWatch {
   /** Remembers what is there now, which is what the gateway was started with. Resolves when changes are seen. */
   async start(): Promise<void> {
     const seen = new Promise<void>((resolve) => this.#watcher.once('ready', resolve))
-    for (const one of await readAgents(this.#options.dir, this.#options.env)) {
+    for (const one of await readAgents(this.#options.dir, this.#options.env, this.#options.speech)) {
       if (one.ok) this.#files.set(one.file, keep(one))
     }
     await seen
@@ -86,11 +89,11 @@ export class AgentWatch {
 
   async #read(): Promise<void> {
     if (this.#closed) return
-    const { dir, env, apply, onChange } = this.#options
+    const { dir, env, speech, apply, onChange } = this.#options
     const changed: string[] = []
     const faults: string[] = []
     try {
-      const read = await readAgents(dir, env)
+      const read = await readAgents(dir, env, speech)
       const before = new Map([...this.#files].map(([file, { agent, text }]) => [file, { name: agent.name, text }]))
       for (const file of [...this.#files.keys()]) {
         if (!read.some((one) => one.file === file)) this.#files.delete(file)

@@ -5,7 +5,7 @@ import type { Weekday } from '../call/hours.js'
 import { isAgentName } from '../core/ids.js'
 import { AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
 import { backendOptionsSchema } from './backend-options.js'
-import { offlineSchema } from './offline.js'
+import { offlineShape } from './offline.js'
 import { rulesSchema } from './rules.js'
 import { sourcesOf } from './template.js'
 import { templatesOf, toolSchema } from './tool-definition.js'
@@ -287,7 +287,7 @@ export const agentSchema = z.strictObject({
   recording: recordingSchema.prefault({}).describe('Default: calls are not recorded.'),
   outbound: outboundSchema.prefault({}).describe('Calls that this agent places (mkondo call-out).'),
   afterCall: afterCallSchema.prefault({}),
-  offline: offlineSchema.nullable().default(null).describe(
+  offline: offlineShape.nullable().default(null).describe(
     'The scripted dialogue of the embedded backend. Default: none.',
   ),
 }).superRefine((agent, context) => {

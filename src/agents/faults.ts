@@ -175,6 +175,17 @@ function didYouMean(given: unknown, allowed: readonly unknown[]): string {
   return near === null ? '' : `; did you mean ${near}?`
 }
 
+/** Longer lists of names are cut: nobody reads on. */
+const NAMES_SHOWN_MAX = 40
+
+/** The nearest name, and those that there are. */
+export function allowedNames(given: string, names: readonly string[]): string {
+  const all = [...new Set(names)]
+  const near = given === '' ? null : nearest(given, all)
+  const shownNames = all.slice(0, NAMES_SHOWN_MAX).join(', ') || '(none)'
+  return `${near === null ? '' : `did you mean ${near}? `}allowed: ${shownNames}${all.length > NAMES_SHOWN_MAX ? ', …' : ''}`
+}
+
 /** The allowed word that begins so, or the one at the smallest edit distance if it is close enough to be meant. */
 export function nearest(given: string, allowed: readonly string[]): string | null {
   const word = given.slice(0, 60)

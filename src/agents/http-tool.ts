@@ -7,7 +7,7 @@ import {
 import { policyFor } from './address-guard.js'
 import type { AddressPolicy } from './address-guard.js'
 import type { HttpTransport, TransportRequest, TransportResponse } from './http-transport.js'
-import type { Environment } from './loader.js'
+import type { Environment } from './environment.js'
 import type { Template, TemplateSource, TemplateValues } from './template.js'
 import { fillTemplate, parseTemplate, sourcesOf, valueOf } from './template.js'
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'

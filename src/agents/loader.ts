@@ -8,17 +8,18 @@ import type { AgentAssets } from './assets.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema } from './definition.js'
-import type { SourcePosition } from './yaml-source.js'
+import type { Environment } from './environment.js'
+import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { faultsOf, pathText } from './faults.js'
+import { callableTools } from './offered-tools.js'
+import { offlineFaults } from './offline-check.js'
+import type { CallableTool, OfflineSpeech } from './offline-check.js'
+import { offlineShape } from './offline.js'
 import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-/**
- * The variables that templates may read; only names are looked at while loading. A name that is there without a value is withheld:
- * a secret of the gateway itself.
- */
-export type Environment = Readonly<Record<string, string | undefined>>
+export type { Environment } from './environment.js'
 
 /** One thing wrong with an agent file. */
 export interface AgentFault extends SourcePosition {
@@ -41,26 +42,69 @@ export type LoadedAgent =
   | { readonly ok: true; readonly agent: AgentDefinition; readonly nameAt: SourcePosition }
   | { readonly ok: false; readonly faults: readonly AgentFault[] }
 
+/** What the offline dialogues of agents are held against, asked for when one has such a dialogue. Absent: words are not looked at. */
+export type SpeechSource = () => Promise<OfflineSpeech>
+
 let schema: Readonly<Record<string, unknown>> | null = null
 
+/** Something wrong with a value of an agent, at its path. */
+interface ValueFault {
+  readonly path: readonly PropertyKey[]
+  readonly key?: boolean
+  readonly what: string
+}
+
 /**
- * Reads one agent file's text.
+ * Reads one agent file's text, as far as it can be without the files that it names.
  * @param file its name, for the faults
  */
 export function parseAgent(text: string, file: string, env: Environment): LoadedAgent {
   const source = parseYaml(text)
   if (!('value' in source)) return { ok: false, faults: source.map((fault) => ({ file, ...fault })) }
-  const parsed = agentSchema.safeParse(source.value)
-  if (!parsed.success) {
-    schema ??= agentJsonSchema()
-    const faults = faultsOf(parsed.error.issues, schema, source.value)
-      .map((fault) => ({ file, ...source.locate(fault.path, fault.key), what: fault.what }))
-    return { ok: false, faults: [...faults].sort((a, b) => a.line - b.line || a.col - b.col) }
+  const checked = checkValue(source.value)
+  if (!checked.ok) return { ok: false, faults: placed(checked.faults, source, file) }
+  const faults = environmentFaults(checked.agent, env)
+  if (faults.length > 0) return { ok: false, faults: placed(faults, source, file) }
+  return { ok: true, agent: checked.agent, nameAt: source.locate(['name']) }
+}
+
+function checkValue(value: unknown): { readonly ok: true; readonly agent: AgentDefinition } | { readonly ok: false; readonly faults: readonly ValueFault[] } {
+  const parsed = agentSchema.safeParse(value)
+  if (parsed.success) return { ok: true, agent: parsed.data }
+  schema ??= agentJsonSchema()
+  return { ok: false, faults: faultsOf(parsed.error.issues, schema, value) }
+}
+
+/** In the order of the file. */
+function placed(faults: readonly ValueFault[], source: YamlSource, file: string): AgentFault[] {
+  return faults.map(({ path, key, what }) => ({ file, ...source.locate(path, key), what })).sort((a, b) => a.line - b.line || a.col - b.col)
+}
+
+/** All that is wrong with an agent and the files that it names, together. */
+async function examine(
+  value: unknown, dir: string, own: string | null, env: Environment, speech: SpeechSource | null,
+): Promise<{ readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets } | { readonly ok: false; readonly faults: readonly ValueFault[] }> {
+  const checked = checkValue(value)
+  if (!checked.ok) {
+    // The dialogue's own mistakes do not wait for the rest of the file to be right, where it can be read without it.
+    const offline = typeof value === 'object' && value !== null && 'offline' in value ? value.offline : null
+    return { ok: false, faults: [...checked.faults, ...await dialogueFaults(offline, null, speech)] }
   }
-  const faults = environmentFaults(parsed.data, env)
-    .map(({ path, what }) => ({ file, ...source.locate(path), what }))
-  if (faults.length > 0) return { ok: false, faults }
-  return { ok: true, agent: parsed.data, nameAt: source.locate(['name']) }
+  const { agent } = checked
+  const loaded = await loadAssets(agent, dir, own)
+  const faults = [
+    ...environmentFaults(agent, env),
+    ...(loaded.ok ? [] : loaded.faults.map(({ path, what }) => ({ path, what: `${pathText(path)}: ${what}` }))),
+    ...await dialogueFaults(agent.offline, loaded.ok ? callableTools(agent, loaded.assets) : null, speech),
+  ]
+  return loaded.ok && faults.length === 0 ? { ok: true, agent, assets: loaded.assets } : { ok: false, faults }
+}
+
+async function dialogueFaults(block: unknown, tools: ReadonlyMap<string, CallableTool> | null, speech: SpeechSource | null): Promise<ValueFault[]> {
+  const parsed = offlineShape.safeParse(block)
+  if (!parsed.success) return [] // none, or its shape was reported by the agent's schema
+  return offlineFaults(parsed.data, tools, speech === null ? null : await speech())
+    .map(({ path, key, what }) => ({ path, key, what: `${pathText(path)} ${what}` }))
 }
 
 /**
@@ -108,13 +152,13 @@ export type AgentFile =
  * Reads every agent of `dir`: `*.yaml` and `*.yml` files, and `*.js` and `*.mjs` modules.
  * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
-export async function readAgents(dir: string, env: Environment): Promise<readonly AgentFile[]> {
+export async function readAgents(dir: string, env: Environment, speech: SpeechSource | null = null): Promise<readonly AgentFile[]> {
   const names = await filesOf(dir)
   const read: AgentFile[] = []
   const places = new Map<string, string>()
   for (const name of names) {
     const file = join(dir, name)
-    const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env) : await loadFile(dir, name, env)
+    const one = /\.m?js$/.test(name) ? await loadModule(dir, name, env, speech) : await loadFile(dir, name, env, speech)
     const earlier = one.ok ? places.get(one.agent.name) : undefined
     if (!one.ok || earlier === undefined) {
       read.push(one)
@@ -131,11 +175,11 @@ export async function readAgents(dir: string, env: Environment): Promise<readonl
  * Loads every agent of `dir`.
  * @throws GatewayError AGENT_INVALID with every fault of every file, one a line, as `file:line:col: what`
  */
-export async function loadAgents(dir: string, env: Environment): Promise<AgentSet> {
+export async function loadAgents(dir: string, env: Environment, speech: SpeechSource | null = null): Promise<AgentSet> {
   const agents = new Map<string, AgentDefinition>()
   const assets = new Map<string, AgentAssets>()
   const faults: AgentFault[] = []
-  for (const one of await readAgents(dir, env)) {
+  for (const one of await readAgents(dir, env, speech)) {
     if (!one.ok) {
       faults.push(...one.faults)
       continue
@@ -189,27 +233,25 @@ async function filesOf(dir: string): Promise<readonly string[]> {
 
 type ReadFile = (AgentFile & { readonly ok: true; readonly col: number }) | (AgentFile & { readonly ok: false })
 
-async function loadFile(dir: string, name: string, env: Environment): Promise<ReadFile> {
+async function loadFile(dir: string, name: string, env: Environment, speech: SpeechSource | null): Promise<ReadFile> {
   const file = join(dir, name)
   const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
   try {
     const { size } = await stat(file)
     if (size > AGENT_FILE_BYTES_MAX) return refuse(`has ${size} bytes; at most ${AGENT_FILE_BYTES_MAX} are allowed`)
     const text = new TextDecoder('utf-8', { fatal: true }).decode(await readFile(file))
-    const parsed = parseAgent(text, file, env)
-    if (!parsed.ok) return { ok: false, file, faults: parsed.faults }
-    const loaded = await loadAssets(parsed.agent, dir, null)
-    if (loaded.ok) return { ok: true, file, agent: parsed.agent, assets: loaded.assets, ...parsed.nameAt }
     const source = parseYaml(text)
-    const placed = loaded.faults.map(({ path, what }) => ({ file, ...('locate' in source ? source.locate(path) : { line: 1, col: 1 }), what: `${pathText(path)}: ${what}` }))
-    return { ok: false, file, faults: placed }
+    if (!('value' in source)) return { ok: false, file, faults: source.map((fault) => ({ file, ...fault })) }
+    const found = await examine(source.value, dir, null, env, speech)
+    if (found.ok) return { ok: true, file, agent: found.agent, assets: found.assets, ...source.locate(['name']) }
+    return { ok: false, file, faults: placed(found.faults, source, file) }
   } catch (error) {
     return refuse(error instanceof TypeError ? 'is not UTF-8 text' : `cannot be read: ${messageOf(error)}`)
   }
 }
 
 /** An agent in code: the default export of a module. Its tools in code are its own. */
-async function loadModule(dir: string, name: string, env: Environment): Promise<ReadFile> {
+async function loadModule(dir: string, name: string, env: Environment, speech: SpeechSource | null): Promise<ReadFile> {
   const file = join(dir, name)
   const refuse = (what: string): ReadFile => ({ ok: false, file, faults: [{ file, line: 1, col: 1, what }] })
   try {
@@ -221,17 +263,9 @@ async function loadModule(dir: string, name: string, env: Environment): Promise<
     const { tools } = written as { readonly tools?: unknown }
     const http: unknown = Array.isArray(tools) ? (tools as unknown[]).filter((tool) => !isCodeTool(tool)) : tools
     const value: unknown = http === undefined ? written : { ...written, tools: http }
-    const parsed = agentSchema.safeParse(value)
-    if (!parsed.success) {
-      schema ??= agentJsonSchema()
-      const faults = faultsOf(parsed.error.issues, schema, value)
-      return { ok: false, file, faults: faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
-    }
-    const faults = environmentFaults(parsed.data, env)
-    if (faults.length > 0) return { ok: false, file, faults: faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
-    const loaded = await loadAssets(parsed.data, dir, name)
-    if (loaded.ok) return { ok: true, file, agent: parsed.data, assets: loaded.assets, line: 1, col: 1 }
-    return { ok: false, file, faults: loaded.faults.map(({ path, what }) => ({ file, line: 1, col: 1, what: `${pathText(path)}: ${what}` })) }
+    const found = await examine(value, dir, name, env, speech)
+    if (found.ok) return { ok: true, file, agent: found.agent, assets: found.assets, line: 1, col: 1 }
+    return { ok: false, file, faults: found.faults.map(({ what }) => ({ file, line: 1, col: 1, what })) }
   } catch (error) {
     return refuse(`cannot be imported: ${messageOf(error).split('\n')[0] ?? ''}`)
   }

@@ -1,8 +1,9 @@
-import { NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
+import { END_CALL_TOOL, GATEWAY_TOOLS, NOTE_FIX_TOOL, SEARCH_TOOL, VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { GatewayTool } from '../call/gateway-tools.js'
 import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
+import type { CallableTool } from './offline-check.js'
 import { toJsonSchema } from './parameters.js'
 import type { ToolParameters } from './parameters.js'
 import { verifyToolSpec } from './verification.js'
@@ -49,4 +50,30 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)]
     .map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }))
+}
+
+/** Every tool that an offline dialogue of this agent may call, by name: what the session carries out is among them. */
+export function callableTools(agent: AgentDefinition, assets: AgentAssets): ReadonlyMap<string, CallableTool> {
+  const tools = new Map<string, CallableTool>()
+  for (const { name, parameters, bind, fields } of [
+    ...agent.tools.map((tool) => ({ ...tool, fields: fieldsOf(tool.result) })),
+    ...assets.codeTools.map((tool) => ({ ...tool, fields: null })),
+    ...addedTools(agent, assets).map((tool) => ({ ...tool, bind: {}, fields: null })),
+  ]) {
+    const required = (parameters.required ?? []).filter((one) => !Object.hasOwn(bind, one))
+    tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
+  }
+  for (const { name, parameters } of GATEWAY_TOOLS) {
+    // The others lead to a human.
+    if (name !== END_CALL_TOOL && agent.escalation === null) continue
+    const { properties, required = [] } = parameters as { readonly properties: object; readonly required?: readonly string[] }
+    tools.set(name, { arguments: Object.keys(properties), required, fields: null })
+  }
+  return tools
+}
+
+/** The fields that an answer of an HTTP tool may have; null where the file does not say. */
+function fieldsOf({ fields, notFound }: AgentDefinition['tools'][number]['result']): readonly string[] | null {
+  if (fields === undefined) return null
+  return [...Object.keys(fields), ...(typeof notFound === 'object' && notFound !== null ? Object.keys(notFound) : [])]
 }

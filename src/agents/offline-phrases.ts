@@ -103,3 +103,19 @@ export function slotsOf(phrase: Phrase): string[] {
       return phrase.choices.flatMap(slotsOf)
   }
 }
+
+/** The words that a phrase may be made of, its slots aside. */
+export function wordsOf(phrase: Phrase): string[] {
+  switch (phrase.type) {
+    case 'word':
+      return [phrase.word]
+    case 'slot':
+      return []
+    case 'maybe':
+      return wordsOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(wordsOf)
+    case 'any':
+      return phrase.choices.flatMap(wordsOf)
+  }
+}

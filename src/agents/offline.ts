@@ -1,16 +1,18 @@
 import { z } from 'zod'
 import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
+import { allowedNames } from './faults.js'
 import { parsePhrase, slotsOf } from './offline-phrases.js'
 
 /**
  * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
- * manual. Everything that can be checked without running it is checked here, at load.
+ * manual. Its shape and its names are checked here, by whoever reads one; what the loader looks at besides is in
+ * `offline-check.ts`.
  */
 
 const NAME = /^[a-z][a-z0-9-]{0,39}$/
 const name = z.string().regex(NAME, 'a name is lower-case letters, digits and hyphens, and begins with a letter')
 /** Where values are kept: a name, fields, indices, and `[]` for every element: `mine.orders[].orderNumber`. */
-const PATH = /^[A-Za-z_][A-Za-z0-9_-]*(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$/
+export const PATH = /^[A-Za-z_][A-Za-z0-9_-]*(\[\])?(\.[A-Za-z0-9_-]+(\[\])?)*$/
 const path = z.string().regex(PATH, 'a path is names separated by dots, for example mine.orders[].orderNumber')
 /** A state, or `@repeat` (say it again), `@listen` (only listen again), `@return` (back from an aside). */
 const target = z.string().regex(/^(@repeat|@listen|@return|[a-z][a-z0-9-]{0,39})$/, 'a state, @repeat, @listen or @return')
@@ -112,7 +114,8 @@ const slot = z.discriminatedUnion('type', [
   }),
 ])
 
-const offline = z.strictObject({
+/** The shape alone: agents' files are checked for the rest when everything of the agent is known. */
+export const offlineShape = z.strictObject({
   version: z.literal(1),
   /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
   voice: z.enum(['slt', 'rms', 'awb', 'kal']).optional(),
@@ -141,7 +144,7 @@ const offline = z.strictObject({
   states: z.record(name, state),
 })
 
-export type OfflineDialogue = z.infer<typeof offline>
+export type OfflineDialogue = z.infer<typeof offlineShape>
 export type OfflineState = z.infer<typeof state>
 export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
@@ -152,23 +155,20 @@ function isLast(one: OfflineStep): boolean {
   return 'listen' in one || 'stop' in one || ('goto' in one && one.when === undefined)
 }
 
-/** The schema of the block, with everything checked that hangs together: states, intents, slots, maps, phrases. */
-export const offlineSchema = offline.superRefine((dialogue, context) => {
-  const report = (at: readonly (string | number)[], message: string): void => {
-    context.addIssue({ code: 'custom', path: [...at], message })
-  }
+/** Names of states, intents and slots that do not exist, phrases that cannot be read, steps that never run. */
+export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (string | number)[], message: string) => void): void {
   const states = Object.keys(dialogue.states)
   if (states.length > DIALOGUE_STATES_MAX) report(['states'], `${states.length} states; allowed are ${DIALOGUE_STATES_MAX}`)
   const checkTarget = (at: readonly (string | number)[], goal: string): void => {
-    if (!goal.startsWith('@') && !Object.hasOwn(dialogue.states, goal)) report(at, `there is no state named ${goal}`)
+    if (!goal.startsWith('@') && !Object.hasOwn(dialogue.states, goal)) report(at, `there is no state named ${goal}; ${allowedNames(goal, states)}`)
   }
   const checkSlot = (at: readonly (string | number)[], slotName: string): void => {
-    if (!Object.hasOwn(dialogue.slots, slotName)) report(at, `there is no slot named ${slotName}`)
+    if (!Object.hasOwn(dialogue.slots, slotName)) report(at, `there is no slot named ${slotName}; ${allowedNames(slotName, Object.keys(dialogue.slots))}`)
   }
   const checkOn = (at: readonly (string | number)[], on: Readonly<Record<string, string>>): void => {
     for (const [event, goal] of Object.entries(on)) {
       if (!Object.hasOwn(dialogue.intents, event) && !Object.hasOwn(dialogue.slots, event)) {
-        report([...at, event], `there is no intent or slot named ${event}`)
+        report([...at, event], `there is no intent or slot named ${event}; ${allowedNames(event, [...Object.keys(dialogue.intents), ...Object.keys(dialogue.slots)])}`)
       }
       checkTarget([...at, event], goal)
     }
@@ -183,11 +183,6 @@ export const offlineSchema = offline.superRefine((dialogue, context) => {
       } catch (error) {
         report([...at, i], error instanceof Error ? error.message : String(error))
       }
-    }
-  }
-  const checkText = (at: readonly (string | number)[], source: string): void => {
-    for (const [, map] of source.matchAll(/\|\s*map:([a-z][a-z0-9-]*)/g)) {
-      if (map !== undefined && !Object.hasOwn(dialogue.maps, map)) report(at, `there is no map named ${map}`)
     }
   }
 
@@ -214,7 +209,6 @@ export const offlineSchema = offline.superRefine((dialogue, context) => {
       if (isLast(one) && !last) report(at, 'the steps after this one never run')
       if (last && !isLast(one)) report(at, 'the last step of a state is listen, stop, or a goto without a condition')
       if ('goto' in one) checkTarget([...at, 'goto'], one.goto)
-      if ('say' in one) checkText([...at, 'say'], one.say)
       if ('call' in one && one.call.failed !== undefined) checkTarget([...at, 'call', 'failed'], one.call.failed)
       if ('widen' in one) checkSlot([...at, 'widen'], one.widen)
       if (!('listen' in one)) continue
@@ -228,4 +222,9 @@ export const offlineSchema = offline.superRefine((dialogue, context) => {
       }
     }
   }
+}
+
+/** The schema of a block by itself. */
+export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
+  looseEnds(dialogue, (at, message) => { context.addIssue({ code: 'custom', path: [...at], message }) })
 })

@@ -5,6 +5,7 @@ import { AgentWatch } from '../agents/agent-watch.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/loader.js'
+import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
@@ -36,7 +37,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
 
 /** The agents of the settings' folder with their backends resolved: everything that is wrong with them is said here. */
 export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
-  const set = await loadAgents(agentsDirOf(config), env)
+  const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
   for (const [name, definition] of set.agents) agents.set(name, hosted(definition, set.assets.get(name) ?? NO_ASSETS, config))
   if (config.defaultAgent !== null && !agents.has(config.defaultAgent)) {
@@ -56,7 +57,7 @@ export async function followAgents(
   const { config, env, agents } = options
   const log = options.log.room('agents')
   const watch = new AgentWatch({
-    dir: agentsDirOf(config), env,
+    dir: agentsDirOf(config), env, speech: offlineSpeech,
     apply: (folder) => {
       const refused = new Map<string, string>()
       for (const [name, { agent, assets }] of folder) {

@@ -20,7 +20,7 @@ t.test('edits reach new calls, broken ones do not, and each is told once', async
   }
   const refuse = new Map<string, string>()
   const watch = new AgentWatch({
-    dir, env: {},
+    dir, env: {}, speech: null,
     apply: (folder) => {
       agents = folder
       return refuse
@@ -75,7 +75,7 @@ t.test('a mounted ConfigMap, whose link is turned round, is an edit', async (t) 
   let told = (): void => undefined
   let greeting: string | null | undefined
   const watch = new AgentWatch({
-    dir, env: {}, onFault: (what) => t.fail(what), onChange: () => told(),
+    dir, env: {}, speech: null, onFault: (what) => t.fail(what), onChange: () => told(),
     apply: (agents) => {
       greeting = agents.get('a')?.agent.greeting
       return new Map()

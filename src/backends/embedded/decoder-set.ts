@@ -1,8 +1,7 @@
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
 import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { SPEECH_GRAMMAR_CHARS_MAX, SPEECH_WAITING_MAX } from '../../core/limits.js'
+import { MODEL_BASE } from './dictionary.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
 
 /**
@@ -248,9 +247,7 @@ async function makeSlot(): Promise<Slot> {
   const listenersBefore = new Set(process.listeners('uncaughtException'))
   const rejectionsBefore = new Set(process.listeners('unhandledRejection'))
   try {
-    // The package's own default is a path below the working directory.
-    const modelBase = join(dirname(createRequire(import.meta.url).resolve('soundswallower')), 'model/')
-    const module = await createSoundSwallower({ modelBase } as Parameters<typeof createSoundSwallower>[0])
+    const module = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
     const decoder = new module.Decoder({
       samprate: RECOGNISER_RATE_HZ, wip: WORD_INSERTION_PENALTY, loglevel: 'FATAL',
     })

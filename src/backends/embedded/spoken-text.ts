@@ -40,6 +40,16 @@ function pushSentence(sentences: string[], raw: string): void {
   if (/[\p{L}\p{N}]/u.test(rest)) sentences.push(rest)
 }
 
+/**
+ * The first word of `text` that the voices leave out without a sound: they read the letters a-z and digits, and an accent over one of
+ * them is passed over. The whole text where nothing of it is a word; null when all of it is spoken.
+ */
+export function unspokenIn(text: string): string | null {
+  const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
+  if (words.length === 0) return text
+  return words.find((word) => !/[a-z0-9]/i.test(spokenForm(word))) ?? null
+}
+
 const ONES = [
   'zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve', 'thirteen',
   'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen',

@@ -79,17 +79,18 @@ export class Understanding {
     for (const phrase of this.#phrasesOf(expected)) choices.push(jsgfOf(phrase.phrase, used))
     if (choices.length === 0) choices.push('<VOID>')
     const rules = [
-      `public <said> = /1/ ${optional(this.#lead)} (${choices.join(' | ')}) ${optional(this.#tail)} | /${NOISE_WEIGHT}/ <noise>;`,
-      '<noise> = <phone> <phone> <phone> <phone>*;',
-      `<phone> = ${NOISE_WORDS.map(([word]) => word).join(' | ')};`,
+      // Names with a capital: a slot may be called `phone`, and is called in small letters.
+      `public <Said> = /1/ ${optional(this.#lead)} (${choices.join(' | ')}) ${optional(this.#tail)} | /${NOISE_WEIGHT}/ <Noise>;`,
+      '<Noise> = <Phone> <Phone> <Phone> <Phone>*;',
+      `<Phone> = ${NOISE_WORDS.map(([word]) => word).join(' | ')};`,
     ]
     let digits = false
     for (const slot of used) {
       const body = this.#slotJsgf(slot, expected)
-      digits ||= body.includes('<digit>')
+      digits ||= body.includes('<Digit>')
       rules.push(`<${ruleName(slot)}> = ${body};`)
     }
-    if (digits) rules.push(`<digit> = ${this.#digits.join(' | ')};`)
+    if (digits) rules.push(`<Digit> = ${this.#digits.join(' | ')};`)
     return `#JSGF V1.0;\ngrammar dialogue;\n${rules.join('\n')}\n`
   }
 
@@ -134,9 +135,9 @@ export class Understanding {
       return known.slice(0, DIALOGUE_KNOWN_VALUES_MAX).map((value) => [...value].map((c) => this.#digits[Number(c)]).join(' ')).join(' | ')
     }
     const { min, max } = slot.definition
-    const required = Array.from({ length: min }, () => '<digit>').join(' ')
+    const required = Array.from({ length: min }, () => '<Digit>').join(' ')
     let more = ''
-    for (let i = min; i < max; i++) more = `[<digit>${more === '' ? '' : ` ${more}`}]`
+    for (let i = min; i < max; i++) more = `[<Digit>${more === '' ? '' : ` ${more}`}]`
     return `${required} ${more}`.trim()
   }
 

@@ -1,3 +1,4 @@
+import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline-text.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
 
 /** JSON values by name: what tools answered, what callers said, what the dialogue noted. */
@@ -75,7 +76,6 @@ export function picked(values: Values, from: string, where: Readonly<Record<stri
 
 export type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
 
-const SLOT = /\{\{\s*([^}|]+?)\s*((?:\|[^}]*)?)\}\}/g
 /** Elements that are read out of a list. */
 const LISTED_MAX = 6
 
@@ -87,11 +87,9 @@ const LISTED_MAX = 6
  */
 export function fill(template: string, values: Values, maps: Maps, strict = false): string | null {
   let missing = false
-  const text = template.replace(SLOT, (_whole, path: string, filters: string) => {
+  const text = template.replace(PLACEHOLDER, (_whole, path: string, filters: string) => {
     let value = valueAt(values, path)
-    for (const filter of filters.split('|').map((one) => one.trim()).filter((one) => one !== '')) {
-      value = filtered(value, filter, maps)
-    }
+    for (const filter of filtersOf(filters)) value = filtered(value, filter, maps)
     if (!exists(value)) missing = true
     return textOf(value)
   })
@@ -99,11 +97,8 @@ export function fill(template: string, values: Values, maps: Maps, strict = fals
   return text.replace(/\s+([.,!?])/g, '$1').replace(/\s{2,}/g, ' ').trim()
 }
 
-function filtered(value: unknown, filter: string, maps: Maps): unknown {
-  const colon = filter.indexOf(':')
-  const filterName = colon < 0 ? filter : filter.slice(0, colon)
-  const argument = colon < 0 ? '' : filter.slice(colon + 1).trim()
-  switch (filterName) {
+function filtered(value: unknown, { name, argument }: Filter, maps: Maps): unknown {
+  switch (name) {
     case 'map': {
       const key = textOf(value)
       const map = maps[argument]

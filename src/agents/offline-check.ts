@@ -1,0 +1,390 @@
+import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import { allowedNames as allowed, nearest } from './faults.js'
+import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
+import { PATH, looseEnds } from './offline.js'
+import { parsePhrase, slotsOf, wordsOf } from './offline-phrases.js'
+import { FILTERS, PLACEHOLDER, filtersOf } from './offline-text.js'
+
+/** What the recogniser and the voice can do. They belong to a backend, so that the composition root passes this in. */
+export interface OfflineSpeech {
+  /** Whether the recogniser's dictionary has a word in small letters. */
+  readonly knowsWord: (word: string) => boolean
+  /** The sounds that a word of one's own may be made of. */
+  readonly phones: readonly string[]
+  /** The first part of a text that the voice cannot say; null when it can say all of it. */
+  readonly unspoken: (text: string) => string | null
+}
+
+/** A tool as a dialogue may call it. */
+export interface CallableTool {
+  readonly arguments: readonly string[]
+  /** Those that the dialogue has to give. */
+  readonly required: readonly string[]
+  /** Fields that an answer may have; null: any. */
+  readonly fields: readonly string[] | null
+}
+
+export interface OfflineFault {
+  /** Below the agent: `offline`, `states`, … */
+  readonly path: readonly (string | number)[]
+  /** True when the key itself is at fault, not its value. */
+  readonly key: boolean
+  readonly what: string
+}
+
+type Path = readonly (string | number)[]
+type Scalar = string | number | boolean | null
+
+/** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
+const GIVEN: Readonly<Record<string, readonly string[] | null>> = { caller: ['number'], greeting: [], heard: ['by', 'text', 'sure'], failure: null }
+/** Names that the engine writes itself: a value that is kept under one of them is lost. */
+const TAKEN = ['heard', 'failure', 'slots', 'visits']
+/** Tools after which the dialogue has nothing more to do. */
+const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
+
+/**
+ * Everything in a dialogue that its schema cannot say and that a caller would hear as silence or as a technical problem: names
+ * of states, tools, slots and values that do not exist, words that are never recognised or spoken, parts that nothing uses, ways
+ * that lead nowhere. All of it at once.
+ * @param tools  by name; null when they are not known, because another part of the agent is broken
+ * @param speech  null where there is no recogniser and no voice: words are not looked at
+ */
+export function offlineFaults(dialogue: OfflineDialogue, tools: ReadonlyMap<string, CallableTool> | null, speech: OfflineSpeech | null): OfflineFault[] {
+  const check = new Check(dialogue, tools, speech)
+  check.run()
+  return check.faults
+}
+
+class Check {
+  readonly faults: OfflineFault[] = []
+  readonly #dialogue: OfflineDialogue
+  readonly #tools: ReadonlyMap<string, CallableTool> | null
+  readonly #speech: OfflineSpeech | null
+  /** Where each value is kept, and the fields that it may have; null: any. */
+  readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
+  /** Names of values, maps, and of the tools that are waited for. */
+  readonly #read = new Set<string>()
+  readonly #mapsUsed = new Set<string>()
+
+  constructor(dialogue: OfflineDialogue, tools: ReadonlyMap<string, CallableTool> | null, speech: OfflineSpeech | null) {
+    this.#dialogue = dialogue
+    this.#tools = tools
+    this.#speech = speech
+  }
+
+  run(): void {
+    const { states, slots, retry, maps } = this.#dialogue
+    looseEnds(this.#dialogue, (at, what) => { this.#fault(at, what) })
+    for (const [path, step] of this.#steps()) this.#keeps(path, step)
+    for (const [path, step] of this.#steps()) this.#step(path, step)
+    for (const [name, slot] of Object.entries(slots)) {
+      if (slot.type === 'digits') slot.known.forEach((path, i) => { this.#path(['slots', name, 'known', i], path) })
+    }
+    this.#text(['retry'], retry)
+    for (const [map, words] of Object.entries(maps)) {
+      for (const [value, text] of Object.entries(words)) this.#spoken(['maps', map, value], text)
+    }
+    for (const [name, { path }] of this.#kept) {
+      if (!this.#read.has(name)) this.#fault(path, `keeps ${name}, which nothing reads`)
+    }
+    for (const map of Object.keys(maps)) {
+      if (!this.#mapsUsed.has(map)) this.#fault(['maps', map], `is used by no text; a text uses it as {{path | map:${map}}}`, true)
+    }
+    for (const [name, { steps }] of Object.entries(states)) this.#ways(name, steps)
+    this.#reachable()
+    this.#circles()
+    this.#stops()
+    this.#heard()
+    this.#words()
+  }
+
+  #fault(path: Path, what: string, key = false): void {
+    this.faults.push({ path: ['offline', ...path], key, what })
+  }
+
+  /** Each step with its place, in the order of the file. */
+  *#steps(): Iterable<readonly [Path, OfflineStep]> {
+    for (const [name, { steps }] of Object.entries(this.#dialogue.states)) {
+      for (const [i, step] of steps.entries()) yield [['states', name, 'steps', i], step]
+    }
+  }
+
+  // --- values -----------------------------------------------------------------------------------------------------
+
+  #keeps(path: Path, step: OfflineStep): void {
+    if ('start' in step) this.#keep([...path, 'start', 'save'], step.start.save, this.#fieldsOf(step.start.tool))
+    else if ('call' in step && step.call.save !== undefined) this.#keep([...path, 'call', 'save'], step.call.save, this.#fieldsOf(step.call.tool))
+    else if ('pick' in step) this.#keep([...path, 'pick', 'save'], step.pick.save, null)
+    else if ('set' in step) for (const name of Object.keys(step.set)) this.#keep([...path, 'set', name], name, null)
+  }
+
+  #fieldsOf(tool: string): readonly string[] | null {
+    return this.#tools?.get(tool)?.fields ?? null
+  }
+
+  #keep(path: Path, name: string, fields: readonly string[] | null): void {
+    if (TAKEN.includes(name)) this.#fault(path, `keeps a value as ${name}, a name of the dialogue itself; ${TAKEN.join(', ')} are taken`)
+    const before = this.#kept.get(name)
+    if (before === undefined) this.#kept.set(name, { path, fields })
+    else before.fields = before.fields === null || fields === null ? null : [...before.fields, ...fields]
+  }
+
+  /** A path of a condition, a `set`, a `pick`, a slot or a text. */
+  #path(at: Path, source: string): void {
+    const [first = '', ...rest] = source.split('.')
+    const head = first.replace(/\[\]$/, '')
+    this.#read.add(head)
+    const field = rest[0]?.replace(/\[\]$/, '')
+    const fault = this.#headFault(head, field, first.endsWith('[]'))
+    if (fault !== null) this.#fault(at, `reads ${source}; ${fault}`)
+  }
+
+  #headFault(head: string, field: string | undefined, each: boolean): string | null {
+    const { slots, states } = this.#dialogue
+    const fieldsOf = (fields: readonly string[] | null, what: string): string | null => {
+      if (fields === null || each || (field === undefined ? fields.length === 0 || this.#kept.has(head) : fields.includes(field))) return null
+      return `${what} has ${allowed(field ?? '', fields)}`
+    }
+    if (head === 'slots') return fieldsOf(Object.keys(slots), 'slots')
+    if (head === 'visits') return fieldsOf(Object.keys(states), 'visits')
+    const kept = this.#kept.get(head)
+    if (kept !== undefined) return fieldsOf(kept.fields === null || kept.fields.length === 0 ? null : [...new Set(kept.fields)], head)
+    if (Object.hasOwn(GIVEN, head)) return fieldsOf(GIVEN[head] ?? null, head)
+    return `no value has the name ${head}: ${allowed(head, [...Object.keys(GIVEN), 'slots', 'visits', ...this.#kept.keys()])}`
+  }
+
+  #condition(at: Path, condition: OfflineCondition | undefined): void {
+    if (condition === undefined) return
+    if ('exists' in condition) this.#path([...at, 'exists'], condition.exists)
+    else if ('equals' in condition) this.#path([...at, 'equals'], condition.equals[0])
+    else if ('oneOf' in condition) this.#path([...at, 'oneOf'], condition.oneOf[0])
+    else if ('count' in condition) this.#path([...at, 'count'], condition.count[0])
+    else if ('atLeast' in condition) this.#path([...at, 'atLeast'], condition.atLeast[0])
+    else if ('not' in condition) this.#condition([...at, 'not'], condition.not)
+    else if ('all' in condition) condition.all.forEach((one, i) => { this.#condition([...at, 'all', i], one) })
+    else condition.any.forEach((one, i) => { this.#condition([...at, 'any', i], one) })
+  }
+
+  // --- texts ------------------------------------------------------------------------------------------------------
+
+  /** Words that are spoken, with placeholders. */
+  #text(at: Path, text: string): void {
+    this.#template(at, text)
+    // A value is spoken, whatever it is.
+    this.#spoken(at, text.replace(PLACEHOLDER, ' 0 '))
+  }
+
+  #spoken(at: Path, text: string): void {
+    const unspoken = this.#speech?.unspoken(text) ?? null
+    if (unspoken !== null) this.#fault(at, `has ${JSON.stringify(unspoken)}, which the voice cannot say; it speaks words in the letters a-z, and numbers`)
+  }
+
+  #template(at: Path, text: string): void {
+    for (const [whole, path = '', filters = ''] of text.matchAll(PLACEHOLDER)) {
+      if (PATH.test(path)) this.#path(at, path)
+      else this.#fault(at, `has ${whole}; a placeholder is {{path}} or {{path | filter}}, for example {{order.status | map:status}}`)
+      for (const { name, argument } of filtersOf(filters)) {
+        if (!FILTERS.some((filter) => filter === name)) this.#fault(at, `has the filter ${name}; ${allowed(name, FILTERS)}`)
+        else if (name === 'map') this.#map(at, argument)
+      }
+    }
+    if (/\{\{|\}\}/.test(text.replace(PLACEHOLDER, ''))) this.#fault(at, 'has {{ or }} without its partner')
+  }
+
+  #map(at: Path, map: string): void {
+    const maps = Object.keys(this.#dialogue.maps)
+    this.#mapsUsed.add(map)
+    if (!maps.includes(map)) this.#fault(at, `names the map ${map || '(none)'}; ${allowed(map, maps)}`)
+  }
+
+  // --- steps ------------------------------------------------------------------------------------------------------
+
+  #step(at: Path, step: OfflineStep): void {
+    if ('when' in step) this.#condition([...at, 'when'], step.when)
+    if ('say' in step) this.#text([...at, 'say'], step.say)
+    else if ('start' in step) this.#call([...at, 'start'], step.start)
+    else if ('call' in step) this.#call([...at, 'call'], step.call)
+    else if ('await' in step) this.#await([...at, 'await'], step.await)
+    else if ('pick' in step) this.#path([...at, 'pick', 'from'], step.pick.from)
+    else if ('set' in step) {
+      for (const [name, value] of Object.entries(step.set)) {
+        if (typeof value === 'string') this.#template([...at, 'set', name], value)
+        else if (typeof value === 'object' && value !== null) this.#path([...at, 'set', name, 'path'], value.path)
+      }
+    } else if ('forget' in step) step.forget.forEach((path, i) => { this.#forget([...at, 'forget', i], path) })
+    else if ('listen' in step && step.listen.retry !== undefined) this.#text([...at, 'listen', 'retry'], step.listen.retry)
+  }
+
+  #call(at: Path, { tool: name, args }: { readonly tool: string; readonly args: Readonly<Record<string, Scalar>> }): void {
+    for (const [argument, value] of Object.entries(args)) if (typeof value === 'string') this.#template([...at, 'args', argument], value)
+    if (this.#tools === null) return
+    const tool = this.#tools.get(name)
+    if (tool === undefined) {
+      this.#fault([...at, 'tool'], `is ${name}, and the agent has no tool of that name; ${allowed(name, [...this.#tools.keys()])}`)
+      return
+    }
+    for (const argument of Object.keys(args)) {
+      if (!tool.arguments.includes(argument)) this.#fault([...at, 'args', argument], `is no argument of ${name}; ${allowed(argument, tool.arguments)}`, true)
+    }
+    const missing = tool.required.filter((argument) => !Object.hasOwn(args, argument))
+    if (missing.length > 0) this.#fault([...at, 'tool'], `is ${name}, which needs ${missing.join(', ')} under args`)
+  }
+
+  #await(at: Path, name: string): void {
+    this.#read.add(name)
+    const started = [...this.#steps()].flatMap(([, step]) => ('start' in step ? [step.start.save] : []))
+    if (!started.includes(name)) this.#fault(at, `waits for ${name}, under which no start keeps its answer; ${allowed(name, started)}`)
+  }
+
+  #forget(at: Path, path: string): void {
+    const [head = '', field] = path.split('.')
+    const fault = this.#headFault(head, field, false)
+    if (fault !== null) this.#fault(at, `forgets ${path}; ${fault}`)
+  }
+
+  // --- ways through the dialogue ----------------------------------------------------------------------------------
+
+  /** Where a state may lead by itself, without what is heard everywhere. */
+  #targets(steps: readonly OfflineStep[]): string[] {
+    return steps.flatMap((step) => {
+      if ('goto' in step) return [step.goto]
+      if ('call' in step) return step.call.failed === undefined ? [] : [step.call.failed]
+      return 'listen' in step ? [...Object.values(step.listen.on), step.listen.missed ?? this.#dialogue.missed] : []
+    })
+  }
+
+  #ways(name: string, steps: readonly OfflineStep[]): void {
+    const at = ['states', name]
+    if (this.#dialogue.states[name]?.aside !== true && this.#targets(steps).includes('@return')) {
+      this.#fault(at, 'has @return, which leads back only from a state with aside: true', true)
+    }
+    for (const [i, step] of steps.entries()) if ('listen' in step) this.#listen([...at, 'steps', i, 'listen'], step.listen)
+    const { on } = steps.flatMap((step) => ('listen' in step ? [step.listen] : []))[0] ?? { on: null }
+    if (on === null) return
+    // Of what is heard everywhere, all but what this state hears in its own way.
+    const targets = [...this.#targets(steps), ...Object.values({ ...this.#dialogue.on, ...on })]
+    if (targets.every((target) => target === name || target === '@repeat' || target === '@listen')) {
+      this.#fault(at, 'is never left: all that is heard in it, and missed, leads back to it', true)
+    }
+  }
+
+  #listen(at: Path, { on, slots }: OfflineListen): void {
+    if (Object.keys(on).length + Object.keys(this.#dialogue.on).length === 0) {
+      this.#fault(at, 'listens for nothing: on names what is heard, and neither this one nor the dialogue\'s own names anything')
+    }
+    for (const event of Object.keys(on)) {
+      if (Object.hasOwn(this.#dialogue.slots, event) && !slots.includes(event)) {
+        this.#fault([...at, 'on', event], `never happens: the slot ${event} is not among this listen's slots`, true)
+      }
+    }
+  }
+
+  #reachable(): void {
+    const { states, start, takeover, missed, on } = this.#dialogue
+    const reached = new Set<string>()
+    const next = [start, missed, ...(takeover === undefined ? [] : [takeover]), ...Object.values(on)]
+    for (let name = next.pop(); name !== undefined; name = next.pop()) {
+      const state = Object.hasOwn(states, name) ? states[name] : undefined
+      if (state === undefined || reached.has(name)) continue
+      reached.add(name)
+      next.push(...this.#targets(state.steps))
+    }
+    for (const name of Object.keys(states)) if (!reached.has(name)) this.#fault(['states', name], 'is never reached: nothing leads to it', true)
+  }
+
+  /** States that lead to one another by their last steps alone, without ever waiting. */
+  #circles(): void {
+    const { states } = this.#dialogue
+    const next = new Map<string, string>()
+    for (const [name, { steps }] of Object.entries(states)) {
+      const last = steps.at(-1)
+      const passes = steps.slice(0, -1).every((step) => 'say' in step || 'set' in step || 'pick' in step || 'forget' in step || 'widen' in step)
+      if (passes && last !== undefined && 'goto' in last) next.set(name, last.goto)
+    }
+    const told = new Set<string>()
+    for (const name of next.keys()) {
+      const way = [name]
+      for (let to = next.get(name); to !== undefined && !way.includes(to); to = next.get(to)) way.push(to)
+      if (next.get(way.at(-1) ?? '') !== name || told.has(name)) continue
+      for (const one of way) told.add(one)
+      const steps = states[name]?.steps.length ?? 1
+      this.#fault(['states', name, 'steps', steps - 1, 'goto'], `leads round in a circle without ever waiting: ${[...way, name].join(', ')}`)
+    }
+  }
+
+  /** After a `stop` the dialogue is silent: the call has to end, or to go to a human, before it. */
+  #stops(): void {
+    const { states } = this.#dialogue
+    const ends = (steps: readonly OfflineStep[]): boolean => steps.some((step) => 'call' in step && ENDING.includes(step.call.tool))
+    for (const [name, { steps }] of Object.entries(states)) {
+      if (!steps.some((step) => 'stop' in step) || ends(steps)) continue
+      if (Object.values(states).some((from) => ends(from.steps) && from.steps.some((step) => 'goto' in step && step.goto === name))) continue
+      this.#fault(['states', name, 'steps', steps.length - 1], `stops and leaves the caller in silence: nothing before it calls ${ENDING.join(' or ')}`)
+    }
+  }
+
+  // --- what is heard ----------------------------------------------------------------------------------------------
+
+  /** Intents and slots that no `on` and no `listen` names. */
+  #heard(): void {
+    const { intents, slots, on } = this.#dialogue
+    const listens = [...this.#steps()].flatMap(([, step]) => ('listen' in step ? [step.listen] : []))
+    const events = new Set([...Object.keys(on), ...listens.flatMap((listen) => Object.keys(listen.on))])
+    const asked = new Set(listens.flatMap((listen) => listen.slots))
+    for (const [name, { phrases }] of Object.entries(intents)) {
+      if (!events.has(name)) this.#fault(['intents', name], 'is heard nowhere: no on names it', true)
+      else for (const slot of phrases.flatMap((phrase) => slotsOf(parsed(phrase)))) asked.add(slot)
+    }
+    for (const name of Object.keys(slots)) {
+      if (!asked.has(name)) this.#fault(['slots', name], 'is heard nowhere: no listen has it among its slots', true)
+    }
+    for (const name of Object.keys(on)) {
+      if (Object.hasOwn(slots, name) && !listens.some((listen) => listen.slots.includes(name))) {
+        this.#fault(['on', name], `never happens: no listen has the slot ${name} among its slots`, true)
+      }
+    }
+  }
+
+  /** The recogniser's grammar takes words that the dictionary has, and those of the dialogue itself. */
+  #words(): void {
+    const { words, digits, around, intents, slots } = this.#dialogue
+    const twice = digits.findIndex((word, i) => digits.indexOf(word) !== i)
+    if (twice >= 0) this.#fault(['digits', twice], `is ${digits[twice] ?? ''}, the word for another digit too`)
+    if (this.#speech === null) return
+    const { phones } = this.#speech
+    for (const [word, sounds] of Object.entries(words)) {
+      const wrong = sounds.split(' ').find((sound) => !phones.includes(sound))
+      if (wrong !== undefined) this.#fault(['words', word], `has the sound ${wrong}; allowed: ${phones.join(', ')}`)
+    }
+    digits.forEach((word, i) => { this.#word(['digits', i], word) })
+    around.before.forEach((word, i) => { this.#word(['around', 'before', i], word) })
+    around.after.forEach((word, i) => { this.#word(['around', 'after', i], word) })
+    for (const [name, { phrases }] of Object.entries(intents)) this.#phrases(['intents', name, 'phrases'], phrases)
+    for (const [name, slot] of Object.entries(slots)) {
+      this.#phrases(['slots', name, 'phrases'], slot.phrases)
+      if (slot.type !== 'choice') continue
+      for (const [option, { phrases }] of Object.entries(slot.options)) this.#phrases(['slots', name, 'options', option, 'phrases'], phrases)
+    }
+  }
+
+  #phrases(at: Path, phrases: readonly string[]): void {
+    phrases.forEach((phrase, i) => { for (const word of wordsOf(parsed(phrase))) this.#word([...at, i], word) })
+  }
+
+  #word(at: Path, word: string): void {
+    const own = Object.keys(this.#dialogue.words)
+    if (own.includes(word) || this.#speech?.knowsWord(word) !== false) return
+    const near = nearest(word, own)
+    this.#fault(at, `has the word ${word}, which the recogniser's dictionary lacks${near === null ? '' : `; did you mean ${near}?`}; `
+      + 'spell it as English does, or give its sounds under offline.words')
+  }
+}
+
+function parsed(phrase: string): ReturnType<typeof parsePhrase> {
+  try {
+    return parsePhrase(phrase)
+  } catch {
+    // Told with the phrase's own place by the schema.
+    return { type: 'all', parts: [] }
+  }
+}

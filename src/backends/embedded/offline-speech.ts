@@ -1,0 +1,13 @@
+import type { OfflineSpeech } from '../../agents/offline-check.js'
+import { Dictionary, modelPhones } from './dictionary.js'
+import { unspokenIn } from './spoken-text.js'
+
+let loaded: Promise<OfflineSpeech> | null = null
+
+/** What the embedded recogniser and voice can do, for the check of agents' files; read once a process, when it is first asked for. */
+export function offlineSpeech(): Promise<OfflineSpeech> {
+  loaded ??= Promise.all([Dictionary.load(), modelPhones()]).then(([dictionary, phones]) => ({
+    knowsWord: (word) => dictionary.has(word), phones, unspoken: unspokenIn,
+  }))
+  return loaded
+}
