@@ -1,4 +1,5 @@
 import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
+import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
 import { PATH, looseEnds } from './offline.js'
@@ -11,6 +12,8 @@ export interface OfflineSpeech {
   readonly knowsWord: (word: string) => boolean
   /** The sounds that a word of one's own may be made of. */
   readonly phones: readonly string[]
+  /** Of a dialogue, the characters of the grammar for a moment in which these intents and slots are listened for. */
+  readonly grammarChars: (dialogue: OfflineDialogue) => (intents: readonly string[], slots: readonly string[]) => number
   /** The first part of a text that the voice cannot say; null when it can say all of it. */
   readonly unspoken: (text: string) => string | null
 }
@@ -96,6 +99,8 @@ class Check {
     this.#stops()
     this.#heard()
     this.#words()
+    // A grammar cannot be made of phrases that cannot be read.
+    if (this.faults.length === 0) this.#grammars()
   }
 
   #fault(path: Path, what: string, key = false): void {
@@ -141,15 +146,15 @@ class Check {
 
   #headFault(head: string, field: string | undefined, each: boolean): string | null {
     const { slots, states } = this.#dialogue
-    const fieldsOf = (fields: readonly string[] | null, what: string): string | null => {
+    const fieldFault = (fields: readonly string[] | null): string | null => {
       if (fields === null || each || (field === undefined ? fields.length === 0 || this.#kept.has(head) : fields.includes(field))) return null
-      return `${what} has ${allowed(field ?? '', fields)}`
+      return `${head} has ${field === undefined ? 'a value in each of its fields only' : `no field ${field}`}: ${allowed(field ?? '', fields)}`
     }
-    if (head === 'slots') return fieldsOf(Object.keys(slots), 'slots')
-    if (head === 'visits') return fieldsOf(Object.keys(states), 'visits')
+    if (head === 'slots') return fieldFault(Object.keys(slots))
+    if (head === 'visits') return fieldFault(Object.keys(states))
     const kept = this.#kept.get(head)
-    if (kept !== undefined) return fieldsOf(kept.fields === null || kept.fields.length === 0 ? null : [...new Set(kept.fields)], head)
-    if (Object.hasOwn(GIVEN, head)) return fieldsOf(GIVEN[head] ?? null, head)
+    if (kept !== undefined) return fieldFault(kept.fields === null || kept.fields.length === 0 ? null : kept.fields)
+    if (Object.hasOwn(GIVEN, head)) return fieldFault(GIVEN[head] ?? null)
     return `no value has the name ${head}: ${allowed(head, [...Object.keys(GIVEN), 'slots', 'visits', ...this.#kept.keys()])}`
   }
 
@@ -364,6 +369,18 @@ class Check {
       this.#phrases(['slots', name, 'phrases'], slot.phrases)
       if (slot.type !== 'choice') continue
       for (const [option, { phrases }] of Object.entries(slot.options)) this.#phrases(['slots', name, 'options', option, 'phrases'], phrases)
+    }
+  }
+
+  #grammars(): void {
+    const grammarChars = this.#speech?.grammarChars(this.#dialogue)
+    if (grammarChars === undefined) return
+    for (const [at, step] of this.#steps()) {
+      if (!('listen' in step)) continue
+      const events = Object.keys({ ...this.#dialogue.on, ...step.listen.on })
+      const chars = grammarChars(events.filter((name) => Object.hasOwn(this.#dialogue.intents, name)), step.listen.slots)
+      if (chars <= SPEECH_GRAMMAR_CHARS_MAX) continue
+      this.#fault([...at, 'listen'], `listens for phrases that make a grammar of ${chars} characters; at most ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`)
     }
   }
 

@@ -73,6 +73,9 @@ offline:
 /** The line of `GOOD` that begins with a text, counted from 1. */
 const lineOf = (begins: string): number => GOOD.split('\n').findIndex((line) => line.trim().startsWith(begins)) + 1
 
+/** As many phrases as one list takes, each as long as it may be. */
+const many = (word: string): string => `[${Array.from({ length: 100 }, () => `${word} `.repeat(300 / (word.length + 1)).trim()).join(', ')}]`
+
 /** What is set wrong, in place of what, where it is told (the beginning of its line), and what is told. */
 const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, line: string, what: RegExp]>> = {
   // What the recogniser does not know.
@@ -82,6 +85,11 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
   'one word for two digits': ['words: {', 'digits: [one, one, two, three, four, five, six, seven, eight, nine]\n  words: {', 'words:', /^offline\.digits\[1\] is one, the word for another digit too$/],
   'a word around phrases that no dictionary has': ['words: {', 'around: { before: [hujambo], after: [] }\n  words: {', 'words:', /^offline\.around\.before\[0\] has the word hujambo/],
   'a phrase that cannot be read': ["'track <order>'", "'track (order'", 'where:', /^offline\.intents\.where\.phrases\[1\] a missing \) in/],
+  'more phrases than a grammar takes': [
+    'bye: { phrases: [goodbye] }\n    human: { phrases: [agent] }\n  slots:\n    order: {',
+    `bye: { phrases: ${many('goodbye')} }\n    human: { phrases: ${many('agent')} }\n  slots:\n    order: { phrases: ${many('number')},`,
+    '- listen: { slots: [order], on: { where', /^offline\.states\.greet\.steps\[1\]\.listen listens for phrases that make a grammar of \d+ characters; at most 65536 are allowed$/,
+  ],
   // Names that do not exist.
   'a tool that the agent has not': ['tool: lookup,', 'tool: lookupp,', '- start:', /^offline\.states\.tell\.steps\[0\]\.start\.tool is lookupp, and the agent has no tool of that name; did you mean lookup\? allowed: lookup, escalate_to_human, request_callback, end_call$/],
   'a human without an escalation': ["escalation: { numbers: ['+254720000010'] }", '# nobody', '- call: { tool: escalate', /is escalate_to_human, and the agent has no tool of that name; allowed: lookup, end_call$/],
@@ -94,9 +102,9 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
   'a filter that does not exist': ['| map:', '| mapp:', "- say: 'It", /has the filter mapp; did you mean map\? allowed: map, list, count, spell, default$/],
   // Values that are never there.
   'a value that does not exist': ['{{greeting |', '{{greating |', "- say: '{{greeting", /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, heard, failure, slots, visits, found, /],
-  'a field that the tool does not give': ['exists: found.status', 'exists: found.statsu', 'when:', /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has did you mean status\? allowed: status$/],
-  'a slot that is read and does not exist': ['{{slots.order}}', '{{slots.ordr}}', '- start:', /reads slots\.ordr; slots has did you mean order\? allowed: order$/],
-  'a state whose visits are counted and does not exist': ['when: { exists: found.status }', 'when: { atLeast: [visits.tel, 2] }', 'when:', /reads visits\.tel; visits has did you mean tell\?/],
+  'a field that the tool does not give': ['exists: found.status', 'exists: found.statsu', 'when:', /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has no field statsu: did you mean status\? allowed: status$/],
+  'a slot that is read and does not exist': ['{{slots.order}}', '{{slots.ordr}}', '- start:', /reads slots\.ordr; slots has no field ordr: did you mean order\? allowed: order$/],
+  'a state whose visits are counted and does not exist': ['when: { exists: found.status }', 'when: { atLeast: [visits.tel, 2] }', 'when:', /reads visits\.tel; visits has no field tel: did you mean tell\?/],
   'a placeholder that is none': ['{{reason}}', '{{the reason}}', '- call: { tool: escalate', /has \{\{the reason\}\}; a placeholder is \{\{path\}\} or/],
   'braces without their partner': ['{{greeting | default:Hello}}', '{{greeting | default:Hello}', "- say: '{{greeting", /has \{\{ or \}\} without its partner$/],
   'an answer that is awaited and never asked for': ['await: found', 'await: foundd', '- await', /waits for foundd, under which no start keeps its answer; did you mean found\? allowed: found$/],

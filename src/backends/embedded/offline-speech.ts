@@ -1,4 +1,5 @@
 import type { OfflineSpeech } from '../../agents/offline-check.js'
+import { Understanding } from './dialogue/understanding.js'
 import { Dictionary, modelPhones } from './dictionary.js'
 import { unspokenIn } from './spoken-text.js'
 
@@ -8,6 +9,10 @@ let loaded: Promise<OfflineSpeech> | null = null
 export function offlineSpeech(): Promise<OfflineSpeech> {
   loaded ??= Promise.all([Dictionary.load(), modelPhones()]).then(([dictionary, phones]) => ({
     knowsWord: (word) => dictionary.has(word), phones, unspoken: unspokenIn,
+    grammarChars: (dialogue) => {
+      const understanding = new Understanding(dialogue)
+      return (intents, slots) => understanding.grammar({ intents, slots, known: new Map() }).length
+    },
   }))
   return loaded
 }
