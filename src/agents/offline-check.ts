@@ -65,7 +65,7 @@ class Check {
   readonly #speech: OfflineSpeech | null
   /** Where each value is kept, and the fields that it may have; null: any. */
   readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
-  /** Names of values, maps, and of the tools that are waited for. */
+  /** Names of values that something reads or waits for. */
   readonly #read = new Set<string>()
   readonly #mapsUsed = new Set<string>()
 
