@@ -181,7 +181,8 @@ t.test('when a speech worker dies its calls are told, and go on with another', a
   t.equal(stranded.stats.faults, 1)
   // One each, and on a busy machine one more of a try to open again that still met the dying worker.
   t.equal(pool.stats.sessionsFaulted, stranded.stats.faults + speech.stats.faults)
-  t.equal(speech.stats.reopened, 1)
+  t.ok(speech.stats.faults >= 1)
+  t.equal(speech.stats.reopened, speech.stats.faults)
   speech.close()
   stranded.close()
 })
