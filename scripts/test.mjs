@@ -18,8 +18,8 @@ import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const TOGETHER = ['call', 'config', 'core', 'media', 'sautikit']
-/** Files beside the spoken one. Most wait for sockets, processes and clocks; two cores are full with two that do not. */
-const JOBS = 2
+/** Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores busy. */
+const JOBS = 3
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */
 const SUBTEST_TIMEOUT_S = 120
 const PROCESS_TIMEOUT_S = 330
