@@ -5,7 +5,10 @@
 import { register } from 'node:module'
 import { relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import root from 'tap'
+
+// tap names folders of files after the command line.
+const files = process.argv.splice(2)
+const { default: root } = await import('tap')
 
 const testOf = new Map()
 globalThis[Symbol.for('mkondo.testOf')] = testOf
@@ -18,7 +21,7 @@ register('data:text/javascript,' + encodeURIComponent(`
   }
 `))
 
-for (const file of process.argv.slice(2)) {
+for (const file of files) {
   const url = pathToFileURL(file).href
   root.test(relative('dist', file).replace(/\.js$/, '.ts'), async (t) => {
     testOf.set(url, t)

@@ -2,7 +2,8 @@
 //
 //   node scripts/test.mjs                 all of test/ but *.slow.test.ts, and the types
 //   node scripts/test.mjs --slow          the *.slow.test.ts
-//   node scripts/test.mjs FILE|FOLDER...  these only, with everything that they print
+//   node scripts/test.mjs FILE            this one, with everything that it prints
+//   node scripts/test.mjs FILE|FOLDER...  these
 //
 // Every file runs alone with `node dist/test/….test.js` too. What a file's place and name mean here:
 //   - the folders of the pure layers (TOGETHER): the files of a folder share a process, one after another;
@@ -11,17 +12,19 @@
 // Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends without a
 // result is a failure.
 import { spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
-import { basename, dirname, join, relative, resolve } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const TOGETHER = ['call', 'config', 'core', 'media', 'sautikit']
-/** Files beside the spoken one. Most wait for sockets, processes and clocks; two cores are full with two that do not. */
-const JOBS = 2
+/** Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores busy. */
+const JOBS = 3
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */
 const SUBTEST_TIMEOUT_S = 120
 const PROCESS_TIMEOUT_S = 330
+/** The folders whose files take longest, where no earlier run says which do. */
+const LONG = ['grafana', 'cli', 'simulator', 'shard', 'bench']
 /** Where the duration of each unit is kept, so that the longest starts first the next time. */
 const TIMES = join(root, '.build', 'test-times.json')
 
@@ -35,28 +38,32 @@ const allFiles = readdirSync('test', { recursive: true, withFileTypes: true })
   .sort()
 const built = (file) => join('dist', file.replace(/\.ts$/, '.js'))
 
-if (wanted.length > 0) process.exit(await runThese())
+const files = wanted.length > 0 ? [...new Set(wanted.flatMap(filesOf))] : allFiles.filter((file) => file.endsWith('.slow.test.ts') === slow)
+if (wanted.length > 0 && files.length === 1) {
+  spawn(process.execPath, [built(files[0])], { stdio: 'inherit' }).once('close', (code) => process.exit(code ?? 1))
+  await new Promise(() => undefined)
+}
 
 const times = existsSync(TIMES) ? JSON.parse(readFileSync(TIMES, 'utf8')) : {}
-const files = allFiles.filter((file) => file.endsWith('.slow.test.ts') === slow)
-const isTogether = (file) => !slow && !file.endsWith('.spoken.test.ts') && TOGETHER.includes(file.split('/')[1])
+const isTogether = (file) => !/\.(slow|spoken)\.test\.ts$/.test(file) && TOGETHER.includes(file.split('/')[1])
 const units = [
-  ...(slow ? [] : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], spoken: false, files: [] }]),
-  ...(slow ? [] : TOGETHER).map((folder) => {
+  ...(slow || wanted.length > 0 ? [] : [{ name: 'types', command: ['npm', 'run', '-s', 'typecheck'], spoken: false, files: [] }]),
+  ...TOGETHER.map((folder) => {
     const shared = files.filter((file) => isTogether(file) && file.startsWith(`test/${folder}/`))
     return { name: `test/${folder}/ (${shared.length} files)`, command: [process.execPath, join('scripts', 'test-together.mjs'), ...shared.map(built)], spoken: false, files: shared }
   }).filter((unit) => unit.files.length > 0),
   ...files.filter((file) => !isTogether(file)).map((file) => (
-    { name: file, command: [process.execPath, built(file)], spoken: slow || basename(file).includes('.spoken.'), files: [file] })),
+    { name: file, command: [process.execPath, built(file)], spoken: /\.(slow|spoken)\.test\.ts$/.test(file), files: [file] })),
 ]
-// Unknown files first, then the longest.
-units.sort((a, b) => (times[b.name] ?? Infinity) - (times[a.name] ?? Infinity) || 0)
+// The longest first; before all of them those that nothing is known of: types, shared processes and long folders foremost. Seconds.
+const durationOf = ({ name, files: [file] }) => times[name] ?? (file === undefined || isTogether(file) || LONG.includes(file.split('/')[1]) ? 2000 : 1000)
+units.sort((a, b) => durationOf(b) - durationOf(a))
 
 const startedAt = Date.now()
 const sum = { passed: 0, failed: 0, skipped: 0 }
 const skips = []
 const running = new Set()
-let broken = []
+const broken = []
 for (const signal of ['SIGINT', 'SIGTERM']) {
   process.once(signal, () => {
     for (const child of running) child.kill('SIGKILL')
@@ -134,20 +141,11 @@ function partsOf(text, names) {
   return parts.length === 0 ? text : parts.join('')
 }
 
-/** Files or folders that were asked for, one after another, on our own terminal. Returns the exit code. */
-async function runThese() {
-  const chosen = wanted.flatMap((name) => {
-    const path = relative(root, resolve(name)).replace(/^dist\//, '').replace(/\.js$/, '.ts')
-    const matches = existsSync(path) && statSync(path).isDirectory() ? allFiles.filter((file) => file.startsWith(path + '/')) : allFiles.filter((file) => file === path)
-    if (matches.length > 0) return matches
-    console.error(`no test file ${name}; allowed: a path such as ${allFiles[0]}, or a folder of test/`)
-    process.exit(2)
-  })
-  let failures = 0
-  for (const file of chosen) {
-    const code = await new Promise((done) => spawn(process.execPath, [built(file)], { stdio: 'inherit' }).once('close', (status) => done(status ?? 1)))
-    if (code !== 0) failures++
-    if (chosen.length > 1 || code !== 0) console.log(`${code === 0 ? 'ok    ' : 'NOT OK'} ${file}`)
-  }
-  return failures === 0 ? 0 : 1
+/** The test files that an argument names: a file, in test/ or built, or a folder. */
+function filesOf(name) {
+  const path = relative(root, resolve(name)).replace(/^dist\//, '').replace(/\.js$/, '.ts')
+  const found = allFiles.filter((file) => file === path || file.startsWith(path + '/'))
+  if (found.length > 0) return found
+  console.error(`no test file ${name}; allowed: a path such as ${allFiles[0]}, or a folder of test/`)
+  process.exit(2)
 }

@@ -16,7 +16,7 @@ export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> 
       const double = await GeminiDouble.start({ key: GEMINI_TEST_KEY })
       return {
         backend: (sink) => new GeminiLiveBackend(sink, {
-          apiKey: GEMINI_TEST_KEY, model: 'gemini-live', baseUrl: double.baseUrl, connectTimeoutMs: 450, ...options,
+          apiKey: GEMINI_TEST_KEY, model: 'gemini-live', baseUrl: double.baseUrl, connectTimeoutMs: 1500, ...options,
         }),
         vendor: {
           reply: (...replies) => double.script.reply(...replies),

@@ -24,7 +24,7 @@ export function openAiHarness(
       return {
         backend: (sink) => new OpenAiRealtimeBackend(sink, {
           apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
-          connectTimeoutMs: 450,
+          connectTimeoutMs: 1500,
           // Its double confirms nothing, as some servers do not.
           confirmMs: 100,
         }),

@@ -11,6 +11,6 @@ export function createBackend(sink: BackendSink, { clock, gatewayTurns }: Backen
   if (typeof url !== 'string' || typeof token !== 'string') throw new Error('own-backend needs url and token')
   return new OpenAiRealtimeBackend(sink, {
     name: 'own', apiKey: null, headers: { authorization: `Bearer ${token}` }, baseUrl: url, model: 'own-1', nowMs: clock,
-    turns: { by: gatewayTurns ? 'gateway' : 'server_vad' }, connectTimeoutMs: 450,
+    turns: { by: gatewayTurns ? 'gateway' : 'server_vad' }, connectTimeoutMs: 1500,
   })
 }

@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import { CONFORMANCE_CHECKS, type ConformanceHarness } from '../../src/backends/conformance.js'
 
 /** Checks at once: each has a service of its own and mostly waits to see that nothing more comes. */
-const CHECKS_AT_ONCE = 8
+const CHECKS_AT_ONCE = 6
 
 /** Runs the whole suite as subtests; what a check leaves out for this service is printed with it, and at the end. */
 export async function passSuite(t: Test, harness: ConformanceHarness): Promise<void> {

@@ -1,5 +1,4 @@
-import { fork, spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { fork } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -19,35 +18,24 @@ import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
 import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
 import { SpeechService } from '../../src/simulator/speech-service.js'
 import { repositoryRoot, until } from '../support/host.js'
+import { mkondo, type Run } from './mkondo-process.js'
 
 /**
  * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes on a
  * connection of its own, which the kernel gives to either process.
  */
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 
 // Calls are in real time, and each start loads two gateways.
 t.setTimeout(120_000)
 
-interface Run {
-  readonly child: ChildProcess
-  readonly lines: string[]
-  readonly exit: Promise<number | null>
+interface Logged extends Run {
   logged(msg: string): Record<string, unknown>[]
 }
 
-function mkondo(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Run {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  t.teardown(() => child.kill('SIGQUIT'))
-  const lines: string[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8')
-    stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
-  }
-  const logged = (msg: string): Record<string, unknown>[] => lines.filter((line) => line.includes(`"msg":"${msg}"`)).map((line) => JSON.parse(line) as Record<string, unknown>)
-  return { child, lines, logged, exit: new Promise((resolve) => child.once('exit', (code) => { resolve(code) })) }
+function launched(t: Test, args: readonly string[], env: Readonly<Record<string, string>>): Logged {
+  const run = mkondo(args, env)
+  t.teardown(() => run.child.kill('SIGQUIT'))
+  return { ...run, logged: (msg) => run.lines.filter((line) => line.includes(`"msg":"${msg}"`)).map((line) => JSON.parse(line) as Record<string, unknown>) }
 }
 
 /** The first of `count` ports in a row that were free a moment ago. */
@@ -102,7 +90,7 @@ function agentsFolder(): string {
 }
 
 interface Two {
-  readonly run: Run
+  readonly run: Logged
   /** Where the carrier posts. */
   readonly url: string
   /** The public port. */
@@ -120,7 +108,7 @@ interface Two {
 async function startTwo(t: Test): Promise<Two> {
   const port = await freePorts(3)
   const folder = agentsFolder()
-  const run = mkondo(t, ['serve', '--with-shop', '--processes', '2'], {
+  const run = launched(t, ['serve', '--with-shop', '--processes', '2'], {
     PORT: String(port), OPS_PORT: '0', HOST: '127.0.0.1', AGENTS_DIR: folder, DATA_DIR: join(folder, 'data'),
     MAX_CALLS: '40', SAUTIKIT_AFTER_STREAM: 'continues', SAUTIKIT_WEBHOOK_SECRETS: SECRET,
   })
@@ -183,7 +171,7 @@ async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
 }
 
 /** What process `index` said of itself when it last began to take calls. */
-function lastStart(run: Run, index: number): Record<string, unknown> {
+function lastStart(run: Logged, index: number): Record<string, unknown> {
   return run.logged('process takes calls').filter((line) => line['process'] === index).at(-1) ?? {}
 }
 
@@ -201,12 +189,12 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
   ]
   const folder = t.testdir()
   await Promise.all(cases.map(async ([count, env, line], i) => {
-    const run = mkondo(t, ['serve', '--with-shop', '--processes', count], { ...env, DATA_DIR: join(folder, String(i)) })
+    const run = launched(t, ['serve', '--with-shop', '--processes', count], { ...env, DATA_DIR: join(folder, String(i)) })
     t.equal(await run.exit, 2, run.lines.join(' / '))
     t.match(run.lines, [line])
     t.equal(run.lines.length, 1)
   }))
-  const check = mkondo(t, ['check', '--processes', '2', '--with-shop'], { ...quiet, PORT: String(port), DATA_DIR: join(folder, 'check') })
+  const check = launched(t, ['check', '--processes', '2', '--with-shop'], { ...quiet, PORT: String(port), DATA_DIR: join(folder, 'check') })
   t.equal(await check.exit, 2)
   t.match(check.lines.join('\n'), new RegExp(`NOT OK  PORT \\+ 2 127.0.0.1:${port + 2}: EADDRINUSE`))
 })
@@ -286,7 +274,7 @@ t.test('a process that dies takes its own calls with it and nobody else\'s, is s
 
 t.test('a supervisor that is killed leaves a process that finishes its calls and ends', async (t) => {
   const folder = t.testdir()
-  const config = { ...loadConfig({ PORT: String(await freePorts(3)), HOST: '127.0.0.1', OPS_PORT: '0', DATA_DIR: folder, TOKEN_SECRET: SECRET }, null), shopApiUrl: 'http://127.0.0.1:1' }
+  const config = { ...loadConfig({ SPEECH_DECODERS: '1', PORT: String(await freePorts(3)), HOST: '127.0.0.1', OPS_PORT: '0', DATA_DIR: folder, TOKEN_SECRET: SECRET }, null), shopApiUrl: 'http://127.0.0.1:1' }
   const [, plan] = processPlans(config, 2)
   const child = fork(fileURLToPath(new URL('../../src/cli/serve-process.js', import.meta.url)), [], { serialization: 'advanced', stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
   t.teardown(() => child.kill('SIGKILL'))

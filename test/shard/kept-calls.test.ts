@@ -28,13 +28,14 @@ t.test('a recorded call is a WAV with both voices where they were heard, and beg
     (agent) => ({ ...agent, recording: { enabled: true, consent: 'This call is recorded.' } }),
   )
   t.teardown(() => test.close())
+  const question = await callerSays('Where is my order?')
   const live = test.host.prepare(call('HD_recorded0001'))
   const openedMs = performance.now()
   const line = new TestLine(live)
   line.start()
   await line.agentQuiet(700)
   const saidMs = performance.now() - openedMs
-  line.say(await callerSays('Where is my order?'))
+  line.say(question)
   await until(() => performance.now() - openedMs > saidMs + 4000, 10_000, 'the caller to have spoken')
   const loud = line.frames.find(({ samples }) => samples.some((sample) => Math.abs(sample) > 1000))
   line.stop()

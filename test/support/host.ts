@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { dirname, join } from 'node:path'
 import { existsSync } from 'node:fs'
+import t from 'tap'
 import { loadAgents } from '../../src/agents/loader.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
 import { loadFlite } from '../../src/backends/embedded/flite.js'
@@ -42,6 +43,18 @@ export async function orderStatusAgent(): Promise<AgentDefinition> {
   return agents.get('order-status') as AgentDefinition
 }
 
+let speechOfFile: SpeechPool | null = null
+
+/** One recogniser and voice for all hosts of a test file: loading them takes a second of processor time. */
+async function sharedSpeech(): Promise<SpeechPool> {
+  if (speechOfFile === null) {
+    const pool = speechOfFile = new SpeechPool({ decodersPerThread: 1 })
+    t.teardown(() => pool.close())
+  }
+  await speechOfFile.ready()
+  return speechOfFile
+}
+
 /** A call host with real workers, real speech and the demo shop, but without sockets: the test is the edge. */
 export async function startHost(
   changes: Partial<CallHostOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
@@ -51,7 +64,7 @@ export async function startHost(
   const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), env)
   const definition = change(agents.get('order-status') as AgentDefinition)
   const clock = processClock()
-  const speech = new SpeechPool()
+  const speech = await sharedSpeech()
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
@@ -66,7 +79,7 @@ export async function startHost(
     },
     ...changes,
   })
-  await Promise.all([host.ready(), speech.ready()])
+  await host.ready()
   return {
     host, records, metrics,
     recordOf: (callSid) => new Promise((resolve) => {
@@ -76,7 +89,7 @@ export async function startHost(
     }),
     close: async () => {
       await host.close()
-      await Promise.all([speech.close(), shop.close()])
+      await shop.close()
     },
   }
 }

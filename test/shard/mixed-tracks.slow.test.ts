@@ -14,7 +14,7 @@ t.test('whatever a carrier makes of both tracks, the agent hears the caller and 
   t.not(bothTracks, agent)
   const agentsDir = t.testdir()
   await writeFile(join(agentsDir, 'order-status.yaml'), bothTracks)
-  const { at, close } = await whole({ AGENTS_DIR: agentsDir })
+  const { at, close } = await whole({ AGENTS_DIR: agentsDir, SPEECH_DECODERS: '4' })
   t.teardown(close)
   const layouts = ['mono', 'mixed', 'stereo'] as const
   const [interrupted, ...runs] = await Promise.all([

@@ -1,0 +1,24 @@
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+
+export interface Run {
+  readonly child: ChildProcess
+  readonly lines: string[]
+  readonly exit: Promise<number | null>
+}
+
+/** Runs the built command with nothing of our own environment but what a shell has; it hears one caller at a time. */
+export function mkondo(args: readonly string[], env: Readonly<Record<string, string>> = {}): Run {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    env: { PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', SPEECH_DECODERS: '1', ...env }, stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const lines: string[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8')
+    stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
+  }
+  return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
+}
