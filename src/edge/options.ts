@@ -43,6 +43,8 @@ export interface EdgeOptions {
   readonly webhookSecrets: readonly string[]
   /** The operator accepts unsigned webhooks from strangers. Absent: no. */
   readonly insecure?: boolean
+  /** True takes signatures without a time too, which can be replayed for ever. */
+  readonly bareSignatures: boolean
   /** Signs the tokens in our URLs; the same in all processes of a fleet. */
   readonly tokenSecret: string
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */

@@ -19,7 +19,7 @@ import type { Rejection, WebhookRequest } from './webhook-request.js'
 /** Who sent a request, as far as it could be proven: a token names the call that it was made for. */
 export type Proof = { readonly callSid: CallSid | null }
 
-type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
+type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
 
 /** Decides whose webhooks are believed, and how many. */
 export class WebhookGuard {
@@ -38,6 +38,7 @@ export class WebhookGuard {
     burst: CALL_WEBHOOKS_BURST,
     keysMax: CALL_PAPERS_MAX,
   })
+  readonly #datedSecrets = new Set<string>()
   #warned = false
 
   constructor(options: GuardOptions, papers: CallPapers) {
@@ -98,7 +99,14 @@ export class WebhookGuard {
       case 'stale':
         return rejection('stale', 403, 'WEBHOOK_STALE', 'the signature is too old or from the future; check the clocks')
       case 'malformed':
-        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=… nor bare hex')
+        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=…')
+      case 'bare-refused':
+        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED', this.#options.bareSignatures
+          ? 'X-Sautikit-Signature has no time, and its secret has signed with a time before'
+          : 'X-Sautikit-Signature is not t=…,v1=…; the form without a time needs SAUTIKIT_BARE_SIGNATURES=true')
+      case 'bare-ambiguous':
+        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED',
+          'X-Sautikit-Signature has no time, and the body ends in a dot and digits as the text of a signature with a time does')
       case 'mismatch':
         return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
     }
@@ -110,6 +118,8 @@ export class WebhookGuard {
       body: request.body,
       secrets: this.#options.webhookSecrets,
       nowS: Math.floor(this.#options.wallClock() / 1000),
+      acceptBare: this.#options.bareSignatures,
+      datedSecrets: this.#datedSecrets,
     })
   }
 }

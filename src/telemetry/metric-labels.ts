@@ -21,6 +21,7 @@ export type RefusalReason = (typeof REFUSAL_REASONS)[number]
 export const WEBHOOK_REJECTIONS = [
   'unsigned',
   'signature',
+  'bare-signature',
   'stale',
   'token',
   'too-large',

@@ -43,6 +43,7 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
     publicUrl: null,
     nodeUrl: null,
     webhookSecrets: [],
+    bareSignatures: false,
     tokenSecret: 'token-secret-of-a-test',
     ownedNumbers: [],
     trustForwardedFor: false,

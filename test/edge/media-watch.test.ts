@@ -20,7 +20,7 @@ async function watched(t: Test) {
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
   const papers = new CallPapers({ tokenSecret: 'secret', wallClock: () => Date.now() })
   const guard = new WebhookGuard(
-    { webhookSecrets: [], publicUrl: null, clock, wallClock: () => Date.now(), log },
+    { webhookSecrets: [], bareSignatures: false, publicUrl: null, clock, wallClock: () => Date.now(), log },
     papers,
   )
   const media = new MediaSockets({ calls, clock, log, metrics, trustForwardedFor: false }, papers, guard)
