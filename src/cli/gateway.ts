@@ -162,7 +162,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
       bareSignatures: config.bareSignatures,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
-      ownedNumbers: [], trustForwardedFor: false, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
+      ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
       recording: (callSid) => kept.recording(callSid),

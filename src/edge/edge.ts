@@ -5,6 +5,7 @@ import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetr
 import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
+import { ClientAddresses } from './client-address.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
@@ -36,8 +37,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOrigins(options)
   const papers = new CallPapers(options)
   const guard = new WebhookGuard(options, papers)
-  const media = new MediaSockets(options, papers, guard)
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)))
+  const addresses = new ClientAddresses(options.trustedProxies)
+  const media = new MediaSockets(options, papers, guard, addresses)
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)), addresses)
   const opsRoutes = new OpsApp(options, guard.refusals)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)

@@ -26,6 +26,7 @@ export const WEBHOOK_REJECTIONS = [
   'token',
   'too-large',
   'too-slow',
+  'evicted',
   'content-type',
   'malformed',
   'rate-limit',

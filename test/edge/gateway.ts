@@ -46,7 +46,7 @@ export async function startGateway(t: Test, options: Partial<Omit<EdgeOptions, '
     bareSignatures: false,
     tokenSecret: 'token-secret-of-a-test',
     ownedNumbers: [],
-    trustForwardedFor: false,
+    trustedProxies: [],
     clock,
     wallClock: () => Date.now(),
     log: createLog({ level: 'debug', destination: { write: line => void lines.push(line) } }),

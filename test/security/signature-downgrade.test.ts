@@ -25,7 +25,7 @@ t.test('a dated webhook that was captured a month ago is not taken as a bare one
     const body = formOf(newSid())
     const { time, value } = captured(body)
     const answer = await postSigned(gateway, `${body}.${time}`, value)
-    t.match(answer, { status: 403, code: 'WEBHOOK_UNSIGNED', text: /no time, and the body ends in a dot and digits/ })
+    t.match(answer, { status: 403, code: 'WEBHOOK_UNSIGNED', text: bareSignatures ? /no time, and the body ends in a dot and digits/ : /SAUTIKIT_BARE_SIGNATURES=true/ })
     t.notOk(answer.text.includes('<Stream'), 'no document and no token')
     t.equal(gateway.calls.started.length, 0, 'nobody talks to the agent')
     t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="bare-signature"}'), 1)
