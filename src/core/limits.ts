@@ -391,6 +391,8 @@ export const BODY_DEADLINE_MS = 5000
 export const BODIES_PENDING_MAX = 2000
 /** Of these, bodies of one address that nothing has proven yet. */
 export const BODIES_PER_ADDRESS_MAX = 500
+/** An answer of so many bytes does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once. */
+export const REFUSAL_FLUSH_BYTES = 16 * 1024
 /** Entries of `X-Forwarded-For` that are looked at, from the right, and networks of trusted proxies. */
 export const FORWARDED_HOPS_MAX = 32
 export const TRUSTED_PROXIES_MAX = 64

@@ -11,6 +11,7 @@ import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
+import { refuseAmbiguousRequests } from './request-head.js'
 import { closeListener, createApp, listen, portOf } from './uws.js'
 import type { Listener } from './uws.js'
 import { WebhookDealer } from './webhook-dealer.js'
@@ -46,6 +47,13 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 
   const publicApp = createApp()
   const opsApp = createApp()
+  const ambiguous = options.metrics.defineCounter('ambiguous_requests', 'Requests that can be read in two ways, by the port that refused them', ['port'])
+  for (const port of ['public', 'ops']) ambiguous({ port })
+  refuseAmbiguousRequests(publicApp, (res, req) => {
+    ambiguous({ port: 'public' }).inc()
+    guard.failed(addresses.of(res, req))
+  })
+  refuseAmbiguousRequests(opsApp, () => ambiguous({ port: 'ops' }).inc())
   media.routes(publicApp) // before the rest: an upgrade is a GET
   publicRoutes.routes(publicApp)
   opsRoutes.routes(opsApp)
