@@ -153,9 +153,6 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     })
     await Promise.all([speech.ready(), calls.ready()])
     if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
-    if (config.bareSignatures) {
-      log.warn({}, 'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again')
-    }
     edge = await startEdge({
       host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken, opsReadToken: config.opsReadToken,
       shared: place !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,

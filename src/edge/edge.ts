@@ -36,6 +36,9 @@ export interface Edge {
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOrigins(options)
+  if (options.bareSignatures) {
+    options.log.warn({}, 'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again')
+  }
   const papers = new CallPapers(options)
   const guard = new WebhookGuard(options, papers)
   const addresses = new ClientAddresses(options.trustedProxies)

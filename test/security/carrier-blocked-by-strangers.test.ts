@@ -118,6 +118,38 @@ t.test('2,100 connections that send one byte of their body do not make a signed 
   }
 })
 
+t.test('where many addresses share the attack, the body that waits longest gives way, and never one with a good token', async (t) => {
+  const gateway = await start(t, { publicUrl: null, trustedProxies: ['127.0.0.1'] })
+  const document = (await signed(gateway)).text
+  const open = (text: string): ReturnType<typeof rawRequest> => {
+    const raw = rawRequest(gateway.edge.publicPort, text)
+    t.teardown(() => raw.socket.destroy())
+    return raw
+  }
+  const from = (address: string, text: string): string => text.replace('Host: a\r\n', `Host: a\r\nX-Forwarded-For: ${address}\r\n`)
+  // Its head is read before the strangers come, so it waits longest of all.
+  const url = new URL(attribute(document, 'statusCallback'))
+  const body = 'streamEvent=stream-started'
+  const proven = open(from('192.0.2.1', `POST ${url.pathname}${url.search} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n`
+    + 'Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\ns'))
+  await signed(gateway)
+  for (let i = 0; i < BODIES_PENDING_MAX; i++) {
+    const stranger = open(from(`198.51.100.${i % 250}`, request('x', forged(), 100)))
+    await new Promise((resolve) => stranger.socket.once('connect', resolve))
+  }
+  while (await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}') < 1) await new Promise((resolve) => setTimeout(resolve, 5))
+  t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="evicted"}'), 1, 'one for the one place that the token has')
+  const text = formOf()
+  const whole = from('203.0.113.1', request(text, goodSignature(text)))
+  const slow = open(whole.slice(0, -40))
+  t.equal((await signed(gateway)).status, 200)
+  slow.socket.write(whole.slice(-40))
+  const first = await new Promise<Buffer>((resolve) => slow.socket.once('data', resolve))
+  t.match(first.toString('latin1'), /^HTTP\/1\.1 200 /, 'a newcomer has a place')
+  proven.socket.write(body.slice(1))
+  t.match(await proven.answer, /^HTTP\/1\.1 204 /, 'a good token keeps its place')
+})
+
 t.test('without a proof an address is limited as before, also for bodies too large and paths that do not exist', async (t) => {
   const gateway = await start(t)
   const statuses = new Set<number>()

@@ -49,6 +49,7 @@ t.test('bare signatures are refused unless the setting asks for them, and the an
   t.match(await postSigned(closed, body, bare), { status: 403, code: 'WEBHOOK_UNSIGNED', text: /SAUTIKIT_BARE_SIGNATURES=true/ })
   t.equal(closed.calls.started.length, 0)
   const open = await startGateway(t, { webhookSecrets: [SECRET], bareSignatures: true })
+  t.match(open.logged().filter((line) => line['level'] === 'warn'), [{ msg: /^SAUTIKIT_BARE_SIGNATURES is true/ }], 'said at start')
   t.equal((await postSigned(open, body, bare)).status, 200)
 })
 
