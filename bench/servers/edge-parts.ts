@@ -31,7 +31,7 @@ export function edgeParts(options: ServerOptions): EdgeParts {
       nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
       ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
       // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
-      webhookSecrets: [], tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustForwardedFor: false,
+      webhookSecrets: [], bareSignatures: false, tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustedProxies: [],
       clock, wallClock: Date.now, log, metrics, callSeries, calls,
       onDrain: () => undefined, recording: () => Promise.resolve(null), console: new Map(),
     }),

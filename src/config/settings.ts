@@ -1,4 +1,6 @@
 import { availableParallelism } from 'node:os'
+import { parseNetwork } from '../edge/client-address.js'
+import { TRUSTED_PROXIES_MAX, WEBHOOK_SECRETS_MAX } from '../core/limits.js'
 import { API_PATHS, isApiPath } from '../sautikit-api/api-paths.js'
 import { LOG_LEVELS, parseLogSettings } from '../telemetry/log.js'
 import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
@@ -90,6 +92,23 @@ const list = (allowed: string, item: RegExp): Kind<readonly string[]> => ({
   },
 })
 
+/** `base` with at most `most` entries. */
+const atMost = (most: number, base: Kind<readonly string[]>): Kind<readonly string[]> => ({
+  allowed: `${base.allowed}, at most ${most}`,
+  parse: (value) => {
+    const items = base.parse(value)
+    return items === undefined || items.length > most ? undefined : items
+  },
+})
+
+const networks: Kind<readonly string[]> = {
+  allowed: 'a comma list of addresses and networks such as 10.0.0.0/8, 192.0.2.7, 2001:db8::/32, and none that holds every address (/0)',
+  parse: (value) => {
+    const items = value.split(',').map((entry) => entry.trim()).filter((entry) => entry !== '')
+    return items.length > 0 && items.every((entry) => parseNetwork(entry) !== undefined) ? items : undefined
+  },
+}
+
 const UNIT_MS: Readonly<Record<string, number>> = { '': 1000, s: 1000, m: 60_000, h: 3_600_000 }
 
 /** Milliseconds from `900`, `900s`, `15m` or `1h`. */
@@ -175,7 +194,9 @@ export const SETTINGS = {
   outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls placed in a minute, by all processes together' }),
   outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'numbers that may be called begin so; all when unset' }),
   afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'whether the carrier goes on with a call when we close its stream, or holds it in silence' }),
-  webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
+  webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: atMost(WEBHOOK_SECRETS_MAX, list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/)), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
+  trustedProxies: define<readonly string[]>({ env: 'TRUSTED_PROXIES', key: 'trustedProxies', kind: atMost(TRUSTED_PROXIES_MAX, networks), fallback: [], help: 'proxies whose X-Forwarded-For tells a client\'s address, by address or network; none when unset' }),
+  bareSignatures: define({ env: 'SAUTIKIT_BARE_SIGNATURES', key: 'sautikitBareSignatures', kind: yesNo, fallback: false, help: 'take signatures without a time (bare hex) too; such a webhook can be replayed for ever' }),
   tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
   openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
   geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),

@@ -387,8 +387,17 @@ export const DIALOGUE_KEYS_MAX = 20
 export const HTTP_HEADERS_BYTES_MAX = 16 * 1024
 /** A request's body must be here after this; the carrier waits 10 s for its answer at most. */
 export const BODY_DEADLINE_MS = 5000
-/** Bodies that may be on their way at once: 16 KiB each at most. */
+/** Bodies that may be on their way at once, 16 KiB each at most; one more takes the place of the stranger's that waits longest. */
 export const BODIES_PENDING_MAX = 2000
+/** Of these, bodies of one address that nothing has proven yet. */
+export const BODIES_PER_ADDRESS_MAX = 500
+/** An answer of so many bytes does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once. */
+export const REFUSAL_FLUSH_BYTES = 16 * 1024
+/** Entries of `X-Forwarded-For` that are looked at, from the right, and networks of trusted proxies. */
+export const FORWARDED_HOPS_MAX = 32
+export const TRUSTED_PROXIES_MAX = 64
+/** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
+export const WEBHOOK_SECRETS_MAX = 16
 /** Requests of one address that may fail (unsigned, malformed, refused), and addresses that are remembered. */
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100

@@ -19,6 +19,8 @@ export interface CallPaper {
   readonly answeredAtMs: number
   /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
   dialServed: boolean
+  /** A post that is no event was given the document: whoever asks read the answer. */
+  served: boolean
 }
 
 export interface CallPapersOptions {
@@ -41,7 +43,7 @@ export class CallPapers {
   }
 
   write(callSid: CallSid, paper: { readonly agent: string; readonly answeredAtMs: number }): void {
-    this.#papers.set(callSid, { ...paper, dialServed: false })
+    this.#papers.set(callSid, { ...paper, dialServed: false, served: false })
   }
 
   find(callSid: string): CallPaper | undefined {

@@ -5,11 +5,13 @@ import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetr
 import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
+import { ClientAddresses } from './client-address.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
+import { refuseAmbiguousRequests } from './request-head.js'
 import { closeListener, createApp, listen, portOf } from './uws.js'
 import type { Listener } from './uws.js'
 import { WebhookDealer } from './webhook-dealer.js'
@@ -34,16 +36,27 @@ export interface Edge {
  */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   checkOrigins(options)
+  if (options.bareSignatures) {
+    options.log.warn({}, 'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again')
+  }
   const papers = new CallPapers(options)
   const guard = new WebhookGuard(options, papers)
-  const media = new MediaSockets(options, papers, guard)
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)))
+  const addresses = new ClientAddresses(options.trustedProxies)
+  const media = new MediaSockets(options, papers, guard, addresses)
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)), addresses)
   const opsRoutes = new OpsApp(options, guard.refusals)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
   const publicApp = createApp()
   const opsApp = createApp()
+  const ambiguous = options.metrics.defineCounter('ambiguous_requests', 'Requests that can be read in two ways, by the port that refused them', ['port'])
+  for (const port of ['public', 'ops']) ambiguous({ port })
+  refuseAmbiguousRequests(publicApp, (res, req) => {
+    ambiguous({ port: 'public' }).inc()
+    guard.failed(addresses.of(res, req))
+  })
+  refuseAmbiguousRequests(opsApp, () => ambiguous({ port: 'ops' }).inc())
   media.routes(publicApp) // before the rest: an upgrade is a GET
   publicRoutes.routes(publicApp)
   opsRoutes.routes(opsApp)

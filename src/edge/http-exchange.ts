@@ -1,6 +1,6 @@
 import type { ErrorCode } from '../core/errors.js'
-import { BODIES_PENDING_MAX, BODY_DEADLINE_MS } from '../core/limits.js'
-import type { HttpRequest, HttpResponse } from './uws.js'
+import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, BODY_DEADLINE_MS } from '../core/limits.js'
+import type { HttpResponse } from './uws.js'
 
 const STATUS_LINES = {
   200: '200 OK',
@@ -133,8 +133,8 @@ function byteLength(body: string | Uint8Array): number {
   return typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
 }
 
-/** Why a body was not read. */
-export type BodyFault = 'too-large' | 'too-slow' | 'busy'
+/** Why a body was not read. `evicted`: another needed its place. `busy`: there was none, and nobody to evict. */
+export type BodyFault = 'too-large' | 'too-slow' | 'busy' | 'evicted'
 
 export interface BodyReading {
   readonly res: HttpResponse
@@ -143,73 +143,101 @@ export interface BodyReading {
   readonly contentLength: string
   readonly bytesMax: number
   readonly nowMs: number
+  /** Address of a sender who is not proven yet, and who may be evicted. Absent: the sender is proven. */
+  readonly stranger?: string
   /** The bytes are the receiver's. */
   readonly onBody: (body: Uint8Array) => void
   readonly onFault: (fault: BodyFault) => void
 }
 
+/** A body that is on its way. */
+interface PendingBody {
+  readonly deadlineMs: number
+  readonly stranger: string | undefined
+  readonly fail: (fault: BodyFault) => void
+}
+
 /**
  * Reads request bodies whole, each within a size and all within a time, and not too many at once. Deadlines are
  * looked at by `sweep`, not by a timer a request: all have the same length, so the oldest is always first.
+ *
+ * Places are shared so that slow senders cannot take them all. A carrier's body comes with its head or right behind it; who
+ * waits longest is who drips. So where an address has its share, or all places are taken, the stranger's body that waits
+ * longest (of that address, or of all) is given up. Bodies of proven senders are never evicted.
  */
 export class BodyReader {
-  readonly #pending = new Map<Exchange, { readonly deadlineMs: number; readonly expire: () => void }>()
+  // All three in the order of arrival: the oldest is first.
+  readonly #pending = new Set<PendingBody>()
+  readonly #strangers = new Set<PendingBody>()
+  readonly #byAddress = new Map<string, Set<PendingBody>>()
 
   get pending(): number {
     return this.#pending.size
   }
 
   read(reading: BodyReading): void {
-    const { res, exchange, bytesMax, onBody, onFault } = reading
+    const { res, exchange, bytesMax, stranger, onBody, onFault } = reading
     const announced = Number(reading.contentLength === '' ? 0 : reading.contentLength)
     if (!(announced <= bytesMax)) return onFault('too-large')
-    if (this.#pending.size >= BODIES_PENDING_MAX) return onFault('busy')
+    if (!this.#makeRoom(stranger)) return onFault('busy')
 
     let parts: Uint8Array[] = []
     let bytes = 0
-    const expire = (): void => {
+    const fail = (fault: BodyFault): void => {
       parts = []
-      onFault('too-slow')
+      this.#remove(body)
+      onFault(fault)
     }
-    this.#pending.set(exchange, { deadlineMs: reading.nowMs + BODY_DEADLINE_MS, expire })
-    exchange.onOver(() => {
-      this.#pending.delete(exchange)
-    })
+    const body: PendingBody = { deadlineMs: reading.nowMs + BODY_DEADLINE_MS, stranger, fail }
+    this.#add(body)
+    exchange.onOver(() => this.#remove(body))
     res.onData((chunk, isLast) => {
       if (exchange.over) return
       bytes += chunk.byteLength
-      if (bytes > bytesMax) {
-        parts = []
-        return onFault('too-large')
-      }
+      if (bytes > bytesMax) return fail('too-large')
       // The chunk is uWebSockets.js's memory and only valid in this call.
       if (chunk.byteLength > 0) parts.push(new Uint8Array(chunk.slice(0)))
       if (!isLast) return
-      this.#pending.delete(exchange)
+      this.#remove(body)
       onBody(parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts, bytes))
     })
   }
 
   /** Gives up bodies that are late. */
   sweep(nowMs: number): void {
-    for (const [exchange, { deadlineMs, expire }] of this.#pending) {
-      if (deadlineMs > nowMs) return
-      this.#pending.delete(exchange)
-      expire()
+    for (const body of this.#pending) {
+      if (body.deadlineMs > nowMs) return
+      body.fail('too-slow')
     }
+  }
+
+  /** @returns false when all places are taken by proven senders */
+  #makeRoom(stranger: string | undefined): boolean {
+    const ofAddress = stranger === undefined ? undefined : this.#byAddress.get(stranger)
+    if (ofAddress !== undefined && ofAddress.size >= BODIES_PER_ADDRESS_MAX) oldest(ofAddress)?.fail('evicted')
+    else if (this.#pending.size >= BODIES_PENDING_MAX) oldest(this.#strangers)?.fail('evicted')
+    return this.#pending.size < BODIES_PENDING_MAX
+  }
+
+  #add(body: PendingBody): void {
+    this.#pending.add(body)
+    if (body.stranger === undefined) return
+    this.#strangers.add(body)
+    const ofAddress = this.#byAddress.get(body.stranger)
+    if (ofAddress === undefined) this.#byAddress.set(body.stranger, new Set([body]))
+    else ofAddress.add(body)
+  }
+
+  #remove(body: PendingBody): void {
+    this.#pending.delete(body)
+    if (body.stranger === undefined) return
+    this.#strangers.delete(body)
+    const ofAddress = this.#byAddress.get(body.stranger)
+    ofAddress?.delete(body)
+    if (ofAddress?.size === 0) this.#byAddress.delete(body.stranger)
   }
 }
 
-const addressText = new TextDecoder()
-
-/**
- * Address of the peer: of the socket, or, behind a proxy that we are told to trust, the last one that it added to
- * `X-Forwarded-For`.
- */
-export function addressOf(res: HttpResponse, req: HttpRequest, trustForwardedFor: boolean): string {
-  if (trustForwardedFor) {
-    const last = req.getHeader('x-forwarded-for').split(',').at(-1)?.trim() ?? ''
-    if (/^[0-9A-Fa-f.:]{2,45}$/.test(last)) return last
-  }
-  return addressText.decode(res.getRemoteAddressAsText())
+function oldest(bodies: ReadonlySet<PendingBody>): PendingBody | undefined {
+  return bodies.values().next().value
 }

@@ -8,7 +8,8 @@ import type { CallPapers } from './call-papers.js'
 import { endOfOurs, endOfSocket } from './close-cause.js'
 import { CarrierSocket, socketCounters } from './carrier-socket.js'
 import type { SocketCounters, SocketData } from './carrier-socket.js'
-import { Exchange, addressOf, errorReply } from './http-exchange.js'
+import type { ClientAddresses } from './client-address.js'
+import { Exchange, errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import { homesOf } from './siblings.js'
@@ -16,7 +17,7 @@ import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'siblings' | 'trustForwardedFor'>
+type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'siblings'>
 
 interface Refusal {
   readonly reason: RefusalReason
@@ -37,6 +38,9 @@ const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatu
   expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
 }
 
+/** Refusals that only a token of ours can lead to. */
+const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 'duplicate']
+
 /**
  * The audio sockets of all calls. Everything that can be refused is refused before the upgrade, where the carrier
  * still reports a `stream-error`; after it there is only closing.
@@ -46,14 +50,16 @@ export class MediaSockets {
   readonly #options: MediaOptions
   readonly #papers: CallPapers
   readonly #guard: WebhookGuard
+  readonly #addresses: ClientAddresses
   readonly #open = new Set<CarrierSocket>()
   readonly #utf8 = new TextDecoder()
   #sweptAtMs: number
 
-  constructor(options: MediaOptions, papers: CallPapers, guard: WebhookGuard) {
+  constructor(options: MediaOptions, papers: CallPapers, guard: WebhookGuard, addresses: ClientAddresses) {
     this.#options = options
     this.#papers = papers
     this.#guard = guard
+    this.#addresses = addresses
     this.#sweptAtMs = options.clock()
     this.#export()
   }
@@ -102,9 +108,8 @@ export class MediaSockets {
   // --- before the upgrade -------------------------------------------------------------------------------------
 
   #upgrade(res: HttpResponse, req: HttpRequest, context: UpgradeContext): void {
-    const address = addressOf(res, req, this.#options.trustForwardedFor)
-    const admission = this.#admit(req, address)
-    if ('status' in admission) return this.#refuse(res, admission, address)
+    const admission = this.#admit(req)
+    if ('status' in admission) return this.#refuse(res, admission, this.#addresses.of(res, req))
 
     const { call, nonce, subprotocol } = admission
     const { calls, clock, metrics } = this.#options
@@ -125,9 +130,8 @@ export class MediaSockets {
     if (carrier.open) this.#tellMetadata(call, metadata)
   }
 
-  #admit(req: HttpRequest, address: string): Admission | Refusal {
-    const tooMany = this.#guard.admit(address)
-    if (tooMany !== null) return refusal('rate-limit', 429, 'RATE_LIMITED', 'too many requests of this address failed')
+  /** No look at the address: whoever has a good token is let in, whatever others of the same address have done. */
+  #admit(req: HttpRequest): Admission | Refusal {
     const subprotocol = offersSubprotocol(req.getHeader('sec-websocket-protocol'))
     if (subprotocol === null) {
       return refusal('subprotocol', 400, 'SUBPROTOCOL', 'the socket must offer the subprotocol audio.drachtio.org')
@@ -161,13 +165,23 @@ export class MediaSockets {
   }
 
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {
-    if (refused.reason !== 'rate-limit') this.#guard.failed(address)
+    const exhausted = this.#guard.exhausted(address)
+    this.#guard.failed(address)
+    // Whoever has a token of ours is told what is wrong with it, whatever others of the same address have done.
+    if (exhausted !== null && !TOKEN_WAS_OURS.includes(refused.reason)) {
+      this.#options.metrics.callsRefused({ reason: 'rate-limit' }).inc()
+      new Exchange(res).reply({ ...exhausted.reply, close: true })
+      return
+    }
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
-    this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
-    this.#options.log.warn(
-      { reason: refused.reason, code: refused.code, status: refused.status, address },
-      'An audio socket was refused',
-    )
+    // Counted alone beyond the limit: a flood must not push what an operator has to see out of the log and the list.
+    if (exhausted === null) {
+      this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
+      this.#options.log.warn(
+        { reason: refused.reason, code: refused.code, status: refused.status, address },
+        'An audio socket was refused',
+      )
+    }
     new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
   }
 

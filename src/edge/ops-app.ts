@@ -1,5 +1,6 @@
 import { OPS_SLOWED_MAX, OPS_SLOWED_MS, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
-import { BodyReader, Exchange, addressOf, errorReply, textReply } from './http-exchange.js'
+import { ClientAddresses } from './client-address.js'
+import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
 import type { BodyFault, Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metrics.js'
 import { ScrapePage } from '../telemetry/scrape-page.js'
@@ -22,6 +23,7 @@ const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {
   }),
   'too-slow': errorReply(408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
   busy: errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
+  evicted: errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
 }
 
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
@@ -199,9 +201,12 @@ export class OpsApp {
   }
 }
 
+/** The peer's own address: no proxy's word counts at this port. */
+const ADDRESSES = new ClientAddresses([])
+
 function headOf(res: HttpResponse, req: HttpRequest): OpsHead {
   return {
-    address: addressOf(res, req, false),
+    address: ADDRESSES.of(res, req),
     authorization: req.getHeader('authorization'),
     host: req.getHeader('host'),
     contentType: req.getHeader('content-type'),

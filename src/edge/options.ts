@@ -43,12 +43,14 @@ export interface EdgeOptions {
   readonly webhookSecrets: readonly string[]
   /** The operator accepts unsigned webhooks from strangers. Absent: no. */
   readonly insecure?: boolean
+  /** True takes signatures without a time too, which can be replayed for ever. */
+  readonly bareSignatures: boolean
   /** Signs the tokens in our URLs; the same in all processes of a fleet. */
   readonly tokenSecret: string
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */
   readonly ownedNumbers: readonly string[]
-  /** True behind a proxy that sets X-Forwarded-For; else any client could choose its own address. */
-  readonly trustForwardedFor: boolean
+  /** Networks of proxies whose X-Forwarded-For is believed; anybody else could choose an address. */
+  readonly trustedProxies: readonly string[]
   /** Monotonic; rates, deadlines and watchdogs run by it. */
   readonly clock: Clock
   /** Calendar; signatures and tokens are dated by it. */

@@ -1,6 +1,7 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
-import { BodyReader, Exchange, addressOf, errorReply } from './http-exchange.js'
+import type { ClientAddresses } from './client-address.js'
+import { BodyReader, Exchange, errorReply } from './http-exchange.js'
 import type { BodyFault, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
@@ -12,7 +13,7 @@ import { rejection } from './webhook-request.js'
 import type { Rejection, WebhookRequest } from './webhook-request.js'
 import { agentOfPath } from './webhooks.js'
 
-type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics' | 'trustForwardedFor'>
+type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
 /** Answers webhooks: at once where the call is here, later where another process is asked. */
 export interface WebhookHandler {
@@ -36,6 +37,10 @@ const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
     headers: [['Retry-After', '1']],
     close: true,
   }),
+  evicted: rejection('evicted', 503, 'BUSY', 'the body came too slowly, and others needed its place', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
 }
 
 /**
@@ -46,14 +51,16 @@ export class PublicApp {
   readonly #options: PublicOptions
   readonly #guard: WebhookGuard
   readonly #webhooks: WebhookHandler
+  readonly #addresses: ClientAddresses
   readonly #bodies = new BodyReader()
   readonly #rejections: RejectionLog
 
-  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: WebhookHandler) {
+  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: WebhookHandler, addresses: ClientAddresses) {
     this.#options = options
     this.#guard = guard
     this.#webhooks = webhooks
     this.#rejections = new RejectionLog(options.log)
+    this.#addresses = addresses
   }
 
   routes(app: TemplatedApp): void {
@@ -94,7 +101,7 @@ export class PublicApp {
     const startedMs = this.#options.clock()
     const exchange = new Exchange(res)
     // The request object is only valid in this call: everything that is needed of it is copied here.
-    const address = addressOf(res, req, this.#options.trustForwardedFor)
+    const address = this.#addresses.of(res, req)
     const head: Omit<WebhookRequest, 'body'> = {
       contentType: presence(req.getHeader('content-type')),
       signature: presence(req.getHeader(SIGNATURE_HEADER)),
@@ -106,23 +113,20 @@ export class PublicApp {
     }
     const contentLength = req.getHeader('content-length')
     const answer = (outcome: Reply | Rejection): void => {
-      const reply = 'reply' in outcome ? outcome.reply : outcome
       if (exchange.over) return
-      if ('reply' in outcome) {
-        this.#reject({ reason: outcome.reason, why: outcome.why, status: reply.status, address, route, agent: head.agent ?? null })
-      }
-      exchange.reply(reply)
+      exchange.reply('reply' in outcome ? this.#rejected(outcome, { address, route, agent: head.agent ?? null }) : outcome)
       this.#options.metrics.webhookSeconds({ route }).observe((this.#options.clock() - startedMs) / 1000)
     }
 
-    const tooMany = this.#guard.admit(address)
-    if (tooMany !== null) return answer(tooMany)
+    const judged = this.#guard.judgeHead(route, head)
+    if (typeof judged !== 'string') return answer(judged)
     this.#bodies.read({
       res,
       exchange,
       contentLength,
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: startedMs,
+      ...(judged === 'unproven' ? { stranger: address } : {}),
       onFault: fault => answer(BODY_FAULTS[fault]),
       onBody: body => {
         const failed = (error: unknown): void => {
@@ -140,12 +144,12 @@ export class PublicApp {
     })
   }
 
-  #reject(rejected: RejectedRequest): void {
-    const { reason, address } = rejected
+  /** Counts, charges and logs a rejection. @returns what is answered */
+  #rejected(rejected: Rejection, request: Pick<RejectedRequest, 'address' | 'route' | 'agent'>): Reply {
+    const { reason, why, reply } = this.#guard.charge(rejected, request.address)
     this.#options.metrics.webhookRejected({ reason }).inc()
-    // A refused webhook of the carrier's own (an unknown agent, a call's rate) says nothing against its address.
-    if (reason !== 'agent-unknown' && reason !== 'rate-limit') this.#guard.failed(address)
-    this.#rejections.note(rejected, this.#options.clock())
+    this.#rejections.note({ reason, why, status: reply.status, ...request }, this.#options.clock())
+    return reply
   }
 
   #wrongMethod(res: HttpResponse, req: HttpRequest, allowed: string): void {
@@ -161,11 +165,8 @@ export class PublicApp {
   }
 
   #turnAway(res: HttpResponse, req: HttpRequest, turnedAway: Rejection): void {
-    const address = addressOf(res, req, this.#options.trustForwardedFor)
-    const exchange = new Exchange(res)
-    const { reason, why, reply } = this.#guard.admit(address) ?? turnedAway
-    this.#reject({ reason, why, status: reply.status, address, route: null, agent: null })
-    exchange.reply(reply)
+    const address = this.#addresses.of(res, req)
+    new Exchange(res).reply(this.#rejected(turnedAway, { address, route: null, agent: null }))
   }
 }
 

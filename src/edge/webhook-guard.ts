@@ -7,8 +7,9 @@ import {
   CALL_PAPERS_MAX,
 } from '../core/limits.js'
 import type { CallSid } from '../core/ids.js'
-import { verifySignature } from '../sautikit/signature.js'
+import { mayVerify, verifySignature } from '../sautikit/signature.js'
 import type { TokenPurpose } from '../sautikit/token.js'
+import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
 import type { CallPapers } from './call-papers.js'
 import type { EdgeOptions } from './options.js'
 import { RateLimit } from './rate-limit.js'
@@ -19,9 +20,26 @@ import type { Rejection, WebhookRequest } from './webhook-request.js'
 /** Who sent a request, as far as it could be proven: a token names the call that it was made for. */
 export type Proof = { readonly callSid: CallSid | null }
 
-type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
+type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
 
-/** Decides whose webhooks are believed, and how many. */
+/** Rejections of a sender who has not proven anything; those of a proven one say nothing against an address. */
+const UNPROVEN: readonly WebhookRejection[] = ['unsigned', 'signature', 'bare-signature', 'stale', 'token', 'too-large', 'too-slow',
+  'evicted', 'method', 'not-found']
+
+/** What only a sender without proof is charged for: the carrier's own mistakes cost its address nothing. */
+const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
+
+const NO_BODY = new Uint8Array()
+
+/**
+ * Decides whose webhooks are believed, and how many.
+ *
+ * An address is charged for its requests that prove nothing, and one that has failed too often is told to wait. That never
+ * holds for a request that verifies: behind one proxy the carrier and all strangers have one address. So a request is judged
+ * by its head first (`judgeHead`), and one that may verify is read and verified before its address counts. What a flood from
+ * one address can cost is bounded: a request without a token or a signature that may verify costs its head; one with a forged
+ * signature costs its body (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
+ */
 export class WebhookGuard {
   /** Whom this process did not serve, lately. */
   readonly refusals: Refusals
@@ -38,6 +56,7 @@ export class WebhookGuard {
     burst: CALL_WEBHOOKS_BURST,
     keysMax: CALL_PAPERS_MAX,
   })
+  readonly #datedSecrets = new Set<string>()
   #warned = false
 
   constructor(options: GuardOptions, papers: CallPapers) {
@@ -46,15 +65,52 @@ export class WebhookGuard {
     this.refusals = new Refusals(options.wallClock)
   }
 
-  /** Looks before anything is read whether this address has failed too often. */
-  admit(address: string): Rejection | null {
+  /** The refusal of an address that has failed too often; null for any other. */
+  exhausted(address: string): Rejection | null {
     const waitS = this.#failures.waitS(address, this.#options.clock())
     return waitS === 0 ? null : tooMany('requests of this address that failed', waitS)
+  }
+
+  /**
+   * What a rejected request costs its address: nothing where its sender was proven, else a token. Without a token left the
+   * answer is that there were too many.
+   */
+  charge(rejected: Rejection, address: string): Rejection {
+    const unproven = UNPROVEN.includes(rejected.reason) || (this.#open && CONTENT_FAULTS.includes(rejected.reason))
+    if (!unproven) return rejected
+    const exhausted = this.exhausted(address)
+    this.failed(address)
+    return exhausted ?? rejected
   }
 
   /** Charges an address for a request that was turned away. */
   failed(address: string): void {
     this.#failures.take(address, this.#options.clock())
+  }
+
+  /**
+   * Judges a webhook before its body is read. `proven`: its token is good. `unproven`: its body decides. A rejection: whatever
+   * its body is, it fails.
+   */
+  judgeHead(route: WebhookRoute, head: Omit<WebhookRequest, 'body'>): 'proven' | 'unproven' | Rejection {
+    const purpose = route === 'voice' || route === 'events' ? null : route
+    if (purpose !== null && head.token !== undefined && this.#papers.check(head.token, purpose).result === 'ok') return 'proven'
+    const exhausted = this.exhausted(head.address)
+    const nowS = Math.floor(this.#options.wallClock() / 1000)
+    const may = { header: head.signature, nowS, acceptBare: this.#options.bareSignatures }
+    if (this.#options.webhookSecrets.length > 0 && mayVerify(may)) return 'unproven'
+    if (exhausted !== null) return exhausted
+    // Where the time alone is wrong, the body tells a clock that is off from a forgery.
+    if (this.#options.webhookSecrets.length > 0 && mayVerify({ ...may, skewS: Infinity })) return 'unproven'
+    const request = { ...head, body: NO_BODY }
+    const proof = purpose === null ? this.proveSignature(request) : this.prove(request, purpose)
+    return isRejection(proof) ? proof : 'unproven'
+  }
+
+  /** Webhooks are taken unsigned: a developer's machine. */
+  get #open(): boolean {
+    const { webhookSecrets, insecure = false, publicUrl } = this.#options
+    return webhookSecrets.length === 0 && (publicUrl === null || insecure)
   }
 
   /** One webhook more of a call that is known to be the carrier's. */
@@ -98,7 +154,14 @@ export class WebhookGuard {
       case 'stale':
         return rejection('stale', 403, 'WEBHOOK_STALE', 'the signature is too old or from the future; check the clocks')
       case 'malformed':
-        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=… nor bare hex')
+        return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature is not t=…,v1=…')
+      case 'bare-refused':
+        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED', this.#options.bareSignatures
+          ? 'X-Sautikit-Signature has no time, and its secret has signed with a time before'
+          : 'X-Sautikit-Signature is not t=…,v1=…; the form without a time needs SAUTIKIT_BARE_SIGNATURES=true')
+      case 'bare-ambiguous':
+        return rejection('bare-signature', 403, 'WEBHOOK_UNSIGNED',
+          'X-Sautikit-Signature has no time, and the body ends in a dot and digits as the text of a signature with a time does')
       case 'mismatch':
         return rejection('signature', 403, 'WEBHOOK_UNSIGNED', 'X-Sautikit-Signature fits none of the secrets')
     }
@@ -110,6 +173,8 @@ export class WebhookGuard {
       body: request.body,
       secrets: this.#options.webhookSecrets,
       nowS: Math.floor(this.#options.wallClock() / 1000),
+      acceptBare: this.#options.bareSignatures,
+      datedSecrets: this.#datedSecrets,
     })
   }
 }
@@ -119,8 +184,8 @@ export function isRejection(value: Proof | Rejection): value is Rejection {
 }
 
 function tooMany(what: string, waitS: number): Rejection {
+  // The connection stays: behind a proxy the carrier's next webhook may come on it.
   return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
     headers: [['Retry-After', String(waitS)]],
-    close: true,
   })
 }

@@ -1,7 +1,7 @@
 import type { CallSid } from '../core/ids.js'
 import { parseEvent } from '../sautikit/events.js'
 import { parseStreamStatus } from '../sautikit/stream-status.js'
-import { parseWebhook } from '../sautikit/webhook.js'
+import { parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
 import { isRejection } from './webhook-guard.js'
 import type { WebhookGuard } from './webhook-guard.js'
@@ -26,8 +26,8 @@ export function subjectOf(guard: WebhookGuard, route: WebhookRoute, request: Web
   try {
     switch (route) {
       case 'voice': {
-        const { callSid, clientRequestId } = parseWebhook(request.contentType, request.body)
-        return { callSid, orderId: clientRequestId ?? request.label ?? null }
+        const webhook = parseVoicePost(request.contentType, request.body)
+        return webhook === null ? null : { callSid: webhook.callSid, orderId: webhook.clientRequestId ?? request.label ?? null }
       }
       case 'events': {
         const { callSid, clientRequestId } = parseEvent(request.contentType, request.body)

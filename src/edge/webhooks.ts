@@ -4,12 +4,13 @@ import { isAgentName } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import { parseEvent } from '../sautikit/events.js'
+import type { CarrierEvent } from '../sautikit/events.js'
 import { isTerminal } from '../sautikit/carrier-state.js'
 import { humanEvent, humanLeg } from '../sautikit/supervision.js'
 import { parseStreamStatus } from '../sautikit/stream-status.js'
 import { decideVoicePost } from '../sautikit/voice-post.js'
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/voice-xml.js'
-import { normaliseParties, parseWebhook } from '../sautikit/webhook.js'
+import { normaliseParties, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
 import type { Webhook } from '../sautikit/webhook.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../shard/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
@@ -96,13 +97,16 @@ export class Webhooks {
   #voice(request: WebhookRequest): Reply | Rejection | Pass {
     const proof = this.#guard.proveSignature(request)
     if (isRejection(proof)) return proof
-    const webhook = normaliseParties(parseWebhook(request.contentType, request.body), this.#options.ownedNumbers)
+    const posted = parseVoicePost(request.contentType, request.body)
+    if (posted === null) return xmlReply(EMPTY_RESPONSE) // an event of something that is no call
+    const webhook = normaliseParties(posted, this.#options.ownedNumbers)
     const tooMany = this.#guard.admitCall(webhook.callSid)
     if (tooMany !== null) return tooMany
 
     const { calls, outbound } = this.#options
     const call = calls.find(webhook.callSid)
-    call?.carrierState(webhook.state)
+    if (webhook.kind === null) call?.carrierState(webhook.state)
+    else this.#told(webhook, webhook.callSid)
     this.#noteAfterStream(webhook)
     const placed = outbound?.find(webhook.callSid, webhook.clientRequestId ?? request.label ?? null)
     if (call === undefined && (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))) {
@@ -111,6 +115,9 @@ export class Webhooks {
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
+      direction: webhook.direction,
+      sidOfPbx: webhook.sidOfPbx,
+      served: this.#papers.find(webhook.callSid)?.served !== false,
       known: calls.known(webhook.callSid) || call !== undefined || this.#options.siblings?.lost(webhook.callSid) === true,
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
@@ -119,6 +126,7 @@ export class Webhooks {
       case 'open-stream':
         return this.#openStream(webhook, request)
       case 'repeat-document':
+        this.#noteServed(webhook)
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
       case 'continue':
         return xmlReply(this.#write(webhook.callSid, call?.continuation('voice', webhook.digits) ?? [], []))
@@ -130,7 +138,7 @@ export class Webhooks {
   /** A call that was placed, before it has a stream. @param placed  undefined when it was not this process that placed it */
   #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookRequest): Reply | Rejection | Pass {
     const { calls, outbound } = this.#options
-    if (placed !== undefined) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
+    if (placed !== undefined && webhook.kind === null) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
     // A stream that opens while it rings would have the agent talk to the ringing.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
@@ -187,6 +195,7 @@ export class Webhooks {
       call.afterStreamUrl = afterStreamUrl
       call.humanUrl = humanUrl
       this.#papers.write(webhook.callSid, { agent: agent.name, answeredAtMs: clock() })
+      this.#noteServed(webhook)
       return xmlReply(call.document)
     } catch (error) {
       const code = error instanceof GatewayError ? error.code : null
@@ -274,6 +283,12 @@ export class Webhooks {
     return name === undefined ? undefined : calls.agent(name)
   }
 
+  /** Remembers that whoever asks for the document was given it; an event is answered with it too, and may not read it. */
+  #noteServed(webhook: Webhook): void {
+    const paper = this.#papers.find(webhook.callSid)
+    if (paper !== undefined && webhook.kind === null) paper.served = true
+  }
+
   /** A carrier that asks at its voice URL how a call goes on says so by the state; any other state asks nothing. */
   #noteAfterStream(webhook: Webhook): void {
     const { calls } = this.#options
@@ -336,16 +351,21 @@ export class Webhooks {
       const tooMany = this.#guard.admitCall(event.callSid)
       if (tooMany !== null) return tooMany
     }
-    if (event.callSid === null || !this.#papers.isNewEvent(event.dedupeKey)) return NO_CONTENT
-    const call = this.#options.calls.find(event.callSid)
+    if (event.callSid !== null) this.#told(event, event.callSid)
+    return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
+  }
+
+  /** What an event tells of its call, once, whichever URL it came to. */
+  #told(event: CarrierEvent, callSid: CallSid): void {
+    if (!this.#papers.isNewEvent(event.dedupeKey)) return
+    const call = this.#options.calls.find(callSid)
     if (event.state !== 'unknown') {
-      if (call === undefined) this.#options.outbound?.state(event.callSid, event.clientRequestId, event.state)
+      if (call === undefined) this.#options.outbound?.state(callSid, event.clientRequestId, event.state)
       else call.carrierState(event.state)
     }
-    if (RECORDING_READY.test(event.kind ?? '')) this.#options.onRecordingReady?.(event.callSid)
+    if (RECORDING_READY.test(event.kind ?? '')) this.#options.onRecordingReady?.(callSid)
     const human = humanEvent(event.kind)
     if (human !== null) call?.human(human)
-    return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
   }
 
   /** XML of `actions`, or of `instead` when the carrier could not take them; remembers that somebody was rung. */

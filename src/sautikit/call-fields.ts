@@ -11,6 +11,8 @@ export interface CallFields {
   /** Null when absent or unusable; `sidGiven` tells which. */
   readonly callSid: CallSid | null
   readonly sidGiven: boolean
+  /** The SID is the PBX's own, as its name (`sessionId`, `callSid`) or its spelling tells: a `call_id` may be the REST API's. */
+  readonly sidOfPbx: boolean
   /** `+254…` where recognisable (`normaliseNumber`); empty when withheld or absent. */
   readonly from: string
   readonly to: string
@@ -32,6 +34,9 @@ export interface CallFields {
 
 /** Alias lists, best first. The first name of each is the one seen on live calls. */
 const CALL_SID = names('sessionId', 'callSid', 'callId')
+const SESSION_SID = names('sessionId', 'callSid')
+/** How the PBX spells its session ids today: `HD_` and 12 hexadecimal digits. */
+const PBX_SID = /^HD_[0-9a-f]+$/i
 const FROM = names('callerNumber', 'from', 'caller')
 const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
 const STATE = names('callSessionState', 'callState', 'callStatus', 'status')
@@ -46,8 +51,13 @@ const DIGITS = names('digits', 'dtmfDigits', 'dtmf')
 const CLIENT_REQUEST_ID = names('clientRequestId')
 const FAILURE = names('failureReason', 'failureCode', 'hangupCause')
 
-/** Objects of an envelope that may hold the call's own fields. */
+/**
+ * Objects of an envelope that may hold the call's own fields: `{kind, data: {…}}`, `{event_kind, payload: {…}}`, `{call: {…}}`,
+ * and one in the other. All readers of webhooks go through `textOf` and `readCallFields`, so each shape is read at every URL.
+ */
 const ENVELOPES = ['data', 'payload', 'call'] as const
+/** What names the call in an object that is called `call`; elsewhere these may be ids of something else. */
+const ID_OF_CALL = names('sid', 'id')
 
 /** The carrier's own bound on `client_request_id`. */
 const CLIENT_REQUEST_ID_CHARS_MAX = 5000
@@ -76,6 +86,21 @@ export function textOf(fields: Fields, aliases: readonly string[]): string | nul
   return null
 }
 
+/** The call's SID, by a name that can mean nothing else, or as the id of a `call` object. */
+function callSidOf(fields: Fields): string | null {
+  return textOf(fields, CALL_SID) ?? idInCallObject(fields)
+}
+
+function idInCallObject(fields: Fields): string | null {
+  for (const envelope of ENVELOPES) {
+    const inner = fields.get(envelope)
+    if (inner === undefined || typeof inner === 'string') continue
+    const id = (envelope === 'call' ? textOf(inner, ID_OF_CALL) : null) ?? idInCallObject(inner)
+    if (id !== null) return id
+  }
+  return null
+}
+
 /** A word of the carrier that may be shown and logged: printable ASCII, numbers masked, cut to `charsMax`. */
 export function shownText(value: string | null, charsMax: number): string | null {
   if (value === null) return null
@@ -90,12 +115,13 @@ export function idOf(value: string | null, charsMax: number): string | null {
 }
 
 export function readCallFields(fields: Fields): CallFields {
-  const sid = textOf(fields, CALL_SID)?.trim() ?? null
+  const sid = callSidOf(fields)?.trim() ?? null
   const kind = kindOf(textOf(fields, KIND))
   const stateText = stateWord(textOf(fields, STATE), textOf(fields, STREAM_STATE)) ?? kind
   return {
     callSid: isCallSid(sid) ? sid : null,
     sidGiven: sid !== null,
+    sidOfPbx: textOf(fields, SESSION_SID) !== null || PBX_SID.test(sid ?? ''),
     from: normaliseNumber(textOf(fields, FROM) ?? ''),
     to: normaliseNumber(textOf(fields, TO) ?? ''),
     state: stateOf(stateText, kind, textOf(fields, FAILURE)),

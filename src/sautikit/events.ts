@@ -4,7 +4,7 @@ import type { Fields } from './body.js'
 import { idOf, names, readCallFields, shownText, textOf } from './call-fields.js'
 import type { CallFields } from './call-fields.js'
 
-/** A POST to the events URL, in any of its three shapes. */
+/** An event of the carrier's, in any of its shapes; the events URL gets them, and the voice URL may. */
 export interface CarrierEvent extends CallFields {
   /** One event has one key, however often it is delivered. */
   readonly dedupeKey: string
@@ -39,12 +39,17 @@ const URL_CHARS_MAX = 4096
  * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also for neither a kind nor a call)
  */
 export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
-  const fields = parseBody(contentType, body)
-  const call = readCallFields(fields)
-  if (call.kind === null && call.callSid === null) {
+  const event = readEvent(parseBody(contentType, body))
+  if (event.kind === null && event.callSid === null) {
     throw new GatewayError('WEBHOOK_MALFORMED',
       'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
   }
+  return event
+}
+
+/** What a body's fields tell, whichever URL they came to and whether they name a call or not. */
+export function readEvent(fields: Fields): CarrierEvent {
+  const call = readCallFields(fields)
   const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
   return {
     ...call,

@@ -6,9 +6,10 @@ export const SIGNATURE_HEADER = 'x-sautikit-signature'
 
 /**
  * `missing`: no header. `malformed`: a header that is neither form. `mismatch`: no secret makes it.
- * `stale`: made with a secret of ours, but too long ago or too far ahead.
+ * `stale`: made with a secret of ours, but too long ago or too far ahead. `bare-refused`: the bare form where it is not
+ * accepted. `bare-ambiguous`: the bare form over a body that may be the dated form's body, dot and time.
  */
-export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch'
+export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch' | 'bare-refused' | 'bare-ambiguous'
 
 export interface SignatureCheck {
   readonly header: string | undefined
@@ -20,8 +21,13 @@ export interface SignatureCheck {
   readonly nowS: number
   /** Age that is still accepted, either way. */
   readonly skewS?: number
-  /** Accept the bare form, which has no time in it and so can be replayed. Default true. */
+  /** Accept the bare form, which has no time in it and so can be replayed for ever. Default false. */
   readonly acceptBare?: boolean
+  /**
+   * Secrets that have signed in the dated form. Those that do in this check are added. A bare signature of one of them is
+   * refused: whoever signs with a time under a secret has no use for the form without one.
+   */
+  readonly datedSecrets?: Set<string>
 }
 
 interface ParsedSignature {
@@ -32,28 +38,52 @@ interface ParsedSignature {
 
 /**
  * Checks the carrier's signature in both of its forms: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over the
- * body, a dot and `t` (body first), and bare hex over the body alone. Comparison takes the same time whichever
- * value or secret fits. Empty secrets are left out: everyone can sign with them.
+ * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same time
+ * whichever value or secret fits. Empty secrets are left out: everyone can sign with them.
+ *
+ * The two forms sign texts that cannot be told apart: the value of a dated signature over B is a bare signature over
+ * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; else every
+ * dated webhook that anybody has seen could be sent again, for ever, with its time moved into the body.
  */
 export function verifySignature(check: SignatureCheck): SignatureResult {
-  const { header, body, nowS, skewS = SIGNATURE_SKEW_S, acceptBare = true } = check
+  const { header, body, nowS, skewS = SIGNATURE_SKEW_S, acceptBare = false, datedSecrets } = check
   if (header === undefined || header.trim() === '') return 'missing'
   const parsed = parseHeader(header)
-  if (parsed === null || (parsed.timestamp === null && !acceptBare)) return 'malformed'
+  if (parsed === null) return 'malformed'
+  const bare = parsed.timestamp === null
+  if (bare && endsInDotAndDigits(body)) return 'bare-ambiguous'
+  if (bare && !acceptBare) return 'bare-refused'
 
   let matches = false
+  let datedMatches = false
   for (const secret of check.secrets) {
     if (secret === '') continue
     const expected = digest(secret, body, parsed.timestamp)
+    let fits = false
     for (const value of parsed.values) {
       const same = timingSafeEqual(expected, value)
-      matches = same || matches
+      fits = same || fits
     }
+    if (!fits) continue
+    if (bare && datedSecrets?.has(secret) === true) datedMatches = true
+    else matches = true
+    if (!bare) datedSecrets?.add(secret)
   }
-  if (!matches) return 'mismatch'
+  if (!matches) return datedMatches ? 'bare-refused' : 'mismatch'
   // Only after the comparison, so that `stale` tells an operator of a clock, never an attacker of a guess.
   const stale = parsed.timestamp !== null && Math.abs(nowS - Number(parsed.timestamp)) > skewS
   return stale ? 'stale' : 'ok'
+}
+
+/**
+ * True when a header may prove its request: the dated form with a fresh time, or the bare form where it is accepted. No
+ * secret is used, so this can be asked before a body is read.
+ */
+export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS' | 'acceptBare'>): boolean {
+  const parsed = check.header === undefined ? null : parseHeader(check.header)
+  if (parsed === null) return false
+  if (parsed.timestamp === null) return check.acceptBare === true
+  return Math.abs(check.nowS - Number(parsed.timestamp)) <= (check.skewS ?? SIGNATURE_SKEW_S)
 }
 
 /**
@@ -67,6 +97,17 @@ export function signBody(options: {
   const timestamp = options.timestampS === null ? null : String(Math.floor(options.timestampS))
   const hex = digest(options.secret, options.body, timestamp).toString('hex')
   return timestamp === null ? hex : `t=${timestamp},v1=${hex}`
+}
+
+/** Of any number of digits: a `t` that we would not read is a `t` all the same to whoever signed it. */
+function endsInDotAndDigits(body: Uint8Array): boolean {
+  let i = body.byteLength - 1
+  while (i >= 0 && isDigit(body[i])) i--
+  return i >= 0 && i < body.byteLength - 1 && body[i] === 0x2e
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= 0x30 && byte <= 0x39
 }
 
 function digest(secret: string, body: Uint8Array, timestamp: string | null): Buffer {

@@ -21,7 +21,7 @@ export interface StreamStatus {
 }
 
 /** Fields that may hold the event; each is tried until one does, for `status` may speak of the call. */
-const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind'].map((name) => names(name))
+const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) => names(name))
 const NAME = names('streamName', 'name')
 const ERROR = names('streamError', 'error', 'errorMessage', 'errorText', 'reason', 'message')
 const STREAM_SID = names('streamSid', 'streamId')

@@ -2,12 +2,12 @@ import { GatewayError } from '../core/errors.js'
 import { parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { parseBody } from './body.js'
-import { readCallFields } from './call-fields.js'
-import type { CallFields } from './call-fields.js'
+import { readEvent } from './events.js'
+import type { CarrierEvent } from './events.js'
 import { sameNumber } from './phone.js'
 
-/** A POST to the voice URL: a call that rings, one of its later edges, or an event that took the wrong door. */
-export interface Webhook extends CallFields {
+/** A POST to the voice URL: a call that rings, one of its later edges, or an event of it. */
+export interface Webhook extends CarrierEvent {
   readonly callSid: CallSid
 }
 
@@ -20,12 +20,25 @@ export interface Webhook extends CallFields {
  *   what is wrong and what is allowed and holds nothing of the body.
  */
 export function parseWebhook(contentType: string | undefined, body: Uint8Array): Webhook {
-  const call = readCallFields(parseBody(contentType, body))
-  if (!call.sidGiven) {
-    throw new GatewayError('WEBHOOK_MALFORMED',
-      'webhook names no call; expected one of sessionId, CallSid, CallId, call_sid, call_id')
-  }
-  return { ...call, callSid: parseCallSid(call.callSid) }
+  const webhook = parseVoicePost(contentType, body)
+  if (webhook === null) throw namesNoCall()
+  return webhook
+}
+
+/**
+ * The same for the voice URL, where events of something that is no call arrive too.
+ * @returns null for such an event
+ */
+export function parseVoicePost(contentType: string | undefined, body: Uint8Array): Webhook | null {
+  const event = readEvent(parseBody(contentType, body))
+  if (event.sidGiven) return { ...event, callSid: parseCallSid(event.callSid) }
+  if (event.kind === null) throw namesNoCall()
+  return null
+}
+
+function namesNoCall(): GatewayError {
+  return new GatewayError('WEBHOOK_MALFORMED',
+    'webhook names no call; expected one of sessionId, CallSid, CallId, call_sid, call_id')
 }
 
 /**

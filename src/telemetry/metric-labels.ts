@@ -21,10 +21,12 @@ export type RefusalReason = (typeof REFUSAL_REASONS)[number]
 export const WEBHOOK_REJECTIONS = [
   'unsigned',
   'signature',
+  'bare-signature',
   'stale',
   'token',
   'too-large',
   'too-slow',
+  'evicted',
   'content-type',
   'malformed',
   'rate-limit',

@@ -34,6 +34,19 @@ t.test('a wrong setting is named with what it held and what is allowed', (t) => 
   t.end()
 })
 
+t.test('trusted proxies are addresses and networks, and never every address', (t) => {
+  t.same(loadConfig({}, null).trustedProxies, [])
+  t.same(loadConfig({ TRUSTED_PROXIES: '10.0.0.0/8, 192.0.2.7,2001:db8::/32' }, null).trustedProxies, ['10.0.0.0/8', '192.0.2.7', '2001:db8::/32'])
+  for (const wrong of ['10.0.0.0/33', '0.0.0.0/0', '::/0', 'proxy.example.com', '10.0.0.0/8;192.0.2.7', ',']) {
+    t.match(complaint({ TRUSTED_PROXIES: wrong }), /^TRUSTED_PROXIES is '.*'; allowed: a comma list of addresses and networks such as 10\.0\.0\.0\/8/)
+  }
+  t.match(complaint({ TRUSTED_PROXIES: Array(65).fill('10.0.0.1').join(',') }), /at most 64$/)
+  t.match(complaint({ SAUTIKIT_WEBHOOK_SECRETS: Array(17).fill('whsec_one_1').join(',') }), /is a secret of .*at most 16$/)
+  t.equal(loadConfig({ SAUTIKIT_BARE_SIGNATURES: 'true' }, null).bareSignatures, true)
+  t.equal(loadConfig({}, null).bareSignatures, false, 'nobody takes them without being asked')
+  t.end()
+})
+
 t.test('a wrong secret is named and not shown', (t) => {
   const line = complaint({ SAUTIKIT_WEBHOOK_SECRETS: 'short' })
   t.match(line, /^SAUTIKIT_WEBHOOK_SECRETS is a secret of 5 characters; allowed/)

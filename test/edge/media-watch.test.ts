@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { CallSid } from '../../src/core/ids.js'
+import { ClientAddresses } from '../../src/edge/client-address.js'
 import { CallPapers } from '../../src/edge/call-papers.js'
 import { MediaSockets } from '../../src/edge/media-socket.js'
 import { createApp, listen, portOf } from '../../src/edge/uws.js'
@@ -20,10 +21,10 @@ async function watched(t: Test) {
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
   const papers = new CallPapers({ tokenSecret: 'secret', wallClock: () => Date.now() })
   const guard = new WebhookGuard(
-    { webhookSecrets: [], publicUrl: null, clock, wallClock: () => Date.now(), log },
+    { webhookSecrets: [], bareSignatures: false, publicUrl: null, clock, wallClock: () => Date.now(), log },
     papers,
   )
-  const media = new MediaSockets({ calls, clock, log, metrics, trustForwardedFor: false }, papers, guard)
+  const media = new MediaSockets({ calls, clock, log, metrics }, papers, guard, new ClientAddresses([]))
   const app = createApp()
   media.routes(app)
   const port = portOf(await listen(app, { host: '127.0.0.1', port: 0, shared: false, setting: 'PORT' }))

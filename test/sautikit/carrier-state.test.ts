@@ -37,8 +37,10 @@ t.test('exactly the ends of a leg are terminal', (t) => {
   t.end()
 })
 
-const UNKNOWN: Omit<VoicePost, 'state'> = { kind: null, known: false, phase: null, escalation: 'none' }
-const WAITING: Omit<VoicePost, 'state'> = { kind: null, known: true, phase: 'waiting', escalation: 'none' }
+const UNKNOWN: Omit<VoicePost, 'state'> = {
+  kind: null, direction: null, sidOfPbx: true, served: true, known: false, phase: null, escalation: 'none',
+}
+const WAITING: Omit<VoicePost, 'state'> = { ...UNKNOWN, known: true, phase: 'waiting' }
 const STREAMING: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'streaming' }
 const PENDING: Omit<VoicePost, 'state'> = { ...WAITING, phase: 'after', escalation: 'pending' }
 const DIALING: Omit<VoicePost, 'state'> = { ...PENDING, escalation: 'dialing' }
@@ -52,6 +54,8 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
     ['a call that nobody has answered', UNKNOWN,
       { 'ringing': 'open-stream', 'answered': 'open-stream', 'unknown': 'open-stream', 'completed': 'open-stream' }],
     ['a call that waits for its socket', WAITING, { ringing: 'repeat-document', unknown: 'repeat-document' }],
+    ['a call that waits, and only events were given its document', { ...WAITING, served: false },
+      { ringing: 'repeat-document', answered: 'repeat-document', unknown: 'repeat-document' }],
     ['a call that streams', STREAMING, {}],
     ['a call with an escalation pending', PENDING, {
       'ringing': 'continue', 'answered': 'continue', 'unknown': 'continue', 'stream-started': 'continue',
@@ -68,7 +72,10 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
   for (const [name, call, wanted] of table) {
     for (const state of states) {
       t.equal(decideVoicePost({ ...call, state }), wanted[state] ?? 'empty', `${name}: ${state}`)
-      t.equal(decideVoicePost({ ...call, state, kind: 'call.answered' }), 'empty', `${name}: ${state} as an event`)
+      const told = state !== 'ringing' ? 'empty' : !call.known ? 'open-stream' : call.phase === 'waiting' ? 'repeat-document' : 'empty'
+      t.equal(decideVoicePost({ ...call, state, kind: 'call.started' }), told, `${name}: ${state} as an event`)
+      if (!call.known) t.equal(decideVoicePost({ ...call, state, kind: 'call.started', sidOfPbx: false }), 'empty', `${state} of a REST id`)
+      t.equal(decideVoicePost({ ...call, state, kind: 'call.started', direction: 'outbound' }), 'empty', `${name}: ${state} as an event of a call that goes out`)
     }
   }
   t.end()
@@ -77,7 +84,7 @@ t.test('what a POST to the voice URL means, by state and call', (t) => {
 t.test('an escalation dies with its caller: a completed call never gets a Dial', (t) => {
   for (const escalation of ['none', 'pending', 'dialing'] as const) {
     for (const phase of ['waiting', 'streaming', 'after', 'ended', null] as const) {
-      t.equal(decideVoicePost({ state: 'completed', kind: null, known: true, phase, escalation }), 'empty')
+      t.equal(decideVoicePost({ ...WAITING, state: 'completed', phase, escalation }), 'empty')
     }
   }
   t.end()

@@ -1,6 +1,6 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { signBody, verifySignature } from '../../src/sautikit/signature.js'
+import { mayVerify, signBody, verifySignature } from '../../src/sautikit/signature.js'
 import type { SignatureResult } from '../../src/sautikit/signature.js'
 
 const SECRET = 'whsec_test_only'
@@ -18,7 +18,7 @@ function check(header: string | undefined, options: {
 
 t.test('the published vectors verify, and signing makes them', (t) => {
   t.equal(check(`t=${T},v1=${V1}`), 'ok')
-  t.equal(check(BARE), 'ok')
+  t.equal(check(BARE, { acceptBare: true }), 'ok')
   t.equal(signBody({ body: BODY, secret: SECRET, timestampS: T }), `t=${T},v1=${V1}`)
   t.equal(signBody({ body: BODY, secret: SECRET, timestampS: null }), BARE)
   t.end()
@@ -41,7 +41,7 @@ t.test('what is wrong with a signature is told', (t) => {
     [`t=${T},v1`, 'malformed'], [BARE.slice(2), 'malformed'], [`${BARE},${BARE}`, 'malformed'],
     [`t=${T},${`v1=${OTHER},`.repeat(8)}v1=${V1}`, 'malformed'],
     [`t=${T},v1=${V1},${'x=y,'.repeat(1000)}z=z`, 'malformed'],
-    [`t=${T},v1=${OTHER}`, 'mismatch'], [OTHER, 'mismatch'], [`t=${T + 1},v1=${V1}`, 'mismatch'], [V1, 'mismatch'],
+    [`t=${T},v1=${OTHER}`, 'mismatch'], [`t=${T + 1},v1=${V1}`, 'mismatch'],
     [`t=${T},v1=${BARE}`, 'mismatch'], [`t=0${T},v1=${V1}`, 'mismatch'],
   ]
   for (const [header, result] of cases) t.equal(check(header), result, header ?? 'no header')
@@ -49,7 +49,8 @@ t.test('what is wrong with a signature is told', (t) => {
   t.equal(check(`t=${T},v1=${V1}`, { secrets: [] }), 'mismatch', 'no secret')
   t.equal(check(signBody({ body: BODY, secret: '', timestampS: T }), { secrets: [''] }), 'mismatch',
     'an empty secret signs nothing')
-  t.equal(check(BARE, { acceptBare: false }), 'malformed', 'the bare form where it is not wanted')
+  for (const header of [BARE, V1, OTHER]) t.equal(check(header), 'bare-refused', 'the bare form where nobody asked for it')
+  for (const header of [V1, OTHER]) t.equal(check(header, { acceptBare: true }), 'mismatch', 'a bare form of nothing')
   t.end()
 })
 
@@ -60,7 +61,39 @@ t.test('a signature is good for five minutes either way and stale after', (t) =>
   }
   t.equal(check(header, { nowS: T + 11, skewS: 10 }), 'stale')
   t.equal(check(`t=${T},v1=${OTHER}`, { nowS: T + 9999 }), 'mismatch', 'a guess is never told that its clock is wrong')
-  t.equal(check(BARE, { nowS: T + 9999 }), 'ok', 'the bare form has no time')
+  t.equal(check(BARE, { nowS: T + 9999, acceptBare: true }), 'ok', 'the bare form has no time')
+  t.end()
+})
+
+t.test('a bare signature over a body that ends in a dot and digits may be a dated one, and is refused', (t) => {
+  const checkBare = (text: string): SignatureResult => {
+    const body = new TextEncoder().encode(text)
+    return check(signBody({ body, secret: SECRET, timestampS: null }), { body, acceptBare: true })
+  }
+  for (const text of ['a=b.1', 'a=b.123456789012', `{"a":1}.${T}`, '.1751000000', 'a=1.5', 'a=b.1790000000000000000']) {
+    t.equal(checkBare(text), 'bare-ambiguous', text)
+  }
+  for (const text of ['', '.', '5', '1751000000', 'a=b.', 'a=b.5x', 'a=b.5 ', 'a=b.-5', '{"a":1.5}', 'a=b,5']) t.equal(checkBare(text), 'ok', text)
+  t.end()
+})
+
+t.test('a secret that signed with a time is remembered, and refused without one', (t) => {
+  const datedSecrets = new Set<string>()
+  const options = { secrets: ['other', SECRET], acceptBare: true, datedSecrets }
+  t.equal(check(BARE, options), 'ok')
+  t.equal(check(`t=${T},v1=${OTHER}`, options), 'mismatch')
+  t.same([...datedSecrets], [], 'a guess teaches nothing')
+  t.equal(check(`t=${T},v1=${V1}`, options), 'ok')
+  t.same([...datedSecrets], [SECRET])
+  t.equal(check(BARE, options), 'bare-refused')
+  t.end()
+})
+
+t.test('what may verify is told without a secret', (t) => {
+  for (const [header, nowS, acceptBare, may] of [
+    [`t=${T},v1=${OTHER}`, T, false, true], [`t=${T},v1=${OTHER}`, T + 301, false, false], [undefined, T, true, false],
+    ['nonsense', T, true, false], [OTHER, T, false, false], [OTHER, T, true, true],
+  ] as const) t.equal(mayVerify({ header, nowS, acceptBare }), may, header ?? 'no header')
   t.end()
 })
 
@@ -68,11 +101,12 @@ t.test('whatever is signed verifies, and no longer with one bit changed', (t) =>
   const arbitrary = fc.tuple(fc.uint8Array({ maxLength: 300 }), fc.string({ minLength: 1 }), fc.boolean(), fc.nat())
   fc.assert(fc.property(arbitrary, ([body, secret, bare, at]) => {
     const header = signBody({ body, secret, timestampS: bare ? null : T })
-    const good = verifySignature({ header, body, secrets: ['another', secret], nowS: T }) === 'ok'
+    const ambiguous = bare && /\.[0-9]+$/.test(Buffer.from(body).toString('latin1'))
+    const good = verifySignature({ header, body, secrets: ['another', secret], nowS: T, acceptBare: true }) === (ambiguous ? 'bare-ambiguous' : 'ok')
     const changed = Uint8Array.from([...body, 0])
     const i = at % changed.length
     changed[i] = (changed[i] ?? 0) ^ (1 << (at % 8))
-    return good && verifySignature({ header, body: changed, secrets: [secret], nowS: T }) === 'mismatch'
+    return good && ['mismatch', 'bare-ambiguous'].includes(verifySignature({ header, body: changed, secrets: [secret], nowS: T, acceptBare: true }))
   }), { numRuns: 1000 })
   t.pass('1,000 bodies')
   t.end()

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { GatewayError } from '../../src/core/errors.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
-import { normaliseParties, parseWebhook } from '../../src/sautikit/webhook.js'
+import { normaliseParties, parseVoicePost, parseWebhook } from '../../src/sautikit/webhook.js'
 import type { Webhook } from '../../src/sautikit/webhook.js'
 
 const FORM = 'application/x-www-form-urlencoded'
@@ -40,9 +40,9 @@ t.test('the first webhook of a call is read, as a form and as JSON', (t) => {
   }
   for (const webhook of [form(fields), json({ ...fields, isActive: true, durationInSeconds: 0 })]) {
     t.strictSame(webhook, {
-      callSid: SID, sidGiven: true, from: '+254700000001', to: '+254700000002', state: 'ringing', stateText: 'Ringing',
+      callSid: SID, sidGiven: true, sidOfPbx: true, from: '+254700000001', to: '+254700000002', state: 'ringing', stateText: 'Ringing',
       kind: null, eventId: null, streamSid: null, isActive: true, direction: 'inbound', durationS: 0, digits: null,
-      clientRequestId: null,
+      clientRequestId: null, dedupeKey: `${SID}||Ringing|||`, occurredAt: null, hangupCause: null, failureReason: null, recording: null,
     })
   }
   t.end()
@@ -182,6 +182,26 @@ t.test('an event that took the wrong door is recognised as one', (t) => {
     data: { call_id: SID, from: '254700000001', status: 'completed' } })
   t.match(webhook,
     { kind: 'call.completed', eventId: 'evt_1', callSid: SID, from: '+254700000001', state: 'completed' })
+  t.end()
+})
+
+t.test('a call is named by the id of its `call` object, and by no other id', (t) => {
+  t.match(json({ call: { id: SID } }), { callSid: SID, sidOfPbx: true })
+  t.match(json({ kind: 'call.started', data: { id: 'evt_1', call: { sid: SID } } }), { callSid: SID })
+  t.match(json({ call: { id: 'a-rest-id', session_id: SID } }), { callSid: SID }, 'the PBX\'s own name is preferred')
+  t.match(json({ data: { call_id: 'a-rest-id' } }), { callSid: 'a-rest-id', sidOfPbx: false })
+  for (const value of [{ id: SID }, { data: { id: SID } }, { data: { number: { id: SID } } }, { call: SID }]) {
+    t.throws(() => json(value), { code: 'WEBHOOK_MALFORMED', message: /names no call/ })
+  }
+  t.end()
+})
+
+t.test('an event of no call is no fault at the voice URL', (t) => {
+  const read = (value: unknown): Webhook | null => parseVoicePost(JSON_TYPE, bytes(JSON.stringify(value)))
+  t.equal(read({ kind: 'wallet.low_balance', data: { balance_minor: 12 } }), null)
+  t.match(read({ kind: 'call.started', data: { call_id: SID } }), { callSid: SID, kind: 'call.started' })
+  t.throws(() => read({ data: { balance_minor: 12 } }), { code: 'WEBHOOK_MALFORMED', message: /names no call/ })
+  t.throws(() => read({ kind: 'call.started', data: { call_id: 'no id' } }), { code: 'WEBHOOK_MALFORMED' })
   t.end()
 })
 

@@ -1,0 +1,94 @@
+import ipaddr from 'ipaddr.js'
+import { FORWARDED_HOPS_MAX } from '../core/limits.js'
+import type { HttpRequest, HttpResponse } from './uws.js'
+
+type Address = ipaddr.IPv4 | ipaddr.IPv6
+type Network = [Address, number]
+
+/**
+ * Reads one trusted network: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
+ * @returns undefined for anything else, also for a network that holds every address: all clients could then choose their own
+ */
+export function parseNetwork(text: string): Network | undefined {
+  const [address = '', prefix, ...rest] = text.split('/')
+  const parsed = parseAddress(address)
+  // An IPv4 address in IPv6 spelling never matches: addresses of peers are brought to IPv4 first.
+  if (parsed === undefined || rest.length > 0 || (parsed.kind() === 'ipv4') !== address.includes('.')) return undefined
+  const bits = parsed.kind() === 'ipv4' ? 32 : 128
+  if (prefix === undefined) return [parsed, bits]
+  const length = /^\d{1,3}$/.test(prefix) ? Number(prefix) : 0
+  return length >= 1 && length <= bits ? [parsed, length] : undefined
+}
+
+/**
+ * Finds out whose request it is, for limits by address. An address counts as IPv4 also where it is spelt as IPv6, and an IPv6
+ * address stands for its /64: whoever has one has all of that network.
+ */
+export class ClientAddresses {
+  readonly #trusted: readonly Network[]
+  readonly #text = new TextDecoder()
+
+  /** @param trustedProxies  networks as `parseNetwork` reads them; their `X-Forwarded-For` is believed, nobody else's */
+  constructor(trustedProxies: readonly string[]) {
+    this.#trusted = trustedProxies.map(network => {
+      const parsed = parseNetwork(network)
+      if (parsed === undefined) throw new RangeError(`'${network}' is no network`)
+      return parsed
+    })
+  }
+
+  /** @returns `203.0.113.7` or `2001:db8:0:1::/64` */
+  of(res: HttpResponse, req: HttpRequest): string {
+    const peer = this.#text.decode(res.getRemoteAddressAsText())
+    return this.client(peer, () => forwardedFor(req))
+  }
+
+  /**
+   * The client of a request that came from `peer`: the last hop that is no trusted proxy. What a proxy wrote into
+   * `X-Forwarded-For` counts as far as it can be read and trusted, from the right; the first strange entry ends it.
+   * @param forwarded  the header's value, several headers joined with commas; asked only for a trusted peer
+   */
+  client(peer: string, forwarded: () => string): string {
+    let hop = parseAddress(peer)
+    if (hop === undefined) return peer
+    if (this.#isTrusted(hop)) {
+      for (const entry of forwarded().split(',').slice(-FORWARDED_HOPS_MAX).reverse()) {
+        const next = parseAddress(withoutPort(entry.trim()))
+        if (next === undefined) break
+        hop = next
+        if (!this.#isTrusted(hop)) break
+      }
+    }
+    return keyOf(hop)
+  }
+
+  #isTrusted(address: Address): boolean {
+    return this.#trusted.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
+  }
+}
+
+/** All `X-Forwarded-For` headers in their order: a proxy may add a header of its own below the client's. */
+function forwardedFor(req: HttpRequest): string {
+  const values: string[] = []
+  req.forEach((name, value) => {
+    if (name === 'x-forwarded-for') values.push(value)
+  })
+  return values.join(',')
+}
+
+/** In four decimal parts or as IPv6 without a zone; an IPv4 address in IPv6 spelling comes out as IPv4. */
+function parseAddress(text: string): Address | undefined {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return ipaddr.IPv4.parse(text)
+  return /^[0-9a-fA-F:.]{2,45}$/.test(text) && ipaddr.IPv6.isValid(text) ? ipaddr.process(text) : undefined
+}
+
+/** Some proxies write `203.0.113.7:50123` and `[2001:db8::1]:50123`. */
+function withoutPort(entry: string): string {
+  const match = /^\[([0-9a-fA-F:.]+)\](?::\d{1,5})?$/.exec(entry) ?? /^([\d.]+):\d{1,5}$/.exec(entry)
+  return match?.[1] ?? entry
+}
+
+function keyOf(address: Address): string {
+  if (address instanceof ipaddr.IPv4) return address.toString()
+  return `${new ipaddr.IPv6([...address.parts.slice(0, 4), 0, 0, 0, 0]).toString()}/64`
+}
