@@ -245,6 +245,8 @@ export const KNOWLEDGE_RESULTS_MAX = 3
 export const KNOWLEDGE_QUERY_CHARS_MAX = 300
 /** Modules of one agent's tools. */
 export const AGENT_MODULES_MAX = 10
+/** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
+export const VERIFICATION_NUMBERS_MAX = 50_000
 /** Questions that may be asked to verify a caller, and words of a rule. */
 export const VERIFICATION_QUESTIONS_MAX = 6
 export const RULE_PHRASES_MAX = 100
