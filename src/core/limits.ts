@@ -245,6 +245,14 @@ export const KNOWLEDGE_RESULTS_MAX = 3
 export const KNOWLEDGE_QUERY_CHARS_MAX = 300
 /** Modules of one agent's tools. */
 export const AGENT_MODULES_MAX = 10
+/**
+ * A caller who is not understood hears us within 8 s. After the first of these sound without words counts as ended, so that the
+ * backend answers; where it has not by the second the gateway asks, and has a second to speak.
+ */
+export const ANSWER_UNHEARD_MS = 5500
+export const ASK_UNHEARD_MS = 7000
+/** How long somebody who is understood may speak without a pause. */
+export const UNDERSTOOD_SPEECH_MS_MAX = 90_000
 /** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
 export const VERIFICATION_NUMBERS_MAX = 50_000
 /** Questions that may be asked to verify a caller, and words of a rule. */
