@@ -360,8 +360,8 @@ export const SPEECH_DECODERS_DEFAULT = 4
 export const SPEECH_SESSIONS_PER_THREAD = 500
 /** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
 export const SPEECH_WAITING_MAX = 16
-/** Longest utterance, 15 s of samples; what follows is dropped and counted. */
-export const SPEECH_UTTERANCE_SAMPLES_MAX = 8000 * 15
+/** Longest utterance, 90 s of samples at 8 kHz, as long as a caller may speak; what follows is dropped and counted. */
+export const SPEECH_UTTERANCE_SAMPLES_MAX = 8 * UNDERSTOOD_SPEECH_MS_MAX
 /** Utterances of one call that may be under way: the one that is decoded and the one that has begun. */
 export const SPEECH_UTTERANCES_PER_CALL_MAX = 3
 /** Texts of one call that may be spoken at once, and the characters of each. */
