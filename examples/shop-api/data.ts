@@ -25,7 +25,7 @@ export interface Account {
   /** Handed to a person at once. */
   readonly vip: boolean
   /** What a caller is asked to prove who they are; answered by `/api/accounts/verification` alone. */
-  readonly security: { readonly birthDate: string; readonly idNumber: string }
+  readonly security: { readonly birthDate: string; readonly idNumber: string; readonly customerNumber: string }
   readonly area: string
 }
 
@@ -124,19 +124,19 @@ export const DEMO_DATA: ShopData = {
   accounts: [
     {
       accountId: 'AC-1001', phone: ONE_ORDER, name: 'Amina Odhiambo', plan: 'Home 20', balanceKes: 350,
-      status: 'active', vip: false, area: 'Lavington', security: { birthDate: '1988-04-17', idNumber: '23917386' },
+      status: 'active', vip: false, area: 'Lavington', security: { birthDate: '1988-04-17', idNumber: '23917386', customerNumber: '40075291' },
     },
     {
       accountId: 'AC-1002', phone: MANY_ORDERS, name: 'Brian Mwangi', plan: 'Home 50', balanceKes: -1200,
-      status: 'suspended', vip: false, area: 'Westlands', security: { birthDate: '1979-11-30', idNumber: '11846273' },
+      status: 'suspended', vip: false, area: 'Westlands', security: { birthDate: '1979-11-30', idNumber: '11846273', customerNumber: '40064837' },
     },
     {
       accountId: 'AC-1003', phone: ONLY_DELIVERED, name: 'Cynthia Wanjiru', plan: 'Home 10', balanceKes: 0,
-      status: 'active', vip: false, area: 'Kilimani', security: { birthDate: '1995-06-08', idNumber: '34026837' },
+      status: 'active', vip: false, area: 'Kilimani', security: { birthDate: '1995-06-08', idNumber: '34026837', customerNumber: '40093164' },
     },
     {
       accountId: 'AC-1009', phone: '+254700000009', name: 'Daniel Kiprono', plan: 'Business 100', balanceKes: 15_400,
-      status: 'active', vip: true, area: 'Karen', security: { birthDate: '1968-02-23', idNumber: '10573628' },
+      status: 'active', vip: true, area: 'Karen', security: { birthDate: '1968-02-23', idNumber: '10573628', customerNumber: '40018259' },
     },
   ],
   plans: [

@@ -1,57 +1,119 @@
 import { lookup } from 'node:dns'
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import type { LookupFunction } from 'node:net'
+import ipaddr from 'ipaddr.js'
+import type { IPv4, IPv6 } from 'ipaddr.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
  * Which addresses a host name may stand for.
  * - `public`: only addresses of the public internet.
- * - `private`: those, and private or loopback ones; never link-local, where clouds keep their credentials.
+ * - `private`: those, and private or loopback ones.
  * - `as-written`: whatever it is. For an address or `localhost` that the operator wrote out.
+ *
+ * Where clouds keep credentials is out of bounds for all three.
  */
 export type AddressPolicy = 'public' | 'private' | 'as-written'
 
-/** Nobody means these by a name: this network, link-local (cloud metadata), multicast, reserved. */
-const never = new BlockList()
-never.addSubnet('0.0.0.0', 8, 'ipv4')
-never.addSubnet('169.254.0.0', 16, 'ipv4')
-never.addSubnet('224.0.0.0', 3, 'ipv4')
-never.addAddress('::', 'ipv6')
-never.addSubnet('fe80::', 10, 'ipv6')
-never.addSubnet('ff00::', 8, 'ipv6')
+/**
+ * Where clouds serve the credentials of the machine or of a container, by their own documentation. IPv4 link-local as a whole: AWS
+ * (169.254.169.254, .170.2, .170.23), Azure, Google, Oracle and others, Scaleway (.42.42), Tencent (.0.23).
+ */
+const METADATA_V4 = [
+  '169.254.0.0/16',
+  '100.100.100.200/32', // Alibaba
+  '168.63.129.16/32', // Azure, WireServer
+  '192.0.0.192/32', // Oracle Cloud Classic
+].map((range) => ipaddr.IPv4.parseCIDR(range))
+const METADATA_V6 = [
+  'fd00:ec2::/32', // AWS: instance metadata ::254, pod identity ::23
+  'fd20:ce::/32', // Google: ::254
+  'fd00:c1::/32', // Oracle: ::a9fe:a9fe
+  'fd00:a9fe:a9fe::/48', // Akamai (Linode)
+  'fd00:42::/32', // Scaleway: ::42
+].map((range) => ipaddr.IPv6.parseCIDR(range))
 
-/** IANA special-purpose registries, without the ones above; tunnels (6to4, NAT64) may end inside, so they count too. */
-const inside = new BlockList()
-for (const [network, prefix] of [
-  ['10.0.0.0', 8], ['100.64.0.0', 10], ['127.0.0.0', 8], ['172.16.0.0', 12], ['192.0.0.0', 24], ['192.0.2.0', 24],
-  ['192.168.0.0', 16], ['198.18.0.0', 15], ['198.51.100.0', 24], ['203.0.113.0', 24],
-] as const) inside.addSubnet(network, prefix, 'ipv4')
-for (const [network, prefix] of [
-  ['::1', 128], ['64:ff9b::', 96], ['64:ff9b:1::', 48], ['100::', 64], ['2001:db8::', 32], ['2002::', 16],
-  ['fc00::', 7],
-] as const) inside.addSubnet(network, prefix, 'ipv6')
+/** Ranges of ipaddr.js, from the registries of IANA, that `private` opens besides the public ones. */
+const INSIDE: readonly string[] = ['private', 'loopback', 'carrierGradeNat', 'uniqueLocal', 'deprecatedSiteLocal']
+/** For benchmarks, and used by some networks inside; ipaddr.js counts it as reserved. */
+const BENCHMARK_V4 = ipaddr.IPv4.parseCIDR('198.18.0.0/15')
+/** All that IANA has given out for the public internet; the rest of IPv6 is for other uses, or for none yet. */
+const PUBLIC_V6 = ipaddr.IPv6.parseCIDR('2000::/3')
+/** IPv6 that carries IPv4 to somewhere else (SIIT, NAT64, 6to4, Teredo): never the public internet to a tool, see `carried`. */
+const CARRIERS: readonly string[] = ['rfc6145', 'rfc6052', '6to4', 'teredo']
 
-/** True when a connection to `address` (IPv4 or IPv6 text, mapped forms included) is allowed. */
+/** True when a connection to `address` (IPv4 or IPv6 text, mapped forms and zones included) is allowed. */
 export function mayConnect(address: string, policy: AddressPolicy): boolean {
+  const text = address.replace(/%.*$/, '')
+  if (isIP(text) === 0) return false
+  const plain = unmapped(ipaddr.parse(text))
+  if (isMetadata(plain)) return false
   if (policy === 'as-written') return true
-  const plain = unmapped(address)
-  const family = isIP(plain)
-  if (family === 0) return false
-  const type = family === 4 ? 'ipv4' : 'ipv6'
-  if (never.check(plain, type)) return false
-  return policy === 'private' || !inside.check(plain, type)
+  if (!isV6(plain)) return mayReachV4(plain, policy)
+  const range = plain.range()
+  const inside = carried(plain)
+  if (CARRIERS.includes(range)) return policy === 'private' && inside.every((ipv4) => mayReachV4(ipv4, policy))
+  if (!inside.every((ipv4) => mayReachV4(ipv4, policy))) return false
+  return (range === 'unicast' && plain.match(PUBLIC_V6)) || (policy === 'private' && INSIDE.includes(range))
 }
 
-/** `::ffff:127.0.0.1`, `::ffff:7f00:1` and `::7f00:1` as the IPv4 address they reach. */
-function unmapped(address: string): string {
-  if (isIP(address) !== 6) return address
-  // The URL parser writes every form of an IPv6 address in one way: ::ffff:7f00:1.
-  const canonical = new URL(`http://[${address.replace(/%.*$/, '')}]`).hostname.slice(1, -1)
-  const match = /^::(?:ffff:)?([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(canonical)
-  if (match === null) return canonical
-  const high = Number.parseInt(match[1] ?? '0', 16)
-  const low = Number.parseInt(match[2] ?? '0', 16)
-  return [high >> 8, high & 255, low >> 8, low & 255].join('.')
+function mayReachV4(address: IPv4, policy: AddressPolicy): boolean {
+  const range = address.range()
+  return range === 'unicast' || (policy === 'private' && (INSIDE.includes(range) || address.match(BENCHMARK_V4)))
+}
+
+function isV6(address: IPv4 | IPv6): address is IPv6 {
+  return address.kind() === 'ipv6'
+}
+
+/** `::ffff:127.0.0.1`, `::ffff:7f00:1` and `::7f00:1` as the IPv4 address that they are; `::` and `::1` are IPv6's own. */
+function unmapped(address: IPv4 | IPv6): IPv4 | IPv6 {
+  if (!isV6(address)) return address
+  if (address.isIPv4MappedAddress()) return address.toIPv4Address()
+  const bytes = address.toByteArray()
+  const compatible = bytes.slice(0, 12).every((byte) => byte === 0) && bytes.slice(12, 15).some((byte) => byte !== 0)
+  return compatible ? ipv4At(bytes, 12) : address
+}
+
+function ipv4At(bytes: readonly number[], at: number): IPv4 {
+  return new ipaddr.IPv4(bytes.slice(at, at + 4))
+}
+
+/** The IPv4 addresses that a connection to an IPv6 address ends at, where its form says so. */
+function carried(address: IPv6): IPv4[] {
+  const bytes = address.toByteArray()
+  switch (address.range()) {
+    case 'rfc6145':
+    case 'rfc6052': return [ipv4At(bytes, 12)]
+    case '6to4': return [ipv4At(bytes, 2)]
+    // The server, and the client with its bits turned over.
+    case 'teredo': return [ipv4At(bytes, 4), ipv4At(bytes.map((byte) => byte ^ 0xff), 12)]
+    default:
+  }
+  // ISATAP: any prefix, then 0:5efe or 200:5efe and the address.
+  const isatap = (bytes[8] === 0 || bytes[8] === 2) && bytes[9] === 0 && bytes[10] === 0x5e && bytes[11] === 0xfe
+  return isatap ? [ipv4At(bytes, 12)] : []
+}
+
+/** Also inside of IPv6: in the known forms, and in the last four bytes of any address, as a network's own NAT64 prefix has it. */
+function isMetadata(address: IPv4 | IPv6): boolean {
+  const isV4Metadata = (ipv4: IPv4): boolean => METADATA_V4.some((range) => ipv4.match(range))
+  if (!isV6(address)) return isV4Metadata(address)
+  const bytes = address.toByteArray()
+  // RFC 6052 puts the address around the eighth byte, which is skipped, where the prefix is shorter than 96 bits.
+  const skipped = [...bytes.slice(0, 8), ...bytes.slice(9)]
+  const nat64 = address.range() === 'rfc6052' ? [6, 7, 8].map((at) => ipv4At(skipped, at)) : []
+  return METADATA_V6.some((range) => address.match(range)) || [...carried(address), ipv4At(bytes, 12), ...nat64].some(isV4Metadata)
+}
+
+/**
+ * Why a host that is an address must not be connected to; null for a name, which `guardedLookup` checks, and for one that
+ * may be. Node asks no resolver about an address, so the check of names does not see it.
+ */
+export function refusedAddress(hostname: string, policy: AddressPolicy): GatewayError | null {
+  const address = hostname.replace(/^\[|\]$/g, '')
+  if (isIP(address) === 0 || mayConnect(address, policy)) return null
+  return new GatewayError('TOOL_FORBIDDEN_HOST', `${hostname} is an address that no tool may reach: clouds keep their credentials there`)
 }
 
 /** The policy for a host that stands in configuration: what was written out is meant, a name is checked. */

@@ -1,5 +1,7 @@
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ToolCheckpoint } from '../call/checkpoint.js'
+import { OPEN_GATE } from './verification-lock.js'
+import type { AttemptGate } from './verification-lock.js'
 
 /** What `verify_caller` answers; also what a call that changed its worker is restored from. */
 export interface VerificationAnswer {
@@ -8,7 +10,10 @@ export interface VerificationAnswer {
   readonly answered: readonly string[]
   /** Wrong answers that the caller still has. */
   readonly attemptsLeft: number
+  /** Questions whose right answer would still prove something; empty when none is left or the caller is verified. */
+  readonly questionsLeft: readonly string[]
   readonly error?: string
+  readonly hint?: string
   /** It was an answer, and not the right one. */
   readonly wrong?: boolean
 }
@@ -19,24 +24,32 @@ export interface VerificationAnswer {
  *
  *     unverified --enough right answers--> verified
  *     unverified --too many wrong answers--> locked, for the rest of the call
+ *
+ * `gate` knows the wrong answers of the same number's other calls.
  */
 export class CallerIdentity {
   verified: Readonly<Record<string, unknown>> | null
   readonly right: Set<string>
   wrong: number
+  readonly gate: AttemptGate
   /** The record that answers are compared with: undefined before it was fetched, null when there is none. */
   account: unknown = undefined
   /** Answers are judged one after the other, or two at once would be one attempt. */
   turn: Promise<unknown> = Promise.resolve()
 
-  constructor(verified: Readonly<Record<string, unknown>> | null = null, right: readonly string[] = [], wrong = 0) {
+  constructor(
+    verified: Readonly<Record<string, unknown>> | null = null, right: readonly string[] = [], wrong = 0, gate: AttemptGate = OPEN_GATE,
+  ) {
     this.verified = verified
     this.right = new Set(right)
     this.wrong = wrong
+    this.gate = gate
   }
 
   /** As it was when the call's worker died; a caller gets no new attempts by that. */
-  static restored(identity: Readonly<Record<string, unknown>> | null, tools: readonly ToolCheckpoint[]): CallerIdentity {
+  static restored(
+    identity: Readonly<Record<string, unknown>> | null, tools: readonly ToolCheckpoint[], gate: AttemptGate = OPEN_GATE,
+  ): CallerIdentity {
     let right: readonly string[] = []
     let wrong = 0
     for (const { name, state, ok, result } of tools) {
@@ -45,6 +58,6 @@ export class CallerIdentity {
       if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')
       if (!ok && 'wrong' in result) wrong++
     }
-    return new CallerIdentity(identity, right, wrong)
+    return new CallerIdentity(identity, right, wrong, gate)
   }
 }

@@ -9,7 +9,7 @@ import type { AddressPolicy } from './address-guard.js'
 import type { HttpTransport, TransportRequest, TransportResponse } from './http-transport.js'
 import type { Environment } from './environment.js'
 import type { Template, TemplateSource, TemplateValues } from './template.js'
-import { fillTemplate, parseTemplate, sourcesOf, valueOf } from './template.js'
+import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
 import type { Tool, ToolContext } from './tool.js'
@@ -35,7 +35,9 @@ export class HttpTool implements Tool {
   readonly #transport: HttpTransport
   readonly #env: Environment
   readonly #url: Template
-  /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what is missing. */
+  /** Of bound arguments: where their values come from, and why one may be missing. */
+  readonly #bind: ReadonlyMap<string, Template>
+  /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left out. */
   readonly #queries: readonly Query[]
   readonly #lenientQuery: boolean
   readonly #headers: readonly (readonly [string, Template])[]
@@ -48,6 +50,7 @@ export class HttpTool implements Tool {
     this.#transport = transport
     this.#env = env
     this.#url = parseTemplate(http.url)
+    this.#bind = new Map(Object.entries(definition.bind).map(([name, text]) => [name, parseTemplate(text)] as const))
     const maps = Array.isArray(http.query) ? http.query : http.query === undefined ? [] : [http.query]
     this.#queries = maps.map((map) => Object.entries(map).map(([name, text]) => [name, parseTemplate(text)] as const))
     this.#lenientQuery = !Array.isArray(http.query)
@@ -58,7 +61,8 @@ export class HttpTool implements Tool {
 
   /**
    * What `run` would send.
-   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit
+   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where one
+   *   that limits the request to the caller's own data is missing
    */
   request(args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest {
     const { http } = this.#definition
@@ -69,7 +73,7 @@ export class HttpTool implements Tool {
     const url = this.#address(values)
     return {
       url, method: http.method, headers: this.#requestHeaders(values, context),
-      body: http.body === undefined ? null : JSON.stringify(fillBody(http.body, values) ?? {}),
+      body: http.body === undefined ? null : JSON.stringify(this.#body(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
       maxResponseBytes: http.maxResponseBytes,
       signal: context.signal,
@@ -101,7 +105,7 @@ export class HttpTool implements Tool {
       if (source === first) return text.replace(/\/+$/, '') // the operator's base URL, not a part of a path
       return encode(text, source)
     })
-    if (filled === undefined) throw missing(this.#url, values)
+    if (filled === undefined) throw this.#missing(this.#url, values)
     const [path = ''] = filled.replace(/^[a-z]+:\/\/[^/?]*/i, '').split('?', 1)
     if (path.split('/').some((segment) => /^(\.|%2e){1,2}$/i.test(segment))) {
       throw new GatewayError('TOOL_ARGUMENTS', 'an argument would change the path of the request')
@@ -114,18 +118,54 @@ export class HttpTool implements Tool {
   #query(values: TemplateValues): readonly (readonly [string, string])[] {
     if (this.#queries.length === 0) return []
     for (const query of this.#queries) {
-      const filled = query.map(([name, template]) => [name, fillTemplate(template, values)] as const)
+      const filled = query.map(([name, template]) => (
+        [name, this.#lenientQuery ? this.#fillOptional(template, values) : fillTemplate(template, values)] as const))
       const known = filled.filter((pair): pair is readonly [string, string] => pair[1] !== undefined)
       if (this.#lenientQuery || known.length === filled.length) return known
     }
-    throw missing(this.#queries.flatMap((query) => query.flatMap(([, template]) => template)), values)
+    throw this.#missing(this.#queries.flatMap((query) => query.flatMap(([, template]) => template)), values)
+  }
+
+  /**
+   * A part of the request that is left out when the model left out its argument; undefined then.
+   * @throws GatewayError when what is missing is not the model's to leave out
+   */
+  #fillOptional(template: Template, values: TemplateValues): string | undefined {
+    const filled = fillTemplate(template, values)
+    if (filled === undefined && missingSources(template, values).some((source) => !this.#isOptional(source))) {
+      throw this.#missing(template, values)
+    }
+    return filled
+  }
+
+  /** Only what the model says may be missing; a bound value limits the request to the caller's own data. */
+  #isOptional(source: TemplateSource): boolean {
+    return source.scope === 'args' && !this.#bind.has(source.name)
+  }
+
+  /** Why a template cannot be filled; a bound argument is missing for want of what it is bound to. */
+  #missing(template: Template, values: TemplateValues): GatewayError {
+    const absent = missingSources(template, values)
+    const variable = absent.find((source) => source.scope === 'env')
+    if (variable !== undefined) {
+      return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
+    }
+    const sources = absent.flatMap((source) => {
+      const bound = source.scope === 'args' ? this.#bind.get(source.name) : undefined
+      return bound === undefined ? [source] : missingSources(bound, values)
+    })
+    const asked = [...new Set(sources.filter((source) => source.scope === 'args').map(({ name }) => name))]
+    const refusal = asked.length === 0 ? unbound(sources, values) : null
+    if (refusal !== null) return refusal
+    const why = unboundReason(sources, values)
+    return new GatewayError('TOOL_ARGUMENTS', `needs ${asked.join(' or ')}, which is not known${why === null ? '' : `. ${why}`}`)
   }
 
   #requestHeaders(values: TemplateValues, context: ToolContext): Record<string, string> {
     const { http } = this.#definition
     const headers: Record<string, string> = { accept: 'application/json', 'user-agent': 'mkondo' }
     for (const [name, template] of this.#headers) {
-      const value = fillTemplate(template, values)
+      const value = this.#fillOptional(template, values)
       if (value === undefined) continue
       if (!/^[\x20-\x7e]*$/.test(value)) {
         throw new GatewayError('TOOL_ARGUMENTS', `the value of header ${name} has characters that no header may have`)
@@ -135,6 +175,24 @@ export class HttpTool implements Tool {
     if (http.method !== 'GET') headers['idempotency-key'] = headerSafe(context.idempotencyKey)
     if (http.body !== undefined) headers['content-type'] = 'application/json'
     return headers
+  }
+
+  /** `undefined` for a value that the model left out: its member or entry is left out. */
+  #body(body: BodyTemplate, values: TemplateValues): unknown {
+    if (typeof body === 'string') {
+      const template = parseTemplate(body)
+      const filled = this.#fillOptional(template, values)
+      const [only] = template
+      return template.length === 1 && only !== undefined && 'scope' in only ? valueOf(only, values) : filled
+    }
+    if (Array.isArray(body)) {
+      return body.map((entry: BodyTemplate) => this.#body(entry, values)).filter((entry) => entry !== undefined)
+    }
+    if (typeof body === 'object' && body !== null) {
+      const members = Object.entries(body).map(([key, entry]) => [key, this.#body(entry, values)] as const)
+      return Object.fromEntries(members.filter(([, entry]) => entry !== undefined))
+    }
+    return body
   }
 
   async #sendWithRetry(request: TransportRequest): Promise<TransportResponse> {
@@ -214,35 +272,6 @@ function encode(text: string, source: TemplateSource): string {
   } catch (error) {
     throw new GatewayError('TOOL_ARGUMENTS', `${source.name} is not well-formed text`, { cause: error })
   }
-}
-
-function missing(template: Template, values: TemplateValues): GatewayError {
-  const absent = sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
-  const variable = absent.find((source) => source.scope === 'env')
-  if (variable !== undefined) {
-    return new GatewayError('CONFIG_INVALID', `the environment variable ${variable.name} is not set`)
-  }
-  const names = [...new Set(absent.map((source) => (
-    source.scope === 'args' ? source.name : source.scope === 'identity' ? `the caller's ${source.name}` : 'the number of the call')))]
-  return new GatewayError('TOOL_ARGUMENTS', `needs ${names.join(' or ')}, which is not known`)
-}
-
-/** `undefined` for a value that is missing: its member or entry is left out. */
-function fillBody(body: BodyTemplate, values: TemplateValues): unknown {
-  if (typeof body === 'string') {
-    const template = parseTemplate(body)
-    const [only] = template
-    if (template.length === 1 && only !== undefined && 'scope' in only) return valueOf(only, values)
-    return fillTemplate(template, values)
-  }
-  if (Array.isArray(body)) {
-    return body.map((entry: BodyTemplate) => fillBody(entry, values)).filter((entry) => entry !== undefined)
-  }
-  if (typeof body === 'object' && body !== null) {
-    const members = Object.entries(body).map(([key, entry]) => [key, fillBody(entry, values)] as const)
-    return Object.fromEntries(members.filter(([, entry]) => entry !== undefined))
-  }
-  return body
 }
 
 /** A key that fits a header: itself, or its hash when it has other characters. */

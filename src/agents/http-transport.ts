@@ -4,7 +4,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { TOOL_SOCKETS_MAX } from '../core/limits.js'
 import type { AddressPolicy } from './address-guard.js'
-import { guardedLookup } from './address-guard.js'
+import { guardedLookup, refusedAddress } from './address-guard.js'
 
 /** One HTTP request of a tool; redirects are the caller's business. */
 export interface TransportRequest {
@@ -50,6 +50,11 @@ export class HttpTransport {
       }
       if (request.signal.aborted) {
         abort()
+        return
+      }
+      const refused = refusedAddress(request.url.hostname, request.policy)
+      if (refused !== null) {
+        fail(refused)
         return
       }
       request.signal.addEventListener('abort', abort, { once: true })

@@ -112,14 +112,10 @@ function monthOf(word: string, spoken: SpokenWords): number | null {
 export function sameAnswer(answer: string, expected: string, rule: AnswerRule, spoken: SpokenWords = NO_WORDS): boolean {
   const words = plainWords(answer)
   switch (rule.kind) {
-    case 'digits': {
-      const all = expected.replace(/\D/g, '')
-      const wanted = rule.last === null ? all : all.slice(-rule.last)
-      return wanted !== '' && numbersIn(words, spoken).join('') === wanted
-    }
+    case 'digits':
     case 'year': {
-      const year = /^\d{4}/.exec(expected)?.[0]
-      return year !== undefined && numbersIn(words, spoken).join('') === year
+      const wanted = comparable(expected, rule)
+      return wanted !== '' && numbersIn(words, spoken).join('') === wanted
     }
     case 'date':
       return sameDate(words, expected, rule.dateOrder, spoken)
@@ -128,9 +124,33 @@ export function sameAnswer(answer: string, expected: string, rule: AnswerRule, s
       return wanted.length > 0 && wanted.every((word) => words.includes(word))
     }
     case 'text': {
-      const wanted = plainWords(expected).join(' ')
+      const wanted = comparable(expected, rule)
       return wanted !== '' && words.join(' ') === wanted
     }
+  }
+}
+
+/**
+ * Whether knowing one expected answer gives away another one: the year of a date, the last digits of a number, a name that is
+ * part of a longer one.
+ */
+export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: AnswerRule): boolean {
+  const [short = '', long = ''] = [comparable(a, aRule), comparable(b, bRule)].sort((one, other) => one.length - other.length)
+  if (short === '') return false
+  return /^\d+$/.test(short + long) ? long.includes(short) : ` ${long} `.includes(` ${short} `)
+}
+
+/** What of an expected answer is compared: digits without their grouping, words otherwise. */
+function comparable(expected: string, rule: AnswerRule): string {
+  switch (rule.kind) {
+    case 'digits': {
+      const all = expected.replace(/\D/g, '')
+      return rule.last === null ? all : all.slice(-rule.last)
+    }
+    case 'year': return /^\d{4}/.exec(expected)?.[0] ?? ''
+    case 'date': return (/^\d{4}-\d{2}-\d{2}/.exec(expected)?.[0] ?? '').replaceAll('-', '')
+    case 'name':
+    case 'text': return plainWords(expected).join(' ')
   }
 }
 

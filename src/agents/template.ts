@@ -1,4 +1,5 @@
 import { assertNever } from '../core/assert.js'
+import { GatewayError } from '../core/errors.js'
 
 /**
  * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
@@ -75,12 +76,41 @@ export function sourcesOf(template: Template): readonly TemplateSource[] {
 }
 
 /**
- * The value of one source; undefined when it is missing. An empty text counts as missing: a withheld caller number
- * must not become `?phone=`.
+ * The value of one source; undefined when it is missing. An empty or blank text counts as missing: a withheld caller
+ * number must not become `?phone=`.
  */
 export function valueOf(source: TemplateSource, values: TemplateValues): unknown {
   const value = lookUp(source, values)
-  return value === '' || value === null ? undefined : value
+  return value === null || (typeof value === 'string' && value.trim() === '') ? undefined : value
+}
+
+/** The sources of a template that have no value. */
+export function missingSources(template: Template, values: TemplateValues): readonly TemplateSource[] {
+  return sourcesOf(template).filter((source) => valueOf(source, values) === undefined)
+}
+
+/**
+ * The refusal of a tool that would run without a value that limits it to the caller's own data: no request may be sent
+ * without its limit. Null when the gateway has every one of these values.
+ * @param sources those that have no value; the ones that the model fills in (`args`) and the operator's (`env`) are skipped
+ */
+export function unbound(sources: readonly TemplateSource[], values: TemplateValues): GatewayError | null {
+  const why = unboundReason(sources, values)
+  if (why === null) return null
+  return new GatewayError(
+    'TOOL_UNBOUND', `${why}: this cannot be used in this call. Tell the caller, and offer to connect them to a colleague.`,
+  )
+}
+
+/** Why these sources have no value, as far as they are the gateway's own: `The number of this call is withheld`. */
+export function unboundReason(sources: readonly TemplateSource[], values: TemplateValues): string | null {
+  const reasons = sources.flatMap((source) => {
+    if (source.scope === 'call') return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]
+    if (source.scope !== 'identity') return []
+    return [values.identity === null ? 'the caller is not verified' : `the caller's account has no ${source.name}`]
+  })
+  const text = [...new Set(reasons)].join(' and ')
+  return text === '' ? null : text.charAt(0).toUpperCase() + text.slice(1)
 }
 
 function lookUp(source: TemplateSource, values: TemplateValues): unknown {

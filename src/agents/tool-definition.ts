@@ -56,8 +56,8 @@ export const httpSchema = z.strictObject({
   )
     .optional()
     .describe(
-      'Query parameters; one whose value is missing is left out. A list is tried from the top: the first map with no '
-        + 'missing value is sent.',
+      'Query parameters; one whose argument the model left out is left out. A list is tried from the top: the first map with no '
+        + 'missing value is sent. Where a bound value is missing, nothing is sent.',
     ),
   headers: z.record(
     z.string().regex(/^[A-Za-z0-9-]{1,60}$/, { error: 'a header name has letters, digits and - only' }), template,
@@ -65,8 +65,8 @@ export const httpSchema = z.strictObject({
     .default({}).describe('Request headers.'),
   body: bodyTemplate.optional()
     .describe(
-      'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose value is '
-        + 'missing is left out.',
+      'JSON body; a text that is exactly one placeholder keeps the type of its value, and a member whose argument the model '
+        + 'left out is left out.',
     ),
   timeoutMs: z.int().min(100).max(15_000).default(TOOL_TIMEOUT_MS)
     .describe('Deadline for the whole tool call, redirects and the second try included.'),
@@ -112,7 +112,7 @@ export const toolName = z.string()
 
 /** An argument that the gateway sets. */
 export const bindSchema = z.record(z.string(), template).default({})
-  .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}.')
+  .describe('Arguments that the gateway sets by itself and the model cannot change, from {{call.…}} and {{identity.…}}. The tool is refused when one has no value.')
 
 export const requiresSchema = z.literal('verified', { error: 'must be verified, or be left out' }).optional()
   .describe('verified: refused until the caller has proved who they are (verification).')
@@ -157,11 +157,32 @@ export const toolSchema = z.strictObject({
     }
   }
   for (const [name, what] of bindFaults(tool)) fault(['bind', name], what)
+  const read = new Set(templatesOf({ http: tool.http }).flatMap(({ template: parsed }) => sourcesOf(parsed)).filter(({ scope }) => scope === 'args').map(({ name }) => name))
+  for (const name of Object.keys(tool.bind)) {
+    if (names.includes(name) && !read.has(name)) fault(['bind', name], 'is read by nothing in http, so it limits no request; use {{args.NAME}} there')
+  }
+  for (const index of openQueries(tool.http, Object.keys(tool.bind))) fault(['http', 'query', index], OPEN_QUERY)
   const { notFound } = tool.result
   if (notFound !== undefined && JSON.stringify(notFound).length > TOOL_TEXT_CHARS_MAX) {
     fault(['result', 'notFound'], `must be JSON of at most ${TOOL_TEXT_CHARS_MAX} characters`)
   }
 })
+
+/** Why a map of a list of queries is refused by `openQueries`. */
+export const OPEN_QUERY = 'limits the request to nobody: another map of the list reads a bound value, and without it everybody\'s data would be '
+  + 'asked for; let each map read an argument, {{call.…}} or {{identity.…}}'
+
+/**
+ * The maps of a list of queries that read no value at all where another map reads one that the gateway binds: the request
+ * that is sent when the bound value is missing must have another limit.
+ */
+export function openQueries({ query }: ToolDefinition['http'], bound: readonly string[]): number[] {
+  if (!Array.isArray(query)) return []
+  const maps = (query as readonly Readonly<Record<string, string>>[]).map((map) => (
+    Object.values(map).flatMap((text) => sourcesOf(parseOrNull(text) ?? [])).filter(({ scope }) => scope !== 'env')))
+  const anyBound = maps.some((sources) => sources.some(({ scope, name }) => scope !== 'args' || bound.includes(name)))
+  return anyBound ? maps.flatMap((sources, index) => (sources.length === 0 ? [index] : [])) : []
+}
 
 /** What is wrong with bound arguments, by name. */
 export function bindFaults(tool: { readonly bind: Readonly<Record<string, string>>; readonly parameters: ToolParameters }): [string, string][] {

@@ -14,7 +14,7 @@ import { addedTools } from './offered-tools.js'
 import type { CheckedArguments, ToolParameters } from './parameters.js'
 import { argumentChecker } from './parameters.js'
 import type { Template } from './template.js'
-import { fillTemplate, parseTemplate } from './template.js'
+import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
 import type { Tool, ToolContext, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
 
@@ -23,7 +23,12 @@ interface Entry {
   readonly verifiedOnly: boolean
   readonly check: (args: Readonly<Record<string, unknown>>) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
+  /** Bound arguments without which it never runs. Of the others an HTTP tool says itself whether it can do without. */
+  readonly needs: readonly string[]
 }
+
+/** What is refused before anything is sent. */
+const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
 
 /** Counts since the start; read by telemetry. */
 export interface ToolCounters {
@@ -72,6 +77,7 @@ export class ToolRunner {
     this.#entries.set(tool.name, {
       tool, verifiedOnly: requires === 'verified', check: argumentChecker(parameters),
       bind: Object.entries(bind).map(([name, text]) => [name, parseTemplate(text)] as const),
+      needs: tool instanceof HttpTool ? Object.keys(bind).filter((name) => parameters.required.includes(name)) : Object.keys(bind),
     })
   }
 
@@ -90,9 +96,9 @@ export class ToolRunner {
       return this.#refuse('TOOL_UNKNOWN', 'there is no such tool', [...this.#entries.keys()].join(', '))
     }
     if (entry.verifiedOnly && context.caller.verified === null) return this.#unverified()
-    const checked = entry.check(bound(entry, args, context))
-    if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
     try {
+      const checked = entry.check(bound(entry, args, context))
+      if (!checked.ok) return this.#refuse('TOOL_ARGUMENTS', 'the arguments are not usable', checked.why)
       return { ok: true, value: await withDeadline(entry.tool, checked.args, context) }
     } catch (error) {
       return this.#failure(error)
@@ -101,7 +107,7 @@ export class ToolRunner {
 
   /**
    * What `run` would send to an API, without sending it; null for a tool that sends nothing.
-   * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNVERIFIED, CONFIG_INVALID
+   * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNBOUND, TOOL_UNVERIFIED, CONFIG_INVALID
    */
   request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest | null {
     const entry = this.#entries.get(name)
@@ -141,18 +147,26 @@ export class ToolRunner {
     const { code } = error
     if (code === 'TOOL_CANCELLED') this.counters.cancelled += 1
     else if (code === 'TOOL_TIMEOUT') this.counters.timedOut += 1
-    else if (code === 'TOOL_ARGUMENTS' || code === 'TOOL_FORBIDDEN_HOST') this.counters.refused += 1
+    else if (REFUSALS.includes(code)) this.counters.refused += 1
     else this.counters.failed += 1
     return { ok: false, code, error: error.message, value: answerFor(error) }
   }
 }
 
-/** The arguments with those that the gateway sets by itself; what the model put there is gone. */
+/**
+ * The arguments with those that the gateway sets by itself; what the model put there is gone.
+ * @throws GatewayError TOOL_UNBOUND when one that the tool needs has no value
+ */
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
   const given: Record<string, unknown> = { ...args }
   const call = { from: context.from, to: context.to, sid: context.callSid, agent: context.agent }
   const values = { args: {}, env: {}, call, identity: context.caller.verified }
-  for (const [name, template] of entry.bind) given[name] = fillTemplate(template, values)
+  for (const [name, template] of entry.bind) {
+    given[name] = fillTemplate(template, values)
+    if (given[name] === undefined && entry.needs.includes(name)) {
+      throw unbound(missingSources(template, values), values) ?? new GatewayError('TOOL_UNBOUND', `${name} is bound to what has no value`)
+    }
+  }
   return given
 }
 
@@ -194,7 +208,8 @@ function answerFor(error: GatewayError): Record<string, unknown> {
   switch (error.code) {
     case 'TOOL_TIMEOUT': return { error: 'the system did not answer in time' }
     case 'TOOL_CANCELLED': return { error: 'cancelled' }
-    case 'TOOL_ARGUMENTS': return { error: messageOf(error) }
+    case 'TOOL_ARGUMENTS':
+    case 'TOOL_UNBOUND': return { error: messageOf(error) }
     case 'TOOL_RESPONSE': return { error: 'the system gave an answer that cannot be used' }
     default: return { error: 'the system cannot be reached' }
   }

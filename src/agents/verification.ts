@@ -1,15 +1,18 @@
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
+import type { ErrorCode } from '../core/errors.js'
 import type { CallerIdentity, VerificationAnswer } from './caller-identity.js'
 import { HttpTool } from './http-tool.js'
 import type { HttpTransport } from './http-transport.js'
 import type { Environment } from './environment.js'
 import type { ToolParameters } from './parameters.js'
-import { plainWords, sameAnswer } from './spoken-values.js'
-import type { SpokenWords } from './spoken-values.js'
+import { givesAway, plainWords, sameAnswer } from './spoken-values.js'
+import type { AnswerRule, SpokenWords } from './spoken-values.js'
 import type { Tool, ToolContext } from './tool.js'
+import { countDistinct, sameField } from './verification-definition.js'
 import type { Verification } from './verification-definition.js'
+import type { Verdict } from './verification-lock.js'
 
 /** The tool that a model is offered where an agent has a `verification:` section. */
 export function verifyToolSpec(verification: Verification): { readonly description: string; readonly parameters: ToolParameters } {
@@ -17,7 +20,7 @@ export function verifyToolSpec(verification: Verification): { readonly descripti
   return {
     description: `Checks who the caller is before anything of an account is told. Ask one question at a time, then pass the caller's `
       + `own answer, word for word. Right answers needed: ${verification.required}; wrong ones allowed in a call: ${verification.attempts - 1}. `
-      + `Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
+      + `What was answered rightly once proves nothing a second time: questionsLeft says which questions still count. Never guess, never suggest an answer, and do not read answers back. Questions: ${asked}`,
     parameters: {
       type: 'object',
       properties: {
@@ -58,31 +61,90 @@ export class VerifyTool implements Tool {
   }
 
   async #judge(args: Readonly<Record<string, unknown>>, context: ToolContext, caller: CallerIdentity): Promise<VerificationAnswer> {
-    const { questions, required, attempts } = this.#verification
-    if (caller.verified !== null) return this.#answer(caller, true)
-    if (caller.wrong >= attempts) throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.', false)
+    const { questions, attempts } = this.#verification
+    if (caller.verified !== null) return this.#answer(caller, null)
+    if (caller.wrong >= attempts) throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
     const question = questions.find(({ id }) => id === args['question'])
     if (question === undefined) throw new GatewayError('TOOL_ARGUMENTS', 'there is no such question')
-    if (caller.account === undefined) caller.account = await this.#account.run({}, context)
-    const { account } = caller
-    if (account === null) throw this.#refusal(caller, 'No account is known for the number of this call. Connect the caller to a colleague.', false)
-    const expected = textAt(account, question.field)
-    if (expected === null) throw this.#refusal(caller, 'The account has no answer to this question. Ask another one.', false)
-    const { dateOrder } = this.#verification
-    const answer = String(args['answer']).slice(0, TOOL_TEXT_CHARS_MAX)
-    if (!sameAnswer(answer, expected, { kind: question.kind, last: question.last, dateOrder }, this.#words)) {
-      caller.wrong++
-      if (caller.wrong >= attempts) {
-        caller.account = undefined
-        throw this.#refusal(caller, 'That is not right either. Too many wrong answers: connect the caller to a colleague.', true)
-      }
-      throw this.#refusal(caller, 'That is not right. Ask the caller once more, without a hint.', true)
+    // Without a number there is nothing to count wrong answers by, whatever the account is looked up by.
+    if (context.from.trim() === '') {
+      throw this.#refusal(caller, 'The number of this call is withheld, so nobody can be verified in it. Connect the caller to a colleague.', 'TOOL_UNBOUND')
     }
-    caller.right.add(question.id)
-    if (caller.right.size < required) return this.#answer(caller, false)
-    caller.verified = this.#identityOf(account)
+    const left = await caller.gate.take()
+    if (left <= 0) {
+      throw this.#refusal(caller, 'Too many wrong answers were given from the number of this call. None is taken for now: connect the caller to a colleague.', 'TOOL_LOCKED')
+    }
+    let verdict: Verdict = 'unjudged'
+    try {
+      const account = await this.#accountOf(caller, context)
+      const expected = textAt(account, question.field)
+      if (expected === null) throw this.#refusal(caller, 'The account has no answer to this question. Ask another one.')
+      if (!sameAnswer(String(args['answer']).slice(0, TOOL_TEXT_CHARS_MAX), expected, this.#rule(question), this.#words)) {
+        verdict = 'wrong'
+        throw this.#wrong(caller, left - 1)
+      }
+      verdict = 'right'
+      caller.right.add(question.id)
+      if (this.#proven(account, caller) < this.#verification.required) {
+        const answer = this.#answer(caller, account, left)
+        return answer.questionsLeft.length > 0 ? answer : { ...answer, hint: 'No question is left that proves more. Connect the caller to a colleague.' }
+      }
+      verdict = 'verified'
+      caller.verified = this.#identityOf(account)
+      caller.account = undefined
+      return this.#answer(caller, null)
+    } finally {
+      caller.gate.judged(verdict)
+    }
+  }
+
+  async #accountOf(caller: CallerIdentity, context: ToolContext): Promise<unknown> {
+    try {
+      if (caller.account === undefined) caller.account = await this.#account.run({}, context)
+    } catch (error) {
+      if (!(error instanceof GatewayError) || error.code !== 'TOOL_UNBOUND') throw error
+      throw this.#refusal(caller, error.message, 'TOOL_UNBOUND')
+    }
+    if (caller.account === null) throw this.#refusal(caller, 'No account is known for the number of this call. Connect the caller to a colleague.')
+    return caller.account
+  }
+
+  /** Counts a wrong answer. @param left  attempts that the number has now, this call's aside */
+  #wrong(caller: CallerIdentity, left: number): VerificationRefused {
+    caller.wrong++
+    if (caller.wrong < this.#verification.attempts && left > 0) {
+      const answer = { ...this.#answer(caller, caller.account, left), error: 'That is not right. Ask the caller once more, without a hint.', wrong: true }
+      return new VerificationRefused(answer)
+    }
+    caller.wrong = Math.max(caller.wrong, this.#verification.attempts)
     caller.account = undefined
-    return this.#answer(caller, true)
+    const error = 'That is not right either. Too many wrong answers: connect the caller to a colleague.'
+    return new VerificationRefused({ ...this.#answer(caller, null), error, wrong: true })
+  }
+
+  #rule({ kind, last }: Question): AnswerRule {
+    return { kind, last, dateOrder: this.#verification.dateOrder }
+  }
+
+  /** Whether knowing the answer to one question of this account is knowing the other's, by its field or by its value. */
+  #oneFact(account: unknown, a: Question, b: Question): boolean {
+    if (sameField(a.field, b.field)) return true
+    const [textA, textB] = [textAt(account, a.field), textAt(account, b.field)]
+    return textA !== null && textB !== null && givesAway(textA, this.#rule(a), textB, this.#rule(b))
+  }
+
+  /** Right answers so far, those that give each other away counted once. */
+  #proven(account: unknown, caller: CallerIdentity): number {
+    const answered = this.#verification.questions.filter(({ id }) => caller.right.has(id))
+    return countDistinct(answered, (a, b) => this.#oneFact(account, a, b))
+  }
+
+  /** Questions whose right answer would prove something that is not proven yet. */
+  #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
+    const { questions } = this.#verification
+    const answered = questions.filter(({ id }) => caller.right.has(id))
+    return questions.filter((question) => (
+      textAt(account, question.field) !== null && !answered.some((other) => this.#oneFact(account, question, other)))).map(({ id }) => id)
   }
 
   #identityOf(account: unknown): Readonly<Record<string, unknown>> {
@@ -94,21 +156,37 @@ export class VerifyTool implements Tool {
     return identity
   }
 
-  #answer(caller: CallerIdentity, verified: boolean): VerificationAnswer {
-    return { verified, answered: [...caller.right], attemptsLeft: Math.max(0, this.#verification.attempts - caller.wrong) }
+  /** @param account  null where no more is asked; @param left  wrong answers that the number has, over all its calls */
+  #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
+    return {
+      verified: caller.verified !== null, answered: [...caller.right],
+      attemptsLeft: Math.max(0, Math.min(this.#verification.attempts - caller.wrong, left)),
+      questionsLeft: account === null || account === undefined ? [] : this.#questionsLeft(account, caller),
+    }
   }
 
-  #refusal(caller: CallerIdentity, error: string, wrong: boolean): VerificationRefused {
-    return new VerificationRefused({ ...this.#answer(caller, false), error, ...(wrong ? { wrong } : {}) })
+  /** The refusal of an answer that was not compared. */
+  #refusal(caller: CallerIdentity, error: string, code: ErrorCode = 'TOOL_UNVERIFIED'): VerificationRefused {
+    const answer = this.#answer(caller, caller.account)
+    return new VerificationRefused({ ...answer, error, ...(code === 'TOOL_LOCKED' ? { attemptsLeft: 0 } : {}) }, code)
   }
+}
+
+type Question = Verification['questions'][number]
+
+/** For the record and the log. */
+const REFUSED: Partial<Record<ErrorCode, string>> = {
+  TOOL_UNBOUND: 'a caller whose number is withheld cannot be verified',
+  TOOL_LOCKED: 'too many wrong answers were given from this number',
 }
 
 /** An answer of the caller's that was not taken; `answer` is what the model is told. */
 export class VerificationRefused extends GatewayError {
   readonly answer: VerificationAnswer
 
-  constructor(answer: VerificationAnswer) {
-    super('TOOL_UNVERIFIED', 'the caller did not prove who they are')
+  /** @param code  TOOL_UNBOUND and TOOL_LOCKED: no answer is compared in this call */
+  constructor(answer: VerificationAnswer, code: ErrorCode = 'TOOL_UNVERIFIED') {
+    super(code, REFUSED[code] ?? 'the caller did not prove who they are')
     this.answer = answer
   }
 }

@@ -30,6 +30,11 @@ export type BackendEvent =
   /** The backend's own VAD (only where `capabilities.serverVad`). */
   | { readonly type: 'speech-started' }
   | { readonly type: 'speech-stopped' }
+  /**
+   * Words of the speech that goes on were recognised; which, the transcript says at its end. Once for each time that there are more of
+   * them. A backend that sends partial transcripts needs none.
+   */
+  | { readonly type: 'understood' }
   /** The backend cancelled its own response because the caller spoke. */
   | { readonly type: 'interrupted'; readonly generation: number }
   /**

@@ -3,6 +3,7 @@ import { RESPONSES_FAILED_MAX } from '../core/limits.js'
 import type { BackendEvent } from './backend-events.js'
 import type { CallCore } from './call-core.js'
 import type { Conversation } from './conversation.js'
+import type { Patience } from './patience.js'
 import type { Silence } from './silence.js'
 import type { ToolDesk } from './tool-desk.js'
 
@@ -29,6 +30,7 @@ export class BackendInbox {
   readonly #conversation: Conversation
   readonly #silence: Silence
   readonly #tools: ToolDesk
+  readonly #patience: Patience
   readonly #wants: BackendVerdicts
   /** The last voiced sample to which words have come, and which. */
   #wordsOfMs = NaN
@@ -36,11 +38,14 @@ export class BackendInbox {
   #responsesFailed = 0
   #answersMissing = 0
 
-  constructor(core: CallCore, conversation: Conversation, silence: Silence, tools: ToolDesk, wants: BackendVerdicts) {
+  constructor(
+    core: CallCore, conversation: Conversation, silence: Silence, tools: ToolDesk, patience: Patience, wants: BackendVerdicts,
+  ) {
     this.#core = core
     this.#conversation = conversation
     this.#silence = silence
     this.#tools = tools
+    this.#patience = patience
     this.#wants = wants
   }
 
@@ -86,6 +91,8 @@ export class BackendInbox {
         return this.#conversation.backendHeardSpeech()
       case 'speech-stopped':
         return this.#conversation.backendHeardStop()
+      case 'understood':
+        return this.#patience.understood()
       case 'interrupted':
         return this.#conversation.backendInterrupted(event.generation)
       case 'transcript':
@@ -162,6 +169,7 @@ export class BackendInbox {
     }
     core.said([core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)])
     if (text.trim() === '') return
+    this.#patience.understood()
     this.#silence.callerSpoke()
     core.agentSpokeLast = false
     core.turns.confirm()

@@ -15,7 +15,7 @@ import { Turns } from './turns.js'
 
 /** Every reason for which a session wants to be called again. */
 export const DEADLINES = [
-  'backend-ready', 'answer', 'end-of-speech', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
+  'backend-ready', 'answer', 'end-of-speech', 'not-understood', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
   'duration', 'words-heard', 'handover-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
 ] as const
 export type DeadlineName = (typeof DEADLINES)[number]
@@ -49,7 +49,7 @@ export class CallCore {
   readonly items = new Map<string, SpeechItem>()
   readonly counters: CallCounters = {
     frames: 0, framesVoiced: 0, lateAudioDropped: 0, lateEventsDropped: 0, toolCallsRefused: 0, toolCallsRepeated: 0,
-    toolResultsLate: 0, announcementsFailed: 0, fillers: 0, silencePrompts: 0, marksDropped: 0, outputsDropped: 0,
+    toolResultsLate: 0, announcementsFailed: 0, fillers: 0, silencePrompts: 0, notUnderstood: 0, marksDropped: 0, outputsDropped: 0,
     transcriptDropped: 0, toolRecordsDropped: 0, recordsDropped: 0,
   }
   readonly usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
@@ -71,6 +71,8 @@ export class CallCore {
   /** Whether the caller has been told that they are recorded, where that is to be said. */
   consent: 'due' | 'saying' | 'said' = 'due'
   consentItemId: string | null = null
+  /** The caller's sound was given up: nobody understands it, and it begins no segment (`Patience`). */
+  deaf = false
   /** Who took the call is not known yet: the agent keeps silent and does not listen. */
   screening = false
   backendReady = false

@@ -23,6 +23,8 @@ export interface CallCounters {
   announcementsFailed: number
   fillers: number
   silencePrompts: number
+  /** Times that the caller's sound was given up because nobody understood it. */
+  notUnderstood: number
   marksDropped: number
   outputsDropped: number
   transcriptDropped: number

@@ -16,6 +16,7 @@ import { Handover } from './handover.js'
 import type {
   BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from './record.js'
+import { Patience } from './patience.js'
 import { Rules } from './rules.js'
 import { Silence } from './silence.js'
 import { ToolDesk } from './tool-desk.js'
@@ -38,7 +39,7 @@ const DURATION_POLL_MS = 5000
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * The parts: `BackendInbox`, `Conversation` (who speaks), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared
+ * The parts: `BackendInbox`, `Conversation` (who speaks), `Patience` (who is not understood), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared
  * books of `CallCore`. This class hands inputs and due deadlines to them.
  */
 export class CallSession implements CallMachine {
@@ -47,6 +48,7 @@ export class CallSession implements CallMachine {
   readonly #handover: Handover
   readonly #silence: Silence
   readonly #tools: ToolDesk
+  readonly #patience: Patience
   readonly #conversation: Conversation
   readonly #backend: BackendInbox
   readonly #rules: Rules | null
@@ -60,8 +62,9 @@ export class CallSession implements CallMachine {
     this.#handover = new Handover(this.#core, this.#ending)
     this.#silence = new Silence(this.#core, this.#ending, resume?.silencePrompts ?? 0)
     this.#tools = new ToolDesk(this.#core, this.#ending, this.#handover)
-    this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools)
-    this.#backend = new BackendInbox(this.#core, this.#conversation, this.#silence, this.#tools, {
+    this.#patience = new Patience(this.#core, this.#ending)
+    this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools, this.#patience)
+    this.#backend = new BackendInbox(this.#core, this.#conversation, this.#silence, this.#tools, this.#patience, {
       ready: () => this.#backendReady(),
       failed: (detail) => this.#backendFailed(detail),
     })
@@ -222,6 +225,7 @@ export class CallSession implements CallMachine {
         return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
       case 'answer': return this.#backend.answerDue()
       case 'end-of-speech': return this.#conversation.endOfSpeechDue()
+      case 'not-understood': return this.#patience.due(() => this.#conversation.giveUpSegment())
       case 'barge-in-resume': return this.#conversation.resumeDue()
       case 'barge-in-settle': return this.#conversation.settleDue()
       case 'filler': return this.#tools.fillerDue()
@@ -442,6 +446,7 @@ export class CallSession implements CallMachine {
     if (kind === 'answer') this.#backend.answered()
     if (kind !== 'filler') core.agentSpokeLast = true
     core.mark('agent-sound', kind)
+    this.#patience.agentSounds()
     this.#conversation.agentSoundBegins(item?.generation ?? null, sentAtMs)
     core.turn(core.turns.agentSound(kind, item?.generation ?? null, sentAtMs, core.streamZeroMs))
   }

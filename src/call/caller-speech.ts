@@ -60,6 +60,12 @@ export class CallerSpeech {
     return 'onset'
   }
 
+  /** Ends the segment that runs, whatever sounds: nobody understands it. */
+  giveUp(): void {
+    this.speaking = false
+    this.#rowMs = 0
+  }
+
   /** Ends a segment whose frames stopped coming. */
   overdue(nowMs: number): SpeechEdge {
     return this.speaking && nowMs >= this.endsAtMs ? this.#end() : 'none'

@@ -3,6 +3,7 @@ import { FRAME_MS } from '../core/units.js'
 import type { BargeInStart } from './barge-in.js'
 import type { CallCore } from './call-core.js'
 import type { Ending } from './ending.js'
+import type { Patience } from './patience.js'
 import type { Silence } from './silence.js'
 import type { ToolDesk } from './tool-desk.js'
 
@@ -26,6 +27,7 @@ const OWN_CLOCK_MS_MAX = 3000
  *     no commit, caller quiet              --> playout-resume; the backend never hears of it
  *     caller's onset over protected speech --> backend-speech-start, the agent talks on
  *     caller stopped                       --> backend-speech-end, a turn begins
+ *     caller goes on and nobody understands --> the same, see `Patience`
  *     backend speech-stopped (its own VAD) --> a turn begins, on our clock
  *
  * A pause that finds only the lead left (nothing pending, response over) stops nothing, so none is made: the caller
@@ -36,6 +38,7 @@ export class Conversation {
   readonly #ending: Ending
   readonly #silence: Silence
   readonly #tools: ToolDesk
+  readonly #patience: Patience
   /** The backend knows of the segment that runs. */
   #speechTold = false
   /** The last voiced sample to which an answer was heard before our own clock took the speech for ended; NaN before any. */
@@ -43,16 +46,18 @@ export class Conversation {
   /** Voice since the agent was paused, in all segments since. */
   #voiceOverAgentMs = 0
 
-  constructor(core: CallCore, ending: Ending, silence: Silence, tools: ToolDesk) {
+  constructor(core: CallCore, ending: Ending, silence: Silence, tools: ToolDesk, patience: Patience) {
     this.#core = core
     this.#ending = ending
     this.#silence = silence
     this.#tools = tools
+    this.#patience = patience
   }
 
   /** One frame whose last sample is of `atMs`; the core's time is set. @returns true when something changed. */
   frame(voiced: boolean, atMs: number): boolean {
     const core = this.#core
+    if (this.#patience.ignores(voiced)) return false
     const edge = core.speech.frame(voiced, atMs)
     if (edge === 'none' && !voiced) return false
     if (edge === 'end') {
@@ -70,6 +75,7 @@ export class Conversation {
     } else if (core.speech.speaking) {
       changed = this.#meet(edge === 'onset', atMs)
     }
+    if (core.speech.real) this.#patience.sounds()
     if (core.speech.real && edge !== 'none') {
       this.#silence.callerSpoke()
       changed = true
@@ -87,6 +93,14 @@ export class Conversation {
     if (!core.speech.speaking) return
     if (core.speech.overdue(core.nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
     else core.deadlines.set('end-of-speech', core.speech.endsAtMs + FRAMES_STOPPED_MS)
+  }
+
+  /** The segment that runs counts as ended, though its sound goes on. */
+  giveUpSegment(): void {
+    const core = this.#core
+    if (!core.speech.speaking) return
+    core.speech.giveUp()
+    this.#segmentEnded()
   }
 
   resumeDue(): void {
@@ -140,6 +154,7 @@ export class Conversation {
   backendHeardSpeech(): void {
     const core = this.#core
     core.mark('backend-speech-started')
+    this.#patience.reported()
     if (this.#interruptible()) this.commit('the backend heard speech', core.generationSeen)
     this.#silence.callerSpoke()
   }
@@ -170,6 +185,7 @@ export class Conversation {
     // Who keys "4127#" may hear the answer begin before the #: it ends an entry, and never interrupts one's answer.
     if (digit === '#' && this.#interruptible()) return core.out({ type: 'backend-dtmf', digit })
     if (core.options.bargeIn.onDtmf && this.#interruptible()) this.commit('a digit', core.generationSeen)
+    this.#patience.understood()
     this.#silence.callerSpoke()
     core.agentSpokeLast = false
     core.out({ type: 'backend-dtmf', digit })

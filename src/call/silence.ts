@@ -70,6 +70,6 @@ export class Silence {
     const responding = core.responseGeneration !== null
       && core.nowMs - core.backendActiveAtMs < core.options.answerTimeoutMs // a lost turn-done must not stop the clock
     return core.sounding || responding || core.tools.running > 0 || core.bargeIn.paused
-      || (core.speech.speaking && core.speech.real) || core.deadlines.isSet('answer')
+      || (core.speech.speaking && core.speech.real) || (core.deaf && core.deadlines.isSet('not-understood')) || core.deadlines.isSet('answer')
   }
 }

@@ -68,7 +68,7 @@ function missingOf(call: CallReport, packet: EscalationPacket | null): string[] 
   const said = call.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text).join(' ')
   const ran = (name: string): number => call.toolCalls.filter((tool) => tool.name === name && tool.ok).length
   const asked = call.transcript.findIndex(({ text }) => text.includes('KES 350'))
-  const proved = call.transcript.findIndex(({ text }) => text.includes('which year were you born'))
+  const proved = call.transcript.findIndex(({ text }) => text.includes('your customer number'))
   const checks: [boolean, string][] = [
     [ran('search_knowledge') > 0 && said.includes('open every day'), 'the answer to the question'],
     [ran('verify_caller') === 2, 'the caller\'s proof of who they are'],

@@ -245,6 +245,16 @@ export const KNOWLEDGE_RESULTS_MAX = 3
 export const KNOWLEDGE_QUERY_CHARS_MAX = 300
 /** Modules of one agent's tools. */
 export const AGENT_MODULES_MAX = 10
+/**
+ * A caller who is not understood hears us within 8 s. After the first of these sound without words counts as ended, so that the
+ * backend answers; where it has not by the second the gateway asks, and has a second to speak.
+ */
+export const ANSWER_UNHEARD_MS = 5500
+export const ASK_UNHEARD_MS = 7000
+/** How long somebody who is understood may speak without a pause. */
+export const UNDERSTOOD_SPEECH_MS_MAX = 90_000
+/** Numbers whose wrong answers to verification questions are remembered: about 10 MB when full. */
+export const VERIFICATION_NUMBERS_MAX = 50_000
 /** Questions that may be asked to verify a caller, and words of a rule. */
 export const VERIFICATION_QUESTIONS_MAX = 6
 export const RULE_PHRASES_MAX = 100
@@ -350,8 +360,8 @@ export const SPEECH_DECODERS_DEFAULT = 4
 export const SPEECH_SESSIONS_PER_THREAD = 500
 /** Utterances that wait for a decoder in one worker; more are refused with SPEECH_BUSY. */
 export const SPEECH_WAITING_MAX = 16
-/** Longest utterance, 15 s of samples; what follows is dropped and counted. */
-export const SPEECH_UTTERANCE_SAMPLES_MAX = 8000 * 15
+/** Longest utterance, 90 s of samples at 8 kHz, as long as a caller may speak; what follows is dropped and counted. */
+export const SPEECH_UTTERANCE_SAMPLES_MAX = 8 * UNDERSTOOD_SPEECH_MS_MAX
 /** Utterances of one call that may be under way: the one that is decoded and the one that has begun. */
 export const SPEECH_UTTERANCES_PER_CALL_MAX = 3
 /** Texts of one call that may be spoken at once, and the characters of each. */

@@ -97,6 +97,7 @@ export class CallBooks {
       case 'tool':
         keep(this.#toolCalls, news.call, TOOL_CALLS_MAX)
         metrics.toolSeconds({ tool: news.call.name, outcome: news.call.ok ? 'ok' : 'error' }).observe(news.call.ms / 1000, callSid)
+        if (news.call.error !== undefined) metrics.toolErrors({ tool: news.call.name, code: news.call.error }).inc(1, callSid)
         return
       case 'turn':
         this.#turn(news.turn, labels)

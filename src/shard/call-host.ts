@@ -3,6 +3,7 @@ import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import { Piscina } from 'piscina'
 import type { Environment } from '../agents/loader.js'
+import { VerificationLocks } from '../agents/verification-lock.js'
 import type { AfterStream } from '../call/escalation-events.js'
 import type { Handoff } from '../call/events.js'
 import type { CallRecord, CarrierDetail } from '../call/record.js'
@@ -103,6 +104,7 @@ export class CallHost implements CallDirectory {
   readonly #ended: LRUCache<string, CallRecord>
   readonly #handoffs: LRUCache<string, Handoff>
   readonly #habits: CarrierHabits
+  readonly #locks: VerificationLocks
   readonly #known: LRUCache<string, true>
   readonly #ticker: Ticker
   readonly #backendBooks = new BackendBooks()
@@ -127,6 +129,7 @@ export class CallHost implements CallDirectory {
     this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
     this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
     this.#habits = new CarrierHabits(options.afterStream ?? null)
+    this.#locks = new VerificationLocks(options.clock, () => options.metrics.verificationNumbersEvicted.inc())
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
     for (const record of options.ended ?? []) {
       this.#ended.set(record.callSid, record)
@@ -166,6 +169,7 @@ export class CallHost implements CallDirectory {
       memory: new CallMemoryPool(),
       backendBooks: this.#backendBooks,
       habits: this.#habits,
+      locks: this.#locks,
       record: this.#options.record ?? null,
       openRecords: openRecords === null ? null : {
         open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
@@ -221,6 +225,8 @@ export class CallHost implements CallDirectory {
     for (const [agent, { backends, definition }] of agents) {
       for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
       for (const outcome of ['ok', 'error']) for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
+      for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
+      if (definition.verification !== null) for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
       for (const backend of backends) {
         if (backend.startsWith(MODULE_PREFIX)) continue // its name is not known before it is made
         metrics.turnResponse({ agent, backend })

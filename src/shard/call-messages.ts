@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { Verdict } from '../agents/verification-lock.js'
 import type { CircuitReport } from '../backends/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
@@ -59,6 +60,8 @@ export type ToCall =
   | { readonly type: 'hangup'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
   | { readonly type: 'escalate'; readonly reason: string }
   | { readonly type: 'escalation'; readonly step: EscalationStep }
+  /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
+  | { readonly type: 'verification-attempts'; readonly left: number }
   /** A speech worker died; this is the way to another. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
@@ -88,6 +91,9 @@ export type FromCall =
   | { readonly type: 'checkpoint'; readonly checkpoint: CallCheckpoint; readonly backendState: unknown }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
   | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  /** May an answer of the caller's be compared? Reserved until its verdict follows; one at a time. */
+  | { readonly type: 'verification-attempt' }
+  | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
   | { readonly type: 'speech-lost' }
 
 /** What a call's task settles with. A rejection means that the whole worker died. */

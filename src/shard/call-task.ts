@@ -118,7 +118,7 @@ export class CallTask implements BackendSink {
   #makeTools(checkpoint: CallCheckpoint | null): CallTools {
     const { clock } = this.#context
     return new CallTools({
-      start: this.#start, checkpoint, tools: this.#parts.tools, clock,
+      start: this.#start, checkpoint, tools: this.#parts.tools, clock, post: (message) => this.#post(message),
       streamMs: (nowMs) => this.#session.streamMs(nowMs),
       guard: (work) => this.#guard(work),
       identified: (identity) => {
@@ -305,6 +305,8 @@ export class CallTask implements BackendSink {
         return this.#handle({ type: 'escalate-requested', reason: message.reason })
       case 'escalation':
         return this.#handle({ type: 'escalation', step: message.step })
+      case 'verification-attempts':
+        return this.#tools.attemptsLeft(message.left)
       case 'speech':
         // Taken by the worker's speech client, which listens to the same port.
         return

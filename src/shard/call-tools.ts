@@ -5,7 +5,8 @@ import type { CallInput, CallOutput } from '../call/events.js'
 import { recordedArguments } from '../call/gateway-tools.js'
 import type { ToolCallRecord } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
-import type { CallStart } from './call-messages.js'
+import type { CallStart, FromCall } from './call-messages.js'
+import { NumberGate } from './number-gate.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
@@ -17,6 +18,7 @@ export interface CallToolsOptions {
   readonly clock: Clock
   /** On the clock of the stream. */
   readonly streamMs: (nowMs: number) => number
+  readonly post: (message: FromCall) => void
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
   /** The caller proved who he is; told before the answer of the tool that says so, because rules look at it. */
@@ -29,13 +31,15 @@ export interface CallToolsOptions {
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
+  readonly #gate: NumberGate
   readonly #caller: CallerIdentity
   #identified: boolean
 
   constructor(options: CallToolsOptions) {
     this.#options = options
     const { checkpoint } = options
-    this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [])
+    this.#gate = new NumberGate(options.post)
+    this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [], this.#gate)
     this.#identified = this.#caller.verified !== null
   }
 
@@ -60,6 +64,11 @@ export class CallTools {
     }), (thrown: unknown) => guard(() => {
       throw thrown
     }))
+  }
+
+  /** Attempts that the caller's number still has, as the main thread says. */
+  attemptsLeft(left: number): void {
+    this.#gate.answered(left)
   }
 
   cancel(callIds: readonly string[]): void {

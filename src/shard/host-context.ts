@@ -1,6 +1,7 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { AgentAssets } from '../agents/assets.js'
 import type { AgentDefinition } from '../agents/definition.js'
+import type { VerificationLocks } from '../agents/verification-lock.js'
 import type { Handoff } from '../call/events.js'
 import type { CallRecord } from '../call/record.js'
 import type { Clock, WallClock } from '../core/clock.js'
@@ -44,6 +45,8 @@ export interface HostContext {
   readonly memory: CallMemoryPool
   readonly backendBooks: BackendBooks
   readonly habits: CarrierHabits
+  /** Wrong answers by number, for the calls of all workers. */
+  readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null
   /** What is written down of live calls; null where nothing is kept. */

@@ -1,5 +1,6 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
+import type { LockRule, Verdict } from '../agents/verification-lock.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
@@ -67,6 +68,8 @@ export class HostedCall implements LiveCall, TaskOwner {
   #result: CallResult | null = null
   #fault: string | null = null
   #streamFault: StreamFault | undefined = undefined
+  /** An answer of the caller's is being compared in the worker. */
+  #attemptOpen = false
 
   constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
     this.callSid = call.callSid
@@ -277,8 +280,7 @@ export class HostedCall implements LiveCall, TaskOwner {
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
       shadow: this.#hosted.shadow,
-      // For agent and tools the person on the line is the caller, whoever rang whom.
-      from: direction === 'inbound' ? from : to,
+      from: this.#caller,
       to: direction === 'inbound' ? to : from,
       track: this.#hosted.facts.stream.track,
       shared: this.#memory,
@@ -300,6 +302,7 @@ export class HostedCall implements LiveCall, TaskOwner {
   }
 
   lost(thrown: unknown): boolean {
+    this.#verdict('unjudged')
     const { rehomes } = this.#task
     this.#log.error({ err: thrown, rehomes }, 'call lost its worker')
     this.#mark('worker-lost', `${rehomes} of ${REHOMES_MAX} moves to another worker used`)
@@ -314,6 +317,7 @@ export class HostedCall implements LiveCall, TaskOwner {
   }
 
   ended(result: CallResult | null, fault: string | null): void {
+    this.#verdict('unjudged')
     this.#result = result
     this.#fault = fault
     this.#context.taskOver()
@@ -415,6 +419,12 @@ export class HostedCall implements LiveCall, TaskOwner {
       case 'callback':
         this.#handover.callback(message.wish)
         return
+      case 'verification-attempt':
+        this.#task.send({ type: 'verification-attempts', left: this.#takeAttempt() })
+        return
+      case 'verification-verdict':
+        this.#verdict(message.verdict)
+        return
       case 'recording-announced':
         this.#recorder?.announced()
         this.#context.openRecords?.changed(this.callSid)
@@ -428,6 +438,43 @@ export class HostedCall implements LiveCall, TaskOwner {
       default:
         assertNever(message)
     }
+  }
+
+  // --- verification of the caller -------------------------------------------------------------------------
+
+  /** The person on the line: for agent and tools that is the caller, whoever rang whom. */
+  get #caller(): string {
+    return this.#call.direction === 'inbound' ? this.#call.from : this.#call.to
+  }
+
+  get #lockRule(): LockRule | null {
+    const { verification } = this.#hosted.definition
+    return verification === null ? null : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
+  }
+
+  /** @returns attempts that the caller's number has; 0: none */
+  #takeAttempt(): number {
+    const rule = this.#lockRule
+    if (rule === null || this.#caller === '') return 0
+    this.#verdict('unjudged')
+    const left = this.#context.locks.take(this.#caller, rule)
+    this.#attemptOpen = left > 0
+    if (left === 0) {
+      this.#mark('verification-refused', 'too many wrong answers from this number')
+      this.#context.metrics.verificationLocks({ agent: this.agent, event: 'refused' }).inc(1, this.callSid)
+    }
+    return left
+  }
+
+  /** What came of the attempt that was taken last; one whose worker is gone costs nothing. */
+  #verdict(verdict: Verdict): void {
+    const rule = this.#lockRule
+    if (rule === null || !this.#attemptOpen) return
+    this.#attemptOpen = false
+    if (!this.#context.locks.judged(this.#caller, verdict, rule)) return
+    this.#mark('verification-locked', `no answer of this number is taken for ${rule.minutes} minutes`)
+    this.#context.metrics.verificationLocks({ agent: this.agent, event: 'locked' }).inc(1, this.callSid)
+    this.#log.warn({ wrong_answers: rule.failures, minutes: rule.minutes }, 'verification of this number is locked')
   }
 
   // --- what is shown --------------------------------------------------------------------------------------

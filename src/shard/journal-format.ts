@@ -85,6 +85,7 @@ export const backendEventSchema = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('speech-started') }),
   z.object({ type: z.literal('speech-stopped') }),
+  z.object({ type: z.literal('understood') }),
   z.object({ type: z.literal('interrupted'), generation: z.number() }),
   z.object({
     type: z.literal('transcript'), role: z.enum(['caller', 'agent']), text: z.string(), final: z.boolean(), itemId: z.string(),

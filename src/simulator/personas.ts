@@ -88,7 +88,7 @@ export function supportCaller(): CallerScript {
       { act: { type: 'say', text: 'What are your opening hours?' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
       on({ type: 'say', text: 'What is my balance?' }, 'anything else'),
       on({ type: 'press', keys: '7386' }, 'your id number', 'last four digits'),
-      on({ type: 'press', keys: '1988' }, 'were you born'),
+      on({ type: 'press', keys: '5291' }, 'customer number'),
       on({ type: 'say', text: 'My internet is not working.' }, 'anything else'),
       on({ type: 'say', text: 'Okay, done.' }, 'switch the router off', 'say done'),
       on({ type: 'say', text: 'No, it is not.' }, 'working now'),

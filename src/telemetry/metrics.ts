@@ -84,6 +84,12 @@ export class Metrics {
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterHandle
   readonly toolSeconds: HistogramOf<'tool' | 'outcome'>
+  /** Tools that failed or were refused, by error code. */
+  readonly toolErrors: CounterOf<'tool' | 'code'>
+  /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
+  readonly verificationLocks: CounterOf<'agent' | 'event'>
+  /** Numbers whose wrong answers were forgotten before their time, for want of room. */
+  readonly verificationNumbersEvicted: CounterHandle
   readonly escalations: CounterOf<'strategy' | 'outcome'>
   readonly playoutUnderruns: CounterHandle
   readonly framesDropped: CounterOf<'where'>
@@ -206,6 +212,17 @@ export class Metrics {
       [],
     )({})
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
+    this.toolErrors = this.defineCounter('tool_errors', 'Tool calls that failed or were refused', ['tool', 'code'])
+    this.verificationLocks = this.defineCounter(
+      'verification_locks',
+      'Numbers locked after too many wrong answers, and answers refused because of it',
+      ['agent', 'event'],
+    )
+    this.verificationNumbersEvicted = this.defineCounter(
+      'verification_numbers_evicted',
+      'Numbers whose wrong answers were forgotten before their time, for want of room',
+      [],
+    )({})
     this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', [
       'strategy',
       'outcome',

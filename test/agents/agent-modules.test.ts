@@ -44,7 +44,7 @@ t.test('a tool in code is one of a YAML agent, with the same checks and bounds',
   t.same(await tools.run('quote', { units: 3, who: 'somebody else' }, contextOf('+254700000001')), {
     ok: true, value: { kes: 750, who: '+254700000001', callSid: 'HD_000000000001', identity: null },
   })
-  t.match(await tools.run('quote', { units: 'many' }, contextOf('')), { ok: false, code: 'TOOL_ARGUMENTS' })
+  t.match(await tools.run('quote', { units: 'many' }, contextOf('+254700000001')), { ok: false, code: 'TOOL_ARGUMENTS' })
 })
 
 t.test('an agent in code has tools of both kinds', async (t) => {

@@ -136,7 +136,7 @@ t.test('the first query whose values are known is sent', async (t) => {
   const withheld = await tools.run('look_up', {}, context({ from: '' }))
   t.match(
     withheld,
-    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: 'needs orderNumber or callerNumber, which is not known' } },
+    { ok: false, code: 'TOOL_ARGUMENTS', value: { error: 'needs orderNumber, which is not known. The number of this call is withheld' } },
   )
 })
 

@@ -33,17 +33,17 @@ t.test('an account is told after two right answers, and not before', async (t) =
   const call = await textCall(line, AMINA)
   t.match(await call.says('what is my balance'), /check who you are\. What are the last four digits of your ID/)
   t.notOk(call.calls.some(({ name }) => name === 'getAccount'), 'nothing was asked of the accounts')
-  t.match(await call.says('#7386'), /in which year were you born\?/)
-  t.match(await call.says('one nine eight eight'), /^Your plan is Home 20, and your balance is KES 350\./)
+  t.match(await call.says('#7386'), /last four digits of your customer number\?/)
+  t.match(await call.says('five two nine one'), /^Your plan is Home 20, and your balance is KES 350\./)
   t.same(call.caller.verified, { accountId: 'AC-1001', msisdn: AMINA, name: 'Amina Odhiambo', vip: false })
   t.match(await call.says('my plan'), /Your plan is Home 20/, 'and is not asked a second time')
-  t.notMatch(call.said.join(' '), /7386|1988|nineteen/, 'no answer is read out')
+  t.notMatch(call.said.join(' '), /7386|5291|five two/, 'no answer is read out')
 })
 
 t.test('what is owed, suspended and open is told', async (t) => {
   const call = await textCall(line, BRIAN)
   t.match(
-    await call.says('how much do i owe', 'six two seven three', 'one nine seven nine'),
+    await call.says('how much do i owe', 'six two seven three', 'four eight three seven'),
     /you owe KES 1200\. Your account is suspended until that is paid\. You have an open ticket, T 5 0 1\./,
   )
 })
@@ -51,12 +51,12 @@ t.test('what is owed, suspended and open is told', async (t) => {
 t.test('three wrong answers end the attempts and lead to a human', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('my account', '#1111'), /not right/)
-  t.match(await call.says('#7386'), /born/)
+  t.match(await call.says('#7386'), /customer number/)
   t.match(await call.says('#1990'), /not right/)
   t.match(await call.says('#1991'), /cannot open your account/)
   t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: 'The caller could not be verified.' } })
   t.equal(call.caller.verified, null)
-  t.match(await line.tools.run('verify_caller', { question: 'birth-year', answer: '1988' }, contextOf(AMINA, { caller: call.caller })), { ok: false })
+  t.match(await line.tools.run('verify_caller', { question: 'customer-number', answer: '5291' }, contextOf(AMINA, { caller: call.caller })), { ok: false })
   t.equal(call.caller.verified, null, 'the right answer comes too late')
 })
 
@@ -114,7 +114,7 @@ t.test('where digits are asked for, zero is a digit', async (t) => {
 t.test('a model that is talked into another number reaches no other account', async (t) => {
   const before = contextOf(AMINA)
   t.match(await line.tools.run('getAccount', { msisdn: BRIAN }, before), {
-    ok: false, code: 'TOOL_UNVERIFIED', value: { error: /not verified/, questions: [{ question: 'id-number' }, { question: 'birth-year' }, { question: 'birth-date' }] },
+    ok: false, code: 'TOOL_UNVERIFIED', value: { error: /not verified/, questions: [{ question: 'id-number' }, { question: 'customer-number' }, { question: 'birth-date' }] },
   })
   t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7 3 8 6', msisdn: BRIAN }, before), { ok: true, value: { verified: false } })
   t.match(await line.tools.run('getAccount', { msisdn: AMINA }, before), { ok: false, code: 'TOOL_UNVERIFIED' }, 'one right answer is not enough')
@@ -134,10 +134,10 @@ t.test('the right answers are in nothing that a model is given', async (t) => {
   const answers = [
     await line.tools.run('verify_caller', { question: 'id-number', answer: '0000' }, context),
     await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, context),
-    await line.tools.run('verify_caller', { question: 'birth-year', answer: '1988' }, context),
+    await line.tools.run('verify_caller', { question: 'birth-date', answer: '17 April 1988' }, context),
     await line.tools.run('getAccount', {}, context),
   ]
-  t.notMatch(JSON.stringify(answers), /23917386|7386|1988-04-17|security/)
+  t.notMatch(JSON.stringify(answers), /23917386|7386|5291|1988-04-17|security/)
   t.match(answers.map(({ ok }) => ok), [false, true, true, true])
 })
 
@@ -156,7 +156,7 @@ t.test('the shipped agent hands over VIPs, upset callers and repeated failures b
   t.match(line.agent.rules, { vip: 'vip', failures: 4, words: { times: 1 } })
   const context = contextOf(DANIEL)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '3628' }, context)
-  await line.tools.run('verify_caller', { question: 'birth-year', answer: '1968' }, context)
+  await line.tools.run('verify_caller', { question: 'customer-number', answer: '8259' }, context)
   t.match(context.caller.verified, { accountId: 'AC-1009', vip: true })
 })
 
@@ -169,7 +169,7 @@ t.test('a call whose worker died has no new attempts, and stays verified', async
   }
   const restored = CallerIdentity.restored(null, tools)
   t.same([restored.wrong, [...restored.right]], [2, ['id-number']])
-  t.match(await line.tools.run('verify_caller', { question: 'birth-year', answer: '2001' }, contextOf(AMINA, { caller: restored })), {
+  t.match(await line.tools.run('verify_caller', { question: 'customer-number', answer: '2001' }, contextOf(AMINA, { caller: restored })), {
     ok: false, value: { attemptsLeft: 0 },
   })
   const verified = CallerIdentity.restored({ msisdn: AMINA }, tools)

@@ -216,3 +216,27 @@ t.test('history keeps the words that were heard', async (t) => {
   t.equal(heardOf(sentences, 1500), 'One two three four. Five six…')
   t.equal(heardOf(sentences, 5000), 'One two three four. Five six seven eight.')
 })
+
+t.test('speech that goes on is listened in to, and said to be understood only where it has words', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  double.script.callerSays('I would like to know', '[Music]', 'I would like to know where my order is.')
+  const speak = (seconds: number): void => {
+    for (let frame = 0; frame < 50 * seconds; frame++) backend.pushAudio(new Int16Array(320).fill(1000))
+  }
+  backend.speechStart(0)
+  speak(3)
+  t.equal(double.requests.stt, 0, 'not in a sentence of usual length')
+  speak(2)
+  await recorder.until('the recogniser', () => recorder.all('understood').length === 1)
+  t.ok((double.heardBytes[0] ?? 0) <= 2 * 16_000 * 4.5, 'a piece')
+  speak(4)
+  await recorder.until('the second piece', () => double.requests.stt === 2)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  t.equal(recorder.all('understood').length, 1, 'what is made of music is no word')
+  t.same(recorder.all('transcript').filter(({ role }) => role === 'caller'), [], 'words are told at the end')
+  double.script.reply({ say: 'It is on its way.' })
+  backend.speechEnd(9000)
+  await recorder.next('turn-done')
+  t.match(recorder.all('transcript').filter(({ role }) => role === 'caller'), [{ text: 'I would like to know where my order is.' }])
+  t.ok((double.heardBytes[2] ?? 0) >= 2 * 16_000 * 9, 'the whole of it, once')
+})

@@ -18,7 +18,7 @@ t.test('on a model the support line is the same: its tools are offered, and it r
       // Talked into another number before anything is known of the caller, and again after it is.
       { calls: [{ callId: 'c1', name: 'getAccount', args: others }] },
       { calls: [verify('c2', 'id-number', '7386')] },
-      { calls: [verify('c3', 'birth-year', 'nineteen eighty-eight')] },
+      { calls: [verify('c3', 'birth-date', 'the seventeenth of April nineteen eighty-eight')] },
       { calls: [{ callId: 'c4', name: 'getAccount', args: others }] },
       { calls: [{ callId: 'c5', name: 'search_knowledge', args: { query: 'opening hours' } }] },
       { say: 'One moment.', audioMs: 500, calls: [{ callId: 'c6', name: 'escalate_to_human', args: { reason: 'wants more', summary: 'asked for an account' } }] },

@@ -65,9 +65,9 @@ t.test('an account comes with its open tickets', async (t) => {
 
 t.test('what a caller proves their identity with is told by one path alone', async (t) => {
   const account = await ask('/api/accounts?phone=%2B254700000001')
-  t.notMatch(JSON.stringify(account.body), /birthDate|idNumber/)
+  t.notMatch(JSON.stringify(account.body), /birthDate|idNumber|customerNumber/)
   t.match(await ask('/api/accounts/verification?phone=%2B254700000001'), {
-    status: 200, body: { accountId: 'AC-1001', vip: false, security: { birthDate: /^\d{4}-\d{2}-\d{2}$/, idNumber: /^\d{8}$/ } },
+    status: 200, body: { accountId: 'AC-1001', vip: false, security: { birthDate: /^\d{4}-\d{2}-\d{2}$/, idNumber: /^\d{8}$/, customerNumber: /^\d{8}$/ } },
   })
   t.equal((await ask('/api/accounts/verification?phone=%2B254799999999')).status, 404)
   t.equal((await ask('/api/accounts/verification')).status, 400)

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { BACKEND_PRE_ROLL_MS } from '../../core/limits.js'
-import { samplesToMs } from '../../core/units.js'
+import { msToSamples, samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -11,7 +11,7 @@ import { faultError, faultEvent, vendorFault } from '../vendor-fault.js'
 import type { VendorFault } from '../vendor-fault.js'
 import { Answer } from './answer.js'
 import { Conversation } from './conversation.js'
-import { ARTEFACTS, UTTERANCE_MS_MIN } from './options.js'
+import { ARTEFACTS, LISTEN_IN_EVERY_MS, LISTEN_IN_FIRST_MS, UTTERANCE_MS_MIN } from './options.js'
 import type { CascadeOptions } from './options.js'
 import { StageFault, Stages } from './stages.js'
 import { UtteranceBuffer } from './utterance.js'
@@ -78,6 +78,10 @@ export class CascadeBackend implements Backend {
   #heardSoFar: Promise<void> = Promise.resolve()
   #callerItems = 0
   #audioInSamples = 0
+  /** Of the utterance that goes on: what was listened in to, when it is again, and which utterance that is. */
+  #listenedSamples = 0
+  #listenAtSamples = 0
+  #utterances = 0
 
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
@@ -119,11 +123,16 @@ export class CascadeBackend implements Backend {
     if (this.#state === 'closed') return
     if (this.#utterance.isOpen) this.#audioInSamples += pcm.length
     this.#utterance.push(pcm)
+    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#listenAtSamples) this.#listenIn()
     this.stats.samplesDropped = this.#utterance.dropped
   }
 
   speechStart(_atMs: number): void {
-    if (this.#state !== 'closed' && !this.#utterance.isOpen) this.#utterance.open()
+    if (this.#state === 'closed' || this.#utterance.isOpen) return
+    this.#utterance.open()
+    this.#utterances++
+    this.#listenedSamples = 0
+    this.#listenAtSamples = msToSamples(LISTEN_IN_FIRST_MS, RATE_HZ)
   }
 
   speechEnd(_atMs: number): void {
@@ -211,8 +220,7 @@ export class CascadeBackend implements Backend {
 
   #transcribe(pcm: Int16Array): void {
     const startedAtMs = this.#nowMs()
-    const [language = ''] = (this.#session?.language ?? '').toLowerCase().split('-')
-    const text = this.#stages.transcribe(pcm, language, this.#abort.signal)
+    const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
     // Awaited in turn below, and until then nobody would catch its fault.
     text.catch(() => undefined)
     this.#heardSoFar = this.#heardSoFar.then(() => text).then(
@@ -224,10 +232,33 @@ export class CascadeBackend implements Backend {
     )
   }
 
+  /** Whether the speech that goes on is understood; its words are taken when it has ended. */
+  #listenIn(): void {
+    const utterance = this.#utterances
+    const pcm = this.#utterance.since(this.#listenedSamples)
+    this.#listenedSamples = this.#utterance.samples
+    this.#listenAtSamples = this.#listenedSamples + msToSamples(LISTEN_IN_EVERY_MS, RATE_HZ)
+    this.#stages.transcribe(pcm, this.#language, this.#abort.signal).then((words) => {
+      const goesOn = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
+      if (goesOn && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
+    }, () => {
+      this.stats.sttFaults++
+    })
+  }
+
+  get #language(): string {
+    return (this.#session?.language ?? '').toLowerCase().split('-')[0] ?? ''
+  }
+
+  #isNoise(words: string): boolean {
+    const text = plain(words)
+    return text === '' || this.#artefacts.has(text)
+  }
+
   #heard(words: string): void {
     this.#hearing--
     if (this.#state !== 'ready') return
-    if (words === '' || this.#artefacts.has(plain(words))) {
+    if (this.#isNoise(words)) {
       this.stats.noises++
       this.#settle()
       return

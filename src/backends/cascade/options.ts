@@ -42,6 +42,12 @@ export interface CascadeOptions {
 export const ARTEFACTS: readonly string[] = [
   'thank you', 'thanks for watching', 'thank you for watching', 'you', 'bye', 'subtitles by the amaraorg community', 'music', 'applause',
 ]
+/**
+ * Speech that goes on is given to the recogniser in pieces too, only to learn whether it is understood: the first after this much of
+ * it, each other one after the second.
+ */
+export const LISTEN_IN_FIRST_MS = 4000
+export const LISTEN_IN_EVERY_MS = 4000
 /** Turns with less voice than this are noise. */
 export const UTTERANCE_MS_MIN = 250
 export const STT_TIMEOUT_MS = 10_000

@@ -1,7 +1,6 @@
+import { UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
 
-/** A recogniser that is given more than this at once takes too long for a conversation. */
-const UTTERANCE_MS_MAX = 60_000
 const BLOCK_MS = 1000
 
 /** The caller's speech while it lasts, and a little of what came before it. */
@@ -21,7 +20,7 @@ export class UtteranceBuffer {
   constructor(options: { readonly sampleRateHz: number; readonly preRollMs: number }) {
     this.#preRoll = new Int16Array(msToSamples(options.preRollMs, options.sampleRateHz))
     this.#blockSamples = msToSamples(BLOCK_MS, options.sampleRateHz)
-    this.#samplesMax = msToSamples(UTTERANCE_MS_MAX, options.sampleRateHz)
+    this.#samplesMax = msToSamples(UNDERSTOOD_SPEECH_MS_MAX, options.sampleRateHz)
   }
 
   get isOpen(): boolean {
@@ -52,6 +51,23 @@ export class UtteranceBuffer {
     this.#append(this.#preRoll.subarray(0, this.#preRollFilled - untilEnd))
     this.#voiceFrom = this.#samples
     this.#preRollFilled = 0
+  }
+
+  /** Samples so far, what came before `open` included. */
+  get samples(): number {
+    return this.#samples
+  }
+
+  /** A copy of what came since `fromSample`; the utterance goes on. */
+  since(fromSample: number): Int16Array {
+    const pcm = new Int16Array(Math.max(0, this.#samples - fromSample))
+    for (const [i, block] of this.#blocks.entries()) {
+      const at = i * this.#blockSamples
+      const from = Math.max(0, fromSample - at)
+      const until = Math.min(block.length, this.#samples - at)
+      if (from < until) pcm.set(block.subarray(from, until), at + from - fromSample)
+    }
+    return pcm
   }
 
   /** Speech has ended. @returns all of it, and how much of it came after `open` */

@@ -16,6 +16,8 @@ const ADDED_WORDS_MAX = 500
 export interface LeasedDecoder {
   /** Float samples within ±1 at 8 kHz; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
   decode(pcm: Float32Array): void
+  /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
+  partial(): Recognised
   /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
   finish(): Recognised
   /** Gives the decoder back, in whatever state it is. Idempotent. */
@@ -190,13 +192,20 @@ export class DecoderSet {
           throw failed(error)
         }
       },
+      partial: () => {
+        if (!running) return { text: '' }
+        try {
+          return heardBy(slot.decoder)
+        } catch (error) {
+          throw failed(error)
+        }
+      },
       finish: () => {
         if (!running) return { text: '' }
         running = false
         try {
           slot.decoder.stop()
-          const text = slot.decoder.get_text().trim()
-          return { text, fit: text === '' ? 0 : fitOf(slot.decoder) }
+          return heardBy(slot.decoder)
         } catch (error) {
           throw failed(error)
         }
@@ -281,6 +290,11 @@ export function wordsOf(grammar: string): Set<string> {
     .replace(/\{[^}]*\}/g, ' ')
     .replace(/[()[\]|;=*+]/g, ' ')
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
+}
+
+function heardBy(decoder: NativeDecoder): Recognised {
+  const text = decoder.get_text().trim()
+  return { text, fit: text === '' ? 0 : fitOf(decoder) }
 }
 
 /**

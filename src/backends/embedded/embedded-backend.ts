@@ -151,7 +151,13 @@ export class EmbeddedBackend implements Backend {
     }
     const { jsgf, words } = engine.grammar()
     try {
-      this.#utterance = this.#speech.startUtterance(jsgf, words)
+      let heard = ''
+      this.#utterance = this.#speech.startUtterance(jsgf, words, ({ text, fit = 1 }) => {
+        const soFar = fit < FIT_MIN ? '' : withoutNoise(text)
+        if (soFar === '' || soFar === heard || this.#closed) return
+        heard = soFar
+        this.#sink.event({ type: 'understood' })
+      })
     } catch (error) {
       this.#notHeard(error)
       return

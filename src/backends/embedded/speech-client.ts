@@ -75,6 +75,7 @@ interface SpeakingState {
 
 interface UtteranceState {
   readonly id: number
+  readonly hearing: (soFar: Recognised) => void
   samples: number
   ended: boolean
   /** What `end` will reject or resolve with when the answer came before `end` was called. */
@@ -174,16 +175,19 @@ export class SpeechClient {
 
   /**
    * The caller began to speak; `grammar` is a JSGF document with one public rule.
+   * @param hearing  told of the words so far, about once a second while the utterance lasts
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
-  startUtterance(grammar: string, words: readonly DictionaryEntry[] = []): Utterance {
+  startUtterance(
+    grammar: string, words: readonly DictionaryEntry[] = [], hearing: (soFar: Recognised) => void = () => undefined,
+  ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
       this.stats.refused++
       throw new GatewayError('SPEECH_BUSY', `this call has ${SPEECH_UTTERANCES_PER_CALL_MAX} utterances under way`, { retryable: true })
     }
     const id = this.#nextId++
-    const state: UtteranceState = { id, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
+    const state: UtteranceState = { id, hearing, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
     this.#utterances.set(id, state)
     this.stats.utterances++
     this.#post({ type: 'utterance-start', id, grammar, words })
@@ -286,6 +290,11 @@ export class SpeechClient {
         this.#speaking.delete(reply.id)
         state?.resolve()
         break
+      }
+      case 'hearing': {
+        const state = this.#utterances.get(reply.id)
+        if (state !== undefined && !state.ended) state.hearing({ text: reply.text, fit: reply.fit ?? 1 })
+        return
       }
       case 'heard':
         this.#settle(reply.id, { text: reply.text, fit: reply.fit ?? 1 })

@@ -28,7 +28,7 @@ export type SpeechRequest =
   | { readonly type: 'hush'; readonly id: number }
   /** Put the sentences of `text` into the prompt cache when there is nothing better to do. No answer. */
   | { readonly type: 'prepare'; readonly text: string; readonly voice: string }
-  /** The caller began to speak. Answered by `heard` or `failed`, after `utterance-end`. */
+  /** The caller began to speak. Answered by `hearing` while it lasts, then by `heard` or `failed`, after `utterance-end`. */
   | {
       readonly type: 'utterance-start'; readonly id: number
       readonly grammar: string; readonly words: readonly DictionaryEntry[]
@@ -47,6 +47,8 @@ export type SpeechReply =
       readonly last: boolean
     }
   | { readonly type: 'spoken'; readonly id: number }
+  /** What was recognised so far, about once a second of the utterance; before `heard`. */
+  | ({ readonly type: 'hearing'; readonly id: number } & Recognised)
   | ({ readonly type: 'heard'; readonly id: number } & Recognised)
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
 

@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { GatewayError, messageOf } from '../../core/errors.js'
 import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../../core/limits.js'
 import type { DecoderRequest, DecoderSet, LeasedDecoder } from './decoder-set.js'
-import type { SpeechReply, SpeechRequest } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ, type SpeechReply, type SpeechRequest } from './speech-protocol.js'
 import type { Synthesiser } from './synthesiser.js'
 
 /** What all sessions of one speech worker share. */
@@ -20,10 +20,15 @@ interface Utterance {
   /** What the caller said while no decoder was free. */
   backlog: Int16Array[]
   samples: number
+  /** Samples of it that were decoded when its words were told last. */
+  toldAtSamples: number
+  decoded: number
   ended: boolean
 }
 
 const SAMPLE_SCALE = 1 / 32768
+/** Speech between two partial results. One costs about 0.2 ms. */
+const PARTIAL_SAMPLES = RECOGNISER_RATE_HZ
 
 /**
  * One call in a speech worker: turns what comes over the port into work for the shared decoders and the shared
@@ -54,7 +59,7 @@ export function runSpeechSession(port: MessagePort, engine: SpeechEngine): Promi
   }
 
   function start(id: number, request: DecoderRequest): void {
-    const utterance: Utterance = { id, request, lease: null, backlog: [], samples: 0, ended: false }
+    const utterance: Utterance = { id, request, lease: null, backlog: [], samples: 0, toldAtSamples: 0, decoded: 0, ended: false }
     utterances.set(id, utterance)
     request.lease.then(
       (lease) => {
@@ -94,6 +99,10 @@ export function runSpeechSession(port: MessagePort, engine: SpeechEngine): Promi
     for (let i = 0; i < pcm.length; i++) floats[i] = (pcm[i] as number) * SAMPLE_SCALE
     try {
       lease.decode(floats)
+      utterance.decoded += pcm.length
+      if (utterance.decoded - utterance.toldAtSamples < PARTIAL_SAMPLES) return
+      utterance.toldAtSamples = utterance.decoded
+      reply({ type: 'hearing', id: utterance.id, ...lease.partial() })
     } catch (error) {
       drop(utterance)
       fail(utterance.id, error)

@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import { MessageChannel } from 'node:worker_threads'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import type { ToolRunner } from '../../agents/tool-runner.js'
+import { VerificationLocks } from '../../agents/verification-lock.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
 import { SpeechClient } from '../../backends/embedded/speech-client.js'
 import type { CallRecord } from '../../call/record.js'
@@ -148,7 +149,7 @@ class TextCall {
       taskOver: () => undefined,
       over: (_call, record) => { this.#record = record },
       keepJournal: () => undefined,
-      habits: new CarrierHabits('continues'), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
+      habits: new CarrierHabits('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
     }
   }
 

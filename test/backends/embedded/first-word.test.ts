@@ -2,6 +2,7 @@ import t from 'tap'
 import { loadFlite } from '../../../src/backends/embedded/flite.js'
 import { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
 import { openCall, speakInto } from './order-line.js'
+import { framesOf, overThePhone } from './phone-line.js'
 
 const pool = new SpeechPool({ decodersPerThread: 1 })
 t.teardown(() => pool.close())
@@ -32,5 +33,25 @@ t.test('the first of all inputs may be a key', async (t) => {
   backend.dtmf('0')
   await line.when(() => line.calls.some(({ name }) => name === 'escalate_to_human'))
   t.same(line.heard, ['0'])
+  await end()
+})
+
+t.test('while a caller speaks it is told that words are understood, and of a sound without words it is not', async (t) => {
+  const { line, backend, end } = await openCall(pool, flite)
+  const understood = (): number => line.events.filter(({ type }) => type === 'understood').length
+  const words = framesOf(overThePhone(flite, 'i want to speak to a human', 'rms'))
+  backend.speechStart(performance.now())
+  for (const frame of words) backend.pushAudio(frame)
+  await line.when(() => understood() > 0)
+  t.same(line.heard, [], 'before the speech has ended')
+  backend.speechEnd(performance.now())
+  await line.when(() => line.heard.length > 0)
+  const before = understood()
+  backend.speechStart(performance.now())
+  const answers = line.said.length
+  for (const frame of framesOf(overThePhone(flite, 'lovely weather we are having in the garden with all the purple elephants', 'rms'))) backend.pushAudio(frame)
+  backend.speechEnd(performance.now())
+  await line.when(() => line.said.length > answers || line.calls.some(({ name }) => name === 'escalate_to_human'))
+  t.equal(understood(), before)
   await end()
 })

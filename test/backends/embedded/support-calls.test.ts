@@ -56,9 +56,9 @@ t.test('a spoken question, a spoken and a keyed proof, the balance, and a fix', 
   await says('what is my balance', /last four digits of your ID number/, 'awb')
   let before = line.said.length
   for (const key of '7386') backend.dtmf(key)
-  await line.says(/which year were you born/, before)
+  await line.says(/last four digits of your customer number/, before)
   before = line.said.length
-  for (const key of '1988') backend.dtmf(key)
+  for (const key of '5291') backend.dtmf(key)
   await line.says(/Your plan is Home 20, and your balance is KES 350/, before)
   t.match(caller.verified, { accountId: 'AC-1001' })
   t.same(line.heard.filter((text) => /^[•\d]+$/.test(text)), ['••••', '••••'], 'the transcript has dots in place of what was keyed')

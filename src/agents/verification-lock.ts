@@ -1,0 +1,86 @@
+import { LRUCache } from 'lru-cache'
+import type { Clock } from '../core/clock.js'
+import { VERIFICATION_NUMBERS_MAX } from '../core/limits.js'
+
+/** How many wrong answers a number has, over all its calls, and how long after the last one they are forgotten. */
+export interface LockRule {
+  readonly failures: number
+  readonly minutes: number
+}
+
+/** What came of one attempt to answer a question. `unjudged`: nothing could be compared, so it costs nothing. */
+export type Verdict = 'right' | 'wrong' | 'unjudged' | 'verified'
+
+/** Asked by the tool that verifies a caller: whether an answer may be compared at all, given the number's other calls. */
+export interface AttemptGate {
+  /** Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is reserved */
+  take(): Promise<number>
+  /** What came of the attempt that was taken last. */
+  judged(verdict: Verdict): void
+}
+
+/** Where no other calls are known: one call by itself, as `mkondo check` and a scenario in text have it. */
+export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
+
+interface Attempts {
+  wrong: number
+  /** Attempts whose verdict is not there yet; they count as wrong until it is. */
+  pending: number
+  /** When the wrong answers are forgotten, on the clock. */
+  forgottenAtMs: number
+}
+
+/**
+ * Wrong answers by the number that calls, over all calls of this process, so that hanging up and calling again gives no new
+ * attempts. Its owner is the main thread: calls of one number run on different media workers, and each answer is reserved
+ * here before it is compared, so that many calls at once have no more attempts than one.
+ *
+ * Bounded to `VERIFICATION_NUMBERS_MAX` numbers; beyond that the number that was heard of longest ago is forgotten. Lives in
+ * memory: a restart forgets.
+ */
+export class VerificationLocks {
+  readonly #clock: Clock
+  readonly #numbers: LRUCache<string, Attempts>
+
+  /** @param evicted  told of each number that is forgotten before its time, for want of room */
+  constructor(clock: Clock, evicted: () => void = () => undefined, max = VERIFICATION_NUMBERS_MAX) {
+    this.#clock = clock
+    this.#numbers = new LRUCache({ max, disposeAfter: (_attempts, _number, reason) => {
+      if (reason === 'evict') evicted()
+    } })
+  }
+
+  /** Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is reserved */
+  take(number: string, { failures }: LockRule): number {
+    const attempts = this.#of(number)
+    const left = Math.max(0, failures - attempts.wrong - attempts.pending)
+    if (left > 0) attempts.pending++
+    return left
+  }
+
+  /**
+   * The verdict on an attempt that was taken.
+   * @returns true when this wrong answer was the last that the number had: it is locked now
+   */
+  judged(number: string, verdict: Verdict, { failures, minutes }: LockRule): boolean {
+    const attempts = this.#of(number)
+    attempts.pending = Math.max(0, attempts.pending - 1)
+    if (verdict === 'verified') attempts.wrong = 0
+    if (verdict === 'wrong') {
+      attempts.wrong++
+      attempts.forgottenAtMs = this.#clock() + minutes * 60_000
+    }
+    if (attempts.wrong === 0 && attempts.pending === 0) this.#numbers.delete(number)
+    return verdict === 'wrong' && attempts.wrong === failures
+  }
+
+  #of(number: string): Attempts {
+    let attempts = this.#numbers.get(number)
+    if (attempts === undefined) {
+      attempts = { wrong: 0, pending: 0, forgottenAtMs: 0 }
+      this.#numbers.set(number, attempts)
+    }
+    if (attempts.wrong > 0 && this.#clock() >= attempts.forgottenAtMs) attempts.wrong = 0
+    return attempts
+  }
+}
