@@ -51,13 +51,13 @@ export async function startHost(
   const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), env)
   const definition = change(agents.get('order-status') as AgentDefinition)
   const clock = processClock()
-  const speech = new SpeechPool()
+  const speech = changes.speech === null ? null : new SpeechPool()
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallHost({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
-    defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
+    defaultAgent: 'order-status', workers: 1, maxCalls: 8, workerMemoryMb: 512, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
     callSeries: new CallSeries({ clock }), keepJournal: null, journal: { build: 'test', audio: true },
     onRecord: (record) => {
@@ -66,7 +66,7 @@ export async function startHost(
     },
     ...changes,
   })
-  await Promise.all([host.ready(), speech.ready()])
+  await Promise.all([host.ready(), speech?.ready()])
   return {
     host, records, metrics,
     recordOf: (callSid) => new Promise((resolve) => {
@@ -76,7 +76,7 @@ export async function startHost(
     }),
     close: async () => {
       await host.close()
-      await Promise.all([speech.close(), shop.close()])
+      await Promise.all([speech?.close(), shop.close()])
     },
   }
 }
