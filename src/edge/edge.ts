@@ -5,13 +5,15 @@ import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetr
 import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
+import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
-import { closeListener, createApp, listen, portOf } from './uws.js'
-import type { Listener } from './uws.js'
+import { PublicListeners } from './public-listeners.js'
+import { createApp, listen, portOf } from './uws.js'
+import type { TemplatedApp } from './uws.js'
 import { WebhookDealer } from './webhook-dealer.js'
 import { WebhookGuard } from './webhook-guard.js'
 import { Webhooks } from './webhooks.js'
@@ -37,13 +39,24 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const papers = new CallPapers(options)
   const guard = new WebhookGuard(options, papers)
   const media = new MediaSockets(options, papers, guard)
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)))
-  const opsRoutes = new OpsApp(options, guard.refusals)
+  const publicApp = createApp()
+  const opsApp = createApp()
+  const listeners = publicListeners(publicApp, options)
+  const descriptors = new DescriptorGuard({
+    source: options.descriptors ?? ownDescriptors(), log: options.log,
+    pause: () => { listeners.close() },
+    resume: () => listeners.open(),
+  })
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers, descriptors)))
+  const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
-  const publicApp = createApp()
-  const opsApp = createApp()
+  options.metrics.defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out').from(() => (descriptors.low ? 1 : 0))
+  options.metrics.countFrom(options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}), () => descriptors.pauses)
+  // Called within the accepting itself, so that it ends as soon as the guard says so.
+  publicApp.filter((_res, change) => { descriptors.connection(change) })
+  opsApp.filter((_res, change) => { descriptors.connection(change) })
   media.routes(publicApp) // before the rest: an upgrade is a GET
   publicRoutes.routes(publicApp)
   opsRoutes.routes(opsApp)
@@ -55,23 +68,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     shared: false,
     setting: 'OPS_PORT',
   })
-  let publicListener
-  let nodeListener: Listener | null = null
   try {
-    publicListener = await listen(publicApp, {
-      host: options.host,
-      port: options.port,
-      shared: options.shared,
-      setting: 'PORT',
-    })
-    if (options.nodePort !== undefined) {
-      nodeListener = await listen(publicApp, {
-        host: options.host,
-        port: options.nodePort,
-        shared: false,
-        setting: options.siblings === undefined ? 'NODE_URL' : 'PORT',
-      })
-    }
+    await listeners.open()
   } catch (error) {
     opsApp.close()
     publicApp.close()
@@ -83,18 +81,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     media.sweep(nowMs)
     publicRoutes.sweep(nowMs)
     opsRoutes.sweep(nowMs)
+    void descriptors.look()
   }, EDGE_SWEEP_MS).unref()
 
-  let accepting = true
-  const stopAccepting = (): void => {
-    if (!accepting) return
-    accepting = false
-    closeListener(publicListener)
-    if (nodeListener !== null) closeListener(nodeListener)
-  }
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)
-    stopAccepting()
+    listeners.end()
     // The close frames are on their way; cutting the connections now would overtake them with a reset.
     if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()
@@ -103,11 +95,19 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
   let closing: Promise<void> | null = null
   return {
-    publicPort: portOf(publicListener),
+    publicPort: listeners.port,
     opsPort: portOf(opsListener),
-    stopAccepting,
+    stopAccepting: () => { listeners.end() },
     close: () => (closing ??= shutDown()),
   }
+}
+
+function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListeners {
+  const { host, port, shared, nodePort, siblings } = options
+  return new PublicListeners(app, [
+    { host, port, shared, setting: 'PORT' },
+    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: siblings === undefined ? 'NODE_URL' : 'PORT' }]),
+  ])
 }
 
 /** One process answers all webhooks itself; one of several, those of its own calls. */
