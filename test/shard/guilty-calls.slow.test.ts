@@ -5,12 +5,12 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 t.setTimeout(180_000)
 
 for (const [mistake, what, ...causes] of [
-  ['tickexit', 'exits in the tick', 'exit'],
-  ['promises', 'spins in promises', 'silent'],
-  ['leak', 'fills the heap bit by bit', 'heap', 'silent'],
-  ['flood', 'fills the memory beside the heap in one go', 'silent'],
+  ['tickexit', 'a call whose backend exits in the tick ends alone', 'exit'],
+  ['promises', 'a call whose backend spins in promises ends alone', 'silent'],
+  ['leak', 'a call whose backend fills the heap bit by bit ends alone', 'heap', 'silent'],
+  ['flood', 'a call whose backend fills the memory beside the heap in one go ends alone', 'silent'],
 ] as const) {
-  t.test(`a call whose backend ${what} ends alone, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
+  t.test(`${what}, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
 }
 
 t.test('more suspects than there are workers for them: the rest goes among the others, and nobody is dropped', async (t) => {

@@ -6,12 +6,12 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 t.setTimeout(120_000)
 
 for (const [mistake, what, ...causes] of [
-  ['exit', 'exits in a timer of its own', 'exit'],
-  ['spin', 'spins in a timer', 'silent'],
-  ['heap', 'fills the heap in one go', 'heap', 'silent'],
-  ['buffers', 'fills the memory beside the heap bit by bit', 'buffers'],
+  ['exit', 'a call whose backend exits in a timer of its own ends alone', 'exit'],
+  ['spin', 'a call whose backend spins in a timer ends alone', 'silent'],
+  ['heap', 'a call whose backend fills the heap in one go ends alone', 'heap', 'silent'],
+  ['buffers', 'a call whose backend fills the memory beside the heap bit by bit ends alone', 'buffers'],
 ] as const) {
-  t.test(`a call whose backend ${what} ends alone, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
+  t.test(`${what}, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
 }
 
 t.test('where nobody can say whose code it was, all go on alone, and the second death is its own', async (t) => {
