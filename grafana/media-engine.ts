@@ -60,8 +60,9 @@ export function mediaEngine(): DashboardBuilder {
           { expr: `sum by (pool) (mkondo_workers{${NODE}})`, legend: '{{pool}} threads' },
           { expr: `sum by (pool) (mkondo_worker_tasks{${NODE}})`, legend: '{{pool}} tasks' },
         ]),
-        curves({ title: 'Worker deaths', about: 'Each is replaced; its calls go to another worker once.', unit: 'cps' }, QUARTER, [
+        curves({ title: 'Worker deaths', about: 'Each is replaced; its calls go to another worker. Media workers by cause.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_worker_deaths_total', 'pool'), legend: '{{pool}}' },
+          { expr: rate('mkondo_media_worker_ends_total', 'cause'), legend: 'media: {{cause}}' },
           { expr: `sum(rate(mkondo_calls_rehomed_total{${NODE}}[$__rate_interval]))`, legend: 'calls moved' },
         ]),
         curves({ title: 'Event loop of the main thread', about: 'How late it is.', unit: 's' }, QUARTER, [
@@ -77,6 +78,11 @@ export function mediaEngine(): DashboardBuilder {
         ]),
         curves({ title: 'Processor', about: 'Cores in use, all threads.', unit: 'short' }, QUARTER, [
           { expr: rate('process_cpu_seconds_total', 'instance'), legend: '{{instance}}' },
+        ]),
+        curves({ title: 'File descriptors', about: 'Open, and how many may be. Before they run out the public port is closed.', unit: 'short' }, QUARTER, [
+          { expr: `process_open_fds{${NODE}}`, legend: '{{instance}} open' },
+          { expr: `process_max_fds{${NODE}}`, legend: '{{instance}} limit' },
+          { expr: `mkondo_descriptors_low{${NODE}}`, legend: '{{instance}} port closed' },
         ]),
         curves({ title: 'Stopped by a processor limit', about: 'Seconds a second. Above 0 callers hear stutter: raise the limit or take it away.', unit: 's' }, QUARTER, [
           { expr: rate('mkondo_cgroup_cpu_throttled_seconds_total', 'instance'), legend: '{{instance}}' },

@@ -1,0 +1,40 @@
+import t from 'tap'
+import { until } from '../support/host.js'
+import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
+
+// A deadly call kills two workers, and the watch takes two seconds for some. Other ways to do the same: guilty-calls.slow.test.ts.
+t.setTimeout(120_000)
+
+for (const [mistake, what, ...causes] of [
+  ['exit', 'a call whose backend exits in a timer of its own ends alone', 'exit'],
+  ['spin', 'a call whose backend spins in a timer ends alone', 'silent'],
+  ['heap', 'a call whose backend fills the heap in one go ends alone', 'heap', 'silent'],
+  ['buffers', 'a call whose backend fills the memory beside the heap bit by bit ends alone', 'buffers'],
+] as const) {
+  t.test(`${what}, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
+}
+
+t.test('where nobody can say whose code it was, all go on alone, and the second death is its own', async (t) => {
+  const test = await poisonHost()
+  t.teardown(() => test.close())
+  const lines = ['HD_fine1', 'HD_fine2', 'HD_fine3'].map((callSid) => lineOf(test, callSid))
+  await until(() => lines.every((line) => line.frames.length > 20), 10_000, 'the calls to begin')
+  await test.host.threads[0]?.terminate()
+  await until(() => lines.every((line) => line.call.view().rehomes === 1), 20_000, 'all to be moved')
+  await until(() => test.host.threads.length === 4, 20_000, 'three workers for three suspects beside the one of all others')
+  const movedAtMs = performance.now()
+  await until(() => lines.every((line) => line.soundSince(movedAtMs)), 20_000, 'all to be heard again')
+  t.equal(await counted(test, 'mkondo_calls_alone'), 3)
+
+  await test.host.threads[1]?.terminate()
+  await until(() => lines.some((line) => line.closedWith !== null), 20_000, 'one of them to end')
+  t.same(lines.map((line) => line.closedWith).filter((code) => code !== null), [1011], 'one, and only one')
+  const others = lines.filter((line) => line.closedWith === null)
+  const diedAtMs = performance.now()
+  await until(() => others.every((line) => line.soundSince(diedAtMs)), 10_000, 'the others to go on')
+  for (const line of others) {
+    t.equal(line.call.view().rehomes, 1)
+    line.call.hangup('operator-hangup', 'the test is over', false)
+    await test.recordOf(line.call.callSid)
+  }
+})
