@@ -29,7 +29,7 @@ t.test('each variable whose name says that it is a secret is one in the table of
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
 function faultsOf(placeholder: string): { tool: readonly string[]; account: readonly string[] } {
   const env = agentEnvironment({ ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
-  const http = { url: 'https://crm.example/x', headers: { 'X-Key': placeholder } }
+  const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
   const faults = (extra: Readonly<Record<string, unknown>>): readonly string[] => {
     const loaded = parseAgent(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), 'a.yaml', env)
     return loaded.ok ? [] : loaded.faults.map(({ what }) => what)
