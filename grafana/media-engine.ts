@@ -60,8 +60,9 @@ export function mediaEngine(): DashboardBuilder {
           { expr: `sum by (pool) (mkondo_workers{${NODE}})`, legend: '{{pool}} threads' },
           { expr: `sum by (pool) (mkondo_worker_tasks{${NODE}})`, legend: '{{pool}} tasks' },
         ]),
-        curves({ title: 'Worker deaths', about: 'Each is replaced; its calls go to another worker once.', unit: 'cps' }, QUARTER, [
+        curves({ title: 'Worker deaths', about: 'Each is replaced; its calls go to another worker. Media workers by cause.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_worker_deaths_total', 'pool'), legend: '{{pool}}' },
+          { expr: rate('mkondo_media_worker_ends_total', 'cause'), legend: 'media: {{cause}}' },
           { expr: `sum(rate(mkondo_calls_rehomed_total{${NODE}}[$__rate_interval]))`, legend: 'calls moved' },
         ]),
         curves({ title: 'Event loop of the main thread', about: 'How late it is.', unit: 's' }, QUARTER, [

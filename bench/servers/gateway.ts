@@ -8,6 +8,7 @@ import { optionsFromEnvironment } from '../kit/environment.js'
 import type { ServerOptions } from '../protocol.js'
 import { benchAgent } from './bench-agent.js'
 import { edgeParts } from './edge-parts.js'
+import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/limits.js'
 import { serve } from './serve.js'
 
 /**
@@ -30,6 +31,7 @@ const calls = new CallHost({
   defaultAgent: 'bench',
   workers: options.workers,
   maxCalls: options.calls,
+  workerMemoryMb: WORKER_MEMORY_BASE_MB + options.calls * WORKER_MEMORY_CALL_MB,
   assets: await loadMediaAssets(),
   // Read by realtime-backend.js in the workers.
   env: {},

@@ -8,7 +8,7 @@ import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../backends/embedded/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
-import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS } from '../core/limits.js'
+import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
 import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
@@ -131,6 +131,8 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       backends: backendSettings(config),
       workers: config.mediaWorkers,
       maxCalls: config.maxCalls,
+      // Every worker could carry all calls: when one is down the others take them.
+      workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
       wallClock: Date.now,
       log: log.room('shard'),

@@ -223,6 +223,7 @@ export const SETTINGS = {
   ttsModel: define({ env: 'TTS_MODEL', key: 'ttsModel', kind: modelName, fallback: 'tts-1', help: 'its model' }),
   backendMessageMs: define<number | null>({ env: 'BACKEND_MESSAGE_MS', key: 'backendMessageMs', kind: optional(integer(20, 100)), fallback: null, help: 'caller audio in one message to a realtime model, in ms; 60 when unset, 20 where the model hears the end of speech itself' }),
   mediaWorkers: define({ env: 'MEDIA_WORKERS', key: 'mediaWorkers', kind: integer(1, 64), fallback: defaultWorkers, help: 'media worker threads, of all processes together' }),
+  workerMemoryMb: define<number | null>({ env: 'WORKER_MEMORY_MB', key: 'workerMemoryMb', kind: optional(integer(64, 16_384)), fallback: null, help: 'memory of one media worker, in MB: its heap, and its buffers as much again; 256 and 1 a call when unset' }),
   speechWorkers: define({ env: 'SPEECH_WORKERS', key: 'speechWorkers', kind: integer(1, 4), fallback: 1, help: 'threads of the embedded recogniser and voice' }),
   speechDecoders: define({ env: 'SPEECH_DECODERS', key: 'speechDecoders', kind: integer(1, 16), fallback: 4, help: 'callers that the embedded recogniser hears at once, for each speech worker (28 MB each)' }),
   maxCalls: define({ env: 'MAX_CALLS', key: 'maxCalls', kind: integer(1, 20_000), fallback: 200, help: 'calls taken at once, by all processes together' }),

@@ -124,8 +124,30 @@ export const CALL_SLAB_CALLS = 128
  * pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
  */
 export const WORKER_YOUNG_HEAP_MB = 6
-/** How often a call may be given to another worker after a worker's death. docs/ARCHITECTURE.md. */
-export const REHOMES_MAX = 1
+/** How often a call may be given to another worker, whoever ended the one before. docs/ARCHITECTURE.md. */
+export const REHOMES_MAX = 5
+/** How often a call may be suspected of its worker's death, or fail by a fault of its own, and be tried again. docs/ARCHITECTURE.md. */
+export const SUSPICIONS_MAX = 1
+/**
+ * Workers that carry one suspected call each. They are started when there is one, so that they cost nothing before; further
+ * suspects go among the others.
+ */
+export const LONE_WORKERS_MAX = 4
+/** How long such a worker stays after its call, for the next one. */
+export const LONE_WORKER_IDLE_MS = 5000
+/** How often a worker says that it lives, and how often the main thread looks at that. */
+export const WORKER_BEAT_MS = 100
+export const WORKER_WATCH_MS = 250
+/** A worker that has not beaten for so long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
+export const WORKER_SILENT_MS = 2000
+/** The same when the process has meanwhile grown by a worker's memory bound: a loop fills a gigabyte in half a second. */
+export const WORKER_GROWTH_SILENT_MS = 500
+/**
+ * Memory of one media worker, heap and buffers outside of it each: what it takes by itself, and what one call may take. A call was
+ * seen to take 0.27 MB, two thirds of it outside (bench L2-prod).
+ */
+export const WORKER_MEMORY_BASE_MB = 256
+export const WORKER_MEMORY_CALL_MB = 1
 /** Records of ended calls that the process can still show. */
 export const ENDED_CALLS_KEPT = 1000
 /** Call SIDs remembered, so that a late webhook of an ended call opens no new one. */

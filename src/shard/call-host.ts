@@ -1,7 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
-import { Piscina } from 'piscina'
 import type { Environment } from '../agents/loader.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { AfterStream } from '../call/escalation-events.js'
@@ -10,11 +9,14 @@ import type { CallRecord, CarrierDetail } from '../call/record.js'
 import type { SpeechPool } from '../backends/embedded/speech-pool.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
-import { assert } from '../core/assert.js'
+import { assert, assertNever } from '../core/assert.js'
 import type { Clock, WallClock } from '../core/clock.js'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS, WORKER_YOUNG_HEAP_MB } from '../core/limits.js'
+import {
+  CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, LONE_WORKERS_MAX, LONE_WORKER_IDLE_MS, PLAYOUT_TICK_PHASE_MS, TICK_MS,
+  WORKER_WATCH_MS, WORKER_YOUNG_HEAP_MB,
+} from '../core/limits.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
@@ -35,10 +37,17 @@ import type { HostContext, HostedAgent, OpenCallRecords, RecordCall } from './ho
 import { HostedCall } from './hosted-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type { MediaAssets } from './media-assets.js'
-import { freeShardSeats, makeShardSeats } from './shard-seats.js'
+import { MediaPool } from './media-pool.js'
+import type { DeadWorker, PoolOptions } from './media-pool.js'
+import { makeShardSeats } from './shard-seats.js'
 import type { ShardSeats, ShardWorkerData } from './shard-seats.js'
 import { endReasonSchema } from './record-format.js'
 import { Ticker } from './ticker.js'
+import { WORKER_DEATH_CAUSES, WorkerLostError, partsOf } from './worker-loss.js'
+import type { WorkerDeathCause } from './worker-loss.js'
+import { NO_CALL } from './worker-pulse.js'
+import type { WorkerPulse } from './worker-pulse.js'
+import type { WorkerVerdict } from './worker-watch.js'
 
 export interface CallHostOptions {
   readonly agents: ReadonlyMap<string, HostedAgent>
@@ -47,6 +56,8 @@ export interface CallHostOptions {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
+  /** Bound of one media worker's heap, and of what it holds outside of it. */
+  readonly workerMemoryMb: number
   readonly assets: MediaAssets
   /** Variables that tool templates may read. */
   readonly env: Environment
@@ -99,7 +110,9 @@ export class CallHost implements CallDirectory {
   readonly capacity: number
   readonly #options: CallHostOptions
   readonly #log: Log
-  readonly #pool: Piscina<CallStart | null, CallEnd | null>
+  readonly #pool: MediaPool
+  /** Workers of calls that are suspected of a worker's death: one call each. */
+  readonly #lonePool: MediaPool
   readonly #calls = new Map<string, HostedCall>()
   readonly #ended: LRUCache<string, CallRecord>
   readonly #handoffs: LRUCache<string, Handoff>
@@ -108,16 +121,20 @@ export class CallHost implements CallDirectory {
   readonly #known: LRUCache<string, true>
   readonly #ticker: Ticker
   readonly #backendBooks = new BackendBooks()
-  readonly #seats: ShardSeats
   readonly #context: HostContext
   readonly #letGo: (() => void)[] = []
   /** Of the playout tick on this thread. */
   readonly #tickLateness = new FrameHistogram()
   readonly #tickBusy = new FrameHistogram()
+  readonly #watch: NodeJS.Timeout
+  /** What is said to the calls of a worker that is gone, by their numbers, until each has asked. */
+  readonly #losses = new Map<number, WorkerLostError>()
   #tasks = 0
+  /** Calls on workers of their own. */
+  #lone = 0
+  #numbered = NO_CALL
   #draining = false
   #closed = false
-  #lastDeath: unknown = null
   #drained: (() => void) | null = null
 
   constructor(options: CallHostOptions) {
@@ -135,26 +152,36 @@ export class CallHost implements CallDirectory {
       this.#ended.set(record.callSid, record)
       this.#known.set(record.callSid, true)
     }
-    this.#seats = makeShardSeats(options.workers)
-    const workerData: ShardWorkerData = { seats: this.#seats, assets: options.assets, env: options.env, backends: options.backends }
-    this.#pool = new Piscina<CallStart | null, CallEnd | null>({
+    const workerData: Omit<ShardWorkerData, 'seats'> = {
+      assets: options.assets, env: options.env, backends: options.backends, memoryMb: options.workerMemoryMb,
+    }
+    const poolOptions: PoolOptions = {
       filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
-      minThreads: options.workers,
-      maxThreads: options.workers,
-      // Every worker could carry all: when one is down the others take its calls. Our own count is the limit.
-      concurrentTasksPerWorker: options.maxCalls + 1,
-      idleTimeout: Infinity,
       // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
       atomics: 'disabled',
       // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
       execArgv: [],
       ...(options.workerEnv === undefined ? {} : { env: options.workerEnv }),
-      resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB },
+      resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB, maxOldGenerationSizeMb: options.workerMemoryMb },
       recordTiming: false,
-      workerData,
+    }
+    const open = (seats: ShardSeats, more: PoolOptions): MediaPool => {
+      const pool = new MediaPool({ ...poolOptions, ...more, workerData: { ...workerData, seats } }, seats, options.workerMemoryMb * 1024 * 1024)
+      pool.onFault((thrown) => this.#log.error({ err: thrown }, 'a media worker failed that carried no call'))
+      pool.onGone(() => this.#workersGone(null))
+      return pool
+    }
+    this.#pool = open(makeShardSeats(options.workers), {
+      minThreads: options.workers,
+      maxThreads: options.workers,
+      // Every worker could carry all: when one is down the others take its calls. Our own count is the limit.
+      concurrentTasksPerWorker: options.maxCalls + 1,
+      idleTimeout: Infinity,
     })
-    // The death of a worker with calls arrives as the rejection of each of them; of an idle one, only here.
-    this.#pool.on('error', (thrown: unknown) => this.#workerDied(thrown))
+    this.#lonePool = open(makeShardSeats(LONE_WORKERS_MAX), {
+      minThreads: 0, maxThreads: LONE_WORKERS_MAX, concurrentTasksPerWorker: 1, idleTimeout: LONE_WORKER_IDLE_MS,
+    })
+    this.#watch = setInterval(() => this.#watchWorkers(), WORKER_WATCH_MS).unref()
     this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, options.clock, (nowMs, latenessMs) => this.#tick(nowMs, latenessMs))
     this.#context = this.#makeContext()
     this.#registerMetrics()
@@ -177,7 +204,11 @@ export class CallHost implements CallDirectory {
       },
       maskNumbers: this.#options.privacy?.maskNumbers ?? true,
       handoffNews: (news) => this.#options.onHandoff?.(news),
-      run: (start, transfer) => this.#run(start, transfer),
+      callNumber: () => {
+        this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
+        return this.#numbered
+      },
+      run: (start, transfer, alone) => this.#run(start, transfer, alone),
       openSpeech: () => this.#openSpeech(),
       taskOver: () => {
         this.#tasks--
@@ -189,14 +220,16 @@ export class CallHost implements CallDirectory {
 
   #registerMetrics(): void {
     const { metrics } = this.#options
-    this.#seats.seats.forEach((seat, index) => {
+    const count = ({ seats }: MediaPool, shardOf: (index: number) => number | 'lone'): void => seats.seats.forEach((seat, index) => {
       this.#letGo.push(
-        metrics.tickLatenessFrom(index, new FrameHistogram(seat.tickLateness)),
-        metrics.tickBusyFrom(index, new FrameHistogram(seat.tickBusy)),
+        metrics.tickLatenessFrom(shardOf(index), new FrameHistogram(seat.tickLateness)),
+        metrics.tickBusyFrom(shardOf(index), new FrameHistogram(seat.tickBusy)),
         metrics.frameLatencyFrom('in', new FrameHistogram(seat.latencyIn), this.#slowest(new SlowestFrame(seat.slowestIn))),
         metrics.frameLatencyFrom('out', new FrameHistogram(seat.latencyOut)),
       )
     })
+    count(this.#pool, (index) => index)
+    count(this.#lonePool, () => 'lone')
     this.#letGo.push(
       metrics.callsLive.from(() => this.#tasks),
       metrics.callCapacity.from(() => this.capacity),
@@ -204,7 +237,8 @@ export class CallHost implements CallDirectory {
       metrics.draining.from(() => (this.#draining ? 1 : 0)),
       metrics.tickLatenessFrom('main', this.#tickLateness),
       metrics.tickBusyFrom('main', this.#tickBusy),
-      metrics.workers.from({ pool: 'media' }, () => this.#pool.threads.length),
+      metrics.workers.from({ pool: 'media' }, () => this.threads.length),
+      metrics.callsAlone.from(() => this.#lone),
       metrics.workerTasks.from({ pool: 'media' }, () => this.#tasks),
       metrics.ringFill.from({ ring: 'in' }, () => this.#fullest((call) => call.inboundFill)),
       metrics.ringFill.from({ ring: 'out' }, () => this.#fullest((call) => call.outboundFill)),
@@ -239,6 +273,7 @@ export class CallHost implements CallDirectory {
     for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
     for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })
     metrics.workerDeaths({ pool: 'media' })
+    for (const cause of WORKER_DEATH_CAUSES) metrics.mediaWorkerEnds({ cause })
   }
 
   /** Over all calls; a walk of two words a call. */
@@ -251,7 +286,7 @@ export class CallHost implements CallDirectory {
   /** Resolves when every worker has loaded what it needs, so that the first call does not wait for it. */
   async ready(): Promise<void> {
     // Least-busy placement puts one probe (null) on each worker.
-    await Promise.all(Array.from({ length: this.#options.workers }, () => this.#pool.run(null)))
+    await Promise.all(Array.from({ length: this.#options.workers }, () => this.#pool.run(null, [])))
   }
 
   // --- the directory --------------------------------------------------------------------------------------
@@ -341,7 +376,7 @@ export class CallHost implements CallDirectory {
 
   backends(): readonly BackendView[] {
     const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
-    return this.#backendBooks.view(users, new Set(this.#pool.threads.map((thread) => thread.threadId)), this.#options.clock())
+    return this.#backendBooks.view(users, new Set(this.threads.map((thread) => thread.threadId)), this.#options.clock())
   }
 
   async drain(timeoutMs: number): Promise<void> {
@@ -367,36 +402,69 @@ export class CallHost implements CallDirectory {
     if (this.#closed) return
     this.#closed = true
     this.#ticker.stop()
+    clearInterval(this.#watch)
     for (const letGo of this.#letGo) letGo()
-    await this.#pool.destroy()
+    await Promise.all([this.#pool.destroy(), this.#lonePool.destroy()])
   }
 
-  /** The media workers that are alive, for tests and for the operator's view. */
-  get threads(): Piscina['threads'] {
-    return this.#pool.threads
+  /** The media workers that are alive, for tests and for the operator's view; those of lone calls come last. */
+  get threads(): MediaPool['threads'] {
+    return [...this.#pool.threads, ...this.#lonePool.threads]
   }
 
   // --- the pool -------------------------------------------------------------------------------------------
 
-  async #run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd> {
+  async #run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
+    if (this.#closed) throw new GatewayError('DRAINING', 'the media workers are closed')
+    const lone = alone && this.#lone < LONE_WORKERS_MAX
+    if (alone && !lone) this.#log.warn({ call_sid: start.callSid }, 'a suspected call is not alone: all workers for that are taken')
+    if (lone) this.#lone++
     try {
-      const end = await this.#pool.run(start, { transferList: [...transfer] })
+      const end = await (lone ? this.#lonePool : this.#pool).run(start, transfer)
       assert(end !== null, 'a call was answered as a probe')
       return end
     } catch (thrown) {
-      this.#workerDied(thrown)
-      throw thrown
+      this.#workersGone(thrown)
+      const loss = this.#losses.get(start.number)
+      this.#losses.delete(start.number)
+      // Without a loss the worker was gone before it had begun the call.
+      throw loss ?? new WorkerLostError(messageOf(thrown), 'bystander', null, thrown)
+    } finally {
+      if (lone) this.#lone--
     }
   }
 
-  /** Piscina rejects all tasks of a dead worker with one error: a death is counted once. */
-  #workerDied(thrown: unknown): void {
-    if (this.#closed || thrown === this.#lastDeath) return
-    this.#lastDeath = thrown
-    const alive = new Set(this.#pool.threads.map((thread) => thread.threadId))
-    freeShardSeats(this.#seats, alive)
-    this.#options.metrics.workerDeaths({ pool: 'media' }).inc()
-    this.#log.error({ err: thrown }, 'a media worker died')
+  #watchWorkers(): void {
+    const nowMs = this.#options.clock()
+    const rssBytes = process.memoryUsage.rss()
+    this.#pool.watch(nowMs, rssBytes)
+    this.#lonePool.watch(nowMs, rssBytes)
+  }
+
+  /** Finds out, once for each worker that is gone, whose code ran there, and what its calls are told. */
+  #workersGone(thrown: unknown): void {
+    if (this.#closed) return
+    for (const pool of [this.#pool, this.#lonePool]) {
+      for (const worker of pool.dead()) {
+        const carried = [...this.#calls.values()].filter((call) => call.carriesTask && call.worker === worker.thread)
+        // A worker for lone calls goes by itself when there is no more work for it.
+        if (pool === this.#pool || carried.length > 0) this.#workerDied(worker, carried, thrown)
+        pool.free(worker)
+      }
+    }
+  }
+
+  #workerDied({ thread, pulse, verdict }: DeadWorker, carried: readonly HostedCall[], thrown: unknown): void {
+    const cause = verdict?.cause ?? deathCause(thrown)
+    const number = whoRan(cause, pulse, verdict)
+    const parts = partsOf(carried, number)
+    const suspect = carried.find((call) => parts.get(call.number) === 'suspect')?.callSid ?? null
+    const why = verdict?.why ?? messageOf(thrown ?? 'ended without an error')
+    for (const [call, part] of parts) this.#losses.set(call, new WorkerLostError(`its media worker ended (${why})`, part, suspect, thrown))
+    const { metrics } = this.#options
+    metrics.workerDeaths({ pool: 'media' }).inc()
+    metrics.mediaWorkerEnds({ cause }).inc()
+    this.#log.error({ thread, cause, why, calls: carried.length, ...(suspect === null ? {} : { call_sid: suspect }), err: thrown ?? undefined }, 'a media worker died')
   }
 
   #openSpeech(): MessagePort | null {
@@ -438,6 +506,27 @@ export class CallHost implements CallDirectory {
     }
     this.#tickBusy.observeMs(this.#options.clock() - nowMs)
   }
+}
+
+/** Number of the call whose code ended a worker, `NO_CALL` where that is not known. */
+function whoRan(cause: WorkerDeathCause, { running, heaviest }: WorkerPulse, verdict: WorkerVerdict | null): number {
+  switch (cause) {
+    case 'silent': return verdict?.ran ?? running
+    // It beat until it was ended, so that whose code ran then is chance.
+    case 'buffers': return heaviest
+    // Memory runs out in the hands of whoever wants some then: who took most of it says more, where that is known.
+    case 'heap': return heaviest === NO_CALL ? running : heaviest
+    case 'exit':
+    case 'fault': return running
+    default: return assertNever(cause)
+  }
+}
+
+function deathCause(thrown: unknown): WorkerDeathCause {
+  if (!(thrown instanceof Error)) return 'exit'
+  if ('code' in thrown && thrown.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'heap'
+  // Piscina's own words where a thread ended without an error of its own.
+  return thrown.message.startsWith('worker exited with code') ? 'exit' : 'fault'
 }
 
 function after(ms: number): { readonly passed: Promise<void>; cancel(): void } {

@@ -20,6 +20,8 @@ import type { CallMemory } from './call-memory.js'
 /** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
   readonly callSid: string
+  /** Of this call among all of this process, from 1: how a worker says whose code runs. */
+  readonly number: number
   readonly agent: AgentDefinition
   /** What the agent's file names besides: knowledge and modules. */
   readonly assets: AgentAssets

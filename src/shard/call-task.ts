@@ -50,6 +50,7 @@ export class CallTask implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
   readonly done: Promise<CallEnd>
   readonly callSid: string
+  readonly number: number
   readonly #start: CallStart
   readonly #context: ShardContext
   readonly #parts: CallParts
@@ -83,6 +84,7 @@ export class CallTask implements BackendSink {
   constructor(start: CallStart, context: ShardContext, parts: CallParts) {
     this.#start = start
     this.callSid = start.callSid
+    this.number = start.number
     this.#context = context
     this.#parts = parts
     this.#port = start.port

@@ -53,8 +53,13 @@ export interface HostContext {
   readonly openRecords: OpenCallRecords | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
-  /** Starts the call's task on the least loaded worker. */
-  run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
+  /** Of a new call, among all of this process; never 0. */
+  callNumber(): number
+  /**
+   * Starts the call's task on the least loaded worker, or on one that carries nothing else. Rejects with a `WorkerLostError` when
+   * that worker is gone.
+   */
+  run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
   /** A way to a speech worker; null when there is none to be had. */
   openSpeech(): MessagePort | null
   /** The task of a call is over: its slot is free. */

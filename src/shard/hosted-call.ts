@@ -31,14 +31,17 @@ import { HostedPlayout } from './hosted-playout.js'
 import { HostedTask } from './hosted-task.js'
 import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
+import { WorkerLostError } from './worker-loss.js'
+import type { Carried } from './worker-loss.js'
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker:
  * the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
  * half only paces it out, also while the worker is dead.
  */
-export class HostedCall implements LiveCall, TaskOwner {
+export class HostedCall implements LiveCall, TaskOwner, Carried {
   readonly callSid: CallSid
+  readonly number: number
   readonly agent: string
   readonly legRateHz: LegRateHz
   afterStreamUrl: string | null = null
@@ -73,6 +76,7 @@ export class HostedCall implements LiveCall, TaskOwner {
 
   constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
     this.callSid = call.callSid
+    this.number = context.callNumber()
     this.agent = call.agent
     this.legRateHz = hosted.facts.stream.samplingRateHz
     this.#call = call
@@ -140,6 +144,15 @@ export class HostedCall implements LiveCall, TaskOwner {
 
   get carriesTask(): boolean {
     return this.#task.running
+  }
+
+  /** Thread of the worker that has, or had, its task; 0 while none has begun it. */
+  get worker(): number {
+    return Atomics.load(this.#shared.words, Word.worker)
+  }
+
+  get suspicions(): number {
+    return this.#task.suspicions
   }
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
@@ -272,10 +285,10 @@ export class HostedCall implements LiveCall, TaskOwner {
   // --- the task -------------------------------------------------------------------------------------------
 
   #taskStart(): TaskStart {
-    const { callSid, legRateHz } = this
+    const { callSid, number, legRateHz } = this
     const { direction, from, to } = this.#call
     return {
-      callSid, legRateHz, direction,
+      callSid, number, legRateHz, direction,
       agent: this.#hosted.definition,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
@@ -293,8 +306,9 @@ export class HostedCall implements LiveCall, TaskOwner {
     return this.#sink !== null
   }
 
-  run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd> {
-    return this.#context.run(start, transfer)
+  run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
+    Atomics.store(this.#shared.words, Word.worker, 0) // the worker before is gone
+    return this.#context.run(start, transfer, alone)
   }
 
   openSpeech(): MessagePort | null {
@@ -303,9 +317,10 @@ export class HostedCall implements LiveCall, TaskOwner {
 
   lost(thrown: unknown): boolean {
     this.#verdict('unjudged')
-    const { rehomes } = this.#task
-    this.#log.error({ err: thrown, rehomes }, 'call lost its worker')
-    this.#mark('worker-lost', `${rehomes} of ${REHOMES_MAX} moves to another worker used`)
+    const { rehomes, suspicions } = this.#task
+    const part = thrown instanceof WorkerLostError ? thrown.part : 'own-fault'
+    this.#log.error({ err: thrown, rehomes, suspicions, part }, 'call lost its worker')
+    this.#mark('worker-lost', `${lossOf(thrown)}; ${rehomes} of ${REHOMES_MAX} moves to another worker used`)
     this.#playout.letGo()
     return this.#state !== 'ended'
   }
@@ -512,4 +527,12 @@ export class HostedCall implements LiveCall, TaskOwner {
 
 function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
+}
+
+/** What a call's own timeline says of the loss of its worker. */
+function lossOf(thrown: unknown): string {
+  if (!(thrown instanceof WorkerLostError)) return 'a fault of this call'
+  const { part, suspect, message } = thrown
+  const suspected = part === 'bystander' ? suspect ?? 'others' : part === 'suspect' ? 'this call' : 'all calls of that worker'
+  return `${message}; suspected: ${suspected}`
 }

@@ -2,8 +2,9 @@ import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import { messageOf } from '../core/errors.js'
-import { REHOMES_MAX } from '../core/limits.js'
+import { REHOMES_MAX, SUSPICIONS_MAX } from '../core/limits.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import { WorkerLostError } from './worker-loss.js'
 
 /** What stays the same of a call's start when another worker goes on with it. */
 export type TaskStart = Omit<CallStart, 'port' | 'speech' | 'resume' | 'streamOpen' | 'rehomes'>
@@ -15,8 +16,8 @@ export type TaskNews = Exclude<FromCall, { type: 'checkpoint' | 'speech-lost' }>
 export interface TaskOwner {
   /** The audio socket is open now. */
   readonly streamOpen: boolean
-  /** Starts a task on the least loaded worker. */
-  run(start: CallStart, transfer: readonly TransferListItem[]): Promise<CallEnd>
+  /** Starts a task on the least loaded worker, or on one that carries nothing else. */
+  run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
   /** A way to a speech worker; null when there is none to be had. */
   openSpeech(): MessagePort | null
   /** What the task says, in its order. */
@@ -31,11 +32,14 @@ export interface TaskOwner {
 
 /**
  * A call's task as seen from the main thread: the messages to and from its worker, the last checkpoint, and the move to
- * another worker when that one is lost; once, so that a call which kills its worker does not walk through all of them.
+ * another worker when that one is lost. A call that may have ended its worker goes on alone, and ends with the second one, so
+ * that it does not walk through all of them.
  */
 export class HostedTask {
   /** Moves to another worker so far. */
   rehomes = 0
+  /** How often it was suspected of the death of its worker, or failed by a fault of its own. */
+  suspicions = 0
   /** From `begin` until the owner has heard of the end. */
   running = false
   readonly #start: TaskStart
@@ -49,7 +53,8 @@ export class HostedTask {
     this.#owner = owner
   }
 
-  begin(): void {
+  /** @param alone  on a worker that carries nothing else */
+  begin(alone = false): void {
     const { port1, port2 } = new MessageChannel()
     const speech = this.#owner.openSpeech()
     this.#port = port1
@@ -64,7 +69,7 @@ export class HostedTask {
       rehomes: this.rehomes,
     }
     this.running = true
-    this.#owner.run(start, speech === null ? [port2] : [port2, speech]).then(
+    this.#owner.run(start, speech === null ? [port2] : [port2, speech], alone).then(
       (end) => {
         if (end.type === 'result') this.#ended(end, null)
         else this.#died(end.fault)
@@ -92,12 +97,16 @@ export class HostedTask {
 
   #died(thrown: unknown): void {
     this.#closePort()
-    if (!this.#owner.lost(thrown) || this.rehomes >= REHOMES_MAX) {
+    const part = thrown instanceof WorkerLostError ? thrown.part : null // null: its own fault, and its worker lives
+    if (part !== 'bystander') this.suspicions++
+    // One of many is suspected with the others; of them the next death tells more.
+    const guilty = part !== 'bystander' && part !== 'one-of-many' && this.suspicions > SUSPICIONS_MAX
+    if (!this.#owner.lost(thrown) || guilty || this.rehomes >= REHOMES_MAX) {
       this.#ended(null, messageOf(thrown))
       return
     }
     this.rehomes++
-    this.begin()
+    this.begin(part === 'suspect' || part === 'one-of-many')
     this.#owner.moved()
   }
 

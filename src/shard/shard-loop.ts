@@ -2,7 +2,9 @@ import type { Clock } from '../core/clock.js'
 import { TICK_MS } from '../core/limits.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallTask } from './call-task.js'
+import type { RunningCode } from './running-code.js'
 import { Ticker } from './ticker.js'
+import { NO_CALL } from './worker-pulse.js'
 
 /**
  * The one tick of a media worker. Every 5 ms it takes all calls that have something to do through each stage in turn,
@@ -14,13 +16,15 @@ export class ShardLoop {
   readonly #lateness: FrameHistogram
   readonly #busy: FrameHistogram
   readonly #clock: Clock
+  readonly #running: RunningCode
   /** The calls of this tick, and those of them that have a frame. Kept and filled anew, so that a tick allocates nothing. */
   readonly #due: CallList = { calls: [], count: 0 }
   readonly #heard: CallList = { calls: [], count: 0 }
 
   /** @param busy  gets how long each tick took */
-  constructor(clock: Clock, lateness: FrameHistogram, busy: FrameHistogram) {
+  constructor(clock: Clock, running: RunningCode, lateness: FrameHistogram, busy: FrameHistogram) {
     this.#clock = clock
+    this.#running = running
     this.#lateness = lateness
     this.#busy = busy
     this.#ticker = new Ticker({ periodMs: TICK_MS }, clock, this.#tick)
@@ -43,16 +47,17 @@ export class ShardLoop {
   readonly #tick = (nowMs: number, latenessMs: number): void => {
     this.#lateness.observeMs(latenessMs)
     const due = this.#due
+    const running = this.#running
     for (const call of this.#calls) if (call.due(nowMs)) add(due, call)
-    stage(due, receive, nowMs)
+    stage(due, receive, nowMs, running)
     // A call has no frame or one; after a stall, some of those that are being caught up.
     const heard = this.#heard
     for (take(due, heard, nowMs); heard.count > 0; take(heard, heard, nowMs)) {
-      stage(heard, detect, nowMs)
-      stage(heard, attend, nowMs)
+      stage(heard, detect, nowMs, running)
+      stage(heard, attend, nowMs, running)
     }
-    stage(due, decide, nowMs)
-    stage(due, speak, nowMs)
+    stage(due, decide, nowMs, running)
+    stage(due, speak, nowMs, running)
     clear(due)
     this.#busy.observeMs(this.#clock() - nowMs)
   }
@@ -92,17 +97,20 @@ function take(from: CallList, heard: CallList, nowMs: number): void {
 }
 
 /** A call that throws leaves the list. */
-function stage(list: CallList, each: (call: CallTask, nowMs: number) => void, nowMs: number): void {
+function stage(list: CallList, each: (call: CallTask, nowMs: number) => void, nowMs: number, running: RunningCode): void {
+  const before = running.enter(NO_CALL)
   for (let i = 0; i < list.count; i++) {
     const call = list.calls[i] as CallTask | null
     if (call === null) continue
     try {
+      running.enter(call.number)
       each(call, nowMs)
     } catch (thrown) {
       list.calls[i] = null
       call.fail(thrown)
     }
   }
+  running.leave(before)
 }
 
 // The stages as plain functions: one call site each, always of the same type.

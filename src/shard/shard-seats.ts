@@ -3,9 +3,10 @@ import { SLOWEST_FRAME_BYTES } from '../telemetry/slowest-frame.js'
 import type { Environment } from '../agents/loader.js'
 import type { BackendSettings } from '../backends/registry.js'
 import type { MediaAssets } from './media-assets.js'
+import { WORKER_PULSE_BYTES, WorkerPulse } from './worker-pulse.js'
 
 /**
- * Where a media worker puts its histograms. A worker takes the first free seat when it starts; the seat of one
+ * Where a media worker puts its histograms and its pulse. A worker takes the first free seat when it starts; the seat of one
  * that died is freed, and its successor goes on with the same series.
  */
 export interface ShardSeats {
@@ -21,6 +22,7 @@ export interface ShardSeat {
   /** Whose frame was the slowest on its way in. */
   readonly slowestIn: SharedArrayBuffer
   readonly latencyOut: SharedArrayBuffer
+  readonly pulse: SharedArrayBuffer
 }
 
 /** What piscina hands to each media worker. */
@@ -30,6 +32,14 @@ export interface ShardWorkerData {
   /** The variables that tool templates may read. */
   readonly env: Environment
   readonly backends: BackendSettings
+  /** Bound of the worker's heap, and of what it holds outside of it. */
+  readonly memoryMb: number
+}
+
+/** What the worker of a seat says, by its thread. */
+export interface SeatedWorker {
+  readonly thread: number
+  readonly pulse: WorkerPulse
 }
 
 export function makeShardSeats(workers: number): ShardSeats {
@@ -40,6 +50,7 @@ export function makeShardSeats(workers: number): ShardSeats {
     owners: new SharedArrayBuffer(count * Int32Array.BYTES_PER_ELEMENT),
     seats: Array.from({ length: count }, () => ({
       tickLateness: histogram(), tickBusy: histogram(), latencyIn: histogram(), slowestIn: new SharedArrayBuffer(SLOWEST_FRAME_BYTES), latencyOut: histogram(),
+      pulse: new SharedArrayBuffer(WORKER_PULSE_BYTES),
     })),
   }
 }
@@ -52,11 +63,19 @@ export function claimShardSeat(seats: ShardSeats, threadId: number): ShardSeat {
   return seats.seats[index] as ShardSeat
 }
 
-/** The main thread's side: the seats of threads that are not alive are free again. */
-export function freeShardSeats(seats: ShardSeats, alive: ReadonlySet<number>): void {
+/** The main thread's side: who sits where, alive or not. */
+export function seatedWorkers(seats: ShardSeats): SeatedWorker[] {
   const owners = new Int32Array(seats.owners)
-  for (let i = 0; i < owners.length; i++) {
-    const owner = Atomics.load(owners, i)
-    if (owner !== 0 && !alive.has(owner)) Atomics.store(owners, i, 0)
-  }
+  return seats.seats.flatMap((seat, index) => {
+    const thread = Atomics.load(owners, index)
+    return thread === 0 ? [] : [{ thread, pulse: new WorkerPulse(seat.pulse) }]
+  })
+}
+
+/** The main thread's side: the seat of a thread that is no more is free again. */
+export function freeShardSeat(seats: ShardSeats, { thread, pulse }: SeatedWorker): void {
+  pulse.clear()
+  const owners = new Int32Array(seats.owners)
+  const index = owners.indexOf(thread)
+  if (index !== -1) Atomics.store(owners, index, 0)
 }

@@ -47,6 +47,8 @@ export const Word = {
   paused: 33,
   /** 1 while the worker has, or expects, more samples of the item that plays. */
   more: 34,
+  /** Thread of the worker that has the call, 0 for none. Main clears it before it gives the call to another. */
+  worker: 35,
 } as const
 
 export const Time = {
@@ -95,12 +97,17 @@ export class SharedCall {
   /** @param at  where the call's memory begins: a multiple of 16 */
   constructor(memory: SharedArrayBuffer, at = 0) {
     assert(memory.byteLength >= at + SHARED_CALL_BYTES, `shared call memory of ${memory.byteLength - at} bytes`)
-    this.words = new Int32Array(memory, at, TIMES_OFFSET / 4)
+    this.words = wordsOf(memory, at)
     this.times = new Float64Array(memory, at + TIMES_OFFSET, (RINGS_OFFSET - TIMES_OFFSET) / 8)
     this.inbound = new PacketRing(this.words, new Uint8Array(memory, at + RINGS_OFFSET, INBOUND_RING_BYTES))
     this.outbound = new SampleRing(
       this.words, new Int16Array(memory, at + RINGS_OFFSET + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES))
   }
+}
+
+/** The words alone, for who needs no more of a call than them. */
+export function wordsOf(memory: SharedArrayBuffer, at: number): Int32Array {
+  return new Int32Array(memory, at, TIMES_OFFSET / Int32Array.BYTES_PER_ELEMENT)
 }
 
 /** Bytes before each packet: its length and its time of arrival. Packets begin at multiples of it. */

@@ -67,6 +67,9 @@ export class Metrics {
   readonly callsRefused: CounterOf<'reason'>
   readonly callsRehomed: CounterHandle
   readonly workerDeaths: CounterOf<'pool'>
+  readonly mediaWorkerEnds: CounterOf<'cause'>
+  /** Calls that have a media worker of their own, because one died while their code ran. */
+  readonly callsAlone: GaugeOfSources
   readonly turnResponse: HistogramOf<'agent' | 'backend'>
   readonly turnAnswer: HistogramOf<'agent' | 'backend'>
   /** The same two clocks to the caller's ear, where the carrier forks both tracks as stereo. */
@@ -146,6 +149,7 @@ export class Metrics {
     this.callCapacityRemaining = gauge('call_capacity_remaining', 'Calls this process would still take now')
     this.draining = gauge('draining', '1 while no new calls are taken')
     this.socketsOpen = gauge('sockets_open', 'Audio sockets that are open')
+    this.callsAlone = gauge('calls_alone', 'Calls on a media worker of their own, suspected of the death of one')
     this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
 
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
@@ -153,6 +157,7 @@ export class Metrics {
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
     this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
+    this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by the cause', ['cause'])
     this.turnResponse = this.defineHistogram(
       'turn_response_seconds',
       'Caller stopped to first agent sound of any kind sent',
@@ -296,14 +301,14 @@ export class Metrics {
 
   /**
    * As `frameLatencyFrom`. `shard` is the worker's index, not its thread id: a replacement goes on with the series. The
-   * main thread's playout tick is `main`.
+   * main thread's playout tick is `main`, and workers that carry one suspected call are together `lone`.
    */
-  tickLatenessFrom(shard: number | 'main', histogram: FrameHistogram): () => void {
+  tickLatenessFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
     return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
   }
 
   /** How long each tick of a shard took; the slack follows from it. */
-  tickBusyFrom(shard: number | 'main', histogram: FrameHistogram): () => void {
+  tickBusyFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
     const letGo = [this.#tickBusy.addSource({ shard: String(shard) }, histogram), this.#slackFrom(String(shard), histogram)]
     return () => letGo.forEach(end => end())
   }

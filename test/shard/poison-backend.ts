@@ -1,6 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
 
+/** Those that no handler can catch: they take the worker with them. */
+const DEADLY: Readonly<Record<string, () => void>> = {
+  exit: () => process.exit(0),
+  spin: () => { while (spinning) { /* for ever */ } },
+  promises: () => void (async () => { while (spinning) await Promise.resolve() })(),
+  heap: () => { for (;;) hog.push({ more: [hog.length] }) },
+  leak: () => setInterval(() => { for (let i = 0; i < 50_000; i++) hog.push({ more: [i] }) }, 10),
+  buffers: () => setInterval(() => hog.push(Buffer.alloc(2 * 1024 * 1024, 1)), 20),
+  flood: () => { for (;;) hog.push(Buffer.alloc(1024 * 1024, 1)) },
+}
+const spinning = true
+const hog: unknown[] = []
+
 /**
  * A backend with mistakes, loaded into a media worker by its URL. The call's SID says which mistake it makes half a
  * second after the greeting; `fine` makes none and speaks a tone all the time.
@@ -23,12 +36,15 @@ export function createBackend(sink: BackendSink): Backend {
     sendText(): void {
       sink.event({ type: 'turn-start', generation: 1 })
       timer = setInterval(() => sink.audio(tone, 16000, 'tone', 1), 20)
+      const deadly = DEADLY[mistake]
+      if (deadly !== undefined) setTimeout(deadly, 500)
       if (mistake === 'timer') setTimeout(() => { throw new Error('thrown by a timer') }, 500)
       if (mistake === 'promise') void sleep(500).then(() => { throw new Error('rejected and not handled') })
     },
     pushAudio(): void {
       frames++
       if (mistake === 'tick' && frames > 25) throw new Error('thrown in the tick')
+      if (mistake === 'tickexit' && frames > 25) process.exit(0)
     },
     speechStart: () => undefined,
     speechEnd: () => undefined,
@@ -41,6 +57,7 @@ export function createBackend(sink: BackendSink): Backend {
       if (timer !== null) clearInterval(timer)
       if (open) sink.event({ type: 'closed', code: 1000, reason, clean: true })
       open = false
+      if (mistake === 'late') setTimeout(DEADLY['spin'] as () => void, 200)
       return mistake === 'close' ? Promise.reject(new Error('close rejects')) : Promise.resolve()
     },
   }

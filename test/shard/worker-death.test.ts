@@ -1,8 +1,12 @@
 import t from 'tap'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
+import type { TestHost } from '../support/host.js'
 
 // Calls are spoken in real time.
 t.setTimeout(120_000)
+
+/** The call goes on alone after the first death, on a worker beside the others. */
+const terminateAll = (test: TestHost): Promise<unknown> => Promise.all(test.host.threads.map((thread) => thread.terminate()))
 
 t.test('a media worker is terminated in mid-call: the socket stays open and the conversation goes on', async (t) => {
   const test = await startHost()
@@ -45,10 +49,10 @@ t.test('a call that loses its worker twice ends with words and a human, not with
   line.start()
   t.teardown(() => line.stop())
   await line.agentQuiet(300)
-  await test.host.threads[0]?.terminate()
+  await terminateAll(test)
   await until(() => call.view().rehomes === 1, 20_000, 'the first takeover')
   await new Promise((resolve) => setTimeout(resolve, 3000))
-  await test.host.threads[0]?.terminate()
+  await terminateAll(test)
   await until(() => line.closedWith !== null, 20_000, 'the socket to close')
   t.equal(line.closedWith, 1011)
   const verbs = call.continuation('after-stream').map((action) => action.verb)
@@ -56,4 +60,5 @@ t.test('a call that loses its worker twice ends with words and a human, not with
   const record = await test.recordOf(call.callSid)
   t.equal(record.outcome, 'failed')
   t.equal(record.endReason, 'call-fault')
+  t.match(record.endDetail, /its media worker ended/)
 })

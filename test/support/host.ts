@@ -64,13 +64,13 @@ export async function startHost(
   const { agents } = await loadAgents(join(repositoryRoot(), 'agents'), env)
   const definition = change(agents.get('order-status') as AgentDefinition)
   const clock = processClock()
-  const speech = await sharedSpeech()
+  const speech = changes.speech === null ? null : await sharedSpeech()
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
   const host = new CallHost({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
-    defaultAgent: 'order-status', workers: 1, maxCalls: 8, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
+    defaultAgent: 'order-status', workers: 1, maxCalls: 8, workerMemoryMb: 512, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,
     callSeries: new CallSeries({ clock }), keepJournal: null, journal: { build: 'test', audio: true },
     onRecord: (record) => {

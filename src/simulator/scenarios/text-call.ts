@@ -144,6 +144,7 @@ class TextCall {
       clock, wallClock: () => clock() + wallOffsetMs, metrics: this.#media.metrics, log: createLog({ level: 'silent' }),
       callSeries: new CallSeries({ clock }), backendBooks: new BackendBooks(),
       carrier: null, journal: null, memory: this.#media.memory,
+      callNumber: () => 1,
       run: (start) => this.#carry(start, wallOffsetMs),
       openSpeech: () => this.#speechPort,
       taskOver: () => undefined,
