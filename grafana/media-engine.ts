@@ -79,6 +79,11 @@ export function mediaEngine(): DashboardBuilder {
         curves({ title: 'Processor', about: 'Cores in use, all threads.', unit: 'short' }, QUARTER, [
           { expr: rate('process_cpu_seconds_total', 'instance'), legend: '{{instance}}' },
         ]),
+        curves({ title: 'File descriptors', about: 'Open, and how many may be. Before they run out the public port is closed.', unit: 'short' }, QUARTER, [
+          { expr: `process_open_fds{${NODE}}`, legend: '{{instance}} open' },
+          { expr: `process_max_fds{${NODE}}`, legend: '{{instance}} limit' },
+          { expr: `mkondo_descriptors_low{${NODE}}`, legend: '{{instance}} port closed' },
+        ]),
         curves({ title: 'Stopped by a processor limit', about: 'Seconds a second. Above 0 callers hear stutter: raise the limit or take it away.', unit: 's' }, QUARTER, [
           { expr: rate('mkondo_cgroup_cpu_throttled_seconds_total', 'instance'), legend: '{{instance}}' },
         ]),

@@ -456,6 +456,12 @@ export const USED_TOKENS_MAX = 50_000
 export const EVENT_IDS_MAX = 20_000
 /** How often all audio sockets and waiting bodies are looked at. */
 export const EDGE_SWEEP_MS = 250
+/**
+ * File descriptors that connections may not have: an eighth, at most 256. They are for the backends, tools and files of live calls and
+ * for the ops port.
+ */
+export const DESCRIPTORS_RESERVED_SHARE = 1 / 8
+export const DESCRIPTORS_RESERVED_MAX = 256
 /** The server pings each carrier socket this often, and uWebSockets.js gives one up that is silent for the second. */
 export const SOCKET_PING_MS = 15_000
 export const SOCKET_IDLE_S = 32

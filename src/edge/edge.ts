@@ -6,14 +6,16 @@ import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'
 import { ClientAddresses } from './client-address.js'
+import { DescriptorGuard, ownDescriptors } from './descriptors.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
+import { PublicListeners } from './public-listeners.js'
 import { refuseAmbiguousRequests } from './request-head.js'
-import { closeListener, createApp, listen, portOf } from './uws.js'
-import type { Listener } from './uws.js'
+import { createApp, listen, portOf } from './uws.js'
+import type { TemplatedApp } from './uws.js'
 import { WebhookDealer } from './webhook-dealer.js'
 import { WebhookGuard } from './webhook-guard.js'
 import { Webhooks } from './webhooks.js'
@@ -43,13 +45,24 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const guard = new WebhookGuard(options, papers)
   const addresses = new ClientAddresses(options.trustedProxies)
   const media = new MediaSockets(options, papers, guard, addresses)
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers)), addresses)
-  const opsRoutes = new OpsApp(options, guard.refusals)
+  const publicApp = createApp()
+  const opsApp = createApp()
+  const listeners = publicListeners(publicApp, options)
+  const descriptors = new DescriptorGuard({
+    source: options.descriptors ?? ownDescriptors(), log: options.log,
+    pause: () => { listeners.close() },
+    resume: () => listeners.open(),
+  })
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers, descriptors)), addresses)
+  const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
-  const publicApp = createApp()
-  const opsApp = createApp()
+  options.metrics.defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out').from(() => (descriptors.low ? 1 : 0))
+  options.metrics.countFrom(options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}), () => descriptors.pauses)
+  // Called within the accepting itself, so that it ends as soon as the guard says so.
+  publicApp.filter((_res, change) => { descriptors.connection(change) })
+  opsApp.filter((_res, change) => { descriptors.connection(change) })
   const ambiguous = options.metrics.defineCounter('ambiguous_requests', 'Requests that can be read in two ways, by the port that refused them', ['port'])
   for (const port of ['public', 'ops']) ambiguous({ port })
   refuseAmbiguousRequests(publicApp, (res, req) => {
@@ -68,23 +81,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     shared: false,
     setting: 'OPS_PORT',
   })
-  let publicListener
-  let nodeListener: Listener | null = null
   try {
-    publicListener = await listen(publicApp, {
-      host: options.host,
-      port: options.port,
-      shared: options.shared,
-      setting: 'PORT',
-    })
-    if (options.nodePort !== undefined) {
-      nodeListener = await listen(publicApp, {
-        host: options.host,
-        port: options.nodePort,
-        shared: false,
-        setting: options.siblings === undefined ? 'NODE_URL' : 'PORT',
-      })
-    }
+    await listeners.open()
   } catch (error) {
     opsApp.close()
     publicApp.close()
@@ -96,18 +94,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     media.sweep(nowMs)
     publicRoutes.sweep(nowMs)
     opsRoutes.sweep(nowMs)
+    void descriptors.look()
   }, EDGE_SWEEP_MS).unref()
 
-  let accepting = true
-  const stopAccepting = (): void => {
-    if (!accepting) return
-    accepting = false
-    closeListener(publicListener)
-    if (nodeListener !== null) closeListener(nodeListener)
-  }
   const shutDown = async (): Promise<void> => {
     clearInterval(timer)
-    stopAccepting()
+    listeners.end()
     // The close frames are on their way; cutting the connections now would overtake them with a reset.
     if (media.closeAll() > 0) await sleep(EDGE_GOODBYE_MS)
     media.cutAll()
@@ -116,11 +108,19 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
   let closing: Promise<void> | null = null
   return {
-    publicPort: portOf(publicListener),
+    publicPort: listeners.port,
     opsPort: portOf(opsListener),
-    stopAccepting,
+    stopAccepting: () => { listeners.end() },
     close: () => (closing ??= shutDown()),
   }
+}
+
+function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListeners {
+  const { host, port, shared, nodePort, siblings } = options
+  return new PublicListeners(app, [
+    { host, port, shared, setting: 'PORT' },
+    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: siblings === undefined ? 'NODE_URL' : 'PORT' }]),
+  ])
 }
 
 /** One process answers all webhooks itself; one of several, those of its own calls. */

@@ -10,6 +10,7 @@ import { errorReply, jsonReply, textReply } from './http-exchange.js'
 import type { OutboundOrder } from '../shard/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
+import type { DescriptorGuard } from './descriptors.js'
 import type { Refusals } from './refusals.js'
 
 type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
@@ -32,17 +33,19 @@ const REASON_CHARS_MAX = 200
 export class OpsApi {
   readonly #options: ApiOptions
   readonly #refusals: Refusals
+  readonly #descriptors: Pick<DescriptorGuard, 'low'>
   #drainAsked = false
 
-  constructor(options: ApiOptions, refusals: Refusals) {
+  constructor(options: ApiOptions, refusals: Refusals, descriptors: Pick<DescriptorGuard, 'low'>) {
     this.#options = options
+    this.#descriptors = descriptors
     this.#refusals = refusals
   }
 
   /** `GET /readyz`: willing to take a call. */
   ready(): Reply {
     const { draining, free, capacity } = this.#options.calls
-    const why = draining ? 'draining' : free <= 0 ? 'full' : null
+    const why = draining ? 'draining' : free <= 0 ? 'full' : this.#descriptors.low ? 'file-descriptors' : null
     return jsonReply(
       { ready: why === null, ...(why === null ? {} : { reason: why }), free, capacity },
       why === null ? 200 : 503,

@@ -5,6 +5,7 @@ import type { BodyFault, Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metrics.js'
 import { ScrapePage } from '../telemetry/scrape-page.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
+import type { DescriptorGuard } from './descriptors.js'
 import { OPS_REFUSALS, OpsGuard } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
 import type { Refusals } from './refusals.js'
@@ -49,9 +50,9 @@ export class OpsApp {
   /** Methods by path, to answer all others. */
   readonly #allowed = new Map<string, string>()
 
-  constructor(options: OpsOptions, refusals: Refusals) {
+  constructor(options: OpsOptions, refusals: Refusals, descriptors: Pick<DescriptorGuard, 'low'>) {
     this.#options = options
-    this.#api = new OpsApi(options, refusals)
+    this.#api = new OpsApi(options, refusals, descriptors)
     this.#guard = new OpsGuard(options.opsToken, options.opsReadToken ?? null)
     const { metrics } = options
     this.#refused = metrics.defineCounter('ops_refused', 'Requests that the ops port turned away', ['reason'])

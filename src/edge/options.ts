@@ -5,6 +5,7 @@ import type { OutboundCalls } from '../shard/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
+import type { DescriptorSource } from './descriptors.js'
 import type { Siblings } from './siblings.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
@@ -69,6 +70,8 @@ export interface EdgeOptions {
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<Uint8Array | null>
+  /** What is known of this process's file descriptors; its own /proc when absent. */
+  readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */
   readonly console: ReadonlyMap<string, ConsoleFile>
 }

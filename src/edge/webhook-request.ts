@@ -40,5 +40,5 @@ export function rejection(
 
 /** Not answered: there is no room for this new call here, and whoever asked may ask another process. */
 export interface Pass {
-  readonly pass: 'capacity' | 'draining'
+  readonly pass: 'capacity' | 'draining' | 'file-descriptors'
 }

@@ -17,6 +17,7 @@ import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
 import { dials, parseOrigin, streamAnswer } from './answer.js'
 import type { Origins } from './answer.js'
 import type { CallPapers } from './call-papers.js'
+import type { DescriptorGuard } from './descriptors.js'
 import { NO_CONTENT, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
@@ -59,8 +60,10 @@ export class Webhooks {
   readonly #options: WebhookOptions
   readonly #guard: WebhookGuard
   readonly #papers: CallPapers
+  readonly #descriptors: Pick<DescriptorGuard, 'low' | 'why'>
 
-  constructor(options: WebhookOptions, guard: WebhookGuard, papers: CallPapers) {
+  constructor(options: WebhookOptions, guard: WebhookGuard, papers: CallPapers, descriptors: Pick<DescriptorGuard, 'low' | 'why'>) {
+    this.#descriptors = descriptors
     this.#options = options
     this.#guard = guard
     this.#papers = papers
@@ -179,6 +182,8 @@ export class Webhooks {
       request.mayPass === true && placed === undefined ? { pass: reason } : this.#fallback(agent, webhook.callSid, reason)
     if (calls.draining) return noRoom('draining')
     if (calls.free <= 0) return noRoom('capacity')
+    // Its audio socket would find a closed port.
+    if (this.#descriptors.low) return noRoom('file-descriptors')
     let call: LiveCall | null = null
     try {
       call = calls.prepare({
@@ -234,6 +239,7 @@ export class Webhooks {
   #whyRefused(reason: RefusalReason): string {
     const { capacity, free, draining } = this.#options.calls
     if (reason === 'capacity') return `${capacity - free} of ${capacity} slots are taken`
+    if (reason === 'file-descriptors') return this.#descriptors.why
     return draining ? 'this process is draining' : 'its document could not be written'
   }
 

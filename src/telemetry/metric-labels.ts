@@ -4,6 +4,7 @@
 export const REFUSAL_REASONS = [
   'capacity',
   'draining',
+  'file-descriptors',
   'agent-unknown',
   'duplicate',
   'rate-limit',

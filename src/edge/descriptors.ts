@@ -1,0 +1,132 @@
+import { readFileSync } from 'node:fs'
+import { readdir } from 'node:fs/promises'
+import { DESCRIPTORS_RESERVED_MAX, DESCRIPTORS_RESERVED_SHARE } from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+
+/** What the guard needs of the process; tests give their own. */
+export interface DescriptorSource {
+  /** Descriptors that the process may have open at most; null where the system does not say. */
+  readonly limit: number | null
+  /** How many are open. Rejects with EMFILE or ENFILE where not even one is left to look. */
+  count(): Promise<number>
+}
+
+export interface DescriptorGuardOptions {
+  readonly source: DescriptorSource
+  readonly log: Log
+  /** Take no more connections, from this moment on. */
+  readonly pause: () => void
+  /** Take connections again. Asked at each look until it does not reject. */
+  readonly resume: () => Promise<void>
+}
+
+/**
+ * Keeps this process from running out of file descriptors. With none left uWebSockets.js cannot accept, and asks the kernel again and
+ * again, which costs a whole core; and the backends of live calls, tools and the ops port get none either. So connections are
+ * no longer taken while some are left, and are taken again when twice as many are.
+ */
+export class DescriptorGuard {
+  /** Times that connections were no longer taken. */
+  pauses = 0
+  readonly #options: DescriptorGuardOptions
+  readonly #pauseAt: number
+  readonly #resumeAt: number
+  /** At the last look. */
+  #open = 0
+  /** Connections that came, less those that went, since then. */
+  #since = 0
+  #low = false
+  #looking = false
+  #resumeFailed = false
+
+  constructor(options: DescriptorGuardOptions) {
+    this.#options = options
+    const { limit } = options.source
+    const reserved = Math.min(DESCRIPTORS_RESERVED_MAX, Math.floor((limit ?? Infinity) * DESCRIPTORS_RESERVED_SHARE))
+    this.#pauseAt = limit === null ? Infinity : limit - reserved
+    this.#resumeAt = limit === null ? Infinity : limit - 2 * reserved
+  }
+
+  /** True while no connections are taken. */
+  get low(): boolean {
+    return this.#low
+  }
+
+  /** With the figures that decided it. */
+  get why(): string {
+    return `${this.#open + this.#since} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
+  }
+
+  /**
+   * A connection came (1) or went (-1). Told of each one, because hundreds of them come between two looks. Those that became audio
+   * sockets are not told of when they go; the next look puts that right.
+   */
+  connection(change: number): void {
+    this.#since += change
+    if (this.#open + this.#since >= this.#pauseAt) this.#pause()
+  }
+
+  /** Counts what is open; called by the edge's one timer. */
+  async look(): Promise<void> {
+    if (this.#looking || this.#pauseAt === Infinity) return
+    this.#looking = true
+    try {
+      this.#since = 0
+      this.#open = await this.#count()
+      if (this.#open >= this.#pauseAt) this.#pause()
+      else if (this.#low && this.#open + this.#since < this.#resumeAt) await this.#resume()
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  async #count(): Promise<number> {
+    const { source } = this.#options
+    try {
+      return await source.count()
+    } catch (error) {
+      // To look takes one, too. Whatever else is wrong there says nothing about their number.
+      const code = error instanceof Error && 'code' in error ? error.code : null
+      return code === 'EMFILE' || code === 'ENFILE' ? source.limit ?? 0 : this.#open
+    }
+  }
+
+  #pause(): void {
+    if (this.#low) return
+    this.#low = true
+    this.pauses++
+    this.#options.pause()
+    this.#options.log.error({ open: this.#open + this.#since, limit: this.#options.source.limit, paused_at: this.#pauseAt },
+      'File descriptors run out: no connections are taken on the public port')
+  }
+
+  async #resume(): Promise<void> {
+    const { log, resume } = this.#options
+    try {
+      await resume()
+    } catch (error) {
+      if (!this.#resumeFailed) log.error({ err: error }, 'The public port cannot be opened again; it is tried again and again')
+      this.#resumeFailed = true
+      return
+    }
+    this.#low = false
+    this.#resumeFailed = false
+    log.info({ open: this.#open }, 'File descriptors suffice again: connections are taken')
+  }
+}
+
+/** This process, where it has a /proc (Linux); elsewhere nothing is known and nothing is guarded. */
+export function ownDescriptors(): DescriptorSource {
+  return { limit: ownLimit(), count: async () => (await readdir('/proc/self/fd')).length }
+}
+
+function ownLimit(): number | null {
+  let limits: string
+  try {
+    limits = readFileSync('/proc/self/limits', 'utf8')
+  } catch {
+    return null // no Linux
+  }
+  const soft = /^Max open files\s+(\d+)/m.exec(limits)?.[1]
+  return soft === undefined ? null : Number(soft)
+}

@@ -1,0 +1,88 @@
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
+import { until } from '../support/host.js'
+
+t.setTimeout(120_000)
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
+/** It speaks a tone for as long as the call lasts. */
+const TONE = new URL('../shard/poison-backend.js', import.meta.url).href
+const LIMIT = 200
+const STRANGERS = 400
+/** A process that spins takes all of a core; one call and the health checks a few hundredths. */
+const CORES_MAX = 0.5
+
+t.test('a gateway that runs out of file descriptors does not spin, says so once, stays reachable for its operator and goes on with its call',
+  { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' }, async (t) => {
+    const agents = t.testdir({ 'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n` })
+    const child = spawn('/bin/sh', ['-c', `ulimit -n ${LIMIT}; exec "$0" "$@"`, process.execPath, MAIN, 'serve', '--with-shop'], {
+      env: {
+        PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1',
+        AGENTS_DIR: agents, DATA_DIR: `${agents}/data`,
+        KEEP_CALLS: 'false', MEDIA_WORKERS: '1',
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    t.teardown(() => child.kill('SIGKILL'))
+    const lines: string[] = []
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8')
+      stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
+    }
+    const said = (words: string): number => lines.filter((line) => line.includes(words)).length
+    await until(() => said('taking calls') > 0, 60_000, 'the gateway to start')
+    const { port, ops_port: opsPort } = JSON.parse(lines.find((line) => line.includes('taking calls')) ?? '{}') as { port: number; ops_port: number }
+    const ops = `http://127.0.0.1:${opsPort}`
+
+    const answer = await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine') })
+    const audio = await openSocket(attribute(answer.text, 'url'))
+    t.teardown(() => { audio.terminate() })
+    let frames = 0
+    let closed = false
+    audio.on('message', (_data, isBinary) => { if (isBinary) frames++ })
+    audio.on('close', () => { closed = true })
+    const speaks = setInterval(() => { audio.send(new Uint8Array(640)) }, 20)
+    t.teardown(() => { clearInterval(speaks) })
+    await until(() => frames > 20, 20_000, 'the agent to be heard')
+
+    const strangers: Socket[] = []
+    t.teardown(() => { for (const stranger of strangers) stranger.destroy() })
+    let refused = 0
+    for (let i = 0; i < STRANGERS; i++) {
+      const stranger = connect(port, '127.0.0.1')
+      stranger.on('error', () => { refused++ })
+      strangers.push(stranger)
+    }
+    await until(() => said('File descriptors run out') > 0, 20_000, 'the gateway to say so')
+    const before = { cpuMs: cpuMs(child.pid ?? 0), atMs: performance.now(), frames }
+    const ready = await get(`${ops}/readyz`)
+    t.equal(ready.status, 503)
+    t.match(JSON.parse(ready.text), { ready: false, reason: 'file-descriptors' })
+    t.equal((await get(`${ops}/metrics`)).status, 200, 'the operator still sees it')
+    await sleep(2000)
+    const cores = (cpuMs(child.pid ?? 0) - before.cpuMs) / (performance.now() - before.atMs)
+    t.ok(cores < CORES_MAX, `it does not spin (${cores.toFixed(2)} cores)`)
+    t.ok(frames > before.frames + 20, `the agent is heard all the while (${frames - before.frames} frames)`)
+    t.ok(refused > 0, 'the rest is refused by the kernel')
+    t.equal(said('File descriptors run out'), 1)
+    t.equal(said('EMFILE'), 0)
+
+    for (const stranger of strangers.splice(0)) stranger.destroy()
+    await until(() => said('suffice again') > 0, 20_000, 'the gateway to take connections again')
+    t.equal((await get(`${ops}/readyz`)).status, 200)
+    t.equal((await post(`http://127.0.0.1:${port}/voice/tone`, { form: ringing('HD_fine2') })).status, 200, 'a new call is taken at the same port')
+    t.equal(closed, false)
+    t.equal(said('run out'), 1)
+  })
+
+/** Of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in brackets. Ticks are 10 ms. */
+function cpuMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
