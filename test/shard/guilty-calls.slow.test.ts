@@ -4,14 +4,10 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 
 t.setTimeout(180_000)
 
-for (const [mistake, what, ...causes] of [
-  ['tickexit', 'a call whose backend exits in the tick ends alone', 'exit'],
-  ['promises', 'a call whose backend spins in promises ends alone', 'silent'],
-  ['leak', 'a call whose backend fills the heap bit by bit ends alone', 'heap', 'silent'],
-  ['flood', 'a call whose backend fills the memory beside the heap in one go ends alone', 'silent'],
-] as const) {
-  t.test(`${what}, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
-}
+t.test('a call whose backend exits in the tick ends alone, and the others are moved once', (t) => endsAlone(t, 'tickexit', 'exit'))
+t.test('a call whose backend spins in promises ends alone, and the others are moved once', (t) => endsAlone(t, 'promises', 'silent'))
+t.test('a call whose backend fills the heap bit by bit ends alone, and the others are moved once', (t) => endsAlone(t, 'leak', 'heap', 'silent'))
+t.test('a call whose backend fills the memory beside the heap in one go ends alone, and the others are moved once', (t) => endsAlone(t, 'flood', 'silent'))
 
 t.test('more suspects than there are workers for them: the rest goes among the others, and nobody is dropped', async (t) => {
   const test = await poisonHost()

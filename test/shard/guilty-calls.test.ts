@@ -5,14 +5,10 @@ import { counted, endsAlone, lineOf, poisonHost } from './poison-host.js'
 // A deadly call kills two workers, and the watch takes two seconds for some. Other ways to do the same: guilty-calls.slow.test.ts.
 t.setTimeout(120_000)
 
-for (const [mistake, what, ...causes] of [
-  ['exit', 'a call whose backend exits in a timer of its own ends alone', 'exit'],
-  ['spin', 'a call whose backend spins in a timer ends alone', 'silent'],
-  ['heap', 'a call whose backend fills the heap in one go ends alone', 'heap', 'silent'],
-  ['buffers', 'a call whose backend fills the memory beside the heap bit by bit ends alone', 'buffers'],
-] as const) {
-  t.test(`${what}, and the others are moved once`, (t) => endsAlone(t, mistake, ...causes))
-}
+t.test('a call whose backend exits in a timer of its own ends alone, and the others are moved once', (t) => endsAlone(t, 'exit', 'exit'))
+t.test('a call whose backend spins in a timer ends alone, and the others are moved once', (t) => endsAlone(t, 'spin', 'silent'))
+t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) => endsAlone(t, 'heap', 'heap', 'silent'))
+t.test('a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once', (t) => endsAlone(t, 'buffers', 'buffers'))
 
 t.test('where nobody can say whose code it was, all go on alone, and the second death is its own', async (t) => {
   const test = await poisonHost()
