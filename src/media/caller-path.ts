@@ -37,8 +37,9 @@ export interface CallerPathStats {
   keys: number
 }
 
-// What goes through the jitter buffer beside a frame.
+// What goes through the jitter buffer beside a frame. Echo is `TAG_LEARNT` too when it is known to come back, and how.
 const TAG_ECHO = 1
+const TAG_LEARNT = 2
 // Quiet on any line, also on one that was not heard long enough to know its noise.
 const QUIET_DBFS = -55
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
@@ -187,10 +188,10 @@ export class CallerPath {
     this.voiced = false
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
-    // The keys of our own prompts come back only as echo, and our own speech says nothing about the caller's line.
-    if (this.echo) return
+    // Our own speech says nothing about the caller's line. While it is only expected to come back, a key may be the caller's.
+    if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#judge.judge(this.frame, this.levelDbfs)
-    this.voiced = this.#judge.voiced
+    this.voiced = this.#judge.voiced && !this.echo
     this.digit = this.#judge.digit
     if (this.digit !== null) this.#keys++
   }
@@ -245,7 +246,8 @@ export class CallerPath {
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // Only what is surely not the caller may be given up after a stall.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-    this.#jitter.push(left, arrivalMs, quiet, level, echo ? TAG_ECHO : 0)
+    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
+    this.#jitter.push(left, arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
   /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */
