@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
-import { EchoGate } from './echo-gate.js'
+import { EchoGate, telephoneDbfs } from './echo-gate.js'
 import { EchoMatcher, type EchoMatch } from './echo-match.js'
 import { EnergyGate } from './energy-gate.js'
 import { ComposedJudge } from './frame-judge.js'
@@ -241,7 +241,7 @@ export class CallerPath {
     const cancelled = exact && (match === 'own' || match === 'mixed')
     const caller = cancelled && this.#matcher?.cancel(left) === true
     if (cancelled) level = this.#judge.levelDbfs(left)
-    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
+    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // Only what is surely not the caller may be given up after a stall.
@@ -257,10 +257,11 @@ export class CallerPath {
     this.#agentLoudAtMs = atMs
   }
 
-  #isEcho(match: EchoMatch, level: number, capturedAtMs: number): boolean {
+  #isEcho(match: EchoMatch, frame: Int16Array, level: number, capturedAtMs: number): boolean {
     if (match === 'own') return true
     const matcher = this.#matcher
-    if (matcher === null || !matcher.proven) return this.#echoGate.isEcho(level, capturedAtMs)
-    return match !== 'clear' && this.#echoGate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    const gate = this.#echoGate
+    if (matcher !== null && matcher.proven) return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
 }

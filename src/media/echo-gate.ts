@@ -1,5 +1,6 @@
 import { ECHO_DELAY_MS_MAX } from '../core/limits.js'
-import { FRAME_MS } from '../core/units.js'
+import { FRAME_MS, frameSamples } from '../core/units.js'
+import { HALF_BAND_HISTORY } from './echo-sent.js'
 import { dbfsOfEnergy, energyOf } from './pcm.js'
 
 export interface EchoGateOptions {
@@ -58,26 +59,31 @@ export class EchoGate {
   referenceAt(frame: Int16Array, startMs: number): void {
     const slot = Math.round(startMs / SLOT_MS)
     const half = frame.length / 2
-    this.#write(slot, energyOf(frame, 0, half) / half)
-    this.#write(slot + 1, energyOf(frame, half, frame.length) / half)
+    this.#write(slot, telephonePower(frame, 0, half))
+    this.#write(slot + 1, telephonePower(frame, half, frame.length))
+  }
+
+  /** False where nothing that was sent can come back any more: the usual case of a caller who talks alone. */
+  awaits(capturedAtMs: number): boolean {
+    return slotOf(capturedAtMs) - this.#newestSlot <= LAGS + 1
   }
 
   /**
-   * @param level of the caller's frame, dBFS
+   * @param level of the caller's frame, dBFS: its `telephoneDbfs`
    * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   * @param wholeLevel of the frame with what is above 4 kHz
    */
-  isEcho(level: number, capturedAtMs: number): boolean {
-    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
-    // Nothing that was sent can come back any more: also the usual case of a caller who talks alone.
-    if (slot - this.#newestSlot > LAGS + 1) return false
+  isEcho(level: number, capturedAtMs: number, wholeLevel = level): boolean {
+    if (!this.awaits(capturedAtMs)) return false
+    const slot = slotOf(capturedAtMs)
     const heard = Math.max(SILENT_DBFS, level)
     if (!this.#lookBack(slot)) return false
     const echoDbfs = this.delayMs === null ? this.#loudestEcho(heard) : this.#learntEcho(this.delayMs)
-    const over = echoDbfs === null || heard > echoDbfs + MARGIN_DB
+    const over = echoDbfs === null || (heard > SILENT_DBFS && heard > echoDbfs + MARGIN_DB)
     // What the caller says over the agent must not unlearn the echo; but what stays over it for long is no echo of ours.
     this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
     if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(heard)
-    if (over || heard <= SILENT_DBFS) return false
+    if (over || wholeLevel <= SILENT_DBFS) return false
     this.framesOfEcho++
     return true
   }
@@ -87,8 +93,7 @@ export class EchoGate {
    * known to hold our speech while it is not known where.
    */
   couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
-    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
-    if (slot - this.#newestSlot > LAGS + 1) return false
+    if (!this.awaits(capturedAtMs)) return false
     let loudest = SILENT_DBFS
     for (const sent of this.#sent) if (sent > loudest) loudest = sent
     return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
@@ -193,6 +198,34 @@ export class EchoGate {
   }
 }
 
+/**
+ * Level of 20 ms below 4 kHz. Levels of the gate are that on either side: of an s that we send at 16 kHz a telephone line brings next
+ * to nothing back.
+ */
+export function telephoneDbfs(frame: Int16Array): number {
+  return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
+}
+
+/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz. */
+function telephonePower(frame: Int16Array, from: number, to: number): number {
+  if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
+  let energy = 0
+  let count = 0
+  // The half-band filter of `echo-sent.ts`, at every other sample.
+  for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
+    const sum = 16 * (frame[i + 3] as number) + 9 * ((frame[i + 2] as number) + (frame[i + 4] as number))
+      - (frame[i] as number) - (frame[i + 6] as number)
+    energy += sum * sum
+    count++
+  }
+  return energy / (count * 32 * 32)
+}
+
+/** Slot with which the frame begins that ends at `capturedAtMs`. */
+function slotOf(capturedAtMs: number): number {
+  return Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
+}
+
 function indexOf(slot: number): number {
   return ((slot % SLOTS) + SLOTS) % SLOTS
 }
@@ -203,6 +236,7 @@ function slotDbfs(power: number): number {
 }
 
 const SLOT_MS = 10
+const WIDE_FRAME = frameSamples(16000)
 // 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
 const SLOTS = 256
 const LAGS = ECHO_DELAY_MS_MAX / SLOT_MS + 1

@@ -10,7 +10,10 @@ for (const rate of [8000, 16000] as const) {
   t.test(`${rate} Hz: an agent who comes back 10 to 40 dB softer does not interrupt itself`, (t) => {
     for (const gainDb of [-10, -20, -30, -40]) {
       for (const delayMs of [80, 300]) {
-        t.same(call({ track, rate, gainDb, delaysMs: [delayMs, delayMs, delayMs], seed: 1 }).onsetsAtMs, [], `${gainDb} dB after ${delayMs} ms`)
+        for (const telephone of rate === 8000 ? [false] : [false, true]) {
+          const { onsetsAtMs } = call({ track, rate, telephone, gainDb, delaysMs: [delayMs, delayMs, delayMs], seed: 1 })
+          t.same(onsetsAtMs, [], `${gainDb} dB after ${delayMs} ms${telephone ? ', a telephone at the far end' : ''}`)
+        }
       }
     }
     t.end()

@@ -4,6 +4,7 @@ import type { ForkedTrack } from '../../src/media/channel-layout.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { Playout, type SampleSource } from '../../src/media/playout.js'
+import { HalfBand } from '../../src/simulator/half-band.js'
 import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
 import { loadVads } from './media-modules.js'
 import { concatenate, framesOf, pinkNoise, seededRandom, silence } from './tones.js'
@@ -40,6 +41,8 @@ export const SENTENCES = [
 export interface Line {
   readonly track: ForkedTrack
   readonly rate: LegRateHz
+  /** Of a leg of 16 kHz: what comes back went through a telephone of 8 kHz. */
+  readonly telephone?: boolean
   readonly gainDb: number
   /** The carrier's delay, for each piece of speech; between them there are pauses. */
   readonly delaysMs: readonly number[]
@@ -98,6 +101,9 @@ export function call(line: Line): Outcome {
   let frames = 0
   let delayMs = line.delaysMs[0] as number
   const mu = new Uint8Array(F)
+  const narrow = new Int16Array(F / 2)
+  const down = new HalfBand()
+  const up = new HalfBand()
   for (let now = 0; now < lastMs; now += 5) {
     // A piece of speech every six seconds, and with it another delay.
     if (now % 6000 === 1000) {
@@ -118,6 +124,10 @@ export function call(line: Line): Outcome {
       queue.tick(frame)
       const caller = callerFrames[frames] ?? silence(rate, 20)
       const hiss = noise[frames++ % noise.length] as Int16Array
+      if (line.telephone === true) {
+        down.halve(frame, narrow)
+        up.double(narrow, frame)
+      }
       const mixed = frame.map((v, i) => clip(v * gain + (caller[i] as number) + (hiss[i] as number)))
       encodeMuLaw(mixed, mu)
       decodeMuLaw(mu, mixed)
