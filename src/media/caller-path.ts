@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
-import { EchoGate } from './echo-gate.js'
+import { EchoGate, telephoneDbfs } from './echo-gate.js'
 import { EchoMatcher, type EchoMatch } from './echo-match.js'
 import { EnergyGate } from './energy-gate.js'
 import { ComposedJudge } from './frame-judge.js'
@@ -37,8 +37,9 @@ export interface CallerPathStats {
   keys: number
 }
 
-// What goes through the jitter buffer beside a frame.
+// What goes through the jitter buffer beside a frame. Echo is `TAG_LEARNT` too when it is known to come back, and how.
 const TAG_ECHO = 1
+const TAG_LEARNT = 2
 // Quiet on any line, also on one that was not heard long enough to know its noise.
 const QUIET_DBFS = -55
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
@@ -187,10 +188,10 @@ export class CallerPath {
     this.voiced = false
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
-    // The keys of our own prompts come back only as echo, and our own speech says nothing about the caller's line.
-    if (this.echo) return
+    // Our own speech says nothing about the caller's line. While it is only expected to come back, a key may be the caller's.
+    if ((this.#tags & TAG_LEARNT) !== 0) return
     this.#judge.judge(this.frame, this.levelDbfs)
-    this.voiced = this.#judge.voiced
+    this.voiced = this.#judge.voiced && !this.echo
     this.digit = this.#judge.digit
     if (this.digit !== null) this.#keys++
   }
@@ -240,12 +241,13 @@ export class CallerPath {
     const cancelled = exact && (match === 'own' || match === 'mixed')
     const caller = cancelled && this.#matcher?.cancel(left) === true
     if (cancelled) level = this.#judge.levelDbfs(left)
-    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, level, capturedAtMs)
+    const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // Only what is surely not the caller may be given up after a stall.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
-    this.#jitter.push(left, arrivalMs, quiet, level, echo ? TAG_ECHO : 0)
+    const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
+    this.#jitter.push(left, arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
   /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */
@@ -255,10 +257,11 @@ export class CallerPath {
     this.#agentLoudAtMs = atMs
   }
 
-  #isEcho(match: EchoMatch, level: number, capturedAtMs: number): boolean {
+  #isEcho(match: EchoMatch, frame: Int16Array, level: number, capturedAtMs: number): boolean {
     if (match === 'own') return true
     const matcher = this.#matcher
-    if (matcher === null || !matcher.proven) return this.#echoGate.isEcho(level, capturedAtMs)
-    return match !== 'clear' && this.#echoGate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    const gate = this.#echoGate
+    if (matcher !== null && matcher.proven) return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
+    return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
   }
 }

@@ -1,11 +1,12 @@
 import { ECHO_DELAY_MS_MAX } from '../core/limits.js'
-import { FRAME_MS } from '../core/units.js'
+import { FRAME_MS, frameSamples } from '../core/units.js'
+import { HALF_BAND_HISTORY } from './echo-sent.js'
 import { dbfsOfEnergy, energyOf } from './pcm.js'
 
 export interface EchoGateOptions {
   /**
-   * Believe in an echo as loud as we are before one was learnt: for a stream that mixes both parties (`both_tracks` in mono),
-   * in which our own speech is bound to come back. Otherwise a soft one is believed in, until nothing came back for some seconds.
+   * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in mono),
+   * in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room make it.
    */
   readonly assumeEcho: boolean
 }
@@ -16,6 +17,9 @@ export interface EchoGateOptions {
  * the caller's side is than what was sent so long ago, and how steadily so. The delay with the steadiest difference is
  * the echo's, the difference is its gain.
  *
+ * Until then each frame that is softer than an echo of that delay would be says how loud one can be at most (`#bounds`), so
+ * that after the first half second of our speech a line without an echo is known for one.
+ *
  * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
  * heard as soon as he is louder than the echo; softer, he is not told from it by level.
  */
@@ -24,8 +28,9 @@ export class EchoGate {
   delayMs: number | null = null
   gainDb = 0
   framesOfEcho = 0
-  /** Expect an echo although none was learnt. */
-  #expectEcho: boolean
+  readonly #boundDbMax: number
+  /** Gain that an echo has at most, dB, for each `BIN_SLOTS` of delay. */
+  readonly #bounds: Float32Array
   readonly #sent = new Float32Array(SLOTS).fill(SILENT_DBFS)
   /** The newest slot that was written; slots are numbered by time. */
   #newestSlot = -Infinity
@@ -35,14 +40,12 @@ export class EchoGate {
   readonly #meanDb = new Float32Array(LAGS)
   readonly #variance = new Float32Array(LAGS).fill(VARIANCE_AT_START)
   #framesLearnt = 0
-  /** Share of our speech to which the caller's side stayed silent. */
-  #unansweredShare = 0
   /** Frames louder than the echo that was expected, less those that fitted. */
   #framesOver = 0
 
   constructor(options: EchoGateOptions) {
-    this.#expectEcho = true
-    if (!options.assumeEcho) this.gainDb = GAIN_DB_EXPECTED
+    this.#boundDbMax = options.assumeEcho ? 0 : GAIN_DB_EXPECTED
+    this.#bounds = new Float32Array(BINS).fill(this.#boundDbMax)
   }
 
   /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
@@ -56,28 +59,31 @@ export class EchoGate {
   referenceAt(frame: Int16Array, startMs: number): void {
     const slot = Math.round(startMs / SLOT_MS)
     const half = frame.length / 2
-    this.#write(slot, energyOf(frame, 0, half) / half)
-    this.#write(slot + 1, energyOf(frame, half, frame.length) / half)
+    this.#write(slot, telephonePower(frame, 0, half))
+    this.#write(slot + 1, telephonePower(frame, half, frame.length))
+  }
+
+  /** False where nothing that was sent can come back any more: the usual case of a caller who talks alone. */
+  awaits(capturedAtMs: number): boolean {
+    return slotOf(capturedAtMs) - this.#newestSlot <= LAGS + 1
   }
 
   /**
-   * @param level of the caller's frame, dBFS
+   * @param level of the caller's frame, dBFS: its `telephoneDbfs`
    * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   * @param wholeLevel of the frame with what is above 4 kHz
    */
-  isEcho(level: number, capturedAtMs: number): boolean {
-    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
-    // Nothing that was sent can come back any more: also the usual case of a caller who talks alone.
-    if (slot - this.#newestSlot > LAGS + 1) return false
+  isEcho(level: number, capturedAtMs: number, wholeLevel = level): boolean {
+    if (!this.awaits(capturedAtMs)) return false
+    const slot = slotOf(capturedAtMs)
     const heard = Math.max(SILENT_DBFS, level)
-    const loudest = this.#loudestSent(slot)
-    if (loudest <= SILENT_DBFS) return false
-    const echoDbfs = this.#expectedEcho(slot, loudest)
-    const over = echoDbfs === null || heard > echoDbfs + MARGIN_DB
+    if (!this.#lookBack(slot)) return false
+    const echoDbfs = this.delayMs === null ? this.#loudestEcho(heard) : this.#learntEcho(this.delayMs)
+    const over = echoDbfs === null || (heard > SILENT_DBFS && heard > echoDbfs + MARGIN_DB)
     // What the caller says over the agent must not unlearn the echo; but what stays over it for long is no echo of ours.
     this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
-    if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(slot, heard)
-    this.#judgeExpectation(heard, loudest)
-    if (over || heard <= SILENT_DBFS) return false
+    if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(heard)
+    if (over || wholeLevel <= SILENT_DBFS) return false
     this.framesOfEcho++
     return true
   }
@@ -87,45 +93,67 @@ export class EchoGate {
    * known to hold our speech while it is not known where.
    */
   couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
-    const slot = Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
-    if (slot - this.#newestSlot > LAGS + 1) return false
+    if (!this.awaits(capturedAtMs)) return false
     let loudest = SILENT_DBFS
     for (const sent of this.#sent) if (sent > loudest) loudest = sent
     return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
   }
 
-  #expectedEcho(slot: number, loudest: number): number | null {
-    if (this.delayMs !== null) {
-      const at = slot - this.delayMs / SLOT_MS
-      let sent = SILENT_DBFS
-      for (let near = at - NEAR_SLOTS; near <= at + NEAR_SLOTS; near++) sent = Math.max(sent, this.#level(near))
-      return sent <= SILENT_DBFS ? null : sent + this.gainDb
+  /** Copies what was sent of late, so that `recent` holds it by lag. @returns whether any of it made a sound */
+  #lookBack(slot: number): boolean {
+    let sound = false
+    for (let i = 0; i < recent.length; i++) {
+      const level = this.#level(slot + NEAR_SLOTS - i)
+      recent[i] = level
+      sound ||= level > SILENT_DBFS
     }
-    // Not learnt yet, or not any more: anything that was sent lately may be in it.
-    return this.#expectEcho ? loudest + this.gainDb : null
+    return sound
   }
 
-  /** Our speech that stays unanswered for some seconds says that nothing comes back. */
-  #judgeExpectation(heard: number, loudest: number): void {
-    if (!this.#expectEcho || this.delayMs !== null) return
-    this.#unansweredShare += ((heard < loudest - UNANSWERED_DB ? 1 : 0) - this.#unansweredShare) * FORGET_UNANSWERED
-    if (this.#unansweredShare > UNANSWERED_SHARE_MAX) this.#expectEcho = false
+  /** Level of the echo that was learnt; null where nothing was sent. */
+  #learntEcho(delayMs: number): number | null {
+    const at = delayMs / SLOT_MS
+    let sent = SILENT_DBFS
+    for (let i = at; i <= at + 2 * NEAR_SLOTS; i++) sent = Math.max(sent, recent[i] as number)
+    return sent <= SILENT_DBFS ? null : sent + this.gainDb
   }
 
-  #loudestSent(slot: number): number {
+  /**
+   * Level of the loudest echo that there can be while none was learnt; null where nothing was sent. A frame that is softer lowers
+   * the bounds of those delays at which we spoke all the while, as neither the delay nor the time of a frame is exact.
+   */
+  #loudestEcho(heard: number): number | null {
+    const bounds = this.#bounds
     let loudest = SILENT_DBFS
-    for (let lag = 0; lag < LAGS; lag++) {
-      const sent = this.#level(slot - lag)
-      if (sent > loudest) loudest = sent
+    let before = -Infinity
+    for (let bin = 0; bin < BINS; bin++) {
+      let most = SILENT_DBFS
+      let least = 0
+      for (let i = bin * BIN_SLOTS; i < bin * BIN_SLOTS + BIN_REACH; i++) {
+        const sent = recent[i] as number
+        if (sent > most) most = sent
+        if (sent < least) least = sent
+      }
+      const bound = bounds[bin] as number
+      if (most > SILENT_DBFS) {
+        // Each run of speech may be a bin earlier or later than the last.
+        const near = Math.max(before, bound, bounds[bin + 1] ?? -Infinity)
+        if (most + near > loudest) loudest = most + near
+      }
+      before = bound
+      if (least <= SILENT_DBFS) continue
+      const gainDb = heard - least
+      // In small steps: a frame may be lost.
+      bounds[bin] = gainDb < bound ? Math.max(gainDb, bound - BOUND_DOWN_DB, BOUND_DB_MIN) : Math.min(this.#boundDbMax, bound + BOUND_UP_DB)
     }
-    return loudest
+    return loudest <= SILENT_DBFS ? null : loudest
   }
 
-  #learn(slot: number, heard: number): void {
+  #learn(heard: number): void {
     let best = 0
     let bestVariance = Infinity
     for (let lag = 0; lag < LAGS; lag++) {
-      const sent = this.#level(slot - lag)
+      const sent = recent[lag + NEAR_SLOTS] as number
       if (sent > SILENT_DBFS || heard > SILENT_DBFS) {
         const off = heard - sent - (this.#meanDb[lag] as number)
         // A caller who talks over the agent is far off the mean; he must not unlearn it at once.
@@ -170,6 +198,34 @@ export class EchoGate {
   }
 }
 
+/**
+ * Level of 20 ms below 4 kHz. Levels of the gate are that on either side: of an s that we send at 16 kHz a telephone line brings next
+ * to nothing back.
+ */
+export function telephoneDbfs(frame: Int16Array): number {
+  return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
+}
+
+/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz. */
+function telephonePower(frame: Int16Array, from: number, to: number): number {
+  if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
+  let energy = 0
+  let count = 0
+  // The half-band filter of `echo-sent.ts`, at every other sample.
+  for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
+    const sum = 16 * (frame[i + 3] as number) + 9 * ((frame[i + 2] as number) + (frame[i + 4] as number))
+      - (frame[i] as number) - (frame[i + 6] as number)
+    energy += sum * sum
+    count++
+  }
+  return energy / (count * 32 * 32)
+}
+
+/** Slot with which the frame begins that ends at `capturedAtMs`. */
+function slotOf(capturedAtMs: number): number {
+  return Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
+}
+
 function indexOf(slot: number): number {
   return ((slot % SLOTS) + SLOTS) % SLOTS
 }
@@ -180,6 +236,7 @@ function slotDbfs(power: number): number {
 }
 
 const SLOT_MS = 10
+const WIDE_FRAME = frameSamples(16000)
 // 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
 const SLOTS = 256
 const LAGS = ECHO_DELAY_MS_MAX / SLOT_MS + 1
@@ -202,7 +259,15 @@ const MARGIN_DB = 6
 // The delay of speech is blurred by a frame, and each run of speech waits anew for the carrier's hold-back and tick.
 const NEAR_SLOTS = 4
 const OVER_FRAMES_MAX = 100
-// After two and a half seconds of talking into silence there is no echo.
-const UNANSWERED_DB = 36
-const UNANSWERED_SHARE_MAX = 0.7
-const FORGET_UNANSWERED = 0.01
+// The window around a bin is as wide as that around a delay that was learnt.
+const BIN_SLOTS = 4
+const BIN_REACH = BIN_SLOTS + 2 * NEAR_SLOTS
+const BINS = Math.ceil(LAGS / BIN_SLOTS)
+const BOUND_DOWN_DB = 3
+// While a caller talks over us each frame is louder than an echo: 2.5 dB a second.
+const BOUND_UP_DB = 0.05
+// Softer than any echo that passes for a voice.
+const BOUND_DB_MIN = -45
+
+// Scratch of all calls of a thread: what was sent, from `NEAR_SLOTS` after the frame back to the longest delay.
+const recent = new Float32Array((BINS - 1) * BIN_SLOTS + BIN_REACH)

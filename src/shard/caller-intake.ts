@@ -56,14 +56,14 @@ export class CallerIntake {
   constructor(options: CallerIntakeOptions) {
     const { start: { legRateHz, track }, context, backend, shared, screening } = options
     this.#options = options
-    // On a mixed line what was played is looked up again.
-    shared.outbound.keepsTaken = track === 'both_tracks'
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
     this.#backendFrameSamples = frameSamples(inputRateHz)
     this.#referenceFrame = new Int16Array(frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
+    // What was played is read again.
+    shared.outbound.recallFrom = this.#referenced
     this.#answerGuard = screening === null ? null : new AnswerGuard(screening)
   }
 
@@ -84,9 +84,9 @@ export class CallerIntake {
 
   /** Bytes from the carrier into the caller's path. */
   receive(nowMs: number): void {
-    const { shared: { inbound }, journal, start } = this.#options
+    const { shared: { inbound }, journal } = this.#options
     // Before the packets, in which it may come back.
-    if (start.track === 'both_tracks') this.#reference()
+    this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
       journal?.packet(packet, inbound.arrivalMs)
       this.#path.push(packet, inbound.arrivalMs)
@@ -132,7 +132,7 @@ export class CallerIntake {
 
   /** What waited in playout was discarded: it was never played, and no echo of it will come. */
   playoutCleared(): void {
-    this.#referenced = this.#options.shared.outbound.written
+    this.#referencedTo(this.#options.shared.outbound.written)
   }
 
   release(): void {
@@ -152,20 +152,36 @@ export class CallerIntake {
     this.#options.screened(verdict)
   }
 
-  /** On a mixed line our own voice comes back: the path is shown what was sent, and when it is played. */
+  /**
+   * Our own voice comes back: mixed into the line by the carrier, or out of the caller's loudspeaker. The path is shown what was
+   * sent and when it is played.
+   */
   #reference(): void {
-    const { shared: { words, times, outbound }, journal, start } = this.#options
+    const { shared: { words, times, outbound }, start } = this.#options
+    // A glance without Atomics, as most ticks find nothing: what it misses is found with the next packet.
+    if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
     const frame = this.#referenceFrame
     const dated = Atomics.load(words, Word.dated) >>> 0
     const sampleZeroMs = times[Time.sampleZeroMs] as number
     // Signed: behind what was discarded, main has to date new speech first.
-    while (((dated - this.#referenced) | 0) >= frame.length) {
-      if (outbound.recall(this.#referenced, frame, frame.length)) {
-        const playedAtMs = sampleZeroMs + samplesToMs(this.#referenced, start.legRateHz)
-        journal?.played(frame, playedAtMs)
-        this.#path.playedReference(frame, playedAtMs)
+    for (let left = (dated - this.#referenced) | 0; left > 0; left = (dated - this.#referenced) | 0) {
+      // Main takes whole frames; less is the end of a sentence, which it fills up with zeros.
+      const samples = Math.min(left, frame.length)
+      if (outbound.recall(this.#referenced, frame, samples)) {
+        frame.fill(0, samples)
+        this.#played(frame, sampleZeroMs + samplesToMs(this.#referenced, start.legRateHz))
       }
-      this.#referenced = (this.#referenced + frame.length) >>> 0
+      this.#referencedTo((this.#referenced + samples) >>> 0)
     }
+  }
+
+  #played(frame: Int16Array, playedAtMs: number): void {
+    this.#options.journal?.played(frame, playedAtMs)
+    this.#path.playedReference(frame, playedAtMs)
+  }
+
+  #referencedTo(position: number): void {
+    this.#referenced = position
+    this.#options.shared.outbound.recallFrom = position
   }
 }

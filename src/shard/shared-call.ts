@@ -237,12 +237,12 @@ function bytesInRing(packetBytes: number): number {
  * numbers of samples modulo 2^32 (74 h at 16 kHz), so that both sides speak of the same sample by its count.
  *
  * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything (the `outBase` word
- * says which count lies there), so that short answers touch little of it; not where samples that were taken must still
- * be there for `recall`.
+ * says which count lies there), so that short answers touch little of it; not while samples that were taken are still
+ * to be recalled.
  */
 export class SampleRing {
-  /** Producer: samples that were taken are left where they are until the ring has come round. */
-  keepsTaken = false
+  /** Producer: count of the first sample that is still to be recalled; null where nothing is ever recalled. */
+  recallFrom: number | null = null
   readonly #words: Int32Array
   readonly #samples: Int16Array
   readonly #views: Views<Int16Array>
@@ -307,7 +307,7 @@ export class SampleRing {
     const tail = Atomics.load(words, Word.outTail) >>> 0
     assert(source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0), 'more samples than the ring has room for')
     // The consumer's own count, not what was discarded since: it may be reading still.
-    if (!this.keepsTaken && tail === head) words[Word.outBase] = head | 0 // published with the head that follows
+    if (tail === head && (this.recallFrom ?? head) === head) words[Word.outBase] = head | 0 // published with the head that follows
     const at = this.#place(head)
     const first = this.#samples.length - at
     if (source.length <= first) {

@@ -36,6 +36,8 @@ export const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a 
     --rate 8000|16000    phone line, or softphone without one (8000)
     --noise DB           noise, that many dB below the voice
     --jitter MS          network hold-ups of up to MS milliseconds
+    --echo DB            the agent's voice comes back on the caller's side, that many dB softer
+    --echo-delay MS      and so much later, 20 to 1000 (80)
     --seed N             for noise and jitter (1)
     --track-layout mono|mixed|stereo               how both_tracks looks (mixed)
     --after-stream continues|reposts|holds         what follows the stream's end (continues)
@@ -79,6 +81,8 @@ export interface CallArguments {
   readonly rateHz: LegRateHz
   readonly noiseDb: number | null
   readonly jitterMs: number | null
+  /** As the line takes it; null for none. */
+  readonly echo: { readonly levelDb: number; readonly delayMs: number } | null
   readonly seed: number
   readonly trackLayout: TrackLayout
   readonly afterStream: AfterStream
@@ -113,6 +117,7 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
   const values = rawValues(argv)
   if (values.help === true) return null
   const behaviours = [values.wav, values.script, values.order ?? (values.interrupt === true ? 'interrupt' : undefined), values.human === true ? 'human' : undefined]
+  if (values['echo-delay'] !== undefined && values.echo === undefined) throw new UsageError('--echo-delay needs --echo')
   if (behaviours.filter((one) => one !== undefined).length > 1) throw new UsageError('--order/--interrupt, --human, --wav and --script exclude each other')
   return {
     url: origin('--url', values.url ?? onLoopback(env, 'PORT', '8080')),
@@ -131,6 +136,9 @@ export function parseCallArguments(argv: readonly string[], env: Readonly<Record
     rateHz: oneOf('--rate', values.rate ?? '8000', ['8000', '16000']) === '8000' ? 8000 : 16000,
     noiseDb: values.noise === undefined ? null : whole('--noise', values.noise, 0, 60),
     jitterMs: values.jitter === undefined ? null : whole('--jitter', values.jitter, 1, 5000),
+    echo: values.echo === undefined ? null : {
+      levelDb: -whole('--echo', values.echo, 0, 60), delayMs: whole('--echo-delay', values['echo-delay'] ?? '80', 20, 1000),
+    },
     seed: whole('--seed', values.seed ?? '1', 0, 0xffff_ffff),
     trackLayout: oneOf('--track-layout', values['track-layout'] ?? 'mixed', ['mono', 'mixed', 'stereo']),
     afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', ['continues', 'reposts', 'holds']),
@@ -169,7 +177,7 @@ function rawValues(argv: readonly string[]) {
     return parseArgs({
       args: [...argv], allowPositionals: false, options: {
         'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
-        'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text,
+        'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text, 'echo': text, 'echo-delay': text,
         'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
         'json': text, 'timeout': text, 'expect': texts, 'expect-tool': texts, 'expect-outcome': texts, 'help': { type: 'boolean', short: 'h' },
       },

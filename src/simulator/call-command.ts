@@ -69,7 +69,7 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   const options: SimulateOptions = {
     calls: Array.from({ length: args.calls }, (_, index) => ({
       callSid: `HD_${randomBytes(6).toString('hex')}`, from: args.from, to: args.to, script, voice: args.voice,
-      line: { sampleRateHz: args.rateHz, snrDb: args.noiseDb, seed: args.seed + index },
+      line: { sampleRateHz: args.rateHz, snrDb: args.noiseDb, echo: args.echo, seed: args.seed + index },
     })),
     vocabulary: vocabularyOf(await agentText(args, io), knownOrders(inShop, script.order)),
     files, record: args.record !== null, timeoutMs: args.timeoutS * 1000, staggerMs: STAGGER_MS,

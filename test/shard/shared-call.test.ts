@@ -128,7 +128,7 @@ t.test('what was played can be recalled until it is written over', (t) => {
   const { outbound } = new SharedCall(allocateSharedCall())
   const samples = Int16Array.from({ length: 320 }, (_, i) => i + 1)
   const out = new Int16Array(320)
-  outbound.keepsTaken = true
+  outbound.recallFrom = 0
   take(outbound, samples)
   t.ok(outbound.recall(0, out, 320))
   t.same(out, samples)
@@ -137,6 +137,26 @@ t.test('what was played can be recalled until it is written over', (t) => {
     take(outbound, samples)
   }
   t.notOk(outbound.recall(0, out, 320), 'gone')
+  t.end()
+})
+
+t.test('a ring whose samples are recalled touches no more of itself, and keeps those that are not yet recalled', (t) => {
+  const memory = allocateSharedCall()
+  const { outbound } = new SharedCall(memory)
+  const answer = Int16Array.from({ length: 960 }, (_, i) => i + 1)
+  const out = new Int16Array(960)
+  outbound.recallFrom = 0
+  for (let i = 0; i < 100; i++) {
+    take(outbound, answer)
+    t.ok(outbound.recall(i * 960, out, 960))
+    outbound.recallFrom = outbound.written
+  }
+  const ring = new Int16Array(memory, 256 + INBOUND_RING_BYTES, OUTBOUND_RING_SAMPLES)
+  t.equal(ring.findLastIndex((sample) => sample !== 0), 959)
+  take(outbound, answer)
+  take(outbound, new Int16Array(960).fill(-1))
+  t.ok(outbound.recall(100 * 960, out, 960))
+  t.same(out, answer)
   t.end()
 })
 

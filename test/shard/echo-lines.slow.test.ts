@@ -1,0 +1,40 @@
+import t from 'tap'
+import type { LegRateHz } from '../../src/core/units.js'
+import { callOver, nameOf } from '../support/echo-calls.js'
+import { whole } from '../support/gateway.js'
+
+// Calls are spoken in real time, those of one leg side by side.
+t.setTimeout(240_000)
+
+interface Leg {
+  readonly legRateHz: LegRateHz
+  /** 8000 is a telephone, also at the far end of a leg of 16 kHz. */
+  readonly rateHz: LegRateHz
+  /** At which level a caller talks over the greeting. */
+  readonly interruptedDb: number
+}
+
+const LEGS: readonly Leg[] = [
+  { legRateHz: 8000, rateHz: 8000, interruptedDb: 20 },
+  { legRateHz: 16000, rateHz: 8000, interruptedDb: 10 },
+  { legRateHz: 16000, rateHz: 16000, interruptedDb: 30 },
+]
+const DELAYS_MS = [80, 300]
+
+for (const { legRateHz, rateHz, interruptedDb } of LEGS) {
+  t.test(`a leg of ${legRateHz} Hz, a caller's line of ${rateHz}: an echo of -10 to -30 dB interrupts nobody, and a caller who talks over it does`, async (t) => {
+    const { at, close } = await whole({}, (yaml) => yaml.replace(/outputSamplingRate: \d+/, `outputSamplingRate: ${legRateHz}`))
+    t.teardown(close)
+    const lines = [10, 20, 30].flatMap((softerDb) => DELAYS_MS.map((delayMs) => ({ rateHz, softerDb, delayMs })))
+    const interrupted = DELAYS_MS.map((delayMs) => ({ rateHz, softerDb: interruptedDb, delayMs }))
+    const runs = await Promise.all([...lines.map((line) => callOver(line, at)), ...interrupted.map((line) => callOver(line, at, true))])
+    for (const [i, line] of [...lines, ...interrupted].entries()) {
+      const run = runs[i]
+      const [call] = run?.calls ?? []
+      const name = `${nameOf(line)}${i < lines.length ? '' : ', interrupted'}`
+      t.equal(run?.code, 0, `${name}: ${call?.goal.why ?? run?.output}`)
+      const commits = call?.bargeIns.filter((bargeIn) => bargeIn.committed !== false).length
+      t.equal(commits, i < lines.length ? 0 : 1, `${name}: ${commits} interruptions`)
+    }
+  })
+}
