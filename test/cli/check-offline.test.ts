@@ -23,7 +23,7 @@ tools:
     description: Looks up.
     parameters: { properties: { number: { type: string }, who: { type: string } }, required: [number, who] }
     bind: { who: '{{call.from}}' }
-    http: { url: 'https://shop.example.com/orders', query: { number: '{{args.number}}' } }
+    http: { url: 'https://shop.example.com/orders', query: { number: '{{args.number}}', who: '{{args.who}}' } }
     result: { fields: { status: status } }
 escalation: { numbers: ['+254720000010'] }
 offline:
