@@ -10,6 +10,9 @@ import { pathToFileURL } from 'node:url'
 const files = process.argv.splice(2)
 const { default: root } = await import('tap')
 
+// Files have limits, all of them together have none.
+root.setTimeout(0)
+
 const testOf = new Map()
 globalThis[Symbol.for('mkondo.testOf')] = testOf
 

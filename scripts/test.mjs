@@ -22,7 +22,7 @@ const TOGETHER = ['call', 'config', 'core', 'media', 'sautikit']
 const JOBS = 3
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */
 const SUBTEST_TIMEOUT_S = 120
-const PROCESS_TIMEOUT_S = 330
+const PROCESS_TIMEOUT_S = 600
 /** The folders whose files take longest, where no earlier run says which do. */
 const LONG = ['grafana', 'cli', 'simulator', 'shard', 'bench']
 /** Where the duration of each unit is kept, so that the longest starts first the next time. */
