@@ -8,4 +8,4 @@ const pool = new SpeechPool({ decodersPerThread: 1 })
 t.teardown(() => pool.close())
 const [flite] = await Promise.all([loadFlite(), pool.ready()])
 
-await passSuite(t, embeddedHarness(pool, flite))
+await passSuite(t, embeddedHarness(pool, flite), 1)
