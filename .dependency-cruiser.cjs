@@ -1,21 +1,21 @@
-// The rooms of docs/ARCHITECTURE.md: each may import only from rooms printed before it in this list.
-const rooms = ['core', 'media', 'sautikit', 'call', 'telemetry', 'agents', 'backends', 'sautikit-api',
-  'fleet', 'shard', 'edge', 'simulator', 'config', 'cli']
-const PURE = '^src/(core|media|sautikit|call)/'
-// npm packages that do no I/O and that a pure room may use.
+// The layers of docs/ARCHITECTURE.md: each may import only from layers printed before it in this list.
+const layers = ['core', 'media', 'sautikit', 'call', 'escalation', 'telemetry', 'http', 'speech', 'agents', 'backends', 'sautikit-api',
+  'workers', 'fleet', 'edge', 'simulator', 'config', 'gateway', 'cli']
+const PURE = '^src/(core|media|sautikit|call|escalation)/'
+// npm packages that do no I/O and that a pure layer may use.
 const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache|diff)/'
 
 module.exports = {
   forbidden: [
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
-    ...rooms.slice(0, -1).map((room, i) => ({
-      name: `${room}-imports-from-rooms-above-only`,
+    ...layers.slice(0, -1).map((layer, i) => ({
+      name: `${layer}-imports-from-layers-above-only`,
       severity: 'error',
-      from: { path: `^src/${room}/` },
-      to: { path: `^src/(${rooms.slice(i + 1).join('|')})/` },
+      from: { path: `^src/${layer}/` },
+      to: { path: `^src/(${layers.slice(i + 1).join('|')})/` },
     })),
     {
-      name: 'pure-rooms-do-no-io',
+      name: 'pure-layers-do-no-io',
       severity: 'error',
       from: { path: PURE, pathNot: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm', 'npm-dev', 'npm-optional', 'npm-peer', 'npm-no-pkg', 'npm-unknown'], pathNot: PURE_PACKAGES },
@@ -26,7 +26,7 @@ module.exports = {
       from: { path: '^src/sautikit/(signature|token)\\.ts$' },
       to: { dependencyTypes: ['core', 'npm'], pathNot: '^(node:)?crypto$' },
     },
-    { name: 'edge-speaks-through-shard', severity: 'error', from: { path: '^src/edge/' }, to: { path: '^src/(agents|backends)/' } },
+    { name: 'edge-speaks-through-workers', severity: 'error', from: { path: '^src/edge/' }, to: { path: '^src/(agents|backends)/' } },
     {
       name: 'one-file-imports-uws',
       severity: 'error',

@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint'
 
 export default tseslint.config(
-  { ignores: ['dist/**', '.build/**', 'coverage/**', 'node_modules/**', '**/*.js', '**/*.mjs', '**/*.cjs', '.tap/**', 'src/media/caller-kernel/**', 'src/media/fir-kernel/**'] },
+  { ignores: ['dist/**', '.build/**', 'coverage/**', 'node_modules/**', '**/*.js', '**/*.mjs', '**/*.cjs', '.tap/**', 'src/media/vad/caller-kernel/**', 'src/media/resample/fir-kernel/**'] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },

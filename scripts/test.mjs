@@ -17,7 +17,7 @@ import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const TOGETHER = ['call', 'config', 'core', 'media', 'sautikit']
+const TOGETHER = ['call', 'config', 'core', 'escalation', 'media', 'sautikit']
 /** Files beside the spoken one. Most wait for sockets, processes and clocks more than they compute: three keep two cores busy. */
 const JOBS = 3
 /** Of one subtest without a limit of its own, and of a process: a hung file is ended and is a failure. */

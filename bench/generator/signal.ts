@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { speakAs } from '../../src/simulator/voices.js'
 import { voicedExtent } from '../../src/simulator/speech-spans.js'
 

@@ -1,12 +1,12 @@
-import { AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
+import { AudioMessage, Base64Audio } from '../../src/backends/transport/base64-json.js'
 import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { ComposedJudge } from '../../src/media/frame-judge.js'
-import { Playout } from '../../src/media/playout.js'
-import { ResamplerBank } from '../../src/media/resampler.js'
-import type { VadBank } from '../../src/media/vad.js'
-import { loadMediaAssets, voiceDetectors } from '../../src/shard/media-assets.js'
-import { SharedCall, allocateSharedCall } from '../../src/shard/shared-call.js'
+import { ComposedJudge } from '../../src/media/vad/frame-judge.js'
+import { Playout } from '../../src/media/playout/playout.js'
+import { ResamplerBank } from '../../src/media/resample/resampler.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
+import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
+import { SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
 import { FRAME_MS } from '../../src/core/units.js'
 import type { SampleRateHz } from '../../src/core/units.js'
@@ -50,7 +50,7 @@ function packetRing(): Stage {
   const rings = calls(() => new SharedCall(allocateSharedCall()).inbound)
   const packet = new Uint8Array(640).fill(7)
   return {
-    name: 'shard/shared-call: packet in and out of the ring',
+    name: 'workers/shared-call: packet in and out of the ring',
     frame: () => {
       for (const ring of rings) {
         ring.write(packet, 1)
@@ -66,7 +66,7 @@ function sampleRing(): Stage {
   const samples = new Int16Array(320).fill(7)
   const out = new Int16Array(320)
   return {
-    name: 'shard/shared-call: samples in and out of the ring',
+    name: 'workers/shared-call: samples in and out of the ring',
     frame: () => {
       for (const ring of rings) {
         ring.write(samples)

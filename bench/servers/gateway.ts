@@ -1,8 +1,8 @@
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { CallHost } from '../../src/shard/call-host.js'
-import { loadMediaAssets } from '../../src/shard/media-assets.js'
-import { agentFacts } from '../../src/cli/agent-facts.js'
-import { backendSettings } from '../../src/cli/backend-settings.js'
+import { CallHost } from '../../src/workers/call-host.js'
+import { loadMediaAssets } from '../../src/workers/media-assets.js'
+import { agentFacts } from '../../src/gateway/agent-facts.js'
+import { backendSettings } from '../../src/gateway/backend-settings.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { optionsFromEnvironment } from '../kit/environment.js'
 import type { ServerOptions } from '../protocol.js'
@@ -12,7 +12,7 @@ import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/lim
 import { serve } from './serve.js'
 
 /**
- * The gateway as it is: edge, calls, media workers, composed as `src/cli/gateway.ts` does. Its own are only the agent
+ * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the agent
  * and the backend: at L1 an echo in the worker, at L2 and L3 the OpenAI client alone against the stand-in. At L2-prod the
  * backend is `openai` as the registry makes it from the settings: its defaults, the failover wrapper, TLS.
  */

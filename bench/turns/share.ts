@@ -1,4 +1,4 @@
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples } from '../../src/core/units.js'
 import { Child } from '../kit/child.js'
 import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'

@@ -1,4 +1,4 @@
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'

@@ -7,7 +7,7 @@ export function rounded(model: ArrayLike<number>): number[] {
   return Array.from(model, (number) => Number(number.toPrecision(DIGITS)))
 }
 
-/** @returns `src/media/voice-model.ts` */
+/** @returns `src/media/vad/voice-model.ts` */
 export function modelSource(model: ArrayLike<number>): string {
   const lines: string[] = []
   let line = ''

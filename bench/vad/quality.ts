@@ -1,5 +1,5 @@
 import type { LegRateHz } from '../../src/core/units.js'
-import type { VadBank } from '../../src/media/vad.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
 import { type LabelledCall, type Utterances, joined, makeCalls, speakUtterances, throughLine } from './corpus.js'
 import { type Score, ON_FRAMES, decisionsOf, scoreOf, shareOf, smoothed } from './score.js'
 import { NOISES, NON_SPEECH, type Noise, holdMusic } from './sounds.js'

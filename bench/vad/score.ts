@@ -2,7 +2,7 @@ import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import type { ForkedTrack } from '../../src/media/channel-layout.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
-import type { VadBank } from '../../src/media/vad.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
 
 /** An onset is two frames, as for the session; the hang-over is what joins a word, and counts as false speech after the last. */

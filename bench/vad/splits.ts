@@ -1,4 +1,4 @@
-import type { FliteVoice } from '../../src/backends/embedded/flite.js'
+import type { FliteVoice } from '../../src/speech/flite.js'
 import { HELD_OUT_STYLES, type MusicStyle, VALIDATION_STYLES, drawnStyle } from './music.js'
 
 /**

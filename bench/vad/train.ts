@@ -1,12 +1,12 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { INPUTS } from '../../src/media/voice-kernel.js'
-import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { INPUTS } from '../../src/media/vad/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { fit } from './fit.js'
 import { modelSource, rounded } from './model-source.js'
 import { trainingExamples } from './training.js'
 
-const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/media/voice-model.ts and writes them to FILE
+const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/media/vad/voice-model.ts and writes them to FILE
 
   --check     derives them and compares them with those that were built; nothing is written, 1 when one differs
 
@@ -39,7 +39,7 @@ function compare(derived: readonly number[]): number {
   const differing = Array.from({ length }, (_, i) => i).filter((i) => derived[i] !== VOICE_MODEL[i])
   const [first] = differing
   console.log(first === undefined
-    ? `all ${length} numbers are those of src/media/voice-model.ts`
+    ? `all ${length} numbers are those of src/media/vad/voice-model.ts`
     : `${differing.length} of ${length} numbers differ; the first is number ${first}: derived ${derived[first]}, built ${VOICE_MODEL[first]}`)
   return first === undefined ? 0 : 1
 }

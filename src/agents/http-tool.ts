@@ -4,9 +4,9 @@ import { GatewayError } from '../core/errors.js'
 import {
   TOOL_ATTEMPTS_MAX, TOOL_REDIRECTS_MAX, TOOL_RESPONSE_DEPTH_MAX, TOOL_RESULT_CHARS_MAX,
 } from '../core/limits.js'
-import { policyFor } from './address-guard.js'
-import type { AddressPolicy } from './address-guard.js'
-import type { HttpTransport, TransportRequest, TransportResponse } from './http-transport.js'
+import { policyFor } from '../http/address-guard.js'
+import type { AddressPolicy } from '../http/address-guard.js'
+import type { HttpTransport, TransportRequest, TransportResponse } from '../http/http-transport.js'
 import type { Environment } from './environment.js'
 import type { Template, TemplateSource, TemplateValues } from './template.js'
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'

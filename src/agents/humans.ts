@@ -1,5 +1,5 @@
-import type { Human } from '../call/escalation-events.js'
-import { isOpen } from '../call/hours.js'
+import type { Human } from '../escalation/escalation-events.js'
+import { isOpen } from '../escalation/hours.js'
 import type { AgentDefinition } from './definition.js'
 
 /** The hunt list of an agent's `escalation:` section; empty without one. */

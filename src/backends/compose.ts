@@ -1,6 +1,6 @@
-import type { ResamplerBank } from '../media/resampler.js'
+import type { ResamplerBank } from '../media/resample/resampler.js'
 import type { Backend, BackendFactory } from './backend.js'
-import type { Circuits } from './circuit-breaker.js'
+import type { Circuits } from './failover/circuit-breaker.js'
 import { BudgetBackend } from './budget.js'
 import type { BudgetLimits, BudgetReport, Prices } from './budget.js'
 import { FailoverBackend, clockTimers } from './failover.js'

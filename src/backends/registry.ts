@@ -5,7 +5,7 @@ import type { LegRateHz } from '../core/units.js'
 import type { Backend, BackendFactory, BackendSink } from './backend.js'
 import { CascadeBackend } from './cascade/cascade-backend.js'
 import { EmbeddedBackend } from './embedded/embedded-backend.js'
-import type { SpeechClient } from './embedded/speech-client.js'
+import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 

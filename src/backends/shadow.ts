@@ -1,7 +1,7 @@
 import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { GatewayError } from '../core/errors.js'
-import type { ResamplerBank, StreamResampler } from '../media/resampler.js'
+import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, ToolReply, ToolSpec } from './backend.js'
 import type { BackendTimers } from './failover/timers.js'
 import { RecordedTools } from './shadow/recorded-tools.js'

@@ -1,5 +1,5 @@
 import type { BackendErrorCode } from './backend.js'
-import type { CircuitReport } from './circuit-breaker.js'
+import type { CircuitReport } from './failover/circuit-breaker.js'
 
 /** What a session of a backend was opened for. */
 export type SessionRole = 'first' | 'takeover' | 'standby' | 'rotation'

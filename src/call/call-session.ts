@@ -12,7 +12,7 @@ import type { CallCheckpoint, OwedAnswer } from './checkpoint.js'
 import { Conversation } from './conversation.js'
 import { Ending, wordsDeadlineMs } from './ending.js'
 import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
-import { Handover } from './handover.js'
+import { Handover } from './transfer.js'
 import type {
   BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from './record.js'

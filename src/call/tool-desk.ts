@@ -2,7 +2,7 @@ import type { BackendEvent } from './backend-events.js'
 import type { CallCore } from './call-core.js'
 import type { Ending } from './ending.js'
 import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL } from './gateway-tools.js'
-import type { Handover } from './handover.js'
+import type { Handover } from './transfer.js'
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 

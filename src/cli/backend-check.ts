@@ -3,7 +3,7 @@ import { toJsonSchema } from '../agents/parameters.js'
 import { probeBackend } from '../backends/probe.js'
 import { hearsTurns } from '../backends/registry.js'
 import type { Config } from '../config/settings.js'
-import { backendSettings } from './backend-settings.js'
+import { backendSettings } from '../gateway/backend-settings.js'
 
 export interface BackendFinding {
   /** Null: it would start, and yet it is hardly what was meant. */

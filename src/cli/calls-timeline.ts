@@ -1,5 +1,5 @@
 import type { TimelineMark, TurnRecord } from '../call/record.js'
-import type { CallTimelineView } from '../shard/live-call.js'
+import type { CallTimelineView } from '../workers/live-call.js'
 
 const BAR = '█'
 const WAIT = '░'

@@ -1,7 +1,7 @@
 import type { Config } from '../config/settings.js'
 import { messageOf } from '../core/errors.js'
 import { CarrierApiError } from '../sautikit-api/carrier-error.js'
-import { carrierApi } from './carrier-side.js'
+import { carrierApi } from '../gateway/carrier-side.js'
 
 /** One thing that was found; `ok` null is worth a look and no reason not to start. */
 export interface CarrierFinding {

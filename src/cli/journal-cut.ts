@@ -1,6 +1,6 @@
-import { replayJournal } from '../call/replay.js'
-import type { Replay } from '../call/replay.js'
-import { diffOutputs } from '../call/replay-diff.js'
+import { replayJournal } from '../call/journal/replay.js'
+import type { Replay } from '../call/journal/replay.js'
+import { diffOutputs } from '../call/journal/replay-diff.js'
 import { GatewayError } from '../core/errors.js'
 import { maskText } from '../telemetry/redact.js'
 

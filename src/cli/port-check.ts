@@ -1,6 +1,6 @@
 import { portFault, whyNotFree } from '../edge/port-use.js'
 import type { PortUse } from '../edge/port-use.js'
-import type { ProcessPlan } from './process-plan.js'
+import type { ProcessPlan } from '../gateway/process-plan.js'
 
 /** All ports of the processes, the shared one first. */
 export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {

@@ -1,5 +1,5 @@
 import type { ForwardedAnswer, ForwardedWebhook } from '../edge/siblings.js'
-import type { ProcessPlan } from './process-plan.js'
+import type { ProcessPlan } from '../gateway/process-plan.js'
 
 /**
  * What the supervisor and its processes say to each other, over the channel that `fork` makes. Plain data; secrets travel here

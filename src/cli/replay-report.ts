@@ -1,6 +1,6 @@
 import type { CallOutput } from '../call/events.js'
-import type { FrameDifference, TimedOutput } from '../call/replay.js'
-import type { OutputDifference } from '../call/replay-diff.js'
+import type { FrameDifference, TimedOutput } from '../call/journal/replay.js'
+import type { OutputDifference } from '../call/journal/replay-diff.js'
 
 /** How one recorded call ran again. */
 export interface ReplayVerdict {

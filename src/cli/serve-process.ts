@@ -4,9 +4,9 @@
  */
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
-import { agentEnvironment } from './agent-environment.js'
+import { agentEnvironment } from '../gateway/agent-environment.js'
 import { USAGE_CODES } from './exit-codes.js'
-import { startGateway } from './gateway.js'
+import { startGateway } from '../gateway/gateway.js'
 import { ProcessLink } from './process-link.js'
 import type { FromProcess, ToProcess } from './process-messages.js'
 import { untilStopped } from './stop-signals.js'

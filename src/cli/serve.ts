@@ -6,12 +6,12 @@ import type { Config } from '../config/settings.js'
 import { GatewayError } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
-import { agentEnvironment } from './agent-environment.js'
+import { agentEnvironment } from '../gateway/agent-environment.js'
 import { startDemoShop } from './demo-shop.js'
 import { HELP_OPTION, commandOptions } from './arguments.js'
 import { freePorts } from './port-check.js'
-import { processCount, processPlans } from './process-plan.js'
-import type { ProcessPlan } from './process-plan.js'
+import { processCount, processPlans } from '../gateway/process-plan.js'
+import type { ProcessPlan } from '../gateway/process-plan.js'
 import { onStopSignals, untilStopped } from './stop-signals.js'
 import { Supervisor } from './supervisor.js'
 
@@ -51,7 +51,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
 
 async function serveAlone(config: Config, log: Log): Promise<number> {
   // The supervisor of several needs none of it.
-  const { startGateway } = await import('./gateway.js')
+  const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
   log.info({

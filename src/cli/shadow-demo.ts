@@ -10,7 +10,7 @@ import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
 import { Script } from '../simulator/vendors/spoken.js'
 import { createLog } from '../telemetry/log.js'
 import { startDemoShop } from './demo-shop.js'
-import { startGateway } from './gateway.js'
+import { startGateway } from '../gateway/gateway.js'
 import { shadowReportText } from './shadow-report.js'
 
 const KEY = 'key-of-the-demo'

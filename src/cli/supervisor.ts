@@ -6,7 +6,7 @@ import {
 } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 import type { FromProcess, ProcessReady, ToProcess } from './process-messages.js'
-import type { ProcessPlan } from './process-plan.js'
+import type { ProcessPlan } from '../gateway/process-plan.js'
 import { SiblingSwitch } from './sibling-switch.js'
 
 export interface SupervisorOptions {

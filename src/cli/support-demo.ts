@@ -7,7 +7,7 @@ import { runCallCommand } from '../simulator/call-command.js'
 import type { CallReport } from '../simulator/call-report.js'
 import { createLog } from '../telemetry/log.js'
 import { startDemoShop } from './demo-shop.js'
-import { startGateway } from './gateway.js'
+import { startGateway } from '../gateway/gateway.js'
 
 export interface SupportDemoOptions {
   readonly json: string | undefined

@@ -360,7 +360,7 @@ export const STANDBY_RETRY_MS = 30_000
 export const STANDBY_TRIES_MAX = 5
 /** Circuits of one worker, one for each backend by name. */
 export const CIRCUITS_MAX = 64
-/** A circuit's own numbers: `src/backends/circuit-breaker.ts`. */
+/** A circuit's own numbers: `src/backends/failover/circuit-breaker.ts`. */
 export const CIRCUIT_FAILURES_TO_OPEN = 3
 export const CIRCUIT_OPEN_MS = 5000
 export const CIRCUIT_OPEN_MS_MAX = 120_000

@@ -1,7 +1,7 @@
 import type { CallSid } from '../core/ids.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import { roomOf } from '../shard/live-call.js'
-import type { AgentFacts } from '../shard/live-call.js'
+import { roomOf } from '../workers/live-call.js'
+import type { AgentFacts } from '../workers/live-call.js'
 import type { CallPapers } from './call-papers.js'
 
 /** Where a call's URLs lead: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */

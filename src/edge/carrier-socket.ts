@@ -9,7 +9,7 @@ import {
 import { BYTES_PER_SAMPLE } from '../core/units.js'
 import type { EndReason } from '../call/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
-import type { LiveCall, MediaSink } from '../shard/live-call.js'
+import type { LiveCall, MediaSink } from '../workers/live-call.js'
 import type { CloseCause } from './close-cause.js'
 import type { WebSocket } from './uws.js'
 

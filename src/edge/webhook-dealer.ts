@@ -1,6 +1,6 @@
 import { assert } from '../core/assert.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
-import type { CallDirectory } from '../shard/live-call.js'
+import type { CallDirectory } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
 import { errorReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'

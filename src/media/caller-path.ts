@@ -1,13 +1,13 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
 import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
-import { EchoGate, telephoneDbfs } from './echo-gate.js'
-import { EchoMatcher, type EchoMatch } from './echo-match.js'
-import { EnergyGate } from './energy-gate.js'
-import { ComposedJudge } from './frame-judge.js'
-import { JitterBuffer } from './jitter-buffer.js'
+import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
+import { EchoMatcher, type EchoMatch } from './echo/echo-match.js'
+import { EnergyGate } from './vad/energy-gate.js'
+import { ComposedJudge } from './vad/frame-judge.js'
+import { JitterBuffer } from './jitter/jitter-buffer.js'
 import { LEVEL_DBFS_MIN } from './pcm.js'
 import { Reframer } from './reframer.js'
-import type { FrameJudge, VadBank } from './vad.js'
+import type { FrameJudge, VadBank } from './vad/vad.js'
 
 export interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz

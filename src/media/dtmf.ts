@@ -2,7 +2,7 @@ import { frameSamples, type LegRateHz } from '../core/units.js'
 import {
   DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, KEY_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD,
   PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX,
-} from './judge-limits.js'
+} from './vad/judge-limits.js'
 
 const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const

@@ -3,7 +3,7 @@
  * calls must not wait for them.
  */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
-import { loadFlite } from '../backends/embedded/flite.js'
+import { loadFlite } from '../speech/flite.js'
 import { assert, assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
 import { loadEar } from './ear.js'

@@ -1,4 +1,4 @@
-import type { Flite } from '../backends/embedded/flite.js'
+import type { Flite } from '../speech/flite.js'
 import type { LegRateHz } from '../core/units.js'
 import { convertRate } from './half-band.js'
 import { atSpeechLevel } from './line.js'

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
-import { DecoderSet } from '../../src/backends/embedded/decoder-set.js'
+import { DecoderSet } from '../../src/speech/decoder-set.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { AMINA, BRIAN, contextOf, openLine, packageRoot, textCall } from './support-line.js'

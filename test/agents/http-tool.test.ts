@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/agents/http-transport.js'
+import { HttpTransport } from '../../src/http/http-transport.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/agents/http-transport.js'
+import { HttpTransport } from '../../src/http/http-transport.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/agents/http-transport.js'
+import { HttpTransport } from '../../src/http/http-transport.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { decodeBase64, decodedBytes, encodeBase64 } from '../../src/backends/base64.js'
-import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/base64-json.js'
+import { decodeBase64, decodedBytes, encodeBase64 } from '../../src/backends/transport/base64.js'
+import { AudioCut, AudioMessage, Base64Audio } from '../../src/backends/transport/base64-json.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 
 const bytes = (maxLength: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength })

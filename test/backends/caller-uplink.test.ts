@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { CallerUplink } from '../../src/backends/caller-uplink.js'
+import { CallerUplink } from '../../src/backends/transport/caller-uplink.js'
 import { samplesOf } from '../../src/media/pcm.js'
 
 interface Far {

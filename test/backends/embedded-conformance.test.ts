@@ -1,6 +1,6 @@
 import t from 'tap'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
-import { SpeechPool } from '../../src/backends/embedded/speech-pool.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { embeddedHarness } from './embedded-harness.js'
 import { passSuite } from './pass-suite.js'
 

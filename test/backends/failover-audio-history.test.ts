@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AudioHistory } from '../../src/backends/audio-history.js'
+import { AudioHistory } from '../../src/backends/failover/audio-history.js'
 
 /** Sample number `i` of a caller. */
 const sampleAt = (i: number): number => ((i * 31) % 60_000) - 30_000

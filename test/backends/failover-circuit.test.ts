@@ -1,5 +1,5 @@
 import t from 'tap'
-import { CircuitBreaker, Circuits, retryAfterMs } from '../../src/backends/circuit-breaker.js'
+import { CircuitBreaker, Circuits, retryAfterMs } from '../../src/backends/failover/circuit-breaker.js'
 import { CIRCUITS_MAX } from '../../src/core/limits.js'
 
 t.test('a backend that fails three times in a row is left alone, and one call at a time finds out whether it is back', async (t) => {

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
-import { Circuits } from '../../src/backends/circuit-breaker.js'
+import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
 import type { Fed, ScriptedBackend } from './failover/scripted.js'

@@ -1,6 +1,6 @@
 import { OpenAIRealtimeWebSocket } from '@openai/agents-realtime'
 import t from 'tap'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { energyOf } from '../../src/media/pcm.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { WebSocket } from 'ws'
-import { RealtimeSocket } from '../../src/backends/realtime-socket.js'
+import { RealtimeSocket } from '../../src/backends/transport/realtime-socket.js'
 import { until } from '../support/host.js'
 import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 

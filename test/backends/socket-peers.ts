@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
-import { RealtimeSocket } from '../../src/backends/realtime-socket.js'
-import type { SocketFailure } from '../../src/backends/realtime-socket.js'
+import { RealtimeSocket } from '../../src/backends/transport/realtime-socket.js'
+import type { SocketFailure } from '../../src/backends/transport/realtime-socket.js'
 
 export const MIB = 1024 * 1024
 export const TEXT = 0x81

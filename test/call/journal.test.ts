@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { isJournalled } from '../../src/call/journal.js'
-import { readJournal } from '../../src/call/journal-reader.js'
-import { replayJournal } from '../../src/call/replay.js'
+import { isJournalled } from '../../src/call/journal/journal.js'
+import { readJournal } from '../../src/call/journal/journal-reader.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
 import { handover, Rig } from './rig.js'
 

@@ -4,7 +4,7 @@ import { CallSession } from '../../src/call/call-session.js'
 import type { CallCheckpoint } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, CallOutput } from '../../src/call/events.js'
-import { JournalWriter } from '../../src/call/journal-writer.js'
+import { JournalWriter } from '../../src/call/journal/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
 const RATE_HZ = 16000

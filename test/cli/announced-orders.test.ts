@@ -1,6 +1,6 @@
 import t from 'tap'
-import { announcedOrders } from '../../src/cli/carrier-side.js'
-import type { OutboundCarrier } from '../../src/shard/outbound-calls.js'
+import { announcedOrders } from '../../src/gateway/carrier-side.js'
+import type { OutboundCarrier } from '../../src/workers/outbound-calls.js'
 
 t.test('the siblings hear of an order before the carrier, and of its call as soon as that has an id', async (t) => {
   const happened: string[] = []

@@ -2,7 +2,7 @@ import { createServer } from 'node:http'
 import t from 'tap'
 import { calls } from '../../src/cli/calls.js'
 import { waterfall } from '../../src/cli/calls-timeline.js'
-import type { CallTimelineView } from '../../src/shard/live-call.js'
+import type { CallTimelineView } from '../../src/workers/live-call.js'
 
 const VIEW: CallTimelineView = {
   version: 1, callSid: 'HD_00000000beef', agent: 'order-status', backend: 'openai', live: true, startedAt: '2026-11-20T10:00:00.000Z',

@@ -2,11 +2,11 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { CallRecord, CarrierDetail } from '../../src/call/record.js'
-import { joinedRecord, resumeDetails } from '../../src/cli/carrier-side.js'
+import { joinedRecord, resumeDetails } from '../../src/gateway/carrier-side.js'
 import { carrierFindings } from '../../src/cli/carrier-check.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import { outboundRecord, unreachedRecord } from '../../src/shard/outbound-record.js'
+import { outboundRecord, unreachedRecord } from '../../src/workers/outbound-record.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))

@@ -12,7 +12,7 @@ t.setTimeout(120_000)
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 /** It speaks a tone for as long as the call lasts. */
-const TONE = new URL('../shard/poison-backend.js', import.meta.url).href
+const TONE = new URL('../workers/poison-backend.js', import.meta.url).href
 const LIMIT = 200
 const STRANGERS = 400
 /** A process that spins takes all of a core; one call and the health checks a few hundredths. */

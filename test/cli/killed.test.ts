@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { CallRecord } from '../../src/call/record.js'
-import { callRecordSchema } from '../../src/shard/record-format.js'
+import { callRecordSchema } from '../../src/workers/record-format.js'
 import { until } from '../support/host.js'
 
 /**

@@ -1,7 +1,7 @@
 import { readFile, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { replayJournal } from '../../src/call/replay.js'
+import { replayJournal } from '../../src/call/journal/replay.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'

@@ -46,13 +46,13 @@ t.test('each file and folder that the documents name is there', async (t) => {
   }
 })
 
-t.test('the rooms of the architecture are the folders of src/, in the order that the linter holds', async (t) => {
-  const rooms = [...repositoryFile('docs/ARCHITECTURE.md').matchAll(/^\| (`src\/[\w-]+`(?:, `src\/[\w-]+`)*)/gm)]
+t.test('the layers of the architecture are the folders of src/, in the order that the linter holds', async (t) => {
+  const layers = [...repositoryFile('docs/ARCHITECTURE.md').matchAll(/^\| (`src\/[\w-]+`(?:, `src\/[\w-]+`)*)/gm)]
     .flatMap(([, names = '']) => names.split(', ').map((name) => name.replace(/`|src\//g, '')))
-  const linted = /const rooms = \[([^\]]+)\]/.exec(repositoryFile('.dependency-cruiser.cjs'))?.[1] ?? ''
-  t.same(rooms, [...linted.matchAll(/'([\w-]+)'/g)].map(([, room]) => room))
+  const linted = /const layers = \[([^\]]+)\]/.exec(repositoryFile('.dependency-cruiser.cjs'))?.[1] ?? ''
+  t.same(layers, [...linted.matchAll(/'([\w-]+)'/g)].map(([, layer]) => layer))
   const folders = readdirSync(join(root, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory()).map(({ name }) => name)
-  for (const folder of folders) t.ok(rooms.includes(folder), `${folder} has its row`)
+  for (const folder of folders) t.ok(layers.includes(folder), `${folder} has its row`)
 })
 
 t.test('each setting that the documents name is one', async (t) => {

@@ -5,7 +5,7 @@ import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/supervision.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
-import type { BackendView } from '../../src/shard/backend-books.js'
+import type { BackendView } from '../../src/workers/backend-books.js'
 import type {
   AgentFacts,
   CallDirectory,
@@ -16,7 +16,7 @@ import type {
   LiveCallView,
   MediaSink,
   NewCall,
-} from '../../src/shard/live-call.js'
+} from '../../src/workers/live-call.js'
 
 /** A call that writes down what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {

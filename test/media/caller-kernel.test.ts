@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { CALLS_PER_WORKER_MAX } from '../../src/core/limits.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelJudge, KernelVad } from '../../src/media/caller-kernel.js'
+import { CallerKernel, KernelJudge, KernelVad } from '../../src/media/vad/caller-kernel.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import type { FrameJudge } from '../../src/media/vad.js'
-import { VoiceBank } from '../../src/media/voice-detector.js'
-import { VoiceFeatures } from '../../src/media/voice-features.js'
-import { INPUTS, JsVoiceKernel } from '../../src/media/voice-kernel.js'
-import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import type { FrameJudge } from '../../src/media/vad/vad.js'
+import { VoiceBank } from '../../src/media/vad/voice-detector.js'
+import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import { INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
 
-const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/caller-kernel.wasm', import.meta.url)))
+const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
 const newKernel = (): CallerKernel => new CallerKernel(wasm, VOICE_MODEL)
 const twins = new VoiceBank({ model: VOICE_MODEL, kernel: null })
 

@@ -1,17 +1,17 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelJudge } from '../../src/media/caller-kernel.js'
+import { CallerKernel, KernelJudge } from '../../src/media/vad/caller-kernel.js'
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
-import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
 
 const ROWS = [697, 770, 852, 941]
 const COLUMNS = [1209, 1336, 1477, 1633]
 const KEYS = '123A456B789C*0#D'
 
-const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/caller-kernel.wasm', import.meta.url)))
+const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/caller-kernel.wasm', import.meta.url)))
 const kernel = new CallerKernel(wasm, VOICE_MODEL)
 
 interface Press { onMs?: number, offMs?: number, rowAmplitude?: number, columnAmplitude?: number, offFrequency?: number }

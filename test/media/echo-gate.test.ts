@@ -1,5 +1,5 @@
 import t from 'tap'
-import { EchoGate } from '../../src/media/echo-gate.js'
+import { EchoGate } from '../../src/media/echo/echo-gate.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { concatenate, framesOf, mix, pinkNoise, silence, speechLike } from '../support/tones.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { JITTER_FRAMES_MAX } from '../../src/core/limits.js'
-import { JitterBuffer } from '../../src/media/jitter-buffer.js'
+import { JitterBuffer } from '../../src/media/jitter/jitter-buffer.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 import { toneLevelDb } from '../support/tones.js'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { LegRateHz } from '../../src/core/units.js'
-import { Playout, type SampleSource } from '../../src/media/playout.js'
+import { Playout, type SampleSource } from '../../src/media/playout/playout.js'
 import { seededRandom } from '../support/tones.js'
 
 /** Speech as numbered samples (1 to 30000, again and again), so that a lost or repeated one shows. */

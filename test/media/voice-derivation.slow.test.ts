@@ -2,8 +2,8 @@ import t from 'tap'
 import { fit, lossOf } from '../../bench/vad/fit.js'
 import { modelSource, rounded } from '../../bench/vad/model-source.js'
 import { type TrainingOptions, trainingExamples } from '../../bench/vad/training.js'
-import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/voice-kernel.js'
-import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 
 // The whole derivation takes minutes: `node dist/bench/vad/train.js --check`. This is the same in small.
 t.setTimeout(120_000)

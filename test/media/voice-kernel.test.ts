@@ -1,7 +1,7 @@
 import t from 'tap'
-import { VoiceFeatures } from '../../src/media/voice-features.js'
-import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS } from '../../src/media/voice-kernel.js'
-import { VOICE_MODEL } from '../../src/media/voice-model.js'
+import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
+import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS } from '../../src/media/vad/voice-kernel.js'
+import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
 t.test('the model is as long as the kernel reads it', (t) => {

@@ -2,9 +2,9 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { mayConnect } from '../../src/agents/address-guard.js'
+import { mayConnect } from '../../src/http/address-guard.js'
 import { agentSchema } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/agents/http-transport.js'
+import { HttpTransport } from '../../src/http/http-transport.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
 /**

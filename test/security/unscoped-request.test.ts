@@ -7,7 +7,7 @@ import { CallerIdentity } from '../../src/agents/caller-identity.js'
 import { defineTool, codeToolsOf } from '../../src/agents/code-tool.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/agents/http-transport.js'
+import { HttpTransport } from '../../src/http/http-transport.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 

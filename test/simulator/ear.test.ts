@@ -1,5 +1,5 @@
 import t from 'tap'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { COMMON_STATUSES, type EarVocabulary } from '../../src/simulator/ear-vocabulary.js'
 import { loadEar, soundsLike } from '../../src/simulator/ear.js'
 import { convertRate } from '../../src/simulator/half-band.js'

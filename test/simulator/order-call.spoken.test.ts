@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { WebSocket } from 'ws'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
 import { orderCaller } from '../../src/simulator/personas.js'
 import { simulateCalls, type SimulateOptions } from '../../src/simulator/simulate.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { loadFlite } from '../../src/backends/embedded/flite.js'
+import { loadFlite } from '../../src/speech/flite.js'
 import { vocabularyOf } from '../../src/simulator/agent-vocabulary.js'
 import { earGrammar } from '../../src/simulator/ear-vocabulary.js'
 import { rmsOf } from '../../src/simulator/line.js'

@@ -8,7 +8,7 @@ import type { HeardFacts } from '../../src/simulator/heard-facts.js'
 import { SpeechSpans } from '../../src/simulator/speech-spans.js'
 import { atRate } from '../../src/simulator/vendors/spoken.js'
 import type { Test } from 'tap'
-import type { Gateway } from '../../src/cli/gateway.js'
+import type { Gateway } from '../../src/gateway/gateway.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
 import { repositoryRoot } from './host.js'
 

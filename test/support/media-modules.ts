@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
 import instantiateFvad from '@echogarden/fvad-wasm'
-import type { CreateConverter } from '../../src/media/polyphase.js'
-import type { FvadModule, VadBank } from '../../src/media/vad.js'
-import { loadVoiceDetectors } from '../../src/shard/media-assets.js'
+import type { CreateConverter } from '../../src/media/resample/polyphase.js'
+import type { FvadModule, VadBank } from '../../src/media/vad/vad.js'
+import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 
 /** What the composition root loads for the pure media room, loaded for tests. */
 
@@ -15,7 +15,7 @@ export const createSincMedium: CreateConverter = async (inRateHz, outRateHz) => 
 
 /** The kernel as the build assembled it, beside the compiled media room. */
 export function firKernel(): WebAssembly.Module {
-  return new WebAssembly.Module(readFileSync(new URL('../../src/media/fir-kernel.wasm', import.meta.url)))
+  return new WebAssembly.Module(readFileSync(new URL('../../src/media/resample/fir-kernel.wasm', import.meta.url)))
 }
 
 /** The detectors that calls have. */

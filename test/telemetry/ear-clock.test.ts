@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { EAR_WAIT_MS } from '../../src/core/limits.js'
-import { EarClock } from '../../src/shard/ear-clock.js'
+import { EarClock } from '../../src/workers/ear-clock.js'
 import { loadVads } from '../support/media-modules.js'
 
 const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { stopOf } from '../../src/call/stops.js'
 import { Timeline } from '../../src/call/timeline.js'
-import { CallMarks } from '../../src/shard/call-marks.js'
-import { CallTimeline } from '../../src/shard/call-timeline.js'
+import { CallMarks } from '../../src/workers/call-marks.js'
+import { CallTimeline } from '../../src/workers/call-timeline.js'
 import type { TimelineMark } from '../../src/call/record.js'
 
 t.test('of any number of marks the first and the newest are kept, in order, and the rest counted', async (t) => {

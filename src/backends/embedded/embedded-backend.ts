@@ -9,10 +9,10 @@ import { clockTimers, type BackendTimers } from '../failover/timers.js'
 import { DialogueEngine } from './dialogue/engine.js'
 import type { DialogueAction, DialogueEvent, DialogueState, HeardBy } from './dialogue/state.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
-import { isFliteVoice } from './flite.js'
+import { isFliteVoice } from '../../speech/flite.js'
 import { PreRoll } from './pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
-import type { SpeechClient, Utterance } from './speech-client.js'
+import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
 export interface EmbeddedBackendOptions {
   /** The call's speech session. The call owns it: the backend uses it and does not close it. */

@@ -1,5 +1,5 @@
 import { msToSamples } from '../../core/units.js'
-import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
+import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 
 /** What came in before speech was reported: its first sounds lie in there. */
 export class PreRoll {

@@ -2,8 +2,8 @@ import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
-import type { SpeechChunk, SpeechClient, Speaking } from './speech-client.js'
-import { sentencesOf } from './spoken-text.js'
+import type { SpeechChunk, SpeechClient, Speaking } from '../../speech/speech-client.js'
+import { sentencesOf } from '../../speech/spoken-text.js'
 
 interface ToolCall {
   readonly callId: string

@@ -1,7 +1,7 @@
 import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_TEXTS_MAX, RE_FEED_MARGIN_MS, RE_FEED_MS } from '../../core/limits.js'
 import { frameSamples, msToSamples, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
-import { AudioHistory } from '../audio-history.js'
+import { AudioHistory } from './audio-history.js'
 import type { BackendEvent, BackendSession, HistoryEntry, ToolLedgerEntry } from '../backend.js'
 import { openingText } from '../prompts.js'
 import { CallMemory } from './call-memory.js'

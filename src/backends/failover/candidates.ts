@@ -1,5 +1,5 @@
 import { FAILOVER_REST_MS } from '../../core/limits.js'
-import type { CircuitBreaker } from '../circuit-breaker.js'
+import type { CircuitBreaker } from './circuit-breaker.js'
 
 interface Candidate {
   readonly circuit: CircuitBreaker

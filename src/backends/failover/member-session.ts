@@ -1,8 +1,8 @@
 import { BACKEND_ITEMS_KEPT } from '../../core/limits.js'
 import type { SampleRateHz } from '../../core/units.js'
-import type { StreamResampler } from '../../media/resampler.js'
+import type { StreamResampler } from '../../media/resample/resampler.js'
 import type { Backend, BackendEvent, BackendSession, BackendSink } from '../backend.js'
-import type { CircuitPass } from '../circuit-breaker.js'
+import type { CircuitPass } from './circuit-breaker.js'
 import type { SessionRole } from '../watch.js'
 import type { FailoverMember } from './options.js'
 

@@ -1,7 +1,7 @@
 import type { SampleRateHz } from '../../core/units.js'
-import type { ResamplerBank } from '../../media/resampler.js'
+import type { ResamplerBank } from '../../media/resample/resampler.js'
 import type { BackendFactory } from '../backend.js'
-import type { Circuits } from '../circuit-breaker.js'
+import type { Circuits } from './circuit-breaker.js'
 import type { BackendWatch, BackendCounters } from '../watch.js'
 import type { BackendTimers } from './timers.js'
 

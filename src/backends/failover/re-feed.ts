@@ -1,5 +1,5 @@
 import type { BackendTimers } from './timers.js'
-import type { AudioHistory } from '../audio-history.js'
+import type { AudioHistory } from './audio-history.js'
 import type { MemberSession } from './member-session.js'
 import type { OpenInput } from './open-inputs.js'
 

@@ -1,5 +1,5 @@
-import { speaksOfKey, speaksOfQuota, vendorFault } from '../vendor-fault.js'
-import type { VendorFault } from '../vendor-fault.js'
+import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
 
 /** This service has no error messages: everything is a close code and a few words, cut off by the frame at 123 bytes. */
 export function closeFault(service: string, code: number, words: string): VendorFault {

@@ -1,5 +1,5 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../base64-json.js'
+import { AudioCut } from '../transport/base64-json.js'
 import type { GeminiStats } from './incoming.js'
 import { parseServerMessage, partsOf } from './wire.js'
 import type { ServerMessage } from './wire.js'

@@ -1,5 +1,5 @@
-import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../vendor-fault.js'
-import type { VendorFault } from '../vendor-fault.js'
+import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
 import type { WireError } from './wire.js'
 
 /** Errors that say only that two messages crossed on the way: counted, not told. */

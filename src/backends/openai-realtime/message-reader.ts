@@ -1,5 +1,5 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../base64-json.js'
+import { AudioCut } from '../transport/base64-json.js'
 import { AudioDelta } from './audio-delta.js'
 import type { OpenAiStats } from './incoming.js'
 import { looksLikeAudio, parseServerEvent } from './wire.js'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isAgentName } from '../../core/ids.js'
-import { endReasonSchema } from '../../shard/record-format.js'
+import { endReasonSchema } from '../../workers/record-format.js'
 import { scriptKeys } from '../script-file.js'
 import { CALLER_VOICES } from '../voices.js'
 import { TIMED_THINGS } from './scenario.js'

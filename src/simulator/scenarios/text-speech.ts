@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { SpeechReply, SpeechRequest } from '../../backends/embedded/speech-protocol.js'
-import { sentencesOf } from '../../backends/embedded/spoken-text.js'
+import type { SpeechReply, SpeechRequest } from '../../speech/speech-protocol.js'
+import { sentencesOf } from '../../speech/spoken-text.js'
 import { TEXT_SPEECH_RATE_HZ, taggedSound } from './text-sound.js'
 
 /** Set, not measured: near what speech workers with nothing else to do take for a sentence, and for the words of an utterance. */

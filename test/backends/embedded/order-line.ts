@@ -6,9 +6,9 @@ import { z } from 'zod'
 import type { BackendEvent } from '../../../src/call/backend-events.js'
 import type { BackendSession, BackendSink } from '../../../src/backends/backend.js'
 import { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
-import type { Flite } from '../../../src/backends/embedded/flite.js'
-import { SpeechClient } from '../../../src/backends/embedded/speech-client.js'
-import type { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
+import type { Flite } from '../../../src/speech/flite.js'
+import { SpeechClient } from '../../../src/speech/speech-client.js'
+import type { SpeechPool } from '../../../src/speech/speech-pool.js'
 import { framesOf, overThePhone } from './phone-line.js'
 
 function packageRoot(from: string): string {

@@ -1,5 +1,5 @@
 import { msToSamples } from '../../../src/core/units.js'
-import type { Flite } from '../../../src/backends/embedded/flite.js'
+import type { Flite } from '../../../src/speech/flite.js'
 
 /** What a caller's voice is at the gateway: 8 kHz, through G.711 mu-law, with a little silence around. */
 export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { CallerIdentity } from '../../../src/agents/caller-identity.js'
 import { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
-import { loadFlite } from '../../../src/backends/embedded/flite.js'
-import { SpeechClient } from '../../../src/backends/embedded/speech-client.js'
-import { SpeechPool } from '../../../src/backends/embedded/speech-pool.js'
+import { loadFlite } from '../../../src/speech/flite.js'
+import { SpeechClient } from '../../../src/speech/speech-client.js'
+import { SpeechPool } from '../../../src/speech/speech-pool.js'
 import { AMINA, contextOf, openLine } from '../../agents/support-line.js'
 import { Line, speakInto } from './order-line.js'
 

@@ -2,7 +2,7 @@ import type {
   Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec,
 } from '../../../src/backends/backend.js'
 import type { BackendTimers } from '../../../src/backends/failover.js'
-import { faultError, faultEvent, vendorFault } from '../../../src/backends/vendor-fault.js'
+import { faultError, faultEvent, vendorFault } from '../../../src/backends/transport/vendor-fault.js'
 
 /** Time that a test moves by hand. */
 export class FakeTimers implements BackendTimers {

@@ -1,7 +1,7 @@
 import { parsePhrase, type Phrase } from '../../../agents/offline-phrases.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
-import type { DictionaryEntry } from '../speech-protocol.js'
+import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
 
 /** What is listened for at one moment of the dialogue. */
 export interface Expectation {

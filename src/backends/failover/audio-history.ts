@@ -1,0 +1,117 @@
+import { RE_FEED_CHUNK_MS, RE_FEED_SPARE_CHUNKS_MAX } from '../../core/limits.js'
+import { msToSamples } from '../../core/units.js'
+
+export interface AudioHistoryOptions {
+  readonly sampleRateHz: number
+  /** The most that is kept; the oldest goes and is counted. */
+  readonly keepMsMax: number
+}
+
+/** Chunks that nobody uses, by their length: calls of a thread take turns with them. */
+const spare = new Map<number, Int16Array[]>()
+
+/**
+ * The newest of what a caller said, by sample position since the beginning of the call, so that another backend can be
+ * given it again. Memory grows with what must be kept, in chunks: a caller who listens costs next to nothing.
+ */
+export class AudioHistory {
+  /** Samples pushed so far; the position of the next one. */
+  written = 0
+  /** Samples that had to go though nobody had said that they may. */
+  samplesLost = 0
+  readonly #chunkSamples: number
+  readonly #chunksMax: number
+  readonly #chunks: Int16Array[] = []
+  /** Position of the first sample of the first chunk, and the first one that is still of interest. */
+  #chunksFrom = 0
+  #oldest = 0
+
+  constructor(options: AudioHistoryOptions) {
+    this.#chunkSamples = msToSamples(RE_FEED_CHUNK_MS, options.sampleRateHz)
+    // One more, because the oldest chunk is given up as a whole.
+    this.#chunksMax = Math.ceil(msToSamples(options.keepMsMax, options.sampleRateHz) / this.#chunkSamples) + 1
+  }
+
+  /** The oldest position that can be read. */
+  get oldest(): number {
+    return this.#oldest
+  }
+
+  get bytes(): number {
+    return this.#chunks.length * this.#chunkSamples * 2
+  }
+
+  /** Copies the samples. */
+  push(pcm: Int16Array): void {
+    let from = 0
+    while (from < pcm.length) {
+      const at = this.written - this.#chunksFrom
+      const chunk = this.#chunks[Math.floor(at / this.#chunkSamples)] ?? this.#append()
+      const offset = (this.written - this.#chunksFrom) % this.#chunkSamples
+      const samples = Math.min(pcm.length - from, this.#chunkSamples - offset)
+      chunk.set(samples === pcm.length ? pcm : pcm.subarray(from, from + samples), offset)
+      from += samples
+      this.written += samples
+    }
+  }
+
+  /** What lies before `position` is of no interest any more. */
+  forget(position: number): void {
+    this.#oldest = Math.min(this.written, Math.max(this.#oldest, position))
+    while (this.#chunks.length > 0 && this.#chunksFrom + this.#chunkSamples <= this.#oldest) this.#dropFirst()
+  }
+
+  /**
+   * Copies samples from `position` on, no older than `oldest`.
+   * @returns how many were written to `out`: fewer than its length only at the newest end
+   */
+  read(position: number, out: Int16Array): number {
+    const wanted = Math.min(out.length, this.written - position)
+    let done = 0
+    while (done < wanted) {
+      const at = position + done - this.#chunksFrom
+      const chunk = this.#chunks[Math.floor(at / this.#chunkSamples)]
+      if (chunk === undefined) break
+      const offset = at % this.#chunkSamples
+      const samples = Math.min(wanted - done, this.#chunkSamples - offset)
+      out.set(chunk.subarray(offset, offset + samples), done)
+      done += samples
+    }
+    return done
+  }
+
+  /** Gives the memory back; nothing can be read afterwards. */
+  release(): void {
+    while (this.#chunks.length > 0) this.#dropFirst()
+    this.#oldest = this.written
+  }
+
+  #append(): Int16Array {
+    if (this.#chunks.length === 0) this.#chunksFrom = this.written
+    while (this.#chunks.length >= this.#chunksMax) {
+      const lostTo = this.#chunksFrom + this.#chunkSamples
+      if (lostTo > this.#oldest) {
+        this.samplesLost += lostTo - this.#oldest
+        this.#oldest = lostTo
+      }
+      this.#dropFirst()
+    }
+    const chunk = spare.get(this.#chunkSamples)?.pop() ?? new Int16Array(this.#chunkSamples)
+    this.#chunks.push(chunk)
+    return chunk
+  }
+
+  #dropFirst(): void {
+    const chunk = this.#chunks.shift()
+    this.#chunksFrom += this.#chunkSamples
+    if (chunk === undefined) return
+    let pool = spare.get(chunk.length)
+    if (pool === undefined) {
+      pool = []
+      spare.set(chunk.length, pool)
+    }
+    // What a caller said is not left lying around for the next call to read.
+    chunk.fill(0)
+    if (pool.length < RE_FEED_SPARE_CHUNKS_MAX) pool.push(chunk)
+  }
+}

@@ -1,0 +1,194 @@
+import {
+  CIRCUITS_MAX, CIRCUIT_FAILURES_TO_OPEN, CIRCUIT_FINAL_OPEN_MS, CIRCUIT_OPEN_MS, CIRCUIT_OPEN_MS_MAX, CIRCUIT_PROBE_MS_MAX,
+} from '../../core/limits.js'
+import type { BackendErrorCode } from '../backend.js'
+
+export interface CircuitBreakerOptions {
+  /** Failures one after the other, over all calls, that open the circuit. */
+  readonly failuresToOpen?: number
+  /** How long it is open the first time; each further time twice as long, up to `openMsMax`. */
+  readonly openMs?: number
+  readonly openMsMax?: number
+  /** How long a wrong key or an empty account keeps it open: nothing mends that but a person. */
+  readonly finalOpenMs?: number
+}
+
+/** A circuit for an operator's eyes. Plain data. */
+export interface CircuitReport {
+  readonly name: string
+  readonly state: 'closed' | 'open' | 'half-open'
+  /** How much longer it is open; 0 when it is not. */
+  readonly openForMs: number
+  readonly opened: number
+  readonly failures: number
+  readonly successes: number
+}
+
+/** One session's use of a backend. It may succeed once and then fail once; what comes after its end counts for nothing. */
+export interface CircuitPass {
+  /** The backend answered somebody. May be told as often as it does. */
+  succeeded(nowMs: number): void
+  failed(code: BackendErrorCode, message: string, nowMs: number): void
+  /** Over without a verdict: the call ended first, or it failed for a reason of its own. */
+  released(): void
+}
+
+const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'session_expired'])
+
+/**
+ * Whether one backend is worth trying, as all calls of a worker have found it.
+ *
+ *     closed    --failuresToOpen failures in a row--> open
+ *     closed    --rate_limit--> open for as long as the service says
+ *     any       --auth, quota--> open for `finalOpenMs`
+ *     open      --its time is over--> half-open
+ *     half-open --one call tries: `enter`--> half-open, everybody else is refused
+ *     half-open --the probe succeeded--> closed
+ *     half-open --the probe failed--> open, twice as long
+ *     half-open --the probe ended without a verdict, or is not heard of again--> half-open, the next call tries
+ *
+ * The probe is a real call: a failing backend costs one caller one short wait, never all of them. A request that only one
+ * agent makes badly (`bad_request`) and a session that lived its time say nothing about the others.
+ */
+export class CircuitBreaker {
+  readonly name: string
+  /** Counters; plain fields. */
+  opened = 0
+  failures = 0
+  successes = 0
+  readonly #failuresToOpen: number
+  readonly #openMs: number
+  readonly #openMsMax: number
+  readonly #finalOpenMs: number
+  #openUntilMs: number | null = null
+  #nextOpenMs: number
+  #inARow = 0
+  #probe: object | null = null
+  #probeUntilMs = 0
+
+  constructor(name: string, options: CircuitBreakerOptions = {}) {
+    this.name = name
+    this.#failuresToOpen = options.failuresToOpen ?? CIRCUIT_FAILURES_TO_OPEN
+    this.#openMs = options.openMs ?? CIRCUIT_OPEN_MS
+    this.#openMsMax = options.openMsMax ?? CIRCUIT_OPEN_MS_MAX
+    this.#finalOpenMs = options.finalOpenMs ?? CIRCUIT_FINAL_OPEN_MS
+    this.#nextOpenMs = this.#openMs
+  }
+
+  state(nowMs: number): 'closed' | 'open' | 'half-open' {
+    if (this.#openUntilMs === null) return 'closed'
+    return nowMs < this.#openUntilMs ? 'open' : 'half-open'
+  }
+
+  report(nowMs: number): CircuitReport {
+    const { name, opened, failures, successes } = this
+    return { name, state: this.state(nowMs), openForMs: Math.max(0, (this.#openUntilMs ?? nowMs) - nowMs), opened, failures, successes }
+  }
+
+  /** Whether a new session should be tried. Changes nothing. */
+  allows(nowMs: number): boolean {
+    const state = this.state(nowMs)
+    return state === 'closed' || (state === 'half-open' && (this.#probe === null || nowMs >= this.#probeUntilMs))
+  }
+
+  /** A session is being tried, also where `allows` says no: a last resort is one. */
+  enter(nowMs: number): CircuitPass {
+    const key = {}
+    if (this.state(nowMs) === 'half-open' && this.allows(nowMs)) {
+      this.#probe = key
+      this.#probeUntilMs = nowMs + CIRCUIT_PROBE_MS_MAX
+    }
+    let phase: 'trying' | 'good' | 'over' = 'trying'
+    const giveBack = (): boolean => {
+      if (this.#probe !== key) return false
+      this.#probe = null
+      return true
+    }
+    return {
+      succeeded: (atMs) => {
+        if (phase !== 'trying') return
+        phase = 'good'
+        this.#succeeded(giveBack(), atMs)
+      },
+      failed: (code, message, atMs) => {
+        if (phase === 'over') return
+        phase = 'over'
+        this.#failed(code, message, giveBack(), atMs)
+      },
+      released: () => {
+        phase = 'over'
+        giveBack()
+      },
+    }
+  }
+
+  #succeeded(probe: boolean, nowMs: number): void {
+    this.successes++
+    this.#inARow = 0
+    // A session from before the trouble goes on working; that says nothing about new ones.
+    if (!probe && this.state(nowMs) !== 'closed') return
+    this.#openUntilMs = null
+    this.#nextOpenMs = this.#openMs
+  }
+
+  #failed(code: BackendErrorCode, message: string, probe: boolean, nowMs: number): void {
+    if (NO_VERDICT.has(code)) return
+    this.failures++
+    this.#inARow++
+    if (code === 'auth' || code === 'quota') return this.#open(nowMs + this.#finalOpenMs)
+    // Calls that were under way when it opened fail one after the other; they make nothing worse.
+    if (this.state(nowMs) !== 'closed' && !probe) return
+    if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
+    const openMs = code === 'rate_limit' ? retryAfterMs(message) ?? this.#nextOpenMs : this.#nextOpenMs
+    this.#nextOpenMs = Math.min(this.#openMsMax, this.#nextOpenMs * 2)
+    this.#open(nowMs + Math.min(openMs, this.#finalOpenMs))
+  }
+
+  #open(untilMs: number): void {
+    this.opened++
+    this.#openUntilMs = Math.max(this.#openUntilMs ?? -Infinity, untilMs)
+  }
+}
+
+/**
+ * How long a service asks to be left alone, where its words say so: OpenAI writes "Please try again in 1.2s" (also `6m0s`,
+ * `820ms`), others repeat their header as "retry after 30". Null where they say nothing.
+ */
+export function retryAfterMs(message: string): number | null {
+  const bare = /retry[ -]?after[":= ]*(\d{1,5})(?![\d.]*\s*(?:ms|m\b))/i.exec(message)
+  if (bare !== null) return Number(bare[1]) * 1000
+  const words = /try again in ((?:\d{1,6}(?:\.\d{1,6})?(?:ms|s|m|h)){1,4})/i.exec(message)
+  if (words === null) return null
+  const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const
+  let ms = 0
+  for (const [, amount, unit] of (words[1] as string).matchAll(/([\d.]+)(ms|s|m|h)/gi)) {
+    ms += Number(amount) * UNITS[(unit as string).toLowerCase() as keyof typeof UNITS]
+  }
+  return ms
+}
+
+/** The circuits of one worker, one for each backend by its name. */
+export class Circuits {
+  readonly #options: CircuitBreakerOptions
+  readonly #breakers = new Map<string, CircuitBreaker>()
+
+  constructor(options: CircuitBreakerOptions = {}) {
+    this.#options = options
+  }
+
+  /** The breaker of `name`, made when it is first asked for. Names come from settings; more than a bound share one. */
+  of(name: string): CircuitBreaker {
+    const key = this.#breakers.has(name) || this.#breakers.size < CIRCUITS_MAX ? name : 'other'
+    let breaker = this.#breakers.get(key)
+    if (breaker === undefined) {
+      breaker = new CircuitBreaker(key, this.#options)
+      this.#breakers.set(key, breaker)
+    }
+    return breaker
+  }
+
+  /** For an operator: every circuit and its state. */
+  report(nowMs: number): CircuitReport[] {
+    return [...this.#breakers.values()].map((one) => one.report(nowMs))
+  }
+}

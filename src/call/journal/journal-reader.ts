@@ -1,0 +1,138 @@
+import { GatewayError } from '../../core/errors.js'
+import { JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_LINE_CHARS_MAX } from '../../core/limits.js'
+import { FRAME_MS } from '../../core/units.js'
+import type { CallSessionOptions } from '../call-options.js'
+import type { CallCheckpoint } from '../checkpoint.js'
+import type { CallInput, CallOutput } from '../events.js'
+import { JOURNAL_VERSIONS } from './journal.js'
+import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+
+/**
+ * Reads one journal, header first. Blank lines are passed over.
+ * @throws GatewayError JOURNAL_INVALID naming the line.
+ */
+export function* readJournal(lines: Iterable<string>): Generator<JournalHeader | JournalEntry, void, undefined> {
+  let number = 0
+  let version = 0
+  for (const text of lines) {
+    number++
+    if (text.trim() === '') continue
+    const line = parseLine(text, number)
+    if (version === 0 || 'journal' in line) {
+      const header = parseHeader(line, number)
+      version = header.version
+      yield header
+    } else {
+      yield parseEntry(line, number, version)
+    }
+  }
+  if (version === 0) throw invalid(number, 'the journal is empty')
+}
+
+function invalid(number: number, what: string, cause?: unknown): GatewayError {
+  return new GatewayError('JOURNAL_INVALID', `journal line ${number}: ${what}`, { cause })
+}
+
+function parseLine(text: string, number: number): Record<string, unknown> {
+  if (text.length > JOURNAL_LINE_CHARS_MAX) throw invalid(number, `longer than ${JOURNAL_LINE_CHARS_MAX} characters`)
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (thrown) {
+    throw invalid(number, 'not JSON', thrown)
+  }
+  if (!isObject(value)) throw invalid(number, 'not a JSON object')
+  return value
+}
+
+function parseHeader(line: Record<string, unknown>, number: number): JournalHeader {
+  const { journal, build, options, resume, media } = line
+  if (typeof journal !== 'number' || !JOURNAL_VERSIONS.includes(journal)) {
+    throw invalid(number, `not the header of a journal that this version reads (${JOURNAL_VERSIONS.join(', ')})`)
+  }
+  if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(number, 'the header has no options')
+  // Options and checkpoint were written by the writer from typed values; the version guards their shape.
+  return {
+    type: 'header',
+    version: journal,
+    build: typeof build === 'string' ? build : null,
+    options: options as unknown as CallSessionOptions,
+    resume: (resume ?? null) as CallCheckpoint | null,
+    media: parseMedia(media, number),
+  }
+}
+
+function parseMedia(media: unknown, number: number): JournalMedia | null {
+  if (media === undefined || media === null) return null
+  const { sampleRateHz, track } = isObject(media) ? media : {}
+  if (sampleRateHz !== 8000 && sampleRateHz !== 16000) throw invalid(number, 'media.sampleRateHz is neither 8000 nor 16000')
+  if (track !== 'inbound_track' && track !== 'outbound_track' && track !== 'both_tracks') {
+    throw invalid(number, 'media.track is none of inbound_track, outbound_track, both_tracks')
+  }
+  return { sampleRateHz, track }
+}
+
+function parseEntry(line: Record<string, unknown>, number: number, version: number): JournalEntry {
+  const { t: atMs, view: answers, in: input, runs, audio, identity, media } = line
+  if (Array.isArray(media)) return { type: 'media', events: media.map((event) => parseEvent(event, number)) }
+  if (typeof atMs !== 'number' || !Number.isFinite(atMs)) throw invalid(number, 't is not a time')
+  if (answers !== undefined && !isObject(answers)) throw invalid(number, 'view is not an object')
+  const view = (answers ?? {}) as PlayoutAnswers
+  const out = version === 1 ? null : parseOutputs(line['out'], number)
+  if (isObject(input)) {
+    if (typeof input['type'] !== 'string') throw invalid(number, 'the input has no type')
+    return { type: 'input', atMs, view, out, input: input as unknown as CallInput }
+  }
+  if (isObject(identity)) return { type: 'identity', atMs, view, out, identity }
+  if (Array.isArray(audio)) {
+    const [itemId, generation] = audio as unknown[]
+    if (typeof itemId !== 'string' || typeof generation !== 'number') {
+      throw invalid(number, 'audio is not [item, generation]')
+    }
+    return { type: 'audio', atMs, view, out, itemId, generation }
+  }
+  if (Array.isArray(runs)) return { type: 'frames', view, out, frames: parseFrames(atMs, runs, line['at'], number) }
+  throw invalid(number, 'neither an input, frames, audio, media nor an identity')
+}
+
+function parseOutputs(out: unknown, number: number): readonly CallOutput[] {
+  if (out === undefined) return []
+  if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
+  return out.map((output: unknown) => {
+    if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
+    return output as unknown as CallOutput
+  })
+}
+
+function parseEvent(event: unknown, number: number): MediaEvent {
+  const [kind, atMs, base64] = Array.isArray(event) ? (event as unknown[]) : []
+  if (typeof atMs !== 'number') throw invalid(number, 'a media event has no time')
+  if (kind === 'tick') return [kind, atMs]
+  if ((kind === 'packet' || kind === 'played') && typeof base64 === 'string') return [kind, atMs, base64]
+  throw invalid(number, 'a media event is none of packet, played, tick')
+}
+
+function parseFrames(firstAtMs: number, runs: readonly unknown[], times: unknown, number: number): JournalFrame[] {
+  const frames: JournalFrame[] = []
+  for (let i = 0; i < runs.length; i++) {
+    const count = runs[i]
+    if (typeof count !== 'number' || !Number.isInteger(count) || count < 0) {
+      throw invalid(number, 'a run is not a count')
+    }
+    if (frames.length + count > JOURNAL_FRAMES_PER_LINE_MAX) {
+      throw invalid(number, `more than ${JOURNAL_FRAMES_PER_LINE_MAX} frames`)
+    }
+    for (let j = 0; j < count; j++) frames.push({ atMs: firstAtMs + frames.length * FRAME_MS, voiced: i % 2 === 1 })
+  }
+  if (times === undefined) return frames
+  if (!Array.isArray(times) || times.length !== frames.length) throw invalid(number, 'not one time for each frame')
+  return frames.map(({ voiced }, i) => {
+    const atMs: unknown = times[i]
+    if (typeof atMs !== 'number') throw invalid(number, 'a frame has no time')
+    return { atMs, voiced }
+  })
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

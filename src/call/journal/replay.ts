@@ -1,0 +1,292 @@
+import { GatewayError, messageOf } from '../../core/errors.js'
+import { DEFAULT_CALL_OPTIONS } from '../call-options.js'
+import type { CallSessionOptions } from '../call-options.js'
+import { CallSession } from '../call-session.js'
+import type { CallOutput, PlayoutView } from '../events.js'
+import { isJournalled } from './journal.js'
+import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import { readJournal } from './journal-reader.js'
+
+/** One output of a call, with the time of the entry that caused it. */
+export interface TimedOutput {
+  readonly atMs: number
+  /** Index of that entry in the journal, the header being 0. */
+  readonly entry: number
+  readonly output: CallOutput
+}
+
+/** A frame that the caller's path judges otherwise than it did. */
+export interface FrameDifference {
+  readonly atMs: number
+  /** Null: there was no such frame then, or there is none now. */
+  readonly was: boolean | null
+  readonly is: boolean | null
+}
+
+export interface Replay {
+  readonly header: JournalHeader
+  readonly session: CallSession
+  readonly outputs: readonly TimedOutput[]
+  /** What the journal says was wanted; null where it does not say (version 1). */
+  readonly recorded: readonly TimedOutput[] | null
+  /** Entries of the journal. */
+  readonly entries: number
+  /** Caller frames, and those of them that the path judges otherwise; the path only runs with `openPath`. */
+  readonly frames: number
+  readonly frameDifferences: readonly FrameDifference[]
+  /** From the first entry to the last. */
+  readonly spanMs: number
+}
+
+/** The caller's path as a replay needs it. */
+export interface ReplayPath {
+  push: (bytes: Uint8Array, arrivalMs: number) => void
+  playedReference: (samples: Int16Array, playedAtMs: number) => void
+  pull: (nowMs: number) => boolean
+  readonly voiced: boolean
+  readonly digit: string | null
+  release: () => void
+}
+
+export interface ReplayOptions {
+  /** Other settings than the call had. */
+  readonly options?: Partial<CallSessionOptions>
+  /**
+   * The session is also woken when it wants to be and the journal has no wake-up: needed where another setting or
+   * another version may want it at other times. That comes with an entry, up to 50 ms late.
+   */
+  readonly ownTimers?: boolean
+  /** Given: the caller's audio goes through the path again, where the journal holds it. */
+  readonly openPath?: (media: JournalMedia) => ReplayPath
+  /** base64 to bytes; needed with `openPath`. */
+  readonly decode?: (base64: string) => Uint8Array
+}
+
+/**
+ * Runs a recorded call again, through the same code, without waiting for anything. The same journal gives the same
+ * outputs; with other `options` it answers what would have been different. What others did (backend, tools, carrier)
+ * stays as it was recorded, also where they would have been asked something else.
+ * @throws GatewayError JOURNAL_INVALID naming the line that cannot be read or run.
+ */
+export function replayJournal(lines: Iterable<string>, options: ReplayOptions = {}): Replay {
+  const replayer = new Replayer(options)
+  let entries = 0
+  for (const line of readJournal(lines)) {
+    entries++
+    try {
+      if (line.type === 'header') replayer.open(line)
+      else replayer.run(line)
+    } catch (thrown) {
+      const what = `journal entry ${entries} cannot be run: ${messageOf(thrown)}`
+      throw new GatewayError('JOURNAL_INVALID', what, { cause: thrown })
+    }
+  }
+  return replayer.result(entries)
+}
+
+/** Frame decisions that the path made and the journal has not yet named. */
+interface PathFrame extends JournalFrame {
+  readonly digit: string | null
+}
+
+/** A worker wakes a session with its next tick, at most a late one: what waits longer was not woken in the recording. */
+const OVERDUE_MS = 30
+
+/** Differences that are kept; more are only counted as frames. */
+const FRAME_DIFFERENCES_MAX = 10_000
+
+class Replayer {
+  readonly #options: ReplayOptions
+  readonly #playout = new RecordedPlayout()
+  #entry = -1
+  readonly #outputs: TimedOutput[] = []
+  readonly #recorded: TimedOutput[] = []
+  #recordedKnown = true
+  #header: JournalHeader | null = null
+  #session: CallSession | null = null
+  #path: ReplayPath | null = null
+  #pulled: PathFrame[] = []
+  /** Keys that the path heard and whose entry has not come yet. */
+  #digits: string[] = []
+  readonly #differences: FrameDifference[] = []
+  #frames = 0
+  #firstAtMs = Infinity
+  #lastAtMs = -Infinity
+
+  constructor(options: ReplayOptions) {
+    this.#options = options
+  }
+
+  open(header: JournalHeader): void {
+    this.#entry++
+    this.#header = header
+    this.#recordedKnown &&= header.version > 1
+    this.#settlePath()
+    this.#path?.release()
+    const { openPath, options } = this.#options
+    this.#path = header.media !== null && openPath !== undefined ? openPath(header.media) : null
+    this.#playout.forget()
+    // A setting that the recording version did not know has its default.
+    this.#session = new CallSession({ ...DEFAULT_CALL_OPTIONS, ...header.options, ...options }, this.#playout, header.resume ?? undefined)
+  }
+
+  run(entry: JournalEntry): void {
+    this.#entry++
+    const session = this.#session
+    if (session === null) return
+    if (entry.type === 'media') return this.#runMedia(entry.events)
+    this.#playout.learn(entry.view)
+    const atMs = entry.type === 'frames' ? (entry.frames.at(-1)?.atMs ?? this.#lastAtMs) : entry.atMs
+    for (const output of entry.out ?? []) this.#recorded.push({ atMs, entry: this.#entry, output })
+    switch (entry.type) {
+      case 'frames':
+        for (const frame of entry.frames) this.#frame(this.#judged(frame))
+        break
+      case 'input':
+        if (entry.input.type === 'dtmf' && this.#digits[0] === entry.input.digit) this.#digits.shift()
+        session.handle(entry.input, atMs)
+        break
+      case 'audio':
+        session.acceptAudio(entry.itemId, entry.generation, atMs)
+        break
+      case 'identity':
+        session.setIdentity(entry.identity)
+        break
+    }
+    this.#drain(atMs)
+    this.#wake(atMs)
+  }
+
+  result(entries: number): Replay {
+    const [header, session] = [this.#header, this.#session]
+    if (header === null || session === null) throw new GatewayError('JOURNAL_INVALID', 'the journal has no header')
+    this.#settlePath()
+    this.#path?.release()
+    return {
+      header, session, entries,
+      outputs: this.#outputs,
+      recorded: this.#recordedKnown ? this.#recorded : null,
+      frames: this.#frames,
+      frameDifferences: this.#differences,
+      spanMs: Math.max(0, this.#lastAtMs - this.#firstAtMs),
+    }
+  }
+
+  #runMedia(events: readonly MediaEvent[]): void {
+    const path = this.#path
+    const { decode } = this.#options
+    if (path === null || decode === undefined) return
+    for (const [kind, atMs, base64] of events) {
+      switch (kind) {
+        case 'packet':
+          path.push(decode(base64), atMs)
+          break
+        case 'played': {
+          const bytes = decode(base64)
+          path.playedReference(new Int16Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >> 1), atMs)
+          break
+        }
+        case 'tick':
+          // What the journal has no entry for by the next tick, it did not have at all.
+          this.#settlePath()
+          while (path.pull(atMs)) this.#pulled.push({ atMs, voiced: path.voiced, digit: path.digit })
+          break
+      }
+    }
+  }
+
+  /** The path's decision on a recorded frame, where the path runs. */
+  #judged(recorded: JournalFrame): JournalFrame {
+    if (this.#path === null) return recorded
+    const frame = this.#pulled.shift()
+    if (frame?.voiced !== recorded.voiced) this.#differ(recorded.atMs, recorded.voiced, frame?.voiced ?? null)
+    if (frame === undefined) return recorded
+    if (frame.digit !== null) this.#digits.push(frame.digit)
+    return { atMs: recorded.atMs, voiced: frame.voiced }
+  }
+
+  /** Frames and keys of the path that the recorded call did not have. */
+  #settlePath(): void {
+    const [digits, frames] = [this.#digits, this.#pulled]
+    if (digits.length === 0 && frames.length === 0) return
+    this.#digits = []
+    this.#pulled = []
+    for (const frame of frames) {
+      this.#differ(frame.atMs, null, frame.voiced)
+      this.#frame(frame)
+      if (frame.digit !== null) digits.push(frame.digit)
+    }
+    for (const digit of digits) {
+      this.#session?.handle({ type: 'dtmf', digit }, this.#lastAtMs)
+      this.#drain(this.#lastAtMs)
+    }
+  }
+
+  #differ(atMs: number, was: boolean | null, is: boolean | null): void {
+    if (this.#differences.length < FRAME_DIFFERENCES_MAX) this.#differences.push({ atMs, was, is })
+  }
+
+  #frame({ atMs, voiced }: JournalFrame): void {
+    this.#frames++
+    this.#session?.callerFrame(voiced, atMs)
+    this.#drain(atMs)
+    this.#wake(atMs)
+  }
+
+  #wake(atMs: number): void {
+    if (this.#options.ownTimers !== true) return
+    const wake = this.#session?.nextWake() ?? null
+    if (wake === null || wake.atMs + OVERDUE_MS > atMs) return
+    this.#session?.handle({ type: 'timer' }, atMs)
+    this.#drain(atMs)
+  }
+
+  #drain(atMs: number): void {
+    const session = this.#session
+    if (session === null) return
+    this.#firstAtMs = Math.min(this.#firstAtMs, atMs)
+    this.#lastAtMs = Math.max(this.#lastAtMs, atMs)
+    for (let output = session.pollOutput(); output !== null; output = session.pollOutput()) {
+      if (isJournalled(output)) this.#outputs.push({ atMs, entry: this.#entry, output })
+    }
+  }
+}
+
+/** Answers as the playout of the recorded call did. */
+class RecordedPlayout implements PlayoutView {
+  readonly #answers = new Map<string, boolean | number | string | null>()
+
+  learn(view: PlayoutAnswers): void {
+    for (const [question, answer] of Object.entries(view)) this.#answers.set(question, answer)
+  }
+
+  forget(): void {
+    this.#answers.clear()
+  }
+
+  audible(): boolean {
+    return this.#answers.get('audible') === true
+  }
+
+  heardMs(itemId: string): number {
+    return this.#number(`heardMs ${itemId}`) ?? 0
+  }
+
+  currentItem(): string | null {
+    const item = this.#answers.get('currentItem')
+    return typeof item === 'string' ? item : null
+  }
+
+  pendingMs(): number {
+    return this.#number('pendingMs') ?? 0
+  }
+
+  lastSentAtMs(): number | null {
+    return this.#number('lastSentAtMs')
+  }
+
+  #number(question: string): number | null {
+    const answer = this.#answers.get(question)
+    return typeof answer === 'number' ? answer : null
+  }
+}

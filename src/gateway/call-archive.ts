@@ -1,0 +1,120 @@
+import type { CallRecord } from '../call/record.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { HANDOFF_POSTS_CLOSE_MS } from '../core/limits.js'
+import type { Config } from '../config/settings.js'
+import { HandoffPost } from '../workers/handoff-post.js'
+import type { HandoffNews } from '../workers/handoff-post.js'
+import type { OpenCallRecords, RecordCall } from '../workers/host-context.js'
+import { callRecordSchema } from '../workers/record-format.js'
+import { Archive } from '../telemetry/archive/archive.js'
+import type { DocumentKind } from '../telemetry/archive/archive-messages.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import type { DataFolder } from '../telemetry/archive/data-folder.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+
+/** What outlives a call: its record, what a human was given with it, its recording, and who was told of it. */
+export interface CallArchive {
+  /** Records of earlier runs, oldest first. */
+  readonly ended: readonly CallRecord[]
+  /** Null where nothing is kept. */
+  readonly record: RecordCall | null
+  /** Null where nothing is kept. */
+  readonly openRecords: OpenCallRecords | null
+  /** An ended call's record, and again when there is more to say of it. */
+  keep(record: CallRecord): void
+  handoff(news: HandoffNews): void
+  find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
+  recording(callSid: string): Promise<Uint8Array | null>
+  close(): Promise<void>
+}
+
+const MB = 1024 * 1024
+
+/**
+ * Opens what the settings ask for. A disk that fails later is logged and counted, and calls are taken all the same.
+ * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
+ * @param leftFolders  of processes that there are no more, whose records and recordings are to age all the same
+ * @param workerEnv  `process.env` of the thread that writes
+ */
+export async function openCallArchive(
+  config: Config, folder: DataFolder | null, log: Log, metrics: Metrics, leftFolders: readonly string[], workerEnv: Readonly<Record<string, string>>,
+): Promise<CallArchive> {
+  if (folder?.locked === false) log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
+  const left = await holdLeftFolders(leftFolders)
+  const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.room('shard') })
+  const archive = !config.keepCalls ? null : await Archive.start({
+    folder: config.dataDir, leftFolders: left.map(({ path }) => path), alone: folder?.locked === true, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
+    recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
+    recordingsKeepDays: config.recordingsKeepDays, recordingsKeepBytes: config.recordingsKeepMb * MB,
+  }, log.room('telemetry'), workerEnv)
+  count(metrics, archive, posts)
+  for (const record of recordsOf(archive?.died ?? [])) {
+    metrics.callEnded(record)
+    log.room('shard').warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
+  }
+  return {
+    ended: recordsOf(archive?.newest ?? []),
+    record: archive === null ? null : (callSid, rateHz, announced) => archive.record(callSid, rateHz, announced),
+    openRecords: archive === null ? null : {
+      open: (callSid, compose) => archive.openRecord(callSid, compose),
+      changed: (callSid) => archive.openRecordChanged(callSid),
+    },
+    keep: (record) => {
+      if (isCallSid(record.callSid)) archive?.keepRecord(record.callSid, record)
+    },
+    handoff: (news) => {
+      if (isCallSid(news.handoff.callSid)) archive?.keepHandoff(news.handoff.callSid, news.handoff)
+      posts.post(news)
+    },
+    find: (kind, callSid) => archive?.find(kind, callSid) ?? Promise.resolve(undefined),
+    recording: (callSid) => (archive === null || !isCallSid(callSid) ? Promise.resolve(null) : archive.recording(callSid)),
+    close: async () => {
+      await posts.close(HANDOFF_POSTS_CLOSE_MS)
+      await archive?.close()
+      for (const held of left) held.folder.release()
+      folder?.release()
+    },
+  }
+}
+
+/** Whether a gateway with these settings writes anything below DATA_DIR. */
+export function usesDataFolder(config: Config): boolean {
+  return config.keepCalls || config.journalCalls !== 'off' || (config.apiKey !== null && config.carrierRecordings)
+}
+
+/** Those that no process writes to any more: one of an earlier start may still be finishing its calls. */
+async function holdLeftFolders(paths: readonly string[]): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
+  const held = await Promise.all(paths.map(async (path) => {
+    try {
+      return [{ path, folder: await holdDataFolder(path) }]
+    } catch {
+      return []
+    }
+  }))
+  return held.flat()
+}
+
+function recordsOf(documents: readonly unknown[]): CallRecord[] {
+  return documents.flatMap((document) => {
+    const read = callRecordSchema.safeParse(document)
+    return read.success ? [read.data] : []
+  })
+}
+
+/** Copied once a second. */
+function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): void {
+  const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by what became of them', ['result'])
+  metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
+  metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
+  metrics.countFrom(metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}), () => archive?.counters.faults ?? 0)
+  metrics.countFrom(
+    metrics.defineCounter('archive_recording_bytes_dropped', 'Bytes of recordings that the disk did not take in time', [])({}),
+    () => archive?.counters.recordingBytesDropped ?? 0,
+  )
+  const told = metrics.defineCounter('handoff_posts', 'News of handoffs and call backs, by what became of them', ['result'])
+  metrics.countFrom(told({ result: 'delivered' }), () => posts.delivered)
+  metrics.countFrom(told({ result: 'retried' }), () => posts.retries)
+  metrics.countFrom(told({ result: 'failed' }), () => posts.failed)
+}

@@ -1,0 +1,125 @@
+import { join } from 'node:path'
+import type { CallRecord, CarrierDetail } from '../call/record.js'
+import { GatewayError } from '../core/errors.js'
+import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
+import { CARRIER_DETAIL_RESUME_MS } from '../core/limits.js'
+import type { Config } from '../config/settings.js'
+import type { Siblings } from '../edge/siblings.js'
+import { ApiPaths, isApiPath } from '../sautikit-api/api-paths.js'
+import { CallDetails } from '../sautikit-api/call-details.js'
+import { SautikitClient } from '../sautikit-api/client.js'
+import { CarrierHttp } from '../sautikit-api/http.js'
+import { CarrierNumbers } from '../sautikit-api/numbers.js'
+import type { CarrierControl } from '../workers/call-handover.js'
+import type { CallHost } from '../workers/call-host.js'
+import type { OutboundCalls, OutboundCarrier } from '../workers/outbound-calls.js'
+import { callRecordSchema } from '../workers/record-format.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { CallArchive } from './call-archive.js'
+
+/** The carrier's REST API with this gateway's key. */
+export interface CarrierApi {
+  readonly http: CarrierHttp
+  readonly calls: SautikitClient
+  readonly numbers: CarrierNumbers
+}
+
+/** Null without a key. */
+export function carrierApi(config: Config): CarrierApi | null {
+  if (config.apiKey === null) return null
+  const http = new CarrierHttp({ baseUrl: config.apiUrl, apiKey: config.apiKey })
+  const paths = new ApiPaths(config.apiPaths.filter(isApiPath))
+  return { http, calls: new SautikitClient(http, paths), numbers: new CarrierNumbers(http, paths) }
+}
+
+/** @throws GatewayError CONFIG_INVALID without a key */
+export function requiredCarrierApi(config: Config): CarrierApi {
+  const api = carrierApi(config)
+  if (api === null) throw new GatewayError('CONFIG_INVALID', 'SAUTIKIT_API_KEY is not set; this asks the carrier\'s API')
+  return api
+}
+
+/** What a call may ask of the carrier while it lives. */
+export function carrierControl(api: CarrierApi): CarrierControl {
+  return {
+    hangup: (callSid) => api.calls.hangup(callSid),
+    supervise: (callSid, phone) => api.calls.supervise(callSid, { mode: 'barge', phone, announce: 'none' }),
+    callHuman: async (from, phone, voiceUrl) => {
+      await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl })
+    },
+  }
+}
+
+/**
+ * Orders of one process of several: the carrier's webhooks of such a call come to any of them, and only this one knows the
+ * order. So the others hear of it before the carrier does.
+ */
+export function announcedOrders(carrier: OutboundCarrier, siblings: Pick<Siblings, 'took'>): OutboundCarrier {
+  return {
+    createCall: async (call) => {
+      siblings.took(call.clientRequestId, { away: true })
+      const created = await carrier.createCall(call)
+      if (created.callSid !== null) siblings.took(created.callSid, { away: true })
+      return created
+    },
+    hangup: (callSid) => carrier.hangup(callSid),
+    getCall: (callSid) => carrier.getCall(callSid),
+  }
+}
+
+export function callDetails(
+  api: CarrierApi, config: Config, log: Log, onDetail: (callSid: CallSid, detail: CarrierDetail) => void,
+): CallDetails {
+  return new CallDetails({
+    client: api.calls, recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
+    allowHttp: config.apiUrl.startsWith('http:'), log: log.room('sautikit-api'), onDetail,
+  })
+}
+
+/**
+ * Joins the carrier's account to the record of an ended call: in memory, or, where newer calls have displaced it there, as
+ * the archive has it. @returns null when neither has it
+ */
+export async function joinedRecord(
+  callSid: CallSid, detail: CarrierDetail, calls: Pick<CallHost, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
+): Promise<CallRecord | null> {
+  const here = calls?.joinCarrier(callSid, detail) ?? null
+  if (here !== null) return here
+  const read = callRecordSchema.safeParse(await kept.find('record', callSid))
+  return read.success ? { ...read.data, carrier: detail } : null
+}
+
+/** Follows calls of an earlier run that ended before the carrier had written of them. */
+export function resumeDetails(details: Pick<CallDetails, 'follow'>, ended: readonly CallRecord[], nowWallMs: number): void {
+  for (const { callSid, carrier, startedAt } of ended) {
+    const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
+    if (carrier === null && recent && isCallSid(callSid)) details.follow(callSid)
+  }
+}
+
+/** Where the carrier posts of calls that this gateway places; null while it could not reach us. */
+export function voiceUrlOf(config: Config, publicPort: number, agent: string): string | null {
+  if (config.publicUrl !== null) return `${config.publicUrl}/voice/${agent}`
+  // A carrier on this machine, as the simulator is, reaches us without a public address.
+  const host = new URL(config.apiUrl).hostname
+  return host === '127.0.0.1' || host === 'localhost' ? `http://127.0.0.1:${publicPort}/voice/${agent}` : null
+}
+
+/** Numbers of the carrier's side, copied once a second. */
+export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: CallDetails | null, outbound: OutboundCalls): void {
+  const requests = metrics.defineCounter('carrier_api_requests', 'Requests to the carrier\'s REST API, by how they ended', ['result'])
+  metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)
+  metrics.countFrom(requests({ result: 'retried' }), () => api?.http.counters.retries ?? 0)
+  metrics.countFrom(requests({ result: 'failed' }), () => api?.http.counters.failures ?? 0)
+  const records = metrics.defineCounter('carrier_details', 'The carrier\'s records of ended calls, by what became of them', ['result'])
+  for (const result of ['fetched', 'missing', 'refused', 'dropped', 'cancelled'] as const) {
+    metrics.countFrom(records({ result }), () => details?.counters[result] ?? 0)
+  }
+  const recordings = metrics.defineCounter('carrier_recordings', 'The carrier\'s recordings of ended calls', ['result'])
+  metrics.countFrom(recordings({ result: 'kept' }), () => details?.counters.recordings ?? 0)
+  metrics.countFrom(recordings({ result: 'failed' }), () => details?.counters.recordingsFailed ?? 0)
+  const placed = metrics.defineCounter('outbound_calls', 'Calls that this gateway was asked to place', ['result'])
+  for (const result of ['placed', 'refused', 'unreached', 'elsewhere'] as const) metrics.countFrom(placed({ result }), () => outbound.counters[result])
+}

@@ -1,0 +1,233 @@
+import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { join } from 'node:path'
+import type { AgentWatch } from '../agents/agent-watch.js'
+import type { Environment } from '../agents/loader.js'
+import { workerEnvironment } from './agent-environment.js'
+import { backendSettings } from './backend-settings.js'
+import { SpeechPool } from '../speech/speech-pool.js'
+import type { CallRecord } from '../call/record.js'
+import { GatewayError } from '../core/errors.js'
+import { CALLS_PER_WORKER_MAX, LAST_WEBHOOKS_MS, WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../core/limits.js'
+import { packageVersion } from '../config/package-root.js'
+import type { Config } from '../config/settings.js'
+import { startEdge } from '../edge/edge.js'
+import type { Edge } from '../edge/edge.js'
+import type { Siblings } from '../edge/siblings.js'
+import { isCallSid } from '../core/ids.js'
+import { CallHost } from '../workers/call-host.js'
+import { liveCount } from '../workers/live-call.js'
+import { OutboundCalls } from '../workers/outbound-calls.js'
+import { loadMediaAssets } from '../workers/media-assets.js'
+import { processClock } from '../workers/process-clock.js'
+import { holdDataFolder } from '../telemetry/archive/data-folder.js'
+import { CallSeries } from '../telemetry/call-series.js'
+import type { Log } from '../telemetry/log.js'
+import { Metrics } from '../telemetry/metrics.js'
+import { TraceExport } from '../telemetry/trace-export.js'
+import { followAgents, hostedAgents } from './hosted-agents.js'
+import { openCallArchive, usesDataFolder } from './call-archive.js'
+import { announcedOrders, callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
+import { JournalFiles } from './journal-files.js'
+import { leftFolders } from './process-plan.js'
+
+export { hostedAgents } from './hosted-agents.js'
+
+export interface GatewayOptions {
+  readonly config: Config
+  /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
+  readonly env: Environment
+  readonly log: Log
+  /** Where this is one of several processes on one public port; absent: it is the only one. */
+  readonly place?: GatewayPlace
+}
+
+/** What a process of several knows beyond its share of the settings. */
+export interface GatewayPlace {
+  readonly siblings: Siblings
+  /** Its own port beside the shared one. */
+  readonly ownPort: number
+  /** Times that it was started again after it had died. */
+  readonly restarts: number
+}
+
+/** A running gateway. */
+export interface Gateway {
+  readonly publicPort: number
+  readonly opsPort: number
+  readonly agents: readonly string[]
+  readonly calls: CallHost
+  /** Told of each call that ended. */
+  onRecord(listener: (record: CallRecord) => void): void
+  /** Told of the record of an ended call again, when what the carrier wrote of it has come. */
+  onJoined(listener: (record: CallRecord) => void): void
+  /** Takes no more calls, lets those that run come to their end, then frees everything. Idempotent. */
+  stop(drainTimeoutMs: number): Promise<void>
+  /** Resolves when it has stopped, whoever asked for it (also `POST /api/drain`). */
+  readonly stopped: Promise<void>
+}
+
+/**
+ * Starts everything of one gateway process, from the models to the ports, and answers when it takes calls.
+ * @throws GatewayError for settings, agents, keys and ports that cannot be used
+ */
+export async function startGateway({ config, env, log, place }: GatewayOptions): Promise<Gateway> {
+  if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
+    throw new GatewayError('CONFIG_INVALID', `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: `
+      + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
+  }
+  const { agents, defaultAgent } = await hostedAgents(config, env)
+  const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
+  const clock = processClock()
+  const version = packageVersion()
+  const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.room('telemetry') })
+  const metrics = new Metrics({ version, ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }) })
+  const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
+  const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
+  const listeners: ((record: CallRecord) => void)[] = []
+  const workerEnv = workerEnvironment(process.env, config.shopApiUrl)
+  const speech = new SpeechPool({
+    workerEnv,
+    threads: config.speechWorkers,
+    decodersPerThread: config.speechDecoders,
+    onFault: (error) => {
+      metrics.workerDeaths({ pool: 'speech' }).inc()
+      log.room('speech').error({ err: error }, 'a speech worker died')
+    },
+  })
+  countElsewhere(metrics, { speech, journals, traces })
+  const api = carrierApi(config)
+  if (api === null) {
+    log.info({}, 'SAUTIKIT_API_KEY is not set: calls are not hung up and no supervisor is added through the carrier\'s API')
+  }
+  const joinedListeners: ((record: CallRecord) => void)[] = []
+  const details = api === null ? null : callDetails(api, config, log, (callSid, detail) => {
+    joinedRecord(callSid, detail, calls, kept).then((joined) => {
+      if (joined === null) return
+      kept.keep(joined)
+      for (const listener of joinedListeners) listener(joined)
+    }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
+  })
+  const outbound = new OutboundCalls({
+    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('shard'),
+    agent: (name) => agents.get(name)?.facts.outbound,
+    agentNames: () => [...agents.keys()],
+    voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
+    free: () => calls?.free ?? 0,
+    draining: () => calls?.draining ?? true,
+    perMinute: config.outboundPerMinute, prefixes: config.outboundPrefixes,
+    onUnreached: (record) => calls?.enter(record),
+  })
+  countCarrier(metrics, api, details, outbound)
+  const kept = await openCallArchive(
+    config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [], workerEnv)
+  let calls: CallHost | null = null
+  let edge: Edge | null = null
+  let watch: AgentWatch | null = null
+  try {
+    const assets = await loadMediaAssets()
+    calls = new CallHost({
+      agents, defaultAgent, assets, env, workerEnv, speech, clock, metrics,
+      backends: backendSettings(config),
+      workers: config.mediaWorkers,
+      maxCalls: config.maxCalls,
+      // Every worker could carry all calls: when one is down the others take them.
+      workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
+      carrier: api === null ? null : carrierControl(api),
+      wallClock: Date.now,
+      log: log.room('shard'),
+      callSeries,
+      traces,
+      keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
+      journal: { build: version, audio: config.journalCalls === 'audio' },
+      record: kept.record,
+      openRecords: kept.openRecords,
+      privacy: { maskNumbers: config.recordsNumbers === 'masked', transcript: config.recordsTranscript },
+      ended: kept.ended,
+      afterStream: config.afterStream === 'learn' ? null : config.afterStream,
+      onHandoff: (news) => kept.handoff(news),
+      onRecord: (record) => {
+        journals?.close(record.callSid)
+        kept.keep(record)
+        if (isCallSid(record.callSid)) details?.follow(record.callSid)
+        for (const listener of listeners) listener(record)
+      },
+    })
+    await Promise.all([speech.ready(), calls.ready()])
+    if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
+    edge = await startEdge({
+      host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken, opsReadToken: config.opsReadToken,
+      shared: place !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
+      ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
+      bareSignatures: config.bareSignatures,
+      tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
+      ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
+      onRecordingReady: (callSid) => details?.recordingReady(callSid),
+      onDrain: () => void stop(config.drainTimeoutMs),
+      recording: (callSid) => kept.recording(callSid),
+      kept: (kind, callSid) => kept.find(kind, callSid),
+      console: new Map(),
+    })
+    if (config.agentsWatch) watch = await followAgents({ config, env, log, agents })
+  } catch (thrown) {
+    await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
+    throw thrown
+  }
+  metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => place?.restarts ?? 0)
+  metrics.start()
+  // The first page of a process takes ten times as long as the next: made now, while no call waits for it.
+  await metrics.render()
+  if (details !== null) resumeDetails(details, kept.ended, Date.now())
+
+  let stopping: Promise<void> | null = null
+  let tellStopped = (): void => undefined
+  const stopped = new Promise<void>((resolve) => {
+    tellStopped = resolve
+  })
+  const running = { calls, edge }
+  function stop(drainTimeoutMs: number): Promise<void> {
+    stopping ??= (async () => {
+      const carried = liveCount(running.calls)
+      log.info({ calls: carried }, 'stopping: no more calls are taken')
+      outbound.close()
+      await watch?.close()
+      await running.calls.drain(drainTimeoutMs)
+      // The carrier tells of a call's end after the call: what is posted now finds somebody.
+      if (carried > 0) await sleep(LAST_WEBHOOKS_MS)
+      await details?.close()
+      running.edge.stopAccepting()
+      await running.edge.close()
+      await Promise.all([running.calls.close(), speech.close(), journals?.closeAll(), traces?.close(), kept.close()])
+      metrics.close()
+      log.info({}, 'stopped')
+      tellStopped()
+    })()
+    return stopping
+  }
+  return {
+    publicPort: edge.publicPort,
+    opsPort: edge.opsPort,
+    agents: [...agents.keys()],
+    calls,
+    onRecord: (listener) => listeners.push(listener),
+    onJoined: (listener) => joinedListeners.push(listener),
+    stop,
+    stopped,
+  }
+}
+
+/** Numbers of parts that know no metrics: copied once a second, and there from the start, so that rates see their first. */
+function countElsewhere(
+  metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
+): void {
+  const { speech, journals, traces } = parts
+  for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })
+  metrics.workers.from({ pool: 'speech' }, () => speech.threads)
+  metrics.workerTasks.from({ pool: 'speech' }, () => speech.stats.sessions)
+  const spans = metrics.defineCounter('trace_spans', 'Spans of ended calls, by what became of them', ['result'])
+  metrics.countFrom(spans({ result: 'exported' }), () => traces?.exported ?? 0)
+  metrics.countFrom(spans({ result: 'failed' }), () => traces?.failed ?? 0)
+  metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)
+  const lost = metrics.defineCounter('recording_lines_dropped', 'Lines of journals that could not be written', [])
+  metrics.countFrom(lost({}), () => journals?.dropped ?? 0)
+}

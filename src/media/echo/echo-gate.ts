@@ -1,0 +1,273 @@
+import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
+import { FRAME_MS, frameSamples } from '../../core/units.js'
+import { HALF_BAND_HISTORY } from './echo-sent.js'
+import { dbfsOfEnergy, energyOf } from '../pcm.js'
+
+export interface EchoGateOptions {
+  /**
+   * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in mono),
+   * in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room make it.
+   */
+  readonly assumeEcho: boolean
+}
+
+/**
+ * Tells our own speech, coming back on the caller's side, from the caller. Works on levels: what was sent is
+ * remembered for 2.5 s in slots of 10 ms; for each delay up to half a second it is learnt how much louder or softer
+ * the caller's side is than what was sent so long ago, and how steadily so. The delay with the steadiest difference is
+ * the echo's, the difference is its gain.
+ *
+ * Until then each frame that is softer than an echo of that delay would be says how loud one can be at most (`#bounds`), so
+ * that after the first half second of our speech a line without an echo is known for one.
+ *
+ * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
+ * heard as soon as he is louder than the echo; softer, he is not told from it by level.
+ */
+export class EchoGate {
+  /** Learnt so far; null while there is no echo to be seen. */
+  delayMs: number | null = null
+  gainDb = 0
+  framesOfEcho = 0
+  readonly #boundDbMax: number
+  /** Gain that an echo has at most, dB, for each `BIN_SLOTS` of delay. */
+  readonly #bounds: Float32Array
+  readonly #sent = new Float32Array(SLOTS).fill(SILENT_DBFS)
+  /** The newest slot that was written; slots are numbered by time. */
+  #newestSlot = -Infinity
+  #newestPower = 0
+  /** End of what was sent, when the frames are laid one after the other. */
+  #sentEndMs = -Infinity
+  readonly #meanDb = new Float32Array(LAGS)
+  readonly #variance = new Float32Array(LAGS).fill(VARIANCE_AT_START)
+  #framesLearnt = 0
+  /** Frames louder than the echo that was expected, less those that fitted. */
+  #framesOver = 0
+
+  constructor(options: EchoGateOptions) {
+    this.#boundDbMax = options.assumeEcho ? 0 : GAIN_DB_EXPECTED
+    this.#bounds = new Float32Array(BINS).fill(this.#boundDbMax)
+  }
+
+  /** 20 ms that were handed to the carrier. Frames sent at once are played one after the other, and so remembered. */
+  reference(frame: Int16Array, sentAtMs: number): void {
+    const startMs = Math.min(Math.max(sentAtMs, this.#sentEndMs), sentAtMs + AHEAD_MS_MAX)
+    this.#sentEndMs = startMs + FRAME_MS
+    this.referenceAt(frame, startMs)
+  }
+
+  /** 20 ms whose sound began at `startMs` on the clock of `isEcho`: the other channel of a stereo stream. */
+  referenceAt(frame: Int16Array, startMs: number): void {
+    const slot = Math.round(startMs / SLOT_MS)
+    const half = frame.length / 2
+    this.#write(slot, telephonePower(frame, 0, half))
+    this.#write(slot + 1, telephonePower(frame, half, frame.length))
+  }
+
+  /** False where nothing that was sent can come back any more: the usual case of a caller who talks alone. */
+  awaits(capturedAtMs: number): boolean {
+    return slotOf(capturedAtMs) - this.#newestSlot <= LAGS + 1
+  }
+
+  /**
+   * @param level of the caller's frame, dBFS: its `telephoneDbfs`
+   * @param capturedAtMs when the carrier took it, as near as is known: the frame's end
+   * @param wholeLevel of the frame with what is above 4 kHz
+   */
+  isEcho(level: number, capturedAtMs: number, wholeLevel = level): boolean {
+    if (!this.awaits(capturedAtMs)) return false
+    const slot = slotOf(capturedAtMs)
+    const heard = Math.max(SILENT_DBFS, level)
+    if (!this.#lookBack(slot)) return false
+    const echoDbfs = this.delayMs === null ? this.#loudestEcho(heard) : this.#learntEcho(this.delayMs)
+    const over = echoDbfs === null || (heard > SILENT_DBFS && heard > echoDbfs + MARGIN_DB)
+    // What the caller says over the agent must not unlearn the echo; but what stays over it for long is no echo of ours.
+    this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
+    if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(heard)
+    if (over || wholeLevel <= SILENT_DBFS) return false
+    this.framesOfEcho++
+    return true
+  }
+
+  /**
+   * Whether a frame is no louder than the loudest thing that we sent in the last 2.5 s would be: for a stream that is
+   * known to hold our speech while it is not known where.
+   */
+  couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
+    if (!this.awaits(capturedAtMs)) return false
+    let loudest = SILENT_DBFS
+    for (const sent of this.#sent) if (sent > loudest) loudest = sent
+    return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
+  }
+
+  /** Copies what was sent of late, so that `recent` holds it by lag. @returns whether any of it made a sound */
+  #lookBack(slot: number): boolean {
+    let sound = false
+    for (let i = 0; i < recent.length; i++) {
+      const level = this.#level(slot + NEAR_SLOTS - i)
+      recent[i] = level
+      sound ||= level > SILENT_DBFS
+    }
+    return sound
+  }
+
+  /** Level of the echo that was learnt; null where nothing was sent. */
+  #learntEcho(delayMs: number): number | null {
+    const at = delayMs / SLOT_MS
+    let sent = SILENT_DBFS
+    for (let i = at; i <= at + 2 * NEAR_SLOTS; i++) sent = Math.max(sent, recent[i] as number)
+    return sent <= SILENT_DBFS ? null : sent + this.gainDb
+  }
+
+  /**
+   * Level of the loudest echo that there can be while none was learnt; null where nothing was sent. A frame that is softer lowers
+   * the bounds of those delays at which we spoke all the while, as neither the delay nor the time of a frame is exact.
+   */
+  #loudestEcho(heard: number): number | null {
+    const bounds = this.#bounds
+    let loudest = SILENT_DBFS
+    let before = -Infinity
+    for (let bin = 0; bin < BINS; bin++) {
+      let most = SILENT_DBFS
+      let least = 0
+      for (let i = bin * BIN_SLOTS; i < bin * BIN_SLOTS + BIN_REACH; i++) {
+        const sent = recent[i] as number
+        if (sent > most) most = sent
+        if (sent < least) least = sent
+      }
+      const bound = bounds[bin] as number
+      if (most > SILENT_DBFS) {
+        // Each run of speech may be a bin earlier or later than the last.
+        const near = Math.max(before, bound, bounds[bin + 1] ?? -Infinity)
+        if (most + near > loudest) loudest = most + near
+      }
+      before = bound
+      if (least <= SILENT_DBFS) continue
+      const gainDb = heard - least
+      // In small steps: a frame may be lost.
+      bounds[bin] = gainDb < bound ? Math.max(gainDb, bound - BOUND_DOWN_DB, BOUND_DB_MIN) : Math.min(this.#boundDbMax, bound + BOUND_UP_DB)
+    }
+    return loudest <= SILENT_DBFS ? null : loudest
+  }
+
+  #learn(heard: number): void {
+    let best = 0
+    let bestVariance = Infinity
+    for (let lag = 0; lag < LAGS; lag++) {
+      const sent = recent[lag + NEAR_SLOTS] as number
+      if (sent > SILENT_DBFS || heard > SILENT_DBFS) {
+        const off = heard - sent - (this.#meanDb[lag] as number)
+        // A caller who talks over the agent is far off the mean; he must not unlearn it at once.
+        const step = off > OFF_DB_MAX ? OFF_DB_MAX : off < -OFF_DB_MAX ? -OFF_DB_MAX : off
+        this.#meanDb[lag] = (this.#meanDb[lag] as number) + step * LEARN
+        this.#variance[lag] = (this.#variance[lag] as number) * (1 - LEARN) + step * step * LEARN
+      }
+      const variance = this.#variance[lag] as number
+      if (variance < bestVariance) {
+        bestVariance = variance
+        best = lag
+      }
+    }
+    this.#framesLearnt++
+    if (this.#framesLearnt < LEARN_FRAMES_MIN) return
+    const gainDb = this.#meanDb[best] as number
+    const limit = this.delayMs === null ? DEVIATION_DB_MAX : DEVIATION_DB_KEPT
+    if (bestVariance < limit * limit && gainDb > GAIN_DB_MIN && gainDb < GAIN_DB_MAX) {
+      this.delayMs = best * SLOT_MS
+      this.gainDb = gainDb
+    } else if (bestVariance > limit * limit) {
+      this.delayMs = null
+    }
+  }
+
+  #level(slot: number): number {
+    if (slot > this.#newestSlot || slot <= this.#newestSlot - SLOTS) return SILENT_DBFS
+    return this.#sent[indexOf(slot)] as number
+  }
+
+  /** Notes the power of 10 ms. Slots hold the level of the 20 ms that begin with them, to compare frames with. */
+  #write(slot: number, power: number): void {
+    if (slot <= this.#newestSlot) return
+    const previous = slot === this.#newestSlot + 1 ? this.#newestPower : 0
+    for (let skipped = Math.max(this.#newestSlot + 1, slot - SLOTS); skipped < slot; skipped++) {
+      this.#sent[indexOf(skipped)] = SILENT_DBFS
+    }
+    this.#sent[indexOf(slot - 1)] = slotDbfs(previous + power)
+    this.#sent[indexOf(slot)] = slotDbfs(power)
+    this.#newestSlot = slot
+    this.#newestPower = power
+  }
+}
+
+/**
+ * Level of 20 ms below 4 kHz. Levels of the gate are that on either side: of an s that we send at 16 kHz a telephone line brings next
+ * to nothing back.
+ */
+export function telephoneDbfs(frame: Int16Array): number {
+  return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
+}
+
+/** Mean square of the samples `from` to `to` below 4 kHz, of 20 ms at 8 or 16 kHz. */
+function telephonePower(frame: Int16Array, from: number, to: number): number {
+  if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
+  let energy = 0
+  let count = 0
+  // The half-band filter of `echo-sent.ts`, at every other sample.
+  for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
+    const sum = 16 * (frame[i + 3] as number) + 9 * ((frame[i + 2] as number) + (frame[i + 4] as number))
+      - (frame[i] as number) - (frame[i + 6] as number)
+    energy += sum * sum
+    count++
+  }
+  return energy / (count * 32 * 32)
+}
+
+/** Slot with which the frame begins that ends at `capturedAtMs`. */
+function slotOf(capturedAtMs: number): number {
+  return Math.round((capturedAtMs - FRAME_MS) / SLOT_MS)
+}
+
+function indexOf(slot: number): number {
+  return ((slot % SLOTS) + SLOTS) % SLOTS
+}
+
+/** @param power of two slots, summed */
+function slotDbfs(power: number): number {
+  return Math.max(SILENT_DBFS, dbfsOfEnergy(power, 2))
+}
+
+const SLOT_MS = 10
+const WIDE_FRAME = frameSamples(16000)
+// 2.56 s: after a stall of 2 s its frames are still compared with what was sent when they were taken.
+const SLOTS = 256
+const LAGS = ECHO_DELAY_MS_MAX / SLOT_MS + 1
+// Quieter than this counts as silence on either side.
+const SILENT_DBFS = -60
+// More than playout's largest lead.
+const AHEAD_MS_MAX = 250
+const LEARN = 0.03
+const LEARN_FRAMES_MIN = 50
+const VARIANCE_AT_START = 150
+// An echo follows our level within 4 dB once its delay is right; the wrong delays of speech are off by 8 and more.
+const DEVIATION_DB_MAX = 4.5
+const DEVIATION_DB_KEPT = 7
+const OFF_DB_MAX = 20
+const GAIN_DB_MIN = -35
+const GAIN_DB_MAX = 10
+// Until more is known: what a loudspeaker and its room send back. A caller is louder.
+const GAIN_DB_EXPECTED = -14
+const MARGIN_DB = 6
+// The delay of speech is blurred by a frame, and each run of speech waits anew for the carrier's hold-back and tick.
+const NEAR_SLOTS = 4
+const OVER_FRAMES_MAX = 100
+// The window around a bin is as wide as that around a delay that was learnt.
+const BIN_SLOTS = 4
+const BIN_REACH = BIN_SLOTS + 2 * NEAR_SLOTS
+const BINS = Math.ceil(LAGS / BIN_SLOTS)
+const BOUND_DOWN_DB = 3
+// While a caller talks over us each frame is louder than an echo: 2.5 dB a second.
+const BOUND_UP_DB = 0.05
+// Softer than any echo that passes for a voice.
+const BOUND_DB_MIN = -45
+
+// Scratch of all calls of a thread: what was sent, from `NEAR_SLOTS` after the frame back to the longest delay.
+const recent = new Float32Array((BINS - 1) * BIN_SLOTS + BIN_REACH)

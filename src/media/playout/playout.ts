@@ -1,0 +1,267 @@
+import { assert } from '../../core/assert.js'
+import {
+  AFTER_KILL_SILENCE_MS, FADE_MS, PLAYOUT_DRY_TAIL_MS, PLAYOUT_LEAD_MS_16K, PLAYOUT_LEAD_MS_8K, PLAYOUT_LEAD_MS_MAX,
+  PLAYOUT_TAIL_MS,
+} from '../../core/limits.js'
+import { FRAME_MS, frameSamples, msToSamples, samplesToMs, type LegRateHz } from '../../core/units.js'
+import { fadeIn, fadeOut } from '../pcm.js'
+
+const ROUNDING_MS = 0.01
+
+/** Where playout takes its speech from: in the gateway, a ring in shared memory. Counts are samples. */
+export interface SampleSource {
+  available(): number
+  /** Copies up to `samples` samples to the start of `out` without taking them; returns how many. */
+  peek(out: Int16Array, samples: number): number
+  /** Takes samples that were peeked. */
+  consume(samples: number): void
+}
+
+export interface PlayoutOptions {
+  readonly sampleRateHz: LegRateHz
+  /** How far ahead of the caller's ear we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
+  readonly leadMs?: number
+}
+
+export type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' | 'flushed'
+
+/**
+ * The playout clock of one call: decides at each tick how many samples the carrier gets, so that it never holds
+ * more than the lead, and so that it is always known what the caller has heard.
+ *
+ * | state    | what `pump` sends                                      | leaves by                                    |
+ * |----------|--------------------------------------------------------|----------------------------------------------|
+ * | idle     | nothing                                                | speech in the source -> playing              |
+ * | playing  | whole frames up to the lead                            | source dry: speech ended -> tail, else -> dry |
+ * | dry      | nothing; the backend is late                           | speech -> playing; 200 ms later -> tail      |
+ * | tail     | zeros, so that the carrier's hold-back lets the end out | speech -> playing; tail sent -> idle         |
+ * | pausing  | 5 ms of fade at once, then zeros as in tail            | zeros sent -> paused                         |
+ * | paused   | nothing                                                | `resume` -> dry, or idle if it was           |
+ * | flushed  | nothing: the carrier would throw it away               | 60 ms later -> idle                          |
+ *
+ * `clear` leads from any state to flushed. Pure: time comes in, samples go into the caller's buffer.
+ */
+export class Playout {
+  readonly sampleRateHz: LegRateHz
+  readonly leadMs: number
+  /** Samples that `pump` may write at most: the size that `out` must have. */
+  readonly outSamplesMax: number
+  /**
+   * True when nothing more of the current speech will come, so that a dry source is the end of it and not a
+   * late backend. Set it before each `pump`.
+   */
+  speechEnded = true
+  /** Speech samples consumed from the source, ever. Zeros and fade-outs do not count. */
+  sentSamples = 0
+  /** When everything that was sent will have been played; in the past when nothing plays. */
+  playoutEndMs = -Infinity
+  /** When the last speech sample that was sent will have been played: `playoutEndMs` without the zeros behind it. */
+  speechEndMs = -Infinity
+  /** When the last speech sample was handed over; 0 before any. */
+  lastSentAtMs = 0
+  /** When the run of speech that is playing (or played last) began; null before any. */
+  startedAtMs: number | null = null
+  /** The carrier ran dry because the speech had not come yet. */
+  underruns = 0
+  /** Pumps that came more than a frame after they were due, while there was something to send. */
+  lateTicks = 0
+  #state: PlayoutState = 'idle'
+  readonly #frame: number
+  readonly #fade: number
+  readonly #tail: number
+  /** The clock: `#clockSamples` were sent since `#clockMs`. Counted, not summed up, so that it cannot drift. */
+  #clockMs = 0
+  #clockSamples = 0
+  #tailLeft = 0
+  #fadeInDue = false
+  #fadeOutDue = false
+  /** Whether the pause broke into speech. */
+  #brokenOff = false
+  /** End of the wait in `dry` and in `flushed`. */
+  #waitUntilMs = 0
+  #lastPumpMs = Infinity
+
+  /** @throws Error when the lead is not within 20 to 200 ms */
+  constructor(options: PlayoutOptions) {
+    this.sampleRateHz = options.sampleRateHz
+    this.leadMs = options.leadMs ?? (options.sampleRateHz === 8000 ? PLAYOUT_LEAD_MS_8K : PLAYOUT_LEAD_MS_16K)
+    assert(this.leadMs >= FRAME_MS && this.leadMs <= PLAYOUT_LEAD_MS_MAX, `lead of ${this.leadMs} ms is not 20 to 200`)
+    this.#frame = frameSamples(options.sampleRateHz)
+    this.#fade = msToSamples(FADE_MS, options.sampleRateHz)
+    this.#tail = msToSamples(PLAYOUT_TAIL_MS, options.sampleRateHz)
+    this.outSamplesMax = msToSamples(this.leadMs + FRAME_MS, options.sampleRateHz)
+  }
+
+  get state(): PlayoutState {
+    return this.#state
+  }
+
+  /** True from `pause` until `resume` or `clear`. */
+  get paused(): boolean {
+    return this.#state === 'pausing' || this.#state === 'paused'
+  }
+
+  /** What the carrier still has to play. */
+  aheadMs(nowMs: number): number {
+    return Math.max(0, this.playoutEndMs - nowMs)
+  }
+
+  /**
+   * Until then a `pump` would do nothing, whatever comes into the source. Infinity where only new speech, the end of it,
+   * `pause`, `resume` or `clear` can make a difference.
+   */
+  get dueMs(): number {
+    switch (this.#state) {
+      case 'idle':
+      case 'paused':
+        return Infinity
+      case 'flushed': return this.#waitUntilMs
+      case 'dry': return -Infinity
+      default: return this.#fadeOutDue ? -Infinity : this.#roomAtMs
+    }
+  }
+
+  /** When the lead has room for a frame; less a little, so that rounding does not cost a tick. */
+  get #roomAtMs(): number {
+    return this.playoutEndMs - this.leadMs + FRAME_MS - ROUNDING_MS
+  }
+
+  /**
+   * Call at every tick, or at those that are not before `dueMs`. What is written is to be sent now, as one binary frame.
+   * @param out at least `outSamplesMax` long; the caller owns it
+   * @returns samples written, 0 for nothing to send
+   */
+  pump(nowMs: number, source: SampleSource, out: Int16Array): number {
+    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#roomAtMs) > FRAME_MS) this.lateTicks++
+    this.#lastPumpMs = nowMs
+    if (this.#state === 'flushed' && nowMs >= this.#waitUntilMs) this.#state = 'idle'
+    if (this.#state === 'flushed' || this.#state === 'paused') return 0
+
+    // Less than a frame waits for more, unless more will never come.
+    const available = source.available()
+    const ready = available >= this.#frame || (available > 0 && this.speechEnded)
+    if (ready && this.#state !== 'playing' && this.#state !== 'pausing') this.#startPlaying()
+    if (this.#state === 'idle') return 0
+    // What the carrier played while this clock stood still was silence.
+    if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
+
+    let written = this.#fadeOutDue ? this.#sendFadeOut(nowMs, source, out) : 0
+    const room = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
+    if (this.#state === 'playing') {
+      if (ready) written = this.#sendSpeech(nowMs, source, out, available, room)
+      this.#whenDry(nowMs, source)
+    } else if (this.#state === 'dry') {
+      this.#whenDry(nowMs, source)
+    }
+    if (this.#state === 'tail' || this.#state === 'pausing') written += this.#sendZeros(out, written, nowMs)
+    return written
+  }
+
+  /** Falls silent at the next pump with a fade, and takes nothing from the source until `resume`. */
+  pause(_nowMs: number): void {
+    if (this.paused) return
+    this.#brokenOff = this.#state === 'playing' || this.#state === 'dry'
+    this.#fadeOutDue = this.#brokenOff
+    if (this.#brokenOff) this.#tailLeft = this.#tail
+    this.#state = this.#brokenOff || this.#state === 'tail' ? 'pausing' : 'paused'
+  }
+
+  /** Goes on at the very sample where `pause` stopped, with a fade. */
+  resume(nowMs: number): void {
+    if (!this.paused) return
+    // A fade that was not yet sent is not needed any more, nor its counterpart.
+    this.#fadeInDue ||= this.#brokenOff && !this.#fadeOutDue
+    this.#fadeOutDue = false
+    this.#state = this.#brokenOff ? 'dry' : 'idle'
+    this.#waitUntilMs = nowMs + PLAYOUT_DRY_TAIL_MS
+  }
+
+  /**
+   * The carrier was told to throw away what it holds. The caller empties the source; nothing is sent for 60 ms,
+   * because the carrier would throw that away too, and then the clock starts again.
+   */
+  clear(nowMs: number): void {
+    this.#fadeOutDue = false
+    this.#fadeInDue = false
+    this.#restartClock(nowMs)
+    this.#waitUntilMs = nowMs + AFTER_KILL_SILENCE_MS
+    this.#state = 'flushed'
+  }
+
+  #startPlaying(): void {
+    // A late backend or a pause does not make two runs out of one.
+    if (this.#state !== 'dry') this.startedAtMs = null
+    this.#state = 'playing'
+  }
+
+  #sendSpeech(nowMs: number, source: SampleSource, out: Int16Array, available: number, room: number): number {
+    let samples = Math.min(room, Math.floor(available / this.#frame) * this.#frame)
+    // The last piece goes out although it is no whole frame, filled up with the first zeros of the tail.
+    const last = this.speechEnded && available <= room
+    if (last) samples = available
+    if (samples === 0) return 0
+    source.peek(out, samples)
+    source.consume(samples)
+    if (this.#fadeInDue) fadeIn(out, 0, Math.min(this.#fade, samples))
+    this.#fadeInDue = false
+    this.sentSamples += samples
+    this.lastSentAtMs = nowMs
+    this.startedAtMs ??= nowMs
+    const whole = last ? Math.ceil(samples / this.#frame) * this.#frame : samples
+    out.fill(0, samples, whole)
+    this.#advance(whole)
+    this.speechEndMs = this.playoutEndMs - samplesToMs(whole - samples, this.sampleRateHz)
+    return whole
+  }
+
+  /** Up to 5 ms that stay in the source, faded to nothing; sent at once, whatever the lead says. */
+  #sendFadeOut(nowMs: number, source: SampleSource, out: Int16Array): number {
+    this.#fadeOutDue = false
+    const samples = source.peek(out, this.#fade)
+    if (samples === 0) return 0
+    fadeOut(out, 0, samples)
+    this.lastSentAtMs = nowMs
+    this.#advance(samples)
+    return samples
+  }
+
+  #sendZeros(out: Int16Array, at: number, nowMs: number): number {
+    const room = Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame
+    const samples = Math.max(0, Math.min(room, Math.ceil(this.#tailLeft / this.#frame) * this.#frame))
+    out.fill(0, at, at + samples)
+    this.#tailLeft -= samples
+    this.#advance(samples)
+    if (this.#tailLeft <= 0) this.#state = this.#state === 'tail' ? 'idle' : 'paused'
+    return samples
+  }
+
+  /** What an empty source means. */
+  #whenDry(nowMs: number, source: SampleSource): void {
+    if (this.speechEnded) {
+      if (source.available() === 0) this.#startTail()
+    } else if (this.#state === 'playing' && this.playoutEndMs <= nowMs) {
+      this.underruns++
+      this.#fadeInDue = true
+      this.#waitUntilMs = nowMs + PLAYOUT_DRY_TAIL_MS
+      this.#state = 'dry'
+    } else if (this.#state === 'dry' && nowMs >= this.#waitUntilMs) {
+      this.#startTail()
+    }
+  }
+
+  #startTail(): void {
+    this.#tailLeft = this.#tail
+    this.#state = 'tail'
+  }
+
+  #restartClock(nowMs: number): void {
+    this.#clockMs = nowMs
+    this.#clockSamples = 0
+    this.playoutEndMs = nowMs
+  }
+
+  #advance(samples: number): void {
+    this.#clockSamples += samples
+    this.playoutEndMs = this.#clockMs + samplesToMs(this.#clockSamples, this.sampleRateHz)
+  }
+}

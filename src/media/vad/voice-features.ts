@@ -1,0 +1,319 @@
+import type { LegRateHz } from '../../core/units.js'
+import { BANDS, BandSplitter } from './half-band.js'
+import { HISTORY_SAMPLES, LAGS, LAG_MIN, type JsVoiceKernel } from './voice-kernel.js'
+
+/**
+ * What tells a caller from his surroundings, frame by frame, as numbers near 0 to 4. None of them depends on how loud the line
+ * is: levels are over the floor of their band, which is the least of the smoothed level in the last 3 s, or over what is usual.
+ *
+ * | inputs | what                                                                                              |
+ * |--------|---------------------------------------------------------------------------------------------------|
+ * | 0-5    | each band over its floor                                                                          |
+ * | 6-9    | level over its floor, its median, its loud tenth; how far the loud tenth is over the soft fifth   |
+ * | 10-13  | pitch: the highest peak of the correlation below 1 kHz, now and over 60 ms, 160 ms, 1 s           |
+ * | 14-18  | how much the correlation is that of 20 and 80 ms before, and for how long; how far the pitch moved |
+ * | 19-23  | how fast the bands change; deviation of the level in 320 ms and 1.3 s                             |
+ * | 24-32  | all bands over their floors together: its last peaks, means, and place among the usual ones        |
+ * | 33, 34 | the same of what has a pitch                                                                      |
+ * | 35-46  | each band over what it mostly is, and its mean over the floor                                     |
+ * | 47     | how new the call is                                                                               |
+ *
+ * Music and machines are steady in their pitches, other people are many and so have none, a caller moves in all of these.
+ *
+ * The units are derived with this; calls are heard by its twin, caller-kernel/features.ts.
+ */
+export class VoiceFeatures {
+  readonly #kernel: JsVoiceKernel
+  readonly #splitter: BandSplitter
+  readonly #history = new Float32Array(HISTORY_SAMPLES)
+  /** The least smoothed level of each band and of all, for the parts of the window; one part is still filling. */
+  readonly #leastDb = new Float32Array(LEVELS * PARTS).fill(Infinity)
+  readonly #smoothDb = new Float32Array(LEVELS)
+  #part = 0
+  #framesInPart = 0
+  #frames = 0
+  readonly #over = new Float32Array(BANDS)
+  readonly #overMean = new Float32Array(BANDS)
+  readonly #quickDb = new Float32Array(BANDS)
+  /** Shares of the frames that are softer: learnt in steps, up for a louder one and down for a softer. */
+  readonly #usualDb = new Float32Array(BANDS)
+  #levelDb = 0
+  #softFifth = 0
+  #median = 0
+  #loudTenth = 0
+  #usualScore = 0
+  #higherScore = 0
+  #highScore = 0
+  /** The last correlations, each with length 1, and the newest of them. */
+  readonly #correlations = Array.from({ length: CORRELATIONS }, () => new Float32Array(LAGS))
+  #steady = 0
+  #steadyPitch = 0
+  #pitchQuick = 0
+  #pitchMean = 0
+  #pitchSlow = 0
+  #lag = 0
+  #moved = 0
+  #change = 0
+  #changeSlow = 0
+  readonly #levels = new Float32Array(LONG_WINDOW)
+  readonly #long = new RunningDeviation()
+  readonly #short = new RunningDeviation()
+  readonly #scores = new Float32Array(PEAK_FRAMES)
+  readonly #voicedScores = new Float32Array(PEAK_FRAMES)
+  #score = 0
+  #scoreQuick = 0
+  #scoreSlow = 0
+  #hold = 0
+  #voiced = 0
+
+  constructor(options: { readonly sampleRateHz: LegRateHz, readonly kernel: JsVoiceKernel }) {
+    this.#kernel = options.kernel
+    this.#splitter = new BandSplitter(options)
+  }
+
+  /** Takes the next frame and writes what is known of it to the kernel's `inputs`. */
+  take(frame: Int16Array): void {
+    this.#frames++
+    this.#splitter.take(frame, bandPower, low)
+    const score = this.#bands()
+    const pitch = this.#pitch()
+    this.#level()
+    this.#summary(score, pitch)
+    this.#kernel.inputs[47] = Math.exp(-this.#frames / 50)
+  }
+
+  /** Bands over their floors. @returns by how many decibels they all are, on average */
+  #bands(): number {
+    const { inputs } = this.#kernel
+    const step = this.#step()
+    const at = this.#part * LEVELS
+    let score = 0
+    let change = 0
+    let power = 0
+    for (let band = 0; band < BANDS; band++) {
+      power += (bandPower[band] as number) * (BAND_SHARES[band] as number)
+      const db = decibels(bandPower[band] as number)
+      let over = db - this.#floor(band, at, db)
+      over = over > OVER_DB_MAX ? OVER_DB_MAX : over < -6 ? -6 : over
+      if (over > FLOOR_BIAS_DB) score += over - FLOOR_BIAS_DB
+      change += Math.abs(over - (this.#over[band] as number))
+      this.#over[band] = over
+      inputs[band] = over / 10
+      if (this.#frames === 1) this.#quickDb[band] = this.#usualDb[band] = db
+      const quick = (this.#quickDb[band] as number) + (db - (this.#quickDb[band] as number)) * 0.4
+      const usual = (this.#usualDb[band] as number) + (db > (this.#usualDb[band] as number) ? 0.35 : -0.65) * step
+      const mean = (this.#overMean[band] as number) + (over - (this.#overMean[band] as number)) * 0.08
+      this.#quickDb[band] = quick
+      this.#usualDb[band] = usual
+      this.#overMean[band] = mean
+      inputs[35 + band] = (quick - usual) / 10
+      inputs[41 + band] = mean / 10
+    }
+    this.#levelDb = decibels(power)
+    inputs[6] = (this.#levelDb - this.#floor(BANDS, at, this.#levelDb)) / 10
+    change /= BANDS
+    this.#change += (change - this.#change) * 0.1
+    this.#changeSlow += (change - this.#changeSlow) * 0.02
+    inputs[19] = change / 5
+    inputs[20] = this.#change / 5
+    inputs[21] = this.#changeSlow / 5
+    if (++this.#framesInPart === PART_FRAMES) {
+      this.#framesInPart = 0
+      this.#part = (this.#part + 1) % PARTS
+      this.#leastDb.fill(Infinity, this.#part * LEVELS, (this.#part + 1) * LEVELS)
+    }
+    return score / BANDS
+  }
+
+  #floor(of: number, at: number, db: number): number {
+    const least = this.#leastDb
+    const before = this.#frames === 1 ? db : this.#smoothDb[of] as number
+    const smooth = before + (db - before) * 0.25
+    this.#smoothDb[of] = smooth
+    if (smooth < (least[at + of] as number)) least[at + of] = smooth
+    let floor = Infinity
+    for (let i = of; i < LEVELS * PARTS; i += LEVELS) if ((least[i] as number) < floor) floor = least[i] as number
+    return floor
+  }
+
+  /** @returns how much of a pitch there is, 0 to 1 */
+  #pitch(): number {
+    const { inputs, correlation } = this.#kernel
+    this.#history.copyWithin(0, LOW_SAMPLES)
+    this.#history.set(low, HISTORY_SAMPLES - LOW_SAMPLES)
+    this.#kernel.history.set(this.#history)
+    this.#kernel.correlate()
+    let pitch = 0
+    let lag = 0
+    let square = 1e-6
+    for (let i = 0; i < LAGS; i++) {
+      const here = correlation[i] as number
+      square += here * here
+      if (i === 0 || i === LAGS - 1 || here <= pitch) continue
+      if (here >= (correlation[i - 1] as number) && here >= (correlation[i + 1] as number)) {
+        pitch = here
+        lag = LAG_MIN + LAGS - 1 - i
+      }
+    }
+    const newest = this.#correlations[this.#frames % CORRELATIONS] as Float32Array
+    const last = this.#correlations[(this.#frames + 4) % CORRELATIONS] as Float32Array
+    const fourBefore = this.#correlations[(this.#frames + 1) % CORRELATIONS] as Float32Array
+    const scale = 1 / Math.sqrt(square)
+    let likeLast = 0
+    let likeBefore = 0
+    for (let i = 0; i < LAGS; i++) {
+      const here = (correlation[i] as number) * scale
+      newest[i] = here
+      likeLast += here * (last[i] as number)
+      likeBefore += here * (fourBefore[i] as number)
+    }
+    this.#steady += (likeLast - this.#steady) * 0.04
+    this.#steadyPitch += (Math.max(0, likeBefore) * pitch - this.#steadyPitch) * 0.015
+    this.#pitchQuick += (pitch - this.#pitchQuick) * 0.3
+    this.#pitchMean += (pitch - this.#pitchMean) * 0.12
+    this.#pitchSlow += (pitch - this.#pitchSlow) * 0.02
+    const moved = pitch > 0.5 && this.#lag > 0 ? Math.min(1, (4 * Math.abs(lag - this.#lag)) / this.#lag) : 0
+    this.#lag = pitch > 0.5 ? lag : 0
+    this.#moved += (moved - this.#moved) * 0.2
+    inputs[10] = pitch
+    inputs[11] = this.#pitchQuick
+    inputs[12] = this.#pitchMean
+    inputs[13] = this.#pitchSlow
+    inputs[14] = likeLast
+    inputs[15] = likeBefore
+    inputs[16] = this.#steady
+    inputs[17] = this.#steadyPitch
+    inputs[18] = this.#moved
+    return pitch
+  }
+
+  #level(): void {
+    const { inputs } = this.#kernel
+    const step = this.#step()
+    const db = this.#levelDb
+    if (this.#frames === 1) {
+      this.#softFifth = this.#median = db
+      this.#loudTenth = db + 3
+    }
+    this.#softFifth += (db > this.#softFifth ? 0.2 : -0.8) * step
+    this.#median += (db > this.#median ? 0.5 : -0.5) * step
+    this.#loudTenth += (db > this.#loudTenth ? 0.9 : -0.1) * step
+    inputs[7] = (db - this.#median) / 10
+    inputs[8] = (db - this.#loudTenth) / 10
+    inputs[9] = (this.#loudTenth - this.#softFifth) / 10
+    const levels = this.#levels
+    const slot = this.#frames % LONG_WINDOW
+    // As the window keeps it, so that what is added is what will be taken away.
+    const level = Math.fround(db)
+    this.#long.move(level, levels[slot] as number, this.#frames > LONG_WINDOW)
+    const leaves = levels[(this.#frames + LONG_WINDOW - SHORT_WINDOW) % LONG_WINDOW] as number
+    this.#short.move(level, leaves, this.#frames > SHORT_WINDOW)
+    levels[slot] = level
+    inputs[22] = this.#short.value / 5
+    inputs[23] = this.#long.value / 5
+  }
+
+  #summary(score: number, pitch: number): void {
+    const { inputs } = this.#kernel
+    const step = this.#step()
+    const slot = this.#frames % PEAK_FRAMES
+    if (this.#frames === 1) this.#usualScore = this.#higherScore = this.#highScore = score
+    this.#usualScore += (score > this.#usualScore ? 0.35 : -0.65) * step
+    this.#higherScore += (score > this.#higherScore ? 0.6 : -0.4) * step
+    this.#highScore += (score > this.#highScore ? 0.9 : -0.1) * step
+    this.#scores[slot] = score
+    this.#voicedScores[slot] = pitch * score
+    let peakNow = 0
+    let peak = 0
+    let voicedPeak = 0
+    for (let age = 0; age < PEAK_FRAMES; age++) {
+      const i = slot >= age ? slot - age : slot - age + PEAK_FRAMES
+      if ((this.#scores[i] as number) > peak) peak = this.#scores[i] as number
+      if ((this.#voicedScores[i] as number) > voicedPeak) voicedPeak = this.#voicedScores[i] as number
+      if (age === PEAK_FRAMES_NOW - 1) peakNow = peak
+    }
+    const rise = score - this.#score
+    this.#score += (score - this.#score) * 0.2
+    this.#scoreQuick += (score - this.#scoreQuick) * 0.4
+    this.#scoreSlow += (score - this.#scoreSlow) * 0.02
+    this.#voiced += (pitch * score - this.#voiced) * 0.3
+    this.#hold = score > (this.#usualScore + this.#highScore) / 2 ? 1 : Math.max(0, this.#hold - 1 / 15)
+    inputs[24] = peakNow / 10
+    inputs[25] = peak / 10
+    inputs[26] = this.#score / 10
+    inputs[27] = this.#scoreSlow / 10
+    inputs[28] = rise / 10
+    inputs[29] = (score - this.#usualScore) / 10
+    inputs[30] = (this.#scoreQuick - this.#higherScore) / 10
+    inputs[31] = (this.#highScore - this.#usualScore) / 10
+    inputs[32] = this.#hold
+    inputs[33] = this.#voiced / 10
+    inputs[34] = voicedPeak / 10
+  }
+
+  /** In decibels, of what is usual: large in the first frames, later as much as follows a line within seconds. */
+  #step(): number {
+    return Math.max(STEP_DB, 3 / (1 + this.#frames / 10))
+  }
+}
+
+/**
+ * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is known is this frame: a
+ * level is compared with itself as it is kept, so rounding decides, and the first step is a large one. The kernel, whose levels are not
+ * as fine, is told this, so that it begins where the units were derived.
+ */
+export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
+  new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
+  return bandPower.reduce((bits, power, band) => (decibels(power) > Math.fround(decibels(power)) ? bits | (1 << band) : bits), 0)
+}
+
+/** Deviation in a window, from running sums. */
+class RunningDeviation {
+  #sum = 0
+  #squares = 0
+  #count = 0
+
+  move(enters: number, leaves: number, full: boolean): void {
+    this.#sum += enters
+    this.#squares += enters * enters
+    if (full) {
+      this.#sum -= leaves
+      this.#squares -= leaves * leaves
+    } else {
+      this.#count++
+    }
+  }
+
+  get value(): number {
+    const mean = this.#sum / this.#count
+    return Math.sqrt(Math.max(0, this.#squares / this.#count - mean * mean))
+  }
+}
+
+function decibels(power: number): number {
+  const db = TEN_LOG * Math.log(power + 1e-3)
+  return db < DB_MIN ? DB_MIN : db
+}
+
+// Each band and all of them together.
+const LEVELS = BANDS + 1
+const BAND_SHARES = [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 4, 1 / 4]
+const TEN_LOG = 10 / Math.LN10
+// Digital silence and the last bit of mu-law are no floor to stand out of.
+const DB_MIN = 14
+const OVER_DB_MAX = 45
+// The least of a smoothed level lies that far below its mean.
+const FLOOR_BIAS_DB = 2
+const PARTS = 5
+const PART_FRAMES = 30
+const STEP_DB = 0.25
+const LOW_SAMPLES = 40
+const CORRELATIONS = 5
+const SHORT_WINDOW = 16
+const LONG_WINDOW = 64
+const PEAK_FRAMES = 10
+const PEAK_FRAMES_NOW = 5
+
+// Scratch of all calls of a thread.
+const bandPower = new Float64Array(BANDS)
+const low = new Float32Array(LOW_SAMPLES)

@@ -1,0 +1,313 @@
+import createSoundSwallower, { type Decoder as NativeDecoder } from 'soundswallower'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { SPEECH_GRAMMAR_CHARS_MAX, SPEECH_WAITING_MAX } from '../core/limits.js'
+import { MODEL_BASE } from './dictionary.js'
+import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
+
+/**
+ * Word insertion penalty. Of 20 digit strings of 4-6 digits from flite voices over an 8 kHz mu-law line 19 were
+ * right with it, 14 with the default.
+ */
+const WORD_INSERTION_PENALTY = 0.001
+/** Words that were added to one decoder's dictionary stay there; beyond this the decoder is made anew. */
+const ADDED_WORDS_MAX = 500
+
+/** A decoder that one utterance has to itself until it is released. All calls are synchronous. */
+export interface LeasedDecoder {
+  /** Float samples within ±1 at 8 kHz; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
+  decode(pcm: Float32Array): void
+  /** The words so far, while the utterance goes on; empty when none fit. @throws GatewayError SPEECH_FAULT */
+  partial(): Recognised
+  /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
+  finish(): Recognised
+  /** Gives the decoder back, in whatever state it is. Idempotent. */
+  release(): void
+}
+
+/** Counters; plain fields. */
+export interface DecoderSetStats {
+  leased: number
+  waiting: number
+  /** Utterances that were refused because too many waited. */
+  refused: number
+  /** Leases that had to load another grammar (20-45 ms at full size). */
+  grammarsLoaded: number
+  /** Decoders that failed and were replaced. */
+  replaced: number
+}
+
+interface Slot {
+  decoder: NativeDecoder
+  grammar: string
+  words: Set<string>
+  busy: boolean
+  lastUsed: number
+}
+
+interface Waiter {
+  readonly grammar: string
+  readonly words: readonly DictionaryEntry[]
+  readonly resolve: (lease: LeasedDecoder) => void
+  readonly reject: (error: GatewayError) => void
+}
+
+/** A place in the queue for a decoder. */
+export interface DecoderRequest {
+  /** Rejects with SPEECH_BUSY when the queue is full, AGENT_INVALID when the grammar cannot be used. */
+  readonly lease: Promise<LeasedDecoder>
+  /** Leaves the queue; a lease that was granted meanwhile is given back. Idempotent. */
+  cancel(): void
+}
+
+/**
+ * The decoders of one speech worker: made at start, because one takes 190 ms and 28 MB, and leased for one utterance
+ * at a time. Each is a module of its own, so that one that fails is replaced without touching the others. A lease
+ * prefers a decoder that has this grammar loaded, then the one that was unused for longest.
+ */
+export class DecoderSet {
+  readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0, grammarsLoaded: 0, replaced: 0 }
+  readonly #slots: Slot[]
+  readonly #waiting: Waiter[] = []
+  #uses = 0
+
+  private constructor(slots: Slot[]) {
+    this.#slots = slots
+  }
+
+  /** @throws GatewayError SPEECH_FAULT when the models cannot be loaded */
+  static async create(count: number): Promise<DecoderSet> {
+    const slots: Slot[] = []
+    // One after the other: the loading is computation, and a crowd of them would only need more memory at once.
+    for (let i = 0; i < count; i++) slots.push(await makeSlot())
+    return new DecoderSet(slots)
+  }
+
+  request(grammar: string, words: readonly DictionaryEntry[]): DecoderRequest {
+    if (grammar.length > SPEECH_GRAMMAR_CHARS_MAX) {
+      const error = new GatewayError('AGENT_INVALID', `a grammar of ${grammar.length} characters; allowed are ${SPEECH_GRAMMAR_CHARS_MAX}`)
+      return { lease: Promise.reject(error), cancel: () => undefined }
+    }
+    if (this.#waiting.length >= SPEECH_WAITING_MAX) {
+      this.stats.refused++
+      const error = new GatewayError('SPEECH_BUSY', `${SPEECH_WAITING_MAX} utterances wait for a decoder`, { retryable: true })
+      return { lease: Promise.reject(error), cancel: () => undefined }
+    }
+    let waiter: Waiter | null = null
+    let cancelled = false
+    const lease = new Promise<LeasedDecoder>((resolve, reject) => {
+      waiter = { grammar, words, resolve, reject }
+      this.#waiting.push(waiter)
+    })
+    this.#grant()
+    lease.then((granted) => { if (cancelled) granted.release() }, () => undefined)
+    return {
+      lease,
+      cancel: () => {
+        cancelled = true
+        const at = waiter === null ? -1 : this.#waiting.indexOf(waiter)
+        if (at >= 0) this.#waiting.splice(at, 1)
+        this.stats.waiting = this.#waiting.length
+      },
+    }
+  }
+
+  #grant(): void {
+    while (this.#waiting.length > 0) {
+      const next = this.#waiting[0]
+      const slot = next === undefined ? undefined : this.#pick(next.grammar)
+      if (next === undefined || slot === undefined) break
+      this.#waiting.shift()
+      try {
+        this.#load(slot, next.grammar, next.words)
+        slot.decoder.start()
+      } catch (error) {
+        next.reject(error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error }))
+        continue
+      }
+      next.resolve(this.#leaseOf(slot))
+    }
+    this.stats.waiting = this.#waiting.length
+  }
+
+  #pick(grammar: string): Slot | undefined {
+    let best: Slot | undefined
+    for (const slot of this.#slots) {
+      if (slot.busy) continue
+      if (slot.grammar === grammar) return slot
+      if (best === undefined || slot.lastUsed < best.lastUsed) best = slot
+    }
+    return best
+  }
+
+  #load(slot: Slot, grammar: string, words: readonly DictionaryEntry[]): void {
+    const added = words.filter(([word]) => !slot.words.has(word) && !known(slot.decoder, word))
+    if (slot.words.size + added.length > ADDED_WORDS_MAX) {
+      void this.#replace(slot)
+      throw new GatewayError('SPEECH_BUSY', 'a decoder is being renewed', { retryable: true })
+    }
+    if (added.length > 0) {
+      try {
+        slot.decoder.add_words(...added.map(([word, phones]): [string, string] => [word, phones]))
+      } catch (error) {
+        throw new GatewayError('AGENT_INVALID', `a word's phones are not ARPAbet: ${messageOf(error)}`, { cause: error })
+      }
+      for (const [word] of added) slot.words.add(word)
+    }
+    if (slot.grammar === grammar) return
+    for (const word of wordsOf(grammar)) {
+      if (!slot.words.has(word) && !known(slot.decoder, word)) {
+        throw new GatewayError(
+          'AGENT_INVALID',
+          `the word ${JSON.stringify(word)} of a grammar is not in the dictionary; add it with its ARPAbet phones under offline.words`,
+        )
+      }
+    }
+    slot.grammar = ''
+    try {
+      slot.decoder.set_grammar(grammar)
+    } catch (error) {
+      throw new GatewayError('AGENT_INVALID', `the recogniser refuses a grammar: ${messageOf(error)}`, { cause: error })
+    }
+    slot.grammar = grammar
+    this.stats.grammarsLoaded++
+  }
+
+  #leaseOf(slot: Slot): LeasedDecoder {
+    slot.busy = true
+    slot.lastUsed = ++this.#uses
+    this.stats.leased++
+    let running = true
+    let released = false
+    const failed = (error: unknown): GatewayError => {
+      running = false
+      void this.#replace(slot)
+      return new GatewayError('SPEECH_FAULT', `the recogniser failed: ${messageOf(error)}`, { retryable: true, cause: error })
+    }
+    return {
+      decode: (pcm) => {
+        if (!running) return
+        try {
+          slot.decoder.process_audio(pcm)
+        } catch (error) {
+          throw failed(error)
+        }
+      },
+      partial: () => {
+        if (!running) return { text: '' }
+        try {
+          return heardBy(slot.decoder)
+        } catch (error) {
+          throw failed(error)
+        }
+      },
+      finish: () => {
+        if (!running) return { text: '' }
+        running = false
+        try {
+          slot.decoder.stop()
+          return heardBy(slot.decoder)
+        } catch (error) {
+          throw failed(error)
+        }
+      },
+      release: () => {
+        if (released) return
+        released = true
+        this.stats.leased--
+        if (running) {
+          try {
+            slot.decoder.stop()
+          } catch {
+            // It has heard too little to end an utterance; a decoder in doubt is replaced.
+            void this.#replace(slot)
+          }
+        }
+        running = false
+        slot.busy = this.#replacing.has(slot)
+        this.#grant()
+      },
+    }
+  }
+
+  readonly #replacing = new Set<Slot>()
+
+  /** Takes a slot out of use until it has a new decoder. */
+  async #replace(slot: Slot): Promise<void> {
+    if (this.#replacing.has(slot)) return
+    this.#replacing.add(slot)
+    slot.busy = true
+    this.stats.replaced++
+    try {
+      const fresh = await makeSlot()
+      slot.decoder = fresh.decoder
+      slot.grammar = ''
+      slot.words = fresh.words
+      slot.busy = false
+    } catch {
+      // Without its models the worker could not have started; the slot stays out of use, and the others go on.
+      slot.busy = true
+    }
+    this.#replacing.delete(slot)
+    this.#grant()
+  }
+}
+
+async function makeSlot(): Promise<Slot> {
+  const listenersBefore = new Set(process.listeners('uncaughtException'))
+  const rejectionsBefore = new Set(process.listeners('unhandledRejection'))
+  try {
+    const module = await createSoundSwallower({ modelBase: MODEL_BASE } as Parameters<typeof createSoundSwallower>[0])
+    const decoder = new module.Decoder({
+      samprate: RECOGNISER_RATE_HZ, wip: WORD_INSERTION_PENALTY, loglevel: 'FATAL',
+    })
+    await decoder.initialize()
+    return { decoder, grammar: '', words: new Set(), busy: false, lastUsed: 0 }
+  } catch (error) {
+    throw new GatewayError('SPEECH_FAULT', `the recogniser's models could not be loaded: ${messageOf(error)}`, { cause: error })
+  } finally {
+    // Emscripten's runtime adds process-wide listeners that rethrow whatever they get; errors here are ours to handle.
+    for (const listener of process.listeners('uncaughtException')) {
+      if (!listenersBefore.has(listener)) process.removeListener('uncaughtException', listener)
+    }
+    for (const listener of process.listeners('unhandledRejection')) {
+      if (!rejectionsBefore.has(listener)) process.removeListener('unhandledRejection', listener)
+    }
+  }
+}
+
+function known(decoder: NativeDecoder, word: string): boolean {
+  return Boolean(decoder.lookup_word(word))
+}
+
+/** The words of a JSGF document: what is left without header, rule names, weights, tags and operators. */
+export function wordsOf(grammar: string): Set<string> {
+  const body = grammar
+    .replace(/^#JSGF[^;]*;/, ' ')
+    .replace(/\bgrammar\s+[^;]*;/, ' ')
+    .replace(/\bpublic\b/g, ' ')
+    .replace(/<[^>]*>\s*=?/g, ' ')
+    .replace(/\/[\d.eE+-]+\//g, ' ')
+    .replace(/\{[^}]*\}/g, ' ')
+    .replace(/[()[\]|;=*+]/g, ' ')
+  return new Set(body.split(/\s+/).filter((word) => word !== ''))
+}
+
+function heardBy(decoder: NativeDecoder): Recognised {
+  const text = decoder.get_text().trim()
+  return { text, fit: text === '' ? 0 : fitOf(decoder) }
+}
+
+/**
+ * How well the sound fits the words, each as likely as the other sounds of its length: the geometric mean over the frames of all
+ * words, silences aside. Costs 0.1 ms, the alignment is a by-product.
+ */
+function fitOf(decoder: NativeDecoder): number {
+  let sum = 0
+  let seconds = 0
+  for (const { t: word, d: durationS, p: fit } of decoder.get_alignment({}).w ?? []) {
+    if (word.startsWith('(NULL') || word.startsWith('<')) continue
+    sum += durationS * Math.log(Math.max(fit, 1e-6))
+    seconds += durationS
+  }
+  return seconds === 0 ? 0 : Math.exp(sum / seconds)
+}

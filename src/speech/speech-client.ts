@@ -1,0 +1,357 @@
+import type { MessagePort } from 'node:worker_threads'
+import { GatewayError } from '../core/errors.js'
+import {
+  SPEECH_REOPENS_MAX, SPEECH_SAYINGS_MAX, SPEECH_TEXT_CHARS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX,
+} from '../core/limits.js'
+import type { SampleRateHz } from '../core/units.js'
+import type { DictionaryEntry, Recognised, SpeechReply, SpeechRequest } from './speech-protocol.js'
+
+/** One sentence of speech. */
+export interface SpeechChunk {
+  /** s16 mono; the receiver's to keep. */
+  readonly pcm: Int16Array
+  readonly sampleRateHz: SampleRateHz
+  /** The sentence as it was given. */
+  readonly text: string
+  /** No chunk follows. */
+  readonly last: boolean
+}
+
+/** Speech that is being made. */
+export interface Speaking {
+  /**
+   * Resolves after the last chunk, also after `cancel`.
+   * Rejects with SPEECH_FAULT (the worker died; retryable) or SPEECH_BUSY (too much is being spoken).
+   */
+  readonly done: Promise<void>
+  /** No chunk arrives after it. Idempotent. */
+  cancel(): void
+}
+
+/** A caller's utterance that is being recognised while it is spoken. */
+export interface Utterance {
+  /** 8 kHz mono samples, copied before return. What exceeds the longest utterance is dropped and counted. */
+  push(pcm: Int16Array): void
+  /**
+   * The caller stopped. Resolves with the words, empty when none fit the grammar.
+   * Rejects with SPEECH_BUSY (no decoder became free; retryable), SPEECH_FAULT (the worker died; retryable) or
+   * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
+   */
+  end(): Promise<Recognised>
+  /** The result is not wanted any more: frees the decoder. Idempotent, safe after `end` (which then yields no words). */
+  abandon(): void
+}
+
+export interface SpeechClientOptions {
+  /** From `SpeechPool.openSession`. The client owns it and closes it. */
+  readonly port: MessagePort
+  /**
+   * Asks the main thread for another session when this one's worker has died. Without it the client is dead after
+   * the first fault, and everything rejects with SPEECH_FAULT.
+   */
+  readonly reopen?: () => Promise<MessagePort>
+  /** Told of each fault, before what was under way rejects. */
+  readonly onFault?: () => void
+}
+
+/** Counters of one call's speech; plain fields. */
+export interface SpeechClientStats {
+  utterances: number
+  /** Samples beyond the longest utterance, or that came while no worker was there. */
+  samplesDropped: number
+  sentences: number
+  /** Requests refused because too many were under way. */
+  refused: number
+  faults: number
+  reopened: number
+}
+
+interface SpeakingState {
+  readonly id: number
+  readonly onChunk: (chunk: SpeechChunk) => void
+  readonly resolve: () => void
+  readonly reject: (error: GatewayError) => void
+}
+
+interface UtteranceState {
+  readonly id: number
+  readonly hearing: (soFar: Recognised) => void
+  samples: number
+  ended: boolean
+  /** What `end` will reject or resolve with when the answer came before `end` was called. */
+  outcome: Recognised | GatewayError | null
+  resolve: ((heard: Recognised) => void) | null
+  reject: ((error: GatewayError) => void) | null
+}
+
+/** Times the number of deaths so far. A worker is replaced, models and all, in about a second; the session waits for it. */
+const REOPEN_PAUSE_MS = 50
+const DIED = 'the speech worker of this call died'
+
+/**
+ * The call's end of a speech session; lives in the media worker. Nothing here computes: text and samples go to a
+ * speech worker, speech and words come back. The port keeps the thread alive only while an answer is due.
+ *
+ * A client belongs to its call and may be used by several parts of it at once (the agent and the gateway's own
+ * phrases); whoever made it closes it.
+ */
+export class SpeechClient {
+  readonly stats: SpeechClientStats = { utterances: 0, samplesDropped: 0, sentences: 0, refused: 0, faults: 0, reopened: 0 }
+  readonly #options: SpeechClientOptions
+  readonly #speaking = new Map<number, SpeakingState>()
+  readonly #utterances = new Map<number, UtteranceState>()
+  /** Null while there is no worker: between a fault and the new session, and after the end. */
+  #port: MessagePort | null = null
+  /** Resolves with true when a new session is open, with false when there will be none. */
+  #reopening: Promise<boolean> | null = null
+  #nextId = 1
+  #closed = false
+
+  constructor(options: SpeechClientOptions) {
+    this.#options = options
+    this.#adopt(options.port)
+  }
+
+  /** True while a worker listens, or a new session is being opened. */
+  get alive(): boolean {
+    return !this.#closed && (this.#port !== null || this.#reopening !== null)
+  }
+
+  /** Resolves when a session is there again after a fault; false when there will be none. */
+  async recovered(): Promise<boolean> {
+    if (this.#reopening !== null) return this.#reopening
+    return this.#port !== null && !this.#closed
+  }
+
+  /** Speaks `text` sentence by sentence; the first is delivered while the others are still being made. */
+  speak(text: string, voice: string, onChunk: (chunk: SpeechChunk) => void): Speaking {
+    const id = this.#nextId++
+    let cancelled = false
+    const done = new Promise<void>((resolve, reject) => {
+      const refusal = this.#refuseSpeaking(text)
+      if (refusal !== null) {
+        reject(refusal)
+        return
+      }
+      this.#speaking.set(id, { id, onChunk, resolve, reject })
+      this.#post({ type: 'speak', id, text, voice })
+    })
+    // The caller may only be interested in the chunks.
+    done.catch(() => undefined)
+    return {
+      done,
+      cancel: () => {
+        if (cancelled) return
+        cancelled = true
+        const state = this.#speaking.get(id)
+        if (state === undefined) return
+        this.#speaking.delete(id)
+        this.#post({ type: 'hush', id })
+        this.#restWhenIdle()
+        state.resolve()
+      },
+    }
+  }
+
+  /** All of `text` in one piece. Rejects as `Speaking.done`. */
+  async synthesise(text: string, voice: string): Promise<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
+    const parts: SpeechChunk[] = []
+    await this.speak(text, voice, (chunk) => parts.push(chunk)).done
+    let samples = 0
+    for (const part of parts) samples += part.pcm.length
+    const pcm = new Int16Array(samples)
+    let at = 0
+    for (const part of parts) {
+      pcm.set(part.pcm, at)
+      at += part.pcm.length
+    }
+    return { pcm, sampleRateHz: parts[0]?.sampleRateHz ?? 16000 }
+  }
+
+  /** Lets the worker make this speech ahead of time, when it is idle. Never fails; a hint. */
+  prepare(text: string, voice: string): void {
+    if (text.length <= SPEECH_TEXT_CHARS_MAX) this.#post({ type: 'prepare', text, voice })
+  }
+
+  /**
+   * The caller began to speak; `grammar` is a JSGF document with one public rule.
+   * @param hearing  told of the words so far, about once a second while the utterance lasts
+   * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
+   */
+  startUtterance(
+    grammar: string, words: readonly DictionaryEntry[] = [], hearing: (soFar: Recognised) => void = () => undefined,
+  ): Utterance {
+    if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
+    if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
+      this.stats.refused++
+      throw new GatewayError('SPEECH_BUSY', `this call has ${SPEECH_UTTERANCES_PER_CALL_MAX} utterances under way`, { retryable: true })
+    }
+    const id = this.#nextId++
+    const state: UtteranceState = { id, hearing, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
+    this.#utterances.set(id, state)
+    this.stats.utterances++
+    this.#post({ type: 'utterance-start', id, grammar, words })
+    return {
+      push: (pcm) => this.#pushTo(state, pcm),
+      end: () => this.#endOf(state),
+      abandon: () => this.#abandon(state),
+    }
+  }
+
+  /** Ends the session; what was under way resolves empty. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    for (const state of this.#speaking.values()) state.resolve()
+    this.#speaking.clear()
+    for (const state of this.#utterances.values()) state.resolve?.({ text: '' })
+    this.#utterances.clear()
+    this.#port?.close()
+    this.#port = null
+  }
+
+  #refuseSpeaking(text: string): GatewayError | null {
+    if (this.#port === null) return new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
+    if (text.length > SPEECH_TEXT_CHARS_MAX || this.#speaking.size >= SPEECH_SAYINGS_MAX) {
+      this.stats.refused++
+      return new GatewayError(
+        'SPEECH_BUSY',
+        `cannot speak ${text.length} characters with ${this.#speaking.size} texts under way;`
+          + ` allowed are ${SPEECH_TEXT_CHARS_MAX} characters and ${SPEECH_SAYINGS_MAX} texts`,
+      )
+    }
+    return null
+  }
+
+  #pushTo(state: UtteranceState, pcm: Int16Array): void {
+    if (state.ended || state.outcome !== null || this.#utterances.get(state.id) !== state) return
+    if (this.#port === null || state.samples + pcm.length > SPEECH_UTTERANCE_SAMPLES_MAX) {
+      this.stats.samplesDropped += pcm.length
+      return
+    }
+    state.samples += pcm.length
+    const copy = pcm.slice()
+    this.#port.postMessage({ type: 'frame', id: state.id, pcm: copy } satisfies SpeechRequest, [copy.buffer])
+  }
+
+  #endOf(state: UtteranceState): Promise<Recognised> {
+    return new Promise((resolve, reject) => {
+      if (state.outcome instanceof GatewayError) {
+        reject(state.outcome)
+      } else if (state.outcome !== null || this.#utterances.get(state.id) !== state) {
+        resolve(state.outcome ?? { text: '' })
+      } else {
+        state.resolve = resolve
+        state.reject = reject
+        if (!state.ended) this.#post({ type: 'utterance-end', id: state.id })
+        state.ended = true
+      }
+    })
+  }
+
+  #abandon(state: UtteranceState): void {
+    if (!this.#utterances.delete(state.id)) return
+    this.#post({ type: 'utterance-abandon', id: state.id })
+    this.#restWhenIdle()
+    state.resolve?.({ text: '' })
+  }
+
+  #post(request: SpeechRequest): void {
+    if (this.#port === null) return
+    if (this.#speaking.size + this.#utterances.size > 0) this.#port.ref()
+    this.#port.postMessage(request)
+  }
+
+  /** A port that nobody waits for must not keep a thread from ending. */
+  #restWhenIdle(): void {
+    if (this.#speaking.size + this.#utterances.size === 0) this.#port?.unref()
+  }
+
+  #adopt(port: MessagePort): void {
+    this.#port = port
+    port.on('message', (reply: SpeechReply) => this.#receive(reply))
+    port.on('close', () => {
+      if (this.#port === port) this.#fault()
+    })
+    port.unref()
+  }
+
+  #receive(reply: SpeechReply): void {
+    switch (reply.type) {
+      case 'speech': {
+        const state = this.#speaking.get(reply.id)
+        if (state === undefined) return
+        this.stats.sentences++
+        state.onChunk({ pcm: reply.pcm, sampleRateHz: reply.sampleRateHz, text: reply.text, last: reply.last })
+        return
+      }
+      case 'spoken': {
+        const state = this.#speaking.get(reply.id)
+        this.#speaking.delete(reply.id)
+        state?.resolve()
+        break
+      }
+      case 'hearing': {
+        const state = this.#utterances.get(reply.id)
+        if (state !== undefined && !state.ended) state.hearing({ text: reply.text, fit: reply.fit ?? 1 })
+        return
+      }
+      case 'heard':
+        this.#settle(reply.id, { text: reply.text, fit: reply.fit ?? 1 })
+        break
+      case 'failed': {
+        const error = new GatewayError(reply.code, reply.message, { retryable: reply.code === 'SPEECH_BUSY' })
+        const state = this.#speaking.get(reply.id)
+        this.#speaking.delete(reply.id)
+        state?.reject(error)
+        this.#settle(reply.id, error)
+        break
+      }
+    }
+    this.#restWhenIdle()
+  }
+
+  #settle(id: number, outcome: Recognised | GatewayError): void {
+    const state = this.#utterances.get(id)
+    if (state === undefined) return
+    this.#utterances.delete(id)
+    state.outcome = outcome
+    if (outcome instanceof GatewayError) state.reject?.(outcome)
+    else state.resolve?.(outcome)
+  }
+
+  /** The other end is gone without our closing it: the worker died. */
+  #fault(): void {
+    this.#port = null
+    if (this.#closed) return
+    this.stats.faults++
+    const { reopen } = this.#options
+    if (reopen !== undefined && this.stats.faults <= SPEECH_REOPENS_MAX) this.#reopening = this.#openAgain(reopen)
+    this.#options.onFault?.()
+    const error = new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
+    for (const state of this.#speaking.values()) state.reject(error)
+    this.#speaking.clear()
+    for (const id of [...this.#utterances.keys()]) this.#settle(id, error)
+  }
+
+  async #openAgain(reopen: () => Promise<MessagePort>): Promise<boolean> {
+    let port: MessagePort
+    // The main thread may learn of the death a moment after us, and would place the session on the dying worker.
+    await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS * this.stats.faults))
+    try {
+      port = await reopen()
+    } catch {
+      // The main thread has no session for us; what fails next says so to whoever asks.
+      this.#reopening = null
+      return false
+    }
+    this.#reopening = null
+    if (this.#closed) {
+      port.close()
+      return false
+    }
+    this.stats.reopened++
+    this.#adopt(port)
+    return true
+  }
+}

@@ -1,0 +1,169 @@
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
+import { Piscina } from 'piscina'
+import { assert } from '../core/assert.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import {
+  SPEECH_DECODERS_DEFAULT, SPEECH_PROMPT_CACHE_BYTES, SPEECH_SESSIONS_PER_THREAD, SPEECH_THREADS_MAX,
+} from '../core/limits.js'
+import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
+
+export interface SpeechPoolOptions {
+  /** Speech workers, 1 to 4; 1 when not given. One thread recognises about 30 callers who speak at once. */
+  readonly threads?: number
+  /** Decoders in each worker, 1 to 16; 4 when not given. About 28 MB and 190 ms of start-up each. */
+  readonly decodersPerThread?: number
+  /** Samples of fixed prompts that each worker keeps, in bytes. */
+  readonly promptCacheBytes?: number
+  /** Sessions that one worker takes at most. */
+  readonly sessionsPerThread?: number
+  /** `process.env` of the workers; this process's own when absent. */
+  readonly workerEnv?: Readonly<Record<string, string>>
+  /** Told of each worker that died, once; the pool has replaced it by then. */
+  readonly onFault?: (error: GatewayError) => void
+}
+
+/** Counters of the pool; plain fields, read at scrape time. */
+export interface SpeechPoolStats {
+  /** Sessions that are open now. */
+  sessions: number
+  sessionsOpened: number
+  /** Sessions that ended because their worker died. */
+  sessionsFaulted: number
+  /** Workers that died. */
+  faults: number
+  /** Sessions that were refused because every slot was taken. */
+  refused: number
+}
+
+const CLOSE_TIMEOUT_MS = 1000
+
+/**
+ * The speech workers, as the main thread sees them: the only place where recognition and synthesis run. A call's
+ * session is one long task that was handed one end of a channel; the other end goes to the call's media worker,
+ * and the two talk past the main thread from then on. The session ends when either end of the channel closes.
+ *
+ * A worker that dies takes its sessions with it: their ports close, which is how the media workers learn of it
+ * (`SpeechClient` then fails what was under way with SPEECH_FAULT and opens a new session), and piscina starts
+ * another worker. As with calls, no `signal` is passed and no more tasks are started than there are slots:
+ * piscina would run a refused task later all the same.
+ */
+export class SpeechPool {
+  readonly stats: SpeechPoolStats = { sessions: 0, sessionsOpened: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
+  readonly #pool: Piscina<SpeechTask, SpeechTaskResult>
+  readonly #slots: number
+  readonly #ready: Promise<void>
+  readonly #onFault: ((error: GatewayError) => void) | undefined
+  readonly #sessions = new Set<Promise<void>>()
+  #lastFault: unknown = null
+  #closed = false
+
+  constructor(options: SpeechPoolOptions = {}) {
+    const threads = options.threads ?? 1
+    const decoders = options.decodersPerThread ?? SPEECH_DECODERS_DEFAULT
+    assert(Number.isInteger(threads) && threads >= 1 && threads <= SPEECH_THREADS_MAX, 'speech threads is 1 to 4')
+    assert(Number.isInteger(decoders) && decoders >= 1 && decoders <= 16, 'decoders per speech thread is 1 to 16')
+    const perThread = options.sessionsPerThread ?? SPEECH_SESSIONS_PER_THREAD
+    this.#slots = threads * perThread
+    this.#onFault = options.onFault
+    const workerData: SpeechWorkerOptions = {
+      decoders, promptCacheBytes: options.promptCacheBytes ?? SPEECH_PROMPT_CACHE_BYTES,
+    }
+    this.#pool = new Piscina<SpeechTask, SpeechTaskResult>({
+      filename: fileURLToPath(new URL('./speech-worker.js', import.meta.url)),
+      minThreads: threads,
+      maxThreads: threads,
+      // One more than the sessions: the probes of `ready` run beside them.
+      concurrentTasksPerWorker: perThread + 1,
+      idleTimeout: Infinity,
+      atomics: 'disabled',
+      // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
+      execArgv: [],
+      ...(options.workerEnv === undefined ? {} : { env: options.workerEnv }),
+      recordTiming: false,
+      workerData,
+    })
+    // An idle worker's death arrives here; a busy one's as the rejection of its tasks.
+    this.#pool.on('error', (error: unknown) => this.#workerDied(error))
+    this.#ready = this.#probe(threads)
+    // Whoever awaits ready() gets the error; nobody has to.
+    this.#ready.catch(() => undefined)
+  }
+
+  /** Resolves when every worker has its models in memory (about 1 s); rejects with SPEECH_FAULT when one cannot. */
+  ready(): Promise<void> {
+    return this.#ready
+  }
+
+  /** Speech workers that are alive. */
+  get threads(): number {
+    return this.#closed ? 0 : this.#pool.threads.length
+  }
+
+  /** Sessions that can still be opened. */
+  get free(): number {
+    return this.#closed ? 0 : this.#slots - this.stats.sessions
+  }
+
+  /**
+   * Starts a session and returns the call's end of its channel, to be transferred to the call's media worker. The
+   * session ends when that port is closed. May be called before `ready`: what is asked meanwhile waits.
+   * @throws GatewayError SPEECH_BUSY when all slots are taken, SPEECH_FAULT after `close`.
+   */
+  openSession(): MessagePort {
+    if (this.#closed) throw new GatewayError('SPEECH_FAULT', 'the speech pool is closed')
+    if (this.free <= 0) {
+      this.stats.refused++
+      throw new GatewayError('SPEECH_BUSY', `all ${this.#slots} speech sessions are taken`, { retryable: true })
+    }
+    const { port1, port2 } = new MessageChannel()
+    this.stats.sessions++
+    this.stats.sessionsOpened++
+    const session = this.#pool.run({ type: 'session', port: port2 }, { transferList: [port2] }).then(
+      () => undefined,
+      (error: unknown) => {
+        this.stats.sessionsFaulted++
+        this.#workerDied(error)
+      },
+    ).finally(() => {
+      // Only of use when the task never reached a worker: else the port was transferred and this does nothing.
+      port2.close()
+      this.stats.sessions--
+      this.#sessions.delete(session)
+    })
+    this.#sessions.add(session)
+    return port1
+  }
+
+  /** The counters of the least busy worker (of the only one, where there is one). */
+  async inspect(): Promise<SpeechWorkerStats | null> {
+    return this.#closed ? null : this.#pool.run({ type: 'probe' })
+  }
+
+  /** Ends all sessions and the workers; resolves within about a second. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<void>((resolve) => { timer = setTimeout(resolve, CLOSE_TIMEOUT_MS) })
+    await Promise.race([this.#pool.destroy().then(() => Promise.allSettled(this.#sessions)), late])
+    clearTimeout(timer)
+  }
+
+  async #probe(threads: number): Promise<void> {
+    try {
+      // Least-busy placement puts one probe on each worker.
+      await Promise.all(Array.from({ length: threads }, () => this.#pool.run({ type: 'probe' })))
+    } catch (error) {
+      throw new GatewayError('SPEECH_FAULT', `a speech worker could not load its models: ${messageOf(error)}`, { cause: error })
+    }
+  }
+
+  /** Piscina rejects every task of a dead worker with the same error: one death is told once. */
+  #workerDied(error: unknown): void {
+    if (this.#closed || error === this.#lastFault) return
+    this.#lastFault = error
+    this.stats.faults++
+    this.#onFault?.(new GatewayError('SPEECH_FAULT', `a speech worker died: ${messageOf(error)}`, { retryable: true, cause: error }))
+  }
+}

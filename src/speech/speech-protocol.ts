@@ -1,0 +1,85 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { ErrorCode } from '../core/errors.js'
+import type { SampleRateHz } from '../core/units.js'
+
+/**
+ * What a call's media worker and a speech worker say to each other over the call's MessagePort. Ids are chosen by
+ * the client and are unique within a port. Everything is structured-cloned; samples are transferred.
+ */
+
+/** The recogniser's model is CMU's telephone model; it takes the phone leg as it is. */
+export const RECOGNISER_RATE_HZ = 8000
+
+/** A word that the recogniser's dictionary lacks, and how it is said: ARPAbet phones, for example `M AH K OW`. */
+export type DictionaryEntry = readonly [word: string, phones: string]
+
+/** What was recognised of one utterance. */
+export interface Recognised {
+  /** In the words of the grammar; empty when nothing was. */
+  readonly text: string
+  /** How well the sound fits these words, 0 to 1; 1 where nobody knows better. */
+  readonly fit?: number
+}
+
+export type SpeechRequest =
+  /** Speak `text`, sentence by sentence. Answered by `speech` for each sentence, then `spoken` or `failed`. */
+  | { readonly type: 'speak'; readonly id: number; readonly text: string; readonly voice: string }
+  /** Speak no more of it; nothing of `id` follows. */
+  | { readonly type: 'hush'; readonly id: number }
+  /** Put the sentences of `text` into the prompt cache when there is nothing better to do. No answer. */
+  | { readonly type: 'prepare'; readonly text: string; readonly voice: string }
+  /** The caller began to speak. Answered by `hearing` while it lasts, then by `heard` or `failed`, after `utterance-end`. */
+  | {
+      readonly type: 'utterance-start'; readonly id: number
+      readonly grammar: string; readonly words: readonly DictionaryEntry[]
+    }
+  /** 8 kHz mono samples of the utterance that is under way. */
+  | { readonly type: 'frame'; readonly id: number; readonly pcm: Int16Array }
+  | { readonly type: 'utterance-end'; readonly id: number }
+  /** The result is no longer wanted; nothing of `id` follows. */
+  | { readonly type: 'utterance-abandon'; readonly id: number }
+
+export type SpeechReply =
+  | {
+      readonly type: 'speech'; readonly id: number; readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz
+      /** The sentence as it was given, before it was spelt out for the voice. */
+      readonly text: string
+      readonly last: boolean
+    }
+  | { readonly type: 'spoken'; readonly id: number }
+  /** What was recognised so far, about once a second of the utterance; before `heard`. */
+  | ({ readonly type: 'hearing'; readonly id: number } & Recognised)
+  | ({ readonly type: 'heard'; readonly id: number } & Recognised)
+  | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
+
+/** What the pool tells a new speech worker, through piscina's `workerData`. */
+export interface SpeechWorkerOptions {
+  /** Decoders that are made ready at start, about 28 MB and 190 ms each. */
+  readonly decoders: number
+  /** Samples that the prompt cache may hold, in bytes. */
+  readonly promptCacheBytes: number
+}
+
+/** One task of the speech pool: either a call's session, which lasts until its port closes, or a probe at start. */
+export type SpeechTask =
+  | { readonly type: 'session'; readonly port: MessagePort }
+  | { readonly type: 'probe' }
+
+/** A session resolves with null, a probe with the worker's counters, once its models are in memory. */
+export type SpeechTaskResult = SpeechWorkerStats | null
+
+/** One speech worker's counters, as its probe task answers. */
+export interface SpeechWorkerStats {
+  /** Sessions, decoders in use, and utterances that wait for one: gauges. */
+  readonly sessions: number
+  readonly decodersLeased: number
+  readonly utterancesWaiting: number
+  readonly utterancesRefused: number
+  readonly grammarsLoaded: number
+  readonly decodersReplaced: number
+  readonly sentencesMade: number
+  readonly sentencesFromCache: number
+  readonly sentencesPrepared: number
+  readonly cacheBytes: number
+  readonly samplesDropped: number
+}

@@ -1,0 +1,201 @@
+import type { MessagePort } from 'node:worker_threads'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
+import type { DecoderRequest, DecoderSet, LeasedDecoder } from './decoder-set.js'
+import { RECOGNISER_RATE_HZ, type SpeechReply, type SpeechRequest } from './speech-protocol.js'
+import type { Synthesiser } from './synthesiser.js'
+
+/** What all sessions of one speech worker share. */
+export interface SpeechEngine {
+  readonly decoders: DecoderSet
+  readonly synthesiser: Synthesiser
+  /** Samples that came for no utterance or beyond its longest, over all sessions. */
+  samplesDropped: number
+}
+
+interface Utterance {
+  readonly id: number
+  readonly request: DecoderRequest
+  lease: LeasedDecoder | null
+  /** What the caller said while no decoder was free. */
+  backlog: Int16Array[]
+  samples: number
+  /** Samples of it that were decoded when its words were told last. */
+  toldAtSamples: number
+  decoded: number
+  ended: boolean
+}
+
+const SAMPLE_SCALE = 1 / 32768
+/** Speech between two partial results. One costs about 0.2 ms. */
+const PARTIAL_SAMPLES = RECOGNISER_RATE_HZ
+
+/**
+ * One call in a speech worker: turns what comes over the port into work for the shared decoders and the shared
+ * synthesiser, and their results into replies. Everything it holds is given back when the port closes.
+ *
+ * @returns resolves when the port has closed
+ */
+export function runSpeechSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
+  const utterances = new Map<number, Utterance>()
+  const sayings = new Map<number, () => void>()
+  let closed = false
+
+  function reply(message: SpeechReply, transfer: ArrayBuffer[] = []): void {
+    if (!closed) port.postMessage(message, transfer)
+  }
+
+  function fail(id: number, error: unknown): void {
+    const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
+    reply({ type: 'failed', id, code, message: messageOf(error) })
+  }
+
+  function drop(utterance: Utterance): void {
+    utterances.delete(utterance.id)
+    utterance.backlog = []
+    utterance.request.cancel()
+    utterance.lease?.release()
+    utterance.lease = null
+  }
+
+  function start(id: number, request: DecoderRequest): void {
+    const utterance: Utterance = { id, request, lease: null, backlog: [], samples: 0, toldAtSamples: 0, decoded: 0, ended: false }
+    utterances.set(id, utterance)
+    request.lease.then(
+      (lease) => {
+        if (utterances.get(id) !== utterance) {
+          lease.release()
+          return
+        }
+        utterance.lease = lease
+        const { backlog } = utterance
+        utterance.backlog = []
+        for (const pcm of backlog) decode(utterance, pcm)
+        if (utterance.ended) finish(utterance)
+      },
+      (error: unknown) => {
+        if (utterances.get(id) !== utterance) return
+        utterances.delete(id)
+        fail(id, error)
+      },
+    )
+  }
+
+  function frame(id: number, pcm: Int16Array): void {
+    const utterance = utterances.get(id)
+    if (utterance === undefined || utterance.ended || utterance.samples + pcm.length > SPEECH_UTTERANCE_SAMPLES_MAX) {
+      engine.samplesDropped += pcm.length
+      return
+    }
+    utterance.samples += pcm.length
+    if (utterance.lease === null) utterance.backlog.push(pcm)
+    else decode(utterance, pcm)
+  }
+
+  function decode(utterance: Utterance, pcm: Int16Array): void {
+    const { lease } = utterance
+    if (lease === null) return
+    const floats = new Float32Array(pcm.length)
+    for (let i = 0; i < pcm.length; i++) floats[i] = (pcm[i] as number) * SAMPLE_SCALE
+    try {
+      lease.decode(floats)
+      utterance.decoded += pcm.length
+      if (utterance.decoded - utterance.toldAtSamples < PARTIAL_SAMPLES) return
+      utterance.toldAtSamples = utterance.decoded
+      reply({ type: 'hearing', id: utterance.id, ...lease.partial() })
+    } catch (error) {
+      drop(utterance)
+      fail(utterance.id, error)
+    }
+  }
+
+  function finish(utterance: Utterance): void {
+    const { lease } = utterance
+    if (lease === null) return
+    try {
+      reply({ type: 'heard', id: utterance.id, ...lease.finish() })
+    } catch (error) {
+      fail(utterance.id, error)
+    }
+    drop(utterance)
+  }
+
+  function speak(id: number, text: string, voice: string): void {
+    if (sayings.size >= SPEECH_SAYINGS_MAX) {
+      fail(id, new GatewayError('SPEECH_BUSY', `${SPEECH_SAYINGS_MAX} texts of this call are being spoken`))
+      return
+    }
+    sayings.set(id, engine.synthesiser.speak(text, voice, {
+      sentence: (speech, sentence, last) => reply(
+        { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
+        // A fresh slice of the synthesiser's, so its buffer is never a shared one.
+        [speech.pcm.buffer as ArrayBuffer],
+      ),
+      done: () => {
+        sayings.delete(id)
+        reply({ type: 'spoken', id })
+      },
+      failed: (error) => {
+        sayings.delete(id)
+        fail(id, error)
+      },
+    }))
+  }
+
+  function receive(request: SpeechRequest): void {
+    switch (request.type) {
+      case 'speak':
+        speak(request.id, request.text, request.voice)
+        return
+      case 'hush':
+        sayings.get(request.id)?.()
+        sayings.delete(request.id)
+        return
+      case 'prepare':
+        engine.synthesiser.prepare(request.text, request.voice)
+        return
+      case 'utterance-start':
+        // The client keeps the bound too; this one protects the other calls from a client that does not.
+        if (utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
+          fail(request.id, new GatewayError('SPEECH_BUSY', 'this call has too many utterances under way'))
+          return
+        }
+        start(request.id, engine.decoders.request(request.grammar, request.words))
+        return
+      case 'frame':
+        frame(request.id, request.pcm)
+        return
+      case 'utterance-end': {
+        const utterance = utterances.get(request.id)
+        if (utterance === undefined || utterance.ended) return
+        utterance.ended = true
+        finish(utterance)
+        return
+      }
+      case 'utterance-abandon': {
+        const utterance = utterances.get(request.id)
+        if (utterance !== undefined) drop(utterance)
+        return
+      }
+    }
+  }
+
+  return new Promise((resolve) => {
+    port.on('message', (request: SpeechRequest) => {
+      try {
+        receive(request)
+      } catch {
+        // Whatever it is, it is this call's: an exception that got out of here would take the whole worker with it.
+        // The call learns of it as of any other lost session.
+        port.close()
+      }
+    })
+    port.once('close', () => {
+      closed = true
+      for (const stop of sayings.values()) stop()
+      sayings.clear()
+      for (const utterance of [...utterances.values()]) drop(utterance)
+      resolve()
+    })
+  })
+}

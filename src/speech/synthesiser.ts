@@ -1,0 +1,188 @@
+import { LRUCache } from 'lru-cache'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { SPEECH_PREPARE_MAX } from '../core/limits.js'
+import type { Flite, Speech } from './flite.js'
+import { sentencesOf, spokenForm } from './spoken-text.js'
+
+/** Below this a sample counts as silence: −50 dBFS; the voices' own pauses are digital silence or near it. */
+const SILENCE_LEVEL = 100
+/** Silence that is left at either end of a sentence; the voices bring up to 200 ms, which the caller would wait for. */
+const LEAD_MS = 10
+const TAIL_MS = 160
+/** A little slower than the voices' own pace: digits over a telephone line need it. */
+const STRETCH = 1.08
+/** How long prepared speech waits for a quiet moment before it is looked at again. */
+const PREPARE_RETRY_MS = 40
+
+export interface SynthesisSink {
+  /** One sentence; the samples are the receiver's. */
+  sentence(speech: Speech, text: string, last: boolean): void
+  done(): void
+  failed(error: GatewayError): void
+}
+
+interface Job {
+  readonly sentences: readonly string[]
+  readonly voice: string
+  readonly sink: SynthesisSink
+  next: number
+}
+
+/** Counters; plain fields. */
+export interface SynthesiserStats {
+  sentencesMade: number
+  sentencesFromCache: number
+  sentencesPrepared: number
+}
+
+/**
+ * Speaks for all calls of one speech worker, a sentence at a time, with the event loop between sentences so that
+ * callers' audio is decoded meanwhile. First sentences go before later ones: someone is waiting for a first one,
+ * while a later one has the playing time of those before it.
+ */
+export class Synthesiser {
+  readonly stats: SynthesiserStats = { sentencesMade: 0, sentencesFromCache: 0, sentencesPrepared: 0 }
+  readonly #flite: Flite
+  /** True when nobody speaks to this worker: the moment to prepare. */
+  readonly #quiet: () => boolean
+  readonly #cache: LRUCache<string, Speech>
+  readonly #jobs: Job[] = []
+  readonly #prepare: { readonly key: string; readonly text: string; readonly voice: string }[] = []
+  #scheduled = false
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(flite: Flite, options: { readonly cacheBytes: number; readonly quiet: () => boolean }) {
+    this.#flite = flite
+    this.#quiet = options.quiet
+    this.#cache = new LRUCache({
+      maxSize: Math.max(1, options.cacheBytes),
+      sizeCalculation: (speech) => Math.max(1, speech.pcm.byteLength),
+    })
+  }
+
+  get cacheBytes(): number {
+    return this.#cache.calculatedSize
+  }
+
+  /** @returns a function that ends the job; nothing reaches the sink after it. Idempotent. */
+  speak(text: string, voice: string, sink: SynthesisSink): () => void {
+    const job: Job = { sentences: sentencesOf(text), voice, sink, next: 0 }
+    this.#jobs.push(job)
+    this.#schedule()
+    return () => {
+      const at = this.#jobs.indexOf(job)
+      if (at >= 0) this.#jobs.splice(at, 1)
+    }
+  }
+
+  /** Makes the sentences of `text` when nothing else is to be done; the oldest wishes go when there are too many. */
+  prepare(text: string, voice: string): void {
+    for (const sentence of sentencesOf(text)) {
+      const key = keyOf(sentence, voice)
+      if (this.#cache.has(key) || this.#prepare.some((wish) => wish.key === key)) continue
+      this.#prepare.push({ key, text: sentence, voice })
+      if (this.#prepare.length > SPEECH_PREPARE_MAX) this.#prepare.shift()
+    }
+    this.#schedule()
+  }
+
+  close(): void {
+    this.#jobs.length = 0
+    this.#prepare.length = 0
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => {
+      this.#scheduled = false
+      this.#step()
+      if (this.#jobs.length > 0) this.#schedule()
+      else if (this.#prepare.length > 0) this.#prepareLater()
+    })
+  }
+
+  #prepareLater(): void {
+    if (this.#timer !== null) return
+    this.#timer = setTimeout(() => {
+      this.#timer = null
+      this.#schedule()
+    }, this.#quiet() ? 0 : PREPARE_RETRY_MS)
+    this.#timer.unref()
+  }
+
+  #step(): void {
+    let job: Job | undefined
+    for (const candidate of this.#jobs) {
+      if (job === undefined || candidate.next < job.next) job = candidate
+    }
+    if (job !== undefined) this.#speakNext(job)
+    else if (this.#prepare.length > 0 && this.#quiet()) this.#prepareNext()
+  }
+
+  #speakNext(job: Job): void {
+    const text = job.sentences[job.next++]
+    const last = job.next >= job.sentences.length
+    if (last) this.#jobs.splice(this.#jobs.indexOf(job), 1)
+    try {
+      if (text !== undefined) {
+        const speech = this.#make(text, job.voice)
+        job.sink.sentence({ pcm: speech.pcm.slice(), sampleRateHz: speech.sampleRateHz }, text, last)
+      }
+    } catch (error) {
+      const at = this.#jobs.indexOf(job)
+      if (at >= 0) this.#jobs.splice(at, 1)
+      job.sink.failed(asFault(error))
+      return
+    }
+    if (last) job.sink.done()
+  }
+
+  #prepareNext(): void {
+    const wish = this.#prepare.shift()
+    if (wish === undefined || this.#cache.has(wish.key)) return
+    try {
+      this.#make(wish.text, wish.voice)
+      this.stats.sentencesPrepared++
+    } catch {
+      // Whoever needs this sentence will ask for it again and get the error.
+      this.#cache.delete(wish.key)
+    }
+  }
+
+  #make(text: string, voice: string): Speech {
+    const key = keyOf(text, voice)
+    const kept = this.#cache.get(key)
+    if (kept !== undefined) {
+      this.stats.sentencesFromCache++
+      return kept
+    }
+    const speech = trimmed(this.#flite.speak(spokenForm(text), voice, { stretch: STRETCH }))
+    this.stats.sentencesMade++
+    this.#cache.set(key, speech)
+    return speech
+  }
+}
+
+function keyOf(sentence: string, voice: string): string {
+  return `${voice}\n${sentence}`
+}
+
+function asFault(error: unknown): GatewayError {
+  return error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error })
+}
+
+/** Cuts long silence at both ends: it would be response time at the start and a hole at the end. */
+function trimmed(speech: Speech): Speech {
+  const { pcm, sampleRateHz } = speech
+  let first = 0
+  while (first < pcm.length && Math.abs(pcm[first] as number) < SILENCE_LEVEL) first++
+  if (first === pcm.length) return speech
+  let last = pcm.length - 1
+  while (last > first && Math.abs(pcm[last] as number) < SILENCE_LEVEL) last--
+  const from = Math.max(0, first - (LEAD_MS * sampleRateHz) / 1000)
+  const to = Math.min(pcm.length, last + 1 + (TAIL_MS * sampleRateHz) / 1000)
+  return { pcm: pcm.slice(from, to), sampleRateHz }
+}

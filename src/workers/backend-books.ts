@@ -1,0 +1,130 @@
+import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
+import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
+import { CIRCUITS_MAX } from '../core/limits.js'
+
+/** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
+export interface BackendView {
+  readonly backend: string
+  /** Agents that use it, in which place: 1 is the first that is tried, 0 the shadow. */
+  readonly agents: readonly { readonly agent: string; readonly place: number }[]
+  /** Sessions that became ready, and those that never did. */
+  readonly sessions: number
+  readonly sessionsRefused: number
+  /** From the beginning of a connection until it was ready; null before any. */
+  readonly connectMs: { readonly last: number; readonly max: number } | null
+  readonly faults: Readonly<Record<string, number>>
+  /** The newest of them; null before any. */
+  readonly lastFault: { readonly code: string; readonly message: string; readonly at: string } | null
+  /** Calls that were taken over from it, and by it; its own sessions that were replaced by another of its own. */
+  readonly lostTo: number
+  readonly tookOver: number
+  readonly rotations: number
+  /** From a fault until this one knew everything, when it took over; null before any. */
+  readonly gapMs: { readonly last: number; readonly max: number } | null
+  /** As each media worker has found it: a circuit that is open is tried by no new call. */
+  readonly circuits: readonly (Omit<CircuitReport, 'name'> & { readonly worker: number })[]
+}
+
+interface Entry {
+  sessions: number
+  sessionsRefused: number
+  connectMs: { last: number; max: number } | null
+  readonly faults: Record<string, number>
+  lastFault: BackendView['lastFault']
+  lostTo: number
+  tookOver: number
+  rotations: number
+  gapMs: { last: number; max: number } | null
+  readonly circuits: Map<number, { readonly report: CircuitReport; readonly atMs: number }>
+}
+
+/** The agents and their backends, as they were resolved. */
+export type BackendUsers = Iterable<{
+  readonly name: string; readonly backends: readonly string[]; readonly shadow: string | null
+}>
+
+/**
+ * The backends as an operator sees them. Bounded: backends are few, since their names come from settings and agent files;
+ * what is beyond `CIRCUITS_MAX` is counted as `other`.
+ */
+export class BackendBooks {
+  readonly #entries = new Map<string, Entry>()
+
+  session(opened: SessionOpened): void {
+    const entry = this.#of(opened.backend)
+    if (opened.connectMs === null) {
+      entry.sessionsRefused++
+      return
+    }
+    entry.sessions++
+    entry.connectMs = { last: opened.connectMs, max: Math.max(opened.connectMs, entry.connectMs?.max ?? 0) }
+  }
+
+  /** @param wallMs  calendar time */
+  fault({ backend, code, message }: BackendFaultNews, wallMs: number): void {
+    const entry = this.#of(backend)
+    entry.faults[code] = (entry.faults[code] ?? 0) + 1
+    entry.lastFault = { code, message, at: new Date(wallMs).toISOString() }
+  }
+
+  takeover(from: string, to: string, gapMs: number): void {
+    if (from === to) {
+      this.#of(to).rotations++
+      return
+    }
+    this.#of(from).lostTo++
+    const entry = this.#of(to)
+    entry.tookOver++
+    entry.gapMs = { last: gapMs, max: Math.max(gapMs, entry.gapMs?.max ?? 0) }
+  }
+
+  /** @param worker  the media worker's thread; what its predecessor found is forgotten with it */
+  circuit(worker: number, report: CircuitReport, nowMs: number): void {
+    this.#of(report.name).circuits.set(worker, { report, atMs: nowMs })
+  }
+
+  /** @param workers  the threads that are alive */
+  view(users: BackendUsers, workers: ReadonlySet<number>, nowMs: number): BackendView[] {
+    const agents = new Map<string, { agent: string; place: number }[]>()
+    for (const { name, backends, shadow } of users) {
+      const all = [...backends.map((backend, i) => ({ backend, place: i + 1 })), ...(shadow === null ? [] : [{ backend: shadow, place: 0 }])]
+      for (const { backend, place } of all) agents.set(backend, [...agents.get(backend) ?? [], { agent: name, place }])
+    }
+    const names = new Set([...agents.keys(), ...this.#entries.keys()])
+    return [...names].map((backend) => {
+      const entry = this.#entries.get(backend) ?? newEntry()
+      return {
+        backend, agents: agents.get(backend) ?? [],
+        sessions: entry.sessions, sessionsRefused: entry.sessionsRefused, connectMs: rounded(entry.connectMs),
+        faults: { ...entry.faults }, lastFault: entry.lastFault,
+        lostTo: entry.lostTo, tookOver: entry.tookOver, rotations: entry.rotations, gapMs: rounded(entry.gapMs),
+        circuits: [...entry.circuits].filter(([worker]) => workers.has(worker)).map(([worker, { report, atMs }]) => {
+          const { name: _, openForMs, state, ...counts } = report
+          const leftMs = Math.max(0, Math.round(openForMs - (nowMs - atMs)))
+          return { worker, state: state === 'open' && leftMs === 0 ? 'half-open' as const : state, openForMs: leftMs, ...counts }
+        }),
+      }
+    })
+  }
+
+  #of(name: string): Entry {
+    const key = this.#entries.has(name) || this.#entries.size < CIRCUITS_MAX ? name : 'other'
+    let entry = this.#entries.get(key)
+    if (entry === undefined) {
+      entry = newEntry()
+      this.#entries.set(key, entry)
+    }
+    return entry
+  }
+}
+
+function newEntry(): Entry {
+  return {
+    sessions: 0, sessionsRefused: 0, connectMs: null, faults: {}, lastFault: null, lostTo: 0, tookOver: 0, rotations: 0, gapMs: null,
+    circuits: new Map(),
+  }
+}
+
+function rounded(ms: { readonly last: number; readonly max: number } | null): { readonly last: number; readonly max: number } | null {
+  return ms === null ? null : { last: Math.round(ms.last), max: Math.round(ms.max) }
+}

@@ -1,0 +1,471 @@
+import type { MessagePort } from 'node:worker_threads'
+import type { ToolRunner } from '../agents/tool-runner.js'
+import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
+import type { BackendReport } from '../backends/compose.js'
+import type { SpeechClient } from '../speech/speech-client.js'
+import { CallSession } from '../call/call-session.js'
+import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CallInput, CallOutput } from '../call/events.js'
+import { PlayoutLedger } from '../call/playout-ledger.js'
+import type { CallSessionOptions } from '../call/call-options.js'
+import { assertNever } from '../core/assert.js'
+import { messageOf } from '../core/errors.js'
+import { frameSamples } from '../core/units.js'
+import type { SampleRateHz } from '../core/units.js'
+import { Announcer } from './announcer.js'
+import { backendSession } from './backend-session.js'
+import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import { CallJournal } from './call-journal.js'
+import { CallMarks } from './call-marks.js'
+import { CallSpeech } from './call-speech.js'
+import { CallTools } from './call-tools.js'
+import { CallerIntake } from './caller-intake.js'
+import { EarClock } from './ear-clock.js'
+import type { ShardContext } from './shard-context.js'
+import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
+
+/** A call that rests is looked at all the same, for what is done now and then. */
+const REST_MS_MAX = 100
+
+/** What one call is made of besides its start data; the worker's composition. */
+export interface CallParts {
+  readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
+  readonly backend: BackendFactory
+  /** What the backends found out about this call, at its end. */
+  readonly report: () => BackendReport
+  readonly speech: SpeechClient | null
+  readonly tools: Pick<ToolRunner, 'run'>
+  /** Voice of the gateway's own phrases. */
+  readonly voice: string
+  /** Runs work of a call outside the tick; a fault in it fails that call alone. */
+  readonly guard: (call: CallTask, work: () => void) => void
+}
+
+/**
+ * One call on a media worker: joins the caller's intake, the session, the backend, the tools and the playout. All
+ * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
+ * `decide` and `speak` are the stages of the worker's tick.
+ */
+export class CallTask implements BackendSink {
+  /** Resolves when the call is over and everything it held is free; never rejects. */
+  readonly done: Promise<CallEnd>
+  readonly callSid: string
+  readonly number: number
+  readonly #start: CallStart
+  readonly #context: ShardContext
+  readonly #parts: CallParts
+  readonly #shared: SharedCall
+  readonly #port: MessagePort
+  readonly #session: CallSession
+  readonly #ledger: PlayoutLedger
+  readonly #speech: CallSpeech
+  readonly #backend: Backend
+  readonly #journal: CallJournal | null
+  readonly #intake: CallerIntake
+  readonly #marks: CallMarks
+  readonly #ear = new EarClock()
+  readonly #abort = new AbortController()
+  readonly #tools: CallTools
+  readonly #announcer: Announcer
+  /** What playout says of itself at a tick: one object, filled anew. */
+  readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
+  /** Samples that were taken from the playout ring when the ledger was told last. */
+  #taken = 0
+  /** An item was handed to playout of which no sample was sent yet. */
+  #watchesPlayout = true
+  #restsUntilMs = -Infinity
+  #streamOpen: boolean
+  #checkpointDue = false
+  #backendFailed = false
+  #digits = 0
+  #over = false
+  #settle!: (end: CallEnd) => void
+
+  constructor(start: CallStart, context: ShardContext, parts: CallParts) {
+    this.#start = start
+    this.callSid = start.callSid
+    this.number = start.number
+    this.#context = context
+    this.#parts = parts
+    this.#port = start.port
+    this.#shared = new SharedCall(start.shared.buffer, start.shared.at)
+    this.#streamOpen = start.streamOpen
+    this.#ledger = new PlayoutLedger({ sampleRateHz: start.legRateHz, startSample: this.#shared.outbound.written })
+    this.#speech = new CallSpeech({
+      shared: this.#shared, ledger: this.#ledger, rateHz: start.legRateHz, resamplers: context.resamplers, latencyOut: context.latencyOut,
+    })
+    this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
+    this.#backend = parts.backend(this)
+    const options = parts.options(this.#backend.capabilities)
+    const checkpoint = start.resume?.checkpoint ?? null
+    this.#journal = start.journal === null ? null : new CallJournal({
+      ...start.journal, options, resume: checkpoint, media: { sampleRateHz: start.legRateHz, track: start.track },
+      post: (lines) => this.#post({ type: 'journal', lines }),
+    })
+    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
+    this.#tools = this.#makeTools(checkpoint)
+    this.#announcer = this.#makeAnnouncer()
+    const { screening } = start.agent.outbound
+    this.#intake = new CallerIntake({
+      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#ear,
+      screening: options.screening !== null && checkpoint === null ? screening : null,
+      digit: (digit) => this.#digit(digit),
+      screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
+    })
+    this.done = new Promise((resolve) => {
+      this.#settle = resolve
+    })
+  }
+
+  #makeTools(checkpoint: CallCheckpoint | null): CallTools {
+    const { clock } = this.#context
+    return new CallTools({
+      start: this.#start, checkpoint, tools: this.#parts.tools, clock, post: (message) => this.#post(message),
+      streamMs: (nowMs) => this.#session.streamMs(nowMs),
+      guard: (work) => this.#guard(work),
+      identified: (identity) => {
+        this.#journal?.writer.identity(identity, clock())
+        this.#session.setIdentity(identity)
+      },
+      answered: (call, result) => {
+        this.#post({ type: 'tool', call })
+        this.#handle(result)
+      },
+    })
+  }
+
+  #makeAnnouncer(): Announcer {
+    const { speech, voice } = this.#parts
+    return new Announcer({
+      speech, voice,
+      guard: (work) => this.#guard(work),
+      spoken: (itemId, { pcm, sampleRateHz }) => {
+        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+        this.#wake()
+      },
+      finished: (itemId) => {
+        this.#speech.finish('gateway', itemId)
+        this.#wake()
+      },
+      failed: (itemId) => this.#handle({ type: 'announce-failed', itemId }),
+    })
+  }
+
+  /** Opens the backend and begins to listen to the main thread. */
+  begin(): void {
+    this.#port.on('message', (message: ToCall) => this.#guard(() => this.#receiveMessage(message)))
+    // The main thread closes its end only when the call is over there too.
+    this.#port.on('close', () => this.#guard(() => this.#handle({
+      type: 'hangup-requested', reason: 'call-fault', detail: 'the main thread let go of the call', speak: false,
+    })))
+    const session = backendSession(this.#start, this.#session)
+    const askedAtMs = this.#context.clock()
+    this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
+    this.#backend.connect(session, this.#abort.signal).then(
+      () => undefined,
+      // Nearly always the backend has said so by an event; without one the session would wait for its time limit.
+      (thrown: unknown) => this.#guard(() => {
+        if (!this.#backendFailed) {
+          this.event({ type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false })
+        }
+      }),
+    )
+    if (this.#streamOpen) this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+  }
+
+  // --- stages of the tick ---------------------------------------------------------------------------------
+
+  /**
+   * Whether the tick at `nowMs` would find anything to do: at three ticks of four most calls have nothing. What it
+   * misses by a glance it finds at the next tick.
+   */
+  due(nowMs: number): boolean {
+    const { words, inbound, outbound } = this.#shared
+    return nowMs >= this.#restsUntilMs || inbound.waits || words[Word.hangup] !== HANGUP_NONE
+      || (this.#watchesPlayout && outbound.takenSince(this.#taken))
+  }
+
+  receive(nowMs: number): void {
+    this.#intake.receive(nowMs)
+  }
+
+  /** The next frame that is due. @returns false when there is none; else `detect` and `attend` follow */
+  take(nowMs: number): boolean {
+    return !this.#over && this.#intake.take(nowMs)
+  }
+
+  detect(): void {
+    this.#intake.detect()
+  }
+
+  attend(nowMs: number): void {
+    this.#intake.attend(nowMs)
+    this.#drain(nowMs)
+  }
+
+  /** What became of our speech, and what the session wanted to be woken for. */
+  decide(nowMs: number): void {
+    const { words, times, outbound } = this.#shared
+    // Before the times: they are at least as new as it.
+    const taken = outbound.dated
+    this.#taken = taken
+    const report = this.#report
+    report.sentSamples = taken
+    report.playoutEndMs = times[Time.playoutEndMs] as number
+    report.lastSentAtMs = times[Time.lastSentAtMs] as number
+    this.#ledger.report(report, nowMs)
+    for (const input of this.#ledger.poll(nowMs)) {
+      if (input.type === 'item-started') this.#speech.started(input.itemId, input.sentAtMs)
+      this.#handle(input)
+    }
+    const wake = this.#session.nextWake()
+    if (wake !== null && wake.atMs <= nowMs) this.#handle({ type: 'timer' })
+    if (Atomics.load(words, Word.hangup) !== HANGUP_NONE) {
+      this.#handle({ type: 'hangup-requested', reason: 'call-fault', detail: 'ended by the control word', speak: false })
+    }
+  }
+
+  /** Speech that waited for room goes into the ring. */
+  speak(nowMs: number): void {
+    this.#speech.refill()
+    this.#journal?.pass()
+    if (this.#marks.due(nowMs)) this.#passMarks(nowMs)
+    this.#rest(nowMs)
+  }
+
+  /** Nothing but what `due` looks at, or a call of `#wake`, can give this call something to do before that time. */
+  #rest(nowMs: number): void {
+    // A journal has each tick in it, and on a mixed line each tick takes up what was played.
+    if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return this.#wake()
+    // How far playout is, is told with the next packet. When an item begins, and that there is room again, is told at once.
+    this.#watchesPlayout = this.#ledger.awaitsStart
+    const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
+    this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#intake.dueMs, this.#ledger.dueMs, wakeAtMs)
+  }
+
+  /** Something came that is no tick: the next one looks at everything. */
+  #wake(): void {
+    this.#restsUntilMs = -Infinity
+  }
+
+  // --- from the backend -----------------------------------------------------------------------------------
+
+  event(event: BackendEvent): void {
+    if (this.#over) return
+    this.#guard(() => {
+      if (event.type === 'audio-done') this.#speech.finish('backend', event.itemId)
+      // A response or a backend that is over speaks no more, also where it never said so of its last item.
+      else if (event.type === 'turn-done' || event.type === 'closed') this.#speech.finish('backend')
+      if (event.type === 'failover') {
+        const { from, to, gapMs, reason } = event
+        this.#post({ type: 'failover', from, to, gapMs, reason })
+      }
+      if (event.type === 'turn-start') this.#marks.add('backend-response', this.#context.clock())
+      this.#backendFailed ||= event.type === 'error' && event.fatal
+      this.#handle({ type: 'backend', event })
+    })
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+    if (this.#over) return
+    const nowMs = this.#context.clock()
+    this.#journal?.writer.audio(itemId, generation, nowMs)
+    const wanted = this.#session.acceptAudio(itemId, generation, nowMs)
+    this.#drain(nowMs)
+    if (!wanted) return
+    this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
+    if (this.#speech.waits) return this.#wake()
+    // More of an item that plays is no work for the next tick, unless the session wants to be woken earlier for it.
+    this.#watchesPlayout ||= this.#ledger.awaitsStart
+    const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
+    if (wakeAtMs < this.#restsUntilMs) this.#restsUntilMs = wakeAtMs
+  }
+
+  // --- from the main thread -------------------------------------------------------------------------------
+
+  #receiveMessage(message: ToCall): void {
+    switch (message.type) {
+      case 'stream-opened':
+        this.#streamOpen = true
+        return this.#handle({ type: 'stream-opened', sampleRateHz: this.#start.legRateHz })
+      case 'stream-closed':
+        return this.#handle(message)
+      case 'stream-text':
+        for (const text of message.messages) {
+          if (text.type === 'metadata') {
+            this.#handle({ type: 'stream-metadata', matches: text.callSid === null || text.callSid === this.callSid })
+          } else if (text.type === 'dtmf') {
+            this.#digit(text.digit)
+          }
+        }
+        return
+      case 'carrier-state':
+        return this.#handle({ type: 'carrier-state', state: message.state })
+      case 'hangup':
+        return this.#handle({ type: 'hangup-requested', reason: message.reason, detail: message.detail, speak: message.speak })
+      case 'escalate':
+        return this.#handle({ type: 'escalate-requested', reason: message.reason })
+      case 'escalation':
+        return this.#handle({ type: 'escalation', step: message.step })
+      case 'verification-attempts':
+        return this.#tools.attemptsLeft(message.left)
+      case 'speech':
+        // Taken by the worker's speech client, which listens to the same port.
+        return
+      default:
+        return assertNever(message)
+    }
+  }
+
+  // --- the session ----------------------------------------------------------------------------------------
+
+  #handle(input: CallInput): void {
+    if (this.#over) return
+    this.#wake()
+    const nowMs = this.#context.clock()
+    this.#journal?.writer.input(input, nowMs)
+    this.#session.handle(input, nowMs)
+    this.#drain(nowMs)
+  }
+
+  #digit(digit: string): void {
+    this.#intake.keyPressed()
+    this.#digits++
+    this.#handle({ type: 'dtmf', digit })
+  }
+
+  #drain(nowMs: number): void {
+    for (let output = this.#session.pollOutput(); output !== null; output = this.#session.pollOutput()) {
+      this.#journal?.writer.output(output)
+      this.#carryOut(output, nowMs)
+      if (this.#over) return
+    }
+    if (!this.#checkpointDue) return
+    this.#checkpointDue = false
+    this.#post({ type: 'checkpoint', checkpoint: this.#session.checkpoint(), backendState: this.#backend.snapshot() })
+  }
+
+  #carryOut(output: CallOutput, nowMs: number): void {
+    switch (output.type) {
+      case 'backend-speech-start': return this.#backend.speechStart(output.atMs)
+      case 'backend-speech-end': return this.#backend.speechEnd(output.atMs)
+      case 'backend-text': return this.#backend.sendText(output.text, { role: output.role, respond: output.respond })
+      case 'backend-dtmf': return this.#backend.dtmf(output.digit)
+      case 'backend-tool-result': return this.#backend.toolResult(output.callId, { ok: output.ok, value: output.value })
+      case 'backend-interrupt': return this.#backend.interrupt({ itemId: output.itemId, playedMs: output.playedMs })
+      case 'backend-close': return void this.#closeBackend(output.reason)
+      case 'playout-pause': return this.#speech.pause()
+      case 'playout-resume': return this.#speech.resume()
+      case 'playout-clear': return this.#clear(nowMs)
+      case 'announce': return this.#announcer.announce(output.itemId, output.text)
+      case 'run-tool': return this.#tools.run(output)
+      case 'cancel-tools': return this.#tools.cancel(output.callIds)
+      case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
+      case 'callback': return this.#post({ type: 'callback', wish: output.wish })
+      case 'recording-announced': return this.#post({ type: 'recording-announced' })
+      case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
+      case 'transcript': return this.#post({ type: 'transcript', entry: output.entry })
+      case 'turn': return this.#turn(output)
+      case 'barge-in': {
+        const bargeIn = this.#session.bargeIns.findLast((made) => made.why === output.why && made.stopMs === output.stopMs)
+        return bargeIn === undefined ? undefined : this.#post({ type: 'barge-in', bargeIn })
+      }
+      case 'mark': return this.#marks.add(output.name, nowMs, output.detail)
+      case 'checkpoint-due':
+        this.#checkpointDue = true
+        return
+      case 'ended': return this.#finish(output, nowMs)
+      default: return assertNever(output)
+    }
+  }
+
+  #turn(output: Extract<CallOutput, { type: 'turn' }>): void {
+    const turn = this.#session.turns.findLast((made) => (
+      made.answerMs === output.answerMs && made.firstSoundMs === output.firstSoundMs))
+    if (turn === undefined) return
+    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#intake.frameLatencyP99Ms })
+    this.#ear.turn(turn, this.#session.streamZeroMs)
+  }
+
+  /** Off the frames' path, a few times a second. */
+  #passMarks(nowMs: number): void {
+    this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
+    this.#marks.pass(nowMs)
+    const heard = this.#ear.take(nowMs)
+    if (heard !== null) this.#post({ type: 'ear', ...heard })
+  }
+
+  #clear(nowMs: number): void {
+    this.#announcer.cancel()
+    this.#speech.clear(nowMs)
+    this.#intake.playoutCleared()
+  }
+
+  // --- the end --------------------------------------------------------------------------------------------
+
+  #finish(ended: Extract<CallOutput, { type: 'ended' }>, nowMs: number): void {
+    const session = this.#session
+    const stats = this.#intake.stats
+    const result: CallResult = {
+      type: 'result',
+      outcome: ended.outcome,
+      endReason: ended.reason,
+      endDetail: ended.detail,
+      backend: this.#backend.capabilities.name,
+      durationMs: session.streamMs(nowMs),
+      greetingMs: session.greetingMs,
+      transcript: session.transcript,
+      toolCalls: session.toolCalls,
+      turns: session.turns,
+      bargeIns: session.bargeIns,
+      usage: session.usage,
+      report: this.#parts.report(),
+      toolCallsRefused: session.counters.toolCallsRefused,
+      framesIn: stats.framesOut,
+      framesConcealed: stats.framesConcealed,
+      framesDropped: stats.framesDropped,
+      agentFramesDropped: Math.ceil(this.#speech.droppedSamples / frameSamples(this.#start.legRateHz)),
+      dtmf: this.#digits,
+    }
+    this.#journal?.end()
+    this.#passMarks(nowMs)
+    void this.#release('the call is over').then(() => this.#settle(result))
+  }
+
+  /** Ends this call for a fault of ours; the main thread may give it to another worker. */
+  fail(thrown: unknown): void {
+    if (this.#over) return
+    const fault = thrown instanceof Error ? thrown.stack ?? thrown.message : messageOf(thrown)
+    void this.#release('the call failed').then(() => this.#settle({ type: 'fault', fault }))
+  }
+
+  /** Frees everything this call holds on this worker. */
+  async #release(reason: string): Promise<void> {
+    this.#over = true
+    this.#abort.abort()
+    this.#tools.release()
+    this.#announcer.cancel()
+    await this.#closeBackend(reason)
+    this.#parts.speech?.close()
+    this.#speech.release()
+    this.#intake.release()
+    this.#port.close()
+  }
+
+  /** Never rejects: a backend that does not close in order, not one of ours most likely, must hold nothing up. */
+  async #closeBackend(reason: string): Promise<void> {
+    try {
+      await this.#backend.close(reason)
+    } catch (thrown) {
+      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+    }
+  }
+
+  #guard(work: () => void): void {
+    this.#parts.guard(this, work)
+  }
+
+  #post(message: FromCall): void {
+    this.#port.postMessage(message)
+  }
+}

@@ -1,0 +1,94 @@
+import { BYTES_PER_SAMPLE, samplesToMs, type LegRateHz } from '../core/units.js'
+import { Views } from '../core/views.js'
+import { Playout } from '../media/playout/playout.js'
+import { KILL_AUDIO } from '../sautikit/stream-messages.js'
+import type { CallRecorder } from './call-recorder.js'
+import type { MediaSink } from './live-call.js'
+import { Time, Word } from './shared-call.js'
+import type { SharedCall } from './shared-call.js'
+
+// One frame at a time leaves; all calls share the place where it is put together. 1 s at 16 kHz, five times what
+// playout hands over at once.
+const outgoing = new Int16Array(16_000)
+const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
+
+/**
+ * Main's end of a call's speech: follows the worker's orders in the shared memory, has the playout clock say what is due,
+ * sends it, and writes down what became of it. Works on while the worker is dead.
+ */
+export class HostedPlayout {
+  readonly #shared: SharedCall
+  readonly #rateHz: LegRateHz
+  readonly #playout: Playout
+  #clearsSeen = 0
+  #pausedSeen = false
+  #moreSeen = 0
+  #writtenSeen = 0
+  /** Until then nothing is due, unless one of the words above has changed. */
+  #playAtMs = -Infinity
+
+  constructor(shared: SharedCall, rateHz: LegRateHz) {
+    this.#shared = shared
+    this.#rateHz = rateHz
+    this.#playout = new Playout({ sampleRateHz: rateHz })
+  }
+
+  /** Dry spells within an item, ever. */
+  get underruns(): number {
+    return this.#playout.underruns
+  }
+
+  /** The session is gone: whatever held the agent silent died with it, and what waits in the ring plays on. */
+  letGo(): void {
+    Atomics.store(this.#shared.words, Word.paused, 0)
+    Atomics.store(this.#shared.words, Word.more, 0)
+  }
+
+  /** Sends what is due. @returns false when the socket took it no more: more waits in it than it may */
+  pump(nowMs: number, sink: MediaSink, recorder: CallRecorder | null): boolean {
+    const { words, times, outbound } = this.#shared
+    const playout = this.#playout
+    if (this.#nothingToPlay(nowMs)) return true
+    // From before the pump: what comes meanwhile is to be looked at.
+    this.#writtenSeen = outbound.writtenGlance
+    if (words[Word.clears] !== this.#clearsSeen) {
+      this.#clearsSeen = Atomics.load(words, Word.clears)
+      this.#pausedSeen = false
+      playout.clear(nowMs)
+      recorder?.agentCut(nowMs)
+      sink.sendText(KILL_AUDIO)
+    }
+    const paused = words[Word.paused] === 1
+    if (paused !== this.#pausedSeen) {
+      this.#pausedSeen = paused
+      if (paused) playout.pause(nowMs)
+      else playout.resume(nowMs)
+    }
+    // Loaded before the samples are counted: the end of speech is told after its last sample.
+    if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
+    playout.speechEnded = this.#moreSeen === 0
+    const samples = playout.pump(nowMs, outbound, outgoing)
+    this.#playAtMs = playout.dueMs
+    if (samples === 0) return true
+    const sent = outbound.consumed
+    times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.#rateHz)
+    times[Time.playoutEndMs] = playout.playoutEndMs
+    times[Time.lastSentAtMs] = playout.lastSentAtMs
+    words[Word.underruns] = playout.underruns
+    Atomics.store(words, Word.dated, sent | 0)
+    const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
+    recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
+    return taken
+  }
+
+  /**
+   * At most ticks, frames of this call are not due. Glances without Atomics: what one misses is found at the next
+   * tick. The words lie where the worker seldom writes; what it writes with each frame is looked at last.
+   */
+  #nothingToPlay(nowMs: number): boolean {
+    const { words, outbound } = this.#shared
+    return nowMs < this.#playAtMs && words[Word.clears] === this.#clearsSeen && words[Word.more] === this.#moreSeen
+      && (words[Word.paused] === 1) === this.#pausedSeen
+      && (this.#playAtMs < Infinity || outbound.writtenGlance === this.#writtenSeen)
+  }
+}

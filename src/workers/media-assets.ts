@@ -1,0 +1,43 @@
+import { readFile } from 'node:fs/promises'
+import libsamplerate from '@alexanderolsen/libsamplerate-js'
+import { derivePolyphaseRows } from '../media/resample/polyphase.js'
+import type { PolyphaseRows } from '../media/resample/polyphase.js'
+import type { VadBank } from '../media/vad/vad.js'
+import { VoiceBank } from '../media/vad/voice-detector.js'
+import { VOICE_MODEL } from '../media/vad/voice-model.js'
+
+/** What every media worker needs and what is dear to make: made once by the main thread, then cloned. */
+export interface MediaAssets {
+  readonly rows: readonly PolyphaseRows[]
+  readonly firKernel: WebAssembly.Module
+  readonly callerKernel: WebAssembly.Module
+}
+
+/**
+ * Takes the filter rows from libsamplerate and compiles the kernels of resampler and caller's frames.
+ * The package is CommonJS without static names, so it is imported whole.
+ */
+export async function loadMediaAssets(): Promise<MediaAssets> {
+  const { create, ConverterType } = libsamplerate
+  const [rows, firKernel, callerKernel] = await Promise.all([
+    derivePolyphaseRows((inRateHz, outRateHz) =>
+      create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })),
+    compiled('resample/fir-kernel'),
+    compiled('vad/caller-kernel'),
+  ])
+  return { rows, firKernel, callerKernel }
+}
+
+/** The gateway's own voice detector, for all calls of a thread. */
+export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
+  return new VoiceBank({ model: VOICE_MODEL, kernel: callerKernel })
+}
+
+/** The same for a thread that has no other use for the media assets. */
+export async function loadVoiceDetectors(): Promise<VadBank> {
+  return voiceDetectors(await compiled('vad/caller-kernel'))
+}
+
+async function compiled(kernel: string): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(await readFile(new URL(`../media/${kernel}.wasm`, import.meta.url)))
+}

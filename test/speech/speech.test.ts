@@ -1,0 +1,199 @@
+import t from 'tap'
+import { GatewayError } from '../../src/core/errors.js'
+import { loadFlite } from '../../src/speech/flite.js'
+import { SpeechClient } from '../../src/speech/speech-client.js'
+import { SpeechPool } from '../../src/speech/speech-pool.js'
+import type { SpeechWorkerStats } from '../../src/speech/speech-protocol.js'
+import { captureWorkers } from '../backends/embedded/capture-workers.js'
+import { framesOf, overThePhone } from '../backends/embedded/phone-line.js'
+
+const started = captureWorkers()
+const faults: GatewayError[] = []
+const pool = new SpeechPool({ decodersPerThread: 2, onFault: (error) => faults.push(error) })
+t.teardown(() => pool.close())
+await pool.ready()
+const flite = await loadFlite()
+
+const DIGITS = '<digit> = zero | one | two | three | four | five | six | seven | eight | nine;'
+const GRAMMAR = `#JSGF V1.0; grammar g; public <said> = <digit> <digit> <digit> <digit> [<digit> [<digit>]]
+  | where is my order | [i want to] speak to a human | yes | no | repeat that; ${DIGITS}`
+
+function client(reopen = false): SpeechClient {
+  return new SpeechClient({ port: pool.openSession(), ...(reopen ? { reopen: async () => pool.openSession() } : {}) })
+}
+
+async function recognise(speech: SpeechClient, text: string, voice: string, grammar = GRAMMAR): Promise<string> {
+  const utterance = speech.startUtterance(grammar)
+  for (const frame of framesOf(overThePhone(flite, text, voice))) utterance.push(frame)
+  return (await utterance.end()).text
+}
+
+/** Resolves with the worker's counters as soon as they satisfy `until`; the probe itself takes the time between looks. */
+async function worker(until: (stats: SpeechWorkerStats) => boolean): Promise<SpeechWorkerStats> {
+  for (;;) {
+    const stats = await pool.inspect()
+    if (stats === null) throw new Error('the pool is closed')
+    if (until(stats)) return stats
+  }
+}
+
+for (const voice of ['rms', 'awb']) {
+  t.test(`what the voice ${voice} says over a telephone line is recognised`, async (t) => {
+    const speech = client()
+    const corpus = [
+      ['where is my order', 'where is my order'], ['four one two seven', 'four one two seven'], ['yes', 'yes'], ['no', 'no'],
+      ['i want to speak to a human', 'i want to speak to a human'], ['eight two one four', 'eight two one four'], ['repeat that', 'repeat that'],
+    ] as const
+    let right = 0
+    for (const [said, expected] of corpus) {
+      if (await recognise(speech, said, voice) === expected) right++
+    }
+    // All of it, as tried; one miss is left for another build of the same models.
+    t.ok(right >= corpus.length - 1, `${right} of ${corpus.length}`)
+    speech.close()
+  })
+}
+
+t.test('speech arrives sentence by sentence and fixed prompts come from the cache', async (t) => {
+  const speech = client()
+  const text = 'This is the first sentence. Order 4127 is on its way!'
+  const chunks: { text: string; samples: number; last: boolean }[] = []
+  await speech.speak(text, 'slt', (chunk) => chunks.push({ text: chunk.text, samples: chunk.pcm.length, last: chunk.last })).done
+  t.same(chunks.map(({ text, last }) => [text, last]), [['This is the first sentence.', false], ['Order 4127 is on its way!', true]])
+  t.ok(chunks.every(({ samples }) => samples > 16000))
+  const before = await worker(() => true)
+  const whole = await speech.synthesise(text, 'slt')
+  t.equal(whole.pcm.length, chunks.reduce((sum, { samples }) => sum + samples, 0))
+  const after = await worker(() => true)
+  t.equal(after.sentencesFromCache - before.sentencesFromCache, 2)
+  t.equal(after.sentencesMade, before.sentencesMade)
+  speech.close()
+})
+
+t.test('speech that is cancelled goes no further', async (t) => {
+  const speech = client()
+  let chunks = 0
+  const speaking = speech.speak('One. Two. Three. Four. Five. Six. Seven. Eight.', 'rms', () => {
+    chunks++
+    speaking.cancel()
+  })
+  await speaking.done
+  await speech.synthesise('Over.', 'rms')
+  t.equal(chunks, 1)
+  speech.close()
+})
+
+t.test('a voice that does not exist is a typed error', async (t) => {
+  const speech = client()
+  await t.rejects(speech.synthesise('Hello.', 'nobody'), { code: 'SPEECH_FAULT', message: /slt, rms, awb, kal/ })
+  speech.close()
+})
+
+t.test('a word that no dictionary has is named, and can be added', async (t) => {
+  const speech = client()
+  const grammar = '#JSGF V1.0; grammar g; public <said> = pikipiki | order;'
+  await t.rejects(speech.startUtterance(grammar).end(), { code: 'AGENT_INVALID', message: /"pikipiki".*offline\.words/ })
+  const utterance = speech.startUtterance(grammar, [['pikipiki', 'P IH K IY P IH K IY']])
+  for (const frame of framesOf(overThePhone(flite, 'piki piki', 'rms'))) utterance.push(frame)
+  t.equal((await utterance.end()).text, 'pikipiki')
+  await t.rejects(speech.startUtterance('#JSGF V1.0; grammar g; public <said> = (yes;').end(), { code: 'AGENT_INVALID' })
+  t.equal(await recognise(speech, 'yes', 'rms'), 'yes', 'and the decoder works on')
+  speech.close()
+})
+
+t.test('more callers than decoders wait and are all heard', async (t) => {
+  const speakers = Array.from({ length: 6 }, () => client())
+  const texts = await Promise.all(speakers.map((speech, i) => recognise(speech, i % 2 === 0 ? 'where is my order' : 'four one two seven', 'rms')))
+  t.same(new Set(texts.filter((_, i) => i % 2 === 0)), new Set(['where is my order']))
+  t.same(new Set(texts.filter((_, i) => i % 2 === 1)), new Set(['four one two seven']))
+  for (const speech of speakers) speech.close()
+  const stats = await worker((now) => now.decodersLeased === 0 && now.utterancesWaiting === 0)
+  t.equal(stats.utterancesRefused, 0)
+})
+
+t.test('beyond the waiting room callers are refused with SPEECH_BUSY, not kept', async (t) => {
+  const speakers = Array.from({ length: 20 }, () => client())
+  const utterances = speakers.map((speech) => speech.startUtterance(GRAMMAR))
+  await worker((now) => now.utterancesRefused > 0)
+  const outcomes = await Promise.allSettled(utterances.map((utterance) => utterance.end()))
+  const refused = outcomes.filter((outcome) => outcome.status === 'rejected')
+  // Two are decoded, sixteen wait.
+  t.equal(refused.length, 2)
+  t.ok(refused.every(({ reason }) => reason instanceof GatewayError && reason.code === 'SPEECH_BUSY' && reason.retryable))
+  for (const speech of speakers) speech.close()
+})
+
+t.test('an endless utterance is cut, and counted', async (t) => {
+  const speech = client()
+  const utterance = speech.startUtterance(GRAMMAR)
+  const second = new Int16Array(8000)
+  for (let i = 0; i < 95; i++) utterance.push(second)
+  t.equal(speech.stats.samplesDropped, 5 * 8000, 'beyond 90 s')
+  await utterance.end()
+  speech.close()
+})
+
+t.test('a hang-up in mid-utterance and mid-sentence leaves nothing behind', async (t) => {
+  await worker((now) => now.sessions === 0)
+  const speech = client()
+  const utterance = speech.startUtterance(GRAMMAR)
+  utterance.push(new Int16Array(1600))
+  speech.speak('This will never be heard. Nor will this.', 'awb', () => undefined)
+  await worker((now) => now.sessions === 1 && now.decodersLeased === 1)
+  speech.close()
+  const stats = await worker((now) => now.sessions === 0)
+  t.equal(stats.decodersLeased, 0)
+  t.equal(stats.utterancesWaiting, 0)
+  t.equal(pool.stats.sessions, 0)
+})
+
+t.test('a call that ends before its session has begun gives its slot back', async (t) => {
+  pool.openSession().close()
+  await worker((now) => now.sessions === 0)
+  t.equal(pool.stats.sessions, 0)
+})
+
+t.test('a client that sends nonsense loses its own session only', async (t) => {
+  const other = client()
+  const port = pool.openSession()
+  const gone = new Promise((resolve) => port.once('close', resolve))
+  port.postMessage(null)
+  await gone
+  t.equal(await recognise(other, 'yes', 'rms'), 'yes')
+  t.equal(faults.length, 0)
+  other.close()
+})
+
+t.test('when a speech worker dies its calls are told, and go on with another', async (t) => {
+  const stranded = client()
+  const speech = client(true)
+  const utterance = speech.startUtterance(GRAMMAR)
+  const other = stranded.startUtterance(GRAMMAR)
+  // Sessions of the tests before are over too: the pool counts all that the death takes.
+  await worker((now) => now.decodersLeased === 2 && pool.stats.sessions === 2)
+  await started.at(-1)?.terminate()
+  await t.rejects(utterance.end(), { code: 'SPEECH_FAULT', retryable: true })
+  await t.rejects(other.end(), { code: 'SPEECH_FAULT', retryable: false })
+  t.equal(await speech.recovered(), true)
+  t.equal(await recognise(speech, 'where is my order', 'rms'), 'where is my order')
+  t.equal(await stranded.recovered(), false)
+  await t.rejects(stranded.synthesise('Hello.', 'slt'), { code: 'SPEECH_FAULT' })
+  t.equal(faults.length, 1, 'one death is told once')
+  t.equal(stranded.stats.faults, 1)
+  // One each, and on a busy machine one more of a try to open again that still met the dying worker.
+  t.equal(pool.stats.sessionsFaulted, stranded.stats.faults + speech.stats.faults)
+  t.ok(speech.stats.faults >= 1)
+  t.equal(speech.stats.reopened, speech.stats.faults)
+  speech.close()
+  stranded.close()
+})
+
+t.test('the pool closes while its worker still loads, and refuses sessions then', async (t) => {
+  const small = new SpeechPool({ decodersPerThread: 1, sessionsPerThread: 1 })
+  const port = small.openSession()
+  t.throws(() => small.openSession(), { code: 'SPEECH_BUSY' })
+  await small.close()
+  t.equal(small.threads, 0)
+  t.throws(() => small.openSession(), { code: 'SPEECH_FAULT' })
+  port.close()
+})

@@ -1,0 +1,175 @@
+import t from 'tap'
+import type { CallRecord } from '../../src/call/record.js'
+import { parseCallSid } from '../../src/core/ids.js'
+import { CarrierApiError } from '../../src/sautikit-api/carrier-error.js'
+import { OutboundCalls } from '../../src/workers/outbound-calls.js'
+import type { OutboundCallsOptions } from '../../src/workers/outbound-calls.js'
+import { callRecordSchema } from '../../src/workers/record-format.js'
+import { createLog } from '../../src/telemetry/log.js'
+
+const SID = parseCallSid('HD_0a8d5911d055')
+const ORDER = { agent: 'order-status', to: '+254700000001', from: '+254700000000' }
+
+const notTaken = () => Promise.resolve({ status: 'ringing', answeredAt: null })
+const soon = () => new Promise((resolve) => { setImmediate(resolve) })
+
+/** Calls out of a gateway whose time and carrier are the test's. */
+function desk(changes: Partial<OutboundCallsOptions> = {}) {
+  const records: CallRecord[] = []
+  const created: { from: string; to: string; voiceCallbackUrl: string; clientRequestId: string }[] = []
+  const hungUp: string[] = []
+  const logged: string[] = []
+  const due: { readonly atMs: number; readonly work: () => void }[] = []
+  const time = { nowMs: 0 }
+  const outbound = new OutboundCalls({
+    carrier: {
+      createCall: (call) => {
+        created.push(call)
+        return Promise.resolve({ callSid: SID, callId: 'c-1', status: 'ringing' })
+      },
+      hangup: (callSid) => {
+        hungUp.push(callSid)
+        return Promise.resolve()
+      },
+      getCall: notTaken,
+    },
+    agent: (name) => (name === 'order-status' ? { from: null, ringMs: 30_000 } : undefined),
+    agentNames: () => ['order-status'],
+    voiceUrl: (agent) => `https://gw.example/voice/${agent}`,
+    free: () => 5, draining: () => false, perMinute: 60, prefixes: [],
+    clock: () => time.nowMs, wallClock: () => 0, log: createLog({ level: 'debug', destination: { write: (line) => void logged.push(line) } }),
+    onUnreached: (record) => { records.push(record) },
+    schedule: (ms, work) => {
+      const entry = { atMs: time.nowMs + ms, work }
+      due.push(entry)
+      return () => { due.splice(due.indexOf(entry), 1) }
+    },
+    ...changes,
+  })
+  return {
+    outbound, records, created, hungUp, logged, time,
+    pass: (ms: number): void => {
+      time.nowMs += ms
+      for (const entry of due.filter(({ atMs }) => atMs <= time.nowMs)) {
+        due.splice(due.indexOf(entry), 1)
+        entry.work()
+      }
+    },
+  }
+}
+
+t.test('a call is placed with our webhook, and its first webhook is known by label or by SID', async (t) => {
+  const { outbound, created } = desk()
+  const placed = await outbound.place(ORDER)
+  t.match(created, [{ from: ORDER.from, to: ORDER.to, voiceCallbackUrl: 'https://gw.example/voice/order-status' }])
+  t.equal(placed.callSid, SID)
+  t.match(outbound.find(SID, null), { agent: 'order-status', to: ORDER.to })
+  const found = outbound.find(parseCallSid('HD_other'), placed.clientRequestId)
+  t.match(found, { clientRequestId: placed.clientRequestId })
+  t.equal(outbound.find(parseCallSid('HD_stranger'), null), undefined)
+  if (found !== undefined) outbound.taken(found)
+  t.equal(outbound.waiting, 0)
+})
+
+t.test('the first webhook may be here before the carrier\'s answer', async (t) => {
+  let seen: unknown = null
+  const { outbound } = desk({
+    carrier: {
+      createCall: ({ clientRequestId }) => {
+        const call = outbound.find(SID, clientRequestId)
+        seen = call
+        if (call !== undefined) outbound.taken(call)
+        return Promise.resolve({ callSid: SID, callId: null, status: 'ringing' })
+      },
+      hangup: () => Promise.resolve(), getCall: notTaken,
+    },
+  })
+  await outbound.place(ORDER)
+  t.match(seen, { agent: 'order-status' })
+  t.equal(outbound.waiting, 0)
+})
+
+for (const [state, result] of [['busy', 'busy'], ['no-answer', 'no-answer'], ['failed', 'failed'], ['completed', 'no-answer']] as const) {
+  t.test(`a call that ends ${state} leaves a record that says ${result}`, async (t) => {
+    const { outbound, records, logged, pass } = desk()
+    await outbound.place(ORDER)
+    pass(4000)
+    t.notOk(outbound.state(SID, null, 'ringing'))
+    t.ok(outbound.state(SID, null, state))
+    t.match(records, [{ callSid: SID, direction: 'outbound', outcome: 'unreached', endReason: 'not-taken', outbound: { result, ringMs: 4000 } }])
+    t.ok(callRecordSchema.safeParse(records[0]).success, 'as the schema says')
+    t.notMatch(JSON.stringify(records) + logged.join(''), '254700000001', 'without the number')
+    pass(60_000)
+    t.equal(records.length, 1)
+  })
+}
+
+t.test('a call that rings too long is hung up', async (t) => {
+  const { outbound, records, hungUp, pass } = desk()
+  await outbound.place(ORDER)
+  pass(34_000)
+  t.same(hungUp, [])
+  pass(1000)
+  await soon()
+  t.same(hungUp, [SID])
+  t.match(records, [{ outbound: { result: 'no-answer' }, endDetail: 'it rang long enough' }])
+})
+
+t.test('a call that was taken by another process behind the same address is left alone', async (t) => {
+  const { outbound, records, pass } = desk({
+    carrier: {
+      createCall: () => Promise.resolve({ callSid: SID, callId: null, status: 'ringing' }),
+      hangup: () => Promise.reject(new Error('nobody may hang up')),
+      getCall: () => Promise.resolve({ status: 'answered', answeredAt: '2026-11-20T10:00:00Z' }),
+    },
+  })
+  await outbound.place(ORDER)
+  pass(35_000)
+  await soon()
+  t.same(records, [])
+  t.match([outbound.waiting, outbound.counters.elsewhere], [0, 1])
+})
+
+t.test('what may not be called is refused before the carrier is asked', async (t) => {
+  const { outbound, created } = desk({ prefixes: ['+254'] })
+  const refused: [object, object][] = [
+    [{ to: '0700000001' }, { code: 'CALL_REFUSED' }], [{ from: 'me' }, { code: 'CALL_REFUSED' }], [{ from: undefined }, { code: 'CALL_REFUSED' }],
+    [{ to: '+15550000001' }, { code: 'CALL_REFUSED', message: /allowed: \+254/ }], [{ agent: 'nobody' }, { code: 'AGENT_UNKNOWN', message: /order-status/ }],
+  ]
+  for (const [change, error] of refused) t.match(await outbound.place({ ...ORDER, ...change }).catch((thrown: unknown) => thrown), error)
+  await t.rejects(desk({ carrier: null }).outbound.place(ORDER), { message: /SAUTIKIT_API_KEY/ })
+  await t.rejects(desk({ voiceUrl: () => null }).outbound.place(ORDER), { message: /PUBLIC_URL/ })
+  await t.rejects(desk({ draining: () => true }).outbound.place(ORDER), { code: 'DRAINING' })
+  t.same(created, [])
+})
+
+t.test('calls are bounded: at once by the slots, in a minute by the setting', async (t) => {
+  const full = desk({ free: () => 2 })
+  await full.outbound.place(ORDER)
+  await full.outbound.place(ORDER)
+  await t.rejects(full.outbound.place(ORDER), { code: 'CAPACITY' })
+  const slow = desk({ perMinute: 2 })
+  await slow.outbound.place(ORDER)
+  await slow.outbound.place(ORDER)
+  await t.rejects(slow.outbound.place(ORDER), { code: 'RATE_LIMITED' })
+  slow.pass(30_000)
+  await t.resolves(slow.outbound.place(ORDER))
+})
+
+t.test('the carrier\'s refusal comes back as it is, and nothing waits', async (t) => {
+  const { outbound, records } = desk({
+    carrier: { createCall: () => Promise.reject(new CarrierApiError('POST /v1/calls: refused', { status: 402, carrierCode: 'wallet.insufficient_funds' })), hangup: () => Promise.resolve(), getCall: notTaken },
+  })
+  await t.rejects(outbound.place(ORDER), { code: 'CARRIER_API' })
+  t.equal(outbound.waiting, 0)
+  t.match(outbound.counters, { placed: 0, refused: 1 })
+  t.same(records, [])
+})
+
+t.test('calls that ring when the gateway stops are hung up', async (t) => {
+  const { outbound, hungUp, records } = desk()
+  await outbound.place(ORDER)
+  outbound.close()
+  t.same(hungUp, [SID])
+  t.match(records, [{ outbound: { result: 'failed' } }])
+})

@@ -1,0 +1,114 @@
+import t from 'tap'
+import { WORKER_GROWTH_SILENT_MS, WORKER_SILENT_MS, WORKER_WATCH_MS } from '../../src/core/limits.js'
+import { partsOf } from '../../src/workers/worker-loss.js'
+import { WorkerWatch } from '../../src/workers/worker-watch.js'
+import type { WorkerVerdict } from '../../src/workers/worker-watch.js'
+
+const MIB = 1024 * 1024
+const MEMORY = 100 * MIB
+
+/** Two workers and a clock. Worker 1 beats at each look unless it is stuck. */
+function machine() {
+  const watch = new WorkerWatch(MEMORY)
+  const state = { nowMs: 1000, rss: 500 * MIB, stuck: new Set<number>(), buffers: 0, running: 0 }
+  const beats = new Map([[1, 1000], [2, 1000]])
+  const look = (aheadMs: number): WorkerVerdict[] => {
+    state.nowMs += aheadMs
+    const signs = [...beats].map(([thread, beatAtMs]) => ({ thread, beatAtMs, bufferBytes: state.buffers, running: state.running }))
+    // After the look: a worker that was paused with the main thread beats only once that has looked.
+    for (const thread of beats.keys()) if (!state.stuck.has(thread)) beats.set(thread, state.nowMs)
+    return watch.look(state.nowMs, state.rss, signs)
+  }
+  const looks = (ms: number, everyMs = WORKER_WATCH_MS): WorkerVerdict[] => {
+    const verdicts: WorkerVerdict[] = []
+    for (let passed = 0; passed < ms; passed += everyMs) verdicts.push(...look(everyMs))
+    return verdicts
+  }
+  return { ...state, state, look, looks }
+}
+
+t.test('a worker that is silent for 2 s is named once, and the other one is not', (t) => {
+  const { state, looks } = machine()
+  t.same(looks(5000), [])
+  state.stuck.add(1)
+  t.same(looks(WORKER_SILENT_MS - WORKER_WATCH_MS), [], 'not yet')
+  t.match(looks(2 * WORKER_WATCH_MS), [{ thread: 1, cause: 'silent' }])
+  t.same(looks(60_000), [], 'a thread that takes long to end is not named again')
+  t.end()
+})
+
+t.test('whose code ran in a silence is what most looks say at which any call ran', (t) => {
+  const { state, look, looks } = machine()
+  state.running = 5
+  looks(1000)
+  state.stuck.add(1)
+  state.running = 6
+  const verdicts = look(WORKER_WATCH_MS)
+  for (let i = 1; verdicts.length === 0; i++) {
+    state.running = i % 2 === 0 ? 0 : 8
+    verdicts.push(...look(WORKER_WATCH_MS))
+  }
+  t.match(verdicts, [{ thread: 1, ran: 8 }])
+  t.end()
+})
+
+t.test('a process that stood still ends no worker, however long it did', (t) => {
+  const { look, looks } = machine()
+  looks(1000)
+  for (const pauseMs of [3000, 60_000, 3_600_000]) {
+    t.same(look(pauseMs), [], `a pause of ${pauseMs} ms`)
+    t.same(looks(1000), [])
+  }
+  t.end()
+})
+
+t.test('a machine on which the main thread itself is late at every look ends only what is silent all the while', (t) => {
+  const { state, looks } = machine()
+  t.same(looks(60_000, 1500), [], 'late, and late beats')
+  state.stuck.add(2)
+  t.same(looks(9000, 1500), [], 'seven late looks are not yet two seconds of evidence')
+  t.match(looks(6000, 1500), [{ thread: 2, cause: 'silent' }])
+  t.end()
+})
+
+t.test('a worker that is not watched yet, or is gone, is nobody\'s concern', (t) => {
+  const watch = new WorkerWatch(MEMORY)
+  for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
+    t.same(watch.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, beatAtMs: 0, bufferBytes: 0, running: 0 }] : []), [])
+  }
+  t.end()
+})
+
+t.test('memory: buffers beyond the bound, and a process that grows while a worker is silent', (t) => {
+  const buffers = machine()
+  buffers.looks(1000)
+  buffers.state.buffers = MEMORY
+  t.same(buffers.looks(1000), [], 'the bound itself is allowed')
+  buffers.state.buffers = MEMORY + MIB
+  t.match(buffers.look(WORKER_WATCH_MS)[0], { cause: 'buffers', why: 'holds 101 MB outside of its heap; at most 100 are allowed' })
+
+  const grows = machine()
+  grows.looks(1000)
+  grows.state.rss += 10 * MEMORY
+  t.same(grows.looks(1000), [], 'a process that grows while all beat')
+  grows.state.stuck.add(1)
+  grows.looks(WORKER_WATCH_MS)
+  grows.state.rss += MEMORY + MIB
+  t.match(grows.looks(WORKER_GROWTH_SILENT_MS), [{ thread: 1, cause: 'silent', why: /grew by 101 MB/ }])
+  t.same(grows.looks(10_000), [])
+  t.end()
+})
+
+t.test('who is suspected: whose code ran, else who was suspected before, else all', (t) => {
+  const call = (number: number, suspicions = 0) => ({ number, callSid: `HD_${number}`, suspicions })
+  const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
+  t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])
+  t.same(parts([call(1), call(2, 1), call(3)], 3), ['bystander', 'bystander', 'suspect'], 'what is seen counts for more than what was')
+  t.same(parts([call(1), call(2), call(3)], 0), ['one-of-many', 'one-of-many', 'one-of-many'])
+  t.same(parts([call(1), call(2), call(3)], 9), ['one-of-many', 'one-of-many', 'one-of-many'], 'the call whose code ran is over')
+  t.same(parts([call(1), call(2, 1), call(3)], 0), ['bystander', 'suspect', 'bystander'], 'the same call in two deaths')
+  t.same(parts([call(1), call(2, 1), call(3, 1)], 0), ['bystander', 'one-of-many', 'one-of-many'])
+  t.same(parts([call(1)], 0), ['suspect'], 'alone')
+  t.same(parts([], 4), [])
+  t.end()
+})
