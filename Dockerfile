@@ -10,7 +10,6 @@ WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
 # No package of ours needs its install script: native ones bring their binaries.
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json ./
 COPY scripts/build.mjs scripts/
 COPY src src
 COPY examples examples
