@@ -19,8 +19,6 @@ import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-export type { Environment } from './environment.js'
-
 /** One thing wrong with an agent file. */
 export interface AgentFault extends SourcePosition {
   readonly file: string

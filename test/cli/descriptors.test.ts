@@ -1,16 +1,14 @@
-import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { attribute, get, openSocket, post, ringing } from '../edge/gateway.js'
 import { until } from '../support/host.js'
+import { mkondo } from './mkondo-process.js'
 
 t.setTimeout(120_000)
 
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 /** It speaks a tone for as long as the call lasts. */
 const TONE = new URL('../workers/poison-backend.js', import.meta.url).href
 const LIMIT = 200
@@ -21,20 +19,10 @@ const CORES_MAX = 0.5
 t.test('a gateway that runs out of file descriptors does not spin, says so once, stays reachable for its operator and goes on with its call',
   { skip: process.platform === 'linux' ? false : 'there is a /proc to look at on Linux only' }, async (t) => {
     const agents = t.testdir({ 'tone.yaml': `version: 1\nname: tone\ninstructions: Speak.\nbackend: "module:${TONE}"\n` })
-    const child = spawn('/bin/sh', ['-c', `ulimit -n ${LIMIT}; exec "$0" "$@"`, process.execPath, MAIN, 'serve', '--with-shop'], {
-      env: {
-        PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '', PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1',
-        AGENTS_DIR: agents, DATA_DIR: `${agents}/data`,
-        KEEP_CALLS: 'false', MEDIA_WORKERS: '1',
-      },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    const { child, lines } = mkondo(['serve', '--with-shop'], {
+      PORT: '0', OPS_PORT: '0', HOST: '127.0.0.1', AGENTS_DIR: agents, DATA_DIR: `${agents}/data`, KEEP_CALLS: 'false', MEDIA_WORKERS: '1',
+    }, LIMIT)
     t.teardown(() => child.kill('SIGKILL'))
-    const lines: string[] = []
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8')
-      stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
-    }
     const said = (words: string): number => lines.filter((line) => line.includes(words)).length
     await until(() => said('taking calls') > 0, 60_000, 'the gateway to start')
     const { port, ops_port: opsPort } = JSON.parse(lines.find((line) => line.includes('taking calls')) ?? '{}') as { port: number; ops_port: number }

@@ -1,21 +1,19 @@
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import type { CallRecord } from '../../src/call/record.js'
 import { callRecordSchema } from '../../src/workers/record-format.js'
 import { until } from '../support/host.js'
+import { mkondo } from './mkondo-process.js'
+import type { Run } from './mkondo-process.js'
 
 /**
  * `mkondo serve`, killed with SIGKILL in the middle of calls, and started again on the same DATA_DIR. Its agents have a
  * backend without a recogniser, so that nothing here waits for speech.
  */
-const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))
 const BACKEND = new URL('../grafana/scripted-backend.js', import.meta.url).href
 
 t.setTimeout(120_000)
@@ -29,27 +27,13 @@ writeFileSync(join(folder, 'agents', 'light.yaml'), JSON.stringify({
   recording: { enabled: true, consent: null },
 }))
 
-interface Run {
-  readonly child: ChildProcess
-  readonly lines: string[]
-  readonly exit: Promise<number | null>
-}
-
-function mkondo(args: readonly string[], env: Readonly<Record<string, string>> = {}): Run {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    env: {
-      PATH: process.env['PATH'] ?? '', HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', AGENTS_DIR: join(folder, 'agents'), DATA_DIR: dataDir,
-      MEDIA_WORKERS: '1', SPEECH_DECODERS: '1', ...env,
-    },
-    stdio: ['ignore', 'pipe', 'pipe'],
+/** On the folder of this file, and gone with it. */
+function here(args: readonly string[], env: Readonly<Record<string, string>> = {}): Run {
+  const run = mkondo(args, {
+    HOST: '127.0.0.1', PORT: '0', OPS_PORT: '0', AGENTS_DIR: join(folder, 'agents'), DATA_DIR: dataDir, MEDIA_WORKERS: '1', ...env,
   })
-  t.teardown(() => child.kill('SIGKILL'))
-  const lines: string[] = []
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8')
-    stream.on('data', (text: string) => lines.push(...text.split('\n').filter((line) => line !== '')))
-  }
-  return { child, lines, exit: new Promise((resolve) => child.once('exit', (code) => resolve(code))) }
+  t.teardown(() => run.child.kill('SIGKILL'))
+  return run
 }
 
 interface Serving extends Run {
@@ -58,7 +42,7 @@ interface Serving extends Run {
 }
 
 async function serving(env: Readonly<Record<string, string>> = {}): Promise<Serving> {
-  const run = mkondo(['serve'], env)
+  const run = here(['serve'], env)
   const ready = (): string | undefined => run.lines.find((line) => line.includes('"msg":"taking calls"'))
   await Promise.race([
     until(() => ready() !== undefined, 60_000, 'the gateway to start'),
@@ -108,8 +92,8 @@ t.test('a process that is killed leaves a record of each call that it had, with 
 
   await t.test('and while it lives no other gateway takes its folder', async (t) => {
     const line = `DATA_DIR is '${dataDir}', which another gateway is using; allowed: a folder of its own for each gateway`
-    const second = mkondo(['serve'])
-    const check = mkondo(['check'])
+    const second = here(['serve'])
+    const check = here(['check'])
     t.equal(await second.exit, 2)
     t.same(second.lines, [`mkondo: ${line}`])
     t.equal(await check.exit, 2)
@@ -152,13 +136,13 @@ t.test('a process that is killed leaves a record of each call that it had, with 
 
 t.test('a DATA_DIR that cannot be made ends serve and check at once, with the same line', async (t) => {
   const line = /DATA_DIR is '\/proc\/x', which cannot be made or written \(ENOENT\); allowed: a folder that this user may make and write, or none at all with KEEP_CALLS=false/
-  const serve = mkondo(['serve'], { DATA_DIR: '/proc/x' })
-  const check = mkondo(['check'], { DATA_DIR: '/proc/x' })
+  const serve = here(['serve'], { DATA_DIR: '/proc/x' })
+  const check = here(['check'], { DATA_DIR: '/proc/x' })
   t.equal(await serve.exit, 2)
   t.equal(serve.lines.length, 1)
   t.match(serve.lines[0], line)
   t.equal(await check.exit, 2)
   t.match(check.lines.join('\n'), line)
-  const unkept = mkondo(['check'], { DATA_DIR: '/proc/x', KEEP_CALLS: 'false' })
+  const unkept = here(['check'], { DATA_DIR: '/proc/x', KEEP_CALLS: 'false' })
   t.equal(await unkept.exit, 0, unkept.lines.join('\n'))
 })
