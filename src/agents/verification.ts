@@ -133,17 +133,20 @@ export class VerifyTool implements Tool {
     return textA !== null && textB !== null && givesAway(textA, this.#rule(a), textB, this.#rule(b))
   }
 
+  /** The questions that were answered rightly. */
+  #answered(caller: CallerIdentity): Question[] {
+    return this.#verification.questions.filter(({ id }) => caller.right.has(id))
+  }
+
   /** Right answers so far, those that give each other away counted once. */
   #proven(account: unknown, caller: CallerIdentity): number {
-    const answered = this.#verification.questions.filter(({ id }) => caller.right.has(id))
-    return countDistinct(answered, (a, b) => this.#oneFact(account, a, b))
+    return countDistinct(this.#answered(caller), (a, b) => this.#oneFact(account, a, b))
   }
 
   /** Questions whose right answer would prove something that is not proven yet. */
   #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
-    const { questions } = this.#verification
-    const answered = questions.filter(({ id }) => caller.right.has(id))
-    return questions.filter((question) => (
+    const answered = this.#answered(caller)
+    return this.#verification.questions.filter((question) => (
       textAt(account, question.field) !== null && !answered.some((other) => this.#oneFact(account, question, other)))).map(({ id }) => id)
   }
 

@@ -106,19 +106,24 @@ function isMetadata(address: IPv4 | IPv6): boolean {
   return METADATA_V6.some((range) => address.match(range)) || [...carried(address), ipv4At(bytes, 12), ...nat64].some(isV4Metadata)
 }
 
+/** A URL writes an IPv6 address as `[::1]`. */
+function withoutBrackets(hostname: string): string {
+  return hostname.replace(/^\[|\]$/g, '')
+}
+
 /**
  * Why a host that is an address must not be connected to; null for a name, which `guardedLookup` checks, and for one that
  * may be. Node asks no resolver about an address, so the check of names does not see it.
  */
 export function refusedAddress(hostname: string, policy: AddressPolicy): GatewayError | null {
-  const address = hostname.replace(/^\[|\]$/g, '')
+  const address = withoutBrackets(hostname)
   if (isIP(address) === 0 || mayConnect(address, policy)) return null
   return new GatewayError('TOOL_FORBIDDEN_HOST', `${hostname} is an address that no tool may reach: clouds keep their credentials there`)
 }
 
 /** The policy for a host that stands in configuration: what was written out is meant, a name is checked. */
 export function policyFor(hostname: string, allowPrivate: boolean): AddressPolicy {
-  if (isIP(hostname.replace(/^\[|\]$/g, '')) !== 0 || hostname === 'localhost') return 'as-written'
+  if (isIP(withoutBrackets(hostname)) !== 0 || hostname === 'localhost') return 'as-written'
   return allowPrivate ? 'private' : 'public'
 }
 
