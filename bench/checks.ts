@@ -2,7 +2,7 @@ import { ADDED_P99_MS_MAX } from './plan.js'
 import type { Capacity, CaseResult, Check, Speed } from './results.js'
 
 /** Median, least and most; null of nothing. */
-export interface Spread {
+interface Spread {
   readonly median: number
   readonly min: number
   readonly max: number

@@ -21,7 +21,7 @@ const QUICK_RAMP_STEPS = 3
 /** No case of a quick run begins later than this, so that it ends within three minutes on a machine that is too busy, too. */
 const QUICK_BEGIN_MS_MAX = 150_000
 
-export type Say = (line: string) => void
+type Say = (line: string) => void
 
 /** What is left of the time of a run; a run that is not quick takes what it takes. */
 export class TimeLeft {
@@ -46,7 +46,7 @@ export class TimeLeft {
   }
 }
 
-export interface Skipped { readonly name: string; readonly why: string }
+interface Skipped { readonly name: string; readonly why: string }
 
 /** The subjects that were asked for and can run; those that cannot, with the reason. */
 export function chooseSubjects(options: BenchOptions): { readonly subjects: readonly Subject[]; readonly skipped: readonly Skipped[] } {
@@ -130,7 +130,7 @@ async function findWhatHolds(failed: CaseResult, subject: Subject, results: Case
 }
 
 /** How large a gateway is. */
-export interface Size { readonly workers: number; readonly processes: number }
+interface Size { readonly workers: number; readonly processes: number }
 
 /** The highest number of calls at which `subject` stays under 20 ms with true audio. */
 export async function findCapacity(

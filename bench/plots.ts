@@ -8,7 +8,7 @@ export interface Series {
   readonly points: readonly (readonly [x: number, y: number])[]
 }
 
-export interface LineChart {
+interface LineChart {
   readonly title: string
   readonly x: string
   readonly y: string
@@ -61,7 +61,7 @@ export function lineChart(chart: LineChart): string {
   return svg(chart.title, HEIGHT + series.length * LEGEND_LINE + 8, [...grid, limit, ...lines, ...legend])
 }
 
-export interface BarChart {
+interface BarChart {
   readonly title: string
   readonly unit: string
   readonly bars: readonly { readonly name: string; readonly value: number; readonly min: number; readonly max: number }[]

@@ -31,7 +31,7 @@ export interface CaseOptions {
  * `held`: the audio is true and the generator kept its time. `untrue`: it is not, and there is no speed to speak of.
  * `void`: the generator was late, so the figures are its own. `failed`: calls could not be opened or a process died.
  */
-export type Verdict = 'held' | 'untrue' | 'void' | 'failed'
+type Verdict = 'held' | 'untrue' | 'void' | 'failed'
 
 export interface CaseResult {
   readonly options: CaseOptions

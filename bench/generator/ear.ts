@@ -45,7 +45,7 @@ export interface EarOptions {
 }
 
 /** A stop in the agent's speech longer than this is heard as a gap. */
-export const GAP_MS = 40
+const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
 export const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75

@@ -4,7 +4,7 @@
 export const MASK: readonly number[] = [0x5a, 0xc3, 0x19, 0x7e]
 
 export const OPCODE = { text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const
-export type Opcode = (typeof OPCODE)[keyof typeof OPCODE]
+type Opcode = (typeof OPCODE)[keyof typeof OPCODE]
 
 /** One whole masked frame. */
 export function maskedFrame(opcode: Opcode, payload: Uint8Array): Buffer {

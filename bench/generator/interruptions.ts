@@ -1,7 +1,7 @@
 import { FRAME_MS } from '../../src/core/units.js'
 
 /** How often a caller interrupts, and for how long it speaks. */
-export const INTERRUPT_EVERY_MS = 4000
+const INTERRUPT_EVERY_MS = 4000
 export const SPEECH_MS = 800
 /** Share of frames at which the line stalls, and for how long at most: later than any playout waits for nothing. */
 const STALL_SHARE = 0.005

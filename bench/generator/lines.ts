@@ -4,7 +4,7 @@ import { sequenceByte } from './caller.js'
 import { OPCODE, maskedFrame, patchMasked, patchMaskedByte } from './framing.js'
 import { MULAW_SAMPLES, encodeMulaw } from './mulaw.js'
 
-export type HeardText =
+type HeardText =
   | { readonly type: 'audio'; readonly samples: number }
   | { readonly type: 'clear' }
   | { readonly type: 'reply'; readonly frame: Buffer }

@@ -1,7 +1,7 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import type { LegRateHz } from '../../src/core/units.js'
 import { loadFlite } from '../../src/speech/flite.js'
-import { speakAs } from '../../src/simulator/voices.js'
+import { speakAs } from '../../src/simulator/caller-speech.js'
 import { voicedExtent } from '../../src/simulator/speech-spans.js'
 
 /**

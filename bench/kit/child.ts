@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 const ANSWER_MS = 30_000
 const STDERR_CHARS_KEPT = 4000
 
-export interface ChildOptions {
+interface ChildOptions {
   readonly name: string
   readonly file: string
   /** Name of the environment variable that carries `options`. */

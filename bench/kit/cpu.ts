@@ -1,7 +1,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 
 /** CPU time of one process so far, in milliseconds. */
-export interface CpuTime {
+interface CpuTime {
   readonly atMs: number
   /** Thread id to CPU time; the main thread has the process's id. */
   readonly threads: ReadonlyMap<number, number>

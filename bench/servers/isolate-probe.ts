@@ -23,7 +23,7 @@ export interface IsolateState {
   readonly loopMaxMs: number
 }
 
-export interface IsolateProbe {
+interface IsolateProbe {
   /** Collects garbage and says what is left. */
   collect(): IsolateState
 }

@@ -5,10 +5,10 @@ import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
 import { FRAME_MS } from '../../src/core/units.js'
 import { samplesOf } from '../../src/media/pcm.js'
-import { LevelEar } from '../../src/simulator/vendors/spoken.js'
+import { LevelDetector } from '../../src/simulator/vendors/double.js'
 import { machineMs } from '../kit/clock.js'
 
-export interface KnownServiceOptions {
+interface KnownServiceOptions {
   /** From the question to the first sound of the answer. */
   readonly delayMs: number
   /** From the wish for a session to its confirmation: what a connection to a far service costs. */
@@ -24,7 +24,7 @@ export interface KnownServiceOptions {
 }
 
 /** One answer: when it was asked for, and when its first sound was sent. */
-export interface KnownAnswer {
+interface KnownAnswer {
   readonly askedMs: number
   sentMs: number
 }
@@ -91,7 +91,7 @@ export class KnownSession {
   readonly samples: number[] = []
   readonly #socket: WebSocket
   readonly #options: KnownServiceOptions
-  #ear: LevelEar | null = null
+  #ear: LevelDetector | null = null
   #rateHz = 24_000
   #responses = 0
   #pending: NodeJS.Timeout | null = null
@@ -117,7 +117,7 @@ export class KnownSession {
         const audio = message.session?.audio
         this.#rateHz = audio?.output?.format?.rate ?? 24_000
         this.#ear = audio?.input?.turn_detection == null ? null
-          : new LevelEar({ sampleRateHz: audio.input.format?.rate ?? 24_000, silenceMs: this.#options.silenceMs })
+          : new LevelDetector({ sampleRateHz: audio.input.format?.rate ?? 24_000, silenceMs: this.#options.silenceMs })
         setTimeout(() => this.#send({ type: 'session.updated', session: message.session }), this.#options.readyMs)
         return
       }

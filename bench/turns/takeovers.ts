@@ -8,13 +8,13 @@ import type { Percentiles } from '../kit/histogram.js'
 import { KnownService } from './known-service.js'
 import { figure } from './share.js'
 
-export interface TakeoverOptions {
+interface TakeoverOptions {
   readonly takeovers: number
   /** At once. */
   readonly calls: number
 }
 
-export interface TakeoverResult extends TakeoverOptions {
+interface TakeoverResult extends TakeoverOptions {
   readonly done: number
   /** The line is cut to a second backend that knows everything. */
   readonly gap: Percentiles | null

@@ -5,7 +5,7 @@ import { FrameReader, OPCODE, maskedFrame } from '../generator/framing.js'
 import { askForStream, openSocket } from '../generator/opening.js'
 
 /** One turn as the caller saw it. */
-export interface CallerTurn {
+interface CallerTurn {
   /** When the frame with the last voiced sample was sent. */
   readonly stoppedMs: number
   /** When the first sound of the answer came; NaN when none did. */

@@ -9,12 +9,13 @@
  * | open       | `close()`, `abort()`, server, network     | closed     |
  * | silent     | server, network, `abort()`                | closed     |
  */
-import type { Socket } from 'node:net'
+import { createHash, randomBytes } from 'node:crypto'
+import { connect as connectTcp, type Socket } from 'node:net'
 import type { Writable } from 'node:stream'
-import { parseJsonSequence } from './json-sequence.js'
-import { OPCODE, clientFrame, frameParser } from './client-framing.js'
-import { ForkBuffer } from './fork-buffer.js'
-import { openMediaSocket, type HandshakeOptions, type OpenedSocket } from './handshake.js'
+import { connect as connectTls } from 'node:tls'
+import * as ws from 'ws'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { BYTES_PER_SAMPLE } from '../core/units.js'
 import { PlayoutQueue } from './playout-queue.js'
 
 /** What a leg's audio looks like on the socket. */
@@ -42,7 +43,7 @@ export interface ForkClosed {
   readonly reason: string
 }
 
-export interface AudioForkEvents {
+interface AudioForkEvents {
   onClosed?(closed: ForkClosed): void
   /** `disconnect`, `transfer` and whatever else the lineage only reports upward. */
   onCommand?(type: string): void
@@ -50,7 +51,7 @@ export interface AudioForkEvents {
 }
 
 /** How much of what was seen on one media socket. */
-export interface ForkCounters {
+interface ForkCounters {
   messagesSent: number
   bytesSent: number
   messagesReceived: number
@@ -268,4 +269,307 @@ export class AudioFork {
     this.#socket.setTimeout(2000, () => { this.#socket.destroy() })
     this.#events.onClosed?.(closed)
   }
+}
+
+/**
+ * The two framing classes of the `ws` package, which exports them but does not type them. Its own client cannot be
+ * used: it adds headers, offers extensions and waits for the server's close frame, and the carrier does none of it.
+ */
+interface FramingClasses {
+  readonly Sender: {
+    frame(data: Buffer, options: { fin: boolean; mask: boolean; opcode: number; readOnly: boolean }): Buffer[]
+  }
+  readonly Receiver: new (options: { isServer: boolean; maxPayload: number; maxFragments: number }) => Writable
+}
+
+// The package's types leave both classes out; the shape above is that of ws 8.23.
+const framing = ws as unknown as FramingClasses
+
+const OPCODE = { text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const
+
+/** The lineage takes messages of any size; ten minutes of audio in one is where this simulator stops. */
+const MESSAGE_BYTES_MAX = 32 * 1024 * 1024
+const FRAGMENTS_MAX = 64 * 1024
+
+/** One whole, masked, unfragmented client frame; `payload` is overwritten by its mask. */
+function clientFrame(opcode: number, payload: Buffer): Buffer[] {
+  return framing.Sender.frame(payload, { fin: true, mask: true, opcode, readOnly: false })
+}
+
+interface FrameHandlers {
+  onMessage(data: Buffer, isBinary: boolean): void
+  onPing(data: Buffer): void
+  onPong(data: Buffer): void
+  /** The server's close frame; 1005 when it carried no code. */
+  onClose(code: number, reason: string): void
+  onError(error: Error): void
+}
+
+/** A parser of server frames: write the socket's bytes into it. */
+function frameParser(handlers: FrameHandlers): Writable {
+  const receiver = new framing.Receiver({ isServer: false, maxPayload: MESSAGE_BYTES_MAX, maxFragments: FRAGMENTS_MAX })
+  receiver.on('message', (data: Buffer, isBinary: boolean) => { handlers.onMessage(data, isBinary) })
+  receiver.on('ping', (data: Buffer) => { handlers.onPing(data) })
+  receiver.on('pong', (data: Buffer) => { handlers.onPong(data) })
+  receiver.on('conclude', (code: number, reason: Buffer) => { handlers.onClose(code, reason.toString('utf8')) })
+  receiver.on('error', (error: Error) => { handlers.onError(error) })
+  return receiver
+}
+
+/** What the fork module keeps while its socket cannot be written to. */
+const BUFFER_S = 2
+/** The module's arithmetic leaves this much more than two seconds: a stall of 2.5 s was seen to lose 64,016 bytes. */
+const BUFFER_SLACK_BYTES = 16
+
+/**
+ * Caller audio on its way to the socket. Everything that waits goes out as one message. When the buffer is full, all
+ * of it is thrown away at once, in the middle of a frame if need be, and filling starts again: that is what the
+ * carrier's lineage does, and what a gateway must stand.
+ */
+export class ForkBuffer {
+  bytesDropped = 0
+  /** How often the buffer was thrown away. */
+  overruns = 0
+  readonly #bytes: Buffer
+  #filledBytes = 0
+
+  constructor(options: { readonly sampleRateHz: number; readonly channels: number }) {
+    const bytes = BUFFER_S * options.sampleRateHz * options.channels * BYTES_PER_SAMPLE + BUFFER_SLACK_BYTES
+    this.#bytes = Buffer.alloc(bytes)
+  }
+
+  get waitingBytes(): number { return this.#filledBytes }
+
+  /** Appends `samples` as s16le. */
+  write(samples: Int16Array): void {
+    for (const sample of samples) {
+      if (this.#filledBytes + BYTES_PER_SAMPLE > this.#bytes.length) {
+        this.bytesDropped += this.#filledBytes
+        this.overruns++
+        this.#filledBytes = 0
+      }
+      this.#bytes.writeInt16LE(sample, this.#filledBytes)
+      this.#filledBytes += BYTES_PER_SAMPLE
+    }
+  }
+
+  /** All that waits, as a copy that the caller owns; null when nothing does. */
+  take(): Buffer | null {
+    if (this.#filledBytes === 0) return null
+    const message = Buffer.from(this.#bytes.subarray(0, this.#filledBytes))
+    this.#filledBytes = 0
+    return message
+  }
+}
+
+/** Objects read from one text frame at most. */
+const OBJECTS_MAX = 64
+
+/**
+ * The JSON objects that stand one behind the other in `text`: a peer may put several commands into one frame. Whatever
+ * is no object ends the reading.
+ */
+function parseJsonSequence(text: string): Readonly<Record<string, unknown>>[] {
+  const objects: Readonly<Record<string, unknown>>[] = []
+  let from = 0
+  while (from < text.length && objects.length < OBJECTS_MAX) {
+    const end = objectEnd(text, from)
+    if (end < 0) break
+    try {
+      objects.push(JSON.parse(text.slice(from, end)) as Readonly<Record<string, unknown>>)
+    } catch {
+      // Balanced braces around something that is no JSON: the rest of the frame cannot be trusted either.
+      break
+    }
+    from = end
+  }
+  return objects
+}
+
+/** Index behind the object that starts at `from` (white space aside); -1 when none does. */
+function objectEnd(text: string, from: number): number {
+  let depth = 0
+  let inString = false
+  for (let i = from; i < text.length; i++) {
+    const char = text[i]
+    if (inString) {
+      if (char === '\\') i++
+      else if (char === '"') inString = false
+    } else if (char === '"') {
+      if (depth === 0) return -1
+      inString = true
+    } else if (char === '{') {
+      depth++
+    } else if (char === '}') {
+      if (--depth <= 0) return depth === 0 ? i + 1 : -1
+    } else if (depth === 0 && !/\s/.test(char ?? '')) {
+      return -1
+    }
+  }
+  return -1
+}
+
+/** RFC 6455 section 4.2.2. */
+const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+/** A response head longer than this is refused. */
+const RESPONSE_HEAD_BYTES_MAX = 16 * 1024
+
+const SUBPROTOCOL = 'audio.drachtio.org'
+
+interface HandshakeOptions {
+  /** `ws://` or `wss://`; path and query go out as given. */
+  readonly url: string
+  readonly subprotocol?: string
+  readonly basicAuth?: { readonly user: string; readonly password: string }
+  readonly timeoutMs: number
+  /** False accepts any certificate: for a gateway under test with its own. */
+  readonly verifyTls?: boolean
+}
+
+interface OpenedSocket {
+  readonly socket: Socket
+  /** Bytes that came behind the response head. */
+  readonly head: Buffer
+  /** Response headers by lower-case name. */
+  readonly headers: ReadonlyMap<string, string>
+  readonly requestText: string
+}
+
+/** The upgrade was answered with something else, or not at all. `status` is null when there was no HTTP answer. */
+export class HandshakeRefused extends Error {
+  readonly status: number | null
+
+  constructor(status: number | null, message: string) {
+    super(message)
+    this.name = 'HandshakeRefused'
+    this.status = status
+  }
+}
+
+/**
+ * The upgrade request as libwebsockets 4.1 writes it for the fork module: these headers, this order, no others, no
+ * extensions, and no port in Host.
+ */
+function handshakeRequest(url: URL, key: string, options: HandshakeOptions): string {
+  const auth = options.basicAuth
+  const lines = [
+    `GET ${url.pathname}${url.search} HTTP/1.1`,
+    'Pragma: no-cache',
+    'Cache-Control: no-cache',
+    `Host: ${url.hostname}`,
+    `Origin: http${url.protocol === 'wss:' ? 's' : ''}://${url.hostname}`,
+    'Upgrade: websocket',
+    'Connection: Upgrade',
+    `Sec-WebSocket-Key: ${key}`,
+    `Sec-WebSocket-Protocol: ${options.subprotocol ?? SUBPROTOCOL}`,
+    'Sec-WebSocket-Version: 13',
+  ]
+  if (auth) lines.push(`authorization: Basic ${Buffer.from(`${auth.user}:${auth.password}`).toString('base64')}`)
+  return `${lines.join('\r\n')}\r\n\r\n`
+}
+
+/**
+ * Opens the media socket. One try: the lineage never repeats a handshake.
+ * @throws HandshakeRefused when the answer is no upgrade, names another subprotocol or has the wrong accept key.
+ */
+async function openMediaSocket(options: HandshakeOptions): Promise<OpenedSocket> {
+  const url = parseMediaUrl(options.url)
+  const key = randomBytes(16).toString('base64')
+  const requestText = handshakeRequest(url, key, options)
+  const socket = await connectSocket(url, options)
+  try {
+    socket.write(requestText)
+    const { headText, rest } = await readHead(socket, options.timeoutMs)
+    const headers = checkResponse(headText, key, options.subprotocol ?? SUBPROTOCOL)
+    return { socket, head: rest, headers, requestText }
+  } catch (thrown) {
+    socket.destroy()
+    throw thrown
+  }
+}
+
+function parseMediaUrl(text: string): URL {
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch (cause) {
+    throw new GatewayError('XML_INVALID', 'the url of the Stream verb cannot be parsed', { cause })
+  }
+  if (url.protocol !== 'ws:' && url.protocol !== 'wss:') {
+    throw new GatewayError('XML_INVALID', `the url of the Stream verb has the scheme ${url.protocol} and not ws: or wss:`)
+  }
+  return url
+}
+
+function connectSocket(url: URL, options: HandshakeOptions): Promise<Socket> {
+  const secure = url.protocol === 'wss:'
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const port = url.port === '' ? (secure ? 443 : 80) : Number(url.port)
+  return new Promise((resolve, reject) => {
+    const socket = secure
+      ? connectTls({ host, port, servername: host, rejectUnauthorized: options.verifyTls ?? true })
+      : connectTcp({ host, port })
+    const fail = (why: string): void => {
+      socket.destroy()
+      reject(new HandshakeRefused(null, `no connection to the media socket: ${why}`))
+    }
+    const timer = setTimeout(() => { fail(`nothing within ${options.timeoutMs} ms`) }, options.timeoutMs)
+    socket.once(secure ? 'secureConnect' : 'connect', () => {
+      clearTimeout(timer)
+      socket.removeAllListeners('error')
+      socket.setNoDelay(true)
+      resolve(socket)
+    })
+    socket.once('error', (error) => {
+      clearTimeout(timer)
+      fail(messageOf(error))
+    })
+  })
+}
+
+function readHead(socket: Socket, timeoutMs: number): Promise<{ headText: string; rest: Buffer }> {
+  return new Promise((resolve, reject) => {
+    let received = Buffer.alloc(0)
+    const done = (settle: () => void): void => {
+      clearTimeout(timer)
+      socket.off('data', onData).off('error', onEnd).off('close', onEnd)
+      settle()
+    }
+    const fail = (why: string): void => { done(() => { reject(new HandshakeRefused(null, why)) }) }
+    const onEnd = (): void => { fail('the gateway closed the connection during the handshake') }
+    const onData = (chunk: Buffer): void => {
+      received = Buffer.concat([received, chunk])
+      const end = received.indexOf('\r\n\r\n')
+      if (end >= 0) {
+        socket.pause()
+        done(() => { resolve({ headText: received.toString('latin1', 0, end), rest: received.subarray(end + 4) }) })
+      } else if (received.length > RESPONSE_HEAD_BYTES_MAX) {
+        fail(`the response head is longer than ${RESPONSE_HEAD_BYTES_MAX} bytes`)
+      }
+    }
+    const timer = setTimeout(() => { fail(`no answer to the upgrade within ${timeoutMs} ms`) }, timeoutMs)
+    socket.on('data', onData).on('error', onEnd).on('close', onEnd)
+  })
+}
+
+function checkResponse(headText: string, key: string, subprotocol: string): ReadonlyMap<string, string> {
+  const [statusLine = '', ...lines] = headText.split('\r\n')
+  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1] ?? Number.NaN)
+  if (status !== 101) {
+    throw new HandshakeRefused(Number.isNaN(status) ? null : status, `the upgrade was answered with "${statusLine}"`)
+  }
+  const headers = new Map<string, string>()
+  for (const line of lines) {
+    const colon = line.indexOf(':')
+    headers.set(line.slice(0, colon).trim().toLowerCase(), line.slice(colon + 1).trim())
+  }
+  const accept = createHash('sha1').update(key + ACCEPT_GUID).digest('base64')
+  if (headers.get('sec-websocket-accept') !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
+  const chosen = headers.get('sec-websocket-protocol')
+  // No subprotocol at all passes: the lineage's build was seen to accept it. Another name does not.
+  if (chosen !== undefined && chosen !== subprotocol) {
+    throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
+  }
+  if (headers.has('sec-websocket-extensions')) throw new HandshakeRefused(101, 'an extension that was never offered')
+  return headers
 }

@@ -1,17 +1,18 @@
 import type { TrackLayout } from './audio-fork.js'
-import type { CallerOptions } from './caller.js'
-import type { CallerLatency } from './caller-latency.js'
-import type { HeardPiece } from './caller.js'
-import type { LegRecording } from './caller-leg.js'
-import type { Exchange } from './exchange.js'
-import type { HeardFacts } from './heard-facts.js'
+import type { CallerOptions, HeardPiece } from './caller.js'
+import type { CallerLatency, LegRecording, Said } from './caller-leg.js'
 import type { Stall } from './line.js'
-import type { Said } from './mouth.js'
-import type { BodyEncoding, SignatureForm } from './webhooks.js'
+import type { Workspace } from './rest/workspace.js'
+import type { OrderFacts } from './spoken-words.js'
+
+/** How a webhook's body is written; the carrier was seen to use the first. */
+export type BodyEncoding = 'form' | 'json'
+/** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body alone. Both are documented. */
+export type SignatureForm = 'timestamped' | 'bare'
 
 /** What the platform does when the gateway ends the media socket; each was documented or observed. */
 export type AfterStream = 'continues' | 'reposts' | 'holds'
-export type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
+type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
 export type HumanOutcome = 'answered' | 'busy' | 'no-answer' | 'declined'
 
 /** The person a Dial rings. */
@@ -66,7 +67,7 @@ export interface PlaceCallOptions {
   /** Set for a call that the REST API was asked for: `from` is the workspace's number, and `caller` the person who is rung. */
   readonly outbound?: OutboundLeg
   /** The rest of the carrier, when there is one. */
-  readonly exchange?: Exchange
+  readonly workspace?: Workspace
   readonly onEvent?: (event: SimulatorEvent) => void
 }
 
@@ -109,7 +110,7 @@ export interface StreamRecord {
 }
 
 /** A human who was rung; `via` tells of those whom no Dial reached. */
-export interface DialRecord {
+interface DialRecord {
   readonly numbers: readonly string[]
   readonly outcome: HumanOutcome
   readonly via?: 'supervision' | 'conference'
@@ -128,7 +129,7 @@ export interface SimulatedCallResult {
   readonly stream: StreamRecord | null
   readonly dials: readonly DialRecord[]
   readonly said: readonly Said[]
-  readonly heard: HeardFacts & { readonly text: readonly string[] }
+  readonly heard: OrderFacts & { readonly text: readonly string[] }
   readonly heardPieces: readonly HeardPiece[]
   readonly callerHeard: CallerLatency
   /** What a real carrier would have choked on. */

@@ -1,9 +1,8 @@
 import type { BargeInRecord, CallOutcome, TurnRecord } from '../call/record.js'
 import type { SimulatedCallResult } from './call-options.js'
-import type { CallerLatency } from './caller-latency.js'
+import type { CallerLatency } from './caller-leg.js'
 import type { GatewayCall, NotReady } from './gateway-view.js'
-import type { HeardFacts } from './heard-facts.js'
-import { hasPattern, type TextPattern } from './scenarios/text-pattern.js'
+import { hasPattern, type OrderFacts, type TextPattern } from './spoken-words.js'
 
 /** What has to come of a call for it to have done what was asked. */
 export interface Expectation {
@@ -21,13 +20,13 @@ export interface Expectation {
 }
 
 /** One thing that was expected, and what came. */
-export interface Expected {
+interface Expected {
   readonly expected: string
   readonly met: boolean
   readonly came: string
 }
 
-export interface Goal {
+interface Goal {
   readonly reached: boolean
   readonly why: string
 }
@@ -52,7 +51,7 @@ export interface CallReport {
   readonly bargeIns: readonly { readonly stopMs: number | null; readonly committed: BargeInRecord['committed'] | null }[]
   readonly recording: string | null
   /** What the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
-  readonly heard: { readonly text: readonly string[] } & Partial<HeardFacts>
+  readonly heard: { readonly text: readonly string[] } & Partial<OrderFacts>
   /** Measured at the caller's ear, carrier and line included. */
   readonly callerHeard: CallerLatency
   readonly goal: Goal

@@ -1,4 +1,4 @@
-/** Thread that runs all calls of one simulation on one 20 ms clock; speech is on yet another thread. */
+/** The thread that runs all calls of one simulation on one 20 ms clock; speech has a thread of its own. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { assert } from '../core/assert.js'
@@ -8,18 +8,18 @@ import type { CallThreadMessage, SimulateOptions } from './simulate.js'
 import { callee, ringCallees } from './rest/callees.js'
 import { RestServer } from './rest/rest-server.js'
 import { Workspace } from './rest/workspace.js'
-import { SpeechService } from './speech-service.js'
-import { sharedTicker } from './ticker.js'
+import { CallerSpeech } from './caller-speech.js'
+import { sharedTicker } from './caller-leg.js'
 
 async function main(port: MessagePort, options: SimulateOptions): Promise<void> {
   const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
-  const speech = await SpeechService.start(options.vocabulary)
+  const speech = await CallerSpeech.start(options.vocabulary)
   // Everything is spoken before the first call is placed, so that no caller waits for another's voice.
   for (const { script, voice, pace, line } of options.calls) {
     await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }
-  const exchange = options.rest === undefined ? null : await startRest(options.rest, options, speech)
-  report({ type: 'ready', voicesMs: speech.voicesMs, earMs: speech.earMs })
+  const rest = options.rest === undefined ? null : await startRest(options.rest, options, speech)
+  report({ type: 'ready', voicesMs: speech.voicesMs, recogniserMs: speech.recogniserMs })
 
   const calls: LiveSimulatedCall[] = []
   let hungUp = false
@@ -37,11 +37,11 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
         record: options.record, timeoutMs: options.timeoutMs,
       },
       onEvent: (event) => { report({ type: 'event', event }) },
-      ...(exchange === null ? {} : { exchange: exchange.workspace }),
+      ...(rest === null ? {} : { workspace: rest.workspace }),
     }))
   }
   const results = await Promise.all(calls.map((call) => call.done))
-  await exchange?.close()
+  await rest?.close()
   await speech.close()
   const { ticksLate, ticksSkipped, latenessMsMax } = sharedTicker
   const audio = results.flatMap(({ audio: kept }) => (kept === null ? [] : [kept.caller.buffer as ArrayBuffer, kept.heard.buffer as ArrayBuffer]))
@@ -49,7 +49,7 @@ async function main(port: MessagePort, options: SimulateOptions): Promise<void> 
 }
 
 /** The carrier's REST API, on this thread because it acts on its calls. */
-async function startRest(rest: { readonly port: number; readonly key: string }, options: SimulateOptions, speech: SpeechService): Promise<RestServer> {
+async function startRest(rest: { readonly port: number; readonly key: string }, options: SimulateOptions, speech: CallerSpeech): Promise<RestServer> {
   const { carrier, timeoutMs, record, vocabulary } = options
   const numbers = [...new Set(options.calls.map((plan) => plan.to))]
   const workspace = new Workspace({

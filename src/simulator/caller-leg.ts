@@ -1,17 +1,17 @@
+import { readFile, stat, writeFile } from 'node:fs/promises'
+import { GatewayError, messageOf } from '../core/errors.js'
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
+import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
-import { HalfBand } from './half-band.js'
-import { PhoneLine, type LineOptions, type Stall } from './line.js'
-import { Mouth, type Utterance } from './mouth.js'
-import { SpeechSpans, type Span } from './speech-spans.js'
-import type { SharedTicker } from './ticker.js'
+import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
+import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece for the ear, and one that ends a turn of the other side. */
 const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
 
-export interface LegEvents {
+interface LegEvents {
   onAgentStarted(atMs: number): void
   onPiece(piece: Span, pcm: Int16Array): void
   onAgentStopped(turn: Span): void
@@ -21,7 +21,7 @@ export interface LegEvents {
 }
 
 /** How a fork hangs on a leg. */
-export interface ForkTap {
+interface ForkTap {
   readonly fork: AudioFork
   readonly outputRateHz: LegRateHz
   readonly inputRateHz: LegRateHz
@@ -39,7 +39,7 @@ export interface LegRecording {
 
 /** The caller's end of one call, 20 ms at a time: mouth, line, what the carrier plays, and what it forks. */
 export class CallerLeg {
-  readonly mouth: Mouth
+  readonly player: UtterancePlayer
   readonly spans: SpeechSpans
   readonly sampleRateHz: LegRateHz
   /** Random hold-ups of the uplink; set before streaming. */
@@ -60,7 +60,7 @@ export class CallerLeg {
     this.sampleRateHz = options.sampleRateHz
     this.#line = new PhoneLine(options)
     this.#events = events
-    this.mouth = new Mouth(options.sampleRateHz)
+    this.player = new UtterancePlayer(options.sampleRateHz)
     const spanOptions = { sampleRateHz: options.sampleRateHz, pieceSilenceMs: PIECE_SILENCE_MS, turnSilenceMs: TURN_SILENCE_MS, pieceMsMax: PIECE_MS_MAX }
     this.spans = new SpeechSpans(spanOptions, {
       onTurnStart: (atMs) => { events.onAgentStarted(atMs) },
@@ -98,7 +98,7 @@ export class CallerLeg {
   close(nowMs: number): void {
     this.#unsubscribe()
     this.stopPlaying()
-    this.mouth.stop()
+    this.player.stop()
     this.spans.end(nowMs)
   }
 
@@ -109,7 +109,7 @@ export class CallerLeg {
   }
 
   #tick(nowMs: number): void {
-    const spoke = this.mouth.read(this.#spoken, nowMs)
+    const spoke = this.player.read(this.#spoken, nowMs)
     this.#line.up(this.#spoken)
     this.#hear()
     this.#tap?.capture(this.#spoken)
@@ -239,4 +239,230 @@ function joined(frames: readonly Int16Array[]): Int16Array {
     at += frame.length
   }
   return all
+}
+
+/** Something the caller says or presses, as sound at the leg's rate. */
+export interface Utterance {
+  readonly text: string
+  readonly pcm: Int16Array
+}
+
+export interface Said {
+  readonly text: string
+  /** First and last voiced sample. */
+  readonly startMs: number
+  readonly endMs: number
+}
+
+/** The caller's mouth: plays one utterance after the other into the line, silence in between. */
+export class UtterancePlayer {
+  readonly said: Said[] = []
+  readonly #sampleRateHz: number
+  readonly #queue: Utterance[] = []
+  #at = 0
+
+  constructor(sampleRateHz: number) {
+    this.#sampleRateHz = sampleRateHz
+  }
+
+  get speaking(): boolean { return this.#queue.length > 0 }
+
+  say(utterance: Utterance): void {
+    this.#queue.push(utterance)
+  }
+
+  /** Falls silent at once. */
+  stop(): void {
+    this.#queue.length = 0
+    this.#at = 0
+  }
+
+  /**
+   * Writes the next frame, whose first sample is spoken at `startMs`.
+   * @returns the utterance that ended in this frame, if one did.
+   */
+  read(out: Int16Array, startMs: number): Utterance | null {
+    out.fill(0)
+    const current = this.#queue[0]
+    if (current === undefined) return null
+    if (this.#at === 0) this.#note(current, startMs)
+    const part = current.pcm.subarray(this.#at, this.#at + out.length)
+    out.set(part)
+    this.#at += part.length
+    if (this.#at < current.pcm.length) return null
+    this.#queue.shift()
+    this.#at = 0
+    return current
+  }
+
+  #note(utterance: Utterance, startMs: number): void {
+    const { from, to } = voicedExtent(utterance.pcm, this.#sampleRateHz)
+    if (to === 0) return
+    const toMs = (samples: number): number => startMs + samples * 1000 / this.#sampleRateHz
+    this.said.push({ text: utterance.text, startMs: toMs(from), endMs: toMs(to) })
+  }
+}
+
+/** Times at the caller's own ear: everything the gateway cannot see of itself is in them. */
+export interface CallerLatency {
+  /** From the opened stream (or the answered call) to the agent's first sound; null when none came. */
+  readonly greetingMs: number | null
+  readonly turns: readonly {
+    /** From the caller's last voiced sample to the agent's first sound; null when the caller spoke again before it. */
+    readonly firstSoundMs: number | null
+  }[]
+  readonly bargeIns: readonly {
+    /** From the caller's first voiced sample over the agent's voice to the last of that voice. */
+    readonly stopMs: number
+  }[]
+}
+
+/** Shorter gaps are pauses within a sentence: the agent has not stopped there. */
+const STOP_GAP_MS = 400
+
+/**
+ * Measures a call from what was said and what was heard.
+ * @param heard  stretches of the agent's voice, oldest first
+ */
+export function measureCaller(said: readonly Said[], heard: readonly Span[], openedMs: number): CallerLatency {
+  const runs = withoutPauses(heard)
+  const turns: { firstSoundMs: number | null }[] = []
+  const bargeIns: { stopMs: number }[] = []
+  for (const [index, utterance] of said.entries()) {
+    const over = runs.find((run) => run.startMs < utterance.startMs && run.endMs > utterance.startMs)
+    if (over !== undefined) bargeIns.push({ stopMs: over.endMs - utterance.startMs })
+    const next = said[index + 1]
+    const answer = runs.find((run) => run.startMs >= utterance.endMs)
+    const answered = answer !== undefined && (next === undefined || answer.startMs < next.startMs)
+    turns.push({ firstSoundMs: answered ? answer.startMs - utterance.endMs : null })
+  }
+  const first = runs.find((run) => run.startMs >= openedMs)
+  return { greetingMs: first === undefined ? null : first.startMs - openedMs, turns, bargeIns }
+}
+
+function withoutPauses(spans: readonly Span[]): Span[] {
+  const runs: Span[] = []
+  for (const span of spans) {
+    const last = runs.at(-1)
+    if (last !== undefined && span.startMs - last.endMs < STOP_GAP_MS) {
+      runs[runs.length - 1] = { startMs: last.startMs, endMs: Math.max(last.endMs, span.endMs) }
+    } else {
+      runs.push(span)
+    }
+  }
+  return runs
+}
+
+/** Frames made good at most after this thread was held up; the rest is skipped and counted. */
+const CATCH_UP_TICKS_MAX = 50
+
+type TickListener = (nowMs: number) => void
+
+/**
+ * One 20 ms clock for every call of a thread. Due times are multiples of 20 ms from the first tick, so that a late
+ * timer does not slow the calls down: after a hold-up the missed ticks run at once, as a carrier's other machine would
+ * have sent them in the meantime. It runs only while someone listens.
+ */
+export class SharedTicker {
+  /** Ticks that ran more than one frame late. */
+  ticksLate = 0
+  /** Ticks that were given up after a hold-up of more than a second. */
+  ticksSkipped = 0
+  /** The worst lateness seen. */
+  latenessMsMax = 0
+  readonly #listeners = new Set<TickListener>()
+  #timer: NodeJS.Timeout | null = null
+  #dueMs = 0
+
+  /** Calls `listener` every 20 ms until the returned function is called. */
+  subscribe(listener: TickListener): () => void {
+    this.#listeners.add(listener)
+    if (this.#timer === null) {
+      this.#dueMs = performance.now() + FRAME_MS
+      this.#arm()
+    }
+    return () => {
+      this.#listeners.delete(listener)
+      if (this.#listeners.size > 0 || this.#timer === null) return
+      clearTimeout(this.#timer)
+      this.#timer = null
+    }
+  }
+
+  #arm(): void {
+    this.#timer = setTimeout(() => { this.#run() }, Math.max(0, this.#dueMs - performance.now()))
+  }
+
+  #run(): void {
+    const nowMs = performance.now()
+    const lateMs = nowMs - this.#dueMs
+    this.latenessMsMax = Math.max(this.latenessMsMax, lateMs)
+    if (lateMs > FRAME_MS) this.ticksLate++
+    if (lateMs > CATCH_UP_TICKS_MAX * FRAME_MS) {
+      const skipped = Math.floor(lateMs / FRAME_MS) - CATCH_UP_TICKS_MAX
+      this.ticksSkipped += skipped
+      this.#dueMs += skipped * FRAME_MS
+    }
+    while (this.#dueMs <= nowMs && this.#listeners.size > 0) {
+      for (const listener of this.#listeners) listener(this.#dueMs)
+      this.#dueMs += FRAME_MS
+    }
+    if (this.#listeners.size > 0) this.#arm()
+    else this.#timer = null
+  }
+}
+
+/** The clock that all calls of this thread share. */
+export const sharedTicker = new SharedTicker()
+
+/** A recording that the caller plays into the line. */
+export interface CallerFile {
+  readonly pcm: Int16Array
+  readonly sampleRateHz: number
+}
+
+/** Ten minutes at 16 kHz stereo: more is no utterance. */
+const FILE_BYTES_MAX = 40 * 1024 * 1024
+
+/**
+ * Reads the left channel of a WAV file.
+ * @throws GatewayError WAV_INVALID with the file's name and what is allowed
+ */
+export async function readWavFile(file: string): Promise<CallerFile> {
+  const bytes = await readBytes(file)
+  try {
+    const audio = parseWav(bytes)
+    if (audio.sampleRateHz !== 8000 && audio.sampleRateHz !== 16000) {
+      throw new GatewayError('WAV_INVALID', `it has ${audio.sampleRateHz} Hz; a caller plays 8000 or 16000 Hz`)
+    }
+    return { sampleRateHz: audio.sampleRateHz, pcm: channelOf(audio, 0) }
+  } catch (cause) {
+    throw new GatewayError('WAV_INVALID', `${file}: ${messageOf(cause)}`, { cause })
+  }
+}
+
+async function readBytes(file: string): Promise<Buffer> {
+  try {
+    const { size } = await stat(file)
+    if (size <= FILE_BYTES_MAX) return await readFile(file)
+  } catch (cause) {
+    throw new GatewayError('WAV_INVALID', `${file} cannot be read`, { cause })
+  }
+  throw new GatewayError('WAV_INVALID', `${file} has more than ${FILE_BYTES_MAX} bytes`)
+}
+
+/** Writes a call as stereo: the caller left, what the caller heard right. */
+export async function writeCallWav(file: string, recording: LegRecording): Promise<void> {
+  await writeFile(file, callWav(recording))
+}
+
+/** The same as bytes. */
+export function callWav(recording: LegRecording): Uint8Array {
+  const { caller, heard, sampleRateHz } = recording
+  const samples = new Int16Array(2 * Math.max(caller.length, heard.length))
+  for (let i = 0; i < samples.length / 2; i++) {
+    samples[2 * i] = caller[i] ?? 0
+    samples[2 * i + 1] = heard[i] ?? 0
+  }
+  return writeWav({ sampleRateHz, channels: 2, samples })
 }

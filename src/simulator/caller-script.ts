@@ -1,3 +1,5 @@
+import { factsIn, type OrderFacts, spokenWords } from './spoken-words.js'
+
 /** What a simulated caller does: steps in order, and rules that react to what was heard. */
 export interface CallerScript {
   readonly name: string
@@ -56,4 +58,179 @@ export function sentencesOf(script: CallerScript): string[] {
 export function filesOf(script: CallerScript): string[] {
   const files = [...script.rules, ...script.steps].map(({ act }) => (act.type === 'play' ? act.file : null))
   return [...new Set(files.filter((file) => file !== null))]
+}
+
+/**
+ * Decides what the caller does next. No timers, no sound: it is told what happens and asked every 20 ms.
+ *
+ * | state     | meaning                                        | left by                                       |
+ * |-----------|------------------------------------------------|-----------------------------------------------|
+ * | listening | waits for the agent, or for its own patience   | a rule, a step, patience, an interruption     |
+ * | due       | has decided, and waits for its reaction time   | the time, once the agent is silent            |
+ * | speaking  | its own voice is on the line                   | `finishedSpeaking`                            |
+ * | done      | has hung up                                    | nothing                                       |
+ */
+
+/** What is really done: everything that depends on the conversation is resolved. */
+export type CallerMove =
+  | { readonly type: 'say'; readonly text: string }
+  | { readonly type: 'press'; readonly keys: string }
+  | { readonly type: 'play'; readonly file: string }
+  | { readonly type: 'hangup'; readonly why: string }
+
+interface Due {
+  readonly act: CallerAct
+  readonly atMs: number
+  /** Does not wait for the agent to be silent. */
+  readonly interrupts: boolean
+  readonly why: string
+}
+
+/** An agent that speaks for less than this while the caller still does has not been spoken over. */
+const OVERLAP_MS = 300
+
+/** Questions that ask for a yes or a no about digits. */
+const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
+
+export class CallerModel {
+  readonly #script: CallerScript
+  readonly #statuses: Readonly<Record<string, readonly string[]>>
+  readonly #fired = new Map<CallerRule, number>()
+  #step = 0
+  #due: Due | null = null
+  #state: 'listening' | 'speaking' | 'done' = 'listening'
+  #agentSinceMs: number | null = null
+  #spokeDuringTurn = false
+  #quietSinceMs: number
+  #heardOrder: string | null = null
+  #lastSaid: CallerMove | null = null
+
+  constructor(script: CallerScript, statuses: Readonly<Record<string, readonly string[]>>, nowMs: number) {
+    this.#script = script
+    this.#statuses = statuses
+    this.#quietSinceMs = nowMs
+  }
+
+  /** Steps that were taken. */
+  get stepsTaken(): number { return this.#step }
+
+  agentStarted(nowMs: number): void {
+    this.#agentSinceMs = nowMs
+    this.#spokeDuringTurn = this.#state === 'speaking'
+  }
+
+  /** The agent has been silent for a while. */
+  agentStopped(nowMs: number): void {
+    this.#agentSinceMs = null
+    this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
+  }
+
+  /** What the ear made of the agent's whole turn; empty when it is not sure. */
+  heard(text: string, nowMs: number): void {
+    const facts = factsIn(text, { statuses: this.#statuses })
+    if (facts.order !== null) this.#heardOrder = facts.order
+    // What was said over has been answered already.
+    if (this.#state !== 'listening' || this.#spokeDuringTurn || this.#due !== null) return
+    const words = ` ${spokenWords(text).join(' ')} `
+    const rule = text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
+    if (rule !== undefined) {
+      this.#fired.set(rule, (this.#fired.get(rule) ?? 0) + 1)
+      this.#decide(rule.act, nowMs, 'a rule matched what was heard')
+      this.#skipStepsLike(rule.act)
+      return
+    }
+    const next = this.#script.steps[this.#step]
+    if (next === undefined || next.interruptAfterMs !== null) return
+    const wanted = next.heard.length === 0 ? this.#script.rules.length === 0 : next.heard.some((phrase) => contains(words, phrase))
+    if (wanted) this.#takeStep(nowMs, false)
+  }
+
+  finishedSpeaking(nowMs: number): void {
+    if (this.#state === 'speaking') this.#state = 'listening'
+    this.#quietSinceMs = nowMs
+    // An agent that began just before the end (the last key still sounded) answers what was said.
+    if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
+  }
+
+  /** What to do now; null for nothing. Ask every 20 ms. */
+  next(nowMs: number): CallerMove | null {
+    if (this.#state !== 'listening') return null
+    const step = this.#script.steps[this.#step]
+    if (this.#due === null && this.#agentSinceMs !== null) {
+      if (step?.interruptAfterMs != null && nowMs - this.#agentSinceMs >= step.interruptAfterMs) this.#takeStep(nowMs, true)
+    } else if (this.#due === null && nowMs - this.#quietSinceMs >= this.#script.patienceMs) {
+      if (step === undefined) return this.#move({ type: 'hangup', why: 'nothing left to say' })
+      this.#takeStep(nowMs, false)
+    }
+    if (this.#due === null || nowMs < this.#due.atMs) return null
+    if (this.#agentSinceMs !== null && !this.#due.interrupts) return null
+    const { act, why } = this.#due
+    this.#due = null
+    return this.#perform(act, why, nowMs)
+  }
+
+  #takeStep(nowMs: number, interrupts: boolean): void {
+    const step = this.#script.steps[this.#step++]
+    if (step === undefined) return
+    const atMs = interrupts ? nowMs : nowMs + this.#script.reactionMs
+    this.#due = { act: step.act, atMs, interrupts, why: `step ${this.#step} of the script` }
+  }
+
+  #decide(act: CallerAct, nowMs: number, why: string): void {
+    this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
+  }
+
+  /** A rule did what the next steps were there for, should the ear fail. */
+  #skipStepsLike(act: CallerAct): void {
+    const index = this.#script.steps.findIndex((step, at) => at >= this.#step && sameAct(step.act, act))
+    if (index >= 0) this.#step = index + 1
+  }
+
+  #perform(act: CallerAct, why: string, nowMs: number): CallerMove | null {
+    switch (act.type) {
+      case 'hangup': return this.#move({ type: 'hangup', why })
+      case 'say': case 'press': case 'play': return this.#move(act)
+      case 'repeat': return this.#lastSaid === null ? null : this.#move(this.#lastSaid)
+      case 'answer': {
+        const right = this.#script.order === null || this.#heardOrder === null || this.#heardOrder === this.#script.order
+        return this.#move({ type: 'say', text: right ? act.yes : act.no })
+      }
+      case 'wait':
+        // The step behind a wait comes without another turn of the agent.
+        this.#step++
+        this.#due = this.#waited(act.ms, nowMs)
+        return null
+    }
+  }
+
+  #waited(ms: number, nowMs: number): Due | null {
+    const step = this.#script.steps[this.#step - 1]
+    this.#quietSinceMs = nowMs + ms
+    return step === undefined ? null : { act: step.act, atMs: nowMs + ms, interrupts: true, why: `step ${this.#step} of the script` }
+  }
+
+  #move(move: CallerMove): CallerMove {
+    this.#state = move.type === 'hangup' ? 'done' : 'speaking'
+    if (this.#agentSinceMs !== null) this.#spokeDuringTurn = true
+    if (move.type !== 'hangup') this.#lastSaid = move
+    return move
+  }
+
+  #matches(rule: CallerRule, words: string, facts: OrderFacts): boolean {
+    if ((this.#fired.get(rule) ?? 0) >= rule.timesMax) return false
+    if (rule.heard === 'status') return facts.status !== null
+    if (rule.heard === 'read-back') {
+      return facts.order !== null && facts.status === null && READ_BACK.some((phrase) => words.includes(phrase))
+    }
+    return rule.heard.some((phrase) => contains(words, phrase))
+  }
+}
+
+function contains(words: string, phrase: string): boolean {
+  return words.includes(` ${spokenWords(phrase).join(' ')} `)
+}
+
+function sameAct(a: CallerAct, b: CallerAct): boolean {
+  if (a.type === 'say' && b.type === 'say') return a.text === b.text
+  return a.type === b.type && a.type !== 'say'
 }

@@ -1,24 +1,10 @@
-import { convertRate } from './half-band.js'
-import { CallerLeg } from './caller-leg.js'
-import { CallerMind, type CallerMove } from './caller-mind.js'
-import { filesOf, sentencesOf, type CallerScript } from './caller-script.js'
-import type { EarVocabulary } from './ear-vocabulary.js'
-import { EAR_RATE_HZ } from './ear.js'
-import { factsIn, type HeardFacts } from './heard-facts.js'
-import type { LineOptions } from './line.js'
-import type { Utterance } from './mouth.js'
-import { BABBLE_SENTENCES, noiseBed } from './noise.js'
-import type { CallerSpeech } from './speech-service.js'
+import { BABBLE_SENTENCES, convertRate, dtmfTones, type LineOptions, noiseBed } from './line.js'
+import { type CallerFile, CallerLeg, type SharedTicker, type Utterance } from './caller-leg.js'
+import { CallerModel, type CallerMove, type CallerScript, filesOf, sentencesOf } from './caller-script.js'
+import type { AgentVocabulary } from './vocabulary.js'
+import { factsIn, type OrderFacts } from './spoken-words.js'
+import { CALLER_VOICES, type CallerSpeech, type CallerVoice, fitToLeg, RECOGNISER_RATE_HZ } from './caller-speech.js'
 import type { Span } from './speech-spans.js'
-import type { SharedTicker } from './ticker.js'
-import { dtmfTones } from './tones.js'
-import { CALLER_VOICES, fitToLeg, type CallerVoice } from './voices.js'
-
-/** A recording that the caller plays into the line. */
-export interface CallerFile {
-  readonly pcm: Int16Array
-  readonly sampleRateHz: number
-}
 
 export interface CallerOptions {
   readonly script: CallerScript
@@ -27,7 +13,7 @@ export interface CallerOptions {
   readonly pace?: number
   readonly line: LineOptions
   readonly speech: CallerSpeech
-  readonly vocabulary: EarVocabulary
+  readonly vocabulary: AgentVocabulary
   /** Recordings that the script names. */
   readonly files: ReadonlyMap<string, CallerFile>
   readonly record: boolean
@@ -35,7 +21,7 @@ export interface CallerOptions {
   readonly timeoutMs: number
 }
 
-export interface CallerEvents {
+interface CallerEvents {
   onSaid?(text: string, startMs: number): void
   onHeard?(text: string, span: Span): void
   onKeys?(keys: string): void
@@ -53,7 +39,7 @@ export class Caller {
   readonly heard: HeardPiece[] = []
   readonly #options: CallerOptions
   readonly #events: CallerEvents
-  readonly #mind: CallerMind
+  readonly #model: CallerModel
   readonly #sounds: ReadonlyMap<string, Int16Array>
   readonly #untilMs: number
   #turn: Promise<HeardPiece>[] = []
@@ -78,20 +64,20 @@ export class Caller {
     this.#sounds = sounds
     this.#events = events
     this.#untilMs = nowMs + options.timeoutMs
-    this.#mind = new CallerMind(options.script, options.vocabulary.statuses, nowMs)
+    this.#model = new CallerModel(options.script, options.vocabulary.statuses, nowMs)
     this.leg = new CallerLeg({ ...line, record: options.record }, ticker, {
-      onAgentStarted: (atMs) => { this.#mind.agentStarted(atMs) },
+      onAgentStarted: (atMs) => { this.#model.agentStarted(atMs) },
       onPiece: (piece, pcm) => { this.#onPiece(piece, pcm) },
       onAgentStopped: () => { this.#onAgentStopped() },
-      onSpoke: (_utterance, atMs) => { this.#mind.finishedSpeaking(atMs) },
+      onSpoke: (_utterance, atMs) => { this.#model.finishedSpeaking(atMs) },
       onFrame: (frameMs) => { this.#onFrame(frameMs) },
     })
   }
 
   /** What the agent told this caller, of all turns: the last status, and the order and time that go with it. */
-  facts(): HeardFacts {
+  facts(): OrderFacts {
     const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
-    const lastWith = (key: keyof HeardFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
+    const lastWith = (key: keyof OrderFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
     const withStatus = facts.findLast((fact) => fact.status !== null)
     return {
       order: withStatus?.order ?? lastWith('order'),
@@ -110,7 +96,7 @@ export class Caller {
   #onFrame(nowMs: number): void {
     if (this.#hungUp) return
     if (nowMs >= this.#untilMs) this.#hangUp('time limit of the simulated call', nowMs)
-    const move = this.#hungUp ? null : this.#mind.next(nowMs)
+    const move = this.#hungUp ? null : this.#model.next(nowMs)
     if (move !== null) this.#perform(move, nowMs)
   }
 
@@ -120,7 +106,7 @@ export class Caller {
       return
     }
     const utterance = this.#utterance(move)
-    this.leg.mouth.say(utterance)
+    this.leg.player.say(utterance)
     this.#events.onSaid?.(utterance.text, nowMs)
     if (move.type === 'press') this.#events.onKeys?.(move.keys)
   }
@@ -140,7 +126,7 @@ export class Caller {
 
   #onPiece(piece: Span, pcm: Int16Array): void {
     const index = this.heard.push({ ...piece, text: '' }) - 1
-    const listened = this.#options.speech.hear(convertRate(pcm, this.leg.sampleRateHz, EAR_RATE_HZ).slice())
+    const listened = this.#options.speech.hear(convertRate(pcm, this.leg.sampleRateHz, RECOGNISER_RATE_HZ).slice())
       .catch(() => '')
       .then((text) => {
         const heard = { ...piece, text }
@@ -155,9 +141,9 @@ export class Caller {
   #onAgentStopped(): void {
     const turn = this.#turn
     this.#turn = []
-    this.#mind.agentStopped(performance.now())
+    this.#model.agentStopped(performance.now())
     this.#listening = Promise.all([this.#listening, Promise.all(turn).then((pieces) => {
-      if (!this.#hungUp) this.#mind.heard(pieces.map((piece) => piece.text).join(' ').trim(), performance.now())
+      if (!this.#hungUp) this.#model.heard(pieces.map((piece) => piece.text).join(' ').trim(), performance.now())
     })])
   }
 }

@@ -2,18 +2,21 @@
  * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and puts a
  * simulated person at the other end. A stranger to the gateway: it shares no protocol code with it.
  */
-import { randomBytes } from 'node:crypto'
+import { createHmac, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '../core/errors.js'
+import { AudioFork, type ForkClosed, HandshakeRefused } from './audio-fork.js'
+import type {
+  BodyEncoding, EndedBy, HumanOutcome, OutboundLeg, PlaceCallOptions, SimulatedCallResult, SimulatedHuman, SignatureForm, SimulatorEvent,
+  StreamRecord, WebhookRecord,
+} from './call-options.js'
+import { callWav, measureCaller, sharedTicker } from './caller-leg.js'
+import type { CallerVoice } from './caller-speech.js'
 import { Caller } from './caller.js'
-import { measureCaller } from './caller-latency.js'
-import type { EndedBy, HumanOutcome, OutboundLeg, PlaceCallOptions, SimulatedCallResult, WebhookRecord } from './call-options.js'
-import type { CallControl, CallEvent, StreamOutcome } from './call-control.js'
-import { DEFAULT_HUMAN, HUMAN_VOICE, runDocument } from './document-runner.js'
-import type { ExchangeLeg, LegEnd } from './exchange.js'
-import { sharedTicker } from './ticker.js'
-import { DocumentRefused, parseVoiceDocument, type Verb } from './voice-document.js'
-import { callWav } from './wav-file.js'
-import { postEnvelope, postWebhook, type WebhookAnswer, type WebhookOptions } from './webhooks.js'
+import { beep, ringingTone } from './line.js'
+import { seededRandom } from './random.js'
+import type { CarrierCall, LegEnd } from './rest/workspace.js'
+import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
 /** A handler has this long, or the caller gets the carrier's downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
@@ -35,18 +38,13 @@ const UNTAKEN: Readonly<Record<Exclude<HumanOutcome, 'answered'>, { readonly sta
   'declined': { state: 'Failed', status: 'failed', cause: 'call_rejected' },
 }
 
-/** Places a call and runs it to its end. Never rejects for what the gateway does wrong: that is in the result. */
-export function placeCall(options: PlaceCallOptions): Promise<SimulatedCallResult> {
-  return startCall(options).done
-}
-
-/** As `placeCall`, with a handle on the running call. */
+/** Places a call and runs it to its end. `done` never rejects for what the gateway does wrong: that is in the result. */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
   return { callSid: call.callSid, done: call.run(), hangUp: () => { call.hangUp() } }
 }
 
-class SimulatedCall implements CallControl, ExchangeLeg {
+class SimulatedCall implements CarrierCall {
   readonly callSid: string
   readonly options: PlaceCallOptions
   readonly ending: Promise<void>
@@ -84,10 +82,10 @@ class SimulatedCall implements CallControl, ExchangeLeg {
   }
 
   async run(): Promise<SimulatedCallResult> {
-    const { outbound, exchange } = this.options
+    const { outbound, workspace } = this.options
     if (outbound === undefined) await this.#takeUp('caller')
     this.#startedMs = performance.now()
-    exchange?.began(this, this.#wallMs(this.#startedMs))
+    workspace?.began(this, this.#wallMs(this.#startedMs))
     const taken = outbound === undefined || await this.#ring(outbound)
     const first = taken ? await this.postVoice({ callSessionState: outbound === undefined ? 'Ringing' : 'Answered', isActive: '1' }) : []
     if (!taken) this.end('callee', outbound?.outcome ?? '')
@@ -98,7 +96,7 @@ class SimulatedCall implements CallControl, ExchangeLeg {
     await this.caller.end(endedMs)
     if (taken) await this.#completed(endedMs)
     await Promise.all(this.#background)
-    exchange?.over(this, this.#legEnd(endedMs))
+    workspace?.over(this, this.#legEnd(endedMs))
     return this.#result(endedMs)
   }
 
@@ -181,13 +179,13 @@ class SimulatedCall implements CallControl, ExchangeLeg {
   }
 
   async stayInRoom(room: string, endOnExit: boolean): Promise<void> {
-    const entry = this.options.exchange?.enter(room, { leg: this, endOnExit })
+    const entry = this.options.workspace?.enter(room, { leg: this, endOnExit })
     if (entry === undefined) return this.ending
     await Promise.race([entry.closed, this.ending])
     entry.left()
   }
 
-  joinedBy(other: ExchangeLeg): void {
+  joinedBy(other: CarrierCall): void {
     if (other.direction !== 'outbound') return
     this.dials.push({ numbers: [other.to], outcome: 'answered', via: 'conference' })
     this.emit({ type: 'dialled', numbers: [other.to], outcome: 'answered' })
@@ -331,12 +329,415 @@ class SimulatedCall implements CallControl, ExchangeLeg {
       webhooks: this.#webhooks, verbs: this.#verbs,
       stream: this.streamOutcome?.record(this.#startedMs) ?? null,
       dials: this.dials,
-      said: this.caller.leg.mouth.said.map(relative),
+      said: this.caller.leg.player.said.map(relative),
       heard: { ...this.caller.facts(), text: this.caller.heard.map((piece) => piece.text).filter((text) => text !== '') },
       heardPieces: this.caller.heard.map(relative),
-      callerHeard: measureCaller(this.caller.leg.mouth.said, this.caller.leg.spans.voiced, originMs),
+      callerHeard: measureCaller(this.caller.leg.player.said, this.caller.leg.spans.voiced, originMs),
       complaints: this.#complaints,
       audio: this.caller.leg.recording(),
     }
+  }
+}
+
+/** A simulator event without what the call adds to each. */
+type CallEvent = SimulatorEvent extends infer E ? E extends SimulatorEvent ? Omit<E, 'callSid' | 'atMs'> : never : never
+
+/** The media socket of a call, open or over. */
+interface StreamOutcome {
+  readonly openedAtMs: number
+  record(startedMs: number): StreamRecord
+}
+
+/** Documents that one call may fetch: a gateway that redirects in circles must end too. */
+const DOCUMENTS_MAX = 20
+const GIVE_UP_MS = 20_000
+const GET_DIGITS_TIMEOUT_S = 5
+const RECORD_S_MAX = 60
+const POLL_MS = 50
+const PLAY_TIMEOUT_MS = 5000
+const PLAY_BYTES_MAX = 10 * 1024 * 1024
+/** The carrier's own voice, and the voice of the human that a Dial reaches. */
+const CARRIER_VOICE: CallerVoice = 'kal'
+const HUMAN_VOICE: CallerVoice = 'awb'
+const DEFAULT_HUMAN: SimulatedHuman = { outcome: 'answered', ringMs: 2000, talkMs: 2000, greeting: 'Hello, how can I help you?' }
+
+/** What follows a verb: the next one, another document, or the end. */
+type Then = { readonly type: 'next' } | { readonly type: 'document'; readonly verbs: readonly Verb[] } | { readonly type: 'end' }
+const NEXT: Then = { type: 'next' }
+const END: Then = { type: 'end' }
+
+/** Runs a document and every document that follows from it; returns when the call is over or nothing is left to do. */
+async function runDocument(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
+  let verbs = first
+  for (let documents = 0; documents < DOCUMENTS_MAX; documents++) {
+    const then = await runVerbs(call, verbs)
+    if (then.type !== 'document' || call.ended) return
+    verbs = then.verbs
+  }
+  call.complain(`more than ${DOCUMENTS_MAX} documents in one call`)
+}
+
+async function runVerbs(call: SimulatedCall, verbs: readonly Verb[]): Promise<Then> {
+  for (const verb of verbs) {
+    if (call.ended) return END
+    call.noteVerb(verb.name, verb.name === 'Say' ? verb.text : undefined)
+    const then = await runVerb(call, verb)
+    if (then.type !== 'next') return then
+  }
+  return END
+}
+
+async function runVerb(call: SimulatedCall, verb: Verb): Promise<Then> {
+  switch (verb.name) {
+    case 'Say': return say(call, verb.text, CARRIER_VOICE)
+    case 'Play': return play(call, verb.text)
+    case 'GetDigits': return getDigits(call, verb)
+    case 'Dial': return dial(call, verb)
+    case 'Conference': return conference(call, verb)
+    case 'Record': return record(call, verb)
+    case 'Redirect': return redirect(call, verb)
+    case 'Stream': return stream(call, verb)
+    case 'Reject':
+      call.end('document', `rejected (${verb.attributes['reason'] ?? 'rejected'})`)
+      return END
+    default:
+      call.end('document', 'Hangup')
+      return END
+  }
+}
+
+async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promise<Then> {
+  call.answer()
+  const { leg } = call.caller
+  const pcm = await call.options.caller.speech.speak(text, voice, leg.sampleRateHz).catch((thrown: unknown) => {
+    call.complain(`the carrier could not say a text: ${messageOf(thrown)}`)
+    return new Int16Array(0)
+  })
+  await Promise.race([leg.play(pcm), call.ending])
+  leg.stopPlaying()
+  return NEXT
+}
+
+/** The file is fetched, so that a wrong URL is noticed; what is in it is not what a gateway is tested for. */
+async function play(call: SimulatedCall, url: string): Promise<Then> {
+  call.answer()
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(PLAY_TIMEOUT_MS) })
+    if (!response.ok) throw new Error(`answered with ${response.status}`)
+    const bytes = Math.min(PLAY_BYTES_MAX, (await response.arrayBuffer()).byteLength)
+    // Taken for s16 mono at 16 kHz: good enough for how long a caller has to listen.
+    await Promise.race([sleep(bytes / 32, undefined, { ref: false }), call.ending])
+  } catch (thrown) {
+    call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
+  }
+  return NEXT
+}
+
+async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  for (const inner of verb.children) {
+    if (call.ended) return END
+    await (inner.name === 'Say' ? say(call, inner.text, CARRIER_VOICE) : play(call, inner.text))
+  }
+  const timeoutMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
+  const most = Number(verb.attributes['maxDigits'] ?? verb.attributes['numDigits'] ?? '0')
+  const finishOn = verb.attributes['finishOnKey'] ?? '#'
+  let digits = ''
+  let untilMs = performance.now() + timeoutMs
+  while (!call.ended && performance.now() < untilMs && (most === 0 || digits.length < most)) {
+    const key = call.takeKey()
+    if (key === null) await Promise.race([sleep(POLL_MS), call.ending])
+    else if (key === finishOn) break
+    else {
+      digits += key
+      untilMs = performance.now() + timeoutMs
+    }
+  }
+  if (call.ended) return END
+  return documentOr(await call.postVoice({ callSessionState: 'Answered', isActive: '1', Digits: digits }), END)
+}
+
+async function dial(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  const human = call.options.human ?? DEFAULT_HUMAN
+  const listed = verb.attributes['phoneNumbers']?.split(',') ?? []
+  const numbers = [...listed, ...verb.children.map((child) => child.text), verb.text].map((number) => number.trim()).filter((number) => number !== '')
+  if (numbers.length === 0) call.complain('Dial names nobody')
+  const { leg } = call.caller
+  const ringMs = Math.min(human.ringMs, seconds(verb, 'timeout', 60) * 1000)
+  await Promise.race([leg.play(ringingTone(ringMs, leg.sampleRateHz)), call.ending])
+  leg.stopPlaying()
+  if (call.ended) return END
+  const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
+  call.dials.push({ numbers, outcome })
+  call.emit({ type: 'dialled', numbers, outcome })
+  if (outcome === 'answered') {
+    if (human.greeting !== null) await say(call, human.greeting, HUMAN_VOICE)
+    await Promise.race([sleep(human.talkMs, undefined, { ref: false }), call.ending])
+  }
+  if (call.ended || call.options.dialEdge === 'none') return call.ended ? END : NEXT
+  const state = call.options.dialEdge === 'outcome' ? DIAL_STATES[outcome] : 'DialCompleted'
+  return documentOr(await call.postVoice({ callSessionState: state, isActive: '1', dialCallStatus: outcome }), NEXT)
+}
+
+const DIAL_STATES: Readonly<Record<SimulatedHuman['outcome'], string>> = {
+  'answered': 'DialCompleted', 'busy': 'Busy', 'no-answer': 'NoAnswer', 'declined': 'Failed',
+}
+
+/** The leg waits in the room until the room closes or someone ends the call. */
+async function conference(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  await call.stayInRoom(verb.text.trim(), verb.attributes['endOnExit'] === 'true')
+  return call.ended ? END : NEXT
+}
+
+async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
+  call.answer()
+  const { leg } = call.caller
+  if (verb.attributes['playBeep'] !== 'false') await Promise.race([leg.play(beep(leg.sampleRateHz)), call.ending])
+  const startedMs = performance.now()
+  const untilMs = startedMs + Math.min(RECORD_S_MAX, seconds(verb, 'maxLength', RECORD_S_MAX)) * 1000
+  const silenceMs = seconds(verb, 'timeout', GET_DIGITS_TIMEOUT_S) * 1000
+  let spokenMs = startedMs
+  while (!call.ended && performance.now() < untilMs && performance.now() - spokenMs < silenceMs) {
+    if (leg.player.speaking) spokenMs = performance.now()
+    if (call.takeKey() === (verb.attributes['finishOnKey'] ?? '#')) break
+    await Promise.race([sleep(POLL_MS), call.ending])
+  }
+  const action = verb.attributes['action']
+  if (call.ended || action === undefined) return call.ended ? END : NEXT
+  const durationS = String(Math.round((performance.now() - startedMs) / 1000))
+  return documentOr(await call.postForDocument('action', action, { callSessionState: 'Answered', isActive: '1', durationInSeconds: durationS }), NEXT)
+}
+
+async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
+  const document = await call.postForDocument('redirect', verb.text, { callSessionState: 'Answered', isActive: '1' })
+  return document === null ? END : { type: 'document', verbs: document }
+}
+
+/** After the socket's end the platform goes on in one of the three ways that were documented or seen. */
+async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
+  const end = await runStream(call, verb)
+  if (call.ended) return END
+  if (end === 'in-background') return NEXT
+  const behaviour = call.options.afterStream ?? 'continues'
+  if (behaviour === 'continues') return NEXT
+  if (behaviour === 'reposts') {
+    const state = end === 'stopped' ? 'StreamStopped' : 'StreamError'
+    const document = await call.postVoice({ callSessionState: state, isActive: '1' })
+    if (document !== null && document.length > 0) return { type: 'document', verbs: document }
+  }
+  await Promise.race([sleep(call.options.giveUpMs ?? GIVE_UP_MS, undefined, { ref: false }), call.ending])
+  call.end('caller', 'gave up on a silent line after the stream')
+  return END
+}
+
+function documentOr(document: readonly Verb[] | null, otherwise: Then): Then {
+  return document === null || document.length === 0 ? otherwise : { type: 'document', verbs: document }
+}
+
+function seconds(verb: Verb, name: string, otherwise: number): number {
+  const value = Number(verb.attributes[name] ?? '')
+  return Number.isFinite(value) && value > 0 ? value : otherwise
+}
+
+const HANDSHAKE_TIMEOUT_MS = 5000
+/** After a graceful shutdown the gateway has to close; later than this and it has left the socket open. */
+const GRACEFUL_WAIT_MS = 10_000
+/** Audio that is still queued when the gateway closes is played, this long at most. */
+const DRAIN_MS_MAX = 10_000
+const FRAMES_BEFORE_LATE_TEXT = 5
+
+/** How the document goes on: the socket was lost or never opened, or the leg stays forked in the background. */
+type StreamEnd = 'stopped' | 'refused' | 'in-background'
+
+/** Runs a Stream verb until its socket has ended or the call has. */
+async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
+  const request = readRequest(call, verb)
+  if (request === null) return 'refused'
+  const streamSid = `ST_${randomBytes(6).toString('hex')}`
+  let closed: (reason: ForkClosed) => void = () => undefined
+  const closing = new Promise<ForkClosed>((resolve) => { closed = resolve })
+  const fork = await openFork(call, request, streamSid, closed)
+  if (fork === null) return 'refused'
+  call.answer()
+  hang(call, fork, request)
+  tell(call, request, streamSid, 'stream-started')
+  const ending = watch(call, fork, request, streamSid, closing)
+  if (request.connect) {
+    await ending
+    return 'stopped'
+  }
+  call.keep(ending)
+  return 'in-background'
+}
+
+function readRequest(call: SimulatedCall, verb: Verb): StreamRequest | null {
+  try {
+    const { request, complaints } = readStream(verb)
+    for (const complaint of complaints) call.complain(complaint)
+    return request
+  } catch (thrown) {
+    if (!(thrown instanceof DocumentRefused)) throw thrown
+    call.complain(thrown.message)
+    return null
+  }
+}
+
+async function openFork(
+  call: SimulatedCall, request: StreamRequest, streamSid: string, onClosed: (closed: ForkClosed) => void,
+): Promise<AudioFork | null> {
+  const { options } = call
+  try {
+    return await AudioFork.connect({
+      url: request.url, timeoutMs: HANDSHAKE_TIMEOUT_MS, verifyTls: options.verifyTls ?? true, sampleRateHz: request.outputRateHz,
+      channels: request.track === 'both_tracks' && options.trackLayout === 'stereo' ? 2 : 1,
+      firstText: firstText(call, request, streamSid),
+      framesBeforeFirstText: options.firstText === 'after-audio' ? FRAMES_BEFORE_LATE_TEXT : 0,
+      honourKill: options.honourKill ?? true, coalesceFrames: options.coalesceFrames ?? 1,
+    }, { onClosed })
+  } catch (thrown) {
+    const status = thrown instanceof HandshakeRefused ? thrown.status : null
+    call.complain(`the media socket could not be opened: ${messageOf(thrown)}`)
+    tell(call, request, streamSid, 'stream-error', `handshake failed${status === null ? '' : ` with ${status}`}`)
+    return null
+  }
+}
+
+function hang(call: SimulatedCall, fork: AudioFork, request: StreamRequest): void {
+  const { leg } = call.caller
+  const { jitter } = call.options
+  if (jitter) leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
+  leg.attach({
+    fork, outputRateHz: request.outputRateHz, inputRateHz: request.inputRateHz, track: request.track, layout: call.options.trackLayout ?? 'mixed',
+  })
+  const openedAtMs = performance.now()
+  leg.stallsAt = [...call.options.stalls ?? []].sort((a, b) => a.atMs - b.atMs).map(({ atMs, ms }) => ({ atMs: openedAtMs + atMs, ms }))
+  call.emit({ type: 'stream-opened' })
+  call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
+}
+
+/** Waits for whichever ends first, then tidies up and tells the gateway. */
+async function watch(call: SimulatedCall, fork: AudioFork, request: StreamRequest, streamSid: string, closing: Promise<ForkClosed>): Promise<void> {
+  await Promise.race([closing, call.ending])
+  if (fork.closed === null) await endFork(call, fork, closing)
+  else await drain(call, fork)
+  call.caller.leg.detach()
+  const closed = fork.closed ?? { by: 'carrier', code: null, reason: '' }
+  call.emit({ type: 'stream-closed', by: closed.by, code: closed.code })
+  tell(call, request, streamSid, 'stream-stopped')
+}
+
+async function endFork(call: SimulatedCall, fork: AudioFork, closing: Promise<ForkClosed>): Promise<void> {
+  const how = call.options.streamEnd ?? 'close'
+  if (how === 'close') fork.close()
+  else if (how === 'abort') fork.abort()
+  else {
+    fork.shutDownGracefully()
+    await Promise.race([closing, sleep(GRACEFUL_WAIT_MS, undefined, { ref: false })])
+    if (fork.closed !== null) return
+    call.complain(`the gateway left the socket open for ${GRACEFUL_WAIT_MS / 1000} s after the empty frame`)
+    fork.abort()
+  }
+}
+
+/** A closed socket does not silence what is already queued. */
+async function drain(call: SimulatedCall, fork: AudioFork): Promise<void> {
+  const untilMs = performance.now() + DRAIN_MS_MAX
+  while (fork.playout.releasedSamples > 0 && !call.ended && performance.now() < untilMs) {
+    await Promise.race([sleep(20), call.ending])
+  }
+}
+
+/** Stream edges: to the status callback if the document names one, and to the URL the carrier was seen to use. */
+function tell(call: SimulatedCall, request: StreamRequest, streamSid: string, event: string, error?: string): void {
+  const more = { streamSid, streamEvent: event, streamStatus: event, ...(request.name === null ? {} : { name: request.name }), ...(error === undefined ? {} : { streamError: error }) }
+  if (request.statusCallback !== null && request.statusEvents.includes(event)) call.postNotice('status', request.statusCallback, more)
+  const edge = { ...more, callSessionState: EDGE[event] ?? event, isActive: '1' }
+  // StreamStarted was seen at the voice URL. Where StreamStopped goes is the after-stream behaviour's business.
+  if (event === 'stream-started') call.postNotice('voice', call.options.voiceUrl, edge)
+  else if (call.ended || call.options.afterStream !== 'reposts') call.postNotice('events', call.options.eventsUrl, edge)
+}
+
+const EDGE: Readonly<Record<string, string>> = {
+  'stream-started': 'StreamStarted', 'stream-stopped': 'StreamStopped', 'stream-error': 'StreamError',
+}
+
+function firstText(call: SimulatedCall, request: StreamRequest, streamSid: string): string | null {
+  const shape: PlaceCallOptions['firstText'] = call.options.firstText ?? 'wrapper'
+  if (shape === 'none') return null
+  if (shape === 'opaque') return request.openMetadata
+  return JSON.stringify({
+    event: 'start', streamSid, callSid: call.callSid, from: call.options.from, to: call.options.to,
+    ...(request.name === null ? {} : { name: request.name }),
+    ...(request.headerMetadata === null ? {} : { headers: request.headerMetadata }),
+    ...(request.openMetadata === null ? {} : { metadata: request.openMetadata }),
+  })
+}
+
+function recordOf(fork: AudioFork, openedMs: number): StreamRecord {
+  const { counters, playout, buffer, closed } = fork
+  return {
+    openedMs, closedBy: closed?.by ?? 'nobody', closeCode: closed?.code ?? null,
+    messagesSent: counters.messagesSent, messagesReceived: counters.messagesReceived, kills: counters.kills, marksPlayed: counters.marksPlayed,
+    samplesHeard: playout.samplesPlayed, samplesFlushed: playout.samplesFlushed, bytesDropped: buffer.bytesDropped,
+  }
+}
+
+interface WebhookOptions {
+  readonly encoding: BodyEncoding
+  /** Null leaves the signature out. */
+  readonly secret: string | null
+  readonly signature: SignatureForm
+  /** The carrier gives up after this. */
+  readonly timeoutMs: number
+}
+
+interface WebhookAnswer {
+  /** Null when there was no answer in time. */
+  readonly status: number | null
+  readonly contentType: string
+  readonly body: string
+  readonly ms: number
+  readonly fault: string | null
+}
+
+/** Answers longer than this are cut: the PBX reads no novel. */
+const ANSWER_CHARS_MAX = 256 * 1024
+
+/** The signature header's value for a body. */
+export function signBody(body: string, secret: string, form: SignatureForm, wallMs: number): string {
+  if (form === 'bare') return createHmac('sha256', secret).update(body).digest('hex')
+  const seconds = Math.floor(wallMs / 1000)
+  // The body comes first: the reverse of what other carriers do.
+  return `t=${seconds},v1=${createHmac('sha256', secret).update(`${body}.${seconds}`).digest('hex')}`
+}
+
+/** Posts one webhook. Never throws: what goes wrong is part of the answer, as the carrier has to live with it. */
+async function postWebhook(url: string, fields: Readonly<Record<string, string>>, options: WebhookOptions): Promise<WebhookAnswer> {
+  const isJson = options.encoding === 'json'
+  const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()
+  return postBody(url, body, isJson ? 'application/json' : 'application/x-www-form-urlencoded', fields['callSessionState'] ?? '', options)
+}
+
+/** Posts an event in the carrier's envelope; these are always JSON. */
+function postEnvelope(url: string, envelope: { readonly kind: string } & Readonly<Record<string, unknown>>, options: WebhookOptions): Promise<WebhookAnswer> {
+  return postBody(url, JSON.stringify(envelope), 'application/json', envelope.kind, options)
+}
+
+async function postBody(url: string, body: string, contentType: string, event: string, options: WebhookOptions): Promise<WebhookAnswer> {
+  const headers: Record<string, string> = { 'content-type': contentType }
+  if (options.secret !== null) {
+    headers['x-sautikit-signature'] = signBody(body, options.secret, options.signature, Date.now())
+    if (options.signature === 'bare') headers['x-sautikit-event'] = event
+  }
+  const startedMs = performance.now()
+  try {
+    const response = await fetch(url, { method: 'POST', headers, body, redirect: 'error', signal: AbortSignal.timeout(options.timeoutMs) })
+    const text = (await response.text()).slice(0, ANSWER_CHARS_MAX)
+    return { status: response.status, contentType: response.headers.get('content-type') ?? '', body: text, ms: performance.now() - startedMs, fault: null }
+  } catch (thrown) {
+    const cause = thrown instanceof Error && thrown.cause !== undefined ? `: ${messageOf(thrown.cause)}` : ''
+    return { status: null, contentType: '', body: '', ms: performance.now() - startedMs, fault: `${messageOf(thrown)}${cause}` }
   }
 }

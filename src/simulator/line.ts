@@ -1,7 +1,6 @@
 import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { decodeMuLaw, encodeMuLaw, peakOf } from '../media/pcm.js'
 import { nearlyNormal, seededRandom } from './random.js'
-import type { NoiseKind } from './noise.js'
 
 /** Level that every voice of this simulator is brought to before the line. */
 export const SPEECH_LEVEL_DBFS = -20
@@ -150,4 +149,219 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
   if (frames === 0) return pcm.slice()
   const gain = Math.min(32_768 * dbToGain(SPEECH_LEVEL_DBFS) / Math.sqrt(sum / frames), 32_000 / peakOf(pcm))
   return pcm.map((sample) => Math.round(gain * sample))
+}
+
+/** What may be heard around a caller: a hiss, other people, traffic. */
+const NOISE_KINDS = ['white', 'babble', 'street'] as const
+type NoiseKind = (typeof NOISE_KINDS)[number]
+
+export interface Noise {
+  readonly kind: NoiseKind
+  /** How far it is below the caller's voice. */
+  readonly snrDb: number
+}
+
+/** The noise goes in circles of this length: long enough that nobody hears it come again. */
+const BED_S = 8
+const TALKERS = 6
+const HORNS = 2
+const ENGINES = 3
+
+/** What the people around a caller talk about; any words do. */
+export const BABBLE_SENTENCES = [
+  'The bus to town was late again this morning, so we walked.',
+  'Did you see the match last night? They should have won it.',
+  'I told her to bring the blue one, not the green one.',
+  'We will need another table if everybody comes on Saturday.',
+  'He said the road is closed until the end of the month.',
+  'Can you pass me the salt, please, and two of those cups?',
+] as const
+
+/**
+ * Noise for a line, RMS 1, the same for the same seed.
+ * @param voices speech at the line's rate, for babble; each talker gets one of them
+ */
+export function noiseBed(kind: Exclude<NoiseKind, 'white'>, rateHz: number, seed: number, voices: readonly Int16Array[]): Float32Array {
+  const bed = new Float32Array(BED_S * rateHz)
+  const random = seededRandom(seed)
+  if (kind === 'babble') addTalkers(bed, voices, random)
+  else addStreet(bed, rateHz, random)
+  let power = 0
+  for (const sample of bed) power += sample * sample
+  const rms = Math.sqrt(power / bed.length)
+  return rms === 0 ? bed : bed.map((sample) => sample / rms)
+}
+
+/** Six people who never stop, each from another place in their sentence. */
+function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: () => number): void {
+  for (let talker = 0; talker < TALKERS; talker++) {
+    const voice = voices[talker % Math.max(1, voices.length)]
+    if (voice === undefined || voice.length === 0) return
+    const gain = 0.5 + random()
+    let at = Math.floor(random() * voice.length)
+    for (let i = 0; i < bed.length; i++) {
+      bed[i] = (bed[i] as number) + gain * (voice[at] as number)
+      at = at + 1 === voice.length ? 0 : at + 1
+    }
+  }
+}
+
+/** A low rumble that swells as cars pass, engines with their harmonics, now and then a horn. */
+function addStreet(bed: Float32Array, rateHz: number, random: () => number): void {
+  let rumble = 0
+  for (let i = 0; i < bed.length; i++) {
+    rumble = 0.97 * rumble + (random() - 0.5)
+    bed[i] = rumble
+  }
+  for (let engine = 0; engine < ENGINES; engine++) {
+    const hz = 45 + 60 * random()
+    const passesAtS = random() * BED_S
+    for (let i = 0; i < bed.length; i++) {
+      // Around the circle, so that a car at the end of the bed is heard at its beginning.
+      const awayS = Math.abs(((i / rateHz - passesAtS + 1.5 * BED_S) % BED_S) - BED_S / 2)
+      const near = Math.exp(-(awayS * awayS) / 1.5)
+      let wave = 0
+      for (let harmonic = 1; harmonic <= 8; harmonic++) wave += Math.sin((2 * Math.PI * hz * harmonic * i) / rateHz) / harmonic
+      bed[i] = (bed[i] as number) * (1 + 0.6 * near) + near * wave
+    }
+  }
+  for (let horn = 0; horn < HORNS; horn++) {
+    const from = Math.floor(random() * (BED_S - 1) * rateHz)
+    const hz = 380 + 80 * random()
+    for (let i = 0; i < rateHz * 0.4; i++) {
+      bed[from + i] = (bed[from + i] as number) + 0.8 * (Math.sin((2 * Math.PI * hz * i) / rateHz) + Math.sin((2 * Math.PI * hz * 1.26 * i) / rateHz))
+    }
+  }
+}
+
+/** Tones that a phone line carries: keys, ringing, the beep before a recording. */
+const ROWS_HZ = [697, 770, 852, 941] as const
+const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
+const KEYS = ['123A', '456B', '789C', '*0#D'] as const
+const FADE_S = 0.002
+
+/** Keys a phone has, and nothing else. */
+export function areKeys(text: string): boolean {
+  return /^[0-9*#A-D]+$/.test(text)
+}
+
+function addTone(out: Int16Array, options: { from: number; samples: number; frequencyHz: number; peak: number; rateHz: number }): void {
+  const { from, samples, frequencyHz, peak, rateHz } = options
+  const fade = Math.floor(FADE_S * rateHz)
+  for (let i = 0; i < samples && from + i < out.length; i++) {
+    const gain = Math.min(1, (i + 1) / fade, (samples - i) / fade)
+    const sample = (out[from + i] as number) + gain * peak * Math.sin(2 * Math.PI * frequencyHz * i / rateHz)
+    out[from + i] = Math.round(sample)
+  }
+}
+
+/**
+ * The sound of keys pressed one after the other: 100 ms of tone, 100 ms of nothing.
+ * Levels -10 and -12 dBFS: the higher tone is a little louder, as phones make it (ITU-T Q.23/Q.24).
+ * @throws RangeError on anything that is no key.
+ */
+export function dtmfTones(digits: string, rateHz: number): Int16Array {
+  if (!areKeys(digits)) throw new RangeError('keys are 0-9, *, # and A-D')
+  const toneSamples = Math.round(rateHz / 10)
+  const out = new Int16Array(digits.length * toneSamples * 2)
+  for (const [index, digit] of [...digits].entries()) {
+    const row = KEYS.findIndex((keys) => keys.includes(digit))
+    const column = (KEYS[row] as string).indexOf(digit)
+    const from = index * toneSamples * 2
+    addTone(out, { from, samples: toneSamples, frequencyHz: ROWS_HZ[row] as number, peak: 8200, rateHz })
+    addTone(out, { from, samples: toneSamples, frequencyHz: COLUMNS_HZ[column] as number, peak: 10_300, rateHz })
+  }
+  return out
+}
+
+/** What the caller hears while a human's phone rings: 425 Hz, one second in five (ITU-T E.180). */
+export function ringingTone(durationMs: number, rateHz: number): Int16Array {
+  const out = new Int16Array(Math.round(durationMs * rateHz / 1000))
+  for (let from = 0; from < out.length; from += 5 * rateHz) {
+    addTone(out, { from, samples: Math.min(rateHz, out.length - from), frequencyHz: 425, peak: 3000, rateHz })
+  }
+  return out
+}
+
+export function beep(rateHz: number): Int16Array {
+  const out = new Int16Array(Math.round(rateHz * 0.3))
+  addTone(out, { from: 0, samples: out.length, frequencyHz: 1000, peak: 6000, rateHz })
+  return out
+}
+
+/**
+ * Doubles or halves a sample rate, frame by frame. The simulator's own filter and no copy of the gateway's resampler:
+ * the carrier converts with something else too, and equal faults on both sides would hide each other.
+ */
+const HALF_TAPS = 23
+/** Pass band of telephony ends at 3.4 kHz; the transition is 3.4-4.6 kHz at 16 kHz. */
+const taps = windowedSinc(HALF_TAPS)
+
+/** A low pass at a quarter of the rate, Blackman-windowed; every second tap but the middle one is 0. */
+function windowedSinc(half: number): Float64Array {
+  const filter = new Float64Array(2 * half + 1)
+  let sum = 0
+  for (let i = -half; i <= half; i++) {
+    const sinc = i === 0 ? 0.5 : Math.sin(Math.PI * i / 2) / (Math.PI * i)
+    const phase = Math.PI * (i + half + 1) / (half + 1)
+    const value = sinc * (0.42 - 0.5 * Math.cos(phase) + 0.08 * Math.cos(2 * phase))
+    filter[i + half] = value
+    sum += value
+  }
+  return filter.map((value) => value / sum)
+}
+
+function clamp(value: number): number {
+  return Math.max(-32_768, Math.min(32_767, Math.round(value)))
+}
+
+/** One direction of one leg. Delay: 23 samples of the higher rate (1.4 ms at 16 kHz). */
+export class HalfBand {
+  readonly #history = new Float64Array(2 * HALF_TAPS)
+
+  /** @param out twice as long as `frame`, overwritten. */
+  double(frame: Int16Array, out: Int16Array): void {
+    const high = new Float64Array(out.length)
+    for (let i = 0; i < frame.length; i++) high[2 * i] = 2 * (frame[i] as number)
+    this.#filter(high, out, 1)
+  }
+
+  /** @param out half as long as `frame`, overwritten. */
+  halve(frame: Int16Array, out: Int16Array): void {
+    this.#filter(Float64Array.from(frame), out, 2)
+  }
+
+  #filter(high: Float64Array, out: Int16Array, step: 1 | 2): void {
+    const past = this.#history.length
+    const line = new Float64Array(past + high.length)
+    line.set(this.#history)
+    line.set(high, past)
+    for (let i = 0; i < out.length; i++) {
+      let sum = 0
+      const at = i * step
+      for (let j = 0; j < taps.length; j++) sum += (taps[j] as number) * (line[at + j] as number)
+      out[i] = clamp(sum)
+    }
+    this.#history.set(line.subarray(line.length - past))
+  }
+}
+
+/** A whole recording at another of the two rates; the filter's delay is taken out. */
+export function convertRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
+  if (fromHz === toHz) return pcm
+  const filter = new HalfBand()
+  const padding = new Int16Array(2 * HALF_TAPS)
+  const padded = new Int16Array(pcm.length + padding.length + (pcm.length & 1))
+  padded.set(pcm)
+  if (fromHz * 2 === toHz) {
+    const out = new Int16Array(padded.length * 2)
+    filter.double(padded, out)
+    return out.slice(HALF_TAPS, HALF_TAPS + pcm.length * 2)
+  }
+  if (fromHz === toHz * 2) {
+    const out = new Int16Array(padded.length / 2)
+    filter.halve(padded, out)
+    return out.slice((HALF_TAPS + 1) / 2, (HALF_TAPS + 1) / 2 + Math.floor(pcm.length / 2))
+  }
+  throw new RangeError(`cannot convert ${fromHz} Hz to ${toHz} Hz: one has to be twice the other`)
 }

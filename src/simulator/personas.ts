@@ -1,14 +1,14 @@
 import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerScript, type CallerStep } from './caller-script.js'
 
 /** When `--interrupt` speaks over the greeting. */
-export const INTERRUPT_AFTER_MS = 1200
+const INTERRUPT_AFTER_MS = 1200
 
 const YES = 'Yes, that is right.'
 const NO = 'No.'
 const NOTHING_ELSE = 'No, thank you.'
 const GOODBYE = 'Goodbye.'
 
-export interface OrderCallerOptions {
+interface OrderCallerOptions {
   /** The number the caller knows; null relies on the number they call from. */
   readonly order: string | null
   /** Speaks over the agent's greeting. */

@@ -14,7 +14,7 @@ const MARK_SAMPLE = -1
 /** The real queue has no bound; ours ends the test of a gateway that sends ten minutes ahead. At 16 kHz. */
 const QUEUED_SAMPLES_MAX = 16_000 * 600
 
-export interface PlayoutTick {
+interface PlayoutTick {
   /** Samples of agent audio written; the rest of the frame is silence. */
   readonly samples: number
   /** Marks that were reached in this tick. */

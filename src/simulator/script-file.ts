@@ -2,10 +2,10 @@ import { LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { GatewayError } from '../core/errors.js'
 import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
-import { areKeys } from './tones.js'
+import { areKeys } from './line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */
-export const SCRIPT_VERSION = 1
+const SCRIPT_VERSION = 1
 
 const phrase = z.string().trim().min(1).max(300)
 const phrases = z.union([phrase, z.array(phrase).min(1).max(20)])

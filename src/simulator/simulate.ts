@@ -2,14 +2,14 @@
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
-import type { CallerFile } from './caller.js'
+import type { CallerFile } from './caller-leg.js'
 import type { CallerScript } from './caller-script.js'
-import type { EarVocabulary } from './ear-vocabulary.js'
+import type { AgentVocabulary } from './vocabulary.js'
 import type { LineOptions } from './line.js'
-import type { CallerVoice } from './voices.js'
+import type { CallerVoice } from './caller-speech.js'
 
 /** What differs between the calls of one simulation. */
-export interface CallPlan {
+interface CallPlan {
   readonly callSid: string
   readonly from: string
   readonly to: string
@@ -23,10 +23,10 @@ export interface CallPlan {
 /** Plain data: it crosses to another thread. */
 export interface SimulateOptions {
   readonly calls: readonly CallPlan[]
-  readonly vocabulary: EarVocabulary
+  readonly vocabulary: AgentVocabulary
   readonly files: ReadonlyMap<string, CallerFile>
   /** Everything of a call that is the same for all. */
-  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'exchange'>
+  readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'workspace'>
   readonly record: boolean
   readonly timeoutMs: number
   /** Time between the starts of two calls. */
@@ -35,10 +35,10 @@ export interface SimulateOptions {
   readonly rest?: { readonly port: number; readonly key: string }
 }
 
-export interface SimulateControls {
+interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Called once, when voices and ears are loaded, with how long that took. */
-  readonly onReady?: (loaded: { readonly voicesMs: number; readonly earMs: number }) => void
+  readonly onReady?: (loaded: { readonly voicesMs: number; readonly recogniserMs: number }) => void
   /** Called at the end, with how well the calls' pace was kept. */
   readonly onPace?: (pace: TickerReport) => void
   /** Aborting hangs every call up; the results still come. */
@@ -49,12 +49,12 @@ export interface SimulateControls {
 
 /** What the thread of calls reports. */
 export type CallThreadMessage =
-  | { readonly type: 'ready'; readonly voicesMs: number; readonly earMs: number }
+  | { readonly type: 'ready'; readonly voicesMs: number; readonly recogniserMs: number }
   | { readonly type: 'event'; readonly event: SimulatorEvent }
   | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[]; readonly ticker: TickerReport }
 
 /** How well this machine kept the calls' pace; late ticks make latencies look worse than they are. */
-export interface TickerReport {
+interface TickerReport {
   readonly ticksLate: number
   readonly ticksSkipped: number
   readonly latenessMsMax: number

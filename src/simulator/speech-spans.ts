@@ -1,7 +1,7 @@
 import { rmsOf } from './line.js'
 
 /** Blocks that are judged on their own. */
-export const BLOCK_MS = 10
+const BLOCK_MS = 10
 /** Anything softer is no voice; the codec's own hiss on a silent line is below -70 dBFS. About -46 dBFS. */
 const VOICED_RMS = 160
 
@@ -10,7 +10,7 @@ export interface Span {
   readonly endMs: number
 }
 
-export interface SpanEvents {
+interface SpanEvents {
   /** The first voiced block after a turn's silence. */
   onTurnStart(atMs: number): void
   /** A piece of speech between two short silences, with the audio, which the listener owns. */
@@ -19,7 +19,7 @@ export interface SpanEvents {
   onTurnEnd(turn: Span): void
 }
 
-export interface SpeechSpansOptions {
+interface SpeechSpansOptions {
   readonly sampleRateHz: number
   /** Silence that ends a piece. */
   readonly pieceSilenceMs: number

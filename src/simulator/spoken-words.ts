@@ -1,3 +1,6 @@
+import { maskNumbersIn } from '../sautikit/phone.js'
+import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
+
 /** From written text to the words that are said, and how an unknown word sounds. */
 const DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'] as const
 const TEENS = ['ten', 'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen'] as const
@@ -35,7 +38,7 @@ export function spokenWords(text: string): string[] {
 const DIGIT_OF = new Map<string, string>([...DIGITS.map((word, digit) => [word, String(digit)] as const), ['oh', '0']])
 
 /** The digit that a word means, or null. */
-export function digitOf(word: string): string | null {
+function digitOf(word: string): string | null {
   return DIGIT_OF.get(word) ?? null
 }
 
@@ -58,4 +61,95 @@ export function guessPhones(word: string): string {
     at += sound?.[0].length ?? 1
   }
   return phones.join(' ')
+}
+
+/** What an order line told its caller; null where nothing of the kind was heard. */
+export interface OrderFacts {
+  readonly order: string | null
+  /** The status by its name in the shop's API, such as `out_for_delivery`. */
+  readonly status: string | null
+  /** The time as heard, such as `today between four and six p m`. */
+  readonly eta: string | null
+}
+
+/** Fewer digits in a row are a time or a count. */
+const ORDER_DIGITS_MIN = 3
+
+const CLOCK = "(?:noon|midnight|\\w+(?: (?:thirty|fifteen|forty five|o'clock))?(?: (?:[ap] m|in the (?:morning|afternoon|evening)))?)"
+const SPAN = `(?:between ${CLOCK} and ${CLOCK}|from ${CLOCK} to ${CLOCK}|(?:by|at|before|after|around) ${CLOCK})`
+const DAY = '(?:today|tomorrow|tonight|yesterday|this (?:morning|afternoon|evening)|(?:next )?(?:mon|tues|wednes|thurs|fri|satur|sun)day|next week|the day after tomorrow)'
+const ETA = new RegExp(`\\b(?:(?:on |by |before )?${DAY}(?: ${SPAN})?|between ${CLOCK} and ${CLOCK}(?: ${DAY})?|(?:with)?in \\w+ (?:days|hours|minutes))\\b`)
+
+/** Reads the facts out of one turn's words. */
+export function factsIn(text: string, vocabulary: Pick<AgentVocabulary, 'statuses'>): OrderFacts {
+  const words = spokenWords(text)
+  const spoken = words.join(' ')
+  return { order: orderIn(words), status: statusIn(spoken, vocabulary.statuses), eta: ETA.exec(spoken)?.[0] ?? null }
+}
+
+/** The last run of digits: an agent that corrects itself says the right one last. */
+export function orderIn(words: readonly string[]): string | null {
+  let run = ''
+  let found: string | null = null
+  for (const word of [...words, '']) {
+    const digit = digitOf(word)
+    if (digit !== null) {
+      run += digit
+      continue
+    }
+    if (run.length >= ORDER_DIGITS_MIN) found = run
+    run = ''
+  }
+  return found
+}
+
+/** The longest matching phrase wins: `on its way back` is not `on its way`. */
+function statusIn(spoken: string, statuses: AgentVocabulary['statuses']): string | null {
+  let best: { readonly name: string; readonly chars: number } | null = null
+  for (const [name, phrases] of Object.entries({ ...COMMON_STATUSES, ...statuses })) {
+    for (const phrase of phrases) {
+      const words = spokenWords(phrase).join(' ')
+      if (words === '' || !` ${spoken} `.includes(` ${words} `)) continue
+      if (best === null || words.length > best.chars) best = { name, chars: words.length }
+    }
+  }
+  return best?.name ?? null
+}
+
+/** A text that is looked for: words as they are spoken, or a regular expression. */
+export interface TextPattern {
+  /** As it stands in the file. */
+  readonly source: string
+  /** Null: `source` is compared by its words. */
+  readonly expression: RegExp | null
+}
+
+const EXPRESSION = /^\/(.+)\/([imsu]*)$/s
+
+/** Longer texts are not searched by an expression: one with nested repeats could take minutes over them. */
+const SEARCHED_CHARS_MAX = 4000
+
+/** `/…/` with flags is an expression, everything else words. @throws SyntaxError for an expression that is none */
+export function textPattern(source: string): TextPattern {
+  const found = EXPRESSION.exec(source)
+  return { source, expression: found === null ? null : new RegExp(found[1] as string, found[2]) }
+}
+
+/**
+ * Whether `text` has it somewhere. Words are compared as they are spoken: no case, no marks, `4127` is `four one two
+ * seven`. Phone numbers are masked on both sides, as records mask them.
+ */
+export function hasPattern(text: string, pattern: TextPattern): boolean {
+  const masked = maskNumbersIn(text)
+  if (pattern.expression !== null) return pattern.expression.test(masked.slice(0, SEARCHED_CHARS_MAX))
+  const wanted = spokenWords(maskNumbersIn(pattern.source)).join(' ')
+  return ` ${spokenWords(masked).join(' ')} `.includes(` ${wanted} `)
+}
+
+/** Whether `value` is it as a whole. A phone number is the same masked or not. */
+export function isPattern(value: unknown, pattern: TextPattern): boolean {
+  if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
+  const text = String(value)
+  if (pattern.expression !== null) return pattern.expression.test(text.slice(0, SEARCHED_CHARS_MAX))
+  return text === pattern.source || maskNumbersIn(text) === maskNumbersIn(pattern.source)
 }

@@ -8,7 +8,7 @@ import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import type { Script } from '../../src/simulator/vendors/spoken.js'
+import type { Script } from '../../src/simulator/vendors/double.js'
 
 // What a service may send that it should not, one thing at a time: it is counted by its kind, where the record and the metrics
 // have it from, it costs no session, and the next question is answered by the same service.

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { CallRecord } from '../../src/call/record.js'
 import { callOut } from '../../src/cli/call-out.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import type { CalleeKind } from '../../src/simulator/rest/callees.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { whole } from '../support/gateway.js'
 
@@ -24,7 +24,7 @@ outbound:
     message: This is the order line. We will call you again.
 `
 
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 const folder = mkdtempSync(join(tmpdir(), 'mkondo-call-out-'))
 const workspace = new Workspace({ owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }], writeAfterMs: 0, recordAfterMs: 0 })
 const results = new Map<string, SimulatedCallResult>()

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { calls } from '../../src/cli/calls.js'
-import type { ExchangeLeg } from '../../src/simulator/exchange.js'
+import type { CarrierCall } from '../../src/simulator/rest/workspace.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 import { ring, startGateway } from '../edge/gateway.js'
 
@@ -13,7 +13,7 @@ async function command(argv: readonly string[], env: Record<string, string>) {
   return { ...outcome, output: printed.join('') }
 }
 
-function leg(callSid: string, hungUp: string[] = []): ExchangeLeg {
+function leg(callSid: string, hungUp: string[] = []): CarrierCall {
   return {
     callSid, from: '+254700000001', to: '+254700000000', direction: 'inbound', clientRequestId: null, answered: true, ended: false,
     hangUp: () => { hungUp.push(callSid) }, supervise: () => true, stopSupervision: () => undefined, joinedBy: () => undefined, postEvent: () => undefined,

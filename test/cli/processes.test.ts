@@ -15,8 +15,8 @@ import { loadConfig } from '../../src/config/load-config.js'
 import type { AfterStream, SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
 import type { LiveSimulatedCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { repositoryRoot, until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
 
@@ -143,7 +143,7 @@ async function startTwo(t: Test): Promise<Two> {
 }
 
 const SECRET = 'whsec_of_two_processes'
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 
 /** A caller who says nothing. */

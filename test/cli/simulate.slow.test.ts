@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { runSimulateCommand } from '../../src/cli/simulate.js'
-import type { ScenarioReport } from '../../src/simulator/scenarios/report-json.js'
+import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { whole } from '../support/gateway.js'
 import { repositoryRoot } from '../support/host.js'
 

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { create } from 'xmlbuilder2'
 import { runSimulateCommand } from '../../src/cli/simulate.js'
-import type { ScenarioReport } from '../../src/simulator/scenarios/report-json.js'
+import type { ScenarioReport } from '../../src/simulator/scenarios/report.js'
 import { repositoryRoot } from '../support/host.js'
 
 t.setTimeout(120_000)

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
-import { Script } from '../../src/simulator/vendors/spoken.js'
+import { Script } from '../../src/simulator/vendors/double.js'
 import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 

@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { AfterStream, SimulatedCallResult } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
@@ -12,7 +12,7 @@ import { until } from '../support/host.js'
  * The three things that the platform was seen, or is said, to do when the gateway ends a stream for a human. With an
  * API key each of them has to end with the human reached or the caller told; nobody may stand in silence.
  */
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 const api = await simulatedApi(t)
 
 const gateways = new Map<string, WholeGateway>()
@@ -34,7 +34,7 @@ t.teardown(async () => {
 async function escalated(gateway: WholeGateway, afterStream: AfterStream): Promise<SimulatedCallResult> {
   const call = startCall({
     voiceUrl: `http://127.0.0.1:${gateway.at.port}/voice/order-status`, eventsUrl: `http://127.0.0.1:${gateway.at.port}/events`,
-    from: '+254700000001', to: OUR_NUMBER, afterStream, giveUpMs: 12_000, exchange: api.workspace,
+    from: '+254700000001', to: OUR_NUMBER, afterStream, giveUpMs: 12_000, workspace: api.workspace,
     human: { outcome: 'answered', ringMs: 200, talkMs: 300, greeting: null },
     caller: {
       script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 25_000, order: null }, voice: 'rms', line: { sampleRateHz: 8000 },

@@ -5,8 +5,8 @@ import t from 'tap'
 import { channelOf, parseWav } from '../../src/media/wav.js'
 import type { AfterStream, SimulatedCallResult, SimulatedHuman } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { whole } from '../support/gateway.js'
 import type { WholeGateway } from '../support/gateway.js'
 import { until } from '../support/host.js'
@@ -31,7 +31,7 @@ const owner = createServer((request, response) => {
 })
 await new Promise<void>((resolve) => owner.listen(0, '127.0.0.1', resolve))
 const dataDir = t.testdir()
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 const start = (name: string): Promise<WholeGateway> => whole({
   HANDOFF_URL: `http://127.0.0.1:${(owner.address() as AddressInfo).port}/`, HANDOFF_SECRET: 'a-secret-of-some-length', DATA_DIR: join(dataDir, name),
 }, (yaml) => `${yaml.replace(/strategies: \[[^\]]*\]/, 'strategies: [after-stream-dial, callback]').replace(/announce: .*/, 'announce: I connect you.')}

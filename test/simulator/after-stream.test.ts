@@ -1,15 +1,15 @@
 import t from 'tap'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
-import { placeCall, startCall } from '../../src/simulator/carrier.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
+import { startCall } from '../../src/simulator/carrier.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import type { CallerStep } from '../../src/simulator/caller-script.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 const DIAL = '<Response><Dial timeout="20"><Number>+254700000010</Number></Dial></Response>'
 const EMPTY = '<Response></Response>'
 
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 
 function optionsFor(double: GatewayDouble, more: Partial<PlaceCallOptions> = {}, steps: readonly CallerStep[] = []): PlaceCallOptions {
@@ -42,7 +42,7 @@ function closingGateway(t: { teardown(run: () => void): unknown }, then: Readonl
 
 void t.test('a platform that continues the document fetches the Redirect and dials the human', async (t) => {
   const double = await closingGateway(t, { 'after-stream': DIAL })
-  const result = await placeCall(optionsFor(double, { afterStream: 'continues' }))
+  const result = await startCall(optionsFor(double, { afterStream: 'continues' })).done
   t.same(result.verbs, ['Stream', 'Redirect', 'Dial'])
   t.same(result.dials, [{ numbers: ['+254700000010'], outcome: 'answered' }])
   t.match(result.stream, { closedBy: 'gateway', closeCode: 1000 })
@@ -53,7 +53,7 @@ void t.test('a platform that continues the document fetches the Redirect and dia
 void t.test('a platform that re-posts StreamStopped runs the document it gets there', async (t) => {
   const double = await closingGateway(t, { StreamStopped: DIAL, Busy: '<Response><Say>Nobody is free.</Say><Hangup/></Response>' })
   const human = { outcome: 'busy', ringMs: 60, talkMs: 0, greeting: null } as const
-  const result = await placeCall(optionsFor(double, { afterStream: 'reposts', human, dialEdge: 'outcome' }))
+  const result = await startCall(optionsFor(double, { afterStream: 'reposts', human, dialEdge: 'outcome' })).done
   t.same(result.verbs, ['Stream', 'Dial', 'Say', 'Hangup'], 'and never the Redirect')
   t.same(double.postsOf('/voice'), ['Ringing', 'StreamStarted', 'StreamStopped', 'Busy', 'Completed'])
   t.match(result.ended, { by: 'document', why: 'Hangup' })
@@ -62,7 +62,7 @@ void t.test('a platform that re-posts StreamStopped runs the document it gets th
 
 void t.test('a platform that holds leaves the caller in silence until they give up', async (t) => {
   const double = await closingGateway(t, { 'after-stream': DIAL, StreamStopped: DIAL })
-  const result = await placeCall(optionsFor(double, { afterStream: 'holds' }))
+  const result = await startCall(optionsFor(double, { afterStream: 'holds' })).done
   t.same(result.verbs, ['Stream'])
   t.same(result.dials, [])
   t.equal(result.ended.by, 'caller')
@@ -84,7 +84,7 @@ void t.test('what a real carrier would choke on is said', async (t) => {
     answer: (post, self) => (post.path.startsWith('/stream-status') ? DIAL : post.fields['callSessionState'] === 'Completed' ? self.streamDocument() : self.streamDocument().replace('bidirectionalSamplingRate="16000"', '')),
   })
   t.teardown(() => { double.close() })
-  const result = await placeCall(optionsFor(double))
+  const result = await startCall(optionsFor(double)).done
   t.ok(result.complaints.some((complaint) => complaint.includes('bidirectionalSamplingRate')))
   t.ok(result.complaints.some((complaint) => complaint.includes('503')))
   t.ok(result.complaints.some((complaint) => complaint.includes('another Stream')))
@@ -98,14 +98,14 @@ void t.test('keys reach the document as Digits, and a rejected call is never ans
   })
   t.teardown(() => { double.close() })
   const press: CallerStep = { act: { type: 'press', keys: '42' }, heard: [], interruptAfterMs: null }
-  const result = await placeCall(optionsFor(double, { encoding: 'json', secret: 'whsec_test_only' }, [press, { ...press, act: { type: 'wait', ms: 5000 } }]))
+  const result = await startCall(optionsFor(double, { encoding: 'json', secret: 'whsec_test_only' }, [press, { ...press, act: { type: 'wait', ms: 5000 } }])).done
   t.same(result.verbs, ['GetDigits', 'Reject'])
   const post = double.posts.find((one) => one.fields['Digits'] !== undefined)
   t.equal(post?.fields['Digits'], '42')
   t.match(post?.headers['x-sautikit-signature'], /^t=\d{10},v1=[0-9a-f]{64}$/)
   const silent = await GatewayDouble.start({ answer: () => null })
   t.teardown(() => { silent.close() })
-  const refused = await placeCall(optionsFor(silent))
+  const refused = await startCall(optionsFor(silent)).done
   t.notOk(refused.answered)
   t.equal(refused.ended.by, 'carrier')
 })

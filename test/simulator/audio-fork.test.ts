@@ -5,9 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { WebSocketServer, type WebSocket } from 'ws'
-import { AudioFork, type AudioForkOptions, type ForkClosed } from '../../src/simulator/audio-fork.js'
-import { ForkBuffer } from '../../src/simulator/fork-buffer.js'
-import { HandshakeRefused } from '../../src/simulator/handshake.js'
+import {
+  AudioFork, type AudioForkOptions, ForkBuffer, type ForkClosed, HandshakeRefused,
+} from '../../src/simulator/audio-fork.js'
 
 const FRAME = new Int16Array(320).fill(500)
 

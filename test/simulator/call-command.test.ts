@@ -8,9 +8,9 @@ import t, { type Test } from 'tap'
 import { runCallCommand } from '../../src/simulator/call-command.js'
 import { expectationsOf, goalOf, reportOf, type Expectation, type GatewaySays } from '../../src/simulator/call-report.js'
 import type { GatewayCall } from '../../src/simulator/gateway-view.js'
-import { textPattern } from '../../src/simulator/scenarios/text-pattern.js'
+import { textPattern } from '../../src/simulator/spoken-words.js'
 import type { SimulatedCallResult } from '../../src/simulator/call-options.js'
-import { readWavFile } from '../../src/simulator/wav-file.js'
+import { readWavFile } from '../../src/simulator/caller-leg.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 async function run(argv: string[], env: Readonly<Record<string, string>> = {}): Promise<{ code: number; out: string; err: string }> {

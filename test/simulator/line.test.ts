@@ -1,11 +1,7 @@
 import t from 'tap'
-import { measureCaller } from '../../src/simulator/caller-latency.js'
-import { convertRate } from '../../src/simulator/half-band.js'
-import { PhoneLine, rmsOf } from '../../src/simulator/line.js'
-import { Mouth } from '../../src/simulator/mouth.js'
+import { measureCaller, UtterancePlayer, SharedTicker } from '../../src/simulator/caller-leg.js'
+import { convertRate, dtmfTones, PhoneLine, rmsOf } from '../../src/simulator/line.js'
 import { SpeechSpans, type Span } from '../../src/simulator/speech-spans.js'
-import { dtmfTones } from '../../src/simulator/tones.js'
-import { SharedTicker } from '../../src/simulator/ticker.js'
 
 function sine(frequencyHz: number, samples: number, rateHz: number, peak = 10_000): Int16Array {
   return Int16Array.from({ length: samples }, (_, i) => Math.round(peak * Math.sin(2 * Math.PI * frequencyHz * i / rateHz)))
@@ -75,7 +71,7 @@ void t.test('latencies run from voiced sample to voiced sample', (t) => {
 })
 
 void t.test('the mouth notes where the voice is, not where the file begins', (t) => {
-  const mouth = new Mouth(8000)
+  const mouth = new UtterancePlayer(8000)
   const pcm = new Int16Array(1600)
   pcm.set(sine(500, 800, 8000), 400)
   mouth.say({ text: 'hello', pcm })

@@ -1,10 +1,10 @@
 import t from 'tap'
 import type { WebSocket } from 'ws'
 import { loadFlite } from '../../src/speech/flite.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { orderCaller } from '../../src/simulator/personas.js'
 import { simulateCalls, type SimulateOptions } from '../../src/simulator/simulate.js'
-import { convertRate } from '../../src/simulator/half-band.js'
+import { convertRate } from '../../src/simulator/line.js'
 import { GatewayDouble, sendPaced } from './support/gateway-double.js'
 
 const GREETING = 'What is your order number?'

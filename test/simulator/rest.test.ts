@@ -5,16 +5,16 @@ import t from 'tap'
 import { saveRecording } from '../../src/sautikit-api/recording-file.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import { startCall } from '../../src/simulator/carrier.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { callee, ringCallees } from '../../src/simulator/rest/callees.js'
 import type { CalleeKind } from '../../src/simulator/rest/callees.js'
 import { Workspace } from '../../src/simulator/rest/workspace.js'
-import { SpeechService } from '../../src/simulator/speech-service.js'
+import { CallerSpeech } from '../../src/simulator/caller-speech.js'
 import { OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 import { until } from '../support/host.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
-const speech = await SpeechService.start(null)
+const speech = await CallerSpeech.start(null)
 t.teardown(() => speech.close())
 const vocabulary = { sentences: [], orders: [], etas: [], others: [], statuses: COMMON_STATUSES }
 const person = { voice: 'rms', line: { sampleRateHz: 8000 }, speech, vocabulary, record: false, timeoutMs: 15_000 } as const
@@ -23,7 +23,7 @@ const EMPTY = '<Response></Response>'
 /** A call into `double` whose carrier has the REST API `workspace`. */
 function callInto(double: GatewayDouble, workspace: Workspace, more: Partial<PlaceCallOptions> = {}) {
   return startCall({
-    voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events`, from: '+254700000001', to: OUR_NUMBER, exchange: workspace,
+    voiceUrl: `${double.origin}/voice`, eventsUrl: `${double.origin}/events`, from: '+254700000001', to: OUR_NUMBER, workspace,
     caller: { ...person, script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 12_000, order: null }, files: new Map() },
     human: { outcome: 'answered', ringMs: 100, talkMs: 200, greeting: null }, ...more,
   })

@@ -1,10 +1,8 @@
 import t from 'tap'
 import type { EscalationPacket } from '../../src/call/events.js'
 import type { CallRecord } from '../../src/call/record.js'
-import { findingsOf } from '../../src/simulator/scenarios/judge.js'
-import { linesOf, type ObservedCall } from '../../src/simulator/scenarios/observed-call.js'
-import { parseScenario } from '../../src/simulator/scenarios/scenario-file.js'
-import type { Expectations } from '../../src/simulator/scenarios/scenario.js'
+import { findingsOf, linesOf, type ObservedCall } from '../../src/simulator/scenarios/judge.js'
+import { type Expectations, parseScenario } from '../../src/simulator/scenarios/scenario.js'
 
 const RECORD = {
   version: 1, callSid: 'HD_000000000001', agent: 'order-status', backend: 'embedded', direction: 'inbound', from: '+2547…01', to: '+2547…00',

@@ -1,6 +1,5 @@
 import t from 'tap'
-import { PhoneLine, rmsOf, SPEECH_LEVEL_DBFS, dbToGain } from '../../src/simulator/line.js'
-import { noiseBed } from '../../src/simulator/noise.js'
+import { dbToGain, noiseBed, PhoneLine, rmsOf, SPEECH_LEVEL_DBFS } from '../../src/simulator/line.js'
 import { seededRandom } from '../../src/simulator/random.js'
 
 const RATE_HZ = 8000

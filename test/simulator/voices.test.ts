@@ -1,13 +1,13 @@
 import t from 'tap'
 import { loadFlite } from '../../src/speech/flite.js'
-import { vocabularyOf } from '../../src/simulator/agent-vocabulary.js'
-import { earGrammar } from '../../src/simulator/ear-vocabulary.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
+import { agentGrammar } from '../../src/simulator/recogniser.js'
 import { rmsOf } from '../../src/simulator/line.js'
 import { voicedExtent } from '../../src/simulator/speech-spans.js'
 import { numberWords, spokenWords } from '../../src/simulator/spoken-words.js'
-import { CALLER_VOICES, speakAs } from '../../src/simulator/voices.js'
+import { CALLER_VOICES, speakAs } from '../../src/simulator/caller-speech.js'
 import { DocumentRefused, parseVoiceDocument, readStream } from '../../src/simulator/voice-document.js'
-import { signBody } from '../../src/simulator/webhooks.js'
+import { signBody } from '../../src/simulator/carrier.js'
 
 void t.test('every voice speaks at the same level and starts at once, at both rates', async (t) => {
   const flite = await loadFlite()
@@ -39,7 +39,7 @@ offline:
         - say: Order {{slots.order}} {{order.status | map:status}}.
         - say: '{{order.courier}} should be with you {{order.eta}}.'
 `, { orders: ['4127'], etas: ['today'], others: ['PikiPiki'] })
-  const { jsgf, words } = earGrammar(vocabulary, 'known-orders')
+  const { jsgf, words } = agentGrammar(vocabulary, 'known-orders')
   t.match(jsgf, /order <order> <status>/)
   t.match(jsgf, /<other> should be with you <eta>/)
   t.match(jsgf, /<order> = four one two seven;/)

@@ -4,7 +4,7 @@ import type { ForkedTrack } from '../../src/media/channel-layout.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { Playout, type SampleSource } from '../../src/media/playout/playout.js'
-import { HalfBand } from '../../src/simulator/half-band.js'
+import { HalfBand } from '../../src/simulator/line.js'
 import { PlayoutQueue } from '../../src/simulator/playout-queue.js'
 import { loadVads } from './media-modules.js'
 import { concatenate, framesOf, pinkNoise, seededRandom, silence } from './tones.js'
@@ -30,7 +30,7 @@ export function says(text: string, rate: LegRateHz, voice = 'slt'): Int16Array {
   return samples
 }
 
-export const SENTENCES = [
+const SENTENCES = [
   'Hello, this is the order line. You can ask where your order is, or tell me your order number.',
   'Order four one two seven. Is that right?',
   'Order four one two seven is out for delivery. It should be with you today between four and six in the afternoon.',
@@ -38,7 +38,7 @@ export const SENTENCES = [
   'I am connecting you to a colleague. Please stay on the line, this may take half a minute or so.',
 ]
 
-export interface Line {
+interface Line {
   readonly track: ForkedTrack
   readonly rate: LegRateHz
   /** Of a leg of 16 kHz: what comes back went through a telephone of 8 kHz. */
@@ -52,7 +52,7 @@ export interface Line {
   readonly pauseAtMs?: number
 }
 
-export interface Outcome {
+interface Outcome {
   /** Media time of the frames with which a row of voice began, and a segment had enough of it to stop the agent. */
   readonly onsetsAtMs: number[]
   readonly commitsAtMs: number[]

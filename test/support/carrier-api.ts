@@ -12,7 +12,7 @@ import type { WorkspaceOptions } from '../../src/simulator/rest/workspace.js'
 export const KEY = 'tsk_test_0123456789'
 export const OUR_NUMBER = '+254700000000'
 
-export interface SimulatedApi {
+interface SimulatedApi {
   readonly server: RestServer
   readonly workspace: Workspace
   readonly calls: SautikitClient

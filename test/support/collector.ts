@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 
-export interface OtlpSpan {
+interface OtlpSpan {
   readonly traceId: string
   readonly spanId: string
   readonly parentSpanId?: string
@@ -11,7 +11,7 @@ export interface OtlpSpan {
   readonly events: readonly { readonly name: string; readonly attributes?: readonly { readonly key: string }[] }[]
 }
 
-export interface Collector {
+interface Collector {
   readonly url: string
   readonly spans: OtlpSpan[]
   /** What was sent, as text. */

@@ -2,7 +2,7 @@ import type { LegRateHz } from '../../src/core/units.js'
 import { simulateOneCall, type SimulatedRun, type SimulatedRunOptions } from './simulated.js'
 
 /** A caller's line out of whose loudspeaker the agent comes back. */
-export interface EchoLine {
+interface EchoLine {
   readonly rateHz: LegRateHz
   /** How much softer than it was sent. */
   readonly softerDb: number

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { channelOf, parseWav } from '../../src/media/wav.js'
-import { vocabularyOf } from '../../src/simulator/agent-vocabulary.js'
-import { EAR_RATE_HZ, loadEar } from '../../src/simulator/ear.js'
-import { factsIn } from '../../src/simulator/heard-facts.js'
-import type { HeardFacts } from '../../src/simulator/heard-facts.js'
+import { vocabularyOf } from '../../src/simulator/vocabulary.js'
+import { RECOGNISER_RATE_HZ } from '../../src/simulator/caller-speech.js'
+import { loadRecogniser } from '../../src/simulator/recogniser.js'
+import { factsIn, type OrderFacts } from '../../src/simulator/spoken-words.js'
 import { SpeechSpans } from '../../src/simulator/speech-spans.js'
-import { atRate } from '../../src/simulator/vendors/spoken.js'
+import { atRate } from '../../src/simulator/vendors/double.js'
 import type { Test } from 'tap'
 import type { Gateway } from '../../src/gateway/gateway.js'
 import type { CallReport } from '../../src/simulator/call-report.js'
@@ -22,12 +22,12 @@ const PIECE_SILENCES_MS: readonly number[] = [200, 120, 450, 700]
  * Listens to the recording of a call on the order line when it is over: what a caller hears while a machine is busy with
  * other things may be misheard, and a recording may be heard again.
  */
-export async function hearRecording(file: string): Promise<{ readonly texts: readonly string[]; readonly facts: HeardFacts }> {
+async function hearRecording(file: string): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
   const wav = parseWav(await readFile(file))
-  const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, EAR_RATE_HZ)
+  const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
   const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const vocabulary = vocabularyOf(yaml, KNOWN)
-  const ear = await loadEar(vocabulary)
+  const ear = await loadRecogniser(vocabulary)
   try {
     const texts: string[] = []
     for (const pieceSilenceMs of PIECE_SILENCES_MS) {
@@ -36,7 +36,7 @@ export async function hearRecording(file: string): Promise<{ readonly texts: rea
         if (text !== '') texts.push(text)
       }
       const all = texts.map((text) => factsIn(text, vocabulary))
-      const last = <K extends keyof HeardFacts>(key: K): HeardFacts[K] | null => all.findLast((facts) => facts[key] !== null)?.[key] ?? null
+      const last = <K extends keyof OrderFacts>(key: K): OrderFacts[K] | null => all.findLast((facts) => facts[key] !== null)?.[key] ?? null
       const facts = { order: last('order'), status: last('status'), eta: last('eta') }
       if (facts.status !== null || pieceSilenceMs === PIECE_SILENCES_MS.at(-1)) return { texts, facts }
     }
@@ -48,12 +48,12 @@ export async function hearRecording(file: string): Promise<{ readonly texts: rea
 
 function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
   const pieces: Int16Array[] = []
-  const spans = new SpeechSpans({ sampleRateHz: EAR_RATE_HZ, pieceSilenceMs, turnSilenceMs: 1000, pieceMsMax: 15_000 }, {
+  const spans = new SpeechSpans({ sampleRateHz: RECOGNISER_RATE_HZ, pieceSilenceMs, turnSilenceMs: 1000, pieceMsMax: 15_000 }, {
     onTurnStart: () => undefined, onTurnEnd: () => undefined, onPiece: (_span, pcm) => pieces.push(pcm),
   })
-  const frame = EAR_RATE_HZ / 50
-  for (let at = 0; at + frame <= heard.length; at += frame) spans.push(heard.subarray(at, at + frame), (at * 1000) / EAR_RATE_HZ)
-  spans.end((heard.length * 1000) / EAR_RATE_HZ)
+  const frame = RECOGNISER_RATE_HZ / 50
+  for (let at = 0; at + frame <= heard.length; at += frame) spans.push(heard.subarray(at, at + frame), (at * 1000) / RECOGNISER_RATE_HZ)
+  spans.end((heard.length * 1000) / RECOGNISER_RATE_HZ)
   return pieces
 }
 

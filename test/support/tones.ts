@@ -3,7 +3,7 @@ import { seededRandom } from '../../src/simulator/random.js'
 
 export { seededRandom }
 
-export interface SignalShape {
+interface SignalShape {
   readonly sampleRateHz: number
   readonly ms: number
   readonly amplitude: number

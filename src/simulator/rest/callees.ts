@@ -1,13 +1,14 @@
-import type { CallerFile, CallerOptions } from '../caller.js'
+import type { CallerOptions } from '../caller.js'
+import type { CallerFile } from '../caller-leg.js'
 import { startCall } from '../carrier.js'
 import type { HumanOutcome, PlaceCallOptions, SimulatedCallResult } from '../call-options.js'
 import type { CallerScript, CallerStep } from '../caller-script.js'
-import { beep } from '../tones.js'
-import type { OutboundRequest, PlacedOutbound } from './place-outbound.js'
+import { beep } from '../line.js'
+import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
 import type { Workspace } from './workspace.js'
 
 /** Whom the carrier reaches at a number that it is asked to ring. */
-export interface Callee {
+interface Callee {
   readonly outcome: HumanOutcome
   readonly ringMs: number
   readonly script: CallerScript
@@ -45,12 +46,12 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
   }
 }
 
-export interface CalleeSwitchOptions {
+interface CalleeSwitchOptions {
   readonly workspace: Workspace
   /** Who is at a number. */
   readonly callee: (number: string) => Callee
   /** Everything of a call that is the same for all. */
-  readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'exchange'>
+  readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'>
   readonly person: Omit<CallerOptions, 'script' | 'files'>
   /** Told of each call that was rung. */
   readonly onOver?: (result: SimulatedCallResult) => void
@@ -62,7 +63,7 @@ export function ringCallees(options: CalleeSwitchOptions): (request: OutboundReq
     const { outcome, ringMs, script, files } = options.callee(request.to)
     const call = startCall({
       ...options.carrier, voiceUrl: request.voiceUrl, eventsUrl: request.eventsUrl, from: request.from, to: request.to,
-      caller: { ...options.person, script, files }, exchange: options.workspace,
+      caller: { ...options.person, script, files }, workspace: options.workspace,
       outbound: { outcome, ringMs, clientRequestId: request.clientRequestId },
     })
     void call.done.then((result) => options.onOver?.(result))

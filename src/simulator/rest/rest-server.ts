@@ -1,16 +1,11 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { randomUUID } from 'node:crypto'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Faults } from './faults.js'
-import type { Fault } from './faults.js'
-import { refusal, restRoutes, storedRecording } from './rest-routes.js'
-import type { RestAnswer, RestRequest, Route, Spelling } from './rest-routes.js'
-import type { PlaceOutbound } from './place-outbound.js'
-import type { Workspace } from './workspace.js'
+import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
 
 /** What a key allows; `all` for a key without limits. */
-export type Scopes = 'all' | readonly string[]
+type Scopes = 'all' | readonly string[]
 
 export interface RestServerOptions {
   readonly workspace: Workspace
@@ -26,7 +21,7 @@ export interface RestServerOptions {
 }
 
 /** What was asked, without its key. */
-export interface RestSeen {
+interface RestSeen {
   readonly method: string
   readonly path: string
   readonly status: number
@@ -189,4 +184,284 @@ async function bodyOf(request: IncomingMessage): Promise<string | null> {
     if (bytes <= BODY_BYTES_MAX) chunks.push(chunk)
   }
   return bytes > BODY_BYTES_MAX ? null : Buffer.concat(chunks).toString()
+}
+
+/** What goes wrong with requests to the REST API, on demand. */
+
+interface Fault {
+  /** Method and beginning of the path: `POST /v1/calls`; empty for every request. */
+  readonly match: string
+  /** Answers with this status instead; null answers as always (after `delayMs`). */
+  readonly status: number | null
+  readonly retryAfterS?: number | null
+  /** Waits before the answer. */
+  readonly delayMs?: number
+  /** Does not answer: the connection breaks. */
+  readonly cut?: boolean
+  /** An answer that is no JSON. */
+  readonly html?: boolean
+  /** Requests that it meets; unlimited when not given. */
+  readonly times?: number
+}
+
+const FAULTS_MAX = 100
+
+class Faults {
+  readonly #faults: { readonly fault: Fault; left: number }[] = []
+
+  constructor(faults: readonly Fault[] = []) {
+    for (const fault of faults) this.add(fault)
+  }
+
+  /** @returns false when there are too many. */
+  add(fault: Fault): boolean {
+    if (this.#faults.length >= FAULTS_MAX) return false
+    this.#faults.push({ fault, left: fault.times ?? Infinity })
+    return true
+  }
+
+  clear(): void {
+    this.#faults.length = 0
+  }
+
+  /** The fault that this request meets; it is used up by that. */
+  take(method: string, path: string): Fault | null {
+    const entry = this.#faults.find(({ fault, left }) => left > 0 && `${method} ${path}`.startsWith(fault.match))
+    if (entry === undefined) return null
+    entry.left--
+    return entry.fault
+  }
+}
+
+/** A call that the API was asked for. */
+export interface OutboundRequest {
+  readonly from: string
+  readonly to: string
+  readonly voiceUrl: string
+  readonly eventsUrl: string | null
+  readonly clientRequestId: string | null
+}
+
+export interface PlacedOutbound {
+  readonly callSid: string
+}
+
+/** Rings somebody; the call is in the workspace when it returns. */
+type PlaceOutbound = (request: OutboundRequest) => PlacedOutbound
+
+/** A request whose key was found to be good. */
+interface RestRequest {
+  readonly method: string
+  readonly path: string
+  readonly query: URLSearchParams
+  readonly body: Readonly<Record<string, unknown>>
+  /** Origin at which the API is reached, for links. */
+  readonly origin: string
+}
+
+interface RestAnswer {
+  readonly status: number
+  readonly json?: unknown
+  readonly headers?: Readonly<Record<string, string>>
+  readonly bytes?: Uint8Array
+}
+
+/** The ways in which this carrier spells its requests; all of them when none is named. */
+type Spelling =
+  | 'claim:numbers' | 'claim:available' | 'claim:number' | 'claim:claim' | 'route:number' | 'route:put' | 'route:patch'
+  | 'detail:call' | 'detail:search' | 'create:calls' | 'create:originate'
+
+interface Route {
+  readonly method: string
+  readonly path: RegExp
+  /** What the key must allow. */
+  readonly scope: string
+  readonly spelling?: Spelling
+  answer(request: RestRequest, names: readonly string[]): RestAnswer
+}
+
+/** A refusal in the shape that most of the carrier's answers have. */
+function refusal(status: number, code: string, message: string): RestAnswer {
+  return { status, json: { error: { code, message, request_id: `req_${randomUUID().slice(0, 8)}` } } }
+}
+
+/** In the shape of the recording routes. */
+function bareRefusal(status: number, code: string, reason: string): RestAnswer {
+  return { status, json: { code, reason } }
+}
+
+const PAGE_DEFAULT = 25
+const PAGE_MAX = 100
+const SUPERVISION_MODES = ['listen', 'whisper', 'barge']
+
+/** Every request that the simulated carrier understands. */
+function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] {
+  const withCall = (name: string | undefined, answer: (entry: CallEntry) => RestAnswer): RestAnswer => {
+    const entry = name === undefined ? undefined : workspace.call(name)
+    return entry === undefined ? refusal(404, 'calls.not_found', 'there is no call of that id') : answer(entry)
+  }
+  const withNumber = (id: string | undefined, answer: (number: OwnedNumber) => RestAnswer): RestAnswer => {
+    const number = workspace.numbers.find((one) => one.id === id)
+    return number === undefined ? refusal(404, 'numbers.not_found', 'there is no number of that id') : answer(number)
+  }
+  const claim = (inventoryId: unknown): RestAnswer => {
+    const number = typeof inventoryId === 'string' ? workspace.claim(inventoryId) : null
+    return number === null ? refusal(404, 'numbers.not_available', 'that number is not to be had') : { status: 201, json: { number: numberJson(number) } }
+  }
+  const route = (id: string | undefined, voiceUrl: unknown, events: unknown): RestAnswer => withNumber(id, (number) => {
+    if (typeof voiceUrl !== 'string' || !URL.canParse(voiceUrl)) return refusal(422, 'numbers.invalid_url', 'the voice webhook is no URL')
+    number.voiceUrl = voiceUrl
+    if (typeof events === 'string') number.eventsUrl = events
+    return { status: 200, json: { number: numberJson(number) } }
+  })
+  const create = (from: unknown, to: unknown, url: unknown, label: unknown): RestAnswer => {
+    if (typeof from !== 'string' || typeof to !== 'string') return refusal(422, 'calls.invalid', 'from and to are numbers')
+    const number = workspace.numbers.find((one) => one.e164 === from)
+    if (number === undefined) return refusal(403, 'calls.from_not_owned', 'from is no number of this workspace')
+    const voiceUrl = typeof url === 'string' ? url : number.voiceUrl
+    if (voiceUrl === null || !URL.canParse(voiceUrl)) return refusal(422, 'calls.no_voice_url', 'the number has no voice webhook')
+    if (place === null) return refusal(503, 'calls.unavailable', 'this simulator rings nobody')
+    const clientRequestId = typeof label === 'string' ? label : null
+    const placed: PlacedOutbound = place({ from, to, voiceUrl: labelled(voiceUrl, clientRequestId), eventsUrl: number.eventsUrl, clientRequestId })
+    return {
+      status: 201,
+      json: { call_id: workspace.call(placed.callSid)?.id ?? null, session_id: placed.callSid, status: 'ringing', client_request_id: clientRequestId },
+    }
+  }
+  return [
+    { method: 'GET', path: /^\/v1\/numbers$/, scope: 'numbers.read', answer: ({ query }) => pageOf('numbers', workspace.numbers, numberJson, query) },
+    {
+      method: 'GET', path: /^\/v1\/numbers\/available$/, scope: 'numbers.read',
+      answer: ({ query }) => pageOf('available', workspace.inventory, (number) => ({
+        inventory_id: number.inventoryId, e164: number.e164, capabilities: ['voice'], monthly_price_minor: number.monthlyPriceMinor, currency: 'KES',
+      }), query),
+    },
+    { method: 'POST', path: /^\/v1\/numbers$/, scope: 'numbers.claim', spelling: 'claim:numbers', answer: ({ body }) => claim(body['inventory_id']) },
+    { method: 'POST', path: /^\/v1\/numbers\/available\/claim$/, scope: 'numbers.claim', spelling: 'claim:available', answer: ({ body }) => claim(body['inventory_id']) },
+    { method: 'POST', path: /^\/v1\/numbers\/claim$/, scope: 'numbers.claim', spelling: 'claim:claim', answer: ({ body }) => claim(body['inventory_id']) },
+    { method: 'POST', path: /^\/v1\/numbers\/([^/]+)\/claim$/, scope: 'numbers.claim', spelling: 'claim:number', answer: (_request, [id]) => claim(id) },
+    {
+      method: 'PATCH', path: /^\/v1\/numbers\/([^/]+)$/, scope: 'numbers.claim', spelling: 'route:number',
+      answer: ({ body }, [id]) => route(id, body['routing_url'], body['events_url']),
+    },
+    {
+      method: 'PUT', path: /^\/v1\/numbers\/([^/]+)\/routing$/, scope: 'numbers.claim', spelling: 'route:put',
+      answer: ({ body }, [id]) => route(id, body['voice_callback_url'], body['events_url']),
+    },
+    {
+      method: 'PATCH', path: /^\/v1\/numbers\/([^/]+)\/routing$/, scope: 'numbers.claim', spelling: 'route:patch',
+      answer: ({ body }, [id]) => route(id, body['voice_url'] ?? body['voice_callback_url'], body['events_url']),
+    },
+    {
+      method: 'POST', path: /^\/v1\/calls$/, scope: 'calls.create', spelling: 'create:calls',
+      answer: ({ body }) => create(body['from'], Array.isArray(body['to']) ? body['to'][0] : undefined, body['voice_callback_url'], body['client_request_id']),
+    },
+    {
+      method: 'POST', path: /^\/v1\/calls\/originate$/, scope: 'calls.create', spelling: 'create:originate',
+      answer: ({ body }) => create(body['from'], body['to'], body['webhook_url'], body['clientRequestId']),
+    },
+    { method: 'GET', path: /^\/v1\/calls$/, scope: 'calls.read', spelling: 'detail:search', answer: ({ query }) => listCalls(workspace, query) },
+    {
+      method: 'GET', path: /^\/v1\/calls\/([^/]+)$/, scope: 'calls.read', spelling: 'detail:call',
+      answer: (_request, [id]) => withCall(id, (entry) => ({ status: 200, json: { call: callJson(entry, workspace.ratePerMinuteMinor) } })),
+    },
+    {
+      method: 'POST', path: /^\/v1\/calls\/([^/]+)\/hangup$/, scope: 'calls.create',
+      answer: (_request, [id]) => withCall(id, (entry) => {
+        entry.leg.hangUp()
+        return { status: 200, json: { call_id: entry.id, status: 'hung_up' } }
+      }),
+    },
+    {
+      method: 'POST', path: /^\/v1\/calls\/([^/]+)\/supervision$/, scope: 'calls.supervise',
+      answer: ({ body }, [id]) => withCall(id, (entry) => supervise(entry, body)),
+    },
+    {
+      method: 'DELETE', path: /^\/v1\/calls\/([^/]+)\/supervision$/, scope: 'calls.supervise',
+      answer: (_request, [id]) => withCall(id, (entry) => {
+        entry.leg.stopSupervision()
+        return { status: 200, json: { status: 'stopped' } }
+      }),
+    },
+    {
+      method: 'GET', path: /^\/v1\/calls\/([^/]+)\/recording$/, scope: 'calls.read',
+      answer: ({ origin }, [id]) => recording(workspace, id, origin),
+    },
+  ]
+}
+
+/** A recording by its presigned link: no key is asked for. */
+function storedRecording(workspace: Workspace, path: string): RestAnswer | null {
+  const id = /^\/storage\/([^/]+)\.wav$/.exec(path)?.[1]
+  const bytes = id === undefined ? null : workspace.call(id)?.end?.recording ?? null
+  return bytes === null ? null : { status: 200, bytes, headers: { 'content-type': 'audio/wav' } }
+}
+
+function supervise(entry: CallEntry, body: Readonly<Record<string, unknown>>): RestAnswer {
+  const supervisor = body['supervisor'] as { type?: unknown; number?: unknown } | undefined
+  const number = supervisor?.number
+  if (!SUPERVISION_MODES.includes(String(body['mode'])) || supervisor?.type !== 'phone' || typeof number !== 'string') {
+    return refusal(422, 'calls.invalid_supervision', 'mode is listen, whisper or barge; supervisor has type phone and a number')
+  }
+  if (!entry.leg.answered || entry.leg.ended) return refusal(409, 'calls.not_live', 'the call is not live')
+  if (!entry.leg.supervise(number)) return refusal(409, 'calls.supervision_in_progress', 'somebody supervises this call already')
+  return { status: 201, json: { status: 'ringing', mode: body['mode'] } }
+}
+
+function recording(workspace: Workspace, id: string | undefined, origin: string): RestAnswer {
+  const entry = id === undefined ? undefined : workspace.call(id)
+  if (entry === undefined) return bareRefusal(404, 'calls.not_found', 'there is no call of that id')
+  if (entry.end === null) return { status: 202, json: { status: 'pending', retry_after_seconds: 2 } }
+  if (entry.end.recording === null) return bareRefusal(404, 'recordings.not_found', 'the call was not recorded')
+  if (performance.now() < entry.recordedAtMs) return { status: 202, json: { status: 'pending', retry_after_seconds: 1 } }
+  return { status: 302, headers: { location: `${origin}/storage/${entry.id}.wav?signature=${randomUUID()}` } }
+}
+
+function numberJson(number: OwnedNumber): Record<string, unknown> {
+  return { id: number.id, e164: number.e164, status: number.status, voice_callback_url: number.voiceUrl, events_url: number.eventsUrl }
+}
+
+function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, unknown> {
+  const { leg } = entry
+  // Until it is written the record shows the call as it was last seen.
+  const end = performance.now() < entry.writtenAtMs ? null : entry.end
+  const outbound = leg.direction === 'outbound'
+  const answeredWallMs = end?.answeredWallMs ?? null
+  const seconds = end === null || answeredWallMs === null ? 0 : Math.max(0, Math.round((end.endedWallMs - answeredWallMs) / 1000))
+  const iso = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
+  return {
+    id: entry.id, workspace_id: 'ws_simulated', session_id: leg.callSid, direction: leg.direction,
+    local_e164: outbound ? leg.from : leg.to, remote_e164: outbound ? leg.to : leg.from, country: 'KE',
+    started_at: iso(entry.startedWallMs), answered_at: iso(answeredWallMs), ended_at: iso(end?.endedWallMs ?? null),
+    duration_seconds: end === null ? null : seconds,
+    status: end?.status ?? (leg.answered ? 'answered' : 'ringing'),
+    cost_minor: end === null ? null : outbound ? Math.ceil(seconds / 60) * ratePerMinuteMinor : 0,
+    cost_currency: 'KES', rate_per_minute_minor: outbound ? ratePerMinuteMinor : 0,
+    failure_code: end === null || end.status === 'completed' ? null : end.hangupCause,
+    metadata: {}, created_at: iso(entry.startedWallMs), updated_at: iso(end?.endedWallMs ?? entry.startedWallMs),
+    events: end === null ? [] : [{ id: '1', call_id: entry.id, kind: 'call.completed', payload: { hangup_cause: end.hangupCause }, occurred_at: iso(end.endedWallMs) }],
+  }
+}
+
+function listCalls(workspace: Workspace, query: URLSearchParams): RestAnswer {
+  const wanted = ['session_id', 'status', 'direction'].map((name) => [name, query.get(name)] as const).filter(([, value]) => value !== null)
+  const calls = workspace.calls().map((entry) => callJson(entry, workspace.ratePerMinuteMinor))
+    .filter((call) => wanted.every(([name, value]) => call[name] === value))
+  return pageOf('data', calls, (call) => call, query)
+}
+
+/** One page of a list, with a cursor that is the place of the next. */
+function pageOf<T>(name: string, all: readonly T[], json: (entry: T) => unknown, query: URLSearchParams): RestAnswer {
+  const limit = Math.min(PAGE_MAX, Math.max(1, Number(query.get('limit') ?? PAGE_DEFAULT) || PAGE_DEFAULT))
+  const from = Number(query.get('cursor') ?? 0) || 0
+  const next = from + limit < all.length ? String(from + limit) : null
+  return { status: 200, json: { [name]: all.slice(from, from + limit).map(json), next_cursor: next } }
+}
+
+/** The label travels in the URL, unless it is too long. */
+function labelled(voiceUrl: string, label: string | null): string {
+  if (label === null || encodeURIComponent(label).length > 2048) return voiceUrl
+  const url = new URL(voiceUrl)
+  url.searchParams.set('clientRequestId', label)
+  return url.href
 }

@@ -1,16 +1,16 @@
 import { parseArgs } from 'node:util'
 import { randomUUID } from 'node:crypto'
 import { messageOf } from '../../core/errors.js'
-import { COMMON_STATUSES } from '../ear-vocabulary.js'
-import { UsageError } from '../call-arguments.js'
-import { SpeechService } from '../speech-service.js'
+import { COMMON_STATUSES } from '../vocabulary.js'
+import { UsageError } from '../call-command.js'
+import { CallerSpeech } from '../caller-speech.js'
 import { CALLEE_KINDS, callee, ringCallees } from './callees.js'
 import type { CalleeKind } from './callees.js'
 import { RestServer } from './rest-server.js'
 import { Workspace } from './workspace.js'
 import type { OwnedNumber } from './workspace.js'
 
-export const SIMULATOR_USAGE = `mkondo simulator: runs a carrier to test against, until stopped
+const SIMULATOR_USAGE = `mkondo simulator: runs a carrier to test against, until stopped
 
   mkondo simulator [--port N] [--key KEY[=SCOPES]] [--number NUMBER] [--callee NUMBER=KIND] [options]
 
@@ -29,7 +29,7 @@ export const SIMULATOR_USAGE = `mkondo simulator: runs a carrier to test against
   Exit code: 0 stopped, 1 failed, 2 wrong usage.
 `
 
-export interface SimulatorIo {
+interface SimulatorIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Readonly<Record<string, string | undefined>>
@@ -68,7 +68,7 @@ interface Settings {
 }
 
 async function serve(settings: Settings, io: SimulatorIo): Promise<void> {
-  const speech = await SpeechService.start(null)
+  const speech = await CallerSpeech.start(null)
   const workspace = new Workspace({
     owned: settings.numbers,
     inventory: ['+254700000090', '+254700000091', '+254700000092'].map((e164, index) => ({ inventoryId: `inv_${index + 1}`, e164, monthlyPriceMinor: 100_000 })),

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import type { Exchange, ExchangeLeg, LegEnd, RoomEntry } from '../exchange.js'
 
 /** Finished calls that the workspace remembers; the oldest go. */
 const CALLS_KEPT_MAX = 10_000
@@ -14,16 +13,53 @@ export interface OwnedNumber {
 }
 
 /** A number that can be claimed. */
-export interface InventoryNumber {
+interface InventoryNumber {
   readonly inventoryId: string
   readonly e164: string
   readonly monthlyPriceMinor: number
 }
 
+/** What the REST API, the records and the conference rooms need of a running call. */
+export interface CarrierCall {
+  readonly callSid: string
+  readonly from: string
+  readonly to: string
+  readonly direction: 'inbound' | 'outbound'
+  readonly clientRequestId: string | null
+  /** Somebody has taken the call. */
+  readonly answered: boolean
+  readonly ended: boolean
+  /** `POST /v1/calls/{id}/hangup`. */
+  hangUp(): void
+  /** Rings a human who is then heard on this leg; false when one is rung or on it already. */
+  supervise(number: string): boolean
+  stopSupervision(): void
+  /** Another leg has come into this one's room. */
+  joinedBy(other: CarrierCall): void
+  /** Posts an event in the carrier's envelope to the number's events URL. */
+  postEvent(kind: string, data: Readonly<Record<string, unknown>>): void
+}
+
+/** What is known of a call when it is over. */
+export interface LegEnd {
+  readonly status: 'completed' | 'failed' | 'no_answer' | 'busy'
+  readonly hangupCause: string
+  readonly answeredWallMs: number | null
+  readonly endedWallMs: number
+  /** Both sides of it as a WAV file; null when it was not recorded. */
+  readonly recording: Uint8Array | null
+}
+
+interface RoomEntry {
+  readonly leg: CarrierCall
+  /** The room closes when this leg goes. */
+  readonly endOnExit: boolean
+}
+
 /** A call as the carrier's records have it. */
 export interface CallEntry {
   readonly id: string
-  readonly leg: ExchangeLeg
+  readonly leg: CarrierCall
   readonly startedWallMs: number
   end: LegEnd | null
   /** When the record is written, and when the recording is ready. */
@@ -42,7 +78,7 @@ export interface WorkspaceOptions {
 }
 
 /** Everything that one customer of the simulated carrier has: numbers, calls, rooms. */
-export class Workspace implements Exchange {
+export class Workspace {
   readonly numbers: OwnedNumber[]
   readonly inventory: InventoryNumber[]
   readonly ratePerMinuteMinor: number
@@ -79,7 +115,7 @@ export class Workspace implements Exchange {
 
   // --- what calls tell ----------------------------------------------------------------------------------------
 
-  began(leg: ExchangeLeg, startedWallMs: number): void {
+  began(leg: CarrierCall, startedWallMs: number): void {
     if (this.#calls.size >= CALLS_KEPT_MAX) {
       const oldest = [...this.#calls].find(([, entry]) => entry.end !== null)
       if (oldest !== undefined) this.#calls.delete(oldest[0])
@@ -87,7 +123,7 @@ export class Workspace implements Exchange {
     this.#calls.set(leg.callSid, { id: randomUUID(), leg, startedWallMs, end: null, writtenAtMs: Infinity, recordedAtMs: Infinity })
   }
 
-  over(leg: ExchangeLeg, end: LegEnd): void {
+  over(leg: CarrierCall, end: LegEnd): void {
     const entry = this.#calls.get(leg.callSid)
     if (entry === undefined) return
     const nowMs = performance.now()

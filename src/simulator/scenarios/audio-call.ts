@@ -1,15 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { randomBytes } from 'node:crypto'
 import type { SimulatorEvent } from '../call-options.js'
-import type { CallerFile } from '../caller.js'
 import { filesOf } from '../caller-script.js'
 import { GatewayView, type GatewayCall } from '../gateway-view.js'
-import { vocabularyOf } from '../agent-vocabulary.js'
-import { knownOrders, ordersInShop } from '../shop-view.js'
+import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
 import { simulateCalls } from '../simulate.js'
-import { readWavFile, writeCallWav } from '../wav-file.js'
-import { spokenMs } from './text-sound.js'
-import { linesOf, type ObservedCall, type SpokenLine } from './observed-call.js'
+import { type CallerFile, readWavFile, writeCallWav } from '../caller-leg.js'
+import { spokenMs } from './text-caller.js'
+import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import type { Scenario } from './scenario.js'
 
 /** A gateway as a carrier and an operator reach it. */
@@ -23,7 +21,7 @@ export interface GatewayAddress {
   readonly shopUrl: string | null
 }
 
-export interface AudioCallOptions {
+interface AudioCallOptions {
   readonly gateway: GatewayAddress
   readonly scenario: Scenario
   readonly seed: number

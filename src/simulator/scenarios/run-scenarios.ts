@@ -1,6 +1,5 @@
 import { messageOf } from '../../core/errors.js'
-import { findingsOf, type Finding } from './judge.js'
-import type { ObservedCall } from './observed-call.js'
+import { type Finding, findingsOf, type ObservedCall } from './judge.js'
 import type { CallMode, Scenario } from './scenario.js'
 
 /** One run of one scenario. */
@@ -23,16 +22,16 @@ export interface ScenarioResult extends ScenarioRun {
 }
 
 /** A run that cannot be had here, and why. */
-export interface SkippedRun extends ScenarioRun {
+interface SkippedRun extends ScenarioRun {
   readonly skipped: string
 }
 
-export interface RunPlan {
+interface RunPlan {
   readonly runs: readonly ScenarioRun[]
   readonly skipped: readonly SkippedRun[]
 }
 
-export interface PlanOptions {
+interface PlanOptions {
   /** Wanted for all; null: text, or audio where a scenario needs it. */
   readonly mode: CallMode | null
   /** Why no call can be run in a mode, by mode. */
@@ -58,7 +57,7 @@ export function planOf(scenarios: readonly Scenario[], options: PlanOptions): Ru
   return { runs, skipped }
 }
 
-export interface RunOptions {
+interface RunOptions {
   /** How many calls at once. */
   readonly jobs: number
   readonly place: (run: ScenarioRun) => Promise<ObservedCall>

@@ -2,9 +2,9 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { messageOf } from '../../core/errors.js'
 import { SCENARIO_JOBS_MAX, SCENARIO_REPEATS_MAX } from '../../core/limits.js'
-import { UsageError } from '../call-arguments.js'
+import { UsageError } from '../call-command.js'
 import type { CallMode } from './scenario.js'
-import { hasPattern, textPattern } from './text-pattern.js'
+import { hasPattern, textPattern } from '../spoken-words.js'
 
 export const SIMULATE_USAGE = `mkondo simulate PATH... [options]
   Runs scenario files (docs/SIMULATOR.md): simulated callers, and what must come of their calls. A folder stands for the

@@ -1,38 +1,42 @@
 import { randomBytes } from 'node:crypto'
-import type { MessagePort } from 'node:worker_threads'
-import { MessageChannel } from 'node:worker_threads'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../../agents/tool-runner.js'
+import type { ToolContext, ToolOutcome } from '../../agents/tool.js'
 import { VerificationLocks } from '../../agents/verification-lock.js'
 import { EmbeddedBackend } from '../../backends/embedded/embedded-backend.js'
-import { SpeechClient } from '../../speech/speech-client.js'
+import type { CarrierState } from '../../call/events.js'
 import type { CallRecord } from '../../call/record.js'
 import { GatewayError } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { FRAME_MS } from '../../core/units.js'
-import { CarrierHabits } from '../../workers/carrier-habits.js'
+import { HttpTransport } from '../../http/http-transport.js'
+import { levelDbfs } from '../../media/pcm.js'
+import { ResamplerBank } from '../../media/resample/resampler.js'
+import type { VadBank } from '../../media/vad/vad.js'
+import type { VoiceAction } from '../../sautikit/actions.js'
+import { SpeechClient } from '../../speech/speech-client.js'
+import { CallSeries } from '../../telemetry/call-series.js'
+import { FrameHistogram } from '../../telemetry/frame-histogram.js'
+import { createLog } from '../../telemetry/log.js'
+import { Metrics } from '../../telemetry/metrics.js'
 import { BackendBooks } from '../../workers/backend-books.js'
+import { CallMemoryPool } from '../../workers/call-memory.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { CallTask } from '../../workers/call-task.js'
+import { CarrierHabits } from '../../workers/carrier-habits.js'
 import type { HostContext, HostedAgent } from '../../workers/host-context.js'
 import { HostedCall } from '../../workers/hosted-call.js'
-import type { MediaSink } from '../../workers/live-call.js'
+import type { ContinuationAsker, MediaSink } from '../../workers/live-call.js'
+import { loadMediaAssets } from '../../workers/media-assets.js'
 import { sessionOptions } from '../../workers/session-options.js'
-import { CallSeries } from '../../telemetry/call-series.js'
-import { createLog } from '../../telemetry/log.js'
-import type { AfterStream, SimulatedHuman } from '../call-options.js'
+import type { AfterStream, HumanOutcome, SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
-import { linesOf, type ObservedCall } from './observed-call.js'
-import { TextCaller } from './text-caller.js'
-import { TextCarrier } from './text-carrier.js'
-import { TextClock } from './text-clock.js'
-import { levelVad, type TextMedia } from './text-media.js'
-import { taggedSound } from './text-sound.js'
-import { TextSpeech } from './text-speech.js'
-import { WatchedTools } from './text-tools.js'
+import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
+import { taggedSound, TextCaller, TextSpeech } from './text-caller.js'
 
-export interface TextCallOptions {
+interface TextCallOptions {
   readonly hosted: HostedAgent
   /** Of this agent; may be shared by calls. */
   readonly tools: ToolRunner
@@ -296,6 +300,239 @@ class TextCall {
       callerHeard: this.#caller.latency(openedMs),
       durationMs: this.#clock.nowMs() - CLOCK_START_MS,
       ended: this.#ended ?? 'the gateway ended it', complaints: this.#carrier?.complaints ?? [], overdue,
+    }
+  }
+}
+
+/** As the carrier of spoken calls: a gateway that redirects in circles must end too. */
+const DOCUMENTS_MAX = 20
+/** How long a caller stands a silent line. */
+const GIVE_UP_MS = 20_000
+
+/** The way on of a call, as the edge asks for it. */
+interface AfterStreamCall {
+  carrierState(state: CarrierState): void
+  continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
+}
+
+/** Who asks for the next document, and with which keys of the caller. */
+interface Question {
+  readonly asker: ContinuationAsker
+  readonly digits: string | null
+}
+
+interface TextCarrierOptions {
+  readonly call: AfterStreamCall
+  readonly afterStream: AfterStream
+  readonly human: SimulatedHuman
+  readonly nowMs: () => number
+  /** Says something to the caller; resolves when it has been heard. */
+  readonly speak: (text: string) => Promise<void>
+  /** The next key that the caller pressed and nobody has taken; null for none. */
+  readonly takeKey: () => string | null
+  /** Waits in the call's own time; ends early when the call is over. */
+  readonly wait: (ms: number) => Promise<void>
+  readonly over: () => boolean
+}
+
+const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
+  'answered': 'answered', 'busy': 'busy', 'no-answer': 'no-answer', 'declined': 'busy',
+}
+
+const GET_DIGITS_TIMEOUT_S = 5
+const KEY_POLL_MS = 50
+
+/** What the carrier does with a call after its stream: the documents it is given, without their sound. */
+class TextCarrier {
+  readonly dials: { readonly outcome: HumanOutcome }[] = []
+  readonly said: SpokenLine[] = []
+  readonly complaints: string[] = []
+  readonly #options: TextCarrierOptions
+
+  constructor(options: TextCarrierOptions) {
+    this.#options = options
+  }
+
+  /** Runs until nothing is left to do. @returns why the call ended */
+  async run(): Promise<string> {
+    const { call, afterStream, over } = this.#options
+    call.carrierState('stream-stopped')
+    if (afterStream === 'holds') return this.#giveUp()
+    let question: Question = { asker: afterStream === 'continues' ? 'after-stream' : 'voice', digits: null }
+    for (let documents = 0; documents < DOCUMENTS_MAX && !over(); documents++) {
+      const actions = call.continuation(question.asker, question.digits)
+      // A webhook that is answered with nothing leaves the leg in silence.
+      if (actions.length === 0 && question.asker === 'voice' && documents === 0) return this.#giveUp()
+      const next = await this.#document(actions)
+      if (next === null) return 'the document has nothing left to do'
+      question = next
+    }
+    if (!over()) this.complaints.push(`more than ${DOCUMENTS_MAX} documents in one call`)
+    return 'the call is over'
+  }
+
+  async #giveUp(): Promise<string> {
+    await this.#options.wait(GIVE_UP_MS)
+    return 'gave up on a silent line after the stream'
+  }
+
+  /** @returns what asks for the next document; null when nothing does */
+  async #document(actions: readonly VoiceAction[]): Promise<Question | null> {
+    for (const action of actions) {
+      if (this.#options.over()) return null
+      switch (action.verb) {
+        case 'say':
+          await this.#say(action.text)
+          break
+        case 'get-digits':
+          for (const nested of action.nested) if (nested.verb === 'say') await this.#say(nested.text)
+          return { asker: 'voice', digits: await this.#digits(action) }
+        case 'dial':
+          if (action.numbers.length === 0) this.complaints.push('Dial names nobody')
+          if (await this.#dial((action.timeoutS ?? 60) * 1000)) return null
+          return { asker: 'voice', digits: null }
+        case 'redirect':
+          return { asker: 'after-stream', digits: null }
+        case 'hangup': case 'reject':
+          return null
+        case 'conference':
+          // Someone else ends it; the caller waits in the room.
+          await this.#options.wait(GIVE_UP_MS)
+          return null
+        default:
+          this.complaints.push(`text mode plays no ${action.verb} after the stream`)
+      }
+    }
+    return null
+  }
+
+  /** Keys until enough came, the last one was pressed, or none for a while. */
+  async #digits({ timeoutS, numDigits = 0, finishOnKey = '#' }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
+    const { takeKey, wait, over, nowMs } = this.#options
+    const timeoutMs = (timeoutS ?? GET_DIGITS_TIMEOUT_S) * 1000
+    let digits = ''
+    let untilMs = nowMs() + timeoutMs
+    while (!over() && nowMs() < untilMs && (numDigits === 0 || digits.length < numDigits)) {
+      const key = takeKey()
+      if (key === finishOnKey) break
+      if (key === null) {
+        await wait(KEY_POLL_MS)
+        continue
+      }
+      digits += key
+      untilMs = nowMs() + timeoutMs
+    }
+    return digits
+  }
+
+  async #say(text: string): Promise<void> {
+    const startMs = this.#options.nowMs()
+    await this.#options.speak(text)
+    this.said.push({ role: 'carrier', text, startMs, endMs: this.#options.nowMs() })
+  }
+
+  /** @returns true when the human was reached and has hung up, and with them the call */
+  async #dial(timeoutMs: number): Promise<boolean> {
+    const { call, human, wait, over } = this.#options
+    call.carrierState('ringing')
+    const ringMs = Math.min(human.ringMs, timeoutMs)
+    await wait(ringMs)
+    if (over()) return true
+    const outcome = human.ringMs > ringMs ? 'no-answer' : human.outcome
+    this.dials.push({ outcome })
+    call.carrierState(DIAL_STATES[outcome])
+    if (outcome !== 'answered') return false
+    await wait(human.talkMs)
+    if (over()) return true
+    call.carrierState('dial-completed')
+    return false
+  }
+}
+
+/** The time of one call that is not spoken: it stands still until it is moved. */
+class TextClock {
+  #nowMs: number
+  #waiting: { readonly atMs: number; readonly wake: () => void }[] = []
+
+  constructor(startMs: number) {
+    this.#nowMs = startMs
+  }
+
+  readonly nowMs = (): number => this.#nowMs
+
+  /** Calls `work` once after `ms` of this time. @returns what takes that back */
+  readonly after = (ms: number, work: () => void): (() => void) => {
+    const entry = { atMs: this.#nowMs + ms, wake: work }
+    this.#waiting.push(entry)
+    return () => { this.#waiting = this.#waiting.filter((one) => one !== entry) }
+  }
+
+  wait(ms: number): Promise<void> {
+    return new Promise((resolve) => { this.after(ms, resolve) })
+  }
+
+  /** Moves on and wakes what is due, the earliest first. */
+  advance(ms: number): void {
+    const untilMs = this.#nowMs + ms
+    for (;;) {
+      const due = this.#waiting.filter((one) => one.atMs <= untilMs).sort((a, b) => a.atMs - b.atMs)[0]
+      if (due === undefined) break
+      this.#waiting = this.#waiting.filter((one) => one !== due)
+      this.#nowMs = Math.max(this.#nowMs, due.atMs)
+      due.wake()
+    }
+    this.#nowMs = untilMs
+  }
+
+  /** Wakes everything at once: the call is over. */
+  end(): void {
+    for (const { wake } of this.#waiting.splice(0)) wake()
+  }
+}
+
+/** What all calls without audio of one run share. */
+export interface TextMedia {
+  readonly resamplers: ResamplerBank
+  readonly memory: CallMemoryPool
+  readonly transport: HttpTransport
+  readonly metrics: Metrics
+  readonly latency: FrameHistogram
+  close(): void
+}
+
+/** Loads it: about 0.2 s. */
+export async function openTextMedia(): Promise<TextMedia> {
+  const assets = await loadMediaAssets()
+  const transport = new HttpTransport()
+  return {
+    resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
+    memory: new CallMemoryPool(), transport, latency: new FrameHistogram(),
+    metrics: new Metrics({ version: 'simulate', processMetrics: false }),
+    close: () => { transport.close() },
+  }
+}
+
+/** As a silent line is told from a voice: nothing else makes a sound here. */
+const VOICE_DBFS = -45
+const levelVad: VadBank = {
+  open: () => ({ isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS, reset: () => undefined, release: () => undefined }),
+}
+
+/** The tools of one call, seen running: while one is, the call's own time must not run ahead of the real one. */
+class WatchedTools implements Pick<ToolRunner, 'run'> {
+  running = 0
+  readonly #tools: Pick<ToolRunner, 'run'>
+
+  constructor(tools: Pick<ToolRunner, 'run'>) {
+    this.#tools = tools
+  }
+
+  async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
+    this.running++
+    try {
+      return await this.#tools.run(name, args, context)
+    } finally {
+      this.running--
     }
   }
 }

@@ -1,19 +1,19 @@
+import type { MessagePort } from 'node:worker_threads'
 import { FRAME_MS, type LegRateHz } from '../../core/units.js'
-import { CallerMind, type CallerMove } from '../caller-mind.js'
-import type { CallerScript } from '../caller-script.js'
-import { measureCaller, type CallerLatency } from '../caller-latency.js'
-import { Mouth } from '../mouth.js'
+import type { SpeechReply, SpeechRequest } from '../../speech/speech-protocol.js'
+import { sentencesOf } from '../../speech/spoken-text.js'
+import { type CallerLatency, measureCaller, UtterancePlayer } from '../caller-leg.js'
+import { CallerModel, type CallerMove, type CallerScript } from '../caller-script.js'
+import { dtmfTones } from '../line.js'
 import { PlayoutQueue } from '../playout-queue.js'
+import { seededRandom } from '../random.js'
 import type { Span } from '../speech-spans.js'
 import { spokenWords } from '../spoken-words.js'
-import { dtmfTones } from '../tones.js'
-import { hummedSound, sentenceIn } from './text-sound.js'
-import type { WordSource } from './text-speech.js'
 
 /** As the callers of spoken calls: silence that ends a turn of the agent. */
 const TURN_SILENCE_MS = 900
 
-export interface TextCallerOptions {
+interface TextCallerOptions {
   readonly script: CallerScript
   readonly rateHz: LegRateHz
   readonly pace: number
@@ -36,8 +36,8 @@ interface SaidWords {
 export class TextCaller implements WordSource {
   readonly playout = new PlayoutQueue()
   readonly #options: TextCallerOptions
-  readonly #mind: CallerMind
-  readonly #mouth: Mouth
+  readonly #model: CallerModel
+  readonly #player: UtterancePlayer
   readonly #up: Int16Array
   readonly #down: Int16Array
   readonly #said: SaidWords[] = []
@@ -50,8 +50,8 @@ export class TextCaller implements WordSource {
 
   constructor(options: TextCallerOptions, nowMs: number) {
     this.#options = options
-    this.#mind = new CallerMind(options.script, options.statuses, nowMs)
-    this.#mouth = new Mouth(options.rateHz)
+    this.#model = new CallerModel(options.script, options.statuses, nowMs)
+    this.#player = new UtterancePlayer(options.rateHz)
     const frame = (options.rateHz * FRAME_MS) / 1000
     this.#up = new Int16Array(frame)
     this.#down = new Int16Array(frame)
@@ -60,9 +60,9 @@ export class TextCaller implements WordSource {
   /** 20 ms: hears what the carrier plays, decides, and says what it says. @returns the frame for the carrier, valid until the next */
   tick(nowMs: number): Int16Array {
     this.#hear(nowMs)
-    const move = this.#mind.next(nowMs)
+    const move = this.#model.next(nowMs)
     if (move !== null) this.#perform(move, nowMs)
-    if (this.#mouth.read(this.#up, nowMs) !== null) this.#mind.finishedSpeaking(nowMs + FRAME_MS)
+    if (this.#player.read(this.#up, nowMs) !== null) this.#model.finishedSpeaking(nowMs + FRAME_MS)
     return this.#up
   }
 
@@ -72,7 +72,7 @@ export class TextCaller implements WordSource {
   }
 
   latency(openedMs: number): CallerLatency {
-    return measureCaller(this.#mouth.said, this.#runs, openedMs)
+    return measureCaller(this.#player.said, this.#runs, openedMs)
   }
 
   #hear(nowMs: number): void {
@@ -89,7 +89,7 @@ export class TextCaller implements WordSource {
     if (!this.#agentSpeaks) {
       this.#agentSpeaks = true
       this.#turn = []
-      this.#mind.agentStarted(nowMs)
+      this.#model.agentStarted(nowMs)
     }
     const run = this.#runs.at(-1)
     if (run !== undefined && nowMs - run.endMs < FRAME_MS) this.#runs[this.#runs.length - 1] = { startMs: run.startMs, endMs: nowMs + FRAME_MS }
@@ -103,8 +103,8 @@ export class TextCaller implements WordSource {
   #silence(nowMs: number): void {
     if (!this.#agentSpeaks || nowMs - this.#lastSoundMs < TURN_SILENCE_MS) return
     this.#agentSpeaks = false
-    this.#mind.agentStopped(nowMs)
-    this.#mind.heard(this.#turn.map((part) => this.#options.sentences[part.sentence] ?? '').join(' '), nowMs)
+    this.#model.agentStopped(nowMs)
+    this.#model.heard(this.#turn.map((part) => this.#options.sentences[part.sentence] ?? '').join(' '), nowMs)
   }
 
   #perform(move: CallerMove, nowMs: number): void {
@@ -114,21 +114,200 @@ export class TextCaller implements WordSource {
         this.#options.onHungUp(move.why)
         return
       case 'press':
-        this.#mouth.say({ text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, rateHz) })
+        this.#player.say({ text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, rateHz) })
         this.#options.onKeys(move.keys)
         return
       case 'play':
         // Scenarios that play a recording are spoken; the script would stand still here.
-        this.#mouth.say({ text: `[${move.file}]`, pcm: new Int16Array(0) })
+        this.#player.say({ text: `[${move.file}]`, pcm: new Int16Array(0) })
         return
       case 'say': {
         const pcm = hummedSound(move.text, rateHz, pace, seed + this.#said.length)
         const startMs = Math.max(nowMs, this.#speakingUntilMs)
         this.#speakingUntilMs = startMs + (pcm.length * 1000) / rateHz
         this.#said.push({ words: spokenWords(move.text).join(' '), endMs: this.#speakingUntilMs })
-        this.#mouth.say({ text: move.text, pcm })
+        this.#player.say({ text: move.text, pcm })
         return
       }
     }
+  }
+}
+
+/**
+ * Sound for calls without audio: how long a text takes to say, and samples that stand for it. The gateway's own path
+ * (voice detection, barge-in, playout, what was heard of an item) runs on them as on real speech; no voice is
+ * synthesised and nothing has to be recognised.
+ */
+
+/** What text speech is made at, as the embedded voices are. */
+const TEXT_SPEECH_RATE_HZ = 16_000
+/**
+ * Between the agent's voice and a caller's. Fitted to 60 sentences of the shipped agents, from the first sound to the last, over the
+ * characters of the words as spoken: slt takes 156 ms and 52 a character, rms 42 and 62; half of the sentences are within 190 ms of that.
+ */
+const MS_PER_CHARACTER = 57
+const MS_PER_SENTENCE = 100
+const SPOKEN_MS_MAX = 30_000
+
+/** How long `text` takes to say; `pace` 1.2 is a fifth faster. */
+export function spokenMs(text: string, pace = 1): number {
+  const characters = spokenWords(text).join(' ').length
+  return Math.min(SPOKEN_MS_MAX, Math.round((MS_PER_SENTENCE + characters * MS_PER_CHARACTER) / pace))
+}
+
+/**
+ * Between two tags lie this many steps, so that a filter's ripple does not turn one into another; the smallest tag is
+ * loud enough to be told from silence.
+ */
+const TAG_STEP = 32
+const TAGS_MAX = 1000
+
+/** Speech to the caller: each sample is the sentence's number, so that what is heard tells which sentence it is of. */
+export function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SPEECH_RATE_HZ): Int16Array {
+  const samples = Math.round((spokenMs(text) * rateHz) / 1000)
+  return new Int16Array(samples).fill(((sentence % TAGS_MAX) + 1) * TAG_STEP)
+}
+
+/** The sentence that a frame is of; null for silence, a fade or the edge between two. */
+function sentenceIn(frame: Int16Array): number | null {
+  const first = tagOf(frame[0] as number)
+  const middle = tagOf(frame[frame.length >> 1] as number)
+  const last = tagOf(frame[frame.length - 1] as number)
+  return middle !== null && (first === middle || last === middle) ? middle - 1 : null
+}
+
+function tagOf(sample: number): number | null {
+  const tag = Math.round(sample / TAG_STEP)
+  return tag >= 1 && Math.abs(sample - tag * TAG_STEP) <= TAG_STEP / 4 ? tag : null
+}
+
+/** Syllables a second of quick speech; the gaps between them are what tells a voice from a noise. */
+const SYLLABLES_PER_S = 4
+const VOICE_HZ = 118
+const VOICE_PEAK = 9000
+
+/**
+ * A caller's voice: a hum with the harmonics and the rhythm of speech, which the gateway's gates take for a voice.
+ * Nothing is said in it; the words go beside it (`TextMouth`).
+ */
+function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number): Int16Array {
+  const out = new Int16Array(Math.round((spokenMs(text, pace) * rateHz) / 1000))
+  const random = seededRandom(seed)
+  const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
+  for (let i = 0; i < out.length; i++) {
+    const s = i / rateHz
+    // Never quite silent within the words: a pause there would be the end of the turn.
+    const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
+    let wave = 0
+    for (let harmonic = 1; harmonic <= 20; harmonic++) wave += Math.sin(2 * Math.PI * pitchHz * harmonic * s) / Math.sqrt(harmonic)
+    out[i] = Math.round((VOICE_PEAK / 4) * loudness * wave * (0.9 + 0.2 * random()))
+  }
+  return out
+}
+
+/** Set, not measured: near what speech workers with nothing else to do take for a sentence, and for the words of an utterance. */
+const SYNTHESIS_MS = 60
+const RECOGNITION_MS = 150
+/** A call that says more than this has gone in circles for an hour. */
+const SENTENCES_MAX = 5000
+
+interface Due {
+  readonly atMs: number
+  readonly id: number
+  readonly reply: SpeechReply
+}
+
+/** Where the words of a caller come from: those said since `sinceMs`, taken once. */
+interface WordSource {
+  takeWords(sinceMs: number): string
+}
+
+/** Speech that began this long before the gateway noticed it is still part of the utterance. */
+const PRE_ROLL_MS = 1500
+
+/**
+ * The speech worker of a call without audio, at the other end of the same port: it makes sound that carries the number
+ * of its sentence, and hears the words that the caller has said, all of them. Time is what it is told.
+ */
+export class TextSpeech {
+  readonly #sentences: string[]
+  readonly #port: MessagePort
+  readonly #words: WordSource
+  readonly #nowMs: () => number
+  readonly #due: Due[] = []
+  readonly #utterances = new Map<number, number>()
+
+  /** @param sentences  gets every sentence that is made, so that its place is its number */
+  constructor(port: MessagePort, words: WordSource, nowMs: () => number, sentences: string[]) {
+    this.#sentences = sentences
+    this.#port = port
+    this.#words = words
+    this.#nowMs = nowMs
+    port.on('message', (request: SpeechRequest) => { this.#receive(request) })
+  }
+
+  /** Answers what has become due. Once a tick. */
+  tick(): void {
+    const nowMs = this.#nowMs()
+    for (let next = this.#due[0]; next !== undefined && next.atMs <= nowMs; next = this.#due[0]) {
+      this.#due.shift()
+      this.#port.postMessage(next.reply)
+    }
+  }
+
+  close(): void {
+    this.#due.length = 0
+    this.#port.close()
+  }
+
+  #receive(request: SpeechRequest): void {
+    switch (request.type) {
+      case 'speak':
+        this.#speak(request.id, request.text)
+        return
+      case 'hush':
+        this.#forget(request.id)
+        return
+      case 'utterance-start':
+        this.#utterances.set(request.id, this.#nowMs())
+        return
+      case 'utterance-end': {
+        const startedMs = this.#utterances.get(request.id)
+        if (startedMs === undefined) return
+        this.#utterances.delete(request.id)
+        this.#later(RECOGNITION_MS, request.id, { type: 'heard', id: request.id, text: this.#words.takeWords(startedMs - PRE_ROLL_MS) })
+        return
+      }
+      case 'utterance-abandon':
+        this.#utterances.delete(request.id)
+        this.#forget(request.id)
+        return
+      case 'prepare': case 'frame':
+        // The sound is there when it is asked for, and the words do not come from samples.
+        return
+    }
+  }
+
+  #speak(id: number, text: string): void {
+    const sentences = sentencesOf(text)
+    for (const [index, sentence] of sentences.entries()) {
+      if (this.#sentences.length >= SENTENCES_MAX) break
+      const number = this.#sentences.push(sentence) - 1
+      const pcm = taggedSound(number, sentence)
+      this.#later(SYNTHESIS_MS * (index + 1), id, {
+        type: 'speech', id, pcm, sampleRateHz: TEXT_SPEECH_RATE_HZ, text: sentence, last: index === sentences.length - 1,
+      })
+    }
+    this.#later(SYNTHESIS_MS * sentences.length, id, { type: 'spoken', id })
+  }
+
+  #forget(id: number): void {
+    for (let i = this.#due.length - 1; i >= 0; i--) if (this.#due[i]?.id === id) this.#due.splice(i, 1)
+  }
+
+  #later(ms: number, id: number, reply: SpeechReply): void {
+    const atMs = this.#nowMs() + ms
+    const at = this.#due.findIndex((due) => due.atMs > atMs)
+    this.#due.splice(at < 0 ? this.#due.length : at, 0, { atMs, id, reply })
   }
 }

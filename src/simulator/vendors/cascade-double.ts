@@ -1,17 +1,7 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
-import { Script, soundOf, toneSpeaker } from './spoken.js'
-import type { Speaker } from './spoken.js'
-import type { Refusal } from './openai-realtime-double.js'
-
-export interface CascadeDoubleOptions {
-  readonly key?: string | null
-  readonly script?: Script
-  readonly speaker?: Speaker
-  readonly readyDelayMs?: number
-}
+import { type DoubleOptions, type Refusal, Script, soundOf, toneSpeaker } from './double.js'
 
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
@@ -40,11 +30,11 @@ export class CascadeDouble {
   aborted = 0
   /** Length and pace that the script wants for the sentences of the present answer. */
   #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
-  readonly #options: CascadeDoubleOptions
+  readonly #options: DoubleOptions
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
 
-  private constructor(options: CascadeDoubleOptions) {
+  private constructor(options: DoubleOptions) {
     this.#options = options
     this.script = options.script ?? new Script()
     this.readyDelayMs = options.readyDelayMs ?? 0
@@ -60,7 +50,7 @@ export class CascadeDouble {
     })
   }
 
-  static async start(options: CascadeDoubleOptions = {}): Promise<CascadeDouble> {
+  static async start(options: DoubleOptions = {}): Promise<CascadeDouble> {
     const double = new CascadeDouble(options)
     await new Promise<void>((resolve) => double.#server.listen(0, '127.0.0.1', resolve))
     return double

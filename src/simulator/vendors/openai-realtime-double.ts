@@ -1,122 +1,383 @@
-import { createServer } from 'node:http'
-import type { IncomingMessage, Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
-import { WebSocketServer } from 'ws'
-import { OpenAiDoubleSession } from './openai-realtime-session.js'
-import { Script, toneSpeaker } from './spoken.js'
-import type { Speaker } from './spoken.js'
+import type { IncomingMessage } from 'node:http'
+import type {
+  ConversationItem, RealtimeClientEvent, RealtimeResponse, RealtimeServerEvent, RealtimeSessionCreateRequest,
+} from 'openai/resources/realtime/realtime'
+import type { WebSocket } from 'ws'
+import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
+import { type DoubleOptions, LevelDetector, type Refusal, type Script, SocketDouble, soundOf, type Speaker } from './double.js'
 
-export interface OpenAiDoubleOptions {
-  /** The one key that is let in; none is asked for when null. */
-  readonly key?: string | null
-  readonly script?: Script
-  /** The agent's voice; a tone when not given. `flite.speak` makes it speech. */
-  readonly speaker?: Speaker
-  /** Wait before `session.updated`. */
-  readonly readyDelayMs?: number
+export interface OpenAiDoubleOptions extends DoubleOptions {
   /** The beta's event names, and none of the events that some self-hosted servers leave out. */
   readonly dialect?: 'ga' | 'beta'
 }
 
-/** An answer to the upgrade that is no connection. */
-export interface Refusal {
-  readonly status: number
-  readonly body: string
-}
-
 /**
- * A stand-in for OpenAI Realtime on the loopback interface, written from the vendor's published types: one session a
- * connection, a scripted model, an ear that goes by level, and the vendor's own errors for what the vendor would not
- * take. Faults are asked for by `refuse`, `readyDelayMs` and on the session itself.
+ * A stand-in for OpenAI Realtime on the loopback interface, written from the vendor's published types: a scripted model,
+ * turn detection by level, and the vendor's own errors for what the vendor would not take. Faults are asked for here and
+ * on the session itself.
  */
-export class OpenAiDouble {
-  readonly script: Script
-  readonly sessions: OpenAiDoubleSession[] = []
-  /** Upgrades that were tried, refused ones included. */
-  connections = 0
-  readyDelayMs: number
-  /** Answers the next upgrades; null lets them in. `'never'` leaves them without an answer. */
-  refuse: Refusal | 'never' | null = null
-  /** Closes each new session at once, in this way. */
-  closeAtOnce: { readonly code: number; readonly reason: string } | null = null
+export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
   /** Answers `session.update` with this error. */
   refuseSession: { readonly type: string; readonly code: string; readonly message: string; readonly param?: string } | null = null
-  readonly #options: OpenAiDoubleOptions
-  readonly #server: Server
-  readonly #sockets = new Set<Socket>()
-  readonly #speaker: Speaker
+  readonly #dialect: 'ga' | 'beta'
 
   private constructor(options: OpenAiDoubleOptions) {
-    this.#options = options
-    this.script = options.script ?? new Script()
-    this.readyDelayMs = options.readyDelayMs ?? 0
-    this.#speaker = options.speaker ?? toneSpeaker(24_000)
-    this.#server = createServer((_request, response) => response.writeHead(426).end())
-    const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
-    this.#server.on('connection', (socket) => {
-      this.#sockets.add(socket)
-      socket.on('close', () => this.#sockets.delete(socket))
-      socket.on('error', () => undefined)
-    })
-    this.#server.on('upgrade', (request, socket, head) => {
-      this.connections++
-      const refusal = this.refuse ?? this.#refusalOf(request)
-      if (refusal === 'never') return
-      if (refusal !== null) {
-        socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(refusal.body)}\r\nConnection: close\r\n\r\n${refusal.body}`)
-        return
-      }
-      sockets.handleUpgrade(request, socket, head, (client) => {
-        if (this.closeAtOnce !== null) {
-          client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
-          return
-        }
-        this.sessions.push(new OpenAiDoubleSession(client, {
-          script: this.script, speaker: this.#speaker, dialect: options.dialect ?? 'ga',
-          readyDelayMs: () => this.readyDelayMs, refuseSession: () => this.refuseSession,
-        }))
-      })
-    })
+    super(options)
+    this.#dialect = options.dialect ?? 'ga'
   }
 
-  static async start(options: OpenAiDoubleOptions = {}): Promise<OpenAiDouble> {
-    const double = new OpenAiDouble(options)
-    await new Promise<void>((resolve) => double.#server.listen(0, '127.0.0.1', resolve))
-    return double
+  static start(options: OpenAiDoubleOptions = {}): Promise<OpenAiDouble> {
+    return new OpenAiDouble(options).listen()
   }
 
   /** For `baseUrl`. */
   get baseUrl(): string {
-    const { port } = this.#server.address() as AddressInfo
-    return `ws://127.0.0.1:${port}/v1`
+    return `ws://127.0.0.1:${this.port}/v1`
   }
 
-  /** The newest session. */
-  get session(): OpenAiDoubleSession {
-    const session = this.sessions.at(-1)
-    if (session === undefined) throw new Error('nobody is connected to the double')
-    return session
+  protected accept(client: WebSocket): OpenAiDoubleSession {
+    return new OpenAiDoubleSession(client, {
+      script: this.script, speaker: this.speaker, dialect: this.#dialect,
+      readyDelayMs: () => this.readyDelayMs, refuseSession: () => this.refuseSession,
+    })
   }
 
-  /** Cuts all connections as a broken line does. */
-  breakOff(): void {
-    for (const socket of this.#sockets) socket.destroy()
-  }
-
-  async close(): Promise<void> {
-    for (const session of this.sessions) session.stop()
-    this.breakOff()
-    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
-  }
-
-  #refusalOf(request: IncomingMessage): Refusal | null {
+  protected refusalOf(request: IncomingMessage): Refusal | null {
     const url = new URL(request.url ?? '/', 'http://127.0.0.1')
     if (url.pathname !== '/v1/realtime') return { status: 404, body: '{"error":{"message":"Not found"}}' }
     if (url.searchParams.get('model') === null) return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
-    const { key = null } = this.#options
     const given = request.headers.authorization
-    if (key === null || given === `Bearer ${key}`) return null
+    if (this.key === null || given === `Bearer ${this.key}`) return null
     // The vendor repeats the key that it was given, and so does its double.
     return { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`, type: 'invalid_request_error', code: 'invalid_api_key' } }) }
+  }
+}
+
+interface SessionParts {
+  readonly script: Script
+  readonly speaker: Speaker
+  readonly dialect: 'ga' | 'beta'
+  readonly readyDelayMs: () => number
+  readonly refuseSession: () => { readonly type: string; readonly code: string; readonly message: string; readonly param?: string } | null
+}
+
+interface Answer {
+  readonly response: RealtimeResponse
+  readonly items: ConversationItem[]
+  cancelled: boolean
+  timer: NodeJS.Timeout | null
+}
+
+type Unnumbered<T> = T extends unknown ? Omit<T, 'event_id'> : never
+/** An event before it gets its number. */
+type NewServerEvent = Unnumbered<RealtimeServerEvent>
+
+const PIECE_MS = 100
+const SILENCE_MS = 200
+/** Audio that is still on its way when a response is cancelled. */
+const LATE_PIECES = 2
+
+const BETA_NAMES: Readonly<Record<string, string>> = {
+  'response.output_audio.delta': 'response.audio.delta',
+  'response.output_audio.done': 'response.audio.done',
+  'response.output_audio_transcript.delta': 'response.audio_transcript.delta',
+  'response.output_audio_transcript.done': 'response.audio_transcript.done',
+  'conversation.item.added': 'conversation.item.created',
+}
+/** What the servers that still speak the beta are known to leave out. */
+const BETA_OMITS: ReadonlySet<string> = new Set(['response.created', 'session.updated', 'conversation.item.done'])
+
+/** One session of the double: what the vendor's server does with each message of a client. */
+class OpenAiDoubleSession {
+  /** Every message of the client but audio, as it came. */
+  readonly received: RealtimeClientEvent[] = []
+  readonly items: ConversationItem[] = []
+  readonly truncations: { readonly itemId: string; readonly audioEndMs: number }[] = []
+  callerAudioMs = 0
+  /** Errors that were sent; a client that behaves causes none. */
+  readonly errors: { readonly code: string; readonly eventId: string | null }[] = []
+  config: RealtimeSessionCreateRequest | null = null
+  /** Leaves `response.create` unanswered, sends no more events: the far side of a half-open connection. */
+  silent = false
+  readonly #socket: WebSocket
+  readonly #parts: SessionParts
+  #detector: LevelDetector
+  #utterance = 0
+  #answer: Answer | null = null
+  #ids = 0
+  readonly #sentMs = new Map<string, number>()
+  #stopped = false
+
+  constructor(socket: WebSocket, parts: SessionParts) {
+    this.#socket = socket
+    this.#parts = parts
+    this.#detector = new LevelDetector({ sampleRateHz: 24_000, silenceMs: SILENCE_MS })
+    socket.on('message', (data) => this.#receive((data as Buffer).toString()))
+    socket.on('close', () => this.stop())
+    socket.on('error', () => undefined)
+    const greet = (): void => this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } })
+    // One that confirms nothing is slow before it says anything.
+    const delayMs = parts.dialect === 'beta' ? parts.readyDelayMs() : 0
+    if (delayMs > 0) setTimeout(greet, delayMs).unref()
+    else greet()
+  }
+
+  send(event: NewServerEvent): void {
+    if (this.silent) return
+    const { dialect } = this.#parts
+    if (dialect === 'beta' && BETA_OMITS.has(event.type)) return
+    const type = dialect === 'beta' ? BETA_NAMES[event.type] ?? event.type : event.type
+    this.sendRaw(JSON.stringify({ ...event, type, event_id: `event_${++this.#ids}` }))
+  }
+
+  /** Anything, JSON or not. */
+  sendRaw(text: string): void {
+    if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text)
+  }
+
+  error(code: string, message: string, eventId: string | null = null, type = 'invalid_request_error'): void {
+    this.errors.push({ code, eventId })
+    this.send({ type: 'error', error: { type, code, message, event_id: eventId, param: null } })
+  }
+
+  closeWith(code: number, reason: string): void {
+    this.#socket.close(code, reason)
+  }
+
+  /** Neither reads nor answers pings any more, and does not close. */
+  freeze(): void {
+    this.silent = true
+    this.#socket.pause()
+  }
+
+  stop(): void {
+    this.#stopped = true
+    if (this.#answer?.timer) clearTimeout(this.#answer.timer)
+  }
+
+  /** Begins an answer of the server's own. */
+  answerNow(): void {
+    this.#begin(null)
+  }
+
+  #receive(text: string): void {
+    const event = JSON.parse(text) as RealtimeClientEvent
+    if (event.type !== 'input_audio_buffer.append') this.received.push(event)
+    const eventId = event.event_id ?? null
+    switch (event.type) {
+      case 'session.update': return this.#configure(event.session as RealtimeSessionCreateRequest)
+      case 'input_audio_buffer.append': return this.#hear(event.audio, eventId)
+      case 'input_audio_buffer.commit': return this.#commit(eventId)
+      case 'input_audio_buffer.clear':
+        this.#utterance = 0
+        return this.send({ type: 'input_audio_buffer.cleared' })
+      case 'conversation.item.create': return this.#create(event.item)
+      case 'conversation.item.truncate': return this.#truncate(event.item_id, event.audio_end_ms, eventId)
+      case 'conversation.item.retrieve': {
+        const item = this.items.find((one) => 'id' in one && one.id === event.item_id)
+        return item === undefined ? this.error('item_not_found', 'No such item.', eventId) : this.send({ type: 'conversation.item.retrieved', item })
+      }
+      case 'response.create':
+        if (this.#answer !== null) {
+          return this.error('conversation_already_has_active_response', 'Conversation already has an active response in progress.', eventId)
+        }
+        return this.#begin(event.response?.metadata ?? null)
+      case 'response.cancel':
+        if (this.#answer === null) return this.error('response_cancel_not_active', 'Cancellation failed: no active response found', eventId)
+        return this.#cancel('client_cancelled')
+      default:
+        return this.error('unknown_event', `The double does not know ${event.type}.`, eventId)
+    }
+  }
+
+  #configure(session: RealtimeSessionCreateRequest): void {
+    const refused = this.#parts.refuseSession()
+    if (refused !== null) {
+      return this.send({ type: 'error', error: { ...refused, param: refused.param ?? null, event_id: null } })
+    }
+    if (this.#parts.dialect === 'ga' && session.type !== 'realtime') {
+      return this.error('missing_required_parameter', 'Missing required parameter: session.type.')
+    }
+    this.config = { ...this.config, ...session }
+    this.#detector = new LevelDetector({ sampleRateHz: this.#inputRateHz, silenceMs: SILENCE_MS })
+    const confirm = (): void => this.send({ type: 'session.updated', session: this.config ?? session })
+    const delayMs = this.#parts.readyDelayMs()
+    if (delayMs > 0) setTimeout(confirm, delayMs).unref()
+    else confirm()
+  }
+
+  get #pcmu(): boolean {
+    return this.config?.audio?.input?.format?.type === 'audio/pcmu'
+  }
+
+  get #inputRateHz(): number {
+    const format = this.config?.audio?.input?.format
+    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? format.rate ?? 24_000 : 24_000
+  }
+
+  get #outputRateHz(): number {
+    const format = this.config?.audio?.output?.format
+    return format?.type === 'audio/pcmu' ? 8000 : format?.type === 'audio/pcm' ? format.rate ?? 24_000 : 24_000
+  }
+
+  get #listens(): boolean {
+    if (this.#parts.dialect === 'beta') return (this.config as { turn_detection?: unknown } | null)?.turn_detection !== null
+    return this.config?.audio?.input?.turn_detection !== null
+  }
+
+  #hear(audio: string, eventId: string | null): void {
+    const bytes = Buffer.from(audio, 'base64')
+    if (bytes.toString('base64') !== audio) return this.error('invalid_value', 'Invalid base64 audio.', eventId)
+    const pcm = new Int16Array(bytes.length)
+    const samples = this.#pcmu ? pcm.subarray(0, decodeMuLaw(bytes, pcm)) : samplesOf(bytes)
+    const ms = (samples.length * 1000) / this.#inputRateHz
+    this.callerAudioMs += ms
+    this.#utterance += ms
+    if (!this.#listens) return
+    for (const edge of this.#detector.hear(samples)) {
+      const itemId = `item_caller_${this.#ids}`
+      if (edge === 'started') {
+        this.send({ type: 'input_audio_buffer.speech_started', audio_start_ms: Math.round(this.#detector.heardMs), item_id: itemId })
+        this.#cancel('turn_detected')
+        this.#utterance = 0
+      } else {
+        this.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: Math.round(this.#detector.heardMs), item_id: itemId })
+        this.#commitItem()
+        // The vendor, too, needs a moment: time in which a client's own wish may get ahead.
+        setTimeout(() => {
+          if (this.#answer === null) this.#begin(null)
+        }, 15)
+      }
+    }
+  }
+
+  #commit(eventId: string | null): void {
+    if (this.#utterance < 100) {
+      return this.error('input_audio_buffer_commit_empty', `Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, but buffer only has ${this.#utterance.toFixed(2)}ms of audio.`, eventId)
+    }
+    this.#commitItem()
+  }
+
+  #commitItem(): void {
+    this.#utterance = 0
+    const itemId = `item_caller_${++this.#ids}`
+    this.send({ type: 'input_audio_buffer.committed', item_id: itemId, previous_item_id: null })
+    const transcript = this.#parts.script.nextCallerText()
+    this.#add({ type: 'message', role: 'user', id: itemId, status: 'completed', content: [{ type: 'input_audio', transcript }] })
+    if (!this.config?.audio?.input?.transcription && this.#parts.dialect === 'ga') return
+    // Transcription is another model's work, and comes when it comes.
+    setTimeout(() => {
+      this.send({ type: 'conversation.item.input_audio_transcription.delta', item_id: itemId, content_index: 0, delta: transcript.slice(0, 4) })
+      this.send({ type: 'conversation.item.input_audio_transcription.completed', item_id: itemId, content_index: 0, transcript, usage: { type: 'duration', seconds: 1 } })
+    }, 5)
+  }
+
+  #create(item: ConversationItem): void {
+    this.#add({ ...item, id: ('id' in item ? item.id : undefined) ?? `item_${++this.#ids}` })
+  }
+
+  #add(item: ConversationItem): void {
+    this.items.push(item)
+    this.send({ type: 'conversation.item.added', item, previous_item_id: null })
+    this.send({ type: 'conversation.item.done', item, previous_item_id: null })
+  }
+
+  #truncate(itemId: string, audioEndMs: number, eventId: string | null): void {
+    const sentMs = this.#sentMs.get(itemId)
+    if (sentMs === undefined) return this.error('item_truncate_invalid_item_id', 'No such item.', eventId)
+    if (audioEndMs > sentMs) return this.error('invalid_value', `Audio content of ${sentMs}ms is already shorter than ${audioEndMs}ms`, eventId)
+    this.truncations.push({ itemId, audioEndMs })
+    this.send({ type: 'conversation.item.truncated', item_id: itemId, content_index: 0, audio_end_ms: audioEndMs })
+  }
+
+  #begin(metadata: Record<string, string> | null): void {
+    if (this.#stopped || this.silent) return
+    const reply = this.#parts.script.nextReply()
+    const response: RealtimeResponse = { id: `resp_${++this.#ids}`, object: 'realtime.response', status: 'in_progress', output: [], metadata }
+    const answer: Answer = { response, items: [], cancelled: false, timer: null }
+    this.#answer = answer
+    this.send({ type: 'response.created', response })
+    const pcm = soundOf(reply, this.#parts.speaker, this.#outputRateHz)
+    const responseId = response.id ?? ''
+    const step = (Math.round((PIECE_MS * this.#outputRateHz) / 1000))
+    const itemId = `item_agent_${++this.#ids}`
+    const place = { item_id: itemId, response_id: responseId, output_index: 0, content_index: 0 }
+    let at = 0
+    let late = LATE_PIECES
+    const piece = (): void => {
+      const end = Math.min(pcm.length, at + step)
+      const samples = pcm.subarray(at, end)
+      const bytes = this.config?.audio?.output?.format?.type === 'audio/pcmu' ? this.#muLaw(samples) : Buffer.from(samples.buffer, samples.byteOffset, samples.byteLength)
+      this.send({ type: 'response.output_audio.delta', ...place, delta: bytes.toString('base64') })
+      this.#sentMs.set(itemId, (this.#sentMs.get(itemId) ?? 0) + Math.round((samples.length * 1000) / this.#outputRateHz))
+      at = end
+    }
+    const go = (): void => {
+      if (this.#stopped) return
+      if (answer.cancelled) {
+        while (late-- > 0 && at < pcm.length) piece()
+        return this.#finish(answer, 'cancelled')
+      }
+      if (at < pcm.length) {
+        if ((reply.paceMs ?? 0) > 0) piece()
+        else while (at < pcm.length) piece()
+        if (at < pcm.length) {
+          answer.timer = setTimeout(go, reply.paceMs ?? 0)
+          return
+        }
+      }
+      if (reply.say !== undefined) this.#endSpeech(answer, place, reply.say)
+      for (const call of reply.calls ?? []) this.#call(answer, call)
+      this.#finish(answer, 'completed')
+    }
+    if (reply.say !== undefined) {
+      const item: ConversationItem = { type: 'message', role: 'assistant', id: itemId, status: 'in_progress', content: [] }
+      this.send({ type: 'response.output_item.added', response_id: responseId, output_index: 0, item })
+      this.items.push(item)
+      this.send({ type: 'conversation.item.added', item, previous_item_id: null })
+      for (const word of reply.say.split(/(?<= )/)) this.send({ type: 'response.output_audio_transcript.delta', ...place, delta: word })
+    }
+    answer.timer = setTimeout(go, 0)
+  }
+
+  #muLaw(samples: Int16Array): Buffer {
+    const bytes = Buffer.alloc(samples.length)
+    encodeMuLaw(samples, bytes)
+    return bytes
+  }
+
+  #endSpeech(answer: Answer, place: { item_id: string; response_id: string; output_index: number; content_index: number }, text: string): void {
+    this.send({ type: 'response.output_audio.done', ...place })
+    this.send({ type: 'response.output_audio_transcript.done', ...place, transcript: text })
+    const item: ConversationItem = { type: 'message', role: 'assistant', id: place.item_id, status: 'completed', content: [{ type: 'output_audio', transcript: text }] }
+    answer.items.push(item)
+    this.items.splice(this.items.findIndex((one) => 'id' in one && one.id === place.item_id), 1, item)
+    this.send({ type: 'response.output_item.done', response_id: place.response_id, output_index: 0, item })
+  }
+
+  #call(answer: Answer, call: { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string }): void {
+    const id = `item_call_${++this.#ids}`
+    const text = typeof call.args === 'string' ? call.args : JSON.stringify(call.args)
+    const response_id = answer.response.id ?? ''
+    const item: ConversationItem = { type: 'function_call', id, call_id: call.callId, name: call.name, arguments: text, status: 'completed' }
+    this.send({ type: 'response.output_item.added', response_id, output_index: 0, item: { ...item, arguments: '', status: 'in_progress' } })
+    this.send({ type: 'response.function_call_arguments.delta', response_id, item_id: id, output_index: 0, call_id: call.callId, delta: text })
+    this.send({ type: 'response.function_call_arguments.done', response_id, item_id: id, output_index: 0, call_id: call.callId, name: call.name, arguments: text })
+    this.send({ type: 'response.output_item.done', response_id, output_index: 0, item })
+    answer.items.push(item)
+    this.items.push(item)
+  }
+
+  #cancel(reason: 'turn_detected' | 'client_cancelled'): void {
+    const answer = this.#answer
+    if (answer === null || answer.cancelled) return
+    answer.cancelled = true
+    answer.response.status_details = { type: 'cancelled', reason }
+  }
+
+  #finish(answer: Answer, status: 'completed' | 'cancelled'): void {
+    this.#answer = null
+    const tokens = { total_tokens: 30, input_tokens: 20, output_tokens: 10 }
+    this.send({ type: 'response.done', response: { ...answer.response, status, output: answer.items, usage: tokens } })
   }
 }

@@ -3,14 +3,14 @@ import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import { WebSocketServer, type WebSocket } from 'ws'
 
-export interface ReceivedPost {
+interface ReceivedPost {
   readonly path: string
   readonly headers: IncomingMessage['headers']
   readonly body: string
   readonly fields: Readonly<Record<string, string>>
 }
 
-export interface DoubleOptions {
+interface DoubleOptions {
   /** The document for a POST; null answers 500. */
   answer(post: ReceivedPost, double: GatewayDouble): string | null
   onSocket?(socket: WebSocket, request: IncomingMessage): void

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Script } from '../../../src/simulator/vendors/spoken.js'
+import { Script } from '../../../src/simulator/vendors/double.js'
 
 const GOODBYE = { say: 'Goodbye.', calls: [{ callId: 'c1', name: 'end_call', args: {} }] }
 

@@ -1,6 +1,9 @@
+import { createServer, type IncomingMessage, type Server } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { type WebSocket, WebSocketServer } from 'ws'
 import type { ScriptedReply } from '../../backends/conformance.js'
 
-export interface SpokenText {
+interface SpokenText {
   readonly pcm: Int16Array
   readonly sampleRateHz: number
 }
@@ -30,7 +33,7 @@ export function soundOf(reply: ScriptedReply, speaker: Speaker, sampleRateHz: nu
   return exact
 }
 
-/** Straight lines between samples: good enough for a test double's voice, and for an ear that measures levels. */
+/** Straight lines between samples: good enough for a test double's voice, and for a detector that measures levels. */
 export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
   if (fromHz === toHz) return pcm
   const out = new Int16Array(Math.floor((pcm.length * toHz) / fromHz))
@@ -44,7 +47,7 @@ export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Arra
   return out
 }
 
-export interface ScriptOptions {
+interface ScriptOptions {
   /**
    * A caller who is heard again this soon after a spoken answer was begun had not been done: the answer is given once more, as a
    * model gives it that was cut at its first word. Milliseconds of the clock; 0, the default: each answer is given once.
@@ -99,7 +102,7 @@ function onceMore(reply: ScriptedReply): ScriptedReply {
 }
 
 /** Hears where speech begins and ends, by level, in the time of the audio and not of the clock. */
-export class LevelEar {
+export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
   #silenceMs: number
@@ -138,5 +141,98 @@ export class LevelEar {
       }
     }
     return edges
+  }
+}
+
+export interface DoubleOptions {
+  /** The one key that is let in; none is asked for when null. */
+  readonly key?: string | null
+  readonly script?: Script
+  /** The agent's voice; a tone when not given. `flite.speak` makes it speech. */
+  readonly speaker?: Speaker
+  /** Wait before a session is confirmed. */
+  readonly readyDelayMs?: number
+}
+
+/** An answer to a request or an upgrade that is no connection. */
+export interface Refusal {
+  readonly status: number
+  readonly body: string
+}
+
+/** A vendor's WebSocket service on the loopback interface: one session a connection, and faults on demand. */
+export abstract class SocketDouble<Session extends { stop(): void }> {
+  readonly script: Script
+  readonly sessions: Session[] = []
+  /** Upgrades that were tried, refused ones included. */
+  connections = 0
+  readyDelayMs: number
+  /** Answers the next upgrades; null lets them in. `'never'` leaves them without an answer. */
+  refuse: Refusal | 'never' | null = null
+  /** Closes each new session at once, in this way. */
+  closeAtOnce: { readonly code: number; readonly reason: string } | null = null
+  protected readonly key: string | null
+  protected readonly speaker: Speaker
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+
+  protected constructor(options: DoubleOptions) {
+    this.script = options.script ?? new Script()
+    this.readyDelayMs = options.readyDelayMs ?? 0
+    this.key = options.key ?? null
+    this.speaker = options.speaker ?? toneSpeaker(24_000)
+    this.#server = createServer((_request, response) => response.writeHead(426).end())
+    const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: 16 * 1024 * 1024 })
+    this.#server.on('connection', (socket) => {
+      this.#sockets.add(socket)
+      socket.on('close', () => this.#sockets.delete(socket))
+      socket.on('error', () => undefined)
+    })
+    this.#server.on('upgrade', (request, socket, head) => {
+      this.connections++
+      const refusal = this.refuse ?? this.refusalOf(request)
+      if (refusal === 'never') return
+      if (refusal !== null) {
+        socket.end(`HTTP/1.1 ${refusal.status} Refused\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(refusal.body)}\r\nConnection: close\r\n\r\n${refusal.body}`)
+        return
+      }
+      sockets.handleUpgrade(request, socket, head, (client) => {
+        if (this.closeAtOnce !== null) return client.close(this.closeAtOnce.code, this.closeAtOnce.reason)
+        const session = this.accept(client, request)
+        if (session !== null) this.sessions.push(session)
+      })
+    })
+  }
+
+  /** How the vendor refuses this upgrade; null when it takes it. */
+  protected abstract refusalOf(request: IncomingMessage): Refusal | null
+  /** @returns null for a client that was closed instead */
+  protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
+
+  protected async listen(): Promise<this> {
+    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve))
+    return this
+  }
+
+  protected get port(): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+
+  /** The newest session. */
+  get session(): Session {
+    const session = this.sessions.at(-1)
+    if (session === undefined) throw new Error('nobody is connected to the double')
+    return session
+  }
+
+  /** Cuts all connections as a broken line does. */
+  breakOff(): void {
+    for (const socket of this.#sockets) socket.destroy()
+  }
+
+  async close(): Promise<void> {
+    for (const session of this.sessions) session.stop()
+    this.breakOff()
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()))
   }
 }

@@ -1,17 +1,16 @@
 import t from 'tap'
-import { CallerMind, type CallerMove } from '../../src/simulator/caller-mind.js'
-import { COMMON_STATUSES } from '../../src/simulator/ear-vocabulary.js'
+import { CallerModel, type CallerMove, type CallerScript } from '../../src/simulator/caller-script.js'
+import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { orderCaller } from '../../src/simulator/personas.js'
 import { parseScript } from '../../src/simulator/script-file.js'
-import type { CallerScript } from '../../src/simulator/caller-script.js'
 
 /** Drives a mind on a clock of its own: the agent says something for two seconds, the caller answers for one. */
 class Conversation {
   nowMs = 0
-  readonly mind: CallerMind
+  readonly mind: CallerModel
 
   constructor(script: CallerScript) {
-    this.mind = new CallerMind(script, COMMON_STATUSES, 0)
+    this.mind = new CallerModel(script, COMMON_STATUSES, 0)
   }
 
   /** What the caller does until `forMs` have gone by; null for nothing. */

@@ -1,12 +1,11 @@
 import t from 'tap'
 import { loadFlite } from '../../src/speech/flite.js'
-import { COMMON_STATUSES, type EarVocabulary } from '../../src/simulator/ear-vocabulary.js'
-import { loadEar, soundsLike } from '../../src/simulator/ear.js'
-import { convertRate } from '../../src/simulator/half-band.js'
-import { factsIn } from '../../src/simulator/heard-facts.js'
-import { throughPhoneCodec } from '../../src/simulator/line.js'
+import { COMMON_STATUSES, type AgentVocabulary } from '../../src/simulator/vocabulary.js'
+import { loadRecogniser, soundsLike } from '../../src/simulator/recogniser.js'
+import { convertRate, throughPhoneCodec } from '../../src/simulator/line.js'
+import { factsIn } from '../../src/simulator/spoken-words.js'
 
-const VOCABULARY: EarVocabulary = {
+const VOCABULARY: AgentVocabulary = {
   sentences: [
     'Hello, this is the order line. You can ask where your order is, or tell me your order number.', '{order}. Is that right?',
     'Order {order} is {status}.', 'Order {order} is {status} with {courier}, and should reach you {eta}.', 'I cannot find order {order}.',
@@ -16,7 +15,7 @@ const VOCABULARY: EarVocabulary = {
 }
 
 const flite = await loadFlite()
-const ear = await loadEar(VOCABULARY)
+const ear = await loadRecogniser(VOCABULARY)
 t.teardown(() => { ear.close() })
 
 /** What the ear makes of an agent's sentence over a phone line. */

@@ -1,20 +1,20 @@
 /**
- * Thread of voices and ears. Synthesis and recognition are synchronous for up to 300 ms; the thread that paces the
+ * The thread of `CallerSpeech`. Synthesis and recognition are synchronous for up to 300 ms; the thread that paces the
  * calls must not wait for them.
  */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads'
 import { loadFlite } from '../speech/flite.js'
 import { assert, assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
-import { loadEar } from './ear.js'
-import type { SpeechReply, SpeechRequest, SpeechThreadData } from './speech-protocol.js'
-import { speakAs } from './voices.js'
+import { speakAs, type SpeechReply, type SpeechRequest } from './caller-speech.js'
+import { loadRecogniser } from './recogniser.js'
+import type { AgentVocabulary } from './vocabulary.js'
 
-async function main(port: MessagePort, data: SpeechThreadData): Promise<void> {
+async function main(port: MessagePort, vocabulary: AgentVocabulary | null): Promise<void> {
   const startedMs = performance.now()
   const flite = await loadFlite()
   const voicesMs = performance.now() - startedMs
-  const ear = data.vocabulary === null ? null : await loadEar(data.vocabulary)
+  const recogniser = vocabulary === null ? null : await loadRecogniser(vocabulary)
   const reply = (message: SpeechReply, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
 
   port.on('message', (request: SpeechRequest) => {
@@ -26,7 +26,7 @@ async function main(port: MessagePort, data: SpeechThreadData): Promise<void> {
           break
         }
         case 'hear':
-          reply({ type: 'heard', id: request.id, text: ear?.hear(request.pcm) ?? '' })
+          reply({ type: 'heard', id: request.id, text: recogniser?.hear(request.pcm) ?? '' })
           break
         default:
           assertNever(request)
@@ -35,8 +35,8 @@ async function main(port: MessagePort, data: SpeechThreadData): Promise<void> {
       reply({ type: 'failed', id: request.id, message: messageOf(thrown) })
     }
   })
-  reply({ type: 'ready', voicesMs, earMs: performance.now() - startedMs - voicesMs })
+  reply({ type: 'ready', voicesMs, recogniserMs: performance.now() - startedMs - voicesMs })
 }
 
 assert(parentPort !== null, 'the speech thread is started as a worker')
-await main(parentPort, workerData as SpeechThreadData)
+await main(parentPort, workerData as AgentVocabulary | null)

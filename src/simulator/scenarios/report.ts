@@ -1,0 +1,205 @@
+import { create } from 'xmlbuilder2'
+import { z } from 'zod'
+import { maskNumbersIn } from '../../sautikit/phone.js'
+import type { SpokenLine } from './judge.js'
+import type { ScenarioResult } from './run-scenarios.js'
+
+/** Version of the report; docs/FORMATS.md. */
+const SCENARIO_REPORT_VERSION = 1
+
+const msOrNull = z.number().nullable()
+
+const resultSchema = z.strictObject({
+  name: z.string(), agent: z.string(), file: z.string(),
+  mode: z.enum(['audio', 'text']),
+  seed: z.int(), repetition: z.int(),
+  status: z.enum(['passed', 'failed', 'skipped']),
+  /** What was expected and did not come; empty unless it failed. */
+  findings: z.array(z.strictObject({ what: z.string(), nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.') })),
+  skipped: z.string().nullable().describe('Why it was skipped.'),
+  realMs: z.number().describe('What the run really took.'),
+  call: z.strictObject({
+    callSid: z.string(),
+    outcome: z.string().nullable(), endReason: z.string().nullable(), ended: z.string(),
+    backend: z.string().nullable(),
+    durationMs: z.number().describe('From the webhook to the end, on the call\'s own clock.'),
+    greetingMs: msOrNull,
+    transcript: z.array(z.strictObject({
+      role: z.enum(['caller', 'agent', 'carrier']), text: z.string(), startMs: z.number(), endMs: z.number(), interrupted: z.boolean(),
+    })),
+    toolCalls: z.array(z.strictObject({ name: z.string(), args: z.record(z.string(), z.unknown()), startMs: z.number(), ms: z.number(), ok: z.boolean() })),
+    turns: z.array(z.strictObject({ firstSoundMs: msOrNull, answerMs: msOrNull })),
+    bargeIns: z.array(z.strictObject({ atMs: z.number(), stopMs: msOrNull, committed: z.boolean() })),
+    escalation: z.strictObject({ reason: z.string(), strategy: z.string().nullable(), outcome: z.string().nullable() }).nullable(),
+    dials: z.array(z.string()),
+  }).nullable(),
+})
+
+const reportSchema = z.strictObject({
+  version: z.literal(SCENARIO_REPORT_VERSION),
+  startedAt: z.iso.datetime(),
+  realMs: z.number(),
+  passed: z.int(), failed: z.int(), skipped: z.int(),
+  results: z.array(resultSchema),
+})
+
+export type ScenarioReport = z.output<typeof reportSchema>
+
+/** `schema/scenario-report.schema.json`. */
+export function scenarioReportJsonSchema(): Record<string, unknown> {
+  const schema = z.toJSONSchema(reportSchema, { io: 'output' })
+  return { ...schema, title: 'Mkondo scenario report', description: 'What became of the scenarios of one run. Phone numbers are masked.' }
+}
+
+/** The results as JSON, with every phone number masked. */
+export function scenarioReport(results: readonly ScenarioResult[], run: { readonly startedAt: string; readonly realMs: number }): ScenarioReport {
+  const count = (status: ScenarioResult['status']): number => results.filter((result) => result.status === status).length
+  const report: ScenarioReport = {
+    version: SCENARIO_REPORT_VERSION, startedAt: run.startedAt, realMs: Math.round(run.realMs),
+    passed: count('passed'), failed: count('failed'), skipped: count('skipped'),
+    results: results.map(resultOf),
+  }
+  return masked(report)
+}
+
+function resultOf(result: ScenarioResult): ScenarioReport['results'][number] {
+  const { scenario, call } = result
+  const record = call?.record ?? null
+  return {
+    name: scenario.name, agent: scenario.agent, file: scenario.file, mode: result.mode, seed: result.seed, repetition: result.repetition,
+    status: result.status, findings: result.findings.map(({ what, nearMs }) => ({ what, nearMs })), skipped: result.skipped,
+    realMs: Math.round(result.realMs),
+    call: call === null ? null : {
+      callSid: call.callSid, outcome: record?.outcome ?? null, endReason: record?.endReason ?? null, ended: call.ended, backend: record?.backend ?? null,
+      durationMs: Math.round(call.durationMs), greetingMs: record?.greetingMs ?? null,
+      transcript: call.lines.map(lineOf),
+      toolCalls: (record?.toolCalls ?? []).map(({ name, args, startMs, ms, ok }) => ({ name, args: { ...args }, startMs, ms, ok })),
+      turns: (record?.turns ?? []).map(({ firstSoundMs, answerMs }) => ({ firstSoundMs, answerMs })),
+      bargeIns: (record?.bargeIns ?? []).map(({ atMs, stopMs, committed }) => ({ atMs, stopMs, committed })),
+      escalation: record?.escalation == null ? null : {
+        reason: record.escalation.reason, strategy: record.escalation.strategy, outcome: record.escalation.outcome,
+      },
+      dials: call.dials.map((dial) => dial.outcome),
+    },
+  }
+}
+
+function lineOf({ role, text, startMs, endMs, interrupted }: SpokenLine): NonNullable<ScenarioReport['results'][number]['call']>['transcript'][number] {
+  return { role, text, startMs: Math.round(startMs), endMs: Math.round(endMs), interrupted: interrupted === true }
+}
+
+/** Every text within `value` with its phone numbers masked. */
+function masked<T>(value: T): T {
+  if (typeof value === 'string') return (/^\d{4}-\d\d-\d\dT/.test(value) ? value : maskNumbersIn(value)) as T
+  if (Array.isArray(value)) return value.map(masked) as T
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, name === 'callSid' ? entry as unknown : masked(entry)])) as T
+}
+
+type Result = ScenarioReport['results'][number]
+type Line = NonNullable<Result['call']>['transcript'][number]
+
+/** Lines of the conversation shown around a place where something went wrong. */
+const LINES_BEFORE = 3
+const LINES_AFTER = 2
+const LINES_AT_THE_END = 6
+
+/** How a report is coloured; nothing where it goes to a file. */
+interface Paint {
+  readonly good: (text: string) => string
+  readonly bad: (text: string) => string
+  readonly dim: (text: string) => string
+}
+
+const plain = (text: string): string => text
+export const NO_PAINT: Paint = { good: plain, bad: plain, dim: plain }
+const paint = (code: number) => (text: string): string => `\u001b[${code}m${text}\u001b[0m`
+export const TERMINAL_PAINT: Paint = { good: paint(32), bad: paint(31), dim: paint(2) }
+
+/** One result as it comes: a line, and for a failed one what was wrong with the conversation around it. */
+export function resultText(result: Result, { good, bad, dim }: Paint): string {
+  const word = { passed: good('ok    '), failed: bad('FAILED'), skipped: dim('skipped') }[result.status]
+  const again = result.repetition > 1 ? ` #${result.repetition}` : ''
+  const took = result.call === null ? '' : ` (${seconds(result.call.durationMs)} of call in ${seconds(result.realMs)})`
+  const why = result.skipped === null ? '' : `: ${result.skipped}`
+  const lines = [`${word} ${result.agent}/${result.name}${again} ${dim(`${result.mode}${took}`)}${why}`]
+  if (result.status === 'failed') {
+    // What is to be seen at the same place of the call is shown with one piece of it.
+    for (const nearMs of new Set(result.findings.map((finding) => finding.nearMs))) {
+      const there = result.findings.filter((finding) => finding.nearMs === nearMs)
+      lines.push(...there.map((finding) => `       ${bad(finding.what)}`), ...around(result, nearMs).map((line) => dim(`         ${line}`)))
+    }
+    lines.push(dim(`       ${result.file}, seed ${result.seed}${result.call === null ? '' : `, call ${result.call.callSid}`}`))
+  }
+  return `${lines.join('\n')}\n`
+}
+
+/** The last line. */
+export function summaryText({ passed, failed, skipped, realMs }: Pick<ScenarioReport, 'passed' | 'failed' | 'skipped' | 'realMs'>, { good, bad }: Paint): string {
+  const rest = skipped === 0 ? '' : `, ${skipped} skipped`
+  return `\n${failed === 0 ? good(`${passed} passed`) : bad(`${failed} failed, ${passed} passed`)}${rest} in ${seconds(realMs)}\n`
+}
+
+/** The conversation near `atMs` (its end, where that is null), as lines of text. */
+function around(result: Result, atMs: number | null): string[] {
+  const all = result.call?.transcript ?? []
+  const last = atMs === null ? all.length - 1 : all.findLastIndex((line) => line.startMs <= atMs)
+  const from = atMs === null ? Math.max(0, all.length - LINES_AT_THE_END) : Math.max(0, last - LINES_BEFORE + 1)
+  const to = atMs === null ? all.length : last + 1 + LINES_AFTER
+  return [
+    ...(from > 0 ? ['...'] : []), ...all.slice(from, to).map(lineText), ...(to < all.length ? ['...'] : []),
+  ]
+}
+
+/** A line of the conversation: when, who, what. */
+function lineText({ role, text, startMs, interrupted }: Line): string {
+  return `${seconds(startMs).padStart(7)} ${role.padEnd(7)} ${text}${interrupted ? ' (interrupted)' : ''}`
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
+/** Characters that XML 1.0 has no way to write. */
+const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g
+
+/** The results as JUnit XML, as CI systems read it: a suite an agent, a case a run. Times are what runs really took. */
+export function junitXml(report: ScenarioReport): string {
+  const root = create({ version: '1.0', encoding: 'UTF-8' }).ele('testsuites', {
+    name: 'mkondo simulate', tests: report.results.length, failures: report.failed, skipped: report.skipped, errors: 0, time: xmlSeconds(report.realMs),
+  })
+  for (const agent of new Set(report.results.map((result) => result.agent))) {
+    const results = report.results.filter((result) => result.agent === agent)
+    const count = (status: Result['status']): number => results.filter((result) => result.status === status).length
+    const suite = root.ele('testsuite', {
+      name: agent, tests: results.length, failures: count('failed'), skipped: count('skipped'), errors: 0, timestamp: report.startedAt,
+      time: xmlSeconds(results.reduce((sum, result) => sum + result.realMs, 0)),
+    })
+    for (const result of results) addCase(suite, result)
+  }
+  return `${root.end({ prettyPrint: true })}\n`
+}
+
+function addCase(suite: ReturnType<ReturnType<typeof create>['ele']>, result: Result): void {
+  const again = result.repetition > 1 ? ` #${result.repetition}` : ''
+  const testCase = suite.ele('testcase', { name: `${result.name}${again} (${result.mode})`, classname: result.agent, file: result.file, time: xmlSeconds(result.realMs) })
+  testCase.ele('properties').ele('property', { name: 'seed', value: result.seed })
+  if (result.status === 'skipped') testCase.ele('skipped', { message: writable(result.skipped ?? '') })
+  // One element: readers of the format take the first failure of a case for the only one.
+  if (result.findings.length > 0) {
+    const text = result.findings.map((finding) => [finding.what, ...around(result, finding.nearMs).map((line) => `  ${line}`)].join('\n')).join('\n\n')
+    testCase.ele('failure', { type: 'expectation', message: writable(result.findings.map((finding) => finding.what).join('; ')) }).txt(writable(text))
+  }
+  const { call } = result
+  if (call !== null && result.status === 'failed') {
+    testCase.ele('system-out').txt(writable([`call ${call.callSid}: ${call.outcome ?? 'no record'}, ${call.ended}`, ...call.transcript.map(lineText)].join('\n')))
+  }
+}
+
+function writable(text: string): string {
+  return text.replace(UNWRITABLE, '')
+}
+
+function xmlSeconds(ms: number): string {
+  return (ms / 1000).toFixed(3)
+}

@@ -1,0 +1,150 @@
+import { parse } from 'yaml'
+
+/**
+ * What an ear listens for. Sentences have slots in one or two braces, such as `{order}`, `{{order.status}}`, `{eta}`; a
+ * name that is none of those counts as `{other}`.
+ */
+export interface AgentVocabulary {
+  /** Everything the agent may say, as written. */
+  readonly sentences: readonly string[]
+  /** Order numbers that exist, if known: digits that sound alike are then told apart by them (`ear.ts`). */
+  readonly orders: readonly string[]
+  /** Spoken forms of each status, by its name in the shop's API. */
+  readonly statuses: Readonly<Record<string, readonly string[]>>
+  /** Times of arrival as the shop writes them; a few common forms are known besides. */
+  readonly etas: readonly string[]
+  /** Values of the slots that are none of the above: couriers, reasons, items. */
+  readonly others: readonly string[]
+}
+
+/** How order lines say their statuses, wherever the agent's definition says nothing of its own. */
+export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
+  out_for_delivery: ['out for delivery'],
+  delivered: ['delivered', 'has been delivered', 'was delivered'],
+  in_transit: ['in transit', 'on its way', 'on the way'],
+  shipped: ['shipped', 'has been shipped'],
+  processing: ['processing', 'being processed', 'being prepared', 'being packed', 'packed'],
+  delayed: ['delayed', 'running late'],
+  cancelled: ['cancelled', 'canceled', 'has been cancelled'],
+  returned: ['returned', 'on its way back'],
+  ready_for_pickup: ['ready for pick up', 'ready for collection', 'ready to collect'],
+}
+
+/** What the shop knows, for the ear; empty lists where nobody has told. */
+interface KnownOrders {
+  readonly orders: readonly string[]
+  readonly etas: readonly string[]
+  readonly others: readonly string[]
+}
+
+/** Keys of an agent file whose strings are not spoken by the agent, wherever they stand. */
+const NOT_SPOKEN = /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
+const STATUS_KEYS = /^(order_?)?status(es)?$/i
+const SENTENCES_MAX = 300
+const DEPTH_MAX = 12
+
+/**
+ * Collects what an agent may say from its YAML file. Read loosely, as someone would who has never seen the format: all
+ * strings but those under keys that clearly hold something else. Text that is no YAML gives the common sentences.
+ */
+export function vocabularyOf(agentYaml: string | null, known: KnownOrders): AgentVocabulary {
+  const sentences = new Set<string>()
+  const statuses: Record<string, string[]> = {}
+  const root = agentYaml === null ? null : parsedOrNull(agentYaml)
+  if (typeof root === 'object' && root !== null) {
+    const agent = root as Readonly<Record<string, unknown>>
+    const fillers = agent['fillers'] as { phrases?: unknown } | null | undefined
+    collect(fillers?.phrases, sentences, statuses, 0)
+    collect(agent, sentences, statuses, 0)
+  }
+  return {
+    sentences: [...sentences].slice(0, SENTENCES_MAX), statuses: Object.keys(statuses).length > 0 ? statuses : COMMON_STATUSES,
+    orders: [...known.orders], etas: [...known.etas], others: [...known.others],
+  }
+}
+
+function parsedOrNull(text: string): unknown {
+  try {
+    return parse(text)
+  } catch {
+    // Someone else reports broken agent files; the ear then listens for the common sentences.
+    return null
+  }
+}
+
+function collect(node: unknown, sentences: Set<string>, statuses: Record<string, string[]>, depth: number): void {
+  if (depth > DEPTH_MAX) return
+  if (typeof node === 'string') {
+    if (node.includes(' ') || /[.!?]$/.test(node)) sentences.add(node)
+  } else if (Array.isArray(node)) {
+    for (const item of node) collect(item, sentences, statuses, depth + 1)
+  } else if (typeof node === 'object' && node !== null) {
+    for (const [key, value] of Object.entries(node)) {
+      if (STATUS_KEYS.test(key)) collectStatuses(value, statuses)
+      else if (!NOT_SPOKEN.test(key)) collect(value, sentences, statuses, depth + 1)
+    }
+  }
+}
+
+/** A map from the shop's name of a status to how it is said: `out_for_delivery: out for delivery`. */
+function collectStatuses(value: unknown, statuses: Record<string, string[]>): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return
+  for (const [name, spoken] of Object.entries(value)) {
+    // A whole sentence with slots is no phrase to look for; its words are in the grammar anyway.
+    if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [spoken]
+  }
+}
+
+/** An order as the shop's API gives it; see examples/shop-api. */
+interface ShopOrder {
+  readonly orderNumber: string
+  readonly status: string
+  readonly eta: string | null
+  readonly courier: string | null
+  readonly reason: string | null
+}
+
+const TIMEOUT_MS = 3000
+
+/**
+ * What the shop would answer about this caller's orders and the number they ask for. Empty when it cannot be reached:
+ * nothing is expected of the agent then.
+ */
+export async function ordersInShop(shopUrl: string, order: string | null, phone: string): Promise<ShopOrder[]> {
+  const found: ShopOrder[] = []
+  if (order !== null) found.push(...ordersOf(await ask(`${shopUrl}/api/orders?order_number=${order}`)))
+  found.push(...ordersOf(await ask(`${shopUrl}/api/orders?phone=${encodeURIComponent(phone)}`)))
+  return found.filter((one, index) => found.findIndex((other) => other.orderNumber === one.orderNumber) === index)
+}
+
+/** What an ear needs to know of these orders. */
+export function knownOrders(orders: readonly ShopOrder[], order: string | null): KnownOrders {
+  const numbers = orders.map((one) => one.orderNumber)
+  return {
+    orders: order === null || numbers.includes(order) ? numbers : [order, ...numbers],
+    etas: orders.flatMap((one) => one.eta ?? []),
+    others: orders.flatMap((one) => [one.courier, one.reason].filter((text) => text !== null)),
+  }
+}
+
+async function ask(url: string): Promise<unknown> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+    return response.ok ? await response.json() : null
+  } catch {
+    // No shop, no expectation; the gateway will tell its own caller that the look-up failed.
+    return null
+  }
+}
+
+function ordersOf(body: unknown): ShopOrder[] {
+  if (typeof body !== 'object' || body === null) return []
+  const { orders } = body as { orders?: unknown }
+  const list: unknown[] = Array.isArray(orders) ? orders : [body]
+  return list.flatMap((item) => {
+    const order = item as Partial<Record<keyof ShopOrder, unknown>>
+    if (typeof order.orderNumber !== 'string' || typeof order.status !== 'string') return []
+    const textOf = (value: unknown): string | null => (typeof value === 'string' ? value : null)
+    return [{ orderNumber: order.orderNumber, status: order.status, eta: textOf(order.eta), courier: textOf(order.courier), reason: textOf(order.reason) }]
+  })
+}
