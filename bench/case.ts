@@ -4,9 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { messageOf } from '../src/core/errors.js'
-import { Child } from './kit/child.js'
-import { cpuBetween, cpuTime } from './kit/cpu.js'
-import type { CpuShare } from './kit/cpu.js'
+import { Child, cpuBetween, type CpuShare, cpuTime, freePort } from './kit/process.js'
 import { encode, merge, percentilesMs } from './kit/histogram.js'
 import { hasBackend } from './protocol.js'
 import type {
@@ -15,7 +13,6 @@ import type {
 } from './protocol.js'
 import type { CaseOptions, CaseResult, MemoryOfCase, MemoryPoint, Speed } from './results.js'
 import type { Subject } from './subjects.js'
-import { freePort } from './kit/ports.js'
 import { selfSigned } from './kit/self-signed.js'
 import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 

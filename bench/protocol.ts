@@ -97,7 +97,7 @@ export interface GeneratorResult {
   readonly wholeUs: string
   /** How late the generator itself was with its frames. */
   readonly latenessUs: string
-  /** Time a caller's ear would have been without audio, for each gap of 1 ms or more. */
+  /** Time in which a caller would have had no audio to play, for each gap of 1 ms or more. */
   readonly gapUs: string
   /** Barge-ins: first voiced sample spoken to the last agent sample received. */
   readonly stopUs: string

@@ -1,4 +1,4 @@
-import type { CpuShare } from './kit/cpu.js'
+import type { CpuShare } from './kit/process.js'
 import type { Percentiles } from './kit/histogram.js'
 import type { Provenance } from './kit/machine.js'
 import type { BackendFacts, Level, ServerPauses, TruthFacts } from './protocol.js'

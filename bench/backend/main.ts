@@ -1,6 +1,6 @@
 import type { WebSocket } from 'uWebSockets.js'
 import { App, SSLApp, us_socket_local_port } from 'uWebSockets.js'
-import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
 import type { BackendOptions, FromBackend, ToBackend } from '../protocol.js'
 
 /**

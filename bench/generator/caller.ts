@@ -1,23 +1,18 @@
 import type { Socket } from 'node:net'
-import { FRAME_MS, frameSamples } from '../../src/core/units.js'
-import type { LegRateHz } from '../../src/core/units.js'
-import { machineMs } from '../kit/clock.js'
-import { recordMs } from '../kit/histogram.js'
-import type { Histogram } from '../kit/histogram.js'
-import { Ear, SEQUENCE_AT } from './ear.js'
-import type { EarOptions, Hearing } from './ear.js'
-import { FrameReader, OPCODE, maskedFrame } from './framing.js'
-import type { Interruptions } from './interruptions.js'
+import { FRAME_MS } from '../../src/core/units.js'
+import { seededRandom } from '../../src/simulator/random.js'
+import { machineMs } from '../kit/process.js'
+import { type Histogram, recordMs } from '../kit/histogram.js'
+import { ReceivedAudio, type ReceivedAudioOptions, type AudioCounts } from './received-audio.js'
+import { FrameReader, type Line, maskedFrame, OPCODE } from './lines.js'
 import { MARKER_EVERY_FRAMES, talkFrame } from './signal.js'
-import type { Line } from './lines.js'
-import type { Spoke } from './wheel.js'
 
 /** What all callers of a generator share. */
-export interface Crowd {
+export interface SharedByCallers {
   readonly line: Line
-  readonly hearing: Hearing
+  readonly counts: AudioCounts
   readonly lateness: Histogram
-  readonly ear: EarOptions
+  readonly audio: ReceivedAudioOptions
   readonly tone: Int16Array
   readonly marker: Int16Array
   /** Masked frames of the caller's speech, in order. */
@@ -37,10 +32,10 @@ const scratch = new Int16Array(64 * 1024)
 
 /** One simulated caller: sends a frame at each turn of the wheel and listens to what comes back. */
 export class Caller implements Spoke {
-  readonly ear: Ear
+  readonly received: ReceivedAudio
   framesSent = 0
   lost = false
-  readonly #crowd: Crowd
+  readonly #shared: SharedByCallers
   readonly #interruptions: Interruptions | null
   readonly #reader: FrameReader
   readonly #tone: Buffer
@@ -56,17 +51,17 @@ export class Caller implements Spoke {
   #speechAt = -1
 
   /** @param number  its place among the callers of a run: when it talks */
-  constructor(crowd: Crowd, name: string, number: number, interruptions: Interruptions | null) {
-    this.#crowd = crowd
+  constructor(shared: SharedByCallers, name: string, number: number, interruptions: Interruptions | null) {
+    this.#shared = shared
     this.#number = number
     this.#interruptions = interruptions
-    this.ear = new Ear(crowd.ear, crowd.hearing, crowd.tone, crowd.talk.length > 0 ? number : null)
+    this.received = new ReceivedAudio(shared.audio, shared.counts, shared.tone, shared.talk.length > 0 ? number : null)
     this.#reader = new FrameReader((opcode, bytes, from, to) => this.#frame(opcode, bytes, from, to))
     // Buffers of its own: the number of each frame is written into them.
-    this.#tone = crowd.line.frame(crowd.tone, name)
-    this.#marker = crowd.line.frame(crowd.marker, name)
-    this.#silence = crowd.line.frame(new Int16Array(crowd.tone.length), name)
-    this.#talk = crowd.talk.map((samples) => crowd.line.frame(samples, name))
+    this.#tone = shared.line.frame(shared.tone, name)
+    this.#marker = shared.line.frame(shared.marker, name)
+    this.#silence = shared.line.frame(new Int16Array(shared.tone.length), name)
+    this.#talk = shared.talk.map((samples) => shared.line.frame(samples, name))
   }
 
   /** The socket is open: from the next turn on frames are sent. */
@@ -87,7 +82,7 @@ export class Caller implements Spoke {
   /** Sends nothing more. */
   finish(): void {
     this.#finished = true
-    this.ear.finish(machineMs())
+    this.received.finish(machineMs())
   }
 
   close(): void {
@@ -105,13 +100,13 @@ export class Caller implements Spoke {
       socket.write(this.#silence)
       return
     }
-    if (this.framesSent === 0) this.ear.startMs = dueMs
-    const crowd = this.#crowd
+    if (this.framesSent === 0) this.received.startMs = dueMs
+    const shared = this.#shared
     const frame = this.#next(dueMs)
     this.framesSent++
     const hold = this.#interruptions?.hold() ?? false
     if (hold) {
-      this.ear.excuse(dueMs + ECHO_MS)
+      this.received.excuse(dueMs + ECHO_MS)
       this.#held.push(Buffer.from(frame))
       return
     }
@@ -119,18 +114,18 @@ export class Caller implements Spoke {
     this.#held.length = 0
     // Bytes that the kernel did not take are kept by reference, and ours are written over at the next turn.
     socket.write(socket.writableLength > 0 ? Buffer.from(frame) : frame)
-    if (dueMs >= crowd.hearing.windowStartMs && dueMs < crowd.hearing.windowEndMs) {
-      recordMs(crowd.lateness, machineMs() - dueMs)
-      crowd.framesSent++
+    if (dueMs >= shared.counts.windowStartMs && dueMs < shared.counts.windowEndMs) {
+      recordMs(shared.lateness, machineMs() - dueMs)
+      shared.framesSent++
     }
   }
 
   #next(dueMs: number): Buffer {
-    const { speech, line } = this.#crowd
-    if (this.#interruptions?.begins(dueMs, this.ear.startMs) === true) {
+    const { speech, line } = this.#shared
+    if (this.#interruptions?.begins(dueMs, this.received.startMs) === true) {
       this.#speechAt = 0
-      this.ear.interrupts(dueMs - FRAME_MS)
-      this.ear.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
+      this.received.interrupts(dueMs - FRAME_MS)
+      this.received.excuse(dueMs + speech.length * FRAME_MS + ECHO_MS)
     }
     if (this.#speechAt >= 0) {
       const frame = speech[this.#speechAt++]
@@ -153,14 +148,14 @@ export class Caller implements Spoke {
 
   #frame(opcode: number, bytes: Buffer, from: number, to: number): void {
     const nowMs = machineMs()
-    const { line } = this.#crowd
+    const { line } = this.#shared
     if (opcode === OPCODE.binary) {
       const count = line.samples(bytes, from, to, scratch)
-      if (count > 0) this.ear.audio(scratch, count, nowMs)
+      if (count > 0) this.received.audio(scratch, count, nowMs)
     } else if (opcode === OPCODE.text) {
       const heard = line.text(bytes, from, to, scratch)
-      if (heard.type === 'audio') this.ear.audio(scratch, heard.samples, nowMs)
-      else if (heard.type === 'clear') this.ear.cleared(nowMs)
+      if (heard.type === 'audio') this.received.audio(scratch, heard.samples, nowMs)
+      else if (heard.type === 'clear') this.received.cleared(nowMs)
       else if (heard.type === 'reply') this.#socket?.write(heard.frame)
     } else if (opcode === OPCODE.ping) {
       this.#socket?.write(maskedFrame(OPCODE.pong, bytes.subarray(from, to)))
@@ -168,7 +163,92 @@ export class Caller implements Spoke {
   }
 }
 
-/** Byte of the payload at which a frame's number lies. */
-export function sequenceByte(rateHz: LegRateHz): number {
-  return frameSamples(rateHz) * SEQUENCE_AT * 2
+/** How often a caller interrupts, and for how long it speaks. */
+const INTERRUPT_EVERY_MS = 4000
+export const SPEECH_MS = 800
+/** Share of frames at which the line stalls, and for how long at most: later than any playout waits for nothing. */
+const STALL_SHARE = 0.005
+const STALL_FRAMES_MAX = 3
+
+/**
+ * What the line and the caller do at level L3, from a seed: one frame in two hundred begins a stall of 20 to 60 ms,
+ * after which what was held back comes at once, so that one frame in a hundred is late; and every four seconds the
+ * caller speaks over the agent.
+ */
+export class Interruptions {
+  readonly #random: () => number
+  #stallFrames = 0
+  #nextMs = NaN
+
+  constructor(seed: number) {
+    this.#random = seededRandom(seed)
+  }
+
+  /** Whether the frame that is due now is held back. */
+  hold(): boolean {
+    if (this.#stallFrames > 0) {
+      this.#stallFrames--
+      return this.#stallFrames > 0
+    }
+    if (this.#random() < STALL_SHARE) this.#stallFrames = 1 + Math.floor(this.#random() * STALL_FRAMES_MAX)
+    return this.#stallFrames > 0
+  }
+
+  /** Whether the caller begins to speak with the frame due at `dueMs`; `startMs` was its first. */
+  begins(dueMs: number, startMs: number): boolean {
+    if (Number.isNaN(this.#nextMs)) {
+      // Callers are spread over the period, on the grid of their frames, and let the agent begin.
+      const frames = Math.floor(this.#random() * (INTERRUPT_EVERY_MS / FRAME_MS))
+      this.#nextMs = startMs + 2000 + frames * FRAME_MS
+    }
+    if (dueMs < this.#nextMs) return false
+    this.#nextMs += INTERRUPT_EVERY_MS
+    return true
+  }
+}
+
+/** What the wheel carries: called once in each turn, when its slot is due. */
+interface Spoke {
+  due(dueMs: number): void
+}
+
+/**
+ * One timer for all calls: a turn of 20 ms in slots of 1 ms, each due at `origin + n` ms whatever happened before. A
+ * slot that comes late is made up at once and its calls see the time at which it was due, not at which it came: so
+ * no delay of the generator, and none of the server, moves a later frame.
+ */
+export class Wheel {
+  readonly #slots: Spoke[][] = Array.from({ length: FRAME_MS }, () => [])
+  #slot = 0
+  #nextMs = 0
+  #next = 0
+  #timer: NodeJS.Timeout | null = null
+
+  start(): void {
+    this.#nextMs = Math.ceil(machineMs()) + 1
+    this.#timer = setTimeout(this.#run, 1)
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    this.#timer = null
+  }
+
+  /** Adds a call where few are: each next one 7 slots on, so that any number is spread over the turn. */
+  add(spoke: Spoke): void {
+    const slot = this.#next
+    this.#next = (this.#next + 7) % FRAME_MS
+    ;(this.#slots[slot] as Spoke[]).push(spoke)
+  }
+
+  readonly #run = (): void => {
+    let nowMs = machineMs()
+    while (nowMs >= this.#nextMs) {
+      for (const spoke of this.#slots[this.#slot] as Spoke[]) spoke.due(this.#nextMs)
+      this.#nextMs++
+      this.#slot = (this.#slot + 1) % FRAME_MS
+      nowMs = machineMs()
+    }
+    this.#timer = setTimeout(this.#run, Math.max(0, this.#nextMs - nowMs))
+  }
 }

@@ -1,16 +1,12 @@
-import { optionsFromEnvironment, endWithParent, tellParent } from '../kit/environment.js'
+import { endWithParent, machineMs, optionsFromEnvironment, tellParent } from '../kit/process.js'
 import { messageOf } from '../../src/core/errors.js'
-import { machineMs } from '../kit/clock.js'
 import { encode, newHistogram } from '../kit/histogram.js'
 import type { FromGenerator, GeneratorOptions, GeneratorResult, ToGenerator } from '../protocol.js'
-import { Caller } from './caller.js'
-import type { Crowd } from './caller.js'
-import { newHearing } from './ear.js'
-import { Interruptions, SPEECH_MS } from './interruptions.js'
+import { Caller, type SharedByCallers, Interruptions, SPEECH_MS, Wheel } from './caller.js'
+import { newAudioCounts } from './received-audio.js'
 import { lineFor } from './lines.js'
 import { askForStream, closeWebhooks, freshConnections, openSocket } from './opening.js'
 import { MARKER_HZ, TONE_HZ, speechFrames, talkFrames, toneFrame } from './signal.js'
-import { Wheel } from './wheel.js'
 
 /**
  * The load generator: one process, one timer, all its calls. Knows nothing of what it measures; the same for the
@@ -28,16 +24,16 @@ const FAILURES_TOLD = 5
 const sequence = options.level === 'L0' || options.level === 'L1'
 const line = lineFor(options.opening, sequence && options.opening !== 'twilio')
 const tone = toneFrame(line.rateHz, TONE_HZ)
-const hearing = newHearing()
-const crowd: Crowd = {
+const counts = newAudioCounts()
+const shared: SharedByCallers = {
   line,
-  hearing,
+  counts,
   tone,
   marker: toneFrame(line.rateHz, MARKER_HZ),
   lateness: newHistogram(),
   speech: options.level === 'L3' ? (await speechFrames(line.rateHz, SPEECH_MS)).map((frame) => line.frame(frame, 'speech')) : [],
   talk: options.level === 'L2-prod' ? await talkFrames(line.rateHz, tone) : [],
-  ear: {
+  audio: {
     rateHz: line.rateHz,
     sequence: sequence && options.opening !== 'twilio',
     interrupted: options.level === 'L3',
@@ -70,7 +66,7 @@ async function open(wanted: number): Promise<void> {
 
 async function openOne(index: number): Promise<void> {
   const callSid = `HD_bench_${process.pid}_${index}`
-  const caller = new Caller(crowd, callSid, index, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
+  const caller = new Caller(shared, callSid, index, options.level === 'L3' ? new Interruptions(options.seed + index) : null)
   let port = options.port
   let target = `/audio?call=${callSid}`
   if (options.opening === 'webhook') {
@@ -91,8 +87,8 @@ async function openOne(index: number): Promise<void> {
 const DRAIN_MS = 400
 
 function finish(): void {
-  hearing.windowEndMs = machineMs()
-  const windowMs = hearing.windowEndMs - hearing.windowStartMs
+  counts.windowEndMs = machineMs()
+  const windowMs = counts.windowEndMs - counts.windowStartMs
   for (const caller of callers) caller.finish()
   setTimeout(() => {
     tellParent({ type: 'result', result: result(windowMs) } satisfies FromGenerator)
@@ -105,34 +101,34 @@ function finish(): void {
 function result(windowMs: number): GeneratorResult {
   // A message that was not yet full when the caller fell silent never left.
   const unsent = options.messageFrames - 1
-  let framesLost = hearing.framesLost
+  let framesLost = counts.framesLost
   if (options.level !== 'L3') {
     for (const caller of callers) {
-      if (!caller.lost) framesLost += Math.max(0, caller.framesSent - unsent - caller.ear.framesReached)
+      if (!caller.lost) framesLost += Math.max(0, caller.framesSent - unsent - caller.received.framesReached)
     }
   }
-  const snrs = hearing.snrsDb.toSorted((a, b) => a - b)
+  const snrs = counts.snrsDb.toSorted((a, b) => a - b)
   return {
     calls: callers.length,
     callsLost: callers.filter((caller) => caller.lost).length,
     windowMs,
-    framesSent: crowd.framesSent,
-    framesReceived: hearing.framesReceived,
-    addedUs: encode(hearing.added),
-    wholeUs: encode(hearing.whole),
-    latenessUs: encode(crowd.lateness),
-    gapUs: encode(hearing.gaps),
-    stopUs: encode(hearing.stops),
-    heldUs: encode(hearing.held),
-    bargeIns: hearing.bargeIns,
+    framesSent: shared.framesSent,
+    framesReceived: counts.framesReceived,
+    addedUs: encode(counts.added),
+    wholeUs: encode(counts.whole),
+    latenessUs: encode(shared.lateness),
+    gapUs: encode(counts.gaps),
+    stopUs: encode(counts.stops),
+    heldUs: encode(counts.held),
+    bargeIns: counts.bargeIns,
     truth: {
       framesLost,
-      framesAdded: hearing.framesAdded,
-      markersSeen: hearing.markersSeen,
-      gapsUnasked: hearing.gapsUnasked,
+      framesAdded: counts.framesAdded,
+      markersSeen: counts.markersSeen,
+      gapsUnasked: counts.gapsUnasked,
       snrDbMedian: snrs[Math.floor(snrs.length / 2)] ?? null,
-      blocksPoor: hearing.blocksPoor,
-      blocksSeen: hearing.snrsDb.length,
+      blocksPoor: counts.blocksPoor,
+      blocksSeen: counts.snrsDb.length,
     },
   }
 }
@@ -143,7 +139,7 @@ process.on('message', (message: ToGenerator) => {
       void open(Math.min(message.calls, options.calls))
       return
     case 'measure':
-      hearing.windowStartMs = machineMs()
+      counts.windowStartMs = machineMs()
       return
     case 'finish':
       finish()

@@ -62,7 +62,7 @@ export function talkFrame(index: number, caller: number): number {
 
 /**
  * Speech of level `TALK_PEAK` on top of the tone: the tone is the noise of the line, and keeps a block that falls between two
- * words from being silence to the ear.
+ * words from being taken for silence.
  */
 export async function talkFrames(rateHz: LegRateHz, tone: Int16Array): Promise<Int16Array[]> {
   const frames = await speechFrames(rateHz, TALK_FRAMES * FRAME_MS, TALK_WORDS, TALK_PEAK)

@@ -1,4 +1,4 @@
-import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
 import { socketTimes } from './socket-stage.js'
 import { STAGE_CALLS, makeStages } from './stages.js'
 import type { Stage } from './stages.js'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../../src/config/package-root.js'
 import { messageOf } from '../../src/core/errors.js'
-import { Child } from '../kit/child.js'
+import { Child } from '../kit/process.js'
 import type { MicroResult } from '../results.js'
 import type { FromMicro, MicroOptions, MicroTimes } from './main.js'
 

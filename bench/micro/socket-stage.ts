@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { BackendSession, BackendSink } from '../../src/backends/backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { FRAME_MS } from '../../src/core/units.js'
-import { Child } from '../kit/child.js'
+import { Child } from '../kit/process.js'
 import type { FromBackend, ToBackend } from '../protocol.js'
 import type { MicroOptions, MicroTimes } from './main.js'
 

@@ -4,12 +4,10 @@ import { loadMediaAssets } from '../../src/workers/media-assets.js'
 import { agentFacts } from '../../src/gateway/agent-facts.js'
 import { backendSettings } from '../../src/gateway/backend-settings.js'
 import { loadConfig } from '../../src/config/load-config.js'
-import { optionsFromEnvironment } from '../kit/environment.js'
+import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'
-import { benchAgent } from './bench-agent.js'
-import { edgeParts } from './edge-parts.js'
+import { benchAgent, edgeParts, serve } from './serve.js'
 import { WORKER_MEMORY_BASE_MB, WORKER_MEMORY_CALL_MB } from '../../src/core/limits.js'
-import { serve } from './serve.js'
 
 /**
  * The gateway as it is: edge, calls, media workers, composed as `src/gateway/gateway.ts` does. Its own are only the agent

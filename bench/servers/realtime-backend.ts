@@ -1,7 +1,7 @@
 import type { Backend, BackendSink } from '../../src/backends/backend.js'
 import type { BackendContext } from '../../src/backends/registry.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { optionsFromEnvironment } from '../kit/environment.js'
+import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'
 import { answerProbe } from './isolate-probe.js'
 

@@ -9,12 +9,9 @@ import { HostedPlayout } from '../../src/workers/hosted-playout.js'
 import type { CallDirectory, CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/workers/live-call.js'
 import { SharedCall } from '../../src/workers/shared-call.js'
 import { Ticker } from '../../src/workers/ticker.js'
-import { optionsFromEnvironment } from '../kit/environment.js'
+import { optionsFromEnvironment } from '../kit/process.js'
 import type { ServerOptions } from '../protocol.js'
-import { benchAgent } from './bench-agent.js'
-import { edgeParts } from './edge-parts.js'
-import type { EdgeParts } from './edge-parts.js'
-import { serve } from './serve.js'
+import { benchAgent, edgeParts, type EdgeParts, serve } from './serve.js'
 
 /**
  * L0: the gateway's way of a frame with nothing in it. Edge, both rings, the tick of a worker, the playout clock and

@@ -1,8 +1,17 @@
 import { BroadcastChannel } from 'node:worker_threads'
-import { endWithParent, tellParent } from '../kit/environment.js'
-import type { FromServer, ToServer } from '../protocol.js'
-import { PROBE_CHANNEL, isolateProbe } from './isolate-probe.js'
-import type { IsolateState, ProbeAnswer, ProbeQuestion } from './isolate-probe.js'
+import { type AgentDefinition, agentSchema } from '../../src/agents/definition.js'
+import type { Clock } from '../../src/core/clock.js'
+import { type Edge, startEdge } from '../../src/edge/edge.js'
+import { CallSeries } from '../../src/telemetry/call-series.js'
+import { createLog, type Log } from '../../src/telemetry/log.js'
+import { Metrics } from '../../src/telemetry/metrics.js'
+import type { CallDirectory } from '../../src/workers/live-call.js'
+import { processClock } from '../../src/workers/process-clock.js'
+import { endWithParent, tellParent } from '../kit/process.js'
+import type { FromServer, Level, ServerOptions, ToServer } from '../protocol.js'
+import {
+  isolateProbe, type IsolateState, PROBE_CHANNEL, type ProbeAnswer, type ProbeQuestion,
+} from './isolate-probe.js'
 
 /** Workers answer within this, or are counted as silent. */
 const PROBE_WAIT_MS = 500
@@ -50,5 +59,52 @@ function askWorkers(): Promise<readonly ProbeAnswer[]> {
       channel.close()
       resolve(answers)
     }, PROBE_WAIT_MS)
+  })
+}
+
+/** What a server of the bench has in common with the gateway's own composition. */
+export interface EdgeParts {
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly callSeries: CallSeries
+  open(calls: CallDirectory): Promise<Edge>
+}
+
+export function edgeParts(options: ServerOptions): EdgeParts {
+  const clock = processClock()
+  const log = createLog({ level: 'warn', rooms: {} })
+  const metrics = new Metrics({ version: 'bench' })
+  const callSeries = new CallSeries({ clock, callsMax: 2000 })
+  return {
+    clock, log, metrics, callSeries,
+    open: (calls) => startEdge({
+      host: '127.0.0.1', port: options.port, opsHost: '127.0.0.1', opsPort: 0, opsToken: null, publicUrl: null,
+      shared: options.nodePort !== null,
+      nodeUrl: options.nodePort === null ? null : `http://127.0.0.1:${options.nodePort}`,
+      ...(options.nodePort === null ? {} : { nodePort: options.nodePort }),
+      // Unsigned webhooks are taken where there is neither a secret nor a public URL, as on a developer's machine.
+      webhookSecrets: [], bareSignatures: false, tokenSecret: 'a-secret-of-the-bench-and-of-nothing-else', ownedNumbers: [], trustedProxies: [],
+      clock, wallClock: Date.now, log, metrics, callSeries, calls,
+      onDrain: () => undefined, recording: () => Promise.resolve(null), console: new Map(),
+    }),
+  }
+}
+
+/**
+ * The agent of all bench calls. Nothing in it makes the session act by itself: no prompts, no fillers, no limit
+ * within the length of a run. Below L3 the echo is one greeting that cannot be interrupted.
+ */
+export function benchAgent(level: Level): AgentDefinition {
+  return agentSchema.parse({
+    version: 1,
+    name: 'bench',
+    backend: 'auto',
+    instructions: 'Say back what you hear.',
+    stream: { track: 'inbound_track', outputSamplingRate: 16000, statusCallback: false },
+    silence: { afterMs: 60_000, prompts: [] },
+    fillers: { phrases: [] },
+    bargeIn: { protectGreeting: level !== 'L3' },
+    limits: { maxDurationS: 7200 },
   })
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
-import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/environment.js'
+import { endWithParent, optionsFromEnvironment, tellParent } from '../kit/process.js'
 
 /** Options of the gateway under test, in its environment as `BENCH_TURNS`. */
 export interface TurnsGatewayOptions {

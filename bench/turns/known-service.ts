@@ -6,7 +6,7 @@ import type { WebSocket } from 'ws'
 import { FRAME_MS } from '../../src/core/units.js'
 import { samplesOf } from '../../src/media/pcm.js'
 import { LevelDetector } from '../../src/simulator/vendors/double.js'
-import { machineMs } from '../kit/clock.js'
+import { machineMs } from '../kit/process.js'
 
 interface KnownServiceOptions {
   /** From the question to the first sound of the answer. */
@@ -91,7 +91,7 @@ export class KnownSession {
   readonly samples: number[] = []
   readonly #socket: WebSocket
   readonly #options: KnownServiceOptions
-  #ear: LevelDetector | null = null
+  #detector: LevelDetector | null = null
   #rateHz = 24_000
   #responses = 0
   #pending: NodeJS.Timeout | null = null
@@ -116,7 +116,7 @@ export class KnownSession {
       case 'session.update': {
         const audio = message.session?.audio
         this.#rateHz = audio?.output?.format?.rate ?? 24_000
-        this.#ear = audio?.input?.turn_detection == null ? null
+        this.#detector = audio?.input?.turn_detection == null ? null
           : new LevelDetector({ sampleRateHz: audio.input.format?.rate ?? 24_000, silenceMs: this.#options.silenceMs })
         setTimeout(() => this.#send({ type: 'session.updated', session: message.session }), this.#options.readyMs)
         return
@@ -131,7 +131,7 @@ export class KnownSession {
   #hear(audio: string): void {
     const pcm = samplesOf(Buffer.from(audio, 'base64'))
     if (this.#options.keepsAudio === true) for (const sample of pcm) this.samples.push(sample)
-    for (const edge of this.#ear?.hear(pcm) ?? []) {
+    for (const edge of this.#detector?.hear(pcm) ?? []) {
       this.#send({ type: edge === 'started' ? 'input_audio_buffer.speech_started' : 'input_audio_buffer.speech_stopped', item_id: 'item' })
       if (edge === 'stopped') this.#answer()
       else this.#cancel()

@@ -1,6 +1,6 @@
 import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples } from '../../src/core/units.js'
-import { Child } from '../kit/child.js'
+import { Child } from '../kit/process.js'
 import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
 import type { Percentiles } from '../kit/histogram.js'
 import { closeWebhooks } from '../generator/opening.js'

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
-import { machineMs } from '../kit/clock.js'
-import { FrameReader, OPCODE, maskedFrame } from '../generator/framing.js'
+import { machineMs } from '../kit/process.js'
+import { FrameReader, maskedFrame, OPCODE } from '../generator/lines.js'
 import { askForStream, openSocket } from '../generator/opening.js'
 
 /** One turn as the caller saw it. */

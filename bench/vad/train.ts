@@ -3,8 +3,7 @@ import { parseArgs } from 'node:util'
 import { INPUTS } from '../../src/media/vad/voice-kernel.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { fit } from './fit.js'
-import { modelSource, rounded } from './model-source.js'
-import { trainingExamples } from './training.js'
+import { modelSource, rounded, trainingExamples } from './training.js'
 
 const HELP = `node dist/bench/vad/train.js FILE: derives the numbers of src/media/vad/voice-model.ts and writes them to FILE
 

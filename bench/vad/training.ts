@@ -1,14 +1,16 @@
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { VOICE_DBFS_MIN } from '../../src/media/vad/judge-limits.js'
 import { levelDbfs } from '../../src/media/pcm.js'
+import { VOICE_DBFS_MIN } from '../../src/media/vad/judge-limits.js'
 import { isPureTone } from '../../src/media/vad/tone-guard.js'
 import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import { INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-kernel.js'
 import { seededRandom } from '../../src/simulator/random.js'
-import { type LabelledCall, type Utterances, comesAndGoes, joined, makeCalls, noiseOf, powerOf, speakUtterances, throughLine } from './corpus.js'
+import {
+  comesAndGoes, joined, type LabelledCall, makeCalls, noiseOf, powerOf, speakUtterances, throughLine, type Utterances,
+} from './corpus.js'
 import type { Examples } from './fit.js'
 import { drawnStyle, music } from './music.js'
-import { NOISES, type Noise, knocks } from './sounds.js'
+import { knocks, type Noise, NOISES } from './sounds.js'
 
 /** Where a frame to learn from comes from, for what it counts. */
 interface Origin {
@@ -156,4 +158,35 @@ function nothingSaid(utterances: Utterances, ms: number, noises: readonly Noise[
   })
   for (let seed = 6000; seed < 6000 + KNOCKING; seed++) sounds.push({ sound: 'knocks', samples: knocks({ rateHz, ms, seed }) })
   return sounds
+}
+
+/** More would say nothing: the last digit changes F1 in its fourth. */
+const DIGITS = 4
+const COLUMNS = 118
+
+/** The numbers as they are kept. */
+export function rounded(model: ArrayLike<number>): number[] {
+  return Array.from(model, (number) => Number(number.toPrecision(DIGITS)))
+}
+
+/** @returns `src/media/vad/voice-model.ts` */
+export function modelSource(model: ArrayLike<number>): string {
+  const lines: string[] = []
+  let line = ''
+  for (const number of rounded(model)) {
+    const text = `${number}, `
+    if (line.length + text.length > COLUMNS) {
+      lines.push(line.trimEnd())
+      line = ''
+    }
+    line += text
+  }
+  lines.push(line.trimEnd())
+  return `// Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
+
+/** The numbers of the voice detector's units, in the order of \`voice-kernel.ts\`. */
+export const VOICE_MODEL: readonly number[] = [
+${lines.map((numbers) => `  ${numbers}`).join('\n')}
+]
+`
 }

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { FrameReader, MASK, OPCODE, maskedFrame, patchMasked } from '../../bench/generator/framing.js'
-import { Wheel } from '../../bench/generator/wheel.js'
-import { machineMs } from '../../bench/kit/clock.js'
+import { FrameReader, MASK, maskedFrame, OPCODE, patchMasked } from '../../bench/generator/lines.js'
+import { Wheel } from '../../bench/generator/caller.js'
+import { machineMs } from '../../bench/kit/process.js'
 
 function unmask(frame: Buffer): Buffer {
   const header = (frame[1] as number) === 0xfe ? 8 : 6

@@ -1,10 +1,9 @@
 import t from 'tap'
 import { check } from '../../bench/checks.js'
-import { htmlReport } from '../../bench/html.js'
+import { htmlReport, ticksTo } from '../../bench/html.js'
 import { newHistogram, encode } from '../../bench/kit/histogram.js'
 import { parseOptions } from '../../bench/options.js'
 import { TimeLeft } from '../../bench/plan.js'
-import { ticksTo } from '../../bench/plots.js'
 import type { BenchResults, CaseResult, Speed } from '../../bench/results.js'
 import { terminalReport } from '../../bench/terminal.js'
 

@@ -5,8 +5,8 @@ import type { Histogram } from '../kit/histogram.js'
 import { MARKER_EVERY_FRAMES, TONE_PEAK, hear, sineTable, talkFrame, toneSnrDb } from './signal.js'
 import type { Heard, SineTable } from './signal.js'
 
-/** What all ears of a generator write into. */
-export interface Hearing {
+/** Counts and latencies of all calls of a generator. */
+export interface AudioCounts {
   /** Times of the machine clock between which frames count; Infinity while there is no window. */
   windowStartMs: number
   windowEndMs: number
@@ -26,7 +26,7 @@ export interface Hearing {
   readonly bargeIns: { tried: number; stopped: number; cleared: number; resumed: number }
 }
 
-export function newHearing(): Hearing {
+export function newAudioCounts(): AudioCounts {
   return {
     windowStartMs: Infinity, windowEndMs: Infinity, framesReceived: 0, framesLost: 0, framesAdded: 0, markersSeen: 0,
     gapsUnasked: 0, blocksPoor: 0, snrsDb: [],
@@ -35,7 +35,7 @@ export function newHearing(): Hearing {
   }
 }
 
-export interface EarOptions {
+export interface ReceivedAudioOptions {
   readonly rateHz: LegRateHz
   /** Sent frames carry their number (`SEQUENCE_AT`), and come back bit by bit. */
   readonly sequence: boolean
@@ -47,7 +47,7 @@ export interface EarOptions {
 /** A stop in the agent's speech longer than this is heard as a gap. */
 const GAP_MS = 40
 /** Share of a frame at which its number lies, and at which it is listened to; see `block`. */
-export const SEQUENCE_AT = 0.5
+const SEQUENCE_AT = 0.5
 const LISTEN_AT = 0.75
 /** A second of memory, and the fewest frames that tell which of them was the last of a message. */
 const PHASE_MEMORY = 0.94
@@ -67,12 +67,12 @@ const STOP_WITHIN_MS = 1500
  *
  * A frame has arrived when its middle sample has: filters that hold a few samples back do not count as a frame late.
  */
-export class Ear {
+export class ReceivedAudio {
   framesHeard = 0
   /** Due time of the first frame that was sent. */
   startMs = NaN
-  readonly #hearing: Hearing
-  readonly #options: EarOptions
+  readonly #counts: AudioCounts
+  readonly #options: ReceivedAudioOptions
   readonly #frame: number
   readonly #block: Int16Array
   readonly #tone: Int16Array
@@ -82,7 +82,7 @@ export class Ear {
   #blockArrivalMs = 0
   /** How far numbers of sent frames have run ahead of the count of heard ones. */
   #slip = 0
-  /** End of what the caller's ear has to play. */
+  /** End of the audio that the caller has to play. */
   #playEndMs = NaN
   /** The schedule explains that nothing comes: an interruption, or the end. */
   #excused = false
@@ -96,10 +96,10 @@ export class Ear {
   #lastPhase = -1
 
   /** @param talker  the caller's number where it talks by schedule (`talkFrame`); null where it does not */
-  constructor(options: EarOptions, hearing: Hearing, tone: Int16Array, talker: number | null = null) {
+  constructor(options: ReceivedAudioOptions, counts: AudioCounts, tone: Int16Array, talker: number | null = null) {
     this.#talker = talker
     this.#options = options
-    this.#hearing = hearing
+    this.#counts = counts
     this.#frame = frameSamples(options.rateHz)
     this.#block = new Int16Array(this.#frame)
     this.#tone = tone
@@ -128,8 +128,8 @@ export class Ear {
   /** The carrier was told to throw away what it holds. */
   cleared(nowMs: number): void {
     if (Number.isNaN(this.#interruptedAtMs)) return
-    this.#hearing.bargeIns.cleared++
-    recordMs(this.#hearing.held, Math.max(0, this.#playEndMs - nowMs))
+    this.#counts.bargeIns.cleared++
+    recordMs(this.#counts.held, Math.max(0, this.#playEndMs - nowMs))
     this.#playEndMs = nowMs
   }
 
@@ -138,8 +138,8 @@ export class Ear {
     this.#settleInterruption(spokenMs)
     this.#excused = true
     // Nothing to stop when the agent has not been heard just now.
-    if (spokenMs - this.#lastContentMs > 100 || spokenMs < this.#hearing.windowStartMs) return
-    this.#hearing.bargeIns.tried++
+    if (spokenMs - this.#lastContentMs > 100 || spokenMs < this.#counts.windowStartMs) return
+    this.#counts.bargeIns.tried++
     this.#interruptedAtMs = spokenMs
   }
 
@@ -152,7 +152,7 @@ export class Ear {
   finish(nowMs: number): void {
     // An interruption that had no time to work is neither a success nor a failure.
     if (nowMs - this.#interruptedAtMs < STOP_WITHIN_MS && nowMs - this.#lastContentMs <= GAP_MS) {
-      this.#hearing.bargeIns.tried--
+      this.#counts.bargeIns.tried--
       this.#interruptedAtMs = NaN
     }
     this.#settleInterruption(nowMs)
@@ -172,7 +172,7 @@ export class Ear {
     if (interrupted) this.#freely(heard === 'marker', arrivalMs)
     else this.#inOrder(heard, arrivalMs)
     this.framesHeard++
-    if (this.#inWindow(arrivalMs)) this.#hearing.framesReceived++
+    if (this.#inWindow(arrivalMs)) this.#counts.framesReceived++
   }
 
   /**
@@ -188,19 +188,19 @@ export class Ear {
     return false
   }
 
-  /** The ear's stock of audio, and whether it ran out. */
+  /** How much audio the caller has left to play, and whether it ran out. */
   #playing(arrivalMs: number): void {
     const gapMs = arrivalMs - this.#playEndMs
     if (gapMs >= 1 && !this.#excused && arrivalMs > this.#excusedUntilMs && this.#inWindow(arrivalMs)) {
-      recordMs(this.#hearing.gaps, gapMs)
-      if (gapMs > GAP_MS) this.#hearing.gapsUnasked++
+      recordMs(this.#counts.gaps, gapMs)
+      if (gapMs > GAP_MS) this.#counts.gapsUnasked++
     }
     if (Number.isNaN(this.#interruptedAtMs)) this.#excused = false
     this.#playEndMs = (gapMs > 0 || Number.isNaN(gapMs) ? arrivalMs : this.#playEndMs) + FRAME_MS
   }
 
   #inOrder(heard: Heard, arrivalMs: number): void {
-    if (heard === 'marker') this.#hearing.markersSeen++
+    if (heard === 'marker') this.#counts.markersSeen++
     if (this.#options.sequence) this.#slipTo(this.#takeSequence(), arrivalMs)
     else if (heard === 'marker') this.#slipToMarker(arrivalMs)
     const index = this.framesHeard + this.#slip
@@ -225,8 +225,8 @@ export class Ear {
     if (frames === 0) return
     this.#slip += frames
     if (!this.#inWindow(arrivalMs)) return
-    if (frames > 0) this.#hearing.framesLost += frames
-    else this.#hearing.framesAdded -= frames
+    if (frames > 0) this.#counts.framesLost += frames
+    else this.#counts.framesAdded -= frames
   }
 
   #latency(index: number, arrivalMs: number): void {
@@ -235,17 +235,17 @@ export class Ear {
     const { messageFrames } = this.#options
     // Messages are filled with the frames that were not given up on the way.
     const phase = this.framesHeard % messageFrames
-    if (dueMs < this.#hearing.windowStartMs) {
+    if (dueMs < this.#counts.windowStartMs) {
       // Forgets slowly: what came before a stall says nothing of now.
       this.#phaseSumMs[phase] = (this.#phaseSumMs[phase] as number) * PHASE_MEMORY + wholeMs
       this.#phaseCount[phase] = (this.#phaseCount[phase] as number) * PHASE_MEMORY + 1
       return
     }
-    if (dueMs >= this.#hearing.windowEndMs) return
+    if (dueMs >= this.#counts.windowEndMs) return
     if (this.#lastPhase < 0) this.#lastPhase = this.#learnLastPhase()
     const waitedMs = FRAME_MS * ((this.#lastPhase - phase + messageFrames) % messageFrames)
-    recordMs(this.#hearing.whole, wholeMs)
-    recordMs(this.#hearing.added, Math.max(0, wholeMs - waitedMs))
+    recordMs(this.#counts.whole, wholeMs)
+    recordMs(this.#counts.added, Math.max(0, wholeMs - waitedMs))
   }
 
   /** The place in a message whose frames come back soonest is its last: the others waited for it. */
@@ -275,21 +275,21 @@ export class Ear {
   }
 
   #quality(arrivalMs: number): void {
-    const hearing = this.#hearing
-    if (!this.#inWindow(arrivalMs) || arrivalMs < this.#excusedUntilMs || hearing.snrsDb.length >= SNRS_KEPT) return
+    const counts = this.#counts
+    if (!this.#inWindow(arrivalMs) || arrivalMs < this.#excusedUntilMs || counts.snrsDb.length >= SNRS_KEPT) return
     const snrDb = toneSnrDb(this.#block, this.#sines)
-    hearing.snrsDb.push(snrDb)
-    if (snrDb < POOR_SNR_DB) hearing.blocksPoor++
+    counts.snrsDb.push(snrDb)
+    if (snrDb < POOR_SNR_DB) counts.blocksPoor++
   }
 
   /** With interruptions a frame's place is known from the markers alone: the last one sent before it came. */
   #freely(marker: boolean, arrivalMs: number): void {
     // Of the caller's own speech coming back, some sounds pass for a marker.
     if (marker && !this.#inMarker && arrivalMs > this.#excusedUntilMs) {
-      this.#hearing.markersSeen++
+      this.#counts.markersSeen++
       const everyMs = MARKER_EVERY_FRAMES * FRAME_MS
       const sinceFirstMs = arrivalMs - this.startMs - (MARKER_EVERY_FRAMES - 1) * FRAME_MS
-      if (sinceFirstMs >= 0 && this.#inWindow(arrivalMs)) recordMs(this.#hearing.whole, sinceFirstMs % everyMs)
+      if (sinceFirstMs >= 0 && this.#inWindow(arrivalMs)) recordMs(this.#counts.whole, sinceFirstMs % everyMs)
     } else if (!marker && !this.#inMarker && this.framesHeard % SNR_EVERY_FRAMES === 0) {
       // A block across the end of silence or of a marker is poor by nature; two in a row of pure tone are not.
       if (hear(this.#block, 0, this.#options.rateHz) === 'tone') this.#quality(arrivalMs)
@@ -304,7 +304,7 @@ export class Ear {
         if (!Number.isNaN(this.#interruptedAtMs) && arrivalMs - this.#lastContentMs > TURN_SILENCE_MS) {
           // Speech after a silence: the agent has the turn again.
           this.#settleInterruption(arrivalMs)
-          this.#hearing.bargeIns.resumed++
+          this.#counts.bargeIns.resumed++
         }
         this.#lastContentMs = arrivalMs
         return
@@ -316,13 +316,18 @@ export class Ear {
     if (Number.isNaN(this.#interruptedAtMs)) return
     const stopMs = this.#lastContentMs - this.#interruptedAtMs
     if (nowMs - this.#lastContentMs > GAP_MS && stopMs < STOP_WITHIN_MS) {
-      this.#hearing.bargeIns.stopped++
-      recordMs(this.#hearing.stops, Math.max(0, stopMs))
+      this.#counts.bargeIns.stopped++
+      recordMs(this.#counts.stops, Math.max(0, stopMs))
     }
     this.#interruptedAtMs = NaN
   }
 
   #inWindow(ms: number): boolean {
-    return ms >= this.#hearing.windowStartMs && ms < this.#hearing.windowEndMs
+    return ms >= this.#counts.windowStartMs && ms < this.#counts.windowEndMs
   }
+}
+
+/** Byte of the payload at which a frame's number lies. */
+export function sequenceByte(rateHz: LegRateHz): number {
+  return frameSamples(rateHz) * SEQUENCE_AT * 2
 }

@@ -1,5 +1,6 @@
-import { fork } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 
 /** How long a child may take to say what it is asked. */
 const ANSWER_MS = 30_000
@@ -99,5 +100,100 @@ export class Child<To, From extends { readonly type: string }> {
   #end(error: Error): void {
     this.#ended ??= error
     for (const waiting of [...this.#waiting.values()]) waiting.reject(error)
+  }
+}
+
+/** The options that the parent process put into `name`. @throws Error naming the variable when it is not there */
+export function optionsFromEnvironment<T>(name: string): T {
+  const text = process.env[name]
+  if (text === undefined) throw new Error(`${name} is not set: this program is started by bench/main.ts`)
+  // Written by our own parent with JSON.stringify of the same type.
+  return JSON.parse(text) as T
+}
+
+/** Sends to the parent; a process that lost its parent ends instead of running on alone. */
+export function tellParent(message: unknown): void {
+  if (process.send === undefined || !process.connected) process.exit(3)
+  process.send(message)
+}
+
+export function endWithParent(): void {
+  process.on('disconnect', () => process.exit(3))
+}
+
+/** A port of loopback that is free now: the system does not give it out again for a while. */
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer()
+    probe.once('error', reject)
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address()
+      const port = typeof address === 'object' && address !== null ? address.port : 0
+      probe.close(() => resolve(port))
+    })
+  })
+}
+
+const originNs = process.hrtime.bigint()
+const offsetMs = Number(originNs) / 1e6 - performance.now()
+
+/** CLOCK_MONOTONIC in milliseconds: comparable between the processes of one machine. */
+export function machineMs(): number {
+  return performance.now() + offsetMs
+}
+
+/** CPU time of one process so far, in milliseconds. */
+interface CpuTime {
+  readonly atMs: number
+  /** Thread id to CPU time; the main thread has the process's id. */
+  readonly threads: ReadonlyMap<number, number>
+}
+
+/** Clock ticks of /proc/PID/stat; 100 on every Linux that Node runs on. */
+const TICKS_PER_S = 100
+
+/**
+ * Reads the CPU time of each thread of `pid` from /proc: in nanoseconds where the kernel keeps schedstat, else in
+ * ticks of 10 ms.
+ * @throws Error where there is no /proc: the bench accounts for other processes and needs Linux
+ */
+export function cpuTime(pid: number): CpuTime {
+  const threads = new Map<number, number>()
+  const folder = `/proc/${pid}/task`
+  for (const name of readdirSync(folder)) {
+    const ms = threadMs(`${folder}/${name}`)
+    if (ms !== null) threads.set(Number(name), ms)
+  }
+  return { atMs: performance.now(), threads }
+}
+
+function threadMs(folder: string): number | null {
+  try {
+    const ran = Number(readFileSync(`${folder}/schedstat`, 'latin1').split(' ')[0])
+    if (ran > 0) return ran / 1e6
+    // After the command's name, which may hold anything, fields 14 and 15 are user and system time.
+    const fields = readFileSync(`${folder}/stat`, 'latin1').replace(/^.*\) /s, '').split(' ')
+    return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_S
+  } catch {
+    // The thread ended between listing and reading.
+    return null
+  }
+}
+
+/** Cores that a process has used between two readings. */
+export interface CpuShare {
+  readonly cores: number
+  readonly mainCores: number
+  /** The busiest other threads, in descending order, for as many as use more than a hundredth of a core. */
+  readonly otherCores: readonly number[]
+}
+
+export function cpuBetween(pid: number, from: CpuTime, to: CpuTime): CpuShare {
+  const wallMs = to.atMs - from.atMs
+  const used = [...to.threads].map(([thread, ms]) => ({ thread, cores: Math.max(0, ms - (from.threads.get(thread) ?? 0)) / wallMs }))
+  return {
+    cores: used.reduce((sum, { cores }) => sum + cores, 0),
+    mainCores: used.find(({ thread }) => thread === pid)?.cores ?? 0,
+    otherCores: used.filter(({ thread, cores }) => thread !== pid && cores > 0.01).map(({ cores }) => cores).toSorted((a, b) => b - a),
   }
 }
