@@ -1,7 +1,7 @@
 /**
  * The media socket as the carrier's fork module holds it: raw handshake, one text frame, caller audio in 20 ms frames
- * that pile up while the socket cannot be written to, a playout queue with a hold-back, `killAudio`, marks, and ends
- * of its own kind. Figures and oddities are those of docs/SIMULATOR.md.
+ * that wait while the socket cannot be written to, a playout queue with a hold-back, `killAudio`, marks, and the module's
+ * own ways to end. docs/SIMULATOR.md has the figures; "the lineage" is the open-source code that the carrier builds on.
  *
  * | state      | left by                                   | to         |
  * |------------|-------------------------------------------|------------|
@@ -27,9 +27,9 @@ export interface AudioForkOptions extends HandshakeOptions {
   readonly channels: 1 | 2
   /** Text right after the connection, before any audio; null sends none. */
   readonly firstText: string | null
-  /** Audio frames that go out before the first text, against the lineage's habit. */
+  /** Audio frames that go out before the first text; the lineage sends the text first. */
   readonly framesBeforeFirstText?: number
-  /** False: the carrier ignores `killAudio`, as nobody has proved that this one honours it. */
+  /** False: the carrier ignores `killAudio`. It is not known whether Sautikit honours it. */
   readonly honourKill?: boolean
   /** Frames that go out as one message: 1 is a clean network. */
   readonly coalesceFrames?: number
@@ -50,7 +50,7 @@ interface AudioForkEvents {
   onKill?(): void
 }
 
-/** How much of what was seen on one media socket. */
+/** Counts of one media socket. */
 interface ForkCounters {
   messagesSent: number
   bytesSent: number
@@ -142,7 +142,7 @@ export class AudioFork {
     if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0)) this.#sendFirstText()
   }
 
-  /** Nothing leaves until `untilMs`, as when the network stands still; what waits goes out as one message then. */
+  /** A network stall: nothing leaves until `untilMs`; then everything that waits goes out as one message. */
   stallUntil(untilMs: number): void {
     this.#stalledUntilMs = untilMs
   }
@@ -157,7 +157,7 @@ export class AudioFork {
     return samples
   }
 
-  /** A text of the carrier's own, such as a key pressed on another build of the module. */
+  /** A text from the carrier, such as the DTMF message that another build of the module sends. */
   sendText(text: string): void {
     this.#send(OPCODE.text, Buffer.from(text))
   }
@@ -287,7 +287,7 @@ const framing = ws as unknown as FramingClasses
 
 const OPCODE = { text: 0x1, binary: 0x2, close: 0x8, ping: 0x9, pong: 0xa } as const
 
-/** The lineage takes messages of any size; ten minutes of audio in one is where this simulator stops. */
+/** The lineage takes messages of any size; the bound here is ten minutes of audio in one message. */
 const MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 const FRAGMENTS_MAX = 64 * 1024
 
@@ -323,12 +323,11 @@ const BUFFER_SLACK_BYTES = 16
 
 /**
  * Caller audio on its way to the socket. Everything that waits goes out as one message. When the buffer is full, all
- * of it is thrown away at once, in the middle of a frame if need be, and filling starts again: that is what the
- * carrier's lineage does, and what a gateway must stand.
+ * of it is discarded at once, in the middle of a frame if need be, and filling starts again, as in the carrier's lineage.
  */
 export class ForkBuffer {
   bytesDropped = 0
-  /** How often the buffer was thrown away. */
+  /** How often the buffer was discarded. */
   overruns = 0
   readonly #bytes: Buffer
   #filledBytes = 0
@@ -366,8 +365,8 @@ export class ForkBuffer {
 const OBJECTS_MAX = 64
 
 /**
- * The JSON objects that stand one behind the other in `text`: a peer may put several commands into one frame. Whatever
- * is no object ends the reading.
+ * The JSON objects in `text`, one after the other: a peer may put several commands into one frame. Reading stops at
+ * anything else.
  */
 function parseJsonSequence(text: string): Readonly<Record<string, unknown>>[] {
   const objects: Readonly<Record<string, unknown>>[] = []

@@ -4,20 +4,19 @@ import { existsSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import type { CallOutcome } from '../call/record.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { isAgentName } from '../core/ids.js'
 import type { LegRateHz } from '../core/units.js'
+import { checked, firstSecret, flag, help, oneOf, origin, parsed, text, texts, UsageError, whole } from './arguments.js'
 import type { TrackLayout } from './audio-fork.js'
-import type { AfterStream, HumanOutcome, SimulatedCallResult, SimulatorEvent } from './call-options.js'
+import { AFTER_STREAM, type AfterStream, HUMAN_OUTCOMES, type HumanOutcome, type SimulatedCallResult, type SimulatorEvent } from './call-options.js'
 import { type CallReport, type Expectation, reportOf } from './call-report.js'
 import { type CallerFile, readWavFile, writeCallWav } from './caller-leg.js'
 import { type CallerScript, filesOf } from './caller-script.js'
-import { CALLER_VOICES, type CallerVoice, isCallerVoice } from './caller-speech.js'
-import { type GatewayCall, GatewayView } from './gateway-view.js'
+import { CALLER_VOICES, type CallerVoice } from './caller-speech.js'
+import { GatewayView } from './gateway-view.js'
 import { humanSeeker, orderCaller, recordedCaller, supportCaller } from './personas.js'
 import { OUTCOMES } from './scenarios/scenario.js'
 import { parseScript } from './script-file.js'
@@ -116,20 +115,20 @@ interface CallArguments {
   }
 }
 
-/** Wrong usage; the message is one line for the person at the terminal. */
-export class UsageError extends Error {}
-
-const text = { type: 'string' } as const
-const texts = { type: 'string', multiple: true } as const
-const flag = { type: 'boolean' } as const
-
 /**
  * Reads the command line of `mkondo call`.
  * @returns null when help is wanted
  * @throws UsageError
  */
 function parseCallArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): CallArguments | null {
-  const values = rawValues(argv)
+  const { values } = parsed({
+    args: [...argv], allowPositionals: false, options: {
+      'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
+      'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text, 'echo': text, 'echo-delay': text,
+      'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
+      'json': text, 'timeout': text, 'expect': texts, 'expect-tool': texts, 'expect-outcome': texts, 'help': help,
+    },
+  })
   if (values.help === true) return null
   const behaviours = [values.wav, values.script, values.order ?? (values.interrupt === true ? 'interrupt' : undefined), values.human === true ? 'human' : undefined]
   if (values['echo-delay'] !== undefined && values.echo === undefined) throw new UsageError('--echo-delay needs --echo')
@@ -142,8 +141,8 @@ function parseCallArguments(argv: readonly string[], env: Readonly<Record<string
     order: values.order === undefined ? null : checked('--order', values.order, (order) => /^\d{3,12}$/.test(order), '3 to 12 digits'),
     interrupt: values.interrupt === true, human: values.human === true,
     wav: values.wav ?? null, script: values.script ?? null,
-    voice: oneOf('--voice', values.voice ?? 'rms', CALLER_VOICES.filter(isCallerVoice)),
-    secret: values.secret ?? env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null,
+    voice: oneOf('--voice', values.voice ?? 'rms', CALLER_VOICES),
+    secret: values.secret ?? firstSecret(env),
     jsonWebhooks: values['json-webhooks'] === true,
     opsUrl: origin('--ops-url', values['ops-url'] ?? onLoopback(env, 'OPS_PORT', '9464')),
     shopUrl: values['shop-url'] ?? env['SHOP_API_URL'] ?? null,
@@ -156,8 +155,8 @@ function parseCallArguments(argv: readonly string[], env: Readonly<Record<string
     },
     seed: whole('--seed', values.seed ?? '1', 0, 0xffff_ffff),
     trackLayout: oneOf('--track-layout', values['track-layout'] ?? 'mixed', ['mono', 'mixed', 'stereo']),
-    afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', ['continues', 'reposts', 'holds']),
-    humanOutcome: oneOf('--human-outcome', values['human-outcome'] ?? 'answered', ['answered', 'busy', 'no-answer', 'declined']),
+    afterStream: oneOf('--after-stream', values['after-stream'] ?? 'continues', AFTER_STREAM),
+    humanOutcome: oneOf('--human-outcome', values['human-outcome'] ?? 'answered', HUMAN_OUTCOMES),
     ignoreKill: values['ignore-kill'] === true,
     api: values['api-port'] === undefined ? null : {
       port: whole('--api-port', values['api-port'], 0, 65_535), key: values['api-key'] ?? env['SAUTIKIT_API_KEY'] ?? 'sim_key_for_tests',
@@ -187,42 +186,6 @@ function pattern(source: string): TextPattern {
   }
 }
 
-function rawValues(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv], allowPositionals: false, options: {
-        'url': text, 'agent': text, 'from': text, 'to': text, 'order': text, 'interrupt': flag, 'human': flag, 'wav': text, 'script': text, 'voice': text,
-        'secret': text, 'json-webhooks': flag, 'ops-url': text, 'shop-url': text, 'agent-file': text, 'rate': text, 'noise': text, 'jitter': text, 'echo': text, 'echo-delay': text,
-        'seed': text, 'track-layout': text, 'after-stream': text, 'human-outcome': text, 'ignore-kill': flag, 'api-port': text, 'api-key': text, 'calls': text, 'record': text,
-        'json': text, 'timeout': text, 'expect': texts, 'expect-tool': texts, 'expect-outcome': texts, 'help': { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    throw new UsageError(messageOf(thrown).split('\n')[0] ?? 'wrong usage')
-  }
-}
-
-function checked(name: string, value: string, isRight: (value: string) => boolean, allowed: string): string {
-  if (isRight(value)) return value
-  throw new UsageError(`${name} is ${JSON.stringify(value)}; it has to be ${allowed}`)
-}
-
-function oneOf<const T extends string>(name: string, value: string, allowed: readonly T[]): T {
-  const found = allowed.find((one) => one === value)
-  if (found !== undefined) return found
-  throw new UsageError(`${name} is ${JSON.stringify(value)}; it has to be one of ${allowed.join(', ')}`)
-}
-
-function whole(name: string, value: string, least: number, most: number): number {
-  checked(name, value, (digits) => /^\d+$/.test(digits) && Number(digits) >= least && Number(digits) <= most, `a whole number from ${least} to ${most}`)
-  return Number(value)
-}
-
-function origin(name: string, value: string): string {
-  const isOrigin = (url: string): boolean => URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)
-  return checked(name, value, isOrigin, 'an http or https address').replace(/\/+$/, '')
-}
-
 /** The message never repeats the number: it may be someone's. */
 function number(name: string, value: string): string {
   if (/^\+?[0-9]{3,15}$/.test(value)) return value
@@ -240,7 +203,6 @@ interface CallCommandIo {
 
 /** The record of an ended call may take this long to be written. */
 const RECORD_WAIT_MS = 3000
-const RECORD_POLL_MS = 100
 const STAGGER_MS = 150
 /** A gateway on loopback answers a connection within microseconds, one behind the Internet within a second. */
 const CONNECT_MS_MAX = 5000
@@ -292,7 +254,7 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   return runAndReport(args, options, expected, gateway, io)
 }
 
-/** What the caller calls for. Where the command line says what to expect and not what the caller does, any agent may be meant. */
+/** Why the caller calls. With expectations but no behaviour on the command line, the agent may be any, so that no order is expected. */
 function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] {
   if (args.human || tellsStory(args)) return 'human'
   if (args.wav !== null || args.script !== null) return script.order === null ? 'talk' : 'order'
@@ -316,7 +278,7 @@ async function reachable({ url, opsUrl, expect }: CallArguments, gateway: Gatewa
     socket.destroy()
   }
   if (expect.tools.length + expect.outcomes.length === 0) return
-  // Any call will do: a gateway that can be asked says that it does not know this one.
+  // Any call SID will do: a gateway that answers says that it does not know this call.
   await gateway.call('HD_000000000000')
   if (gateway.fault === null) return
   throw new GatewayError('CALL_FAULT', `--expect-tool and --expect-outcome are judged by the gateway's record, and ${gateway.fault} at ${opsUrl} (--ops-url, OPS_PORT, OPS_TOKEN)`)
@@ -336,7 +298,7 @@ async function runAndReport(
   }
   const reports: CallReport[] = []
   for (const [index, result] of results.entries()) {
-    const call = result.stream === null ? null : await endedCall(gateway, result.callSid)
+    const call = result.stream === null ? null : await gateway.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: false })
     const notReady = result.stream === null ? await gateway.notReady() : null
     const recording = await saveRecording(args, result, index)
     const report = reportOf(result, { call, notReady }, expected, recording)
@@ -349,16 +311,6 @@ async function runAndReport(
   return reports
 }
 
-/** What the gateway knows of a call that is over, once it has written its record. */
-async function endedCall(gateway: GatewayView, callSid: string): Promise<GatewayCall | null> {
-  const untilMs = performance.now() + RECORD_WAIT_MS
-  for (;;) {
-    const call = await gateway.call(callSid)
-    if (gateway.fault !== null || call?.record || performance.now() > untilMs) return call
-    await sleep(RECORD_POLL_MS)
-  }
-}
-
 async function saveRecording(args: CallArguments, result: SimulatedCallResult, index: number): Promise<string | null> {
   if (args.record === null || result.audio === null) return null
   const file = args.calls === 1 ? args.record : args.record.replace(/(\.wav)?$/i, `-${index + 1}.wav`)
@@ -366,7 +318,7 @@ async function saveRecording(args: CallArguments, result: SimulatedCallResult, i
   return file
 }
 
-/** The support line's caller, where nothing else is said about what the caller does. */
+/** Whether the caller follows the support line's story: no option says what else they do. */
 function tellsStory(args: CallArguments): boolean {
   return args.agent === 'support' && !args.human && !args.interrupt && args.order === null && args.wav === null && args.script === null
 }
@@ -385,7 +337,7 @@ async function scriptOf(args: CallArguments): Promise<CallerScript> {
   return parseScript(text, args.script)
 }
 
-/** The agent's file, for the ear: named, or where the gateway would look, or where this package keeps its own. */
+/** The agent's file, for the recogniser: the named one, or the gateway's, or the one shipped with this package. */
 async function agentText(args: CallArguments, io: CallCommandIo): Promise<string | null> {
   const name = `${args.agent ?? 'order-status'}.yaml`
   const places = args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
@@ -412,7 +364,7 @@ function summaryOf(report: CallReport, fault: string | null): string {
     `  outcome ${report.outcome ?? 'unknown'}, agent ${report.agent ?? 'unknown'}, backend ${report.backend ?? 'unknown'}`,
     ...(report.heard.order === undefined ? []
       : [`  heard: order ${report.heard.order ?? 'none'}, status ${report.heard.status ?? 'none'}, eta ${report.heard.eta ?? 'none'}`]),
-    `  at the caller's ear: greeting ${seconds(report.callerHeard.greetingMs)}, answers ${report.callerHeard.turns.map((turn) => seconds(turn.firstSoundMs)).join(', ') || 'none'}`,
+    `  caller-perceived: greeting ${seconds(report.callerHeard.greetingMs)}, answers ${report.callerHeard.turns.map((turn) => seconds(turn.firstSoundMs)).join(', ') || 'none'}`,
   ]
   if (report.source === 'gateway') lines.push(`  as the gateway measured: answers ${report.turns.map((turn) => seconds(turn.answerMs)).join(', ') || 'none'}`)
   else lines.push(`  transcript as said and heard only: ${fault ?? 'the gateway does not know this call'} (--ops-url, OPS_TOKEN)`)
@@ -464,7 +416,7 @@ class LiveView {
     }
   }
 
-  /** Asks for every call once and prints what is new; does nothing while the last round is under way. */
+  /** Asks for every call once and prints what is new; does nothing while an earlier poll is under way. */
   async poll(): Promise<void> {
     if (this.#polling) return
     this.#polling = true

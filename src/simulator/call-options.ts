@@ -11,9 +11,11 @@ export type BodyEncoding = 'form' | 'json'
 export type SignatureForm = 'timestamped' | 'bare'
 
 /** What the platform does when the gateway ends the media socket; each was documented or observed. */
-export type AfterStream = 'continues' | 'reposts' | 'holds'
+export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
+export type AfterStream = (typeof AFTER_STREAM)[number]
 type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
-export type HumanOutcome = 'answered' | 'busy' | 'no-answer' | 'declined'
+export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
+export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
 
 /** The person a Dial rings. */
 export interface SimulatedHuman {
@@ -48,7 +50,7 @@ export interface PlaceCallOptions {
   readonly signature?: SignatureForm
   readonly webhookTimeoutMs?: number
   readonly afterStream?: AfterStream
-  /** How long the caller stands dead air after the stream. */
+  /** How long the caller endures silence after the stream. */
   readonly giveUpMs?: number
   readonly trackLayout?: TrackLayout
   readonly firstText?: FirstText
@@ -61,17 +63,17 @@ export interface PlaceCallOptions {
   /** How the carrier ends the media socket when the caller hangs up. */
   readonly streamEnd?: 'close' | 'graceful' | 'abort'
   readonly human?: SimulatedHuman
-  /** `dial-completed` posts that state whatever became of the human; `outcome` posts busy, no-answer or failed as such. */
+  /** `dial-completed` posts that state whatever the outcome of the Dial was; `outcome` posts busy, no-answer or failed as such. */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
   readonly verifyTls?: boolean
   /** Set for a call that the REST API was asked for: `from` is the workspace's number, and `caller` the person who is rung. */
   readonly outbound?: OutboundLeg
-  /** The rest of the carrier, when there is one. */
+  /** The carrier's REST API, records and rooms; a call without them stands alone. */
   readonly workspace?: Workspace
   readonly onEvent?: (event: SimulatorEvent) => void
 }
 
-/** What is told while a call runs. Times are milliseconds since the webhook. Plain data. */
+/** What happens while a call runs. Times are milliseconds since the webhook. Plain data. */
 export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
   | { readonly type: 'webhook'; readonly state: string; readonly status: number | null; readonly ms: number; readonly verbs: readonly string[] }
   /** `text` is what a Say says. */
@@ -109,14 +111,14 @@ export interface StreamRecord {
   readonly bytesDropped: number
 }
 
-/** A human who was rung; `via` tells of those whom no Dial reached. */
+/** A human who was rung; `via` says how, where it was not by a Dial. */
 interface DialRecord {
   readonly numbers: readonly string[]
   readonly outcome: HumanOutcome
   readonly via?: 'supervision' | 'conference'
 }
 
-/** Everything one simulated call was. Times are milliseconds since the webhook, except in `callerHeard`. */
+/** The result of one simulated call. Times are milliseconds since the webhook, except in `callerHeard`. */
 export interface SimulatedCallResult {
   readonly callSid: string
   readonly from: string
@@ -132,7 +134,7 @@ export interface SimulatedCallResult {
   readonly heard: OrderFacts & { readonly text: readonly string[] }
   readonly heardPieces: readonly HeardPiece[]
   readonly callerHeard: CallerLatency
-  /** What a real carrier would have choked on. */
+  /** What a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   readonly audio: LegRecording | null
 }

@@ -4,7 +4,7 @@ import type { CallerLatency } from './caller-leg.js'
 import type { GatewayCall, NotReady } from './gateway-view.js'
 import { hasPattern, type OrderFacts, type TextPattern } from './spoken-words.js'
 
-/** What has to come of a call for it to have done what was asked. */
+/** What a call has to reach. */
 export interface Expectation {
   /** What the caller called for; `talk`: anything will do. */
   readonly kind: 'order' | 'human' | 'talk'
@@ -19,7 +19,7 @@ export interface Expectation {
   readonly outcomes: readonly CallOutcome[]
 }
 
-/** One thing that was expected, and what came. */
+/** One expectation, and what happened instead. */
 interface Expected {
   readonly expected: string
   readonly met: boolean
@@ -31,10 +31,10 @@ interface Goal {
   readonly why: string
 }
 
-/** What the gateway says of one call; nulls where its ops port was not to be reached, or knows nothing of the call. */
+/** What the gateway reports of one call. */
 export interface GatewaySays {
   readonly call: GatewayCall | null
-  /** Why it takes no calls; null where it takes them. */
+  /** Why it takes no calls; null where it takes them, or its ops port does not answer. */
   readonly notReady: NotReady | null
 }
 
@@ -52,7 +52,7 @@ export interface CallReport {
   readonly recording: string | null
   /** What the caller understood, from the sound alone; order, status and eta where the caller asked about an order. */
   readonly heard: { readonly text: readonly string[] } & Partial<OrderFacts>
-  /** Measured at the caller's ear, carrier and line included. */
+  /** Caller-perceived latency: measured at the caller, carrier and line included. */
   readonly callerHeard: CallerLatency
   readonly goal: Goal
   /** What `--expect`, `--expect-tool` and `--expect-outcome` asked for. */
@@ -62,7 +62,7 @@ export interface CallReport {
   readonly webhooks: SimulatedCallResult['webhooks']
   readonly verbs: readonly string[]
   readonly dials: SimulatedCallResult['dials']
-  /** What a real carrier would have stumbled over. */
+  /** What a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   /** `caller`: the ops port did not answer, so this is only what the caller said and heard. */
   readonly source: 'gateway' | 'caller'
@@ -79,7 +79,7 @@ export function goalOf(result: SimulatedCallResult, gateway: GatewaySays, expect
   return callersGoal(result, expected)
 }
 
-/** Why no agent had the call; null when one had it. A document without a Stream is the gateway's way to refuse. */
+/** Why no agent took the call; null when one did. A gateway refuses with a document without a Stream. */
 function whyUntaken(result: SimulatedCallResult, notReady: NotReady | null): string | null {
   if (result.stream !== null) return null
   const first = result.webhooks.find(({ url }) => url === 'voice')

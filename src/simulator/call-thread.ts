@@ -14,7 +14,7 @@ import { sharedTicker } from './caller-leg.js'
 async function main(port: MessagePort, options: SimulateOptions): Promise<void> {
   const report = (message: CallThreadMessage, transfer: ArrayBuffer[] = []): void => { port.postMessage(message, transfer) }
   const speech = await CallerSpeech.start(options.vocabulary)
-  // Everything is spoken before the first call is placed, so that no caller waits for another's voice.
+  // All sentences are synthesised before the first call is placed, so that no caller waits for another's voice.
   for (const { script, voice, pace, line } of options.calls) {
     await Promise.all(sentencesOf(script).map((text) => speech.speak(text, voice, line.sampleRateHz, pace)))
   }

@@ -6,7 +6,7 @@ import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
 import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
-/** Silence that ends a piece for the ear, and one that ends a turn of the other side. */
+/** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the other side. */
 const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
@@ -15,12 +15,12 @@ interface LegEvents {
   onAgentStarted(atMs: number): void
   onPiece(piece: Span, pcm: Int16Array): void
   onAgentStopped(turn: Span): void
-  /** An utterance has left the caller's mouth. */
+  /** An utterance was played to its end. */
   onSpoke(utterance: Utterance, atMs: number): void
   onFrame(nowMs: number): void
 }
 
-/** How a fork hangs on a leg. */
+/** How a fork is attached to a leg. */
 interface ForkTap {
   readonly fork: AudioFork
   readonly outputRateHz: LegRateHz
@@ -37,7 +37,7 @@ export interface LegRecording {
   readonly heard: Int16Array
 }
 
-/** The caller's end of one call, 20 ms at a time: mouth, line, what the carrier plays, and what it forks. */
+/** The caller's end of one call, 20 ms at a time: the caller's speech, the line, what the carrier plays, and the fork to the media socket. */
 export class CallerLeg {
   readonly player: UtterancePlayer
   readonly spans: SpeechSpans
@@ -74,7 +74,7 @@ export class CallerLeg {
     this.#unsubscribe = ticker.subscribe((nowMs) => { this.#tick(nowMs) })
   }
 
-  /** Hangs a media socket on the leg. One at a time. */
+  /** Attaches a media socket to the leg. One at a time. */
   attach(tap: ForkTap): void {
     this.#tap = new Tap(tap, this.sampleRateHz)
   }
@@ -102,7 +102,7 @@ export class CallerLeg {
     this.spans.end(nowMs)
   }
 
-  /** What was recorded; null when nothing was to be. */
+  /** The recording; null when none was asked for. */
   recording(): LegRecording | null {
     if (this.#record === null) return null
     return { sampleRateHz: this.sampleRateHz, caller: joined(this.#record.caller), heard: joined(this.#record.heard) }
@@ -254,7 +254,7 @@ export interface Said {
   readonly endMs: number
 }
 
-/** The caller's mouth: plays one utterance after the other into the line, silence in between. */
+/** Plays one utterance after the other into the line, silence in between. */
 export class UtterancePlayer {
   readonly said: Said[] = []
   readonly #sampleRateHz: number
@@ -303,7 +303,7 @@ export class UtterancePlayer {
   }
 }
 
-/** Times at the caller's own ear: everything the gateway cannot see of itself is in them. */
+/** Caller-perceived latency: it includes the carrier and the line, which the gateway cannot measure. */
 export interface CallerLatency {
   /** From the opened stream (or the answered call) to the agent's first sound; null when none came. */
   readonly greetingMs: number | null
@@ -353,20 +353,20 @@ function withoutPauses(spans: readonly Span[]): Span[] {
   return runs
 }
 
-/** Frames made good at most after this thread was held up; the rest is skipped and counted. */
+/** Missed frames that run at once after this thread was held up; the rest is skipped and counted. */
 const CATCH_UP_TICKS_MAX = 50
 
 type TickListener = (nowMs: number) => void
 
 /**
  * One 20 ms clock for every call of a thread. Due times are multiples of 20 ms from the first tick, so that a late
- * timer does not slow the calls down: after a hold-up the missed ticks run at once, as a carrier's other machine would
- * have sent them in the meantime. It runs only while someone listens.
+ * timer does not slow the calls down: after a hold-up the missed ticks run at once, because a real carrier would
+ * have sent them in the meantime. It runs only while it has listeners.
  */
 export class SharedTicker {
   /** Ticks that ran more than one frame late. */
   ticksLate = 0
-  /** Ticks that were given up after a hold-up of more than a second. */
+  /** Ticks that were skipped after a hold-up of more than a second. */
   ticksSkipped = 0
   /** The worst lateness seen. */
   latenessMsMax = 0
@@ -421,7 +421,7 @@ export interface CallerFile {
   readonly sampleRateHz: number
 }
 
-/** Ten minutes at 16 kHz stereo: more is no utterance. */
+/** Ten minutes at 16 kHz stereo. */
 const FILE_BYTES_MAX = 40 * 1024 * 1024
 
 /**

@@ -61,7 +61,7 @@ export function filesOf(script: CallerScript): string[] {
 }
 
 /**
- * Decides what the caller does next. No timers, no sound: it is told what happens and asked every 20 ms.
+ * Decides what the caller does next. It has no timers and no sound: events come in, and it is asked every 20 ms.
  *
  * | state     | meaning                                        | left by                                       |
  * |-----------|------------------------------------------------|-----------------------------------------------|
@@ -71,7 +71,7 @@ export function filesOf(script: CallerScript): string[] {
  * | done      | has hung up                                    | nothing                                       |
  */
 
-/** What is really done: everything that depends on the conversation is resolved. */
+/** What the caller does: an act after everything that depends on the conversation is resolved. */
 export type CallerMove =
   | { readonly type: 'say'; readonly text: string }
   | { readonly type: 'press'; readonly keys: string }
@@ -86,7 +86,7 @@ interface Due {
   readonly why: string
 }
 
-/** An agent that speaks for less than this while the caller still does has not been spoken over. */
+/** Overlap of less than this is no interruption: the agent began just before the caller's end. */
 const OVERLAP_MS = 300
 
 /** Questions that ask for a yes or a no about digits. */
@@ -125,11 +125,11 @@ export class CallerModel {
     this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
   }
 
-  /** What the ear made of the agent's whole turn; empty when it is not sure. */
+  /** What the recogniser understood of the agent's whole turn; empty when it is not sure. */
   heard(text: string, nowMs: number): void {
     const facts = factsIn(text, { statuses: this.#statuses })
     if (facts.order !== null) this.#heardOrder = facts.order
-    // What was said over has been answered already.
+    // The caller has already reacted to a turn that they interrupted.
     if (this.#state !== 'listening' || this.#spokeDuringTurn || this.#due !== null) return
     const words = ` ${spokenWords(text).join(' ')} `
     const rule = text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
@@ -148,7 +148,7 @@ export class CallerModel {
   finishedSpeaking(nowMs: number): void {
     if (this.#state === 'speaking') this.#state = 'listening'
     this.#quietSinceMs = nowMs
-    // An agent that began just before the end (the last key still sounded) answers what was said.
+    // The agent began just before the end of the caller's speech (the last key still sounded): it answers that speech.
     if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
 
@@ -180,7 +180,7 @@ export class CallerModel {
     this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
   }
 
-  /** A rule did what the next steps were there for, should the ear fail. */
+  /** Skips the steps that repeat what a rule just did: they are there for turns that are not recognised. */
   #skipStepsLike(act: CallerAct): void {
     const index = this.#script.steps.findIndex((step, at) => at >= this.#step && sameAct(step.act, act))
     if (index >= 0) this.#step = index + 1
@@ -196,7 +196,7 @@ export class CallerModel {
         return this.#move({ type: 'say', text: right ? act.yes : act.no })
       }
       case 'wait':
-        // The step behind a wait comes without another turn of the agent.
+        // The step after a wait does not need another turn of the agent.
         this.#step++
         this.#due = this.#waited(act.ms, nowMs)
         return null

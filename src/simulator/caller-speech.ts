@@ -13,10 +13,6 @@ import { voicedExtent } from './speech-spans.js'
 export const CALLER_VOICES = ['rms', 'awb', 'kal'] as const
 export type CallerVoice = (typeof CALLER_VOICES)[number]
 
-export function isCallerVoice(value: string): value is CallerVoice {
-  return CALLER_VOICES.some((voice) => voice === value)
-}
-
 /** Kept around the voice, so that it neither begins nor ends in the middle of a wave. */
 const MARGIN_MS = 60
 

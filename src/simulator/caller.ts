@@ -28,7 +28,7 @@ interface CallerEvents {
   onHungUp(why: string, nowMs: number): void
 }
 
-/** A piece of speech and what the ear made of it; an empty text when it was not sure. */
+/** A piece of speech and its words; an empty text when the recogniser was not sure. */
 export interface HeardPiece extends Span {
   readonly text: string
 }
@@ -86,7 +86,7 @@ export class Caller {
     }
   }
 
-  /** Puts the phone down, from whichever side; resolves when the ear has finished with what was said last. */
+  /** Puts the phone down, from whichever side; resolves when the last speech has been recognised. */
   async end(nowMs: number): Promise<void> {
     this.#hungUp = true
     this.leg.close(nowMs)

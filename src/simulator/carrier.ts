@@ -1,6 +1,6 @@
 /**
  * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and puts a
- * simulated person at the other end. A stranger to the gateway: it shares no protocol code with it.
+ * simulated person at the other end. It shares no protocol code with the gateway, so that an error is not made on both sides.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,12 +18,12 @@ import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './rest/workspace.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
-/** A handler has this long, or the caller gets the carrier's downtime message. */
+/** After this the caller gets the carrier's downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
 const COMPLAINTS_MAX = 100
 const WEBHOOKS_KEPT_MAX = 200
 
-/** A call in progress, for whoever plays the carrier's REST API beside it. */
+/** A call in progress. */
 export interface LiveSimulatedCall {
   readonly callSid: string
   readonly done: Promise<SimulatedCallResult>
@@ -143,7 +143,7 @@ class SimulatedCall implements CarrierCall {
     return Math.round(monotonicMs + this.#wallOffsetMs)
   }
 
-  // --- what the rest of the carrier does with it --------------------------------------------------------------
+  // --- REST API and rooms ---------------------------------------------------------------------------------------
 
   supervise(number: string): boolean {
     if (this.#supervisor !== null || this.ended) return false
@@ -216,7 +216,7 @@ class SimulatedCall implements CarrierCall {
     this.emit({ type: 'ended', by, why })
   }
 
-  /** The leg is up from the first verb that makes a sound. */
+  /** The leg counts as answered from the first verb that makes a sound. */
   answer(): void {
     this.#answeredMs ??= performance.now()
   }
@@ -255,7 +255,7 @@ class SimulatedCall implements CarrierCall {
     return verbs
   }
 
-  /** Posts an edge whose answer cannot do anything; runs beside the call. */
+  /** Posts a state change whose answer has no effect; runs beside the call. */
   postNotice(kind: WebhookRecord['url'], url: string | null, more: Readonly<Record<string, string>>): void {
     if (url === null) return
     const state = more['callSessionState'] ?? more['streamEvent'] ?? ''
@@ -265,7 +265,7 @@ class SimulatedCall implements CarrierCall {
       if (answer.status === null || answer.status >= 300) {
         this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
       }
-      // Nobody runs the answer to an event: verbs in it are lost, a Dial in it leaves the caller alone.
+      // The carrier does not run the answer to an event: a Dial in it leaves the caller in silence.
       if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
         this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
       }
@@ -306,11 +306,11 @@ class SimulatedCall implements CarrierCall {
     }
   }
 
-  /** The last edge of every call goes to both URLs, and everything still on its way gets its answer. */
+  /** Posts the last state of the call to both URLs, and waits for all answers. */
   async #completed(endedMs: number): Promise<void> {
     const seconds = this.#answeredMs === null ? 0 : Math.round((endedMs - this.#answeredMs) / 1000)
     const last = { callSessionState: 'Completed', isActive: '0', durationInSeconds: String(seconds) }
-    // Whoever is still answering a StreamStopped must not hear of the end first.
+    // The end must not overtake a StreamStopped that is still being answered.
     await Promise.all(this.#background)
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
@@ -339,7 +339,7 @@ class SimulatedCall implements CarrierCall {
   }
 }
 
-/** A simulator event without what the call adds to each. */
+/** A simulator event without `callSid` and `atMs`, which the call adds. */
 type CallEvent = SimulatorEvent extends infer E ? E extends SimulatorEvent ? Omit<E, 'callSid' | 'atMs'> : never : never
 
 /** The media socket of a call, open or over. */
@@ -348,7 +348,7 @@ interface StreamOutcome {
   record(startedMs: number): StreamRecord
 }
 
-/** Documents that one call may fetch: a gateway that redirects in circles must end too. */
+/** Documents that one call may fetch: bounds a gateway that redirects in circles. */
 const DOCUMENTS_MAX = 20
 const GIVE_UP_MS = 20_000
 const GET_DIGITS_TIMEOUT_S = 5
@@ -418,14 +418,14 @@ async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promi
   return NEXT
 }
 
-/** The file is fetched, so that a wrong URL is noticed; what is in it is not what a gateway is tested for. */
+/** The file is fetched, so that a wrong URL is noticed; its sound is not played. */
 async function play(call: SimulatedCall, url: string): Promise<Then> {
   call.answer()
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(PLAY_TIMEOUT_MS) })
     if (!response.ok) throw new Error(`answered with ${response.status}`)
     const bytes = Math.min(PLAY_BYTES_MAX, (await response.arrayBuffer()).byteLength)
-    // Taken for s16 mono at 16 kHz: good enough for how long a caller has to listen.
+    // Its length is taken as s16 mono at 16 kHz.
     await Promise.race([sleep(bytes / 32, undefined, { ref: false }), call.ending])
   } catch (thrown) {
     call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
@@ -542,7 +542,7 @@ function seconds(verb: Verb, name: string, otherwise: number): number {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000
-/** After a graceful shutdown the gateway has to close; later than this and it has left the socket open. */
+/** After a graceful shutdown the gateway has to close the socket within this time. */
 const GRACEFUL_WAIT_MS = 10_000
 /** Audio that is still queued when the gateway closes is played, this long at most. */
 const DRAIN_MS_MAX = 10_000
@@ -617,7 +617,7 @@ function hang(call: SimulatedCall, fork: AudioFork, request: StreamRequest): voi
   call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
 }
 
-/** Waits for whichever ends first, then tidies up and tells the gateway. */
+/** Waits for the end of the socket or of the call, then ends the other and tells the gateway. */
 async function watch(call: SimulatedCall, fork: AudioFork, request: StreamRequest, streamSid: string, closing: Promise<ForkClosed>): Promise<void> {
   await Promise.race([closing, call.ending])
   if (fork.closed === null) await endFork(call, fork, closing)
@@ -649,12 +649,12 @@ async function drain(call: SimulatedCall, fork: AudioFork): Promise<void> {
   }
 }
 
-/** Stream edges: to the status callback if the document names one, and to the URL the carrier was seen to use. */
+/** Stream events: to the status callback if the document names one, and to the URL the carrier was seen to use. */
 function tell(call: SimulatedCall, request: StreamRequest, streamSid: string, event: string, error?: string): void {
   const more = { streamSid, streamEvent: event, streamStatus: event, ...(request.name === null ? {} : { name: request.name }), ...(error === undefined ? {} : { streamError: error }) }
   if (request.statusCallback !== null && request.statusEvents.includes(event)) call.postNotice('status', request.statusCallback, more)
   const edge = { ...more, callSessionState: EDGE[event] ?? event, isActive: '1' }
-  // StreamStarted was seen at the voice URL. Where StreamStopped goes is the after-stream behaviour's business.
+  // StreamStarted was seen at the voice URL. StreamStopped goes where the after-stream behaviour says.
   if (event === 'stream-started') call.postNotice('voice', call.options.voiceUrl, edge)
   else if (call.ended || call.options.afterStream !== 'reposts') call.postNotice('events', call.options.eventsUrl, edge)
 }
@@ -702,7 +702,7 @@ interface WebhookAnswer {
   readonly fault: string | null
 }
 
-/** Answers longer than this are cut: the PBX reads no novel. */
+/** Answers longer than this are cut. */
 const ANSWER_CHARS_MAX = 256 * 1024
 
 /** The signature header's value for a body. */
@@ -713,7 +713,7 @@ export function signBody(body: string, secret: string, form: SignatureForm, wall
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${body}.${seconds}`).digest('hex')}`
 }
 
-/** Posts one webhook. Never throws: what goes wrong is part of the answer, as the carrier has to live with it. */
+/** Posts one webhook. Never throws: what goes wrong is part of the answer. */
 async function postWebhook(url: string, fields: Readonly<Record<string, string>>, options: WebhookOptions): Promise<WebhookAnswer> {
   const isJson = options.encoding === 'json'
   const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()

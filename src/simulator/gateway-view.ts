@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { EscalationPacket } from '../call/events.js'
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
 
 /** Answers larger than this are not a call. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 const TIMEOUT_MS = 2000
+const RECORD_POLL_MS = 100
 
 /** What the ops port says of a call: a view of a live one, or the record of an ended one. */
 export interface GatewayCall {
@@ -34,6 +36,19 @@ export class GatewayView {
   async call(callSid: string): Promise<GatewayCall | null> {
     const body = await this.#json(`/api/calls/${callSid}`)
     return body === null ? null : viewOf(body)
+  }
+
+  /**
+   * As `call`, asked again until the record of an ended call is written.
+   * @param wait how long to ask, and whether a port that does not answer is asked again
+   */
+  async endedCall(callSid: string, wait: { readonly ms: number; readonly despiteFaults: boolean }): Promise<GatewayCall | null> {
+    const untilMs = performance.now() + wait.ms
+    for (;;) {
+      const call = await this.call(callSid)
+      if (call?.record || (this.fault !== null && !wait.despiteFaults) || performance.now() > untilMs) return call
+      await sleep(RECORD_POLL_MS)
+    }
   }
 
   /** `GET /api/calls/{sid}/handoff`: what a human was given; null when nobody was asked for, or it cannot be had. */

@@ -12,7 +12,7 @@ export interface LineOptions {
   readonly snrDb?: number | null
   /** What the noise is; white when not given. */
   readonly noise?: NoiseKind
-  /** One turn of the noise, RMS 1, for kinds other than white; made from voices, so not by the line (`noise.ts`). */
+  /** One loop of the noise, RMS 1, for kinds other than white (`noiseBed`). */
   readonly noiseBed?: Float32Array | null
   /** Frames that are lost between phone and carrier, both ways; null for none. */
   readonly loss?: LineLoss | null
@@ -69,7 +69,7 @@ export class PhoneLine {
     this.#echo = new Int16Array(Math.round(delayMs / FRAME_MS) * frame)
     this.#bed = options.noiseBed ?? null
     const { loss } = options
-    // Numbers of their own, so that noise and losses of one seed are the same with and without the other.
+    // Random sources of their own, so that the noise of a seed is the same with and without losses.
     this.#lossUp = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0x5eed))
     this.#lossDown = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0xd0c5))
   }
@@ -86,7 +86,7 @@ export class PhoneLine {
     if (this.#lossUp?.next() === true) frame.fill(0)
   }
 
-  /** What the carrier plays on its way to the caller's ear: codec. In place. Call it after `up` of the same 20 ms. */
+  /** What the carrier plays, on its way to the caller: codec. In place. Call it after `up` of the same 20 ms. */
   down(frame: Int16Array): void {
     if (this.sampleRateHz === 8000) throughPhoneCodec(frame)
     if (this.#lossDown?.next() === true) frame.fill(0)
@@ -152,7 +152,7 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
 }
 
 /** What may be heard around a caller: a hiss, other people, traffic. */
-const NOISE_KINDS = ['white', 'babble', 'street'] as const
+export const NOISE_KINDS = ['white', 'babble', 'street'] as const
 type NoiseKind = (typeof NOISE_KINDS)[number]
 
 export interface Noise {
@@ -161,7 +161,7 @@ export interface Noise {
   readonly snrDb: number
 }
 
-/** The noise goes in circles of this length: long enough that nobody hears it come again. */
+/** Length of the loop of noise: long enough that the repetition is not heard. */
 const BED_S = 8
 const TALKERS = 6
 const HORNS = 2
@@ -217,7 +217,7 @@ function addStreet(bed: Float32Array, rateHz: number, random: () => number): voi
     const hz = 45 + 60 * random()
     const passesAtS = random() * BED_S
     for (let i = 0; i < bed.length; i++) {
-      // Around the circle, so that a car at the end of the bed is heard at its beginning.
+      // The distance wraps, so that the loop has no seam.
       const awayS = Math.abs(((i / rateHz - passesAtS + 1.5 * BED_S) % BED_S) - BED_S / 2)
       const near = Math.exp(-(awayS * awayS) / 1.5)
       let wave = 0
@@ -290,8 +290,8 @@ export function beep(rateHz: number): Int16Array {
 }
 
 /**
- * Doubles or halves a sample rate, frame by frame. The simulator's own filter and no copy of the gateway's resampler:
- * the carrier converts with something else too, and equal faults on both sides would hide each other.
+ * Doubles or halves a sample rate, frame by frame. This filter is independent of the gateway's
+ * resamplers on purpose: equal faults on both sides would hide each other.
  */
 const HALF_TAPS = 23
 /** Pass band of telephony ends at 3.4 kHz; the transition is 3.4-4.6 kHz at 16 kHz. */

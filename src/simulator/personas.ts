@@ -68,7 +68,7 @@ export function humanSeeker(): CallerScript {
   }
 }
 
-/** Quiet after which the story goes on, should the ear have failed. */
+/** Quiet after which the story goes on where the agent's turn was not recognised. */
 const STORY_PATIENCE_MS = 1300
 
 /**

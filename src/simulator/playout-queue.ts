@@ -9,7 +9,7 @@ export const HOLD_BACK_FIRST_SAMPLES = 1280
 export const HOLD_BACK_SAMPLES = 640
 /** Marks that may wait at once; more are refused. */
 export const MARKS_WAITING_MAX = 30
-/** A mark travels through the queue as this sample value, which costs real samples of that value their life. */
+/** A mark travels through the queue as this sample value. A real sample of that value is taken for a mark while one waits. */
 const MARK_SAMPLE = -1
 /** The real queue has no bound; ours ends the test of a gateway that sends ten minutes ahead. At 16 kHz. */
 const QUEUED_SAMPLES_MAX = 16_000 * 600
@@ -24,9 +24,9 @@ interface PlayoutTick {
 export class PlayoutQueue {
   samplesReceived = 0
   samplesPlayed = 0
-  /** Thrown away by killAudio. */
+  /** Discarded by killAudio. */
   samplesFlushed = 0
-  /** Thrown away because the queue was full. */
+  /** Discarded because the queue was full. */
   samplesDropped = 0
   marksRefused = 0
   #ring = new Int16Array(1 << 15)
@@ -78,7 +78,7 @@ export class PlayoutQueue {
     return this.#marksWaiting.splice(0)
   }
 
-  /** Stops playing at the next tick; what arrives until then dies too, what is held back does not. */
+  /** Stops playing at the next tick. What arrives until then is discarded too; what is held back is not. */
   kill(): string[] {
     this.#killAtNextTick = true
     return this.clearMarks()

@@ -36,8 +36,8 @@ interface RecogniserModule {
 /** Chosen by measurement: digit strings go from 70 % to 95 % exact at this word insertion penalty. */
 const WORD_INSERTION_PENALTY = 0.001
 /**
- * The package's own beams reject what is not in the grammar, which is wanted, and now and then the only sentence of a
- * small one, which is not: with numbers that are known beforehand the search is wider.
+ * The package's own beams reject what is not in the grammar, as they should, but sometimes also the right sentence of a
+ * small grammar: with known numbers the search is wider.
  */
 const WIDE_BEAMS = { beam: 1e-80, wbeam: 1e-60, pbeam: 1e-80 }
 /** Sentences of the grammar fit with 0.82-0.93, others that get through with 0.73-0.80 (30 sentences, flite slt, phone band). */
@@ -123,7 +123,7 @@ const ALIKE = new Set(['19', '91', '45', '54', '59', '95', '20', '02', '15', '51
 
 /**
  * Whether `heard` may be a mishearing of `known`: all digits equal but those that sound alike, of which there are two
- * at most, or one other digit. Someone at a real phone would not tell those apart either.
+ * at most, or one other digit. People on a phone line do not tell those apart either.
  */
 export function soundsLike(known: string, heard: string): boolean {
   if (known.length !== heard.length) return false

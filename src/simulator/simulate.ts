@@ -1,4 +1,4 @@
-/** Simulated calls on threads of their own: one that paces all calls, and one that speaks and listens for them. */
+/** Simulated calls on threads of their own: one paces all calls, the other synthesises and recognises speech. */
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../core/errors.js'
 import type { PlaceCallOptions, SimulatedCallResult, SimulatorEvent } from './call-options.js'
@@ -37,7 +37,7 @@ export interface SimulateOptions {
 
 interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
-  /** Called once, when voices and ears are loaded, with how long that took. */
+  /** Called once, when voices and recogniser are loaded, with how long that took. */
   readonly onReady?: (loaded: { readonly voicesMs: number; readonly recogniserMs: number }) => void
   /** Called at the end, with how well the calls' pace was kept. */
   readonly onPace?: (pace: TickerReport) => void

@@ -33,7 +33,7 @@ interface SpeechSpansOptions {
 const LEAD_IN_MS = 100
 
 /**
- * Finds speech by its level in what one ear hears: the simulator's own, plain detector. It also keeps the exact
+ * Finds speech by its level in what the caller hears: the simulator's own, plain detector. It also keeps the exact
  * times of all sound, which caller-side latencies are measured from.
  */
 export class SpeechSpans {

@@ -1,13 +1,13 @@
 import { parse } from 'yaml'
 
 /**
- * What an ear listens for. Sentences have slots in one or two braces, such as `{order}`, `{{order.status}}`, `{eta}`; a
+ * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as `{order}`, `{{order.status}}`, `{eta}`; a
  * name that is none of those counts as `{other}`.
  */
 export interface AgentVocabulary {
   /** Everything the agent may say, as written. */
   readonly sentences: readonly string[]
-  /** Order numbers that exist, if known: digits that sound alike are then told apart by them (`ear.ts`). */
+  /** Order numbers that exist, if known: digits that sound alike are then told apart by them (`recogniser.ts`). */
   readonly orders: readonly string[]
   /** Spoken forms of each status, by its name in the shop's API. */
   readonly statuses: Readonly<Record<string, readonly string[]>>
@@ -30,7 +30,7 @@ export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   ready_for_pickup: ['ready for pick up', 'ready for collection', 'ready to collect'],
 }
 
-/** What the shop knows, for the ear; empty lists where nobody has told. */
+/** The part of a vocabulary that the shop knows; empty lists where it was not asked. */
 interface KnownOrders {
   readonly orders: readonly string[]
   readonly etas: readonly string[]
@@ -67,7 +67,7 @@ function parsedOrNull(text: string): unknown {
   try {
     return parse(text)
   } catch {
-    // Someone else reports broken agent files; the ear then listens for the common sentences.
+    // The gateway reports broken agent files; the recogniser then has the common sentences.
     return null
   }
 }
@@ -117,7 +117,7 @@ export async function ordersInShop(shopUrl: string, order: string | null, phone:
   return found.filter((one, index) => found.findIndex((other) => other.orderNumber === one.orderNumber) === index)
 }
 
-/** What an ear needs to know of these orders. */
+/** What the recogniser needs of these orders. */
 export function knownOrders(orders: readonly ShopOrder[], order: string | null): KnownOrders {
   const numbers = orders.map((one) => one.orderNumber)
   return {

@@ -90,7 +90,7 @@ export interface StreamRequest {
 }
 
 /**
- * Reads a Stream verb, and says what the real carrier would stumble over.
+ * Reads a Stream verb, and names what the real carrier would not accept.
  * @throws DocumentRefused when there is no stream to open at all
  */
 export function readStream(verb: Verb): { readonly request: StreamRequest; readonly complaints: readonly string[] } {

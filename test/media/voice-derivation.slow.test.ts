@@ -1,7 +1,6 @@
 import t from 'tap'
 import { fit, lossOf } from '../../bench/vad/fit.js'
-import { modelSource, rounded } from '../../bench/vad/model-source.js'
-import { type TrainingOptions, trainingExamples } from '../../bench/vad/training.js'
+import { modelSource, rounded, trainingExamples, type TrainingOptions } from '../../bench/vad/training.js'
 import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-kernel.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 

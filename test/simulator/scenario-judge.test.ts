@@ -112,9 +112,9 @@ t.test('an interruption that never came cannot have been fast', (t) => {
   t.end()
 })
 
-t.test('a call without a record, one that did not end and what a carrier would have choked on are failures by themselves', (t) => {
+t.test('a call without a record, one that did not end and what a carrier would not accept are failures by themselves', (t) => {
   t.match(findings('turns: 3', { record: null, ended: 'the ops port cannot be reached' }), [/no record of the call \(the ops port cannot be reached\)/])
   t.match(findings('turns: 3', { overdue: 'the call did not end within 60 s' }), ['the call did not end within 60 s'])
-  t.match(findings('turns: 3', { complaints: ['Dial names nobody'] }), [/would have choked: Dial names nobody/])
+  t.match(findings('turns: 3', { complaints: ['Dial names nobody'] }), [/would not accept: Dial names nobody/])
   t.end()
 })

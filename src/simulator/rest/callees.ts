@@ -40,7 +40,7 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
     nobody: stay,
   }
   return {
-    // A phone is at the ear a second after it was taken up.
+    // People speak about a second after they take up the phone.
     name: kind, rules: [], order: null, reactionMs: 700, patienceMs: 500,
     steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
   }
@@ -53,7 +53,7 @@ interface CalleeSwitchOptions {
   /** Everything of a call that is the same for all. */
   readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'>
   readonly person: Omit<CallerOptions, 'script' | 'files'>
-  /** Told of each call that was rung. */
+  /** Called with the result of each call. */
   readonly onOver?: (result: SimulatedCallResult) => void
 }
 

@@ -20,7 +20,7 @@ export interface RestServerOptions {
   readonly spellings?: readonly Spelling[] | undefined
 }
 
-/** What was asked, without its key. */
+/** One request, without its key. */
 interface RestSeen {
   readonly method: string
   readonly path: string
@@ -36,7 +36,7 @@ const IDEMPOTENCY_KEYS_MAX = 10_000
 export class RestServer {
   readonly workspace: Workspace
   readonly faults: Faults
-  /** The newest requests, for whoever looks on. */
+  /** The newest requests. */
   readonly seen: RestSeen[] = []
   readonly #options: RestServerOptions
   readonly #routes: readonly Route[]
@@ -100,7 +100,7 @@ export class RestServer {
     if (url.pathname === '/simulator/faults') return this.#faultsRoute(method, text)
     const here = this.#routes.filter((route) => route.path.test(url.pathname))
     const route = here.find((one) => one.method === method)
-    // As the router of the carrier's language answers what it does not know: no JSON.
+    // The carrier's router answers unknown paths as plain text, not JSON.
     if (route === undefined) return plain(here.length === 0 ? 404 : 405, here.length === 0 ? '404 page not found\n' : 'Method Not Allowed\n')
     if (scopes !== 'all' && !scopes.includes(route.scope)) {
       return refusal(403, 'api_key.scope_denied', `this API key lacks the scope ${route.scope}`)
@@ -200,7 +200,7 @@ interface Fault {
   readonly cut?: boolean
   /** An answer that is no JSON. */
   readonly html?: boolean
-  /** Requests that it meets; unlimited when not given. */
+  /** Number of requests that get it; unlimited when not given. */
   readonly times?: number
 }
 
@@ -224,7 +224,7 @@ class Faults {
     this.#faults.length = 0
   }
 
-  /** The fault that this request meets; it is used up by that. */
+  /** The fault for this request; counts as one of its `times`. */
   take(method: string, path: string): Fault | null {
     const entry = this.#faults.find(({ fault, left }) => left > 0 && `${method} ${path}`.startsWith(fault.match))
     if (entry === undefined) return null

@@ -1,14 +1,11 @@
-import { parseArgs } from 'node:util'
 import { randomUUID } from 'node:crypto'
 import { messageOf } from '../../core/errors.js'
-import { COMMON_STATUSES } from '../vocabulary.js'
-import { UsageError } from '../call-command.js'
+import { firstSecret, flag, help, parsed, text, texts, UsageError, whole } from '../arguments.js'
 import { CallerSpeech } from '../caller-speech.js'
-import { CALLEE_KINDS, callee, ringCallees } from './callees.js'
-import type { CalleeKind } from './callees.js'
+import { COMMON_STATUSES } from '../vocabulary.js'
+import { CALLEE_KINDS, callee, type CalleeKind, ringCallees } from './callees.js'
 import { RestServer } from './rest-server.js'
-import { Workspace } from './workspace.js'
-import type { OwnedNumber } from './workspace.js'
+import { type OwnedNumber, Workspace } from './workspace.js'
 
 const SIMULATOR_USAGE = `mkondo simulator: runs a carrier to test against, until stopped
 
@@ -38,8 +35,6 @@ interface SimulatorIo {
 }
 
 const CALL_MS_MAX = 600_000
-const text = { type: 'string' } as const
-const many = { type: 'string', multiple: true } as const
 
 /** `mkondo simulator`. */
 export async function runSimulatorCommand(argv: readonly string[], io: SimulatorIo): Promise<number> {
@@ -102,16 +97,16 @@ function eventText(more: Readonly<Record<string, unknown>>): string {
 }
 
 function readArguments(argv: readonly string[], env: SimulatorIo['env']): Settings | null {
-  const values = rawValues(argv)
+  const { values } = parsed({
+    args: [...argv], allowPositionals: false, options: {
+      'port': text, 'key': texts, 'number': texts, 'events-url': text, 'callee': texts, 'secret': text, 'record': flag, 'ring': text, 'help': help,
+    },
+  })
   if (values.help === true) return null
-  const port = Number(values.port ?? '4010')
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new UsageError('--port is a whole number up to 65535')
-  const ringMs = Number(values.ring ?? '1500')
-  if (!Number.isInteger(ringMs) || ringMs < 0 || ringMs > 60_000) throw new UsageError('--ring is a whole number of milliseconds up to 60000')
   const events = values['events-url'] ?? null
   if (events !== null && !URL.canParse(events)) throw new UsageError('--events-url is no URL')
   return {
-    port, ringMs, record: values.record === true,
+    port: whole('--port', values.port ?? '4010', 0, 65_535), ringMs: whole('--ring', values.ring ?? '1500', 0, 60_000), record: values.record === true,
     keys: Object.fromEntries((values.key ?? ['sim_key_for_tests']).map((entry) => {
       const [key = '', scopes] = entry.split('=')
       return [key, scopes === undefined ? 'all' as const : scopes.split(',')]
@@ -126,19 +121,6 @@ function readArguments(argv: readonly string[], env: SimulatorIo['env']): Settin
       if (found === undefined || !/^\+\d{7,15}$/.test(number)) throw new UsageError(`--callee is NUMBER=KIND; kinds are ${CALLEE_KINDS.join(', ')}`)
       return [number, found]
     })),
-    secret: values.secret ?? env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null,
-  }
-}
-
-function rawValues(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv], allowPositionals: false, options: {
-        'port': text, 'key': many, 'number': many, 'events-url': text, 'callee': many, 'secret': text, 'record': { type: 'boolean' }, 'ring': text,
-        'help': { type: 'boolean', short: 'h' },
-      },
-    }).values
-  } catch (thrown) {
-    throw new UsageError(messageOf(thrown).split('\n')[0] ?? 'wrong usage')
+    secret: values.secret ?? firstSecret(env),
   }
 }

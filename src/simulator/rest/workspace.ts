@@ -113,7 +113,7 @@ export class Workspace {
     return number
   }
 
-  // --- what calls tell ----------------------------------------------------------------------------------------
+  // --- events of calls ----------------------------------------------------------------------------------------
 
   began(leg: CarrierCall, startedWallMs: number): void {
     if (this.#calls.size >= CALLS_KEPT_MAX) {

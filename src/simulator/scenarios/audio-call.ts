@@ -1,14 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { randomBytes } from 'node:crypto'
 import type { SimulatorEvent } from '../call-options.js'
-import { filesOf } from '../caller-script.js'
-import { GatewayView, type GatewayCall } from '../gateway-view.js'
-import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
-import { simulateCalls } from '../simulate.js'
 import { type CallerFile, readWavFile, writeCallWav } from '../caller-leg.js'
-import { spokenMs } from './text-caller.js'
+import { filesOf } from '../caller-script.js'
+import { GatewayView } from '../gateway-view.js'
+import { simulateCalls } from '../simulate.js'
+import { knownOrders, ordersInShop, vocabularyOf } from '../vocabulary.js'
 import { linesOf, type ObservedCall, type SpokenLine } from './judge.js'
 import type { Scenario } from './scenario.js'
+import { spokenMs } from './text-caller.js'
 
 /** A gateway as a carrier and an operator reach it. */
 export interface GatewayAddress {
@@ -17,7 +16,7 @@ export interface GatewayAddress {
   readonly opsToken: string | null
   /** Signs the webhooks; null for a gateway that takes unsigned ones. */
   readonly secret: string | null
-  /** Where the ear learns which orders exist; null for none. */
+  /** The orders API that says which orders exist; null for none. */
   readonly shopUrl: string | null
 }
 
@@ -25,7 +24,7 @@ interface AudioCallOptions {
   readonly gateway: GatewayAddress
   readonly scenario: Scenario
   readonly seed: number
-  /** What the agent may say, for the caller's ear; null where its file is not known. */
+  /** The agent's file, for what the agent may say; null where it is not known. */
   readonly agentYaml: string | null
   /** Where the call is kept as WAV; null for nowhere. */
   readonly recordTo: string | null
@@ -34,8 +33,7 @@ interface AudioCallOptions {
 
 /** The record of an ended call may take this long to be written, on a machine that others use too. */
 const RECORD_WAIT_MS = 8000
-const RECORD_POLL_MS = 100
-/** Beyond the scenario's own time: loading voices and ear, hanging up, the last webhooks. */
+/** Beyond the scenario's own time: loading voices and recogniser, hanging up, the last webhooks. */
 const GRACE_MS = 60_000
 
 /** Places one spoken call through the carrier's protocol, and asks the gateway's ops port what became of it. */
@@ -72,7 +70,7 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
 
   if (options.recordTo !== null && result.audio !== null) await writeCallWav(options.recordTo, result.audio)
   const view = new GatewayView(gateway.opsUrl, gateway.opsToken)
-  const seen = result.answered ? await recordOf(view, result.callSid) : null
+  const seen = result.answered ? await view.endedCall(result.callSid, { ms: RECORD_WAIT_MS, despiteFaults: true }) : null
   const record = seen?.record ?? null
   const packet = record?.escalation == null ? null : await view.handoff(result.callSid)
   const timedOut = result.ended.why.startsWith('time limit')
@@ -86,14 +84,5 @@ export async function runAudioCall(options: AudioCallOptions): Promise<ObservedC
     ended: record === null && view.fault !== null ? view.fault : result.ended.why,
     complaints: result.complaints,
     overdue: timedOut ? `the call did not end within ${scenario.timeoutMs / 1000} s` : null,
-  }
-}
-
-async function recordOf(view: GatewayView, callSid: string): Promise<GatewayCall | null> {
-  const untilMs = performance.now() + RECORD_WAIT_MS
-  for (;;) {
-    const call = await view.call(callSid)
-    if (call?.record || performance.now() > untilMs) return call
-    await sleep(RECORD_POLL_MS)
   }
 }

@@ -24,12 +24,12 @@ export interface ObservedCall {
   readonly packet: EscalationPacket | null
   readonly lines: readonly SpokenLine[]
   readonly dials: readonly { readonly outcome: HumanOutcome }[]
-  /** Measured where the caller hears. */
+  /** Caller-perceived. */
   readonly callerHeard: CallerLatency
   /** From the webhook to the end. */
   readonly durationMs: number
   readonly ended: string
-  /** What a real carrier would have choked on. */
+  /** What a real carrier would not have accepted. */
   readonly complaints: readonly string[]
   /** The call did not end by itself within the scenario's time; null when it did. */
   readonly overdue: string | null
@@ -54,7 +54,7 @@ export interface Finding {
 export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
   const found: Finding[] = []
   if (call.overdue !== null) found.push({ what: call.overdue, nearMs: null })
-  for (const complaint of call.complaints) found.push({ what: `the carrier would have choked: ${complaint}`, nearMs: null })
+  for (const complaint of call.complaints) found.push({ what: `a real carrier would not accept: ${complaint}`, nearMs: null })
   const { record } = call
   if (record === null) {
     found.push({ what: `the gateway has no record of the call (${call.ended})`, nearMs: null })
@@ -221,7 +221,7 @@ const TIMINGS: Readonly<Record<TimedThing, { readonly name: string; readonly of:
   call: { name: 'the call', of: (_call, record) => [{ ms: record.durationMs, atMs: null }] },
 }
 
-/** The caller may hang up, or be handed over, instead of waiting: an answer that is still out at the end says nothing. */
+/** The caller may hang up, or be transferred, before the answer comes: a missing last answer is no finding. */
 function answered(turns: CallRecord['turns']): CallRecord['turns'] {
   return turns.at(-1)?.firstSoundMs === null ? turns.slice(0, -1) : turns
 }

@@ -10,10 +10,10 @@ import { isAgentName } from '../../core/ids.js'
 import { SCENARIO_FILE_BYTES_MAX, SCENARIOS_MAX } from '../../core/limits.js'
 import type { LegRateHz } from '../../core/units.js'
 import { endReasonSchema } from '../../workers/record-format.js'
-import type { AfterStream, SimulatedHuman } from '../call-options.js'
+import { AFTER_STREAM, type AfterStream, HUMAN_OUTCOMES, type SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
 import { CALLER_VOICES, type CallerVoice } from '../caller-speech.js'
-import type { LineLoss, Noise, Stall } from '../line.js'
+import { type LineLoss, type Noise, NOISE_KINDS, type Stall } from '../line.js'
 import { scriptKeys, scriptOf } from '../script-file.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
 
@@ -122,7 +122,6 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => z.un
 
 /** Outcomes that a call which comes in can have. */
 export const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
-const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
 
 const expectedCall = z.strictObject({
   tool: toolName.describe('Name of the tool; escalate_to_human and end_call are the gateway\'s own.'),
@@ -154,7 +153,7 @@ const expectSchema = z.strictObject({
     .describe('Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent\'s silence after an interruption, the whole stream.'),
 }).describe('What must come of the call; everything that is set has to hold.')
 
-/** The keys of a scenario file. What they may not say together: `contradictions.ts`. */
+/** The keys of a scenario file. What contradicts itself is found by `contradictionsIn`. */
 const scenarioSchema = z.strictObject({
   version: z.literal(SCENARIO_VERSION, { error: `must be ${SCENARIO_VERSION}` }),
   name: z.string().min(1).max(100).optional().describe('Default: the name of the file.'),
@@ -172,7 +171,7 @@ const scenarioSchema = z.strictObject({
     ...scriptKeys,
   }),
   noise: z.strictObject({
-    kind: z.enum(['white', 'babble', 'street']).default('white'),
+    kind: z.enum(NOISE_KINDS).default('white'),
     snrDb: z.int().min(0).max(60).describe('How far the noise is below the voice.'),
   }).optional().describe('What else the caller\'s phone hears.'),
   line: z.strictObject({
@@ -186,7 +185,7 @@ const scenarioSchema = z.strictObject({
       .describe('Hold-ups at set times since the stream opened.'),
   }).optional(),
   carrier: z.strictObject({
-    afterStream: z.enum(['continues', 'reposts', 'holds']).default('continues').describe('What follows the end of the stream.'),
+    afterStream: z.enum(AFTER_STREAM).default('continues').describe('What follows the end of the stream.'),
     ignoreKill: z.boolean().default(false).describe('The carrier does not honour killAudio.'),
   }).prefault({}),
   human: z.strictObject({
@@ -320,13 +319,13 @@ function rangeOf(given: number | { readonly min?: number | undefined; readonly m
   return typeof given === 'number' ? { min: given, max: given } : { min: given.min ?? null, max: given.max ?? null }
 }
 
-/** Something in a scenario that cannot be, where it stands. */
+/** Two parts of a scenario that exclude each other, and the path of one. */
 interface Contradiction {
   readonly path: readonly PropertyKey[]
   readonly what: string
 }
 
-/** Everything in a scenario that could never hold together: better said before the call than learnt from it. */
+/** Every contradiction in a scenario, so that it is reported before the call is run. */
 function contradictionsIn(scenario: ScenarioFile): Contradiction[] {
   return [...inTheCaller(scenario), ...inTheMode(scenario), ...inTheTools(scenario), ...inTheWords(scenario), ...inTheOutcome(scenario), ...inTheFigures(scenario)]
 }

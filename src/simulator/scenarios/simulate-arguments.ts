@@ -1,10 +1,9 @@
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { messageOf } from '../../core/errors.js'
 import { SCENARIO_JOBS_MAX, SCENARIO_REPEATS_MAX } from '../../core/limits.js'
-import { UsageError } from '../call-command.js'
-import type { CallMode } from './scenario.js'
+import { firstSecret, flag, help, oneOf, origin, parsed, text, UsageError, whole } from '../arguments.js'
 import { hasPattern, textPattern } from '../spoken-words.js'
+import type { CallMode } from './scenario.js'
 
 export const SIMULATE_USAGE = `mkondo simulate PATH... [options]
   Runs scenario files (docs/SIMULATOR.md): simulated callers, and what must come of their calls. A folder stands for the
@@ -51,49 +50,39 @@ export interface SimulateArguments {
   readonly list: boolean
 }
 
-const text = { type: 'string' } as const
-
 /**
  * Reads the command line of `mkondo simulate`.
  * @returns null when help is wanted
  * @throws UsageError
  */
 export function parseSimulateArguments(argv: readonly string[], env: Readonly<Record<string, string | undefined>>): SimulateArguments | null {
-  const { values, positionals } = rawValues(argv)
+  const { values, positionals } = parsed({
+    args: [...argv], allowPositionals: true, options: {
+      'url': text, 'ops-url': text, 'agents': text, 'secret': text, 'mode': text, 'jobs': text, 'filter': text, 'repeat': text, 'seed': text,
+      'junit': text, 'json': text, 'record': text, 'list': flag, 'help': help,
+    },
+  })
   if (values.help === true) return null
   if (positionals.length === 0) throw new UsageError('a scenario file or a folder of them is needed')
-  const { url, mode, filter } = values
+  const { url, filter } = values
+  const mode = values.mode === undefined ? null : oneOf('--mode', values.mode, ['text', 'audio'])
   const opsUrl = values['ops-url']
   if ((url === undefined) !== (opsUrl === undefined)) throw new UsageError('--url and --ops-url belong together: what became of a call is asked of the ops port')
-  if (mode !== undefined && mode !== 'text' && mode !== 'audio') throw new UsageError(`--mode is ${JSON.stringify(mode)}; it has to be text or audio`)
   if (url !== undefined && mode === 'text') throw new UsageError('--mode text drives the call without a gateway; leave out --url, or the mode')
   if (url === undefined && values.secret !== undefined) throw new UsageError('--secret is for a running gateway; give --url too')
   return {
     paths: positionals,
     gateway: url === undefined || opsUrl === undefined ? null : {
-      url: origin('--url', url), opsUrl: origin('--ops-url', opsUrl), secret: values.secret ?? env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null,
+      url: origin('--url', url), opsUrl: origin('--ops-url', opsUrl), secret: values.secret ?? firstSecret(env),
     },
     agentsDir: values.agents ?? null,
-    mode: mode ?? null,
+    mode,
     jobs: whole('--jobs', values.jobs ?? String(Math.min(SCENARIO_JOBS_MAX, Math.floor(availableParallelism() / 2) + 1)), 1, SCENARIO_JOBS_MAX),
     filter: filter === undefined ? () => true : filterOf(filter),
     repeat: whole('--repeat', values.repeat ?? '1', 1, SCENARIO_REPEATS_MAX),
     seed: whole('--seed', values.seed ?? '0', 0, 0x7fff_ffff),
     junit: values.junit ?? null, json: values.json ?? null, record: values.record ?? null,
     list: values.list === true,
-  }
-}
-
-function rawValues(argv: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...argv], allowPositionals: true, options: {
-        'url': text, 'ops-url': text, 'agents': text, 'secret': text, 'mode': text, 'jobs': text, 'filter': text, 'repeat': text, 'seed': text,
-        'junit': text, 'json': text, 'record': text, 'list': { type: 'boolean' }, 'help': { type: 'boolean', short: 'h' },
-      },
-    })
-  } catch (thrown) {
-    throw new UsageError(messageOf(thrown).split('\n')[0] ?? 'wrong usage')
   }
 }
 
@@ -104,14 +93,4 @@ function filterOf(source: string): (name: string) => boolean {
   } catch (thrown) {
     throw new UsageError(`--filter ${source} cannot be read: ${messageOf(thrown)}`)
   }
-}
-
-function whole(name: string, value: string, least: number, most: number): number {
-  if (/^\d+$/.test(value) && Number(value) >= least && Number(value) <= most) return Number(value)
-  throw new UsageError(`${name} is ${JSON.stringify(value)}; it has to be a whole number from ${least} to ${most}`)
-}
-
-function origin(name: string, value: string): string {
-  if (URL.canParse(value) && /^https?:$/.test(new URL(value).protocol)) return value.replace(/\/+$/, '')
-  throw new UsageError(`${name} is ${JSON.stringify(value)}; it has to be an http or https address`)
 }

@@ -129,7 +129,7 @@ class TextCall {
     }
   }
 
-  /** The gateway has closed its books, and the carrier has nothing left to play. */
+  /** The call record is written, and the carrier has nothing left to play. */
   get #done(): boolean {
     return this.#record !== null && (this.#carrier === null || this.#ended !== null)
   }
@@ -159,7 +159,7 @@ class TextCall {
   }
 
   #carry(start: CallStart, wallOffsetMs: number): Promise<CallEnd> {
-    // There is one way to speech, and it does not break.
+    // The port to the speech of a text call cannot break.
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
     const speech = new SpeechClient({ port: this.#speechPort, reopen })
     const { latency, resamplers } = this.#media
@@ -249,7 +249,7 @@ class TextCall {
   #afterStream(): void {
     if (this.#streamOver) return
     this.#streamOver = true
-    // Those were for the agent.
+    // Keys pressed during the stream were for the agent.
     this.#keys.length = 0
     const { afterStream, human } = this.#options
     const wait = (ms: number): Promise<void> => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve())
@@ -259,7 +259,7 @@ class TextCall {
       over: () => this.#ended !== null,
     })
     this.#carrier = carrier
-    // Not from within the call that closed it.
+    // In a later event: the session is still closing the socket.
     this.#clock.after(0, () => { void carrier.run().then((why) => { this.#completed(why) }) })
   }
 
@@ -267,7 +267,7 @@ class TextCall {
   #play(text: string): number {
     const rateHz = this.#options.hosted.facts.stream.samplingRateHz
     const pcm = taggedSound(this.#sentences.push(text) - 1, text, rateHz)
-    // The zeros behind it let its end out of the carrier's hold-back.
+    // Zeros after the speech push its end out of the carrier's hold-back.
     const sound = new Int16Array(pcm.length + HOLD_BACK_FIRST_SAMPLES)
     sound.set(pcm)
     this.#caller.playout.push(new Uint8Array(sound.buffer))
@@ -304,12 +304,12 @@ class TextCall {
   }
 }
 
-/** As the carrier of spoken calls: a gateway that redirects in circles must end too. */
+/** As the carrier of spoken calls: bounds a gateway that redirects in circles. */
 const DOCUMENTS_MAX = 20
-/** How long a caller stands a silent line. */
+/** How long a caller endures silence. */
 const GIVE_UP_MS = 20_000
 
-/** The way on of a call, as the edge asks for it. */
+/** How a call goes on after its stream, as the edge asks for it. */
 interface AfterStreamCall {
   carrierState(state: CarrierState): void
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
@@ -460,7 +460,7 @@ class TextClock {
 
   readonly nowMs = (): number => this.#nowMs
 
-  /** Calls `work` once after `ms` of this time. @returns what takes that back */
+  /** Calls `work` once after `ms` of this time. @returns a function that cancels it */
   readonly after = (ms: number, work: () => void): (() => void) => {
     const entry = { atMs: this.#nowMs + ms, wake: work }
     this.#waiting.push(entry)
@@ -512,13 +512,13 @@ export async function openTextMedia(): Promise<TextMedia> {
   }
 }
 
-/** As a silent line is told from a voice: nothing else makes a sound here. */
+/** A level tells voice from silence here: nothing else makes a sound. */
 const VOICE_DBFS = -45
 const levelVad: VadBank = {
   open: () => ({ isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS, reset: () => undefined, release: () => undefined }),
 }
 
-/** The tools of one call, seen running: while one is, the call's own time must not run ahead of the real one. */
+/** The tools of one call, with a count of those that run: while one runs, the call's clock must not go faster than real time. */
 class WatchedTools implements Pick<ToolRunner, 'run'> {
   running = 0
   readonly #tools: Pick<ToolRunner, 'run'>

@@ -22,7 +22,7 @@ interface TextCallerOptions {
   /** The sentences that the agent's sound is of. */
   readonly sentences: readonly string[]
   readonly onKeys: (keys: string) => void
-  /** Told when the caller puts the phone down. */
+  /** Called when the caller hangs up. */
   readonly onHungUp: (why: string) => void
 }
 
@@ -32,7 +32,7 @@ interface SaidWords {
   readonly endMs: number
 }
 
-/** A caller without a voice: the same mind as that of the spoken ones, with perfect ears. */
+/** A caller without a voice: follows the same model as spoken callers, and understands every word. */
 export class TextCaller implements WordSource {
   readonly playout = new PlayoutQueue()
   readonly #options: TextCallerOptions
@@ -188,7 +188,7 @@ const VOICE_PEAK = 9000
 
 /**
  * A caller's voice: a hum with the harmonics and the rhythm of speech, which the gateway's gates take for a voice.
- * Nothing is said in it; the words go beside it (`TextMouth`).
+ * Nothing is said in it; the words go beside it (`takeWords`).
  */
 function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number): Int16Array {
   const out = new Int16Array(Math.round((spokenMs(text, pace) * rateHz) / 1000))
@@ -205,10 +205,10 @@ function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number
   return out
 }
 
-/** Set, not measured: near what speech workers with nothing else to do take for a sentence, and for the words of an utterance. */
+/** Set, not measured: about what an idle speech worker takes for a sentence and for an utterance. */
 const SYNTHESIS_MS = 60
 const RECOGNITION_MS = 150
-/** A call that says more than this has gone in circles for an hour. */
+/** Bound of the sentences of one call: about an hour of them. */
 const SENTENCES_MAX = 5000
 
 interface Due {
@@ -227,7 +227,7 @@ const PRE_ROLL_MS = 1500
 
 /**
  * The speech worker of a call without audio, at the other end of the same port: it makes sound that carries the number
- * of its sentence, and hears the words that the caller has said, all of them. Time is what it is told.
+ * of its sentence, and answers an utterance with all words that the caller said. Its clock is the call's.
  */
 export class TextSpeech {
   readonly #sentences: string[]

@@ -7,7 +7,7 @@ type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
 /**
  * The three OpenAI-compatible HTTP endpoints of a cascade on the loopback interface, written from the vendor's published
- * types: a recogniser that hears what the script says, a scripted model that streams, and a voice.
+ * types: a recogniser that returns the script's words, a scripted model that streams, and a voice.
  */
 export class CascadeDouble {
   readonly script: Script
@@ -18,7 +18,7 @@ export class CascadeDouble {
   readonly heardBytes: number[] = []
   callerAudioMs = 0
   readyDelayMs: number
-  /** Answers of single stages that are none. */
+  /** Stages that refuse, never answer or break the connection. */
   readonly refuse: Partial<Record<Stage, Refusal | 'never' | 'destroy'>> = {}
   /** Wait before each answer of a stage. */
   readonly delayMs: Partial<Record<Stage, number>> = {}

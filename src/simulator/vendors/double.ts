@@ -8,7 +8,7 @@ interface SpokenText {
   readonly sampleRateHz: number
 }
 
-/** Makes speech of a text; flite's `speak` fits. */
+/** Synthesises a text; flite's `speak` fits. */
 export type Speaker = (text: string) => SpokenText
 
 const MS_PER_CHAR = 55
@@ -49,8 +49,8 @@ export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Arra
 
 interface ScriptOptions {
   /**
-   * A caller who is heard again this soon after a spoken answer was begun had not been done: the answer is given once more, as a
-   * model gives it that was cut at its first word. Milliseconds of the clock; 0, the default: each answer is given once.
+   * A caller who speaks again this soon after a spoken answer began had not finished: the answer is given again, as a model
+   * does that was interrupted at its first word. Milliseconds; 0, the default, gives each answer once.
    */
   readonly againWithinMs?: number
   readonly nowMs?: () => number
@@ -101,7 +101,7 @@ function onceMore(reply: ScriptedReply): ScriptedReply {
   return reply.calls === undefined ? reply : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
-/** Hears where speech begins and ends, by level, in the time of the audio and not of the clock. */
+/** Finds the start and end of speech by level, in the time of the audio and not of the clock. */
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number

@@ -154,14 +154,14 @@ class GeminiDoubleSession {
       return
     }
     for (const edge of this.#detector.hear(samples)) {
-      if (edge === 'started') this.#takeWord()
+      if (edge === 'started') this.#callerStarted()
       else this.#answerCaller()
     }
   }
 
   #activityStart(): void {
     this.#activity = true
-    this.#takeWord()
+    this.#callerStarted()
   }
 
   #activityEnd(): void {
@@ -170,8 +170,8 @@ class GeminiDoubleSession {
     this.#answerCaller()
   }
 
-  /** The caller speaks: what is being said ends, and calls that are out are taken back. */
-  #takeWord(): void {
+  /** The caller speaks: the answer is interrupted, and open tool calls are cancelled. */
+  #callerStarted(): void {
     this.#interrupt()
     if (this.#callsOpen.size === 0) return
     this.send({ toolCallCancellation: { ids: [...this.#callsOpen] } })

@@ -116,7 +116,7 @@ class OpenAiDoubleSession {
     socket.on('close', () => this.stop())
     socket.on('error', () => undefined)
     const greet = (): void => this.send({ type: 'session.created', session: { type: 'realtime', model: 'double' } })
-    // One that confirms nothing is slow before it says anything.
+    // The beta dialect has no `session.updated` to delay.
     const delayMs = parts.dialect === 'beta' ? parts.readyDelayMs() : 0
     if (delayMs > 0) setTimeout(greet, delayMs).unref()
     else greet()
@@ -243,7 +243,7 @@ class OpenAiDoubleSession {
       } else {
         this.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: Math.round(this.#detector.heardMs), item_id: itemId })
         this.#commitItem()
-        // The vendor, too, needs a moment: time in which a client's own wish may get ahead.
+        // The vendor needs a moment too, in which the client may ask for a response itself.
         setTimeout(() => {
           if (this.#answer === null) this.#begin(null)
         }, 15)
