@@ -7,7 +7,7 @@
 //
 // Every file runs alone with `node dist/test/….test.js` too. What a file's place and name mean here:
 //   - the folders of the pure layers (TOGETHER): the files of a folder share a process, one after another;
-//   - *.spoken.test.ts: calls in real time that are judged by ear. One file at a time, and all others yield the processor to it;
+//   - *.spoken.test.ts: calls in real time that are judged by what was understood. One file at a time, and all others yield the processor to it;
 //   - everything else: a process of its own, JOBS at a time.
 // Ends with the line `N passed, N failed, N skipped` and exits with 0 only when nothing failed. A file that ends without a
 // result is a failure.
@@ -24,7 +24,7 @@ const JOBS = 3
 const SUBTEST_TIMEOUT_S = 120
 const PROCESS_TIMEOUT_S = 600
 /** The folders whose files take longest, where no earlier run says which do. */
-const LONG = ['grafana', 'cli', 'simulator', 'shard', 'bench']
+const LONG = ['grafana', 'cli', 'simulator', 'workers', 'bench']
 /** Where the duration of each unit is kept, so that the longest starts first the next time. */
 const TIMES = join(root, '.build', 'test-times.json')
 

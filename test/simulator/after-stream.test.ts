@@ -4,6 +4,7 @@ import { startCall } from '../../src/simulator/carrier.js'
 import type { PlaceCallOptions } from '../../src/simulator/call-options.js'
 import type { CallerStep } from '../../src/simulator/caller-script.js'
 import { CallerSpeech } from '../../src/simulator/caller-speech.js'
+import { until } from '../support/host.js'
 import { GatewayDouble } from './support/gateway-double.js'
 
 const DIAL = '<Response><Dial timeout="20"><Number>+254700000010</Number></Dial></Response>'
@@ -72,23 +73,25 @@ void t.test('a platform that holds leaves the caller in silence until they give 
 void t.test('a held call can be ended through the REST API', async (t) => {
   const double = await closingGateway(t, {})
   const call = startCall(optionsFor(double, { afterStream: 'holds', giveUpMs: 20_000 }))
-  setTimeout(() => { call.hangUp() }, 400)
+  await until(() => double.postsOf('/events').includes('StreamStopped'), 5000, 'the end of the stream')
+  call.hangUp()
   const result = await call.done
   t.equal(result.ended.by, 'api')
-  t.ok(result.durationMs < 3000)
 })
 
-void t.test('what a real carrier would choke on is said', async (t) => {
+void t.test('what a real carrier would not accept is said', async (t) => {
   const double = await GatewayDouble.start({
     refuse: 503,
     answer: (post, self) => (post.path.startsWith('/stream-status') ? DIAL : post.fields['callSessionState'] === 'Completed' ? self.streamDocument() : self.streamDocument().replace('bidirectionalSamplingRate="16000"', '')),
   })
   t.teardown(() => { double.close() })
   const result = await startCall(optionsFor(double)).done
-  t.ok(result.complaints.some((complaint) => complaint.includes('bidirectionalSamplingRate')))
-  t.ok(result.complaints.some((complaint) => complaint.includes('503')))
-  t.ok(result.complaints.some((complaint) => complaint.includes('another Stream')))
-  t.ok(result.complaints.some((complaint) => complaint.includes('verbs, which nobody runs')))
+  t.same(result.complaints.toSorted(), [
+    'Completed was answered with another Stream: the carrier forks the call again and fails',
+    'Stream has no bidirectionalSamplingRate: playing back is undefined then',
+    'the media socket could not be opened: the upgrade was answered with "HTTP/1.1 503 Refused"',
+    'the status webhook (stream-error) was answered with verbs, which nobody runs',
+  ])
   t.same(double.postsOf('/stream-status'), ['stream-error'])
 })
 

@@ -71,6 +71,12 @@ async function wsServer(t: Teardown): Promise<{ port: number; socket: Promise<We
 }
 
 
+/** Resolves when the client has handled all that was sent to it, and everything that it had sent before is here. */
+async function answered(socket: WebSocket): Promise<void> {
+  socket.ping()
+  await once(socket, 'pong')
+}
+
 void t.test('the handshake has the headers of the lineage, in its order, and no others', async (t) => {
   const { port, accepted } = await rawServer(t, switching('Sec-WebSocket-Protocol: audio.drachtio.org\r\n'))
   const fork = await AudioFork.connect(optionsFor(port, { basicAuth: { user: 'u', password: 'p' } }))
@@ -109,22 +115,18 @@ void t.test('text comes first, then audio; what waited through a stall comes as 
     fork.capture(FRAME)
     fork.flush(nowMs)
   }
-  await sleep(100)
-  t.equal(messages[0], '{"streamSid":"ST_1"}')
-  t.equal(messages[1], 640)
-  t.equal(messages[2], 32_000, 'one second as one message')
+  await answered(socket)
+  t.same(messages.slice(0, 3), ['{"streamSid":"ST_1"}', 640, 32_000], 'text, a frame, one second as one message')
   socket.send(Buffer.alloc(2560, 1))
   socket.send('{"type":"mark","data":{"name":"m1"}}{"type":"mark","data":{"name":"m2"}}')
   socket.send('{"type":"killAudio"}')
   socket.send('{"type":"somethingNew"} trailing')
-  await sleep(50)
+  await answered(socket)
   t.equal(fork.counters.kills, 1)
   t.same(messages.slice(-2), ['{"type":"mark","data":{"name":"m1","event":"cleared"}}', '{"type":"mark","data":{"name":"m2","event":"cleared"}}'])
   const out = new Int16Array(320)
   t.equal(fork.play(out), 0, 'killed')
-  socket.ping('hello')
-  await once(socket, 'pong')
-  t.equal(fork.counters.pings, 1)
+  t.equal(fork.counters.pings, 2)
   fork.abort()
 })
 
@@ -164,7 +166,7 @@ void t.test('after the empty message the client is silent and leaves the end to 
   fork.capture(FRAME)
   fork.flush(0)
   fork.close('never sent')
-  await sleep(50)
+  await answered(socket)
   t.same(lengths, [0])
   t.equal(fork.closed, null)
   socket.send(Buffer.alloc(2560, 1))

@@ -4,19 +4,19 @@ import { COMMON_STATUSES } from '../../src/simulator/vocabulary.js'
 import { orderCaller } from '../../src/simulator/personas.js'
 import { parseScript } from '../../src/simulator/script-file.js'
 
-/** Drives a mind on a clock of its own: the agent says something for two seconds, the caller answers for one. */
+/** Drives a model on a clock of its own: the agent says something for two seconds, the caller answers for one. */
 class Conversation {
   nowMs = 0
-  readonly mind: CallerModel
+  readonly model: CallerModel
 
   constructor(script: CallerScript) {
-    this.mind = new CallerModel(script, COMMON_STATUSES, 0)
+    this.model = new CallerModel(script, COMMON_STATUSES, 0)
   }
 
   /** What the caller does until `forMs` have gone by; null for nothing. */
   wait(forMs: number): CallerMove | null {
     for (const untilMs = this.nowMs + forMs; this.nowMs < untilMs; this.nowMs += 20) {
-      const move = this.mind.next(this.nowMs)
+      const move = this.model.next(this.nowMs)
       if (move !== null) return move
     }
     return null
@@ -24,15 +24,15 @@ class Conversation {
 
   spoke(): void {
     this.nowMs += 1000
-    this.mind.finishedSpeaking(this.nowMs)
+    this.model.finishedSpeaking(this.nowMs)
   }
 
-  /** The agent speaks, and the ear makes `text` of it. */
+  /** The agent speaks, and `text` is understood of it. */
   agent(text: string): CallerMove | null {
-    this.mind.agentStarted(this.nowMs)
+    this.model.agentStarted(this.nowMs)
     const over = this.wait(2000)
-    this.mind.agentStopped(this.nowMs)
-    this.mind.heard(text, this.nowMs)
+    this.model.agentStopped(this.nowMs)
+    this.model.heard(text, this.nowMs)
     if (over !== null) this.spoke()
     const move = over ?? this.wait(1000)
     if (over === null && move !== null && move.type !== 'hangup') this.spoke()
@@ -55,7 +55,7 @@ void t.test('says yes to the right digits and no to wrong ones, and leaves when 
   t.end()
 })
 
-void t.test('goes through its steps when the ear is not sure, and hangs up at their end', (t) => {
+void t.test('goes through its steps when nothing is recognised, and hangs up at their end', (t) => {
   const talk = new Conversation(PERSONA)
   const said: string[] = []
   for (let i = 0; i < 6; i++) {
@@ -72,12 +72,12 @@ void t.test('goes through its steps when the ear is not sure, and hangs up at th
 
 void t.test('interrupts the greeting, and does not answer it a second time', (t) => {
   const talk = new Conversation(orderCaller({ order: '4127', interrupt: true }))
-  talk.mind.agentStarted(0)
+  talk.model.agentStarted(0)
   t.equal(talk.wait(1180), null)
   t.same(talk.wait(60), { type: 'say', text: '4127' })
-  talk.mind.agentStopped(talk.nowMs)
+  talk.model.agentStopped(talk.nowMs)
   talk.spoke()
-  talk.mind.heard('tell me your order number', talk.nowMs)
+  talk.model.heard('tell me your order number', talk.nowMs)
   t.equal(talk.wait(3000), null)
   t.end()
 })
@@ -99,7 +99,7 @@ steps:
   t.same(talk.agent('it is out for delivery now'), { type: 'say', text: 'two' })
   const fromMs = talk.nowMs
   t.same(talk.agent('yes') ?? talk.wait(5000), { type: 'press', keys: '12#' })
-  t.ok(talk.nowMs - fromMs >= 3000, 'the wait was kept')
+  t.equal(talk.nowMs - fromMs, 3260, 'two seconds of the agent, the reaction time and the wait')
   t.end()
 })
 

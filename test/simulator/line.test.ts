@@ -29,7 +29,7 @@ void t.test('noise is as loud as asked, and the same for the same seed', (t) => 
   }
   t.ok(Math.abs(20 * Math.log10(rmsOf(noiseOf(1)) / 32_768) + 40) < 0.5, '20 dB below a voice at -20 dBFS')
   const bytesOf = (seed: number): Buffer => Buffer.from(noiseOf(seed).buffer)
-  t.ok(bytesOf(7).equals(bytesOf(7)))
+  t.same(bytesOf(7), bytesOf(7))
   t.notOk(bytesOf(7).equals(bytesOf(8)))
   t.end()
 })
@@ -70,15 +70,15 @@ void t.test('latencies run from voiced sample to voiced sample', (t) => {
   t.end()
 })
 
-void t.test('the mouth notes where the voice is, not where the file begins', (t) => {
-  const mouth = new UtterancePlayer(8000)
+void t.test('an utterance is noted where its voice is, not where the file begins', (t) => {
+  const player = new UtterancePlayer(8000)
   const pcm = new Int16Array(1600)
   pcm.set(sine(500, 800, 8000), 400)
-  mouth.say({ text: 'hello', pcm })
+  player.say({ text: 'hello', pcm })
   const out = new Int16Array(160)
   let frames = 0
-  while (mouth.read(out, 1000 + frames * 20) === null) frames++
-  t.same(mouth.said, [{ text: 'hello', startMs: 1050, endMs: 1150 }])
+  while (player.read(out, 1000 + frames * 20) === null) frames++
+  t.same(player.said, [{ text: 'hello', startMs: 1050, endMs: 1150 }])
   t.equal(frames, 9)
   t.end()
 })

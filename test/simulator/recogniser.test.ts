@@ -15,15 +15,15 @@ const VOCABULARY: AgentVocabulary = {
 }
 
 const flite = await loadFlite()
-const ear = await loadRecogniser(VOCABULARY)
-t.teardown(() => { ear.close() })
+const recogniser = await loadRecogniser(VOCABULARY)
+t.teardown(() => { recogniser.close() })
 
-/** What the ear makes of an agent's sentence over a phone line. */
+/** What the recogniser makes of an agent's sentence over a phone line. */
 function overThePhone(text: string): string {
   const speech = flite.speak(text, 'slt')
   const pcm = convertRate(speech.pcm, speech.sampleRateHz, 8000).slice()
   throughPhoneCodec(pcm)
-  return ear.hear(pcm)
+  return recogniser.hear(pcm)
 }
 
 void t.test('the right status of the right order is heard', (t) => {
@@ -46,8 +46,8 @@ void t.test('words that the agent never says are not taken for any', (t) => {
     const heard = overThePhone(text)
     t.same(factsIn(heard, VOCABULARY), { order: null, status: null, eta: null }, heard)
   }
-  t.equal(ear.hear(new Int16Array(8000)), '', 'silence')
-  t.equal(ear.hear(new Int16Array(100)), '', 'a click')
+  t.equal(recogniser.hear(new Int16Array(8000)), '', 'silence')
+  t.equal(recogniser.hear(new Int16Array(100)), '', 'a click')
   t.end()
 })
 

@@ -52,7 +52,7 @@ t.test('a live call is seen, hung up, and has its record when it is over', async
   await api.calls.hangup(call.callSid)
   t.match((await call.done).ended, { by: 'api' })
   t.match(await api.calls.getCall(call.callSid), { status: 'answered' }, 'not written yet')
-  await new Promise((resolve) => setTimeout(resolve, 150))
+  await until(async () => (await api.calls.getCall(call.callSid)).status === 'completed', 5000, 'the record')
   t.match(await api.calls.getCall(call.callSid), { status: 'completed', costMinor: 0, hangupCause: 'normal_clearing' })
   t.match((await api.calls.listCalls({ callSid: call.callSid })).items, [{ callSid: call.callSid }])
 })
@@ -132,7 +132,7 @@ t.test('a recorded call can be fetched when it is ready, by a link that needs no
   const call = callInto(double, api.workspace, { caller: { ...person, record: true, script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 9000, order: null }, files: new Map() } })
   await call.done
   t.match(await api.calls.recording(call.callSid), { state: 'pending', retryAfterS: 1 })
-  await new Promise((resolve) => setTimeout(resolve, 250))
+  await until(async () => (await api.calls.recording(call.callSid)).state === 'ready', 5000, 'the recording')
   const ready = await api.calls.recording(call.callSid)
   t.equal(ready.state, 'ready')
   const folder = mkdtempSync(join(tmpdir(), 'mkondo-rest-'))

@@ -27,12 +27,12 @@ async function hearRecording(file: string): Promise<{ readonly texts: readonly s
   const heard = atRate(channelOf(wav, 1), wav.sampleRateHz, RECOGNISER_RATE_HZ)
   const yaml = await readFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), 'utf8')
   const vocabulary = vocabularyOf(yaml, KNOWN)
-  const ear = await loadRecogniser(vocabulary)
+  const recogniser = await loadRecogniser(vocabulary)
   try {
     const texts: string[] = []
     for (const pieceSilenceMs of PIECE_SILENCES_MS) {
       for (const pcm of piecesOf(heard, pieceSilenceMs)) {
-        const text = ear.hear(pcm)
+        const text = recogniser.hear(pcm)
         if (text !== '') texts.push(text)
       }
       const all = texts.map((text) => factsIn(text, vocabulary))
@@ -42,7 +42,7 @@ async function hearRecording(file: string): Promise<{ readonly texts: readonly s
     }
     throw new Error('there is a last way of cutting')
   } finally {
-    ear.close()
+    recogniser.close()
   }
 }
 
@@ -58,7 +58,7 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
 }
 
 /**
- * That the caller was told the status of their order: by ear, and where that missed it on a busy machine, once more by the recording. A
+ * That the caller was told the status of their order: by what the simulated caller understood, and where that missed it on a busy machine, by the recording. A
  * voice that the machine was too busy to bring in time is torn to pieces; then nobody could say what it said, and that is noted.
  * @returns false where the voice was torn
  */
