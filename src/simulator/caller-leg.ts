@@ -4,7 +4,7 @@ import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { channelOf, parseWav, writeWav } from '../media/wav.js'
 import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
-import { type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
+import { joined, type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
 /** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the other side. */
 const PIECE_SILENCE_MS = 300
@@ -229,16 +229,6 @@ function interleave(left: Int16Array, right: Int16Array, out: Int16Array): void 
     out[2 * i] = left[i] as number
     out[2 * i + 1] = right[i] as number
   }
-}
-
-function joined(frames: readonly Int16Array[]): Int16Array {
-  const all = new Int16Array(frames.reduce((sum, frame) => sum + frame.length, 0))
-  let at = 0
-  for (const frame of frames) {
-    all.set(frame, at)
-    at += frame.length
-  }
-  return all
 }
 
 /** Something the caller says or presses, as sound at the leg's rate. */

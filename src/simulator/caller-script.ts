@@ -60,17 +60,6 @@ export function filesOf(script: CallerScript): string[] {
   return [...new Set(files.filter((file) => file !== null))]
 }
 
-/**
- * Decides what the caller does next. It has no timers and no sound: events come in, and it is asked every 20 ms.
- *
- * | state     | meaning                                        | left by                                       |
- * |-----------|------------------------------------------------|-----------------------------------------------|
- * | listening | waits for the agent, or for its own patience   | a rule, a step, patience, an interruption     |
- * | due       | has decided, and waits for its reaction time   | the time, once the agent is silent            |
- * | speaking  | its own voice is on the line                   | `finishedSpeaking`                            |
- * | done      | has hung up                                    | nothing                                       |
- */
-
 /** What the caller does: an act after everything that depends on the conversation is resolved. */
 export type CallerMove =
   | { readonly type: 'say'; readonly text: string }
@@ -92,6 +81,16 @@ const OVERLAP_MS = 300
 /** Questions that ask for a yes or a no about digits. */
 const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
 
+/**
+ * Decides what the caller does next. It has no timers and no sound: events come in, and it is asked every 20 ms.
+ *
+ * | state     | meaning                                        | left by                                       |
+ * |-----------|------------------------------------------------|-----------------------------------------------|
+ * | listening | waits for the agent, or for its own patience   | a rule, a step, patience, an interruption     |
+ * | due       | has decided, and waits for its reaction time   | the time, once the agent is silent            |
+ * | speaking  | its own voice is on the line                   | `finishedSpeaking`                            |
+ * | done      | has hung up                                    | nothing                                       |
+ */
 export class CallerModel {
   readonly #script: CallerScript
   readonly #statuses: Readonly<Record<string, readonly string[]>>

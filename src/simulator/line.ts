@@ -234,7 +234,7 @@ function addStreet(bed: Float32Array, rateHz: number, random: () => number): voi
   }
 }
 
-/** Tones that a phone line carries: keys, ringing, the beep before a recording. */
+/** Frequencies of DTMF digits, ITU-T Q.23. */
 const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const KEYS = ['123A', '456B', '789C', '*0#D'] as const
@@ -289,10 +289,6 @@ export function beep(rateHz: number): Int16Array {
   return out
 }
 
-/**
- * Doubles or halves a sample rate, frame by frame. This filter is independent of the gateway's
- * resamplers on purpose: equal faults on both sides would hide each other.
- */
 const HALF_TAPS = 23
 /** Pass band of telephony ends at 3.4 kHz; the transition is 3.4-4.6 kHz at 16 kHz. */
 const taps = windowedSinc(HALF_TAPS)
@@ -315,7 +311,11 @@ function clamp(value: number): number {
   return Math.max(-32_768, Math.min(32_767, Math.round(value)))
 }
 
-/** One direction of one leg. Delay: 23 samples of the higher rate (1.4 ms at 16 kHz). */
+/**
+ * Doubles or halves a sample rate, frame by frame. This filter is independent of the gateway's
+ * resamplers on purpose: equal faults on both sides would hide each other.
+ * One instance for each direction of a leg. Delay: 23 samples of the higher rate (1.4 ms at 16 kHz).
+ */
 export class HalfBand {
   readonly #history = new Float64Array(2 * HALF_TAPS)
 

@@ -105,12 +105,7 @@ export class SpeechSpans {
     this.#inPiece = false
     const span = { startMs: this.#pieceStartMs, endMs: this.#lastVoicedMs }
     this.voiced.push(span)
-    const pcm = new Int16Array(this.#piece.reduce((sum, part) => sum + part.length, 0))
-    let at = 0
-    for (const part of this.#piece) {
-      pcm.set(part, at)
-      at += part.length
-    }
+    const pcm = joined(this.#piece)
     this.#piece = []
     this.#events.onPiece(span, pcm)
   }
@@ -132,4 +127,15 @@ export function voicedExtent(pcm: Int16Array, sampleRateHz: number): { readonly 
     to = Math.min(pcm.length, at + block)
   }
   return from < 0 ? { from: 0, to: 0 } : { from, to }
+}
+
+/** Frames as one recording. */
+export function joined(frames: readonly Int16Array[]): Int16Array {
+  const all = new Int16Array(frames.reduce((sum, frame) => sum + frame.length, 0))
+  let at = 0
+  for (const frame of frames) {
+    all.set(frame, at)
+    at += frame.length
+  }
+  return all
 }

@@ -1,7 +1,6 @@
 import { maskNumbersIn } from '../sautikit/phone.js'
 import { COMMON_STATUSES, type AgentVocabulary } from './vocabulary.js'
 
-/** From written text to the words that are said, and how an unknown word sounds. */
 const DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine'] as const
 const TEENS = ['ten', 'eleven', 'twelve', 'thirteen', 'fourteen', 'fifteen', 'sixteen', 'seventeen', 'eighteen', 'nineteen'] as const
 const TENS = ['', '', 'twenty', 'thirty', 'forty', 'fifty', 'sixty', 'seventy', 'eighty', 'ninety'] as const

@@ -186,8 +186,7 @@ async function bodyOf(request: IncomingMessage): Promise<string | null> {
   return bytes > BODY_BYTES_MAX ? null : Buffer.concat(chunks).toString()
 }
 
-/** What goes wrong with requests to the REST API, on demand. */
-
+/** A fault of the REST API, on demand. */
 interface Fault {
   /** Method and beginning of the path: `POST /v1/calls`; empty for every request. */
   readonly match: string
