@@ -43,7 +43,7 @@ const eventsOf = (double: GatewayDouble): string[] => double.posts.flatMap((post
   post.path === '/events' && post.headers['content-type'] === 'application/json' ? [(JSON.parse(post.body) as { kind?: string }).kind ?? ''] : []))
 
 t.test('a live call is seen, hung up, and has its record when it is over', async (t) => {
-  const api = await simulatedApi(t, { with: { writeAfterMs: 100 } })
+  const api = await simulatedApi(t, { with: { writeAfterMs: 600 } })
   const double = await streaming(t)
   const call = callInto(double, api.workspace)
   await until(() => double.postsOf('/voice').includes('StreamStarted'), 5000, 'the stream')
@@ -127,7 +127,7 @@ t.test('a caller in a room meets the human who is called into it, and the room c
 })
 
 t.test('a recorded call can be fetched when it is ready, by a link that needs no key', async (t) => {
-  const api = await simulatedApi(t, { with: { recordAfterMs: 200 } })
+  const api = await simulatedApi(t, { with: { recordAfterMs: 600 } })
   const double = await gatewayDouble(t, (_double, state) => (state === 'Ringing' ? '<Response><Say>Good morning.</Say></Response>' : EMPTY))
   const call = callInto(double, api.workspace, { caller: { ...person, record: true, script: { name: 'silent', rules: [], steps: [], reactionMs: 0, patienceMs: 9000, order: null }, files: new Map() } })
   await call.done
