@@ -98,8 +98,8 @@ export class BudgetBackend implements Backend {
     return this.#inner.connect(session, signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
-    this.#inner.pushAudio(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    this.#inner.pushAudio(pcm, voiced)
   }
 
   speechStart(atMs: number): void {

@@ -90,8 +90,8 @@ export class ShadowBackend implements Backend {
     return this.#primary.connect(session, signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
-    this.#primary.pushAudio(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    this.#primary.pushAudio(pcm, voiced)
     if (!this.#listening) return
     if (this.#resampler === null) {
       this.#second.pushAudio(pcm)

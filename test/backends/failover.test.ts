@@ -195,6 +195,62 @@ t.test('where every member hears the turns itself, all that was said since the l
   t.same(marksOf(b.now), [])
 })
 
+t.test('where the services hear the turns, a takeover gets the voice that has no answer, and of silence only the newest', async (t) => {
+  const MARGIN_MS = 1700
+  const PRE_ROLL_MS = 400
+  const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) => t.test(name, async (t) => {
+    const ears = { serverVad: true }
+    const [a, b] = [new ScriptedService('a', ['ready'], ears), new ScriptedService('b', ['ready'], ears)]
+    const line = new Line(t, [a, b])
+    await line.connect()
+    await line.greeted(a)
+    await line.frames(3000, false)
+    await before(line, a)
+    a.now.die()
+    await settled()
+    isUnbrokenTail(t, b.now.samples, line.said, 16 * ms)
+    t.equal(b.now.samples.length, 16 * ms)
+    t.equal(line.backend.stats.lostSamples, 0)
+  })
+  await takeover('silence', MARGIN_MS, async () => undefined)
+  await takeover('voice that the service never reported', PRE_ROLL_MS + 4000, async (line) => {
+    await line.frames(1000)
+    await line.frames(3000, false)
+  })
+  await takeover('voice that has its answer', MARGIN_MS, async (line, a) => {
+    await line.frames(1000)
+    await line.frames(500, false)
+    a.now.answer(2, 'Yes.', 300)
+    await line.frames(3000, false)
+  })
+  await takeover('voice after the beginning of the answer to what was said before', PRE_ROLL_MS + 2500, async (line, a) => {
+    await line.frames(1000)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(500)
+    await line.frames(2000, false)
+    a.now.finish(2)
+  })
+  await takeover('a question, and voice into its answer', PRE_ROLL_MS + 4500, async (line, a) => {
+    await line.frames(1000)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(500)
+    await line.frames(3000, false)
+    a.now.speak(2, 'Yes. And more.', 300)
+  })
+  await takeover('voice that a service spoke on over', MARGIN_MS, async (line, a) => {
+    a.now.speak(2, 'Are you there?', 300)
+    await line.frames(500)
+    await line.frames(2000, false)
+    a.now.speak(2, 'Are you there? Hello?', 300)
+  })
+  await takeover('voice that a service speaks on over, until it must have heard it', PRE_ROLL_MS + 1600, async (line, a) => {
+    a.now.speak(2, 'Are you there?', 300)
+    await line.frames(500)
+    await line.frames(1100, false)
+    a.now.speak(2, 'Are you there? Hello?', 300)
+  })
+})
+
 t.test('a backend that does not get ready is left for the next, and the last one is waited for', async (t) => {
   const [a, b] = [new ScriptedService('a', ['later']), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b], { connectMs: 1000 })

@@ -1,4 +1,4 @@
-import { RE_FEED_CHUNK_MS, RE_FEED_SPARE_CHUNKS_MAX } from '../../core/limits.js'
+import { INPUT_REPLAY_CHUNK_MS, INPUT_REPLAY_SPARE_CHUNKS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
 
 export interface AudioHistoryOptions {
@@ -27,7 +27,7 @@ export class AudioHistory {
   #oldest = 0
 
   constructor(options: AudioHistoryOptions) {
-    this.#chunkSamples = msToSamples(RE_FEED_CHUNK_MS, options.sampleRateHz)
+    this.#chunkSamples = msToSamples(INPUT_REPLAY_CHUNK_MS, options.sampleRateHz)
     // One more, because the oldest chunk is given up as a whole.
     this.#chunksMax = Math.ceil(msToSamples(options.keepMsMax, options.sampleRateHz) / this.#chunkSamples) + 1
   }
@@ -112,6 +112,6 @@ export class AudioHistory {
     }
     // What a caller said is not left lying around for the next call to read.
     chunk.fill(0)
-    if (pool.length < RE_FEED_SPARE_CHUNKS_MAX) pool.push(chunk)
+    if (pool.length < INPUT_REPLAY_SPARE_CHUNKS_MAX) pool.push(chunk)
   }
 }

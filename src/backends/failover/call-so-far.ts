@@ -1,4 +1,4 @@
-import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_TEXTS_MAX, RE_FEED_MARGIN_MS, RE_FEED_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_TEXTS_MAX, INPUT_REPLAY_MARGIN_MS, INPUT_REPLAY_MS } from '../../core/limits.js'
 import { frameSamples, msToSamples, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { AudioHistory } from './audio-history.js'
@@ -52,19 +52,22 @@ export class CallSoFar {
   readonly #history: AudioHistory
   readonly #frame: Int16Array
   readonly #marginSamples: number
+  readonly #preRollSamples: number
   readonly #notes: string[] = []
   #memory = new CallMemory([])
-  /** Position in the caller's audio up to which they have their answer; only where nobody marks speech. */
-  #answeredTo = 0
+  /** The unanswered part of the caller's audio that has voice in it, where nobody marks speech; null: it has none. */
+  #voicedFrom: number | null = null
+  #voicedTo = 0
   #speechFrom = 0
 
-  constructor({ timers, inputRateHz, unmarked, reFeedMs = RE_FEED_MS }: CallSoFarOptions) {
+  constructor({ timers, inputRateHz, unmarked, reFeedMs = INPUT_REPLAY_MS }: CallSoFarOptions) {
     this.#timers = timers
     this.#unmarked = unmarked
     this.#rateHz = inputRateHz
     this.#frame = new Int16Array(frameSamples(inputRateHz))
-    this.#marginSamples = msToSamples(RE_FEED_MARGIN_MS, inputRateHz)
-    this.#history = new AudioHistory({ sampleRateHz: inputRateHz, keepMsMax: Math.max(RE_FEED_MARGIN_MS, reFeedMs) })
+    this.#marginSamples = msToSamples(INPUT_REPLAY_MARGIN_MS, inputRateHz)
+    this.#preRollSamples = msToSamples(BACKEND_PRE_ROLL_MS, inputRateHz)
+    this.#history = new AudioHistory({ sampleRateHz: inputRateHz, keepMsMax: Math.max(INPUT_REPLAY_MARGIN_MS, reFeedMs) })
   }
 
   get frameSamples(): number {
@@ -89,9 +92,12 @@ export class CallSoFar {
 
   // --- what goes to the backends ----------------------------------------------------------------------------
 
-  audio(pcm: Int16Array): void {
+  /** @param voiced  the gateway found voice in it */
+  audio(pcm: Int16Array, voiced: boolean): void {
+    if (voiced && this.#unmarked) this.#voicedFrom ??= this.#history.written
     this.#history.push(pcm)
-    this.#history.forget(this.#keptFrom())
+    if (voiced) this.#voicedTo = this.#history.written
+    this.#history.forget(this.#replayFrom())
   }
 
   /** @param atMs  the first voiced sample */
@@ -145,6 +151,8 @@ export class CallSoFar {
     answer.itemsOpen.add(itemId)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
     this.#memory.sound(itemId, ms, answer.order, generation)
+    // A service that goes on speaking has heard this voice and has not taken it for a turn.
+    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at) this.#settled(this.#history.written - this.#marginSamples)
   }
 
   audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
@@ -159,7 +167,7 @@ export class CallSoFar {
     // Who interrupts an answer has heard that there is one.
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
     this.inputs.answered(answer.order)
-    this.#answeredTo = Math.max(this.#answeredTo, answer.at)
+    this.#settled(answer.at)
     return answer
   }
 
@@ -193,7 +201,7 @@ export class CallSoFar {
     if (session.stale) note(recapText(history, toolLedger))
     else for (const { name, reply } of this.tools.answersSince(session.answersKnown)) note(lateToolText(name, reply))
     if (kickOff && inputs[0]?.type !== 'text') backend.sendText('', { role: 'system', respond: true })
-    const from = this.#reFeedFrom()
+    const from = this.#replayFrom()
     const lostSamples = Math.max(0, this.#history.oldest - from)
     const fedSamples = reFeed({
       session, history: this.#history, from, inputs, timers: this.#timers, frame: this.#frame,
@@ -203,20 +211,19 @@ export class CallSoFar {
     return { fedSamples, lostSamples, texts: inputs.filter((input) => input.type === 'text').length, inputs: inputs.length }
   }
 
-  /** The oldest sample that somebody may still need. */
-  #keptFrom(): number {
-    if (this.#unmarked) return this.#answeredTo
-    const margin = this.#history.written - this.#marginSamples
-    const { firstSpeechAt } = this.inputs
-    return firstSpeechAt === null ? margin : Math.min(margin, firstSpeechAt - this.#marginSamples)
+  /** The caller needs no answer to voice before `position`. */
+  #settled(position: number): void {
+    if (this.#voicedFrom === null || this.#voicedFrom >= position) return
+    this.#voicedFrom = this.#voicedTo <= position ? null : position
   }
 
-  #reFeedFrom(): number {
-    if (this.#unmarked) return this.#answeredTo
-    const margin = this.#history.written - this.#marginSamples
-    const { firstSpeechAt } = this.inputs
-    const preRoll = msToSamples(BACKEND_PRE_ROLL_MS, this.#rateHz)
-    const from = firstSpeechAt === null ? margin : Math.min(margin, firstSpeechAt - preRoll)
+  /**
+   * The oldest sample that another backend may need, at the beginning of a frame: speech without an answer with its
+   * pre-roll, and as much of the newest audio as speech that is reported now may have begun in.
+   */
+  #replayFrom(): number {
+    const speechFrom = Math.min(this.inputs.firstSpeechAt ?? Infinity, this.#voicedFrom ?? Infinity)
+    const from = Math.min(this.#history.written - this.#marginSamples, speechFrom - this.#preRollSamples)
     return Math.max(0, Math.floor(from / this.#frame.length) * this.#frame.length)
   }
 }

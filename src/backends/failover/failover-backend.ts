@@ -1,5 +1,5 @@
 import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS, FAILOVER_RESPONSES_FAILED_MAX, FAILOVER_STALL_MS, RE_FEED_MARGIN_MS } from '../../core/limits.js'
+import { BACKEND_PRE_ROLL_MS, FAILOVER_RESPONSES_FAILED_MAX, FAILOVER_STALL_MS, INPUT_REPLAY_MARGIN_MS } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
@@ -105,9 +105,9 @@ export class FailoverBackend implements Backend, CrewEvents {
     return ready
   }
 
-  pushAudio(pcm: Int16Array): void {
+  pushAudio(pcm: Int16Array, voiced = true): void {
     if (this.#over) return
-    this.#call.audio(pcm)
+    this.#call.audio(pcm, voiced)
     this.#succession.active?.feed(pcm)
   }
 
@@ -266,7 +266,7 @@ export class FailoverBackend implements Backend, CrewEvents {
         if (!this.#crew.capabilities.serverVad) return
         this.#stall.stop()
         // It tells of it late: the beginning lies in what is kept.
-        this.#call.speechStarted(this.#options.timers.nowMs() - (RE_FEED_MARGIN_MS - BACKEND_PRE_ROLL_MS))
+        this.#call.speechStarted(this.#options.timers.nowMs() - (INPUT_REPLAY_MARGIN_MS - BACKEND_PRE_ROLL_MS))
         return this.#pass(event)
       case 'speech-stopped':
         if (!this.#crew.capabilities.serverVad) return

@@ -28,7 +28,7 @@ export class Line {
   }
 
   /** `ms` of the caller's line in real time. No two samples in 65,536 are the same. */
-  async frames(ms: number): Promise<void> {
+  async frames(ms: number, voiced = true): Promise<void> {
     for (let done = 0; done < ms; done += 20) {
       const frame = new Int16Array(FRAME)
       for (let i = 0; i < FRAME; i++) {
@@ -36,7 +36,7 @@ export class Line {
         this.said.push(frame[i] as number)
       }
       await this.timers.pass(20)
-      this.backend.pushAudio(frame)
+      this.backend.pushAudio(frame, voiced)
     }
   }
 
