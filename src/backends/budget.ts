@@ -4,7 +4,7 @@ import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
 import { costOf } from './budget/prices.js'
 import type { Prices } from './budget/prices.js'
-import type { BackendTimers } from './failover/timers.js'
+import type { BackendTimers } from './timers.js'
 
 export type { BackendPrices, Prices } from './budget/prices.js'
 

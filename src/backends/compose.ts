@@ -3,12 +3,13 @@ import type { Backend, BackendFactory } from './backend.js'
 import type { Circuits } from './failover/circuit-breaker.js'
 import { BudgetBackend } from './budget.js'
 import type { BudgetLimits, BudgetReport, Prices } from './budget.js'
-import { FailoverBackend, clockTimers } from './failover.js'
-import type { FailoverReport } from './failover.js'
+import { FailoverBackend } from './failover/failover-backend.js'
+import type { FailoverReport } from './failover/failover-backend.js'
 import { hearsTurns, loadBackend } from './registry.js'
 import type { BackendContext } from './registry.js'
 import { ShadowBackend } from './shadow.js'
 import type { ShadowReport } from './shadow.js'
+import { clockTimers } from './timers.js'
 import { addCounters } from './watch.js'
 import type { BackendCounters, BackendWatch } from './watch.js'
 
@@ -102,7 +103,7 @@ async function answeringOf(options: CompositionOptions, context: CompositionCont
   return {
     create: (sink) => {
       list = new FailoverBackend(sink, {
-        members: factories.map((create, index) => {
+        candidates: factories.map((create, index) => {
           const name = names[index] as string // as many names as factories
           return { create, scripted: name === SCRIPTED, voice: options.voices[name] ?? null }
         }),

@@ -3,8 +3,9 @@ import type { Test } from 'tap'
 import type { BackendFactory } from '../../src/backends/backend.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
-import type { FailoverOptions } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
+import type { FailoverOptions } from '../../src/backends/failover/failover-backend.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
@@ -43,7 +44,7 @@ const toGemini = (double: GeminiDouble): BackendFactory => (sink) => (
 async function line(t: Test, factories: readonly BackendFactory[], options: Partial<FailoverOptions> = {}) {
   const recorder = new Recorder()
   const backend = new FailoverBackend(recorder, {
-    members: factories.map((create) => ({ create })), timers: clockTimers(clock), resamplers, inputRateHz: 16_000, ...options,
+    candidates: factories.map((create) => ({ create })), timers: clockTimers(clock), resamplers, inputRateHz: 16_000, ...options,
   })
   t.teardown(() => backend.close('the test is over'))
   await backend.connect(conformanceSession(), new AbortController().signal)

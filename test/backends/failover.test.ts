@@ -154,18 +154,18 @@ t.test('a refused connection is tried elsewhere before the call notices', async 
 t.test('a member that cannot even be made is left out, and a list of such members is refused', async (t) => {
   const b = new ScriptedService('b')
   const broken = { create: () => { throw new GatewayError('SPEECH_FAULT', 'the speech pool is down') } }
-  const line = new Line(t, [], { members: [broken, { create: b.create, voice: 'marin' }] })
+  const line = new Line(t, [], { candidates: [broken, { create: b.create, voice: 'marin' }] })
   await line.connect({ voice: 'slt' })
   t.equal(line.backend.capabilities.name, 'b')
   t.equal(b.now.session?.voice, 'marin', 'each has its own voice')
-  t.throws(() => new Line(t, [], { members: [broken] }), { code: 'SPEECH_FAULT' })
+  t.throws(() => new Line(t, [], { candidates: [broken] }), { code: 'SPEECH_FAULT' })
   t.throws(() => new Line(t, []), { code: 'AGENT_INVALID' })
   t.throws(() => new Line(t, [b, new ScriptedService('c', ['ready'], { inputRateHz: 24_000 })]), { message: /16000 Hz.*no resampler/ })
 })
 
 t.test('a dialogue that is scripted is begun before it hears the question', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [], { members: [{ create: a.create }, { create: b.create, scripted: true }], stallMs: 1000 })
+  const line = new Line(t, [], { candidates: [{ create: a.create }, { create: b.create, scripted: true }], stallMs: 1000 })
   await line.connect()
   await line.greeted(a)
   await line.speech(800)
@@ -459,7 +459,7 @@ t.test('of an answer that the caller interrupted only what they heard is told', 
 
 t.test('what the caller said beyond the ring is lost, counted, and the rest whole', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
-  const line = new Line(t, [a, b], { reFeedMs: 3000 })
+  const line = new Line(t, [a, b], { replayMs: 3000 })
   await line.connect()
   await line.greeted(a)
   await line.speech(6000)

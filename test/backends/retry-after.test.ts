@@ -6,7 +6,8 @@ import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import type { CircuitReport } from '../../src/backends/failover/circuit-breaker.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { retryAfterOf } from '../../src/backends/transport/vendor-fault.js'
 import type { BackendFaultNews, SessionOpened } from '../../src/backends/watch.js'
@@ -31,7 +32,7 @@ t.test('a service that says when to come back is left alone until then, by every
   const told: { sessions: SessionOpened[]; faults: BackendFaultNews[]; circuits: CircuitReport[] } = { sessions: [], faults: [], circuits: [] }
   const standIn = new ScriptedService('stand-in', ['ready'], { inputRateHz: 24_000 })
   const list = (): FailoverBackend => new FailoverBackend(new Recorder(), {
-    members: [
+    candidates: [
       { create: (sink) => new OpenAiRealtimeBackend(sink, { apiKey: 'key-of-a-test', model: 'm', baseUrl }) },
       { create: standIn.create },
     ],

@@ -1,7 +1,7 @@
 import { sameJson } from '../../call/tool-ledger.js'
 import { BACKEND_TOOL_CALLS_KEPT, SHADOW_TOOL_WAIT_MS, TOOLS_RUNNING_MAX } from '../../core/limits.js'
 import type { ToolReply } from '../backend.js'
-import type { BackendTimers } from '../failover/timers.js'
+import type { BackendTimers } from '../timers.js'
 
 interface RealCall {
   readonly callId: string

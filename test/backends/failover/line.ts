@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
-import { FailoverBackend } from '../../../src/backends/failover.js'
-import type { FailoverOptions } from '../../../src/backends/failover.js'
+import { FailoverBackend } from '../../../src/backends/failover/failover-backend.js'
+import type { FailoverOptions } from '../../../src/backends/failover/failover-backend.js'
 import { FakeTimers, settled } from './scripted.js'
 import type { ScriptedService } from './scripted.js'
 
@@ -18,7 +18,7 @@ export class Line {
 
   constructor(t: Test, services: readonly ScriptedService[], options: Partial<FailoverOptions> = {}) {
     this.backend = new FailoverBackend(this.recorder, {
-      members: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
+      candidates: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
     })
     t.teardown(() => this.backend.close('the test is over'))
   }

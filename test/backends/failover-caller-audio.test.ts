@@ -1,11 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AudioHistory } from '../../src/backends/failover/audio-history.js'
+import { CallerAudio } from '../../src/backends/failover/caller-audio.js'
 
 /** Sample number `i` of a caller. */
 const sampleAt = (i: number): number => ((i * 31) % 60_000) - 30_000
 
-function push(history: AudioHistory, samples: number): void {
+function push(history: CallerAudio, samples: number): void {
   history.push(Int16Array.from({ length: samples }, (_, i) => sampleAt(history.written + i)))
 }
 
@@ -15,7 +15,7 @@ t.test('what is kept comes back as it was, wherever one begins to read', async (
     fc.record({ forget: fc.integer({ min: -2000, max: 12_000 }) }),
   )
   fc.assert(fc.property(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 3000 }), (steps, readSamples) => {
-    const history = new AudioHistory({ sampleRateHz: 8000, keepMsMax: 2000 })
+    const history = new CallerAudio(8000, 2000)
     let forgotten = 0
     for (const one of steps) {
       if ('push' in one) push(history, one.push)
@@ -40,14 +40,14 @@ t.test('what is kept comes back as it was, wherever one begins to read', async (
 })
 
 t.test('two seconds and more are kept, and what had to go is counted', async (t) => {
-  const history = new AudioHistory({ sampleRateHz: 16_000, keepMsMax: 2000 })
+  const history = new CallerAudio(16_000, 2000)
   for (let i = 0; i < 250; i++) push(history, 320)
   t.ok(history.written - history.oldest >= 32_000)
   t.equal(history.samplesLost, history.oldest)
 })
 
 t.test('a caller who listens costs next to nothing, and nothing of them stays behind', async (t) => {
-  const history = new AudioHistory({ sampleRateHz: 16_000, keepMsMax: 10_000 })
+  const history = new CallerAudio(16_000, 10_000)
   t.equal(history.bytes, 0)
   for (let i = 0; i < 1000; i++) {
     push(history, 320)
