@@ -7,7 +7,7 @@ import { replyText } from './tool-text.js'
  * definition says nothing of its own.
  */
 
-/** The empty system text with which the call asks a backend to begin: what it means to a model. */
+/** What a model is told for the empty system text with which the call asks a backend to begin. */
 export function openingText(session: BackendSession): string {
   if (session.history.length > 0) return 'The line had a short gap. Go on from the caller\'s last words; do not greet again.'
   if (session.greeting === null || session.greeting === '') return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
@@ -18,7 +18,7 @@ export function keysText(keys: string): string {
   return `The caller pressed these keys on the phone: ${keys}`
 }
 
-/** The newest of what was said before, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
+/** The newest part of the history, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
 export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
   let chars = 0
   let from = history.length
