@@ -39,14 +39,14 @@ t.test('what is kept comes back as it was, wherever one begins to read', async (
   }))
 })
 
-t.test('two seconds and more are kept, and what had to go is counted', async (t) => {
+t.test('two seconds are kept, and older samples are dropped and counted', async (t) => {
   const history = new CallerAudio(16_000, 2000)
   for (let i = 0; i < 250; i++) push(history, 320)
-  t.ok(history.written - history.oldest >= 32_000)
+  t.equal(history.written - history.oldest, 2000 * 16)
   t.equal(history.samplesLost, history.oldest)
 })
 
-t.test('a caller who listens costs next to nothing, and nothing of them stays behind', async (t) => {
+t.test('memory is held only for what is kept, and given back at the end', async (t) => {
   const history = new CallerAudio(16_000, 10_000)
   t.equal(history.bytes, 0)
   for (let i = 0; i < 1000; i++) {

@@ -15,7 +15,7 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-t.test('when the cloud is gone the dialogue on this machine answers the question that was asked of it', async (t) => {
+t.test('when the cloud is gone the offline dialogue answers the question that was asked of it', async (t) => {
   const cloud = new ScriptedService('cloud', ['ready', 'network'], { inputRateHz: 8000 })
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const clock = (): number => performance.now()
