@@ -31,7 +31,7 @@ interface OpenAnswer {
 }
 
 /** What a takeover sent to the new session. */
-export interface Replayed {
+interface Replayed {
   readonly samples: number
   /** Of open speech, older than what is kept. */
   readonly lostSamples: number

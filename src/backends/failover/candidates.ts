@@ -16,7 +16,7 @@ import type { CircuitBreaker, CircuitPass } from './circuit-breaker.js'
 const SESSION_CLOSE_MS = 900
 
 /** One backend of the list. Its name is the one in its capabilities. */
-export interface FailoverCandidate {
+interface FailoverCandidate {
   readonly create: BackendFactory
   /**
    * A dialogue that must be begun before it hears anything, also when it takes over: the embedded backend. A model is

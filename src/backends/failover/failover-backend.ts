@@ -44,7 +44,7 @@ interface FailoverStats {
   /** From the last fault to the first sound of the new backend, NaN before any. */
   soundMsLast: number
   /** Caller audio that was replayed, and that was too old to be. */
-  reFedSamples: number
+  replayedSamples: number
   lostSamples: number
   /** Tool calls that were answered with an earlier result instead of being run again. */
   toolsSpared: number
@@ -56,7 +56,7 @@ interface FailoverStats {
 
 /** What the list did on one call. Plain data for the record; null where there is nothing to measure. */
 export interface FailoverReport
-  extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'reFedSamples' | 'lostSamples'>> {
+  extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>> {
   /** From a fault to a backend that knows everything: the last one, and the longest. */
   readonly gapMsLast: number | null
   readonly gapMsMax: number | null
@@ -99,7 +99,7 @@ const REAL_SPEECH_MS = 200
  */
 export class FailoverBackend implements Backend, CandidateListener {
   readonly stats: FailoverStats = {
-    failovers: 0, rotations: 0, stalls: 0, gapMsLast: NaN, gapMsMax: NaN, soundMsLast: NaN, reFedSamples: 0, lostSamples: 0,
+    failovers: 0, rotations: 0, stalls: 0, gapMsLast: NaN, gapMsMax: NaN, soundMsLast: NaN, replayedSamples: 0, lostSamples: 0,
     toolsSpared: 0, lateDropped: 0, rotationsAbandoned: 0, standbysLost: 0,
   }
 
@@ -246,12 +246,12 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   /** What the list did so far; a copy. */
   failoverReport(): FailoverReport {
-    const { gapMsLast, gapMsMax, soundMsLast, reFedSamples, lostSamples, ...counters } = this.stats
+    const { gapMsLast, gapMsMax, soundMsLast, replayedSamples, lostSamples, ...counters } = this.stats
     const { inputRateHz } = this.#candidates.capabilities
     return {
       ...counters,
       gapMsLast: orNull(gapMsLast), gapMsMax: orNull(gapMsMax), soundMsLast: orNull(soundMsLast),
-      reFedMs: samplesToMs(reFedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
+      reFedMs: samplesToMs(replayedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
       irregular: this.#candidates.irregular(),
     }
   }
@@ -534,7 +534,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#candidates.beginSearch()
     this.#beginRotation(session.backend.capabilities.maxSessionMs)
     const replayed = this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted === true)
-    this.stats.reFedSamples += replayed.samples
+    this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
     // What was replayed may have ended it.
     if (this.#primary !== session) return
