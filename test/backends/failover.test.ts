@@ -223,7 +223,15 @@ t.test('where services detect the turns, the voice without an answer is replayed
     a.now.answer(2, 'Yes.', 300)
     await line.frames(3000, false)
   })
-  await takeover('voice after the beginning of the answer to what was said before', PRE_ROLL_MS + 2500, async (line, a) => {
+  await takeover('voice whose answer ended a moment ago', 600, async (line, a) => {
+    await line.frames(1000)
+    await line.frames(100, false)
+    a.now.speak(2, 'Yes.', 300)
+    await line.frames(100, false)
+    a.now.finish(2)
+    await line.frames(500, false)
+  })
+  await takeover('voice after the beginning of the answer to what was said before', 2500, async (line, a) => {
     await line.frames(1000)
     a.now.speak(2, 'Yes.', 300)
     await line.frames(500)

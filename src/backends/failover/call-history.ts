@@ -72,7 +72,11 @@ export class CallHistory {
   #words = new SpokenWords([])
   #tools: ToolCall[] = []
   #speechFrom = 0
-  /** The unanswered part of the caller's audio with voice in it, where the service marks the turns; null: there is none. */
+  /**
+   * Where services mark the turns: the caller's audio up to here has its answer, and what has voice in it since then. A new
+   * session must not hear an answered question again.
+   */
+  #answeredTo = 0
   #voicedFrom: number | null = null
   #voicedTo = 0
 
@@ -220,6 +224,7 @@ export class CallHistory {
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
     const left = this.#inputs.filter((input) => input.order > answer.order || (input.type === 'speech' && input.end === null))
     this.#inputs.splice(0, this.#inputs.length, ...left)
+    if (this.#serverVad) this.#answeredTo = Math.max(this.#answeredTo, answer.at)
     this.#settled(answer.at)
     return answer
   }
@@ -331,7 +336,8 @@ export class CallHistory {
       speechFrom = Math.min(speechFrom, input.start)
       break
     }
-    return Math.max(0, this.#frameStart(Math.min(this.#audio.written - this.#marginSamples, speechFrom - this.#preRollSamples)))
+    const from = Math.min(this.#audio.written - this.#marginSamples, speechFrom - this.#preRollSamples)
+    return Math.max(this.#answeredTo, this.#frameStart(from))
   }
 
   #frameStart(position: number): number {
