@@ -4,6 +4,7 @@ import { frameSamples } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
+import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
 import { vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
@@ -397,12 +398,10 @@ export class Candidates {
   /** Resolves when all retired sessions are closed, at the latest after SESSION_CLOSE_MS. */
   async closed(): Promise<void> {
     if (this.#closings.size === 0) return
-    let cancel: () => void = () => undefined
-    const deadline = new Promise<void>((resolve) => {
-      cancel = this.#timers.after(SESSION_CLOSE_MS, resolve)
-    })
+    const alarm = new Alarm(this.#timers)
+    const deadline = new Promise<void>((resolve) => alarm.set(SESSION_CLOSE_MS, resolve))
     await Promise.race([Promise.allSettled([...this.#closings]), deadline])
-    cancel()
+    alarm.clear()
   }
 
   #at(index: number): Candidate {
