@@ -1,6 +1,7 @@
 import { FRAME_MS, frameSamples } from '../../src/core/units.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
-import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { machineMs } from '../kit/process.js'
 import { newHistogram, percentilesMs, recordMs } from '../kit/histogram.js'
@@ -94,13 +95,13 @@ class TakeoverCall {
 
   static async open(first: KnownService, second: KnownService, share: number): Promise<TakeoverCall> {
     const recorder = new Recorder()
-    const member = (service: KnownService, name: string) => ({
+    const candidate = (service: KnownService, name: string) => ({
       create: (sink: ConstructorParameters<typeof OpenAiRealtimeBackend>[0]) => new OpenAiRealtimeBackend(sink, {
         apiKey: null, model: 'known', baseUrl: service.baseUrl, name, inputRateHz: RATE_HZ, outputRateHz: RATE_HZ, turns: { by: 'gateway' },
       }),
     })
     const backend = new FailoverBackend(recorder, {
-      members: [member(first, 'first'), member(second, 'second')], timers: clockTimers(machineMs), inputRateHz: RATE_HZ,
+      candidates: [candidate(first, 'first'), candidate(second, 'second')], timers: clockTimers(machineMs), inputRateHz: RATE_HZ,
     })
     const before = first.sessions.length
     await backend.connect(conformanceSession(), new AbortController().signal)

@@ -87,8 +87,11 @@ export interface Backend {
   readonly capabilities: BackendCapabilities
   /** Resolves when ready for audio (after the `ready` event). Rejects with GatewayError BACKEND_*. */
   connect(session: BackendSession, signal: AbortSignal): Promise<void>
-  /** Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops oldest when full. */
-  pushAudio(pcm: Int16Array): void
+  /**
+   * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops oldest when full.
+   * @param voiced  the gateway's voice activity detection found voice in the frame; true where it is not known
+   */
+  pushAudio(pcm: Int16Array, voiced?: boolean): void
   /** The caller began to speak, up to 300 ms ago; frames from then on follow through `pushAudio`. Only without `serverVad`. */
   speechStart(atMs: number): void
   /** The caller stopped; `atMs` is the last voiced sample. */

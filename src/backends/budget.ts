@@ -2,11 +2,25 @@ import { END_CALL_TOOL } from '../call/gateway-tools.js'
 import { BUDGET_GOODBYE_MS } from '../core/limits.js'
 import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
-import { costOf } from './budget/prices.js'
-import type { Prices } from './budget/prices.js'
-import type { BackendTimers } from './failover/timers.js'
+import { Alarm } from './timers.js'
+import type { BackendTimers } from './timers.js'
 
-export type { BackendPrices, Prices } from './budget/prices.js'
+/** What one backend's use costs, in the currency of the list. What is not given costs nothing. */
+interface BackendPrices {
+  readonly inputPerMillionTokens?: number
+  readonly outputPerMillionTokens?: number
+  /** For services that charge by time. */
+  readonly audioInPerMinute?: number
+  readonly audioOutPerMinute?: number
+}
+
+/** Prices are settings: vendors change theirs, and contracts differ. */
+export interface Prices {
+  /** Such as `USD`. */
+  readonly currency: string
+  /** By the name of the backend. */
+  readonly backends: Readonly<Record<string, BackendPrices>>
+}
 
 /** What one call may use; what is not given has no limit. */
 export interface BudgetLimits {
@@ -23,8 +37,7 @@ export interface BudgetOptions {
   readonly limits: BudgetLimits
   readonly timers: BackendTimers
   readonly prices?: Prices
-  /** Asks the model for its goodbye. */
-  readonly goodbyeText?: string
+  /** How long the model has to say goodbye. */
   readonly goodbyeMs?: number
 }
 
@@ -43,9 +56,9 @@ export interface BudgetReport {
 }
 
 const GOODBYE = 'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
-/** Ours, among the ids of the model's calls; with a number, because an id is answered once. */
+/** Id of the guard's own `end_call`, with a number, because an id is answered once. */
 const CALL_ID = 'budget-end-'
-/** How often a caller who speaks into the goodbye gets another one. */
+/** How many more goodbyes a caller gets who speaks into one. */
 const TAKE_BACKS_MAX = 2
 const NAMES_MAX = 16
 const OTHER = 'other'
@@ -54,12 +67,12 @@ const OTHER = 'other'
  * Holds one call to its budget, with a goodbye.
  *
  *     open    --a limit is reached--> spent              the model is asked to say goodbye, when nobody speaks
- *     spent   --it calls `end_call`--> ending            its own end
- *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` in its name
- *     ending  --taken back by the caller, TAKE_BACKS_MAX times--> spent
- *     ending  --taken back once more--> over             a fatal `quota` error: the call apologises and ends, or escalates
+ *     spent   --it calls `end_call`--> ending            the model ends the call
+ *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` for the model
+ *     ending  --the caller speaks into the goodbye, TAKE_BACKS_MAX times--> spent
+ *     ending  --once more--> over                        a fatal `quota` error: the call apologises and ends, or escalates
  *
- * `end_call` is the session's own tool: it lets the last words be heard and says a goodbye where there were none.
+ * `end_call` is the call session's own tool: it plays the last words to their end, and says a goodbye where there were none.
  */
 export class BudgetBackend implements Backend {
   readonly #sink: BackendSink
@@ -76,12 +89,14 @@ export class BudgetBackend implements Backend {
   #generation = 0
   readonly #answering = new Set<number>()
   #takeBacks = 0
-  #cancelLimit: (() => void) | null = null
-  #cancelGoodbye: (() => void) | null = null
+  readonly #limitAlarm: Alarm
+  readonly #goodbyeAlarm: Alarm
 
   constructor(sink: BackendSink, options: BudgetOptions) {
     this.#sink = sink
     this.#options = options
+    this.#limitAlarm = new Alarm(options.timers)
+    this.#goodbyeAlarm = new Alarm(options.timers)
     this.#inner = options.inner({
       event: (event) => this.#event(event),
       audio: (pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number) => {
@@ -98,8 +113,8 @@ export class BudgetBackend implements Backend {
     return this.#inner.connect(session, signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
-    this.#inner.pushAudio(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    this.#inner.pushAudio(pcm, voiced)
   }
 
   speechStart(atMs: number): void {
@@ -124,7 +139,7 @@ export class BudgetBackend implements Backend {
     const ours = callId.startsWith(CALL_ID)
     if (!ours) this.#inner.toolResult(callId, reply)
     if (!ours && callId !== this.#agentEnd) return
-    // An end is only answered when the caller took it back.
+    // `end_call` is only answered when the caller speaks into the goodbye.
     this.#agentEnd = null
     if (this.#state === 'ending') this.#takenBack()
   }
@@ -161,7 +176,7 @@ export class BudgetBackend implements Backend {
     switch (event.type) {
       case 'ready': {
         const { maxMs } = this.#options.limits
-        if (maxMs !== undefined) this.#cancelLimit = this.#options.timers.after(maxMs, () => this.#reached('maxMs'))
+        if (maxMs !== undefined) this.#limitAlarm.set(maxMs, () => this.#reached('maxMs'))
         this.#sink.event(event)
         return
       }
@@ -225,8 +240,8 @@ export class BudgetBackend implements Backend {
     if (this.#state !== 'open') return
     this.#state = 'spent'
     this.#spent = limit
-    this.#cancelLimit?.()
-    // Its own goodbye is under way already.
+    this.#limitAlarm.clear()
+    // The model's own goodbye is under way already.
     if (this.#agentEnd !== null) {
       this.#state = 'ending'
       this.#endedBy = 'agent'
@@ -237,16 +252,15 @@ export class BudgetBackend implements Backend {
 
   #goodbye(): void {
     this.#asked = false
-    const { timers, goodbyeMs = BUDGET_GOODBYE_MS } = this.#options
-    this.#cancelGoodbye = timers.after(goodbyeMs, () => this.#endCall())
+    this.#goodbyeAlarm.set(this.#options.goodbyeMs ?? BUDGET_GOODBYE_MS, () => this.#endCall())
     this.#askWhenQuiet()
   }
 
-  /** Not into an answer that is being given, and not over the caller. */
+  /** Not during an answer, and not while the caller speaks. */
   #askWhenQuiet(): void {
     if (this.#state !== 'spent' || this.#asked || this.#speaking || this.#answering.size > 0) return
     this.#asked = true
-    this.#inner.sendText(this.#options.goodbyeText ?? GOODBYE, { role: 'system', respond: true })
+    this.#inner.sendText(GOODBYE, { role: 'system', respond: true })
   }
 
   #goodbyeSaid(): void {
@@ -256,17 +270,17 @@ export class BudgetBackend implements Backend {
   #agentEnds(callId: string): void {
     this.#agentEnd = callId
     if (this.#state !== 'spent') return
-    this.#cancelGoodbye?.()
+    this.#goodbyeAlarm.clear()
     this.#state = 'ending'
     this.#endedBy = 'agent'
   }
 
   #endCall(): void {
     if (this.#state !== 'spent') return
-    this.#cancelGoodbye?.()
+    this.#goodbyeAlarm.clear()
     this.#state = 'ending'
     this.#endedBy = 'guard'
-    // Its own number, so that an interruption of the answer before does not take it along.
+    // A generation of its own, so that an interruption of the answer before does not cancel it.
     this.#sink.event({
       type: 'tool-call', callId: `${CALL_ID}${this.#takeBacks + 1}`, name: END_CALL_TOOL, args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
       generation: this.#generation + 1,
@@ -288,14 +302,9 @@ export class BudgetBackend implements Backend {
   }
 
   #stop(): void {
-    this.#cancelLimit?.()
-    this.#cancelGoodbye?.()
+    this.#limitAlarm.clear()
+    this.#goodbyeAlarm.clear()
   }
-}
-
-/** The factory of a backend with a budget. @see BudgetBackend */
-export function budget(options: BudgetOptions): BackendFactory {
-  return (sink) => new BudgetBackend(sink, options)
 }
 
 function add(sum: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }, usage: BackendUsage): void {
@@ -303,4 +312,19 @@ function add(sum: { inputTokens: number; outputTokens: number; audioInMs: number
   sum.outputTokens += usage.outputTokens
   sum.audioInMs += usage.audioInMs
   sum.audioOutMs += usage.audioOutMs
+}
+
+const MILLION = 1_000_000
+const MINUTE_MS = 60_000
+
+/** An estimate: vendors count cached and spoken tokens apart. Null when something was used that has no price. */
+function costOf(prices: Prices, usage: ReadonlyMap<string, BackendUsage>): number | null {
+  let sum = 0
+  for (const [name, used] of usage) {
+    const price = prices.backends[name]
+    if (price === undefined) return null
+    sum += (used.inputTokens * (price.inputPerMillionTokens ?? 0) + used.outputTokens * (price.outputPerMillionTokens ?? 0)) / MILLION
+    sum += (used.audioInMs * (price.audioInPerMinute ?? 0) + used.audioOutMs * (price.audioOutPerMinute ?? 0)) / MINUTE_MS
+  }
+  return sum
 }

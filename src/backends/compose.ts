@@ -3,17 +3,18 @@ import type { Backend, BackendFactory } from './backend.js'
 import type { Circuits } from './failover/circuit-breaker.js'
 import { BudgetBackend } from './budget.js'
 import type { BudgetLimits, BudgetReport, Prices } from './budget.js'
-import { FailoverBackend, clockTimers } from './failover.js'
-import type { FailoverReport } from './failover.js'
-import { hearsTurns, loadBackend } from './registry.js'
+import { FailoverBackend } from './failover/failover-backend.js'
+import type { FailoverReport } from './failover/failover-backend.js'
+import { detectsTurns, loadBackend } from './registry.js'
 import type { BackendContext } from './registry.js'
 import { ShadowBackend } from './shadow.js'
 import type { ShadowReport } from './shadow.js'
+import { clockTimers } from './timers.js'
 import { addCounters } from './watch.js'
 import type { BackendCounters, BackendWatch } from './watch.js'
 
-/** What a call's list of backends needs besides what each of them needs. */
-export interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
+/** What the backends of a call need together, besides what each of them needs. */
+interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
   readonly circuits: Circuits
   readonly resamplers: ResamplerBank
   readonly watch: BackendWatch
@@ -28,15 +29,15 @@ export interface CompositionOptions {
   readonly standby: boolean
   /** Silence after a question that counts as a fault. */
   readonly stallMs: number
-  /** How long the caller waits before a word is said. */
+  /** How long the caller waits for another backend before a filler is spoken. */
   readonly holdAfterMs: number
-  /** Resolved name of a backend that hears each call and is not heard; null for none. */
+  /** Resolved name of the shadow, a second backend that listens only; null for none. */
   readonly shadow: string | null
   /** What one call may use; null for no limit and no estimate. */
   readonly budget: { readonly limits: BudgetLimits; readonly prices: Prices | null } | null
 }
 
-/** What the composition found out about a call, for its record. Plain data; the shadow's part holds callers' words. */
+/** What the backends report about a call, for its record. Plain data; the shadow's part holds the caller's words. */
 export interface BackendReport {
   /** What the list did; null where there is none. */
   readonly failover: Omit<FailoverReport, 'irregular'> | null
@@ -46,18 +47,17 @@ export interface BackendReport {
   readonly shadow: ShadowReport | null
 }
 
-/** The backend of one call: made once with `create`, asked for its report at the end. */
-export interface ComposedBackend {
+/** The backend of one call: `create` is called once, `report` at the end. */
+interface ComposedBackend {
   readonly create: BackendFactory
   readonly report: () => BackendReport
 }
 
-/** The backend that speaks through speech workers must be begun before it hears anything. */
+/** A scripted dialogue must be begun before it hears anything. */
 const SCRIPTED = 'embedded'
 
 /**
- * What an agent's file says about its backends, as one backend: a list that stands in for each other, within a budget,
- * with another one listening along.
+ * The backend of a call as the agent's file describes it: a list with failover, within a budget, with a shadow beside it.
  * @throws GatewayError AGENT_INVALID as `loadBackend`
  */
 export async function composeBackend(options: CompositionOptions, context: CompositionContext): Promise<ComposedBackend> {
@@ -66,23 +66,23 @@ export async function composeBackend(options: CompositionOptions, context: Compo
   const second = options.shadow === null ? null : await loadBackend(options.shadow, { ...context, gatewayTurns: false })
   let budget: BudgetBackend | null = null
   let shadow: ShadowBackend | null = null
-  const { budget: allowance } = options
-  const held: BackendFactory = allowance === null ? answering.create : (sink) => {
-    const { limits, prices } = allowance
+  const { budget: limited } = options
+  const primary: BackendFactory = limited === null ? answering.create : (sink) => {
+    const { limits, prices } = limited
     budget = new BudgetBackend(sink, { inner: answering.create, limits, timers, ...(prices === null ? {} : { prices }) })
     return budget
   }
   return {
-    create: second === null ? held : (sink) => {
+    create: second === null ? primary : (sink) => {
       const secondVoice = options.voices[options.shadow ?? ''] ?? null
-      shadow = new ShadowBackend(sink, { primary: held, second, timers, resamplers: context.resamplers, secondVoice })
+      shadow = new ShadowBackend(sink, { primary, second, timers, resamplers: context.resamplers, secondVoice })
       return shadow
     },
     report: () => ({ ...answering.report(), budget: budget?.budgetReport() ?? null, shadow: shadow?.shadowReport() ?? null }),
   }
 }
 
-/** The backend that answers, and what can be said of it at the end. */
+/** The backend that answers the caller, without budget and shadow. */
 interface Answering {
   readonly create: BackendFactory
   readonly report: () => Pick<BackendReport, 'failover' | 'irregular'>
@@ -90,11 +90,11 @@ interface Answering {
 
 async function answeringOf(options: CompositionOptions, context: CompositionContext): Promise<Answering> {
   const { names } = options
-  // Where one of them cannot hear the turns, the gateway times them for all.
-  const gatewayTurns = names.length > 1 && !names.every((name) => hearsTurns(name, context.settings, context.options))
+  // Where one of them cannot detect turns, the gateway marks them for all.
+  const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
   const factories = await Promise.all(names.map((name) => loadBackend(name, { ...context, gatewayTurns })))
   const [only] = factories
-  // A model alone is a list of one: its sessions end, and are replaced at a quiet moment. A script's never does.
+  // A model alone is a list of one: FailoverBackend says what that gives it. A script's session never ends; a module has its own ways.
   if (only !== undefined && factories.length === 1 && (names[0] === SCRIPTED || names[0]?.startsWith('module:') === true)) {
     return alone(only, context)
   }
@@ -102,7 +102,7 @@ async function answeringOf(options: CompositionOptions, context: CompositionCont
   return {
     create: (sink) => {
       list = new FailoverBackend(sink, {
-        members: factories.map((create, index) => {
+        candidates: factories.map((create, index) => {
           const name = names[index] as string // as many names as factories
           return { create, scripted: name === SCRIPTED, voice: options.voices[name] ?? null }
         }),
@@ -125,7 +125,7 @@ async function answeringOf(options: CompositionOptions, context: CompositionCont
   }
 }
 
-/** One backend that is no list; it is connected as soon as it is made. */
+/** One backend without failover. It is connected as soon as it is made. */
 function alone(create: BackendFactory, { clock, watch }: CompositionContext): Answering {
   let backend: Backend | null = null
   return {

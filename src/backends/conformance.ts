@@ -12,6 +12,5 @@ import { lifecycleChecks } from './conformance/lifecycle-checks.js'
  */
 export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [...conversationChecks, ...interruptionChecks, ...lifecycleChecks]
 
-export { conformanceSession } from './conformance/harness.js'
+export { Recorder, conformanceSession, speakTo } from './conformance/harness.js'
 export type { ConformanceCheck, ConformanceFacet, ConformanceHarness, ConformanceScript, ConformanceSetup, ConformanceVendor, ScriptedReply } from './conformance/harness.js'
-export { Recorder, speakTo } from './conformance/recorder.js'

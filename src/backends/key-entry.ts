@@ -1,8 +1,8 @@
 import { BACKEND_KEYS_MAX, BACKEND_KEYS_PAUSE_MS } from '../core/limits.js'
 
 /**
- * Gathers pressed keys into one entry: a model that is told of each digit of an order number answers each of them.
- * An entry ends with `#`, after a pause, or when it is as long as any number gets.
+ * Gathers DTMF digits into one entry, because a model that is told each digit of an order number answers each of them.
+ * An entry ends with `#`, after a pause of BACKEND_KEYS_PAUSE_MS, or at BACKEND_KEYS_MAX digits.
  */
 export class KeyEntry {
   readonly #done: (keys: string) => void

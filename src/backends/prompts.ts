@@ -1,5 +1,5 @@
 import { BACKEND_HISTORY_CHARS_MAX } from '../core/limits.js'
-import type { BackendSession, HistoryEntry, ToolLedgerEntry } from './backend.js'
+import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from './backend.js'
 import { replyText } from './tool-text.js'
 
 /**
@@ -7,7 +7,7 @@ import { replyText } from './tool-text.js'
  * definition says nothing of its own.
  */
 
-/** The empty system text with which the call asks a backend to begin: what it means to a model. */
+/** What a model is told for the empty system text with which the call asks a backend to begin. */
 export function openingText(session: BackendSession): string {
   if (session.history.length > 0) return 'The line had a short gap. Go on from the caller\'s last words; do not greet again.'
   if (session.greeting === null || session.greeting === '') return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
@@ -18,7 +18,7 @@ export function keysText(keys: string): string {
   return `The caller pressed these keys on the phone: ${keys}`
 }
 
-/** The newest of what was said before, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
+/** The newest part of the history, oldest first, in at most BACKEND_HISTORY_CHARS_MAX characters. */
 export function recentHistory(history: readonly HistoryEntry[]): readonly HistoryEntry[] {
   let chars = 0
   let from = history.length
@@ -42,4 +42,20 @@ export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLe
     from--
   }
   return ledger.slice(from)
+}
+
+/** What was said and done while a session stood by, for one that is connected already. */
+export function recapText(history: readonly HistoryEntry[], ledger: readonly ToolLedgerEntry[]): string {
+  const said = recentHistory(history).map(({ role, text }) => `${role === 'caller' ? 'Caller' : 'You'}: ${text}`)
+  const done = recentTools(ledger).map(({ name, args, ok, result }) => (
+    `${name}(${JSON.stringify(args)}) gave ${replyText({ ok, value: result })}`))
+  const lines = ['You take over this call now. Do not greet again and do not repeat what was said.']
+  if (said.length > 0) lines.push('What was said so far:', ...said)
+  if (done.length > 0) lines.push('Tools that were called so far; do not call them again for the same purpose:', ...done)
+  return lines.join('\n')
+}
+
+/** The answer of a tool that an earlier session called. */
+export function lateToolText(name: string, reply: ToolReply): string {
+  return `The tool ${name}, which was called before, has answered: ${replyText(reply)}`
 }

@@ -9,8 +9,8 @@ import type { SpeechClient } from '../speech/speech-client.js'
 import { GeminiLiveBackend } from './gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from './openai-realtime/openai-backend.js'
 
-/** One service that speaks HTTP in OpenAI's shape. */
-export interface ServiceSettings {
+/** One service with an API in OpenAI's shape. */
+interface ServiceSettings {
   readonly baseUrl: string
   readonly apiKey: string | null
   readonly model: string
@@ -26,7 +26,7 @@ export interface BackendSettings {
     readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string | null
     readonly turns: 'gateway' | 'server'
   }
-  /** A realtime server of one's own. */
+  /** A self-hosted realtime server. */
   readonly selfHosted: (ServiceSettings & {
     readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'; readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000
   }) | null
@@ -44,8 +44,8 @@ export interface BackendContext {
   /** The agent's `backends:` block. */
   readonly options: BackendOptions
   /**
-   * The gateway marks the caller's turns for whoever answers: this one stands in a list with others that cannot hear them.
-   * A backend that could listen by itself leaves it, unless the agent says otherwise, so that no turn is timed twice.
+   * The gateway marks the caller's turns: another backend of the list cannot detect them. A backend with turn detection of
+   * its own switches it off, unless the agent's file sets it, so that no turn is timed twice.
    */
   readonly gatewayTurns: boolean
 }
@@ -54,14 +54,14 @@ export interface BackendContext {
 interface Registered {
   /** The setting that is missing; null when the backend can be used. */
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
-  /** It hears by itself when the caller has stopped, as it is set. */
-  readonly hearsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
+  /** With these settings it detects by itself when the caller has stopped. */
+  readonly detectsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
 /**
  * Caller audio in one message. With the gateway's turns the last one is sent at once when the caller stops, so long messages
- * cost nothing but 40 ms within speech. A service that waits for quiet by itself waits for the last message of that, too.
+ * cost only 40 ms within speech. A service with turn detection of its own hears the end of speech later by a message's length.
  */
 const LONG_MESSAGE_MS = 60
 const SHORT_MESSAGE_MS = 20
@@ -75,7 +75,7 @@ const unusable = (name: string): GatewayError => new GatewayError('BACKEND_KEY_M
 const REGISTRY: Readonly<Record<string, Registered>> = {
   openai: {
     missing: ({ openai }) => (openai.apiKey === null ? 'OPENAI_API_KEY' : null),
-    hearsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
+    detectsTurns: ({ openai }, { openai: own }) => (own?.turns?.by ?? openai.turns) !== 'gateway',
     make: (sink, { settings: { openai, messageMs }, options: { openai: own }, clock, legRateHz, gatewayTurns }) => {
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : openai.turns }
       return new OpenAiRealtimeBackend(sink, {
@@ -91,7 +91,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   gemini: {
     missing: ({ gemini }, { gemini: own }) => (
       gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null),
-    hearsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
+    detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
     make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
       const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
@@ -106,7 +106,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   },
   'self-hosted': {
     missing: ({ selfHosted }) => (selfHosted === null ? 'REALTIME_URL' : null),
-    hearsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
+    detectsTurns: ({ selfHosted }, { 'self-hosted': own }) => (own?.turns?.by ?? selfHosted?.turns) !== 'gateway',
     make: (sink, { settings: { selfHosted, messageMs }, options: { 'self-hosted': own }, clock, gatewayTurns }) => {
       if (selfHosted === null) throw unusable('self-hosted')
       const { rateHz, turns: by, ...server } = selfHosted
@@ -121,7 +121,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   },
   cascade: {
     missing: ({ cascade }) => (cascade === null ? 'STT_URL, LLM_URL and TTS_URL' : null),
-    hearsTurns: () => false,
+    detectsTurns: () => false,
     make: (sink, { settings: { cascade }, options: { cascade: own = {} }, clock }) => {
       if (cascade === null) throw unusable('cascade')
       return new CascadeBackend(sink, {
@@ -132,7 +132,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
   },
   embedded: {
     missing: () => null,
-    hearsTurns: () => false,
+    detectsTurns: () => false,
     make: (sink, { speech, clock }) => {
       if (speech === null) {
         throw new GatewayError('SPEECH_FAULT', 'the embedded backend needs the speech pool, which is down', { retryable: true })
@@ -143,12 +143,12 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
 }
 
 /** Names that an agent may ask for. */
-export const BACKENDS: readonly string[] = Object.keys(REGISTRY)
+const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 
-/** What `auto` takes the first usable of. Self-hosted ones are only used when an agent names them. */
+/** `auto` is the first of these that is set up. Self-hosted ones are only used when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
-/** A backend of somebody else's: a module that exports `createBackend`. */
+/** Prefix of a backend that a module of your own exports: `createBackend`. */
 export const MODULE_PREFIX = 'module:'
 
 /**
@@ -184,15 +184,15 @@ export function resolveBackends(
 }
 
 /**
- * Whether backend `name` (resolved), as it is set, hears by itself when the caller has stopped. Of a module nobody knows,
- * so it gets the gateway's turns; alone it may leave them unused.
+ * Whether backend `name` (resolved), with these settings, detects by itself when the caller has stopped. It is not known of
+ * a module, so that gets the gateway's turns; alone it may ignore them.
  */
-export function hearsTurns(name: string, settings: BackendSettings, options: BackendOptions): boolean {
-  return REGISTRY[name]?.hearsTurns(settings, options) ?? false
+export function detectsTurns(name: string, settings: BackendSettings, options: BackendOptions): boolean {
+  return REGISTRY[name]?.detectsTurns(settings, options) ?? false
 }
 
 /** What a module with a backend exports. */
-export interface BackendModule {
+interface BackendModule {
   /** @param options  the module's entry in the agent's `backends:` block, as it stands there; empty where there is none */
   createBackend(sink: BackendSink, context: BackendContext, options: Readonly<Record<string, unknown>>): Backend
 }
@@ -203,7 +203,11 @@ export interface BackendModule {
  * @throws GatewayError AGENT_INVALID for a name that nothing has, or a module that cannot be used
  */
 export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
-  if (!name.startsWith(MODULE_PREFIX)) return backendFactory(name, context)
+  if (!name.startsWith(MODULE_PREFIX)) {
+    const registered = REGISTRY[name]
+    if (registered === undefined) throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
+    return (sink) => registered.make(sink, context)
+  }
   const specifier = name.slice(MODULE_PREFIX.length)
   let loaded: Partial<BackendModule>
   try {
@@ -220,16 +224,9 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     try {
       return createBackend(sink, context, options)
     } catch (cause) {
-      // As a fault of the gateway's own kind, so that a list can do without it.
+      // As the gateway's own kind of error, with which a list leaves this backend out.
       if (cause instanceof GatewayError) throw cause
       throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
     }
   }
-}
-
-/** The factory of one of this version's own backends. */
-export function backendFactory(name: string, context: BackendContext): BackendFactory {
-  const registered = REGISTRY[name]
-  if (registered === undefined) throw new GatewayError('AGENT_INVALID', `there is no backend ${name}; allowed: ${BACKENDS.join(', ')}`)
-  return (sink) => registered.make(sink, context)
 }

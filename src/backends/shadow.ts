@@ -1,41 +1,87 @@
+import { sameJson } from '../call/tool-ledger.js'
+import {
+  BACKEND_ITEMS_KEPT, BACKEND_TOOL_CALLS_KEPT, SHADOW_TEXT_CHARS_MAX, SHADOW_TOOL_WAIT_MS, SHADOW_TURNS_MAX, TOOLS_RUNNING_MAX,
+} from '../core/limits.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { GatewayError } from '../core/errors.js'
 import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
-import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, ToolReply, ToolSpec } from './backend.js'
-import type { BackendTimers } from './failover/timers.js'
-import { RecordedTools } from './shadow/recorded-tools.js'
-import type { ShadowReport } from './shadow/report.js'
-import { TurnBook } from './shadow/turn-book.js'
+import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
+import type { BackendTimers } from './timers.js'
 
-export type { ShadowReport, ShadowSide, ShadowTurn } from './shadow/report.js'
+/** One side's part of a turn. Times run from the end of the caller's turn, or of the text or DTMF digits that asked. */
+export interface ShadowSide {
+  /** What it understood of the caller. */
+  readonly callerText: string
+  readonly agentText: string
+  /** To its first sound, and to its first words or tool call of any kind; null when there was none. */
+  readonly soundMs: number | null
+  readonly actMs: number | null
+  readonly audioMs: number
+  readonly tools: readonly { readonly name: string; readonly args: Readonly<Record<string, unknown>> }[]
+  /** Its answer failed. */
+  readonly failed: boolean
+}
 
-export interface ShadowOptions {
-  /** Serves the call, as if it were alone. */
+interface ShadowTurn {
+  /** What was answered: words of the caller, a text of the call (such as the greeting), or DTMF digits. */
+  readonly asked: 'speech' | 'text' | 'keys'
+  readonly primary: ShadowSide
+  readonly second: ShadowSide
+  /** How much later the second one made its first sound; null where one of them made none. */
+  readonly soundDifferenceMs: number | null
+  /** Both called the same tools with the same arguments, in whatever order. */
+  readonly sameTools: boolean
+  /** Both understood the caller to have said the same words, case and punctuation aside. */
+  readonly sameCallerText: boolean
+}
+
+/** What a second backend would have made of a call. Plain data for the call's record; it holds words of the caller. */
+export interface ShadowReport {
+  readonly primary: string
+  readonly second: string
+  /** `over`: it ended by itself before the call did. */
+  readonly state: 'connecting' | 'live' | 'failed' | 'over'
+  readonly fault: BackendErrorCode | null
+  readonly connectMs: number | null
+  readonly turns: readonly ShadowTurn[]
+  readonly turnsDropped: number
+  readonly turnsWithOtherTools: number
+  /** Median of the turns' differences; null when no turn had sound from both. */
+  readonly soundDifferenceMsMedian: number | null
+  /** Its tool calls that got the primary's result, and those without one. */
+  readonly toolsAnswered: number
+  readonly toolsUnanswered: number
+  /** Its usage, which is not in the call's own. */
+  readonly usage: BackendUsage
+}
+
+interface ShadowOptions {
+  /** Serves the call. */
   readonly primary: BackendFactory
-  /** Hears the same call and is not heard. */
+  /** The shadow: hears the same call and is not heard. */
   readonly second: BackendFactory
   readonly timers: BackendTimers
   /** Needed where their rates differ. */
   readonly resamplers?: ResamplerBank
-  /** The second one's voice, because voices have different names everywhere; the session's when not given. */
+  /** The shadow's voice, because voices have different names everywhere; the session's when not given. */
   readonly secondVoice?: string | null
 }
 
 /**
- * A backend that is tried out on real calls: the second one gets the caller's audio, texts and keys, says its answers to
- * nobody, and gets for its tool calls what the primary's calls brought. The call sees the primary alone; whatever happens
- * to the second one is a line in the report.
+ * Tries a second backend out on real calls. It gets the caller's audio, texts and DTMF digits, nobody hears its answers, and
+ * its tool calls get the results of the primary's calls. The call sees the primary alone; a fault of the second one is only
+ * reported.
  *
- * What it hears is the caller who answers the primary, so after a turn that the two took differently the rest compares
- * less well; and it takes what it said itself for heard, as far as the primary was.
+ * The caller answers the primary, so after a turn that the two took differently the rest compares less well. What the second
+ * one said counts as heard as far as the primary's answer was.
  */
 export class ShadowBackend implements Backend {
   readonly #sink: BackendSink
   readonly #options: ShadowOptions
   readonly #primary: Backend
   readonly #second: Backend
-  readonly #book = new TurnBook()
+  readonly #comparison = new TurnComparison()
   readonly #tools: RecordedTools
   readonly #abort = new AbortController()
   readonly #usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
@@ -53,7 +99,7 @@ export class ShadowBackend implements Backend {
     this.#primary = options.primary({
       event: (event) => this.#fromPrimary(event),
       audio: (pcm, sampleRateHz, itemId, generation) => {
-        this.#book.audio('primary', generation, samplesToMs(pcm.length, sampleRateHz), options.timers.nowMs())
+        this.#comparison.audio('primary', generation, samplesToMs(pcm.length, sampleRateHz), options.timers.nowMs())
         sink.audio(pcm, sampleRateHz, itemId, generation)
       },
     })
@@ -84,14 +130,14 @@ export class ShadowBackend implements Backend {
         this.#state = 'live'
         this.#connectMs = timers.nowMs() - askedAtMs
       },
-      // Told as an event, too, where there is one.
+      // Mostly an `error` event came before.
       () => this.#failed('internal'),
     )
     return this.#primary.connect(session, signal)
   }
 
-  pushAudio(pcm: Int16Array): void {
-    this.#primary.pushAudio(pcm)
+  pushAudio(pcm: Int16Array, voiced?: boolean): void {
+    this.#primary.pushAudio(pcm, voiced)
     if (!this.#listening) return
     if (this.#resampler === null) {
       this.#second.pushAudio(pcm)
@@ -107,19 +153,19 @@ export class ShadowBackend implements Backend {
   }
 
   speechEnd(atMs: number): void {
-    this.#book.asked('speech', atMs)
+    this.#comparison.asked('speech', atMs)
     this.#primary.speechEnd(atMs)
     this.#secondSpeech('end', atMs)
   }
 
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
-    if (options.respond) this.#book.asked('text', this.#options.timers.nowMs())
+    if (options.respond) this.#comparison.asked('text', this.#options.timers.nowMs())
     this.#primary.sendText(text, options)
     if (this.#listening) this.#second.sendText(text, options)
   }
 
   dtmf(digit: string): void {
-    this.#book.asked('keys', this.#options.timers.nowMs())
+    this.#comparison.asked('keys', this.#options.timers.nowMs())
     this.#primary.dtmf(digit)
     if (this.#listening) this.#second.dtmf(digit)
   }
@@ -158,11 +204,11 @@ export class ShadowBackend implements Backend {
 
   /** What the two made of the call so far; a copy. */
   shadowReport(): ShadowReport {
-    const turns = this.#book.report()
+    const turns = this.#comparison.report()
     return {
       primary: this.#primary.capabilities.name, second: this.#second.capabilities.name,
       state: this.#state, fault: this.#fault, connectMs: this.#connectMs,
-      turns, turnsDropped: this.#book.turnsDropped,
+      turns, turnsDropped: this.#comparison.turnsDropped,
       turnsWithOtherTools: turns.filter((turn) => !turn.sameTools).length,
       soundDifferenceMsMedian: median(turns.flatMap((turn) => turn.soundDifferenceMs ?? [])),
       toolsAnswered: this.#tools.answered, toolsUnanswered: this.#tools.unanswered,
@@ -182,12 +228,12 @@ export class ShadowBackend implements Backend {
 
   #fromPrimary(event: BackendEvent): void {
     const nowMs = this.#options.timers.nowMs()
-    this.#book.event('primary', event, nowMs)
+    this.#comparison.event('primary', event, nowMs)
     if (event.type === 'tool-call') this.#tools.called(event.callId, event.name, event.args)
-    // A second one without ears of its own hears with the primary's.
+    // A second one without turn detection of its own gets the primary's.
     if (event.type === 'speech-started') this.#secondSpeech('start', nowMs)
     if (event.type === 'speech-stopped') {
-      this.#book.asked('speech', nowMs)
+      this.#comparison.asked('speech', nowMs)
       this.#secondSpeech('end', nowMs)
     }
     this.#sink.event(event)
@@ -195,12 +241,12 @@ export class ShadowBackend implements Backend {
 
   #unheard(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
     this.#secondItem = itemId
-    this.#book.audio('second', generation, samplesToMs(pcm.length, sampleRateHz), this.#options.timers.nowMs())
+    this.#comparison.audio('second', generation, samplesToMs(pcm.length, sampleRateHz), this.#options.timers.nowMs())
   }
 
   #fromSecond(event: BackendEvent): void {
     if (this.#closed) return
-    this.#book.event('second', event, this.#options.timers.nowMs())
+    this.#comparison.event('second', event, this.#options.timers.nowMs())
     switch (event.type) {
       case 'tool-call':
         this.#tools.wanted(event.callId, event.name, event.args)
@@ -231,12 +277,229 @@ export class ShadowBackend implements Backend {
   }
 }
 
-/** The factory of a shadowed backend. @see ShadowBackend */
-export function shadow(options: ShadowOptions): BackendFactory {
-  return (sink) => new ShadowBackend(sink, options)
-}
-
 function median(values: readonly number[]): number | null {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.floor(sorted.length / 2)] ?? null
+}
+
+interface RealCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  reply: ToolReply | null
+}
+
+interface WaitingCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly cancel: () => void
+}
+
+const NOTHING: ToolReply = { ok: false, value: { error: 'This tool cannot be reached right now.' } }
+
+/**
+ * The tools of a shadow; none is run for it. Its calls get the results of the primary's calls with the same name and
+ * arguments, also of one that follows within SHADOW_TOOL_WAIT_MS, else an error.
+ */
+class RecordedTools {
+  answered = 0
+  unanswered = 0
+  readonly #timers: BackendTimers
+  readonly #answer: (callId: string, reply: ToolReply) => void
+  readonly #real: RealCall[] = []
+  #waiting: WaitingCall[] = []
+
+  /** @param answer  gives the shadow a result */
+  constructor(timers: BackendTimers, answer: (callId: string, reply: ToolReply) => void) {
+    this.#timers = timers
+    this.#answer = answer
+  }
+
+  /** The primary calls a tool. */
+  called(callId: string, name: string, args: Readonly<Record<string, unknown>>): void {
+    this.#real.push({ callId, name, args, reply: null })
+    if (this.#real.length > BACKEND_TOOL_CALLS_KEPT) this.#real.shift()
+  }
+
+  /** The result of a primary's call. */
+  result(callId: string, reply: ToolReply): void {
+    const real = this.#real.findLast((call) => call.callId === callId && call.reply === null)
+    if (real === undefined) return
+    real.reply = reply
+    const served = this.#waiting.filter((one) => one.name === real.name && sameJson(one.args, real.args))
+    this.#waiting = this.#waiting.filter((one) => !served.includes(one))
+    for (const { callId: waiting, cancel } of served) {
+      cancel()
+      this.#serve(waiting, reply)
+    }
+  }
+
+  /** The shadow calls a tool. */
+  wanted(callId: string, name: string, args: Readonly<Record<string, unknown>>): void {
+    const real = this.#real.findLast((call) => call.name === name && sameJson(call.args, args))
+    if (real !== undefined && real.reply !== null) return this.#serve(callId, real.reply)
+    if (this.#waiting.length >= TOOLS_RUNNING_MAX) return this.#refuse(callId)
+    const cancel = this.#timers.after(SHADOW_TOOL_WAIT_MS, () => {
+      this.#waiting = this.#waiting.filter((one) => one.callId !== callId)
+      this.#refuse(callId)
+    })
+    this.#waiting.push({ callId, name, args, cancel })
+  }
+
+  close(): void {
+    for (const { cancel } of this.#waiting.splice(0)) cancel()
+  }
+
+  #serve(callId: string, reply: ToolReply): void {
+    this.answered++
+    this.#answer(callId, reply)
+  }
+
+  #refuse(callId: string): void {
+    this.unanswered++
+    this.#answer(callId, NOTHING)
+  }
+}
+
+interface Side {
+  readonly callerTexts: Map<string, string>
+  readonly agentTexts: Map<string, string>
+  soundMs: number | null
+  actMs: number | null
+  audioMs: number
+  readonly tools: { readonly name: string; readonly args: Readonly<Record<string, unknown>> }[]
+  answered: boolean
+  failed: boolean
+}
+
+interface Turn {
+  readonly asked: ShadowTurn['asked']
+  askedAtMs: number
+  readonly primary: Side
+  readonly second: Side
+}
+
+/**
+ * The turns of a call as two backends took them. A turn begins with the first question after the primary's answer to the one
+ * before; answers belong to the turn in which they begin.
+ */
+class TurnComparison {
+  turnsDropped = 0
+  readonly #turns: Turn[] = []
+  readonly #generations = { primary: new Map<number, Turn>(), second: new Map<number, Turn>() }
+
+  asked(what: ShadowTurn['asked'], nowMs: number): void {
+    const current = this.#turns.at(-1)
+    if (current !== undefined && !current.primary.answered && current.primary.actMs === null) {
+      // A caller who continues after a pause asks one question.
+      current.askedAtMs = nowMs
+      return
+    }
+    this.#turns.push({ asked: what, askedAtMs: nowMs, primary: freshSide(), second: freshSide() })
+    if (this.#turns.length <= SHADOW_TURNS_MAX) return
+    this.#turns.shift()
+    this.turnsDropped++
+  }
+
+  audio(side: 'primary' | 'second', generation: number, ms: number, nowMs: number): void {
+    const turn = this.#turnOf(side, generation)
+    if (turn === undefined) return
+    const one = turn[side]
+    one.soundMs ??= nowMs - turn.askedAtMs
+    one.actMs ??= nowMs - turn.askedAtMs
+    one.audioMs += ms
+  }
+
+  event(side: 'primary' | 'second', event: BackendEvent, nowMs: number): void {
+    switch (event.type) {
+      case 'turn-start':
+        this.#turnOf(side, event.generation)
+        return
+      case 'transcript': {
+        // The caller's words may come after the answer to them began, and carry its generation.
+        const turn = event.role === 'caller'
+          ? this.#generations[side].get(event.generation) ?? this.#turns.at(-1)
+          : this.#turnOf(side, event.generation)
+        const texts = event.role === 'caller' ? turn?.[side].callerTexts : turn?.[side].agentTexts
+        if (texts !== undefined && (texts.size < TOOLS_RUNNING_MAX || texts.has(event.itemId))) {
+          texts.set(event.itemId, event.text.slice(0, SHADOW_TEXT_CHARS_MAX))
+        }
+        return
+      }
+      case 'tool-call': {
+        const turn = this.#turnOf(side, event.generation)
+        if (turn === undefined) return
+        turn[side].actMs ??= nowMs - turn.askedAtMs
+        if (turn[side].tools.length < TOOLS_RUNNING_MAX) turn[side].tools.push({ name: event.name, args: event.args })
+        return
+      }
+      case 'turn-done': {
+        const turn = this.#turnOf(side, event.generation)
+        if (turn === undefined) return
+        if (event.status === 'failed') turn[side].failed = true
+        // An answer that only called tools is followed by another.
+        if (turn[side].soundMs !== null || turn[side].tools.length === 0) turn[side].answered = true
+        return
+      }
+      default:
+        return
+    }
+  }
+
+  report(): ShadowTurn[] {
+    return this.#turns.map(({ asked, primary, second }) => {
+      const [a, b] = [sideOf(primary), sideOf(second)]
+      return {
+        asked, primary: a, second: b,
+        soundDifferenceMs: a.soundMs === null || b.soundMs === null ? null : b.soundMs - a.soundMs,
+        sameTools: sameTools(a.tools, b.tools),
+        sameCallerText: plain(a.callerText) === plain(b.callerText),
+      }
+    })
+  }
+
+  #turnOf(side: 'primary' | 'second', generation: number): Turn | undefined {
+    const known = this.#generations[side].get(generation)
+    if (known !== undefined) return known
+    const turn = this.#turns.at(-1)
+    if (turn === undefined) return undefined
+    const generations = this.#generations[side]
+    generations.set(generation, turn)
+    if (generations.size > BACKEND_ITEMS_KEPT) {
+      for (const oldest of generations.keys()) {
+        generations.delete(oldest)
+        break
+      }
+    }
+    return turn
+  }
+}
+
+function freshSide(): Side {
+  return {
+    callerTexts: new Map(), agentTexts: new Map(), soundMs: null, actMs: null, audioMs: 0, tools: [], answered: false, failed: false,
+  }
+}
+
+function sideOf(side: Side): ShadowSide {
+  const { soundMs, actMs, tools, failed } = side
+  return {
+    callerText: [...side.callerTexts.values()].join(' ').trim(), agentText: [...side.agentTexts.values()].join(' ').trim(),
+    soundMs, actMs, audioMs: Math.round(side.audioMs), tools: [...tools], failed,
+  }
+}
+
+function sameTools(a: ShadowSide['tools'], b: ShadowSide['tools']): boolean {
+  const left = [...b]
+  for (const tool of a) {
+    const at = left.findIndex((other) => other.name === tool.name && sameJson(other.args, tool.args))
+    if (at < 0) return false
+    left.splice(at, 1)
+  }
+  return left.length === 0
+}
+
+function plain(text: string): string {
+  return text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, ' ').trim()
 }

@@ -1,10 +1,10 @@
 import { BACKEND_TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ToolReply } from './backend.js'
 
-export type ToolArguments = Readonly<Record<string, unknown>>
+type ToolArguments = Readonly<Record<string, unknown>>
 
 /** Arguments of a tool call as a model wrote them. */
-export interface ParsedArguments {
+interface ParsedArguments {
   readonly args: ToolArguments
   /** What is wrong with them, in words that the model can use. */
   readonly invalid?: string
@@ -17,7 +17,7 @@ export function parseArguments(text: string): ParsedArguments {
   try {
     return objectArguments(JSON.parse(text))
   } catch {
-    // The parser's words quote the text, which may hold a caller's.
+    // The parser's message quotes the text, which may hold a caller's words.
     return { args: {}, invalid: 'The arguments are not valid JSON. Call the tool again with a JSON object.' }
   }
 }

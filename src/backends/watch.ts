@@ -4,26 +4,26 @@ import type { CircuitReport } from './failover/circuit-breaker.js'
 /** What a session of a backend was opened for. */
 export type SessionRole = 'first' | 'takeover' | 'standby' | 'rotation'
 
-/** One session of a backend on one call, told when it is ready or could not get so. Plain data. */
+/** One session of a backend on one call; reported when it is ready, or when that failed. Plain data. */
 export interface SessionOpened {
   readonly backend: string
   readonly role: SessionRole
-  /** From the beginning of its connection until it was ready for audio; null when it never was. */
+  /** From the beginning of its connection until it was ready for audio; null when it never was ready. */
   readonly connectMs: number | null
-  /** Why it never was. */
+  /** Why it was never ready. */
   readonly fault: BackendErrorCode | null
 }
 
-/** Something went wrong with a backend. `message` is fit to be shown: it holds no key, no number, no word of a caller. */
+/** A fault of a backend. `message` may be shown: it holds no key, no number and no word of a caller. */
 export interface BackendFaultNews {
   readonly backend: string
   readonly code: BackendErrorCode
   readonly message: string
-  /** The session is over; another one may take its place. */
+  /** The session is over; another one may replace it. */
   readonly sessionLost: boolean
 }
 
-/** Told of what an operator wants to know of the backends while a call runs; none of it is the caller's. */
+/** Receives what operators want to know about the backends while a call runs. It holds no data of the caller. */
 export interface BackendWatch {
   session(opened: SessionOpened): void
   fault(fault: BackendFaultNews): void
@@ -31,13 +31,12 @@ export interface BackendWatch {
   circuit(circuit: CircuitReport): void
 }
 
-/** Nobody watches. */
 export const UNWATCHED: BackendWatch = { session: () => undefined, fault: () => undefined, circuit: () => undefined }
 
-/** Counters of a backend as it tells them (`Backend.counters`), by what they count. */
+/** `Backend.counters`, by what they count. */
 export type BackendCounters = Readonly<Record<string, number>>
 
-/** Adds `counters` to `sums`, leaving out what is not there: zeros, and times of something that never was. */
+/** Adds `counters` to `sums`, without zeros and NaN (a time of something that never happened). */
 export function addCounters(sums: Record<string, number>, counters: BackendCounters): void {
   for (const [kind, count] of Object.entries(counters)) {
     if (Number.isFinite(count) && count > 0) sums[kind] = (sums[kind] ?? 0) + Math.round(count)

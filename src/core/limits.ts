@@ -325,13 +325,13 @@ export const BACKEND_KEYS_PAUSE_MS = 1500
 export const BACKEND_KEYS_MAX = 20
 
 // --- failover ---------------------------------------------------------------------------------------------
-/** Caller audio that is kept to be given to another backend, and how it lies in memory. */
-export const RE_FEED_MS = 10_000
-export const RE_FEED_CHUNK_MS = 500
-/** Chunks that one worker keeps for its next calls: 4 MB at 16 kHz. */
-export const RE_FEED_SPARE_CHUNKS_MAX = 256
+/** The most unanswered caller audio that is kept for another backend, and the size of its pieces in memory. */
+export const INPUT_REPLAY_MS = 10_000
+export const INPUT_REPLAY_CHUNK_MS = 100
+/** Free chunks that one worker keeps for its calls: 0.8 MB at 16 kHz. */
+export const INPUT_REPLAY_SPARE_CHUNKS_MAX = 256
 /** Speech is reported up to 1.2 s after its first sample (over the agent's voice), and 400 ms before it belong to it. */
-export const RE_FEED_MARGIN_MS = 1700
+export const INPUT_REPLAY_MARGIN_MS = 1700
 /** Utterances, keys and texts of one call that wait for their answer. */
 export const OPEN_INPUTS_MAX = 64
 /** Sessions of backends that a call's record names. */

@@ -114,7 +114,7 @@ export class CallerIntake {
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
     const samples = this.#toBackend.process(path.frame, converted)
-    if (samples === this.#backendFrameSamples && this.#answerGuard === null) backend.pushAudio(convertedViews.at(0, samples))
+    if (samples === this.#backendFrameSamples && this.#answerGuard === null) backend.pushAudio(convertedViews.at(0, samples), path.voiced)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)

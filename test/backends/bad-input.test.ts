@@ -3,7 +3,8 @@ import type { Test } from 'tap'
 import type { BackendSink } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession } from '../../src/backends/conformance.js'
 import type { ScriptedReply } from '../../src/backends/conformance.js'
-import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
@@ -76,7 +77,7 @@ interface Service {
 
 async function check(t: Test, name: string, create: (sink: BackendSink) => OpenAiRealtimeBackend | GeminiLiveBackend, service: Service, row: Row): Promise<void> {
   const recorder = new Recorder()
-  const backend = new FailoverBackend(recorder, { members: [{ create }], timers: clockTimers(() => performance.now()) })
+  const backend = new FailoverBackend(recorder, { candidates: [{ create }], timers: clockTimers(() => performance.now()) })
   await backend.connect(conformanceSession(), new AbortController().signal)
   const connections = service.connections()
   for (const text of row.sends) service.sendRaw(text)
@@ -122,12 +123,12 @@ for (const row of GEMINI) {
 t.test('a message that no memory should hold ends the session and not the call', async (t) => {
   const [first, second] = await Promise.all([OpenAiDouble.start({ key: KEY }), OpenAiDouble.start({ key: KEY })])
   t.teardown(() => Promise.all([first.close(), second.close()]))
-  const member = (double: OpenAiDouble, name: string) => ({
+  const candidate = (double: OpenAiDouble, name: string) => ({
     create: (sink: BackendSink) => new OpenAiRealtimeBackend(sink, { apiKey: KEY, model: 'm', baseUrl: double.baseUrl, name }),
   })
   const recorder = new Recorder()
   const backend = new FailoverBackend(recorder, {
-    members: [member(first, 'first'), member(second, 'second')], timers: clockTimers(() => performance.now()),
+    candidates: [candidate(first, 'first'), candidate(second, 'second')], timers: clockTimers(() => performance.now()),
   })
   t.teardown(() => backend.close('done'))
   await backend.connect(conformanceSession(), new AbortController().signal)

@@ -44,7 +44,7 @@ t.test('a call within its budget is left alone, and its cost is known', async (t
   t.equal(recorder.all('usage').length, 2)
 })
 
-t.test('a spent budget is said goodbye to, not in the middle of a sentence', async (t) => {
+t.test('when the budget is spent the model says goodbye, not in the middle of a sentence', async (t) => {
   const { a, backend, recorder, asked } = await rig(t, { limits: { maxTokens: 1000 } })
   a.now.speak(1, 'Let me explain', 2000)
   a.now.emit(used(900, 200))
@@ -62,7 +62,7 @@ t.test('a spent budget is said goodbye to, not in the middle of a sentence', asy
   t.match(backend.budgetReport(), { spent: 'maxTokens', endedBy: 'agent' })
 })
 
-t.test('a model that says goodbye and stays is ended for it', async (t) => {
+t.test('the guard ends the call of a model that says goodbye and stays', async (t) => {
   const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 } })
   await timers.pass(60_000)
   a.now.answer(1, 'Goodbye.', 500)

@@ -62,7 +62,7 @@ t.test('a wrong key and an empty account open it at once and for long; one agent
   t.equal(breaker.state(0), 'closed')
 })
 
-t.test('a service that asks for patience gets as much as it asked for', async (t) => {
+t.test('a service that says when to try again is not tried before', async (t) => {
   const breaker = new CircuitBreaker('a')
   breaker.enter(0).failed('rate_limit', 'a: Rate limit reached. Please try again in 20s.', 0)
   t.equal(breaker.allows(19_999), false)

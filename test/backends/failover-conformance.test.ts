@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { ConformanceHarness } from '../../src/backends/conformance.js'
-import { clockTimers, failover } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { openAiHarness } from './openai-harness.js'
 import { passSuite } from './pass-suite.js'
 
@@ -15,7 +16,7 @@ function listed(harness: ConformanceHarness): ConformanceHarness {
     },
     setup: async () => {
       const setup = await harness.setup()
-      return { ...setup, backend: failover({ members: [{ create: setup.backend }], timers: clockTimers(() => performance.now()) }) }
+      return { ...setup, backend: (sink) => new FailoverBackend(sink, { candidates: [{ create: setup.backend }], timers: clockTimers(() => performance.now()) }) }
     },
   }
 }

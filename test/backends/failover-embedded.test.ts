@@ -4,7 +4,8 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
 import { Recorder } from '../../src/backends/conformance.js'
-import { FailoverBackend, clockTimers } from '../../src/backends/failover.js'
+import { FailoverBackend } from '../../src/backends/failover/failover-backend.js'
+import { clockTimers } from '../../src/backends/timers.js'
 import { lookUp, session } from './embedded/order-line.js'
 import { framesOf, overThePhone } from './embedded/phone-line.js'
 import { ScriptedService } from './failover/scripted.js'
@@ -14,13 +15,13 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-t.test('when the cloud is gone the dialogue on this machine answers the question that was asked of it', async (t) => {
+t.test('when the cloud is gone the offline dialogue answers the question that was asked of it', async (t) => {
   const cloud = new ScriptedService('cloud', ['ready', 'network'], { inputRateHz: 8000 })
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const clock = (): number => performance.now()
   const recorder = new Recorder()
   const backend = new FailoverBackend(recorder, {
-    members: [{ create: cloud.create }, { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' }],
+    candidates: [{ create: cloud.create }, { create: (sink) => new EmbeddedBackend(sink, { speech, nowMs: clock }), scripted: true, voice: 'slt' }],
     timers: clockTimers(clock),
   })
   t.teardown(async () => {

@@ -20,8 +20,8 @@ const step = fc.oneof(
  */
 t.test('whatever happens in whatever order, no word that was not answered is lost', async (t) => {
   let takeovers = 0
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 40 }), async (steps) => {
-    const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
+  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 40 }), fc.boolean(), async (steps, serverVad) => {
+    const [a, b] = [new ScriptedService('a', ['ready'], { serverVad }), new ScriptedService('b', ['ready'], { serverVad })]
     const line = new Line(t, [a, b], { failoversMax: 1000, connectMs: 60_000, stallMs: 3_600_000 })
     const begins = new Map<object, number>()
     const active = () => [...a.sessions, ...b.sessions].find((one) => one.closedWith === null)
@@ -30,7 +30,7 @@ t.test('whatever happens in whatever order, no word that was not answered is los
     await line.connect()
     for (const one of steps) {
       const now = active()
-      if (one === 'quiet') await line.frames(200)
+      if (one === 'quiet') await line.frames(200, false)
       else if (one === 'speak') {
         unanswered ??= line.said.length
         await line.frames(40)

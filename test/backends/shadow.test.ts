@@ -32,7 +32,7 @@ async function says(rig: Rig, ms: number): Promise<void> {
   rig.backend.speechEnd(rig.timers.now)
 }
 
-t.test('the call sees the first backend alone', async (t) => {
+t.test('the call sees the primary alone', async (t) => {
   const line = await rig(t)
   const { recorder, a, b, backend, timers } = line
   await says(line, 400)
@@ -91,7 +91,7 @@ t.test('turn by turn the report says who was faster, what they understood and wh
   t.same(JSON.parse(JSON.stringify(report)), report, 'plain data')
 })
 
-t.test('its tools are never run: it gets what the first one got, also later, or an error', async (t) => {
+t.test('its tools are never run: it gets the primary\'s results, also later ones, or an error', async (t) => {
   const line = await rig(t)
   const { a, b, backend, recorder, timers } = line
   backend.sendText('', { role: 'system', respond: true })
@@ -112,7 +112,7 @@ t.test('its tools are never run: it gets what the first one got, also later, or 
   t.match(backend.shadowReport(), { toolsAnswered: 2, toolsUnanswered: 1 })
 })
 
-t.test('a shadow that fails is a line in the report', async (t) => {
+t.test('a fault of the shadow is only reported', async (t) => {
   const refused = await rig(t, new ScriptedService('b', ['auth']))
   t.match(refused.backend.shadowReport(), { state: 'failed', fault: 'auth', connectMs: null })
   await says(refused, 200)
@@ -128,7 +128,7 @@ t.test('a shadow that fails is a line in the report', async (t) => {
   t.equal(line.b.now.closedWith, 'failed')
 })
 
-t.test('a shadow without ears hears with those of the first one', async (t) => {
+t.test('a shadow without turn detection gets the primary\'s turns', async (t) => {
   const line = await rig(t, new ScriptedService('b'), new ScriptedService('a', ['ready'], { serverVad: true }))
   t.equal(line.backend.capabilities.serverVad, true)
   line.a.now.emit({ type: 'speech-started' })
@@ -137,7 +137,7 @@ t.test('a shadow without ears hears with those of the first one', async (t) => {
   t.same(line.b.now.fed, [{ type: 'speech-start', at: 0 }, { type: 'speech-end', at: 320 }])
 })
 
-t.test('a call without end has a report with one', async (t) => {
+t.test('the report of a call without end is bounded', async (t) => {
   const { a, b, backend } = await rig(t)
   for (let i = 1; i <= SHADOW_TURNS_MAX + 50; i++) {
     backend.sendText('More', { role: 'caller', respond: true })

@@ -1,13 +1,12 @@
 import type { BackendEvent } from '../backend.js'
 import type { ConformanceCheck } from './harness.js'
-import { connected, expect, expectEqual } from './rig.js'
-import { pause } from './recorder.js'
+import { connected, expect, expectEqual, pause } from './harness.js'
 
 const HEARD_FROM = { say: 'Good to hear from you.', audioMs: 1600 }
 /** Services cut their sound into pieces of whole milliseconds. */
 const SOUND_TOLERANCE_MS = 5
 
-/** What the caller hears and the model is told, turn by turn. */
+/** What the caller hears and what the model receives, turn by turn. */
 export const conversationChecks: readonly ConformanceCheck[] = [
   {
     name: 'is ready once, and says so before connect resolves',
@@ -103,7 +102,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       const order = calls.find((call) => call.name === 'lookup_order')
       expectEqual(JSON.stringify(order?.args), '{"orderNumber":"4711"}', 'arguments')
       expect(calls.every((call) => call.invalid === undefined), 'valid arguments')
-      // The other way round than they came, and with time between them.
+      // In the reverse order, and with time between them.
       const [first, second] = [calls[1], calls[0]]
       backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
       await pause(40)
@@ -144,10 +143,10 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       await speak(600)
       await pause(150)
       backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
-      // Some services take their calls back when the caller speaks; then the answer is nobody's.
+      // Some services cancel their calls when the caller speaks; then nothing takes the answer.
       if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
         await pause(50)
-        expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was taken back')
+        expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
         return
       }
       await recorder.until('the last words', () => agentTexts(recorder.events).includes('Found it.'))

@@ -1,4 +1,6 @@
-import type { Backend, BackendErrorCode, BackendFactory, BackendSession } from '../backend.js'
+import { frameSamples } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
+import type { Backend, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
 
 /** One answer of the scripted model behind a backend. */
 export interface ScriptedReply {
@@ -13,8 +15,8 @@ export interface ScriptedReply {
 }
 
 /**
- * The scripted service behind the backend under test: what it will say, what goes wrong with it, and what it was told.
- * Facts are in the terms that all services share.
+ * The scripted service behind the backend under test: what it will say, its faults, and what it received. In terms that
+ * all services share.
  */
 export interface ConformanceVendor {
   /**
@@ -22,13 +24,13 @@ export interface ConformanceVendor {
    * queued before the backend is made: a service may need to know its whole script when it is connected.
    */
   reply(...replies: readonly ScriptedReply[]): void
-  /** What the recogniser will make of the caller's next turns; `hello` when none is left. */
+  /** What will be recognised of the caller's next turns; `hello` when none is left. */
   callerSays(...texts: readonly string[]): void
-  /** What the caller will write, for a service that only understands what it was prepared for. */
+  /** What the caller will write, for a service that only understands prepared texts. */
   callerWrites?(...texts: readonly string[]): void
-  /** The next connections fail in this way. `timeout`: the service never gets ready. */
+  /** The next connections fail in this way. `timeout`: the service is never ready. */
   failConnect(code: BackendErrorCode): void
-  /** The next connection gets ready only after this. */
+  /** The next connection is ready only after this. */
   delayReady(ms: number): void
   /** Cuts the live connection in the middle of the call. */
   breakOff(): void
@@ -44,11 +46,11 @@ export interface ConformanceVendor {
   readonly toolAnswers: readonly { readonly callId: string; readonly text: string }[]
   /** How often the model began to answer. */
   readonly answers: number
-  /** What the model believes was heard of what it said last; null where the service keeps that to itself. */
+  /** How much of its last words the model counts as heard; null where the service does not say. */
   readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
 }
 
-/** What a service is made to do in one check; staged before the backend is made. */
+/** What a service does in one check; set before the backend is made. */
 export interface ConformanceScript {
   readonly replies?: readonly ScriptedReply[]
   /** What the caller says aloud, in order. */
@@ -65,7 +67,7 @@ export interface ConformanceScript {
 }
 
 /**
- * What most services have and some lack by their nature:
+ * What most services have and some do not:
  * `notes`: a text that asks for no answer reaches the model. `history`: so do the words of an earlier session.
  * `error-words`: so does what was wrong with a tool. `connecting`: there is something to connect to, which takes time.
  * `expiry`: the service warns before it ends a session. `truncation`: it lets us cut what it said to what was heard.
@@ -89,12 +91,12 @@ export interface ConformanceSetup {
   close(): Promise<void>
 }
 
-/** How the suite gets at a backend; one for each backend, or for each way of configuring one. */
+/** How the suite makes a backend; one for each backend, or for each configuration of one. */
 export interface ConformanceHarness {
   readonly name: string
-  /** Faults that `failConnect` can stage for this service. Should be all. */
+  /** Faults that `failConnect` can cause for this service. Should be all. */
   readonly connectFaults: readonly BackendErrorCode[]
-  /** What the service has not, and why. What needs it is left out of the checks, and they say so. */
+  /** What the service does not have, and why. The checks leave out what needs it, and say so. */
   readonly lacks?: Readonly<Partial<Record<ConformanceFacet, string>>>
   setup(): Promise<ConformanceSetup>
 }
@@ -125,4 +127,201 @@ export function conformanceSession(changes: Partial<BackendSession> = {}): Backe
   }
 }
 
-export type { Backend }
+interface RecordedAudio {
+  readonly itemId: string
+  readonly generation: number
+  readonly ms: number
+  /** Events that came before it. */
+  readonly afterEvents: number
+}
+
+type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
+
+/** How long a check waits for what should come at once on a loopback connection. */
+const PATIENCE_MS = 4000
+
+/** A sink that keeps everything it is given, and can be waited on. */
+export class Recorder implements BackendSink {
+  readonly events: BackendEvent[] = []
+  readonly audioPieces: RecordedAudio[] = []
+  /** Called after each event and each piece of audio; may act on the backend from within, as a call does. */
+  onEvent: (event: BackendEvent) => void = () => undefined
+  onAudio: (piece: RecordedAudio) => void = () => undefined
+  readonly #waiters = new Set<() => void>()
+
+  event(event: BackendEvent): void {
+    this.events.push(event)
+    this.onEvent(event)
+    this.#wake()
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+    const piece = { itemId, generation, ms: (pcm.length * 1000) / sampleRateHz, afterEvents: this.events.length }
+    this.audioPieces.push(piece)
+    this.onAudio(piece)
+    this.#wake()
+  }
+
+  all<T extends BackendEvent['type']>(type: T): EventOf<T>[] {
+    return this.events.filter((event): event is EventOf<T> => event.type === type)
+  }
+
+  audioMs(generation: number): number {
+    return this.audioPieces.reduce((sum, piece) => sum + (piece.generation === generation ? piece.ms : 0), 0)
+  }
+
+  /** Waits until `condition` holds. @throws Error that names what was waited for and what came */
+  until(what: string, condition: () => boolean, patienceMs = PATIENCE_MS): Promise<void> {
+    if (condition()) return Promise.resolve()
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        if (condition()) settle(resolve)
+      }
+      const settle = (how: () => void): void => {
+        clearTimeout(timer)
+        clearInterval(poll)
+        this.#waiters.delete(look)
+        how()
+      }
+      const timer = setTimeout(() => settle(() => reject(new Error(`waited for ${what}; came: ${this.summary()}`))), patienceMs)
+      // The condition may depend on the service, which sends no event.
+      const poll = setInterval(look, 5)
+      this.#waiters.add(look)
+    })
+  }
+
+  async next<T extends BackendEvent['type']>(type: T, count = 1): Promise<EventOf<T>> {
+    await this.until(`${count} ${type}`, () => this.all(type).length >= count)
+    return this.all(type)[count - 1] as EventOf<T>
+  }
+
+  summary(): string {
+    const events = this.events.map((event) => ('generation' in event ? `${event.type}#${event.generation}` : event.type))
+    return `${events.join(' ') || 'nothing'}; ${this.audioPieces.length} pieces of audio`
+  }
+
+  #wake(): void {
+    for (const look of [...this.#waiters]) look()
+  }
+}
+
+/**
+ * Speaks for the caller: `voicedMs` of tone, or of `voice` where one is given (then all of it, and at least `voicedMs`),
+ * and then enough silence for any turn detection, frame by frame, faster than real time.
+ */
+export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 700, voice: Int16Array | null = null): Promise<void> {
+  const { inputRateHz, serverVad } = backend.capabilities
+  const quiet = new Int16Array(frameSamples(inputRateHz))
+  const speech = voice ?? tone(voicedMs, inputRateHz)
+  if (!serverVad) backend.speechStart(performance.now())
+  for (let at = 0, ms = 0; at < speech.length || ms < voicedMs; at += quiet.length, ms += 20) {
+    const frame = speech.subarray(at, at + quiet.length)
+    backend.pushAudio(frame.length === quiet.length ? frame : quiet)
+    if (ms % 200 === 0) await turnOfLoop()
+  }
+  if (!serverVad) backend.speechEnd(performance.now())
+  for (let ms = 0; ms < silenceMs; ms += 20) backend.pushAudio(quiet)
+  await turnOfLoop()
+}
+
+function tone(ms: number, rateHz: number): Int16Array {
+  return Int16Array.from({ length: (ms * rateHz) / 1000 }, (_, i) => Math.round(9000 * Math.sin((2 * Math.PI * 300 * i) / rateHz)))
+}
+
+function turnOfLoop(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
+
+/** Everything a check works with. */
+interface Rig {
+  readonly backend: Backend
+  readonly recorder: Recorder
+  readonly vendor: ConformanceVendor
+  readonly secret: string | null
+  readonly hangup: AbortController
+  readonly connect: () => Promise<void>
+  /** The caller says the next text of the script. */
+  readonly speak: (voicedMs: number, silenceMs?: number) => Promise<void>
+  /** How long a reply sounds when nothing of it is lost. */
+  readonly soundMs: (reply: ScriptedReply) => Promise<number>
+  /** False when the service lacks this; then it is noted that the check leaves something out. */
+  readonly has: (facet: ConformanceFacet) => boolean
+  readonly canFailWith: (code: BackendErrorCode) => boolean
+}
+
+/** @throws Error that says what was expected */
+export function expect(condition: boolean, what: string): asserts condition {
+  if (!condition) throw new Error(`expected ${what}`)
+}
+
+export function expectEqual<T>(actual: T, wanted: T, what: string): void {
+  if (actual !== wanted) throw new Error(`${what}: expected ${JSON.stringify(wanted)}, got ${JSON.stringify(actual)}`)
+}
+
+/** Runs `check` on a backend that is not connected yet, and cleans up after it. @returns what was left out */
+export async function rigged(
+  harness: ConformanceHarness, script: ConformanceScript, check: (rig: Rig) => Promise<void>,
+): Promise<readonly string[]> {
+  const setup = await harness.setup()
+  const { vendor } = setup
+  const leftOut = new Set<string>()
+  const has = (facet: ConformanceFacet): boolean => {
+    const why = harness.lacks?.[facet]
+    if (why !== undefined) leftOut.add(`${facet}: ${why}`)
+    return why === undefined
+  }
+  const canFailWith = (code: BackendErrorCode): boolean => {
+    const can = harness.connectFaults.includes(code)
+    if (!can) leftOut.add(`connecting cannot fail with ${code} here`)
+    return can
+  }
+  vendor.reply(...script.replies ?? [])
+  vendor.callerSays(...script.callerSays ?? [])
+  vendor.callerWrites?.(...script.callerWrites ?? [])
+  if (script.readyDelayMs !== undefined) vendor.delayReady(script.readyDelayMs)
+  if (script.connectFault !== undefined && canFailWith(script.connectFault)) vendor.failConnect(script.connectFault)
+  const greeting = script.agentBegins === true ? {} : { greeting: null }
+  const session = conformanceSession({ ...greeting, ...script.session })
+  const recorder = new Recorder()
+  const backend = setup.backend(recorder)
+  const hangup = new AbortController()
+  const says = [...script.callerSays ?? []]
+  try {
+    await check({
+      backend, recorder, vendor, secret: setup.secret, hangup, has, canFailWith,
+      connect: () => backend.connect(setup.session?.(session) ?? session, hangup.signal),
+      speak: async (voicedMs, silenceMs) => {
+        const text = says.shift() ?? 'hello'
+        await speakTo(backend, voicedMs, silenceMs, await setup.voice?.(text, backend.capabilities.inputRateHz) ?? null)
+      },
+      soundMs: async (reply) => await setup.soundMs?.(reply) ?? reply.audioMs ?? 0,
+    })
+  } catch (error) {
+    // The events that came instead explain the failure.
+    if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
+    throw error
+  } finally {
+    await backend.close('the check is over')
+    await setup.close()
+  }
+  return [...leftOut]
+}
+
+/** The same on a connected backend. How a session ends is checked with every check. */
+export function connected(
+  harness: ConformanceHarness, script: ConformanceScript, check: (rig: Rig) => Promise<void>,
+): Promise<readonly string[]> {
+  return rigged(harness, script, async (rig) => {
+    await rig.connect()
+    await check(rig)
+    const snapshot = rig.backend.snapshot()
+    expect(snapshot === null || JSON.stringify(snapshot) !== undefined, 'a snapshot that is JSON')
+    await rig.backend.close('the check is over')
+    expectEqual(rig.recorder.all('closed').length, 1, 'closed events')
+    expectEqual(rig.recorder.events.at(-1)?.type, 'closed', 'the last event')
+  })
+}

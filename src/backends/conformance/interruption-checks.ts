@@ -1,11 +1,10 @@
 import type { Backend } from '../backend.js'
 import type { ConformanceCheck, ConformanceFacet } from './harness.js'
-import { connected, expect, expectEqual } from './rig.js'
-import { pause } from './recorder.js'
+import { connected, expect, expectEqual, pause } from './harness.js'
 
 const LONG_ANSWER = 'One two three four five. Six seven eight nine ten. Eleven twelve thirteen fourteen fifteen. Sixteen seventeen eighteen.'
 
-/** The caller takes the word. */
+/** The caller interrupts. */
 export const interruptionChecks: readonly ConformanceCheck[] = [
   {
     name: 'gives no more audio of an answer that was interrupted, however late it comes',
@@ -109,7 +108,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       callerSays: ['stop, another question'], callerWrites: ['Tell me everything'],
       replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' }],
     }, async ({ backend, recorder, speak }) => {
-      // As the call does it: a backend that heard the caller itself is told at once how much was played.
+      // As the call does: a backend that heard the caller itself gets the played duration at once.
       recorder.onEvent = (event) => {
         if (event.type === 'speech-started' || event.type === 'interrupted') {
           backend.interrupt({ itemId: recorder.audioPieces.at(-1)?.itemId ?? null, playedMs: 120 })

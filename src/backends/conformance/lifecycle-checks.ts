@@ -1,8 +1,7 @@
 import { GatewayError } from '../../core/errors.js'
 import type { BackendErrorCode } from '../backend.js'
 import type { ConformanceCheck } from './harness.js'
-import { pause } from './recorder.js'
-import { connected, expect, expectEqual, rigged } from './rig.js'
+import { connected, expect, expectEqual, pause, rigged } from './harness.js'
 
 const CLOSE_MS_MAX = 1000
 /** Longer than any backend pauses between two attempts. */
@@ -12,7 +11,7 @@ const REJECTIONS: Readonly<Record<BackendErrorCode, string>> = {
   auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
   bad_request: 'BACKEND_BAD_REQUEST', network: 'BACKEND_NETWORK', timeout: 'BACKEND_TIMEOUT', internal: 'BACKEND_INTERNAL',
 }
-/** What does not mend by itself. */
+/** Faults that do not mend by themselves. */
 const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_request'])
 
 function connectFault(code: BackendErrorCode): ConformanceCheck {
@@ -42,7 +41,7 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
   }
 }
 
-/** How it begins, how it ends, and what goes wrong. */
+/** Beginning, end and faults of a session. */
 export const lifecycleChecks: readonly ConformanceCheck[] = [
   {
     name: 'keeps what the caller says until a slow service is ready',
@@ -131,7 +130,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       const pieces = recorder.audioPieces.length
       const twice = backend.close('again')
       await Promise.all([closing, twice])
-      // Nothing of this may throw or be told.
+      // None of this may throw or cause an event.
       backend.pushAudio(new Int16Array(160))
       backend.speechStart(0)
       backend.speechEnd(0)

@@ -1,69 +1,460 @@
-import { FAILOVER_REST_MS } from '../../core/limits.js'
-import type { CircuitBreaker } from './circuit-breaker.js'
+import { GatewayError } from '../../core/errors.js'
+import { BACKEND_ITEMS_KEPT, FAILOVER_REST_MS } from '../../core/limits.js'
+import { frameSamples } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
+import type { ResamplerBank, StreamResampler } from '../../media/resample/resampler.js'
+import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
+import { Alarm } from '../timers.js'
+import type { BackendTimers } from '../timers.js'
+import { vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+import { UNWATCHED, addCounters } from '../watch.js'
+import type { BackendWatch, SessionRole } from '../watch.js'
+import { Circuits } from './circuit-breaker.js'
+import type { CircuitBreaker, CircuitPass } from './circuit-breaker.js'
+
+/** A session that does not close in this time is not waited for: the call's own end must come within a second. */
+const SESSION_CLOSE_MS = 900
+
+/** One backend of the list. Its name is the one in its capabilities. */
+interface FailoverCandidate {
+  readonly create: BackendFactory
+  /**
+   * A dialogue that must be begun before it hears anything, also when it takes over: the embedded backend. A model is
+   * only asked to continue where the caller waits for words.
+   */
+  readonly scripted?: boolean
+  /** Voices have different names everywhere; the session's own when not given, null for the service's default. */
+  readonly voice?: string | null
+}
+
+export interface CandidateOptions {
+  /** In the order in which they are tried; one or more. */
+  readonly candidates: readonly FailoverCandidate[]
+  readonly timers: BackendTimers
+  /** The worker's, shared by its calls; circuits of this call alone when not given. */
+  readonly circuits?: Circuits
+  /** Needed where a candidate's rate is not the call's. */
+  readonly resamplers?: ResamplerBank
+  /** Rate of the caller's audio as it is pushed here, best the leg's own; the candidates' highest when not given. */
+  readonly inputRateHz?: SampleRateHz
+  /** Receives sessions, faults and circuits. */
+  readonly watch?: BackendWatch
+}
+
+/** What a list of backends leaves to the call's next media worker: which backend served it, and that one's own state. */
+export interface FailoverSnapshot {
+  readonly version: 1
+  /** Name of the backend that served the call. */
+  readonly member: string
+  /** Number of its session: ids of unanswered tool calls begin with it. */
+  readonly serial: number
+  /** The highest generation of an answer so far. */
+  readonly generation: number
+  readonly state: unknown
+}
+
+/** Receives a session's events, with the generations and ids of the call. */
+export interface CandidateListener {
+  sessionEvent(session: CandidateSession, event: BackendEvent): void
+  sessionAudio(session: CandidateSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
+  /** Something came from a session that is over, or of an answer too old to be known. */
+  late(): void
+  connected(session: CandidateSession): void
+  /** A session could not be connected. Mostly an `error` event came before. */
+  refused(session: CandidateSession, fault: VendorFault): void
+}
+
+/** The highest generation of the call, over all its sessions. */
+interface Generations {
+  highest: number
+}
+
+/**
+ * One session of one candidate: resamples the caller's audio to its rate, and maps its generations and ids to the call's.
+ *
+ *     new --connect--> connecting --resolved--> ready --retire--> over
+ *     connecting --rejected, fatal, too slow, retire--> over
+ *
+ * Whatever the backend says in `over` is dropped.
+ */
+export class CandidateSession implements BackendSink {
+  readonly index: number
+  readonly candidate: FailoverCandidate
+  readonly backend: Backend
+  phase: 'new' | 'connecting' | 'ready' | 'over' = 'new'
+  /** Number of this session in the call, from 1; every id that it gives out begins with it. */
+  serial = 0
+  pass: CircuitPass | null = null
+  role: SessionRole = 'first'
+  connectAtMs = 0
+  /** `CallHistory.toolAnswers` and `CallHistory.activity` when it was connected. */
+  toolAnswersKnown = 0
+  activityKnown = 0
+  /** Something was said between its connection and its takeover. */
+  stale = false
+  readonly #listener: CandidateListener
+  readonly #generations: Generations
+  readonly #abort = new AbortController()
+  #resampler: StreamResampler | null = null
+  #resampled = new Int16Array(0)
+  /** The call's generations by the backend's. */
+  readonly #mapped = new Map<number, number>()
+  #innerHighest = 0
+  #audioItem = ''
+  #audioItemOut = ''
+
+  constructor(index: number, candidate: FailoverCandidate, listener: CandidateListener, generations: Generations) {
+    this.index = index
+    this.candidate = candidate
+    this.#listener = listener
+    this.#generations = generations
+    this.backend = candidate.create(this)
+  }
+
+  get name(): string {
+    return this.backend.capabilities.name
+  }
+
+  /**
+   * @param resampler  from the call's rate to the backend's, owned by this session; null where the rates are equal
+   * @param frameSamplesMax  the most that `feed` is given
+   */
+  connect(session: BackendSession, resampler: StreamResampler | null, frameSamplesMax: number): Promise<void> {
+    this.phase = 'connecting'
+    this.#resampler = resampler
+    this.#resampled = new Int16Array(resampler?.outputSamplesMax(frameSamplesMax) ?? 0)
+    return this.backend.connect(session, this.#abort.signal)
+  }
+
+  /** Caller audio at the call's rate, a frame or less. */
+  feed(pcm: Int16Array): void {
+    if (this.#resampler === null) return this.backend.pushAudio(pcm)
+    const samples = this.#resampler.process(pcm, this.#resampled)
+    this.backend.pushAudio(samples === this.#resampled.length ? this.#resampled : this.#resampled.subarray(0, samples))
+  }
+
+  /** The backend's own id, or null for an id of another session. */
+  inner(id: string): string | null {
+    const prefix = `${this.serial}.`
+    return id.startsWith(prefix) ? id.slice(prefix.length) : null
+  }
+
+  retire(reason: string): Promise<void> {
+    if (this.phase === 'over') return Promise.resolve()
+    this.phase = 'over'
+    this.pass?.released()
+    this.#abort.abort()
+    this.#resampler?.release()
+    return this.backend.close(reason)
+  }
+
+  event(event: BackendEvent): void {
+    if (this.phase === 'over') return this.#listener.late()
+    const mapped = this.#map(event)
+    if (mapped !== null) this.#listener.sessionEvent(this, mapped)
+  }
+
+  audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, innerGeneration: number): void {
+    const generation = this.phase === 'over' ? null : this.#generation(innerGeneration)
+    if (generation === null) return this.#listener.late()
+    if (itemId !== this.#audioItem) {
+      this.#audioItem = itemId
+      this.#audioItemOut = this.#outer(itemId)
+    }
+    this.#listener.sessionAudio(this, pcm, sampleRateHz, this.#audioItemOut, generation)
+  }
+
+  /** Two sessions of one service may use the same id. */
+  #outer(id: string): string {
+    return `${this.serial}.${id}`
+  }
+
+  #map(event: BackendEvent): BackendEvent | null {
+    switch (event.type) {
+      case 'turn-start':
+      case 'turn-done':
+      case 'interrupted': {
+        const generation = this.#generation(event.generation)
+        return generation === null ? null : { ...event, generation }
+      }
+      case 'audio-done':
+      case 'transcript': {
+        const generation = this.#generation(event.generation)
+        return generation === null ? null : { ...event, generation, itemId: this.#outer(event.itemId) }
+      }
+      case 'tool-call': {
+        const generation = this.#generation(event.generation)
+        return generation === null ? null : { ...event, generation, callId: this.#outer(event.callId) }
+      }
+      case 'tool-cancel':
+        return { ...event, callIds: event.callIds.map((callId) => this.#outer(callId)) }
+      default:
+        return event
+    }
+  }
+
+  /** The call's generation of an answer; null for one that is too old to be known. */
+  #generation(inner: number): number | null {
+    const known = this.#mapped.get(inner)
+    if (known !== undefined) return known
+    // A caller's transcript has the generation of the answer to it, so it may be the first event with that number.
+    if (inner <= this.#innerHighest && this.#mapped.size > 0) return null
+    this.#innerHighest = inner
+    const generation = ++this.#generations.highest
+    this.#mapped.set(inner, generation)
+    if (this.#mapped.size > BACKEND_ITEMS_KEPT) {
+      for (const oldest of this.#mapped.keys()) {
+        this.#mapped.delete(oldest)
+        break
+      }
+    }
+    return generation
+  }
+}
 
 interface Candidate {
+  readonly candidate: FailoverCandidate
+  readonly name: string
   readonly circuit: CircuitBreaker
+  /** Made to learn its capabilities, and used for the first session. */
+  unused: CandidateSession | null
+  /** In the search that is under way. */
   tried: boolean
   restsUntilMs: number
-  /** Its fault does not mend within a call: a wrong key, an empty account, a request that it does not take. */
+  /** Its fault does not mend within a call: a wrong key, an empty account, a request that it does not accept. */
   out: boolean
 }
 
 /**
- * Which backend of the list is asked next. In one search each is tried once. First those that nothing speaks against, in
- * the order of the list; then, before a call is given up, those that failed a moment ago here or in other calls.
+ * The backends of a list and their sessions. In one search each candidate is tried once: first those with a closed circuit
+ * that have not just failed, in the order of the list, and then, before the call is given up, the others.
  */
 export class Candidates {
+  readonly capabilities: BackendCapabilities
+  readonly watch: BackendWatch
+  readonly #options: CandidateOptions
+  readonly #timers: BackendTimers
+  readonly #listener: CandidateListener
   readonly #all: readonly Candidate[]
+  readonly #generations: Generations = { highest: 0 }
+  readonly #live = new Set<CandidateSession>()
+  readonly #closings = new Set<Promise<void>>()
+  readonly #irregular: Record<string, Record<string, number>> = {}
+  #serials = 0
+  /** From a checkpoint, until the session that resumes it is connected. */
+  #resumed: FailoverSnapshot | null = null
 
-  constructor(circuits: readonly CircuitBreaker[]) {
-    this.#all = circuits.map((circuit) => ({ circuit, tried: false, restsUntilMs: -Infinity, out: false }))
+  /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
+  constructor(options: CandidateOptions, listener: CandidateListener) {
+    this.#options = options
+    this.#timers = options.timers
+    this.#listener = listener
+    this.watch = options.watch ?? UNWATCHED
+    const circuits = options.circuits ?? new Circuits()
+    this.#all = this.#usable().map((session) => ({
+      candidate: session.candidate, name: session.name, circuit: circuits.of(session.name), unused: session,
+      tried: false, restsUntilMs: -Infinity, out: false,
+    }))
+    const all = this.#all.map(({ unused }) => (unused as CandidateSession).backend.capabilities)
+    const inputRateHz = options.inputRateHz ?? highest(all.map((one) => one.inputRateHz))
+    this.capabilities = {
+      name: this.#at(0).name,
+      inputRateHz,
+      outputRateHz: highest(all.map((one) => one.outputRateHz)),
+      serverVad: all.every((one) => one.serverVad),
+      // Where a candidate ignores the heard position, the history that the next one gets does not.
+      truncate: true,
+      maxSessionMs: null,
+    }
+    const odd = all.find((one) => one.inputRateHz !== inputRateHz)
+    if (odd !== undefined && options.resamplers === undefined) {
+      throw new GatewayError('AGENT_INVALID', `backend ${odd.name} takes ${odd.inputRateHz} Hz, the list ${inputRateHz} Hz, and there is no resampler`)
+    }
   }
 
-  /** A new search. */
-  begin(): void {
+  // --- which one is next ------------------------------------------------------------------------------------
+
+  beginSearch(): void {
     for (const candidate of this.#all) candidate.tried = false
   }
 
-  /** @returns its place in the list, or null when there is none left. Marks nothing. */
-  next(nowMs: number, preferred: number | null = null): number | null {
-    const isFree = (candidate: Candidate | undefined): boolean => candidate !== undefined && !candidate.tried && !candidate.out
-    if (preferred !== null && isFree(this.#all[preferred])) return preferred
-    const good = this.#all.findIndex((candidate) => isFree(candidate) && this.#isGood(candidate, nowMs))
+  /** @returns its index in the list, or null when there is none left. Changes nothing. */
+  next(preferred: number | null = null): number | null {
+    if (preferred !== null && this.isFree(preferred)) return preferred
+    const good = this.#all.findIndex((candidate, index) => this.isFree(index) && this.#isGood(candidate))
     if (good >= 0) return good
-    const last = this.#all.findIndex(isFree)
+    const last = this.#all.findIndex((_, index) => this.isFree(index))
     return last >= 0 ? last : null
   }
 
-  /** Somebody could take over from `index`, without a last resort. */
-  hasBetterThan(index: number, nowMs: number): boolean {
-    return this.#all.some((candidate, i) => i !== index && !candidate.out && this.#isGood(candidate, nowMs))
-  }
-
-  /** For the place beside `active`: only one that nothing speaks against. */
-  beside(active: number, eligible: (index: number) => boolean, nowMs: number): number | null {
-    const index = this.#all.findIndex((candidate, i) => i !== active && eligible(i) && !candidate.out && this.#isGood(candidate, nowMs))
-    return index >= 0 ? index : null
-  }
-
   isFree(index: number): boolean {
-    const candidate = this.#all[index]
-    return candidate !== undefined && !candidate.tried && !candidate.out
+    const { tried, out } = this.#at(index)
+    return !tried && !out
+  }
+
+  /** Another one than `index` is worth trying. */
+  hasBetterThan(index: number): boolean {
+    return this.#all.some((candidate, i) => i !== index && this.#isGood(candidate))
   }
 
   tried(index: number): void {
-    const candidate = this.#all[index]
-    if (candidate !== undefined) candidate.tried = true
+    this.#at(index).tried = true
   }
 
-  failed(index: number, retryable: boolean, nowMs: number): void {
-    const candidate = this.#all[index]
-    if (candidate === undefined) return
-    candidate.restsUntilMs = nowMs + FAILOVER_REST_MS
+  failed(index: number, retryable: boolean): void {
+    const candidate = this.#at(index)
+    candidate.restsUntilMs = this.#timers.nowMs() + FAILOVER_REST_MS
     if (!retryable) candidate.out = true
   }
 
-  #isGood(candidate: Candidate, nowMs: number): boolean {
-    return nowMs >= candidate.restsUntilMs && candidate.circuit.allows(nowMs)
+  // --- their sessions ---------------------------------------------------------------------------------------
+
+  /** Continues from a checkpoint. @returns index of the candidate that served the call, or null */
+  resume(snapshot: FailoverSnapshot | null): number | null {
+    this.#resumed = snapshot
+    this.#serials = snapshot?.serial ?? 0
+    this.#generations.highest = snapshot?.generation ?? 0
+    const index = this.#all.findIndex(({ name }) => name === snapshot?.member)
+    return index < 0 ? null : index
   }
+
+  snapshotOf({ name, serial, backend }: CandidateSession): FailoverSnapshot {
+    return { version: 1, member: name, serial, generation: this.#generations.highest, state: backend.snapshot() }
+  }
+
+  /** A session of candidate `index` that is not connected yet. */
+  take(index: number): CandidateSession {
+    const candidate = this.#at(index)
+    const { unused } = candidate
+    candidate.unused = null
+    return unused ?? new CandidateSession(index, candidate.candidate, this.#listener, this.#generations)
+  }
+
+  /** One for a standby beside the candidate `primary`; null when none is worth it. A script needs no connection to be ready. */
+  takeStandby(primary: number): CandidateSession | null {
+    const index = this.#all.findIndex((candidate, i) => i !== primary && candidate.candidate.scripted !== true && this.#isGood(candidate))
+    return index < 0 ? null : this.take(index)
+  }
+
+  /** @param state  of the session of the same candidate that this one replaces */
+  connect(session: CandidateSession, role: SessionRole, base: BackendSession, state: unknown = null): void {
+    session.role = role
+    session.connectAtMs = this.#timers.nowMs()
+    this.#live.add(session)
+    const resumed = this.#resumed?.member === session.name ? this.#resumed : null
+    // Ids in a checkpoint must still belong to the session that resumes it.
+    session.serial = resumed === null ? ++this.#serials : resumed.serial
+    if (resumed !== null) this.#resumed = null
+    session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
+    const { voice } = session.candidate
+    const { resamplers } = this.#options
+    const { inputRateHz } = session.backend.capabilities
+    const resampler = resamplers === undefined || inputRateHz === this.capabilities.inputRateHz
+      ? null : resamplers.open(this.capabilities.inputRateHz, inputRateHz)
+    const own = { ...base, ...(voice === undefined ? {} : { voice }), resume: resumed === null ? state : resumed.state }
+    session.connect(own, resampler, frameSamples(this.capabilities.inputRateHz)).then(
+      () => {
+        const connectMs = this.#timers.nowMs() - session.connectAtMs
+        if (session.phase === 'connecting') this.watch.session({ backend: session.name, role, connectMs, fault: null })
+        this.#listener.connected(session)
+      },
+      (error: unknown) => this.#listener.refused(session, faultOf(session.name, error)),
+    )
+  }
+
+  /** Reports to the candidate's circuit that a session answered (`null`) or failed. */
+  judge(session: CandidateSession, fault: VendorFault | null): void {
+    const { pass } = session
+    if (pass === null) return
+    const { circuit } = this.#at(session.index)
+    const nowMs = this.#timers.nowMs()
+    const { opened } = circuit
+    const before = circuit.state(nowMs)
+    if (fault === null) pass.succeeded(nowMs)
+    else pass.failed(fault.code, fault.message, nowMs)
+    if (circuit.opened !== opened || circuit.state(nowMs) !== before) this.watch.circuit(circuit.report(nowMs))
+  }
+
+  /** Counters of the backends so far, by name; a copy. */
+  irregular(): Record<string, Record<string, number>> {
+    const sums = structuredClone(this.#irregular)
+    for (const session of this.#live) addCounters(sums[session.name] ??= {}, session.backend.counters?.() ?? {})
+    for (const [name, counters] of Object.entries(sums)) if (Object.keys(counters).length === 0) delete sums[name]
+    return sums
+  }
+
+  retire(session: CandidateSession, reason: string): void {
+    if (this.#live.delete(session)) addCounters(this.#irregular[session.name] ??= {}, session.backend.counters?.() ?? {})
+    const closing: Promise<void> = session.retire(reason).finally(() => this.#closings.delete(closing))
+    this.#closings.add(closing)
+  }
+
+  retireAll(reason: string): void {
+    for (const session of [...this.#live]) this.retire(session, reason)
+    for (const { unused } of this.#all) if (unused !== null) this.retire(unused, reason)
+  }
+
+  /** Resolves when all retired sessions are closed, at the latest after SESSION_CLOSE_MS. */
+  async closed(): Promise<void> {
+    if (this.#closings.size === 0) return
+    const alarm = new Alarm(this.#timers)
+    const deadline = new Promise<void>((resolve) => alarm.set(SESSION_CLOSE_MS, resolve))
+    await Promise.race([Promise.allSettled([...this.#closings]), deadline])
+    alarm.clear()
+  }
+
+  #at(index: number): Candidate {
+    return this.#all[index] as Candidate // indices come from this list
+  }
+
+  #isGood({ out, restsUntilMs, circuit }: Candidate): boolean {
+    const nowMs = this.#timers.nowMs()
+    return !out && nowMs >= restsUntilMs && circuit.allows(nowMs)
+  }
+
+  /** A session of each candidate; one that cannot even be made (embedded without a speech pool) is left out while there are others. */
+  #usable(): CandidateSession[] {
+    const usable: CandidateSession[] = []
+    let first: unknown = new GatewayError('AGENT_INVALID', 'a list of backends needs one at least')
+    for (const [i, candidate] of this.#options.candidates.entries()) {
+      try {
+        usable.push(new CandidateSession(usable.length, candidate, this.#listener, this.#generations))
+      } catch (error) {
+        if (!(error instanceof GatewayError)) throw error
+        if (i === 0) first = error
+      }
+    }
+    if (usable.length === 0) throw first
+    return usable
+  }
+}
+
+/** The snapshot in a checkpoint; null for anything else: then the history has to be enough. */
+export function snapshotIn(resume: unknown): FailoverSnapshot | null {
+  if (typeof resume !== 'object' || resume === null) return null
+  const { version, member, serial, generation } = resume as Partial<FailoverSnapshot>
+  const good = version === 1 && typeof member === 'string' && isCount(serial) && isCount(generation)
+  return good ? resume as FailoverSnapshot : null
+}
+
+function isCount(value: unknown): boolean {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+function highest(rates: readonly SampleRateHz[]): SampleRateHz {
+  return rates.reduce((a, b) => (a > b ? a : b))
+}
+
+const FAULT_CODES = {
+  BACKEND_AUTH: 'auth', BACKEND_RATE_LIMIT: 'rate_limit', BACKEND_QUOTA: 'quota', BACKEND_SESSION_EXPIRED: 'session_expired',
+  BACKEND_BAD_REQUEST: 'bad_request', BACKEND_NETWORK: 'network', BACKEND_TIMEOUT: 'timeout',
+} as const
+
+/** A rejection of `connect` as a fault. */
+function faultOf(name: string, error: unknown): VendorFault {
+  // An error in the backend's own code; its message may hold anything.
+  if (!(error instanceof GatewayError)) return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
+  const code = FAULT_CODES[error.code as keyof typeof FAULT_CODES] ?? 'internal'
+  return { code, message: error.message, fatal: true, retryable: error.retryable }
 }

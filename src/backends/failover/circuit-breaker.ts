@@ -3,17 +3,17 @@ import {
 } from '../../core/limits.js'
 import type { BackendErrorCode } from '../backend.js'
 
-export interface CircuitBreakerOptions {
+interface CircuitBreakerOptions {
   /** Failures one after the other, over all calls, that open the circuit. */
   readonly failuresToOpen?: number
-  /** How long it is open the first time; each further time twice as long, up to `openMsMax`. */
+  /** How long it stays open the first time; each further time twice as long, up to `openMsMax`. */
   readonly openMs?: number
   readonly openMsMax?: number
-  /** How long a wrong key or an empty account keeps it open: nothing mends that but a person. */
+  /** How long a wrong key or an empty account keeps it open: only a person can mend that. */
   readonly finalOpenMs?: number
 }
 
-/** A circuit for an operator's eyes. Plain data. */
+/** The state of a circuit, for operators. Plain data. */
 export interface CircuitReport {
   readonly name: string
   readonly state: 'closed' | 'open' | 'half-open'
@@ -24,31 +24,31 @@ export interface CircuitReport {
   readonly successes: number
 }
 
-/** One session's use of a backend. It may succeed once and then fail once; what comes after its end counts for nothing. */
+/** One session's result for the circuit. It may succeed once and then fail once; later calls are ignored. */
 export interface CircuitPass {
-  /** The backend answered somebody. May be told as often as it does. */
+  /** The backend answered; may be called repeatedly. */
   succeeded(nowMs: number): void
   failed(code: BackendErrorCode, message: string, nowMs: number): void
-  /** Over without a verdict: the call ended first, or it failed for a reason of its own. */
+  /** The session ended without a verdict: the call ended first, or it failed for a reason of its own. */
   released(): void
 }
 
 const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'session_expired'])
 
 /**
- * Whether one backend is worth trying, as all calls of a worker have found it.
+ * Whether one backend is worth trying, judged by the sessions of all calls of a worker.
  *
  *     closed    --failuresToOpen failures in a row--> open
  *     closed    --rate_limit--> open for as long as the service says
  *     any       --auth, quota--> open for `finalOpenMs`
  *     open      --its time is over--> half-open
- *     half-open --one call tries: `enter`--> half-open, everybody else is refused
+ *     half-open --one call tries: `enter`--> half-open, all others are refused
  *     half-open --the probe succeeded--> closed
  *     half-open --the probe failed--> open, twice as long
- *     half-open --the probe ended without a verdict, or is not heard of again--> half-open, the next call tries
+ *     half-open --the probe ended without a verdict, or CIRCUIT_PROBE_MS_MAX passed--> half-open, the next call tries
  *
- * The probe is a real call: a failing backend costs one caller one short wait, never all of them. A request that only one
- * agent makes badly (`bad_request`) and a session that lived its time say nothing about the others.
+ * The probe is a real call: a failing backend costs one caller one short wait, never all of them. A bad
+ * request of one agent (`bad_request`) and a session that reached its longest time say nothing about the others.
  */
 export class CircuitBreaker {
   readonly name: string
@@ -91,7 +91,7 @@ export class CircuitBreaker {
     return state === 'closed' || (state === 'half-open' && (this.#probe === null || nowMs >= this.#probeUntilMs))
   }
 
-  /** A session is being tried, also where `allows` says no: a last resort is one. */
+  /** A session is tried, as a last resort also where `allows` says no. */
   enter(nowMs: number): CircuitPass {
     const key = {}
     if (this.state(nowMs) === 'half-open' && this.allows(nowMs)) {
@@ -125,7 +125,7 @@ export class CircuitBreaker {
   #succeeded(probe: boolean, nowMs: number): void {
     this.successes++
     this.#inARow = 0
-    // A session from before the trouble goes on working; that says nothing about new ones.
+    // A session from before the faults may go on working; that says nothing about new ones.
     if (!probe && this.state(nowMs) !== 'closed') return
     this.#openUntilMs = null
     this.#nextOpenMs = this.#openMs
@@ -136,7 +136,7 @@ export class CircuitBreaker {
     this.failures++
     this.#inARow++
     if (code === 'auth' || code === 'quota') return this.#open(nowMs + this.#finalOpenMs)
-    // Calls that were under way when it opened fail one after the other; they make nothing worse.
+    // Sessions that were live when it opened fail one after the other; that must not extend its time.
     if (this.state(nowMs) !== 'closed' && !probe) return
     if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
     const openMs = code === 'rate_limit' ? retryAfterMs(message) ?? this.#nextOpenMs : this.#nextOpenMs

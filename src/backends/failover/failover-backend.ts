@@ -1,24 +1,73 @@
 import { GatewayError } from '../../core/errors.js'
-import { BACKEND_PRE_ROLL_MS, FAILOVER_RESPONSES_FAILED_MAX, FAILOVER_STALL_MS, RE_FEED_MARGIN_MS } from '../../core/limits.js'
+import {
+  BACKEND_PRE_ROLL_MS, FAILOVERS_MAX, FAILOVER_CONNECT_MS, FAILOVER_HOLD_MS, FAILOVER_RESPONSES_FAILED_MAX, FAILOVER_STALL_MS,
+  INPUT_REPLAY_MARGIN_MS, ROTATION_LAST_MS, ROTATION_LEAD_MS, ROTATION_POLL_MS, ROTATION_QUIET_MS, ROTATION_TRIES_MAX, STANDBY_RETRY_MS,
+  STANDBY_TRIES_MAX,
+} from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
+import { lateToolText } from '../prompts.js'
+import { Alarm } from '../timers.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { CallSoFar } from './call-so-far.js'
-import type { Told } from './call-so-far.js'
-import { Crew } from './crew.js'
-import type { CrewEvents } from './crew.js'
-import type { MemberSession } from './member-session.js'
-import type { FailoverOptions, FailoverReport, FailoverStats } from './options.js'
-import { snapshotOf } from './snapshot.js'
-import type { FailoverSnapshot } from './snapshot.js'
+import type { BackendCounters, SessionRole } from '../watch.js'
+import { CallHistory } from './call-history.js'
+import { Candidates, snapshotIn } from './candidates.js'
+import type { CandidateListener, CandidateOptions, CandidateSession, FailoverSnapshot } from './candidates.js'
 import { StallWatch } from './stall-watch.js'
 import type { StallState } from './stall-watch.js'
-import { Succession } from './succession.js'
-import { lateToolText } from './texts.js'
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
+
+export interface FailoverOptions extends CandidateOptions {
+  /** Keeps the next candidate connected, without audio, from the start of the call. */
+  readonly standby?: boolean
+  /** The most unanswered caller audio that is kept, 1700 ms and more. */
+  readonly replayMs?: number
+  readonly connectMs?: number
+  /** Silence after a question that counts as a fault. */
+  readonly stallMs?: number
+  /** How long the caller waits before a `holding` event. */
+  readonly holdAfterMs?: number
+  readonly failoversMax?: number
+}
+
+/** Counters of one call; plain fields. */
+interface FailoverStats {
+  failovers: number
+  rotations: number
+  stalls: number
+  /** From the fault to a backend that knows everything, of the last one and the longest; NaN before any. */
+  gapMsLast: number
+  gapMsMax: number
+  /** From the last fault to the first sound of the new backend, NaN before any. */
+  soundMsLast: number
+  /** Caller audio that was replayed, and that was too old to be. */
+  replayedSamples: number
+  lostSamples: number
+  /** Tool calls that were answered with an earlier result instead of being run again. */
+  toolsSpared: number
+  /** Audio and events of retired sessions. */
+  lateDropped: number
+  rotationsAbandoned: number
+  standbysLost: number
+}
+
+/** What the list did on one call. Plain data for the record; null where there is nothing to measure. */
+export interface FailoverReport
+  extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>> {
+  /** From a fault to a backend that knows everything: the last one, and the longest. */
+  readonly gapMsLast: number | null
+  readonly gapMsMax: number | null
+  /** From the last fault to the first sound of the new backend. */
+  readonly soundMsLast: number | null
+  /** Caller audio that was replayed, and that was too old to be. */
+  readonly reFedMs: number
+  readonly lostMs: number
+  /** What was irregular, by backend. */
+  readonly irregular: Readonly<Record<string, BackendCounters>>
+}
 
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
@@ -26,173 +75,184 @@ const CLOSE_ABNORMAL = 1006
 const REAL_SPEECH_MS = 200
 
 /**
- * A list of backends that is one backend: when the one that serves the call fails, the next takes over with everything that
- * was said, done and not yet answered.
+ * A list of backends that is one backend: when the primary, which serves the call, fails, the next candidate takes over with
+ * everything that was said, done and not yet answered.
  *
  *     idle    --connect--> seeking
- *     seeking --a member is ready--> serving            the first time: `ready`; after a loss: `failover`
- *     seeking --every member failed--> over             one fatal `error`, `closed`, `connect` rejects
- *     serving --fatal error, closed, silence after a question, answers that fail--> seeking
- *     serving --its session nears its end, both sides quiet--> serving, by a new session of the same member
+ *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
+ *     seeking --it failed, or is too slow and there is another--> seeking, the next of `Candidates`
+ *     seeking --every candidate failed--> over                        one fatal `error`, `closed`, `connect` rejects
+ *     serving --fatal error, closed, stall, answers that fail--> seeking: the replacement, else the standby, else the next candidate
+ *     serving --its session nears its end, both sides quiet--> serving, by a new session of the same candidate (rotation)
  *     (any)   --close--> over
  *
- * What the members are given is entered in `CallSoFar` first, whoever is there; a takeover reads it from there, so that no
- * word depends on when exactly a backend was lost. All events that are passed on carry the call's numbers and ids
- * (`MemberSession`), and what a retired backend still says is dropped.
+ * One backend alone runs as a list of one, for what that gives it: a new session after `session_expired` or a broken line and
+ * rotation, each with replay of what has no answer; the stall watch, which knows since when the caller waits, and `holding`
+ * while they wait for the new session; the circuit that the calls of a worker share.
  *
- * Members may differ in rate and in who hears the caller's turns. The call sees one rate, and `serverVad` only where every
- * member listens by itself; otherwise the gateway's VAD marks the turns, and members with ears of their own hear the same
- * audio and are not told. Such a list works best with all members set to the gateway's turns.
+ * Inputs are entered in `CallHistory` before they go to a backend, and a takeover reads them from there. So nothing depends on
+ * when exactly a backend was lost. All events that are passed on carry the call's generations and ids (`CandidateSession`).
+ *
+ * Candidates may differ in rate and in who marks the caller's turns. The call sees one rate, and `serverVad` only where every
+ * candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects them itself hears the
+ * same audio without the marks. Such a list works best with all candidates set to the gateway's turns.
  */
-export class FailoverBackend implements Backend, CrewEvents {
+export class FailoverBackend implements Backend, CandidateListener {
   readonly stats: FailoverStats = {
-    failovers: 0, rotations: 0, stalls: 0, gapMsLast: NaN, gapMsMax: NaN, soundMsLast: NaN, reFedSamples: 0, lostSamples: 0,
+    failovers: 0, rotations: 0, stalls: 0, gapMsLast: NaN, gapMsMax: NaN, soundMsLast: NaN, replayedSamples: 0, lostSamples: 0,
     toolsSpared: 0, lateDropped: 0, rotationsAbandoned: 0, standbysLost: 0,
   }
 
   readonly #sink: BackendSink
   readonly #options: FailoverOptions
-  readonly #crew: Crew
-  readonly #call: CallSoFar
+  readonly #candidates: Candidates
+  readonly #history: CallHistory
   readonly #stall: StallWatch
-  readonly #succession: Succession
-  #begun = false
+  #session: BackendSession | null = null
+  #served = false
   #over = false
   #settle: { readonly resolve: () => void; readonly reject: (error: GatewayError) => void } | null = null
-  /** The session now serving repeats what the one before did: tools are not run for that. */
+
+  /** The session that serves the call. */
+  #primary: CandidateSession | null = null
+  /** While there is no primary: the session that becomes it when it is ready. */
+  #next: CandidateSession | null = null
+  readonly #connectAlarm: Alarm
+  #loss: { readonly from: string; readonly atMs: number; readonly reason: string } | null = null
+  /** When a caller began to wait for a backend to take over; NaN when nobody does. */
+  #holdFromMs = NaN
+  readonly #holdAlarm: Alarm
+  /** The primary may repeat what the one before it did: tools are not run for that. */
   #repeating = false
   #responsesFailed = 0
 
-  /** @throws GatewayError where no member can be made, or a rate cannot be reached */
+  #standby: CandidateSession | null = null
+  #standbyTries = 0
+  readonly #standbyAlarm: Alarm
+
+  /** A session of the primary's candidate that replaces it at a quiet moment. */
+  #replacement: CandidateSession | null = null
+  /** When the primary's session ends; null while that is not near. */
+  #expiresAtMs: number | null = null
+  #rotationTries = 0
+  readonly #rotationAlarm: Alarm
+
+  /** @throws GatewayError where no candidate can be made, or a rate cannot be reached */
   constructor(sink: BackendSink, options: FailoverOptions) {
     const { timers } = options
     this.#sink = sink
     this.#options = options
-    this.#crew = new Crew(options, this)
-    const { inputRateHz, serverVad } = this.#crew.capabilities
-    this.#call = new CallSoFar({ timers, inputRateHz, unmarked: serverVad, reFeedMs: options.reFeedMs })
+    this.#candidates = new Candidates(options, this)
+    const { inputRateHz, serverVad } = this.#candidates.capabilities
+    this.#history = new CallHistory(timers, inputRateHz, serverVad, options.replayMs)
     this.#stall = new StallWatch(timers, options.stallMs ?? FAILOVER_STALL_MS, (state) => this.#stalled(state))
-    this.#succession = new Succession(options, this.#crew, this.#call, this.stats, {
-      event: (event) => this.#pass(event),
-      vacated: () => this.#vacated(),
-      ready: () => this.#pass({ type: 'ready' }),
-      serving: (told) => this.#serving(told),
-      gaveUp: (fault) => this.#giveUp(fault),
-    })
+    this.#connectAlarm = new Alarm(timers)
+    this.#holdAlarm = new Alarm(timers)
+    this.#standbyAlarm = new Alarm(timers)
+    this.#rotationAlarm = new Alarm(timers)
   }
 
-  /** `name` is that of the member which serves the call now; the rest is fixed. */
+  /** `name` is the primary's; the rest is fixed. */
   get capabilities(): BackendCapabilities {
-    const { capabilities } = this.#crew
-    const name = this.#succession.active?.name
+    const { capabilities } = this.#candidates
+    const name = this.#primary?.name
     return name === undefined || name === capabilities.name ? capabilities : { ...capabilities, name }
   }
 
   // --- the call's side --------------------------------------------------------------------------------------
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    if (this.#over || this.#begun || signal.aborted) return Promise.reject(gone())
-    this.#begun = true
-    this.#call.begin(session)
+    if (this.#over || this.#session !== null || signal.aborted) return Promise.reject(gone())
+    this.#session = session
+    this.#history.begin(session)
     this.#repeating = session.toolLedger.length > 0
     signal.addEventListener('abort', () => {
-      if (!this.#succession.served) void this.close('the call ended')
+      if (!this.#served) void this.close('the call ended')
     }, { once: true })
     const ready = new Promise<void>((resolve, reject) => {
       this.#settle = { resolve, reject }
     })
-    this.#succession.begin(session, snapshotOf(session.resume))
+    this.#seek(vendorFault('internal', 'no backend was tried', true), this.#candidates.resume(snapshotIn(session.resume)))
     return ready
   }
 
-  pushAudio(pcm: Int16Array): void {
+  pushAudio(pcm: Int16Array, voiced = true): void {
     if (this.#over) return
-    this.#call.audio(pcm)
-    this.#succession.active?.feed(pcm)
+    this.#history.audio(pcm, voiced)
+    this.#primary?.feed(pcm)
   }
 
   speechStart(atMs: number): void {
-    if (this.#over || this.#crew.capabilities.serverVad) return
+    if (this.#over || this.#candidates.capabilities.serverVad) return
     this.#stall.stop()
-    this.#call.speechStarted(atMs)
-    const { active } = this.#succession
-    if (active !== null && !active.backend.capabilities.serverVad) active.backend.speechStart(atMs)
+    this.#history.speechStarted(atMs)
+    if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechStart(atMs)
   }
 
   speechEnd(atMs: number): void {
-    if (this.#over || this.#crew.capabilities.serverVad || !this.#call.inputs.speaking) return
-    const voiceMs = this.#call.speechEnded(atMs)
-    const { active } = this.#succession
-    if (active !== null && !active.backend.capabilities.serverVad) active.backend.speechEnd(atMs)
+    if (this.#over || this.#candidates.capabilities.serverVad || !this.#history.callerSpeaking) return
+    const voiceMs = this.#history.speechEnded(atMs)
+    if (this.#primary?.backend.capabilities.serverVad === false) this.#primary.backend.speechEnd(atMs)
     if (voiceMs >= REAL_SPEECH_MS) this.#stall.spoken()
   }
 
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
     if (this.#over) return
     if (options.respond) {
-      this.#call.question(text, options.role)
+      this.#history.question(text, options.role)
       this.#stall.asked()
     } else {
-      this.#call.note(text)
+      this.#history.note(text)
     }
-    this.#succession.active?.backend.sendText(text, options)
+    this.#primary?.backend.sendText(text, options)
   }
 
   dtmf(digit: string): void {
     if (this.#over) return
-    this.#call.digit(digit)
-    this.#succession.active?.backend.dtmf(digit)
+    this.#history.digit(digit)
+    this.#primary?.backend.dtmf(digit)
   }
 
   toolResult(callId: string, reply: ToolReply): void {
     if (this.#over) return
-    const { active } = this.#succession
-    const { tools } = this.#call
-    const known = tools.answered(callId, reply)
-    if (known === null) {
-      // Asked for in an earlier life of this call, or nothing at all: the backend knows.
-      const inner = active?.inner(callId) ?? null
-      if (inner !== null) active?.backend.toolResult(inner, reply)
-      return
-    }
-    this.#call.activity++
-    if (active === null) return
-    const inners = known.callIds.flatMap((id) => active.inner(id) ?? [])
-    for (const inner of inners) active.backend.toolResult(inner, reply)
-    if (inners.length === 0) active.backend.sendText(lateToolText(known.name, reply), { role: 'system', respond: false })
-    else if (!tools.running) this.#stall.asked()
+    const primary = this.#primary
+    const answered = this.#history.toolAnswered(callId, reply)
+    if (primary === null) return
+    // A call that is unknown here may be the backend's own, from before the call changed its media worker.
+    const inners = (answered?.callIds ?? [callId]).flatMap((id) => primary.inner(id) ?? [])
+    for (const inner of inners) primary.backend.toolResult(inner, reply)
+    if (answered === null) return
+    if (inners.length === 0) primary.backend.sendText(lateToolText(answered.name, reply), { role: 'system', respond: false })
+    else if (!this.#history.toolsRunning) this.#stall.asked()
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
     if (this.#over) return
     this.#stall.stop()
-    this.#call.interrupted(heard.itemId, heard.playedMs)
-    const { active } = this.#succession
-    const itemId = heard.itemId === null ? null : active?.inner(heard.itemId) ?? null
-    active?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs })
+    this.#history.interrupted(heard.itemId, heard.playedMs)
+    const itemId = heard.itemId === null ? null : this.#primary?.inner(heard.itemId) ?? null
+    this.#primary?.backend.interrupt({ itemId, playedMs: itemId === null ? 0 : heard.playedMs })
   }
 
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
-    if (!this.#over) this.#succession.updateSession(update)
+    if (this.#over || this.#session === null) return
+    this.#session = { ...this.#session, ...update }
+    for (const one of [this.#primary, this.#next, this.#standby, this.#replacement]) one?.backend.updateSession(update)
   }
 
   snapshot(): FailoverSnapshot | null {
-    const { active } = this.#succession
-    if (active === null) return null
-    return {
-      version: 1, member: active.name, serial: active.serial, generation: this.#crew.numbering.highest, state: active.backend.snapshot(),
-    }
+    return this.#primary === null ? null : this.#candidates.snapshotOf(this.#primary)
   }
 
   /** What the list did so far; a copy. */
   failoverReport(): FailoverReport {
-    const { gapMsLast, gapMsMax, soundMsLast, reFedSamples, lostSamples, ...counters } = this.stats
-    const { inputRateHz } = this.#crew.capabilities
+    const { gapMsLast, gapMsMax, soundMsLast, replayedSamples, lostSamples, ...counters } = this.stats
+    const { inputRateHz } = this.#candidates.capabilities
     return {
       ...counters,
       gapMsLast: orNull(gapMsLast), gapMsMax: orNull(gapMsMax), soundMsLast: orNull(soundMsLast),
-      reFedMs: samplesToMs(reFedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
-      irregular: this.#crew.irregular(),
+      reFedMs: samplesToMs(replayedSamples, inputRateHz), lostMs: samplesToMs(lostSamples, inputRateHz),
+      irregular: this.#candidates.irregular(),
     }
   }
 
@@ -203,142 +263,379 @@ export class FailoverBackend implements Backend, CrewEvents {
       this.#settle?.reject(gone())
       this.#settle = null
     }
-    await this.#crew.closed()
+    await this.#candidates.closed()
     if (first) this.#sink.event({ type: 'closed', code: CLOSE_NORMAL, reason, clean: true })
   }
 
-  // --- the members' side ------------------------------------------------------------------------------------
+  // --- the sessions' side -----------------------------------------------------------------------------------
 
-  sessionAudio(session: MemberSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
-    if (session !== this.#succession.active) return this.late()
-    this.#call.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
+  sessionAudio(session: CandidateSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+    if (session !== this.#primary) return this.late()
+    this.#history.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
     this.#stall.sounding()
-    this.#succession.sounded(session)
+    this.#candidates.judge(session, null)
+    if (!Number.isNaN(this.#holdFromMs)) {
+      this.stats.soundMsLast = this.#options.timers.nowMs() - this.#holdFromMs
+      this.#holdFromMs = NaN
+      this.#holdAlarm.clear()
+    }
     this.#sink.audio(pcm, sampleRateHz, itemId, generation)
   }
 
-  sessionEvent(session: MemberSession, event: BackendEvent): void {
-    if (event.type === 'usage') this.#pass(event)
-    else if (event.type === 'error' && event.fatal) this.#succession.failed(session, event)
-    else if (event.type === 'closed') this.#succession.failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
-    else if (event.type === 'expiring') this.#succession.expiring(session, event.inMs)
-    else if (session === this.#succession.active) this.#activeSays(session, event)
+  sessionEvent(session: CandidateSession, event: BackendEvent): void {
+    if (event.type === 'usage') this.#tell(event)
+    else if (event.type === 'error' && event.fatal) this.#failed(session, event)
+    else if (event.type === 'closed') this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
+    else if (event.type === 'expiring') {
+      if (session === this.#primary) this.#expiring(event.inMs)
+      else if (session === this.#standby) this.#renewStandby(session)
+    } else if (session === this.#primary) this.#primaryEvent(session, event)
   }
 
   late(): void {
     this.stats.lateDropped++
   }
 
-  connected(session: MemberSession): void {
-    this.#succession.connected(session)
+  connected(session: CandidateSession): void {
+    if (session.phase !== 'connecting') return
+    session.phase = 'ready'
+    if (session === this.#next) this.#promote(session)
+    else if (session === this.#replacement) this.#rotate(session)
   }
 
-  refused(session: MemberSession, fault: VendorFault): void {
-    this.#succession.failed(session, fault)
+  refused(session: CandidateSession, fault: VendorFault): void {
+    this.#failed(session, fault)
   }
 
-  #activeSays(session: MemberSession, event: Exclude<BackendEvent, EventOf<'usage' | 'closed' | 'expiring'>>): void {
+  #primaryEvent(session: CandidateSession, event: Exclude<BackendEvent, EventOf<'usage' | 'closed' | 'expiring'>>): void {
+    const history = this.#history
     if (event.type !== 'ready') this.#stall.signOfLife()
     switch (event.type) {
       case 'ready':
         return
       case 'turn-start':
-        this.#call.activity++
-        this.#call.answer(event.generation)
-        // An answer that is begun is owed, even where the question may have been a noise.
-        if (!this.#call.answers.sounding && !this.#call.inputs.speaking) this.#stall.asked()
-        return this.#pass(event)
+        history.activity++
+        history.answer(event.generation)
+        // An answer that has begun must come, also where the question may have been a noise.
+        if (!history.answerSounding && !history.callerSpeaking) this.#stall.asked()
+        return this.#tell(event)
       case 'audio-done':
-        this.#call.audioDone(event)
-        return this.#pass(event)
+        history.audioDone(event)
+        return this.#tell(event)
       case 'turn-done':
         return this.#turnDone(session, event)
       case 'transcript':
-        if (event.role === 'agent') this.#call.agentWords(event)
-        else if (this.#call.callerWords(event)) this.#stall.asked()
-        return this.#pass(event)
+        if (event.role === 'agent') history.agentWords(event)
+        else if (history.callerWords(event)) this.#stall.asked()
+        return this.#tell(event)
       case 'tool-call':
         return this.#toolCall(session, event)
       case 'tool-cancel':
-        this.#call.tools.cancelled(event.callIds)
-        return this.#pass(event)
+        history.toolsCancelled(event.callIds)
+        return this.#tell(event)
       case 'speech-started':
-        if (!this.#crew.capabilities.serverVad) return
+        if (!this.#candidates.capabilities.serverVad) return
         this.#stall.stop()
-        // It tells of it late: the beginning lies in what is kept.
-        this.#call.speechStarted(this.#options.timers.nowMs() - (RE_FEED_MARGIN_MS - BACKEND_PRE_ROLL_MS))
-        return this.#pass(event)
+        // Services report speech late and do not say how late: its beginning lies in the audio that is kept.
+        history.speechStarted(this.#options.timers.nowMs() - (INPUT_REPLAY_MARGIN_MS - BACKEND_PRE_ROLL_MS))
+        return this.#tell(event)
       case 'speech-stopped':
-        if (!this.#crew.capabilities.serverVad) return
-        this.#call.speechEnded(this.#options.timers.nowMs())
+        if (!this.#candidates.capabilities.serverVad) return
+        history.speechEnded(this.#options.timers.nowMs())
         this.#stall.asked()
-        return this.#pass(event)
+        return this.#tell(event)
       case 'error':
-        // It says itself that it will not serve us for a while.
-        if (event.code === 'rate_limit' && this.#succession.hasBetterThan(session)) return this.#succession.failed(session, event)
-        this.#crew.watch.fault({ backend: session.name, code: event.code, message: event.message, sessionLost: false })
-        return this.#pass(event)
+        // A service that limits the rate serves nothing for a while.
+        if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.index)) return this.#failed(session, event)
+        this.#candidates.watch.fault({ backend: session.name, code: event.code, message: event.message, sessionLost: false })
+        return this.#tell(event)
       default:
-        return this.#pass(event)
+        return this.#tell(event)
     }
   }
 
-  #turnDone(session: MemberSession, event: EventOf<'turn-done'>): void {
+  #turnDone(session: CandidateSession, event: EventOf<'turn-done'>): void {
     const { status } = event
     if (status === 'failed') {
       this.#responsesFailed++
-      const busy = /rate_?limit/i.test(event.reason ?? '')
-      // What was asked is asked again of the next one, so the caller need not hear of it.
-      if ((busy || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) && this.#succession.hasBetterThan(session)) {
+      const limited = /rate_?limit/i.test(event.reason ?? '')
+      // The next backend gets the same question, so the caller need not notice.
+      if ((limited || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) && this.#candidates.hasBetterThan(session.index)) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
-        return this.#succession.failed(session, vendorFault(busy ? 'rate_limit' : 'internal', words, true), 'responses-failed')
+        return this.#failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
       }
     }
-    const answer = this.#call.turnDone(event)
-    if (answer?.calls === 0) this.#stall.stop()
+    const answer = this.#history.turnDone(event)
+    if (answer?.toolCalls === 0) this.#stall.stop()
     if (status === 'completed') {
       this.#responsesFailed = 0
-      if (answer?.calls === 0 && answer.soundMs > 0) this.#repeating = false
+      if (answer?.toolCalls === 0 && answer.soundMs > 0) this.#repeating = false
     }
-    this.#pass(event)
+    this.#tell(event)
   }
 
-  #toolCall(session: MemberSession, event: EventOf<'tool-call'>): void {
-    const { tools, answers } = this.#call
-    const { callId, name, args } = event
-    this.#call.activity++
-    const answer = answers.get(event.generation)
-    if (answer !== undefined) answer.calls++
+  #toolCall(session: CandidateSession, event: EventOf<'tool-call'>): void {
+    const history = this.#history
+    history.activity++
+    const answer = history.answers.get(event.generation)
+    if (answer !== undefined) answer.toolCalls++
     this.#stall.stop()
-    const known = this.#repeating && event.invalid === undefined ? tools.askedAgain(callId, name, args) : null
+    const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
-      tools.asked(callId, name, args)
-      return this.#pass(event)
+      history.toolCalled(event)
+      return this.#tell(event)
     }
     this.stats.toolsSpared++
-    const inner = session.inner(callId)
-    if (known.type === 'running' || inner === null) return
-    session.backend.toolResult(inner, known.reply)
+    const inner = session.inner(event.callId)
+    if (known === 'running' || inner === null) return
+    session.backend.toolResult(inner, known)
     this.#stall.asked()
   }
 
-  // --- the succession's side --------------------------------------------------------------------------------
+  #stalled(state: StallState): void {
+    const primary = this.#primary
+    const history = this.#history
+    const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
+    // A script on this machine is silent where it has nothing to say.
+    if (primary === null || primary.candidate.scripted === true) return
+    if (history.callerSpeaking || !history.hasOpenInputs || history.toolsRunning) return
+    if (state === 'sounding') {
+      if (history.answers.size === 0) return
+      // Sound comes faster than real time: the caller waits only when it has been played.
+      const leftMs = history.speaksUntilMs + stallMs - timers.nowMs()
+      if (leftMs > 0) return this.#stall.again(state, leftMs)
+    }
+    // Without another backend the call itself deals with the silence. Speech may be a noise, so it counts once only.
+    if (!this.#candidates.hasBetterThan(primary.index) || (state === 'spoken' && this.stats.stalls > 0)) return
+    this.stats.stalls++
+    const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
+    this.#failed(primary, vendorFault('timeout', `${primary.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
+  }
 
-  #vacated(): number | null {
-    const { sinceMs } = this.#stall
+  // --- failover ---------------------------------------------------------------------------------------------
+
+  /** A session is lost, whichever part it had. */
+  #failed(session: CandidateSession, fault: VendorFault, reason: string = fault.code): void {
+    if (session.phase === 'over') return
+    const { watch } = this.#candidates
+    if (session.phase === 'connecting') {
+      watch.session({ backend: session.name, role: session.role, connectMs: null, fault: fault.code })
+    }
+    watch.fault({ backend: session.name, code: fault.code, message: fault.message, sessionLost: true })
+    this.#candidates.judge(session, fault)
+    this.#candidates.retire(session, 'failed')
+    if (session === this.#primary) return this.#lostPrimary(session, fault, reason)
+    this.#candidates.failed(session.index, fault.retryable)
+    if (session === this.#next) {
+      this.#next = null
+      if (this.#candidates.next() !== null) this.#tell(faultEvent({ ...fault, fatal: false }))
+      this.#seek(fault)
+    } else if (session === this.#standby) {
+      this.stats.standbysLost++
+      this.#standby = null
+      this.#retryStandby()
+    } else if (session === this.#replacement) {
+      this.#replacement = null
+      this.stats.rotationsAbandoned++
+    }
+  }
+
+  #lostPrimary(session: CandidateSession, fault: VendorFault, reason: string): void {
+    const nowMs = this.#options.timers.nowMs()
+    const waiting = this.#history.hasOpenInputs || this.#history.answers.size > 0
+    const waitingSinceMs = this.#stall.sinceMs ?? nowMs
+    this.#leave(session, reason)
+    if (this.#over) return
+    this.stats.failovers++
+    this.#candidates.beginSearch()
+    // The end of a session's time says nothing against the service.
+    const sameAgain = fault.code === 'session_expired'
+    if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
+    if (this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX) || this.#candidates.next() === null) return this.#giveUp(fault)
+    this.#tell(faultEvent({ ...fault, fatal: false }))
+    if (waiting) {
+      const { holdAfterMs = FAILOVER_HOLD_MS } = this.#options
+      this.#holdFromMs = nowMs
+      this.#holdAlarm.set(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => this.#tell({ type: 'holding' }))
+    }
+    this.#seek(fault, sameAgain ? session.index : null)
+  }
+
+  /** There is no primary from here on. Open answers end with what was delivered of them. */
+  #leave(session: CandidateSession, reason: string): void {
+    this.#primary = null
+    this.#loss = { from: session.name, atMs: this.#options.timers.nowMs(), reason }
+    this.#stopRotation()
     this.#stall.stop()
     this.#repeating = true
     this.#responsesFailed = 0
-    return sinceMs
+    const answers = [...this.#history.answers]
+    this.#history.answers.clear()
+    for (const [generation, { itemsOpen }] of answers) {
+      for (const itemId of itemsOpen) this.#tell({ type: 'audio-done', generation, itemId })
+      this.#tell({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover' })
+    }
   }
 
-  #serving(told: Told): void {
-    if (told.texts > 0) this.#stall.asked()
-    else if (told.inputs > 0 && !this.#call.inputs.speaking) this.#stall.spoken()
+  /** @param fault  of the one before, told if there is none left */
+  #seek(fault: VendorFault, preferred: number | null = null): void {
+    this.#connectAlarm.clear()
+    if (this.#over) return
+    const replacement = this.#replacement
+    if (replacement !== null) {
+      this.#replacement = null
+      replacement.stale ||= this.#history.activity !== replacement.activityKnown
+      return this.#await(replacement)
+    }
+    const standby = this.#standby
+    const warm = standby?.phase === 'ready' && preferred === null && this.#candidates.isFree(standby.index)
+    const index = warm ? standby.index : this.#candidates.next(preferred)
+    if (index === null) return this.#giveUp(fault)
+    if (standby?.index === index) {
+      this.#standby = null
+      return this.#await(standby)
+    }
+    const session = this.#candidates.take(index)
+    this.#await(session)
+    this.#connect(session, this.#served ? 'takeover' : 'first')
+  }
+
+  /** `session` becomes the primary as soon as it is ready. */
+  #await(session: CandidateSession): void {
+    this.#next = session
+    this.#candidates.tried(session.index)
+    if (session.phase === 'ready') return this.#promote(session)
+    // A slow one is only waited for while there is no other.
+    const { connectMs = FAILOVER_CONNECT_MS } = this.#options
+    if (this.#candidates.next() === null) return
+    this.#connectAlarm.set(connectMs, () => {
+      this.#failed(session, vendorFault('timeout', `${session.name}: not ready ${connectMs} ms after the connection was begun`, true))
+    })
+  }
+
+  #connect(session: CandidateSession, role: SessionRole, state: unknown = null): void {
+    session.toolAnswersKnown = this.#history.toolAnswers
+    session.activityKnown = this.#history.activity
+    this.#candidates.connect(session, role, { ...this.#session as BackendSession, ...this.#history.known }, state)
+  }
+
+  #promote(session: CandidateSession): void {
+    const { timers } = this.#options
+    const loss = this.#loss
+    const first = !this.#served
+    this.#connectAlarm.clear()
+    this.#next = null
+    this.#loss = null
+    this.#served = true
+    // What the call sends at once is entered in the history, and replayed with the rest.
+    if (first) this.#tell({ type: 'ready' })
+    if (this.#over) return
+    this.#primary = session
+    this.#candidates.beginSearch()
+    this.#beginRotation(session.backend.capabilities.maxSessionMs)
+    const replayed = this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted === true)
+    this.stats.replayedSamples += replayed.samples
+    this.stats.lostSamples += replayed.lostSamples
+    // What was replayed may have ended it.
+    if (this.#primary !== session) return
+    if (replayed.texts > 0) this.#stall.asked()
+    else if (replayed.inputs > 0 && !this.#history.callerSpeaking) this.#stall.spoken()
     this.#settle?.resolve()
     this.#settle = null
+    if (loss !== null) {
+      const gapMs = timers.nowMs() - loss.atMs
+      this.stats.gapMsLast = gapMs
+      this.stats.gapMsMax = Math.max(gapMs, Number.isNaN(this.stats.gapMsMax) ? 0 : this.stats.gapMsMax)
+      this.#tell({ type: 'failover', from: loss.from, to: session.name, gapMs, reason: loss.reason })
+    }
+    if (this.#options.standby === true && !this.#over) this.#fillStandby()
   }
 
+  // --- rotation ---------------------------------------------------------------------------------------------
+
+  #beginRotation(maxSessionMs: number | null): void {
+    this.#stopRotation()
+    if (maxSessionMs === null) return
+    const leadMs = Math.min(ROTATION_LEAD_MS, maxSessionMs / 2)
+    this.#rotationAlarm.set(maxSessionMs - leadMs, () => this.#expiring(leadMs))
+  }
+
+  #stopRotation(): void {
+    this.#rotationAlarm.clear()
+    this.#expiresAtMs = null
+    this.#rotationTries = 0
+  }
+
+  #expiring(inMs: number): void {
+    this.#expiresAtMs = Math.min(this.#expiresAtMs ?? Infinity, this.#options.timers.nowMs() + inMs)
+    this.#tryRotation()
+  }
+
+  /** The primary's session ends so soon that nothing is waited for. */
+  get #lastMoment(): boolean {
+    return this.#expiresAtMs !== null && this.#expiresAtMs - this.#options.timers.nowMs() <= ROTATION_LAST_MS
+  }
+
+  /** Connects a replacement at the next quiet moment, and again if something was said before it was ready. */
+  #tryRotation(): void {
+    this.#rotationAlarm.set(ROTATION_POLL_MS, () => this.#tryRotation())
+    const primary = this.#primary
+    const last = this.#lastMoment
+    if (primary === null || this.#replacement !== null || this.#rotationTries >= ROTATION_TRIES_MAX + (last ? 1 : 0)) return
+    if (!last && !this.#quiet()) return
+    this.#rotationTries++
+    const session = this.#candidates.take(primary.index)
+    this.#replacement = session
+    this.#connect(session, 'rotation', primary.backend.snapshot())
+  }
+
+  #quiet(): boolean {
+    const { answers, hasOpenInputs, toolsRunning, speaksUntilMs } = this.#history
+    return answers.size === 0 && !hasOpenInputs && !toolsRunning && this.#options.timers.nowMs() >= speaksUntilMs + ROTATION_QUIET_MS
+  }
+
+  #rotate(session: CandidateSession): void {
+    const old = this.#primary
+    this.#replacement = null
+    session.stale ||= this.#history.activity !== session.activityKnown
+    if (old === null || (session.stale && !this.#lastMoment)) {
+      this.stats.rotationsAbandoned++
+      this.#candidates.retire(session, 'too late')
+      return
+    }
+    this.stats.rotations++
+    this.#candidates.retire(old, 'replaced')
+    this.#leave(old, 'rotation')
+    if (!this.#over) this.#promote(session)
+  }
+
+  // --- standby ----------------------------------------------------------------------------------------------
+
+  #fillStandby(): void {
+    if (this.#standby !== null || this.#standbyAlarm.isSet) return
+    const session = this.#primary === null ? null : this.#candidates.takeStandby(this.#primary.index)
+    if (session === null) return this.#retryStandby()
+    session.stale = true
+    // Before it connects: it may fail at once.
+    this.#standby = session
+    this.#connect(session, 'standby')
+  }
+
+  #retryStandby(): void {
+    if (this.#standbyAlarm.isSet || this.#standbyTries >= STANDBY_TRIES_MAX) return
+    this.#standbyTries++
+    this.#standbyAlarm.set(STANDBY_RETRY_MS, () => this.#fillStandby())
+  }
+
+  #renewStandby(session: CandidateSession): void {
+    this.#standby = null
+    this.#candidates.retire(session, 'stood by for too long')
+    this.#fillStandby()
+  }
+
+  // --- the end ----------------------------------------------------------------------------------------------
+
+  /** No candidate is left. */
   #giveUp(fault: VendorFault): void {
     const settle = this.#settle
     this.#settle = null
@@ -349,36 +646,17 @@ export class FailoverBackend implements Backend, CrewEvents {
     settle?.reject(faultError(final))
   }
 
-  #stalled(state: StallState): void {
-    const { active } = this.#succession
-    const { inputs, answers, tools, speaksUntilMs } = this.#call
-    const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
-    // A dialogue on this machine says nothing where it has nothing to say.
-    if (active === null || active.member.scripted === true || inputs.speaking || inputs.list.length === 0 || tools.running) return
-    if (state === 'sounding') {
-      if (answers.size === 0) return
-      // Sound comes faster than it is heard: only when it has run out the caller waits.
-      const leftMs = speaksUntilMs + stallMs - timers.nowMs()
-      if (leftMs > 0) return this.#stall.again(state, leftMs)
-    }
-    // With nobody to take over silence is for the call to deal with; and who makes noises may make many.
-    if (!this.#succession.hasBetterThan(active) || (state === 'spoken' && this.stats.stalls > 0)) return
-    this.stats.stalls++
-    const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
-    this.#succession.failed(active, vendorFault('timeout', `${active.name}: silent for ${stallMs} ms ${what}`, true), 'stall')
-  }
-
-  // --- the end ----------------------------------------------------------------------------------------------
-
-  #pass(event: BackendEvent): void {
+  #tell(event: BackendEvent): void {
     if (!this.#over) this.#sink.event(event)
   }
 
   #end(reason: string): void {
     this.#over = true
     this.#stall.stop()
-    this.#succession.end(reason)
-    this.#call.release()
+    this.#stopRotation()
+    for (const alarm of [this.#connectAlarm, this.#holdAlarm, this.#standbyAlarm]) alarm.clear()
+    this.#candidates.retireAll(reason)
+    this.#history.release()
   }
 }
 

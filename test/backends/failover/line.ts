@@ -1,8 +1,8 @@
 import type { Test } from 'tap'
 import { Recorder, conformanceSession } from '../../../src/backends/conformance.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
-import { FailoverBackend } from '../../../src/backends/failover.js'
-import type { FailoverOptions } from '../../../src/backends/failover.js'
+import { FailoverBackend } from '../../../src/backends/failover/failover-backend.js'
+import type { FailoverOptions } from '../../../src/backends/failover/failover-backend.js'
 import { FakeTimers, settled } from './scripted.js'
 import type { ScriptedService } from './scripted.js'
 
@@ -18,7 +18,7 @@ export class Line {
 
   constructor(t: Test, services: readonly ScriptedService[], options: Partial<FailoverOptions> = {}) {
     this.backend = new FailoverBackend(this.recorder, {
-      members: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
+      candidates: services.map(({ create }) => ({ create })), timers: this.timers, ...options,
     })
     t.teardown(() => this.backend.close('the test is over'))
   }
@@ -28,7 +28,7 @@ export class Line {
   }
 
   /** `ms` of the caller's line in real time. No two samples in 65,536 are the same. */
-  async frames(ms: number): Promise<void> {
+  async frames(ms: number, voiced = true): Promise<void> {
     for (let done = 0; done < ms; done += 20) {
       const frame = new Int16Array(FRAME)
       for (let i = 0; i < FRAME; i++) {
@@ -36,7 +36,7 @@ export class Line {
         this.said.push(frame[i] as number)
       }
       await this.timers.pass(20)
-      this.backend.pushAudio(frame)
+      this.backend.pushAudio(frame, voiced)
     }
   }
 

@@ -1,7 +1,7 @@
 import type {
   Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendSession, BackendSink, ToolReply, ToolSpec,
 } from '../../../src/backends/backend.js'
-import type { BackendTimers } from '../../../src/backends/failover.js'
+import type { BackendTimers } from '../../../src/backends/timers.js'
 import { faultError, faultEvent, vendorFault } from '../../../src/backends/transport/vendor-fault.js'
 
 /** Time that a test moves by hand. */

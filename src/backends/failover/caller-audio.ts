@@ -1,35 +1,30 @@
-import { RE_FEED_CHUNK_MS, RE_FEED_SPARE_CHUNKS_MAX } from '../../core/limits.js'
+import { INPUT_REPLAY_CHUNK_MS, INPUT_REPLAY_SPARE_CHUNKS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
 
-export interface AudioHistoryOptions {
-  readonly sampleRateHz: number
-  /** The most that is kept; the oldest goes and is counted. */
-  readonly keepMsMax: number
-}
-
-/** Chunks that nobody uses, by their length: calls of a thread take turns with them. */
+/** Free chunks of this thread, by their length in samples. */
 const spare = new Map<number, Int16Array[]>()
 
 /**
- * The newest of what a caller said, by sample position since the beginning of the call, so that another backend can be
- * given it again. Memory grows with what must be kept, in chunks: a caller who listens costs next to nothing.
+ * The newest audio of a caller, by sample position since the beginning of the call, for a backend that takes over. It holds
+ * memory only for what is kept, in chunks of INPUT_REPLAY_CHUNK_MS.
  */
-export class AudioHistory {
+export class CallerAudio {
   /** Samples pushed so far; the position of the next one. */
   written = 0
-  /** Samples that had to go though nobody had said that they may. */
+  /** Samples dropped at the limit, without `forget`. */
   samplesLost = 0
   readonly #chunkSamples: number
   readonly #chunksMax: number
   readonly #chunks: Int16Array[] = []
-  /** Position of the first sample of the first chunk, and the first one that is still of interest. */
+  /** Position of the first sample of the first chunk, and of the oldest one that is kept. */
   #chunksFrom = 0
   #oldest = 0
 
-  constructor(options: AudioHistoryOptions) {
-    this.#chunkSamples = msToSamples(RE_FEED_CHUNK_MS, options.sampleRateHz)
-    // One more, because the oldest chunk is given up as a whole.
-    this.#chunksMax = Math.ceil(msToSamples(options.keepMsMax, options.sampleRateHz) / this.#chunkSamples) + 1
+  /** @param keepMsMax  the most that is kept; older samples are dropped and counted */
+  constructor(sampleRateHz: number, keepMsMax: number) {
+    this.#chunkSamples = msToSamples(INPUT_REPLAY_CHUNK_MS, sampleRateHz)
+    // One more, because the oldest chunk is dropped as a whole.
+    this.#chunksMax = Math.ceil(msToSamples(keepMsMax, sampleRateHz) / this.#chunkSamples) + 1
   }
 
   /** The oldest position that can be read. */
@@ -55,7 +50,7 @@ export class AudioHistory {
     }
   }
 
-  /** What lies before `position` is of no interest any more. */
+  /** Nobody needs the samples before `position` any more. */
   forget(position: number): void {
     this.#oldest = Math.min(this.written, Math.max(this.#oldest, position))
     while (this.#chunks.length > 0 && this.#chunksFrom + this.#chunkSamples <= this.#oldest) this.#dropFirst()
@@ -110,8 +105,8 @@ export class AudioHistory {
       pool = []
       spare.set(chunk.length, pool)
     }
-    // What a caller said is not left lying around for the next call to read.
+    // The next call that uses the chunk must not be able to read this one's.
     chunk.fill(0)
-    if (pool.length < RE_FEED_SPARE_CHUNKS_MAX) pool.push(chunk)
+    if (pool.length < INPUT_REPLAY_SPARE_CHUNKS_MAX) pool.push(chunk)
   }
 }

@@ -1,0 +1,477 @@
+import { sameJson } from '../../call/tool-ledger.js'
+import {
+  BACKEND_PRE_ROLL_MS, BACKEND_TOOL_CALLS_KEPT, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_TEXTS_MAX, INPUT_REPLAY_MARGIN_MS, INPUT_REPLAY_MS,
+  OPEN_INPUTS_MAX, TRANSCRIPT_ENTRIES_MAX,
+} from '../../core/limits.js'
+import { frameSamples, msToSamples, samplesToMs } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
+import type { BackendEvent, BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from '../backend.js'
+import { lateToolText, openingText, recapText } from '../prompts.js'
+import type { BackendTimers } from '../timers.js'
+import { CallerAudio } from './caller-audio.js'
+import type { CandidateSession } from './candidates.js'
+
+type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
+
+/** One input that has no complete answer yet. `at`, `start` and `end` are positions in the caller's audio. */
+type OpenInput =
+  | { readonly type: 'speech'; readonly order: number; readonly start: number; end: number | null }
+  | { readonly type: 'text'; readonly order: number; readonly at: number; readonly text: string; readonly role: 'caller' | 'system' }
+  | { readonly type: 'digit'; readonly order: number; readonly at: number; readonly digit: string }
+
+/** An answer that a backend has begun and not ended. */
+interface OpenAnswer {
+  /** Its place in the order of inputs and answers. */
+  readonly order: number
+  /** Position in the caller's audio where it began. */
+  readonly at: number
+  soundMs: number
+  toolCalls: number
+  readonly itemsOpen: Set<string>
+}
+
+/** What a takeover sent to the new session. */
+interface Replayed {
+  readonly samples: number
+  /** Of open speech, older than what is kept. */
+  readonly lostSamples: number
+  readonly texts: number
+  readonly inputs: number
+}
+
+/**
+ * Everything that a backend must know to continue a call, whichever backend served it before: the words as far as they
+ * were heard, the tool calls and their results, the inputs without a complete answer, and the caller's audio from the
+ * first of those on.
+ *
+ *     input: (new) --speech, text, digit--> open --an answer that began after it is completed--> (gone)
+ *
+ * An answer to half a sentence closes nothing: speech that still goes on stays open.
+ */
+export class CallHistory {
+  /** Oldest first; a backend that queues its answers has several. By generation. */
+  readonly answers = new Map<number, OpenAnswer>()
+  /** Changes with everything that a session which is being prepared would have to know. */
+  activity = 0
+  /** When the caller will have heard all sound that was delivered. */
+  speaksUntilMs = -Infinity
+  /** Inputs that were forgotten for want of room. */
+  inputsDropped = 0
+  /** Tool answers that came so far in this media worker. */
+  toolAnswers = 0
+  readonly #timers: BackendTimers
+  readonly #rateHz: SampleRateHz
+  readonly #serverVad: boolean
+  readonly #audio: CallerAudio
+  readonly #frame: Int16Array
+  readonly #marginSamples: number
+  readonly #preRollSamples: number
+  readonly #inputs: OpenInput[] = []
+  readonly #notes: string[] = []
+  #order = 0
+  #words = new SpokenWords([])
+  #tools: ToolCall[] = []
+  #speechFrom = 0
+  /**
+   * Where services mark the turns: the caller's audio up to here has its answer, and what has voice in it since then. A new
+   * session must not hear an answered question again.
+   */
+  #answeredTo = 0
+  #voicedFrom: number | null = null
+  #voicedTo = 0
+
+  /**
+   * @param serverVad  services mark the caller's turns, and the gateway does not
+   * @param replayMs  the most caller audio that is kept
+   */
+  constructor(timers: BackendTimers, rateHz: SampleRateHz, serverVad: boolean, replayMs = INPUT_REPLAY_MS) {
+    this.#timers = timers
+    this.#rateHz = rateHz
+    this.#serverVad = serverVad
+    this.#frame = new Int16Array(frameSamples(rateHz))
+    this.#marginSamples = msToSamples(INPUT_REPLAY_MARGIN_MS, rateHz)
+    this.#preRollSamples = msToSamples(BACKEND_PRE_ROLL_MS, rateHz)
+    this.#audio = new CallerAudio(rateHz, Math.max(INPUT_REPLAY_MARGIN_MS, replayMs))
+  }
+
+  /** Takes what was said and done before this session of the call. */
+  begin(session: BackendSession): void {
+    this.#words = new SpokenWords(session.history)
+    this.#tools = session.toolLedger.slice(-BACKEND_TOOL_CALLS_KEPT).map(({ callId, name, args, ok, result }) => (
+      { callId, name, args, reply: { ok, value: result }, joined: [], answer: 0 }))
+  }
+
+  /** What a session that is connected now is given. Words whose audio will be replayed are left out. */
+  get known(): { readonly history: readonly HistoryEntry[]; readonly toolLedger: readonly ToolLedgerEntry[] } {
+    const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) => (
+      reply === null ? [] : [{ callId, name, args, ok: reply.ok, result: reply.value }]))
+    return { history: this.#words.history((order) => this.#isOpen(order)), toolLedger }
+  }
+
+  get hasOpenInputs(): boolean {
+    return this.#inputs.length > 0
+  }
+
+  get callerSpeaking(): boolean {
+    return this.#inputs.some((input) => input.type === 'speech' && input.end === null)
+  }
+
+  /** An open answer has made a sound. */
+  get answerSounding(): boolean {
+    for (const answer of this.answers.values()) if (answer.soundMs > 0) return true
+    return false
+  }
+
+  get toolsRunning(): boolean {
+    return this.#tools.some((call) => call.reply === null)
+  }
+
+  release(): void {
+    this.#audio.release()
+  }
+
+  // --- what goes to the backends ----------------------------------------------------------------------------
+
+  /** @param voiced  the gateway found voice in it */
+  audio(pcm: Int16Array, voiced: boolean): void {
+    if (voiced && this.#serverVad) this.#voicedFrom ??= this.#audio.written
+    this.#audio.push(pcm)
+    if (voiced) this.#voicedTo = this.#audio.written
+    this.#audio.forget(this.#replayFrom())
+  }
+
+  /** @param atMs  the first voiced sample */
+  speechStarted(atMs: number): void {
+    const behind = Math.max(0, msToSamples(this.#timers.nowMs() - atMs, this.#rateHz))
+    const start = Math.max(this.#audio.oldest, this.#audio.written - behind)
+    this.#speechFrom = this.#frameStart(start)
+    if (!this.callerSpeaking) this.#open({ type: 'speech', order: this.#order++, start: this.#speechFrom, end: null })
+  }
+
+  /**
+   * @param atMs  the last voiced sample
+   * @returns how long the speech was
+   */
+  speechEnded(atMs: number): number {
+    const end = this.#audio.written
+    for (const input of this.#inputs) if (input.type === 'speech' && input.end === null) input.end = Math.max(input.start, end)
+    return samplesToMs(end - this.#speechFrom, this.#rateHz) - (this.#timers.nowMs() - atMs)
+  }
+
+  question(text: string, role: 'caller' | 'system'): void {
+    this.activity++
+    this.#open({ type: 'text', order: this.#order++, at: this.#audio.written, text, role })
+  }
+
+  note(text: string): void {
+    this.activity++
+    this.#notes.push(text)
+    if (this.#notes.length > BACKEND_WAITING_TEXTS_MAX) this.#notes.shift()
+  }
+
+  digit(digit: string): void {
+    this.activity++
+    this.#open({ type: 'digit', order: this.#order++, at: this.#audio.written, digit })
+  }
+
+  interrupted(itemId: string | null, playedMs: number): void {
+    this.speaksUntilMs = this.#timers.nowMs()
+    this.#words.interrupted(itemId, playedMs, (generation) => this.answers.has(generation))
+  }
+
+  /** @returns the tool and the calls that this answers, its own first; null for a call that is unknown or has its answer */
+  toolAnswered(callId: string, reply: ToolReply): { readonly callIds: readonly string[]; readonly name: string } | null {
+    const call = this.#tools.findLast((one) => one.callId === callId)
+    if (call === undefined || call.reply !== null) return null
+    call.reply = reply
+    call.answer = ++this.toolAnswers
+    this.activity++
+    return { callIds: [callId, ...call.joined], name: call.name }
+  }
+
+  // --- what the backends say --------------------------------------------------------------------------------
+
+  answer(generation: number): OpenAnswer {
+    let answer = this.answers.get(generation)
+    if (answer === undefined) {
+      answer = { order: this.#order++, at: this.#audio.written, soundMs: 0, toolCalls: 0, itemsOpen: new Set() }
+      this.answers.set(generation, answer)
+    }
+    return answer
+  }
+
+  sound(generation: number, itemId: string, ms: number): void {
+    const answer = this.answer(generation)
+    answer.soundMs += ms
+    answer.itemsOpen.add(itemId)
+    this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
+    this.#words.sound(itemId, ms, answer.order, generation)
+    // A service that goes on speaking has heard this voice and has not taken it for a turn.
+    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at) this.#settled(this.#audio.written - this.#marginSamples)
+  }
+
+  audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
+    this.answers.get(generation)?.itemsOpen.delete(itemId)
+    this.#words.complete(itemId)
+  }
+
+  /** @returns the answer that ended, undefined for one that never began */
+  turnDone({ generation, status }: EventOf<'turn-done'>): OpenAnswer | undefined {
+    const answer = this.answers.get(generation)
+    this.answers.delete(generation)
+    if (answer === undefined || answer.toolCalls > 0) return answer
+    // A caller who interrupts an answer that sounds knows that there is one.
+    if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
+    const left = this.#inputs.filter((input) => input.order > answer.order || (input.type === 'speech' && input.end === null))
+    this.#inputs.splice(0, this.#inputs.length, ...left)
+    if (this.#serverVad) this.#answeredTo = Math.max(this.#answeredTo, answer.at)
+    this.#settled(answer.at)
+    return answer
+  }
+
+  agentWords({ itemId, text, generation }: EventOf<'transcript'>): void {
+    // Words may come after the end of their answer.
+    const order = this.answers.get(generation)?.order ?? this.#words.orderOf('agent', itemId) ?? this.#order++
+    this.#words.text('agent', itemId, text, order, generation)
+  }
+
+  /** @returns true when they are a question that has no answer yet */
+  callerWords({ itemId, text, final, generation }: EventOf<'transcript'>): boolean {
+    this.activity++
+    const order = this.#words.orderOf('caller', itemId) ?? this.#inputOfWords()?.order ?? this.#order++
+    this.#words.text('caller', itemId, text, order, generation)
+    return final && text.trim() !== '' && this.#isOpen(order) && !this.callerSpeaking && !this.answerSounding && !this.toolsRunning
+  }
+
+  toolCalled({ callId, name, args }: EventOf<'tool-call'>): void {
+    this.#tools.push({ callId, name, args, reply: null, joined: [], answer: 0 })
+    if (this.#tools.length > BACKEND_TOOL_CALLS_KEPT) this.#tools.shift()
+  }
+
+  /**
+   * A session that took over calls a tool. What was called before with the same arguments is not run again.
+   * @returns the answer that there is, `running` for a call that gets the one on its way, null when nobody called it before
+   */
+  toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
+    const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
+    if (known === undefined) return null
+    if (known.reply === null) known.joined.push(callId)
+    return known.reply ?? 'running'
+  }
+
+  /** The backend cancelled calls: there will be no answer. */
+  toolsCancelled(callIds: readonly string[]): void {
+    this.#tools = this.#tools.filter((call) => call.reply !== null || !callIds.includes(call.callId))
+  }
+
+  // --- the next one -----------------------------------------------------------------------------------------
+
+  /**
+   * Tells a session that is ready what it does not know yet, and replays the inputs that have no answer, in their order:
+   * the caller's audio without a gap, the marks of speech at their places in it, digits and texts.
+   * @param kickOff  it must be begun, whatever there is
+   */
+  replay(session: CandidateSession, base: BackendSession, kickOff: boolean): Replayed {
+    const { backend } = session
+    const inputs = [...this.#inputs]
+    const { history, toolLedger } = this.known
+    const note = (text: string): void => backend.sendText(text, { role: 'system', respond: false })
+    for (const text of this.#notes) note(text)
+    if (session.stale) note(recapText(history, toolLedger))
+    else for (const { name, reply, answer } of this.#tools) if (reply !== null && answer > session.toolAnswersKnown) note(lateToolText(name, reply))
+    if (kickOff && inputs[0]?.type !== 'text') backend.sendText('', { role: 'system', respond: true })
+
+    const wanted = this.#replayFrom()
+    const from = Math.max(wanted, this.#audio.oldest)
+    // Audio that comes while this runs goes the live way.
+    const to = this.#audio.written
+    let position = from
+    const feedTo = (until: number): void => {
+      while (position < until && session.phase === 'ready') {
+        const samples = this.#audio.read(position, until - position < this.#frame.length ? this.#frame.subarray(0, until - position) : this.#frame)
+        if (samples === 0) return
+        session.feed(samples === this.#frame.length ? this.#frame : this.#frame.subarray(0, samples))
+        position += samples
+      }
+    }
+    const steps: { readonly at: number; readonly act: () => void }[] = []
+    for (const input of inputs) {
+      if (input.type === 'text') {
+        // The empty text, with which a call begins, means something else to a session that was connected before anything was said.
+        const text = input.text === '' && session.stale ? openingText({ ...base, history }) : input.text
+        steps.push({ at: input.at, act: () => backend.sendText(text, { role: input.role, respond: true }) })
+      } else if (input.type === 'digit') {
+        steps.push({ at: input.at, act: () => backend.dtmf(input.digit) })
+      } else if (!backend.capabilities.serverVad) {
+        // The audio comes faster than it was spoken: for this backend the speech begins now.
+        steps.push({ at: input.start, act: () => backend.speechStart(this.#timers.nowMs()) })
+        if (input.end !== null) steps.push({ at: input.end, act: () => backend.speechEnd(this.#timers.nowMs()) })
+      }
+    }
+    for (const step of steps.sort((a, b) => a.at - b.at)) {
+      feedTo(Math.min(to, step.at))
+      if (session.phase === 'ready') step.act()
+    }
+    feedTo(to)
+    return {
+      samples: position - from, lostSamples: from - wanted,
+      texts: inputs.filter((input) => input.type === 'text').length, inputs: inputs.length,
+    }
+  }
+
+  /** The caller needs no answer to voice before `position`. */
+  #settled(position: number): void {
+    if (this.#voicedFrom === null || this.#voicedFrom >= position) return
+    this.#voicedFrom = this.#voicedTo <= position ? null : position
+  }
+
+  /**
+   * The oldest sample that another backend may need, at the beginning of a frame: speech without an answer with its
+   * pre-roll, and as much of the newest audio as speech that is reported now may have begun in.
+   */
+  #replayFrom(): number {
+    let speechFrom = this.#voicedFrom ?? Infinity
+    for (const input of this.#inputs) {
+      if (input.type !== 'speech') continue
+      speechFrom = Math.min(speechFrom, input.start)
+      break
+    }
+    const from = Math.min(this.#audio.written - this.#marginSamples, speechFrom - this.#preRollSamples)
+    return Math.max(this.#answeredTo, this.#frameStart(from))
+  }
+
+  #frameStart(position: number): number {
+    return Math.floor(position / this.#frame.length) * this.#frame.length
+  }
+
+  #isOpen(order: number): boolean {
+    return this.#inputs.some((input) => input.order === order)
+  }
+
+  /** The input that a transcript of the caller belongs to: the last that is complete, else the last. */
+  #inputOfWords(): OpenInput | undefined {
+    const said = this.#inputs.filter((input) => input.type !== 'text' || input.role === 'caller')
+    return said.findLast((input) => input.type !== 'speech' || input.end !== null) ?? said.at(-1)
+  }
+
+  #open(input: OpenInput): void {
+    this.#inputs.push(input)
+    if (this.#inputs.length <= OPEN_INPUTS_MAX) return
+    this.#inputs.shift()
+    this.inputsDropped++
+  }
+}
+
+interface ToolCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  reply: ToolReply | null
+  /** Calls of a later session that wait for this answer. */
+  readonly joined: string[]
+  /** Number of its answer (`CallHistory.toolAnswers`); 0 without one, or from the session's own ledger. */
+  answer: number
+}
+
+interface Item {
+  readonly role: 'caller' | 'agent'
+  readonly itemId: string
+  readonly order: number
+  readonly generation: number
+  text: string
+  /** Sound of an agent's item so far, and whether that is all of it. */
+  audioMs: number
+  complete: boolean
+  /** How much of it the caller heard before they interrupted; null: all that there is. */
+  playedMs: number | null
+}
+
+/** Until an item of this call has been measured: 15 characters a second, the middle of English speech synthesis. */
+const CHARS_PER_MS = 0.015
+
+/**
+ * What was said on a call, as far as it was heard. The text of the agent runs ahead of its sound, so an item that broke
+ * off counts with as many words as its sound had time for.
+ */
+class SpokenWords {
+  readonly #before: readonly HistoryEntry[]
+  readonly #items: Item[] = []
+  #measuredChars = 0
+  #measuredMs = 0
+
+  /** @param before  what an earlier session of this call already knew */
+  constructor(before: readonly HistoryEntry[]) {
+    this.#before = before
+  }
+
+  orderOf(role: 'caller' | 'agent', itemId: string): number | undefined {
+    return this.#find(role, itemId)?.order
+  }
+
+  text(role: 'caller' | 'agent', itemId: string, text: string, order: number, generation: number): void {
+    const item = this.#find(role, itemId) ?? this.#add(role, itemId, order, generation)
+    item.text = text.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+  }
+
+  sound(itemId: string, ms: number, order: number, generation: number): void {
+    const item = this.#find('agent', itemId) ?? this.#add('agent', itemId, order, generation)
+    item.audioMs += ms
+  }
+
+  /** The last sample of an item has come. */
+  complete(itemId: string): void {
+    const item = this.#find('agent', itemId)
+    if (item === undefined || item.complete) return
+    item.complete = true
+    this.#measuredChars += item.text.length
+    this.#measuredMs += item.audioMs
+  }
+
+  /**
+   * The caller interrupted: of `itemId` they heard `playedMs`, of what came after it nothing. Without an item nothing was
+   * heard of the answers in `unheard`.
+   */
+  interrupted(itemId: string | null, playedMs: number, unheard: (generation: number) => boolean): void {
+    const at = itemId === null ? -1 : this.#items.findIndex((item) => item.role === 'agent' && item.itemId === itemId)
+    for (const [i, item] of this.#items.entries()) {
+      if (item.role !== 'agent' || item.playedMs !== null) continue
+      if (at < 0 ? unheard(item.generation) : i > at) item.playedMs = 0
+      else if (i === at) item.playedMs = Math.max(0, Math.min(playedMs, item.audioMs))
+    }
+  }
+
+  /** @param replayed  true for the caller's words whose audio will be replayed */
+  history(replayed: (order: number) => boolean): HistoryEntry[] {
+    const said = this.#items
+      .filter((item) => item.role === 'agent' || !replayed(item.order))
+      .map((item) => ({ order: item.order, role: item.role, text: this.#heardText(item) }))
+      .filter((item) => item.text !== '')
+      .sort((a, b) => a.order - b.order)
+    return [...this.#before, ...said.map(({ role, text }) => ({ role, text }))]
+  }
+
+  #heardText({ role, text, audioMs, playedMs, complete }: Item): string {
+    if (role === 'caller' || (complete && playedMs === null)) return text.trim()
+    const ms = playedMs ?? audioMs
+    // The end of an item's sound is the end of its text. Where the sound broke off, the pace of this agent is the measure.
+    const chars = complete && audioMs > 0 ? (text.length * ms) / audioMs : ms * this.#charsPerMs
+    if (chars >= text.length) return text.trim()
+    const cut = text.slice(0, Math.floor(chars) + 1)
+    return cut.slice(0, Math.max(0, cut.search(/\s\S*$/))).trim()
+  }
+
+  get #charsPerMs(): number {
+    return this.#measuredMs < 1000 ? CHARS_PER_MS : this.#measuredChars / this.#measuredMs
+  }
+
+  #find(role: 'caller' | 'agent', itemId: string): Item | undefined {
+    return this.#items.findLast((item) => item.itemId === itemId && item.role === role)
+  }
+
+  #add(role: 'caller' | 'agent', itemId: string, order: number, generation: number): Item {
+    const item: Item = { role, itemId, order, generation, text: '', audioMs: 0, complete: false, playedMs: null }
+    this.#items.push(item)
+    if (this.#items.length > TRANSCRIPT_ENTRIES_MAX) this.#items.shift()
+    return item
+  }
+}
