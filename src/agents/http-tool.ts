@@ -6,7 +6,8 @@ import {
 } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
-import type { HttpTransport, TransportRequest, TransportResponse } from '../http/http-transport.js'
+import { discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
+import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import type { Environment } from './environment.js'
 import type { Template, TemplateSource, TemplateValues } from './template.js'
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
@@ -24,6 +25,14 @@ const DETAIL_CHARS_MAX = 200
 
 type Query = readonly (readonly [name: string, template: Template])[]
 
+interface Answer {
+  readonly status: number
+  readonly contentType: string
+  readonly location: string
+  readonly retryAfterS: number | null
+  readonly body: Buffer
+}
+
 /**
  * An HTTP tool of an agent file. Its templates are parsed once; environment variables are read when it runs and
  * are not kept.
@@ -32,7 +41,7 @@ export class HttpTool implements Tool {
   readonly name: string
   readonly timeoutMs: number
   readonly #definition: ToolDefinition
-  readonly #transport: HttpTransport
+  readonly #client: HttpClient
   readonly #env: Environment
   readonly #url: Template
   /** Of bound arguments: where their values come from, and why one may be missing. */
@@ -42,12 +51,12 @@ export class HttpTool implements Tool {
   readonly #lenientQuery: boolean
   readonly #headers: readonly (readonly [string, Template])[]
 
-  constructor(definition: ToolDefinition, env: Environment, transport: HttpTransport) {
+  constructor(definition: ToolDefinition, env: Environment, client: HttpClient) {
     const { http } = definition
     this.name = definition.name
     this.timeoutMs = http.timeoutMs
     this.#definition = definition
-    this.#transport = transport
+    this.#client = client
     this.#env = env
     this.#url = parseTemplate(http.url)
     this.#bind = new Map(Object.entries(definition.bind).map(([name, text]) => [name, parseTemplate(text)] as const))
@@ -64,7 +73,7 @@ export class HttpTool implements Tool {
    * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where one
    *   that limits the request to the caller's own data is missing
    */
-  request(args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest {
+  request(args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest {
     const { http } = this.#definition
     const values: TemplateValues = {
       args, env: this.#env, identity: context.caller.verified,
@@ -75,7 +84,6 @@ export class HttpTool implements Tool {
       url, method: http.method, headers: this.#requestHeaders(values, context),
       body: http.body === undefined ? null : JSON.stringify(this.#body(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
-      maxResponseBytes: http.maxResponseBytes,
       signal: context.signal,
     }
   }
@@ -195,7 +203,7 @@ export class HttpTool implements Tool {
     return body
   }
 
-  async #sendWithRetry(request: TransportRequest): Promise<TransportResponse> {
+  async #sendWithRetry(request: HttpRequest): Promise<Answer> {
     const { http, idempotent } = this.#definition
     const attempts = idempotent ?? http.method === 'GET' ? TOOL_ATTEMPTS_MAX : 1
     for (let attempt = 1; ; attempt++) {
@@ -213,12 +221,41 @@ export class HttpTool implements Tool {
     }
   }
 
+  /** @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE; the reason of the signal */
+  async #send(request: HttpRequest): Promise<Answer> {
+    const { maxResponseBytes } = this.#definition.http
+    try {
+      const response = await this.#client.send(request)
+      const encoding = headerOf(response, 'content-encoding') ?? 'identity'
+      if (encoding !== 'identity') { // a few bytes of gzip may be gigabytes
+        discard(response)
+        throw new GatewayError('TOOL_RESPONSE', `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`)
+      }
+      const body = await readAtMost(response, maxResponseBytes)
+      if (body === null) {
+        throw new GatewayError(
+          'TOOL_RESPONSE', `the response is larger than ${maxResponseBytes} bytes; ask the API for less, or raise maxResponseBytes`,
+        )
+      }
+      const retryAfter = headerOf(response, 'retry-after') ?? ''
+      return {
+        status: response.statusCode, contentType: (headerOf(response, 'content-type') ?? '').toLowerCase(), location: headerOf(response, 'location') ?? '',
+        retryAfterS: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null, body,
+      }
+    } catch (error) {
+      if (request.signal.aborted) throw request.signal.reason
+      if (error instanceof GatewayError) throw error
+      // Names the host, never the path or the query: they hold what callers say.
+      throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, { retryable: true, cause: error })
+    }
+  }
+
   /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other host is never connected to. */
-  async #follow(request: TransportRequest): Promise<TransportResponse> {
+  async #follow(request: HttpRequest): Promise<Answer> {
     const { allowHosts } = this.#definition.http
     let current = request
     for (let hop = 0; ; hop++) {
-      const response = await this.#transport.send(current)
+      const response = await this.#send(current)
       if (!REDIRECT_STATUSES.includes(response.status)) return response
       if (current.method !== 'GET') {
         throw new GatewayError(
@@ -230,7 +267,7 @@ export class HttpTool implements Tool {
       if (hop >= TOOL_REDIRECTS_MAX) {
         throw new GatewayError('TOOL_HTTP', `${request.url.host} redirects more than ${TOOL_REDIRECTS_MAX} times`)
       }
-      const location = response.location ?? ''
+      const { location } = response
       if (location === '' || !URL.canParse(location, current.url.href)) {
         throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
       }
@@ -279,7 +316,7 @@ function headerSafe(key: string): string {
   return /^[\x21-\x7e]{1,200}$/.test(key) ? key : createHash('sha256').update(key).digest('hex')
 }
 
-function jsonOf(response: TransportResponse): unknown {
+function jsonOf(response: Answer): unknown {
   if (response.body.length === 0) return { status: response.status }
   const type = response.contentType.split(';', 1)[0]?.trim() ?? ''
   if (type !== 'application/json' && !type.endsWith('+json')) {
@@ -327,7 +364,7 @@ export class ToolStatusError extends GatewayError {
   }
 }
 
-function statusError(host: string, response: TransportResponse): ToolStatusError {
+function statusError(host: string, response: Answer): ToolStatusError {
   let detail: string | null = null
   try {
     const body = jsonOf(response)

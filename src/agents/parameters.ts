@@ -75,14 +75,17 @@ const parameterSchema: z.ZodType<ParameterSchema> = z.strictObject({
   if (schema.type === 'array' && schema.items === undefined) {
     context.addIssue({ code: 'custom', path: ['type'], message: 'an array needs items: the schema of one entry' })
   }
-  const properties = Object.keys(schema.properties ?? {})
-  schema.required?.forEach((name, index) => {
-    if (properties.includes(name)) return
-    context.addIssue({
-      code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(properties)}`,
-    })
-  })
+  checkRequired(schema, context)
 })
+
+function checkRequired({ properties = {}, required = [] }: Pick<ParameterSchema, 'properties' | 'required'>, context: z.core.$RefinementCtx): void {
+  const names = Object.keys(properties)
+  required.forEach((name, index) => {
+    if (names.includes(name)) return
+    const allowed = names.length === 0 ? '(none)' : names.join(', ')
+    context.addIssue({ code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${allowed}` })
+  })
+}
 
 /** The `parameters` of a tool: an object schema. */
 export const toolParametersSchema = z.strictObject({
@@ -98,12 +101,7 @@ export const toolParametersSchema = z.strictObject({
       message: `has ${names.length} arguments; at most ${TOOL_PARAMETERS_MAX} are allowed`,
     })
   }
-  schema.required.forEach((name, index) => {
-    if (names.includes(name)) return
-    context.addIssue({
-      code: 'custom', path: ['required', index], message: `${name} is not one of the properties: ${list(names)}`,
-    })
-  })
+  checkRequired(schema, context)
   for (const name of names) {
     if (depthOf(schema.properties[name]) < TOOL_PARAMETERS_DEPTH_MAX) continue
     context.addIssue({
@@ -118,10 +116,6 @@ function depthOf(schema: ParameterSchema | undefined): number {
   if (schema === undefined) return 0
   const inner = [schema.items, ...Object.values(schema.properties ?? {})].map(depthOf)
   return 1 + Math.max(0, ...inner)
-}
-
-function list(names: readonly string[]): string {
-  return names.length === 0 ? '(none)' : names.join(', ')
 }
 
 /** What `checkArguments` found: the arguments as the tool gets them, or a sentence that the model can act on. */

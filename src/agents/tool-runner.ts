@@ -7,7 +7,7 @@ import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
-import type { HttpTransport, TransportRequest } from '../http/http-transport.js'
+import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
 import type { Environment } from './environment.js'
 import { addedTools } from './offered-tools.js'
@@ -50,20 +50,20 @@ export class ToolRunner {
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
   /** A runner with all that the agent's files hold: modules are imported, knowledge is indexed when it is first asked for. */
-  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, transport: HttpTransport): Promise<ToolRunner> {
-    return new ToolRunner(agent, env, transport, assets, await openCodeTools(assets))
+  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<ToolRunner> {
+    return new ToolRunner(agent, env, client, assets, await openCodeTools(assets))
   }
 
-  /** @param transport shared by all runners of a worker; its owner closes it */
+  /** @param client shared by all runners of a worker; its owner closes it */
   constructor(
-    agent: AgentDefinition, env: Environment, transport: HttpTransport, assets: AgentAssets = NO_ASSETS,
+    agent: AgentDefinition, env: Environment, client: HttpClient, assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
-    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, transport), definition)
+    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, client), definition)
     for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec)
     for (const added of addedTools(agent, assets)) {
       const tool = added.name === VERIFY_TOOL && agent.verification !== null
-        ? new VerifyTool(agent.verification, env, transport)
+        ? new VerifyTool(agent.verification, env, client)
         : added.name === SEARCH_TOOL ? searchTool(assets) : NOTE_FIX
       this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined })
     }
@@ -109,7 +109,7 @@ export class ToolRunner {
    * What `run` would send to an API, without sending it; null for a tool that sends nothing.
    * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNBOUND, TOOL_UNVERIFIED, CONFIG_INVALID
    */
-  request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest | null {
+  request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest | null {
     const entry = this.#entries.get(name)
     if (entry === undefined || !(entry.tool instanceof HttpTool)) return null
     if (entry.verifiedOnly && context.caller.verified === null) throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')

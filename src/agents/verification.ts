@@ -4,7 +4,7 @@ import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ErrorCode } from '../core/errors.js'
 import type { CallerIdentity, VerificationAnswer } from './caller-identity.js'
 import { HttpTool } from './http-tool.js'
-import type { HttpTransport } from '../http/http-transport.js'
+import type { HttpClient } from '../http/http-client.js'
 import type { Environment } from './environment.js'
 import type { ToolParameters } from './parameters.js'
 import { givesAway, plainWords, sameAnswer } from './spoken-values.js'
@@ -43,13 +43,13 @@ export class VerifyTool implements Tool {
   readonly #words: SpokenWords
   readonly #account: HttpTool
 
-  constructor(verification: Verification, env: Environment, transport: HttpTransport) {
+  constructor(verification: Verification, env: Environment, client: HttpClient) {
     this.#verification = verification
     const plain = (map: Readonly<Record<string, number>>): Record<string, number> =>
       Object.fromEntries(Object.entries(map).map(([key, value]) => [plainWords(key).join(' '), value]))
     this.#words = { numbers: plain(verification.words.numbers), months: plain(verification.words.months) }
     this.timeoutMs = verification.account.http.timeoutMs
-    this.#account = accountTool(verification, env, transport)
+    this.#account = accountTool(verification, env, client)
   }
 
   /** @throws GatewayError TOOL_UNVERIFIED for a wrong answer, with what the model is told */
@@ -195,12 +195,12 @@ export class VerificationRefused extends GatewayError {
 }
 
 /** The request for what answers are compared with; `run` answers null when there is no account. */
-export function accountTool(verification: Verification, env: Environment, transport: HttpTransport): HttpTool {
+export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
   return new HttpTool({
     name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
     // Nothing found is an answer, not an error.
     http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
-  }, env, transport)
+  }, env, client)
 }
 
 /** What an account lacks of what is asked and kept: names of questions and of identity fields. */

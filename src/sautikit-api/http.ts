@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf } from '../core/errors.js'
 import {
   CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX, CARRIER_API_TIMEOUT_MS,
 } from '../core/limits.js'
+import { HttpClient, discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
 import { CarrierApiError, carrierRefusal } from './carrier-error.js'
 
 export interface CarrierHttpOptions {
@@ -58,6 +58,7 @@ const FIRST_PAUSE_MS = 200
  */
 export class CarrierHttp {
   readonly counters: CarrierHttpCounters = { requests: 0, retries: 0, failures: 0 }
+  readonly #client = new HttpClient()
   readonly #baseUrl: string
   readonly #authorization: string
   readonly #timeoutMs: number
@@ -112,50 +113,43 @@ export class CarrierHttp {
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout])
     try {
-      const response = await fetch(this.#address(request), {
-        method: request.method,
-        headers: this.#headers(request),
-        body: request.body === undefined ? null : JSON.stringify(request.body),
-        redirect: 'manual', // a redirect would carry the key to wherever it points
-        signal,
+      // A redirect is not followed: it would carry the key to wherever it points.
+      const response = await this.#client.send({
+        url: this.#address(request), method: request.method, headers: this.#headers(request),
+        body: request.body === undefined ? null : JSON.stringify(request.body), policy: 'as-written', signal,
       })
-      const accepted = response.ok || request.accept?.includes(response.status) === true
-      const location = response.headers.get('location')
-      if (accepted && location !== null && response.status >= 300 && response.status < 400) {
-        await response.body?.cancel()
-        return { status: response.status, body: null, location }
+      const { statusCode: status } = response
+      const accepted = (status >= 200 && status < 300) || request.accept?.includes(status) === true
+      const location = headerOf(response, 'location')
+      if (accepted && location !== null && status >= 300 && status < 400) {
+        discard(response)
+        return { status, body: null, location }
       }
-      const text = await readBounded(response)
-      if (text === null) {
-        return new CarrierApiError(
-          `${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status: response.status },
-        )
+      const bytes = await readAtMost(response, CARRIER_API_RESPONSE_BYTES_MAX)
+      if (bytes === null) {
+        return new CarrierApiError(`${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status })
       }
-      const body = parseJson(text)
+      const body = parseJson(bytes.toString())
       if (accepted) {
-        if (body !== undefined) return { status: response.status, body, location: null }
-        return new CarrierApiError(
-          `${what}: answered ${response.status} with text that is not JSON`, { status: response.status },
-        )
+        if (body !== undefined) return { status, body, location: null }
+        return new CarrierApiError(`${what}: answered ${status} with text that is not JSON`, { status })
       }
-      return carrierRefusal(what, response.status, body, {
-        retryable: RETRY_STATUSES.includes(response.status), retryAfterS: retryAfterS(
-          response.headers.get('retry-after'),
-        ),
+      return carrierRefusal(what, status, body, {
+        retryable: RETRY_STATUSES.includes(status), retryAfterS: retryAfterS(headerOf(response, 'retry-after')),
       })
     } catch (error) {
       if (request.signal?.aborted === true) return new CarrierApiError(`${what}: cancelled`, { network: true })
-      const why = timeout.aborted ? `no answer in ${this.#timeoutMs} ms` : reasonOf(error)
+      const why = timeout.aborted ? `no answer in ${this.#timeoutMs} ms` : networkReason(error)
       return new CarrierApiError(`${what}: ${why}`, { network: true, retryable: true, cause: error })
     }
   }
 
-  #address(request: CarrierRequest): string {
+  #address(request: CarrierRequest): URL {
     const url = new URL(this.#baseUrl + request.path)
     for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) {
       url.searchParams.set(name, String(value))
     }
-    return url.href
+    return url
   }
 
   #headers(request: CarrierRequest): Record<string, string> {
@@ -179,31 +173,10 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The body as text; null when it is larger than allowed. */
-async function readBounded(response: Response): Promise<string | null> {
-  if (response.body === null) return ''
-  const decoder = new TextDecoder()
-  let text = ''
-  let bytes = 0
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) { // Node's streams can be iterated
-    bytes += chunk.byteLength
-    if (bytes > CARRIER_API_RESPONSE_BYTES_MAX) return null
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
-}
-
 /** `Retry-After` in seconds; the date form too. */
 function retryAfterS(header: string | null): number | null {
   if (header === null) return null
   if (/^\d{1,6}$/.test(header.trim())) return Number(header)
   const atMs = Date.parse(header)
   return Number.isNaN(atMs) ? null : Math.max(0, (atMs - Date.now()) / 1000)
-}
-
-/** fetch says "fetch failed"; its cause says why. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined
-  if (cause instanceof Error) return 'code' in cause ? String(cause.code) : cause.message
-  return messageOf(error)
 }

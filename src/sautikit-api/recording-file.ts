@@ -1,10 +1,10 @@
 import { createWriteStream } from 'node:fs'
 import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { Readable, Transform } from 'node:stream'
+import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { messageOf } from '../core/errors.js'
 import { CARRIER_RECORDING_BYTES_MAX, CARRIER_RECORDING_TIMEOUT_MS } from '../core/limits.js'
+import { HttpClient, discard, headerOf, networkReason } from '../http/http-client.js'
 import { CarrierApiError } from './carrier-error.js'
 
 export interface RecordingFileOptions {
@@ -36,18 +36,21 @@ export async function saveRecording(
   }
   const timeout = AbortSignal.timeout(timeoutMs)
   const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout])
+  const client = new HttpClient()
   const part = join(folder, `${callSid}.part`)
   try {
-    const response = await fetch(url, { redirect: 'error', signal })
-    if (!response.ok || response.body === null) {
-      await response.body?.cancel()
-      throw new CarrierApiError(`recording: answered ${response.status}`, { status: response.status, retryable: response.status >= 500 })
+    const response = await client.send({ url: new URL(url), method: 'GET', headers: {}, body: null, policy: 'as-written', signal })
+    const { statusCode: status, body } = response
+    if (status < 200 || status > 299) {
+      discard(response)
+      if (status >= 300 && status < 400) throw new Error('redirected')
+      throw new CarrierApiError(`recording: answered ${status}`, { status, retryable: status >= 500 })
     }
-    const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+    const type = (headerOf(response, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
     const extension = EXTENSIONS[type]
     if (extension === undefined) {
-      await response.body.cancel()
-      throw new CarrierApiError('recording: the answer is no audio', { status: response.status })
+      discard(response)
+      throw new CarrierApiError('recording: the answer is no audio', { status })
     }
     await mkdir(folder, { recursive: true })
     let bytes = 0
@@ -58,14 +61,16 @@ export async function saveRecording(
         else done(null, chunk)
       },
     })
-    await pipeline(Readable.from(response.body as unknown as AsyncIterable<Uint8Array>), bound, createWriteStream(part, { mode: 0o600 }), { signal })
+    await pipeline(body, bound, createWriteStream(part, { mode: 0o600 }), { signal })
     const file = `${callSid}.${extension}`
     await rename(part, join(folder, file))
     return { file, bytes }
   } catch (thrown) {
     await rm(part, { force: true })
     if (thrown instanceof CarrierApiError) throw thrown
-    const why = timeout.aborted ? `not whole in ${timeoutMs} ms` : messageOf(thrown)
+    const why = timeout.aborted ? `not whole in ${timeoutMs} ms` : networkReason(thrown)
     throw new CarrierApiError(`recording: ${why}`, { network: true, retryable: true, cause: thrown })
+  } finally {
+    client.close()
   }
 }

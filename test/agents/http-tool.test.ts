@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
@@ -49,12 +49,12 @@ async function api(
 function runner(
   t: Test, tool: Partial<ToolInput> & Pick<ToolInput, 'http'>, env: Record<string, string> = {},
 ): ToolRunner {
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
   const agent = agentSchema.parse({
     version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', ...tool }],
   })
-  return new ToolRunner(agent, env, transport)
+  return new ToolRunner(agent, env, client)
 }
 
 const json = (response: ServerResponse, value: unknown, status = 200): void => {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 
@@ -178,9 +178,9 @@ t.test('a call whose worker died has no new attempts, and stays verified', async
 
 t.test('an accounts API that is down, slow or talks nonsense is an error in words, and costs no attempt', async (t) => {
   const context = contextOf(AMINA)
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
-  const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, transport)
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
+  const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, client)
   t.match(await down.run('verify_caller', { question: 'id-number', answer: '7386' }, context), {
     ok: false, code: 'TOOL_HTTP', value: { error: 'the system cannot be reached' },
   })
