@@ -43,7 +43,7 @@ const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
 })
 
 const logLevels: Kind<LogSettings> = {
-  allowed: `one of ${LOG_LEVELS.join(', ')}, and room=level for single rooms, by commas`,
+  allowed: `one of ${LOG_LEVELS.join(', ')}, and component=level for single components, by commas`,
   parse: (value) => {
     try {
       return parseLogSettings(value)
@@ -231,7 +231,7 @@ export const SETTINGS = {
   drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
   shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
   otlpEndpoint: define<string | null>({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', key: 'otelExporterOtlpEndpoint', kind: optional(url('https:', 'http:')), fallback: null, help: 'OTLP/HTTP collector that gets each ended call as spans' }),
-  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', rooms: {} }, help: 'least level that is logged, for all rooms and for single ones (default info)' }),
+  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', components: {} }, help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)' }),
 } as const
 
 /** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */

@@ -55,7 +55,7 @@ export async function followAgents(
   options: { readonly config: Config; readonly env: Environment; readonly log: Log; readonly agents: Map<string, HostedAgent> },
 ): Promise<AgentWatch> {
   const { config, env, agents } = options
-  const log = options.log.room('agents')
+  const log = options.log.component('agents')
   const watch = new AgentWatch({
     dir: agentsDirOf(config), env, speech: offlineSpeech,
     apply: (folder) => {

@@ -24,16 +24,16 @@ export interface Log {
   fatal(fields: LogFields, message: string): void
   /** True when lines of `level` are written: ask before building an expensive field. */
   enabled(level: LogLevel): boolean
-  /** The log of one room (`edge`, `shard`, ...), at the level that is set for that room. */
-  room(name: string): Log
+  /** The log of one component (its folder: `edge`, `workers`, ...), at the level that is set for it. */
+  component(name: string): Log
   /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
   call(callSid: CallSid, fields?: LogFields): Log
 }
 
 export interface LogSettings {
   readonly level: LogLevel
-  /** Levels of single rooms that differ from `level`. */
-  readonly rooms: Readonly<Record<string, LogLevel>>
+  /** Levels of single components that differ from `level`. */
+  readonly components: Readonly<Record<string, LogLevel>>
 }
 
 export interface LogOptions extends Partial<LogSettings> {
@@ -48,12 +48,12 @@ function isLogLevel(value: string): value is LogLevel {
 }
 
 /**
- * Reads a `LOG_LEVEL` such as `info` or `info,edge=debug,shard=trace`.
+ * Reads a `LOG_LEVEL` such as `info` or `info,edge=debug,workers=trace`.
  * @throws GatewayError CONFIG_INVALID
  */
 export function parseLogSettings(text: string): LogSettings {
   let level: LogLevel = 'info'
-  const rooms: Record<string, LogLevel> = {}
+  const components: Record<string, LogLevel> = {}
   for (const part of text
     .split(',')
     .map(piece => piece.trim())
@@ -63,13 +63,13 @@ export function parseLogSettings(text: string): LogSettings {
     if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
       throw new GatewayError(
         'CONFIG_INVALID',
-        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and room=level, by commas`,
+        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and component=level, by commas`,
       )
     }
     if (right === undefined) level = value
-    else rooms[left] = value
+    else components[left] = value
   }
-  return { level, rooms }
+  return { level, components }
 }
 
 class PinoLog implements Log {
@@ -109,9 +109,9 @@ class PinoLog implements Log {
     return level !== 'silent' && this.#pino.isLevelEnabled(level)
   }
 
-  room(name: string): Log {
-    const level = this.#settings.rooms[name] ?? this.#settings.level
-    return new PinoLog(this.#pino.child({ room: name }, { level }), this.#settings)
+  component(name: string): Log {
+    const level = this.#settings.components[name] ?? this.#settings.level
+    return new PinoLog(this.#pino.child({ component: name }, { level }), this.#settings)
   }
 
   call(callSid: CallSid, fields: LogFields = {}): Log {
@@ -124,7 +124,7 @@ class PinoLog implements Log {
  * thread goes through the main thread, line by line.
  */
 export function createLog(options: LogOptions = {}): Log {
-  const settings: LogSettings = { level: options.level ?? 'info', rooms: options.rooms ?? {} }
+  const settings: LogSettings = { level: options.level ?? 'info', components: options.components ?? {} }
   const pinoOptions = {
     level: settings.level,
     base: scrub(options.base ?? {}),

@@ -64,7 +64,7 @@ t.test('times have units, lists have commas, URLs lose their last slash', (t) =>
   t.same(config.webhookSecrets, ['whsec_one_1', 'whsec_two_2'])
   t.equal(config.shopApiUrl, 'http://127.0.0.1:4000')
   t.equal(config.publicUrl, 'https://gw.example.com')
-  t.same(config.logLevel, { level: 'warn', rooms: { edge: 'debug' } })
+  t.same(config.logLevel, { level: 'warn', components: { edge: 'debug' } })
   t.equal(loadConfig({ DRAIN_TIMEOUT: '90' }, null).drainTimeoutMs, 90_000)
   t.end()
 })
