@@ -14,7 +14,7 @@ export interface FolderAgent {
   readonly assets: AgentAssets
 }
 
-export interface AgentWatchOptions {
+interface AgentWatchOptions {
   readonly dir: string
   readonly env: Environment
   /** As the agents were loaded with at the start; null: words of offline dialogues are not looked at. */

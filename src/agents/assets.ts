@@ -27,13 +27,13 @@ export interface AgentAssets {
 export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
 
 /** Something wrong with a file that an agent names. */
-export interface AssetFault {
+interface AssetFault {
   /** Where the agent's file names it. */
   readonly path: readonly PropertyKey[]
   readonly what: string
 }
 
-export type LoadedAssets =
+type LoadedAssets =
   | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
   | { readonly ok: false; readonly faults: readonly AssetFault[]; readonly files: readonly string[] }
 

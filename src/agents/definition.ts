@@ -12,7 +12,7 @@ import { templatesOf, toolSchema } from './tool-definition.js'
 import { verificationSchema } from './verification-definition.js'
 
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
-export const AGENT_VERSION = 1
+const AGENT_VERSION = 1
 
 /** Words that are spoken on a call: one or two sentences. */
 const spoken = z.string().trim().min(1).max(1000)

@@ -14,7 +14,7 @@ export interface Passage {
 }
 
 /** What a search found, best first. */
-export interface FoundPassage {
+interface FoundPassage {
   readonly title: string
   readonly text: string
 }

@@ -20,14 +20,14 @@ import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
 /** One thing wrong with an agent file. */
-export interface AgentFault extends SourcePosition {
+interface AgentFault extends SourcePosition {
   readonly file: string
   /** What is wrong, and what is allowed. */
   readonly what: string
 }
 
 /** All agents of a folder. */
-export interface AgentSet {
+interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
   /** Of each agent, what its file names besides. */
   readonly assets: ReadonlyMap<string, AgentAssets>
@@ -36,7 +36,7 @@ export interface AgentSet {
 }
 
 /** What became of one file. */
-export type LoadedAgent =
+type LoadedAgent =
   | { readonly ok: true; readonly agent: AgentDefinition; readonly nameAt: SourcePosition }
   | { readonly ok: false; readonly faults: readonly AgentFault[] }
 
@@ -142,7 +142,7 @@ function isBaseUrl(text: string): boolean {
 }
 
 /** One agent with all that belongs to it, or what is wrong with it. */
-export type AgentFile =
+type AgentFile =
   | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets; readonly file: string; readonly line: number }
   | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
 

@@ -9,7 +9,7 @@ import type { ToolParameters } from './parameters.js'
 import { verifyToolSpec } from './verification.js'
 
 /** A tool of the gateway that an agent's file asks for, with its arguments as they are checked. */
-export interface RunnableSpec {
+interface RunnableSpec {
   readonly name: string
   readonly description: string
   readonly parameters: ToolParameters

@@ -27,7 +27,7 @@ export interface CallableTool {
   readonly fields: readonly string[] | null
 }
 
-export interface OfflineFault {
+interface OfflineFault {
   /** Below the agent: `offline`, `states`, … */
   readonly path: readonly (string | number)[]
   /** True when the key itself is at fault, not its value. */

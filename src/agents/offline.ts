@@ -145,7 +145,6 @@ export const offlineShape = z.strictObject({
 })
 
 export type OfflineDialogue = z.infer<typeof offlineShape>
-export type OfflineState = z.infer<typeof state>
 export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
 export type OfflineSlot = z.infer<typeof slot>

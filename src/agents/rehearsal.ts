@@ -11,7 +11,7 @@ import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from './verification.js'
 
 /** What came of trying one part of an agent. */
-export interface Rehearsed {
+interface Rehearsed {
   /** Null: it could not be tried, and why. */
   readonly ok: boolean | null
   readonly what: string

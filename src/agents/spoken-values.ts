@@ -19,7 +19,7 @@ export interface AnswerRule {
   readonly dateOrder: 'dmy' | 'mdy'
 }
 
-export const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
+const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
 const NUMBERS: Readonly<Record<string, number>> = {
   zero: 0, oh: 0, o: 0, nought: 0, one: 1, two: 2, three: 3, four: 4, five: 5, six: 6, seven: 7, eight: 8, nine: 9, ten: 10,

@@ -13,12 +13,12 @@ export type TemplateSource =
   /** A field of the verified identity; missing until the caller is verified. */
   | { readonly scope: 'identity'; readonly name: string }
 
-export type TemplatePart = { readonly literal: string } | TemplateSource
+type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
 
 /** What a template may know of the call. */
-export const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
-export type CallFact = (typeof CALL_FACTS)[number]
+const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
+type CallFact = (typeof CALL_FACTS)[number]
 
 /** Where the values of a template come from at run time. */
 export interface TemplateValues {

@@ -197,7 +197,7 @@ export function bindFaults(tool: { readonly bind: Readonly<Record<string, string
 export type ToolDefinition = z.output<typeof toolSchema>
 
 /** A template and where in the tool it stands. */
-export interface PlacedTemplate {
+interface PlacedTemplate {
   readonly path: (string | number)[]
   readonly template: Template
 }

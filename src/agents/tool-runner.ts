@@ -31,7 +31,7 @@ interface Entry {
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
 
 /** Counts since the start; read by telemetry. */
-export interface ToolCounters {
+interface ToolCounters {
   runs: number
   failed: number
   timedOut: number

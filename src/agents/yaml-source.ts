@@ -9,7 +9,7 @@ export interface SourcePosition {
 }
 
 /** Something wrong in a file; `what` also says what is allowed. */
-export interface SourceFault extends SourcePosition {
+interface SourceFault extends SourcePosition {
   readonly what: string
 }
 

@@ -48,8 +48,7 @@ const logLevels: Kind<LogSettings> = {
     try {
       return parseLogSettings(value)
     } catch {
-      // Said with the setting's name by whoever asked.
-      return undefined
+      return undefined // the caller reports it with the setting's name
     }
   },
 }
@@ -74,7 +73,7 @@ const origin = (...protocols: readonly string[]): Kind<string> => {
   }
 }
 
-/** An origin, perhaps with a path, in which `{process}` stands for a number. */
+/** An origin, optionally with a path, in which `{process}` is replaced by a number. */
 const processOrigin: Kind<string> = {
   allowed: 'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
   parse: (value) => {
@@ -124,7 +123,7 @@ const duration = (maxMs: number): Kind<number> => ({
 })
 
 /** What is kept of each call for `mkondo replay`. */
-export type JournalKind = 'off' | 'decisions' | 'audio'
+type JournalKind = 'off' | 'decisions' | 'audio'
 
 const journalKind: Kind<JournalKind> = {
   allowed: 'off, decisions (true is the same) or audio',

@@ -1,11 +1,102 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { GatewayError } from '../core/errors.js'
 import {
-  CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX, CARRIER_API_TIMEOUT_MS,
+  CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAGES_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX,
+  CARRIER_API_TIMEOUT_MS,
 } from '../core/limits.js'
-import { HttpClient, discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
-import { CarrierApiError, carrierRefusal } from './carrier-error.js'
+import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
+import { maskNumbersIn } from '../sautikit/phone.js'
 
-export interface CarrierHttpOptions {
+// --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws ---------------
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+/** The value as an object; an empty one when it is none. */
+export function objectOf(value: unknown): JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as JsonObject : {}
+}
+
+/** The first of `names` that holds a text. */
+export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'string' && value !== '') return value
+  }
+  return null
+}
+
+/** The first of `names` that holds a number, also where it is written as a text. */
+export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'number' && Number.isFinite(value)) return value
+    if (typeof value === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(value)) return Number(value)
+  }
+  return null
+}
+
+/** The list of an answer: under the first of `names` that holds one, or the answer itself; null when there is none. */
+export function listIn(body: unknown, ...names: readonly string[]): readonly JsonObject[] | null {
+  const list = Array.isArray(body) ? body : names.map((name) => objectOf(body)[name]).find(Array.isArray)
+  return Array.isArray(list) ? list.map(objectOf) : null
+}
+
+/** Characters of the carrier's own sentence that are kept. */
+const MESSAGE_CHARS_MAX = 300
+
+interface CarrierErrorFacts {
+  readonly status?: number
+  readonly carrierCode?: string | null
+  readonly requestId?: string | null
+  readonly retryable?: boolean
+  readonly retryAfterS?: number | null
+  /** True when no usable answer came at all. */
+  readonly network?: boolean
+  readonly cause?: unknown
+}
+
+/** What the carrier's REST API refused, or that it could not be reached. */
+export class CarrierApiError extends GatewayError {
+  /** HTTP status; 0 when there was no answer. */
+  readonly status: number
+  /** The carrier's own code, such as `calls.not_found`; null when it gave none. */
+  readonly carrierCode: string | null
+  /** What the carrier's support asks for. */
+  readonly requestId: string | null
+  readonly retryAfterS: number | null
+
+  constructor(message: string, facts: CarrierErrorFacts) {
+    super(facts.network === true ? 'CARRIER_API_NETWORK' : 'CARRIER_API', message, {
+      retryable: facts.retryable ?? false, ...(facts.cause === undefined ? {} : { cause: facts.cause }),
+    })
+    this.status = facts.status ?? 0
+    this.carrierCode = facts.carrierCode ?? null
+    this.requestId = facts.requestId ?? null
+    this.retryAfterS = facts.retryAfterS ?? null
+  }
+}
+
+/**
+ * Reads both of the carrier's error shapes, `{ error: { code, message, request_id } }` and `{ code, reason }`, and
+ * `{ error: "text" }`, which a proxy in front of it sends.
+ */
+function carrierRefusal(
+  what: string, status: number, body: unknown, facts: Pick<CarrierErrorFacts, 'retryable' | 'retryAfterS'>,
+): CarrierApiError {
+  const outer = objectOf(body)
+  const inner = objectOf(outer['error'])
+  const cut = (text: string | null): string | null => text?.slice(0, MESSAGE_CHARS_MAX) ?? null
+  const code = cut(textIn(inner, 'code') ?? textIn(outer, 'code'))
+  const message = cut(textIn(inner, 'message') ?? textIn(outer, 'reason', 'message', 'error'))
+  const requestId = cut(textIn(inner, 'request_id') ?? textIn(outer, 'request_id'))
+  const words = [code, message === null ? null : maskNumbersIn(message)].filter((word) => word !== null).join(': ')
+  return new CarrierApiError(
+    `${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`,
+    { status, carrierCode: code, requestId, ...facts },
+  )
+}
+
+interface CarrierHttpOptions {
   /** For example `https://api.sautikit.com`; a path in it is kept. */
   readonly baseUrl: string
   /** Opaque; sent as a bearer token and found nowhere else. */
@@ -18,7 +109,7 @@ export interface CarrierHttpOptions {
   readonly random?: () => number
 }
 
-export interface CarrierRequest {
+interface CarrierRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Below the base URL, `/v1/…`, already encoded. */
   readonly path: string
@@ -33,7 +124,7 @@ export interface CarrierRequest {
   readonly signal?: AbortSignal
 }
 
-export interface CarrierResponse {
+interface CarrierResponse {
   readonly status: number
   /** Parsed JSON; null for an empty body. */
   readonly body: unknown
@@ -42,7 +133,7 @@ export interface CarrierResponse {
 }
 
 /** Counts since the start; read by telemetry. */
-export interface CarrierHttpCounters {
+interface CarrierHttpCounters {
   requests: number
   retries: number
   failures: number
@@ -179,4 +270,37 @@ function retryAfterS(header: string | null): number | null {
   if (/^\d{1,6}$/.test(header.trim())) return Number(header)
   const atMs = Date.parse(header)
   return Number.isNaN(atMs) ? null : Math.max(0, (atMs - Date.now()) / 1000)
+}
+
+/** One page of a list. */
+export interface Page<T> {
+  readonly items: readonly T[]
+  /** Asks for the next page; null on the last. */
+  readonly nextCursor: string | null
+}
+
+/** Where the carrier says that more follows. */
+export function nextCursor(body: unknown): string | null {
+  return textIn(objectOf(body), 'next_cursor', 'nextCursor')
+}
+
+/**
+ * Everything of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages; a cursor that comes again ends it.
+ * @param fetchPage  asks for the page at a cursor, null for the first
+ */
+export async function allPages<T>(
+  fetchPage: (cursor: string | null) => Promise<Page<T>>, itemsMax: number,
+): Promise<{ readonly items: readonly T[]; readonly complete: boolean }> {
+  const items: T[] = []
+  const seen = new Set<string>()
+  let cursor: string | null = null
+  for (let pages = 0; pages < CARRIER_API_PAGES_MAX; pages++) {
+    const page: Page<T> = await fetchPage(cursor)
+    items.push(...page.items)
+    cursor = page.nextCursor
+    if (items.length >= itemsMax) return { items: items.slice(0, itemsMax), complete: items.length === itemsMax && cursor === null }
+    if (cursor === null || seen.has(cursor)) return { items, complete: cursor === null }
+    seen.add(cursor)
+  }
+  return { items, complete: false }
 }

@@ -11,7 +11,7 @@ export const SIGNATURE_HEADER = 'x-sautikit-signature'
  */
 export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch' | 'bare-refused' | 'bare-ambiguous'
 
-export interface SignatureCheck {
+interface SignatureCheck {
   readonly header: string | undefined
   /** The raw bytes, before any parsing. */
   readonly body: Uint8Array
@@ -41,7 +41,7 @@ interface ParsedSignature {
  * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same time
  * whichever value or secret fits. Empty secrets are left out: everyone can sign with them.
  *
- * The two forms sign texts that cannot be told apart: the value of a dated signature over B is a bare signature over
+ * The texts that the two forms sign are ambiguous: the value of a dated signature over B is a bare signature over
  * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; else every
  * dated webhook that anybody has seen could be sent again, for ever, with its time moved into the body.
  */

@@ -26,7 +26,7 @@ export interface HistogramHandle {
 export type CounterOf<L extends string> = (labels: Readonly<Record<L, string>>) => CounterHandle
 export type HistogramOf<L extends string> = (labels: Readonly<Record<L, string>>) => HistogramHandle
 
-export interface FamilyOptions<L extends string> {
+interface FamilyOptions<L extends string> {
   readonly registry: OpenMetricsRegistry
   /** Full name, with prefix and unit. */
   readonly name: string

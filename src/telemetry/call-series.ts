@@ -42,7 +42,7 @@ export class CallNumbers {
   }
 }
 
-export interface CallSeriesOptions {
+interface CallSeriesOptions {
   readonly clock: Clock
   /** Calls shown at most, the slowest first; 0 shows none. */
   readonly callsMax?: number

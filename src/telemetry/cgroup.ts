@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 
 /** What the kernel says of a processor limit of this process's control group; all since the group was made. */
-export interface CgroupCpu {
+interface CgroupCpu {
   /** Periods in which it ran at all, and those in which it was stopped because its share was used up. */
   readonly periods: number
   readonly throttledPeriods: number

@@ -29,7 +29,7 @@ function bucketOf(us: number): number {
 }
 
 /** The largest value that a bucket holds, in microseconds. */
-export function bucketTopUs(bucket: number): number {
+function bucketTopUs(bucket: number): number {
   if (bucket < SUB_BUCKETS) return bucket
   const shift = Math.floor(bucket / SUB_BUCKETS) - 1
   const low = ((bucket % SUB_BUCKETS) + SUB_BUCKETS) * 2 ** shift

@@ -5,7 +5,7 @@ import type { CallSid } from '../core/ids.js'
 import { maskText, scrub } from './redact.js'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
+type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Data of a log line. Names end in their unit; the message itself is a constant sentence. */
 export type LogFields = Readonly<Record<string, unknown>>

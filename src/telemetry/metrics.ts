@@ -36,7 +36,7 @@ interface MetricWriter {
   getMetricsAsString(metric: unknown): Promise<string>
 }
 
-export interface MetricsOptions {
+interface MetricsOptions {
   /** Of this gateway, for `build_info`. */
   readonly version: string
   /** False leaves out the process's and Node's own metrics (several registries in one test). */

@@ -3,7 +3,7 @@
  * misses what the other catches: whole fields by their name, and anything in a text that has the shape of a secret.
  */
 
-export const REDACTED = '[redacted]'
+const REDACTED = '[redacted]'
 
 function namesOf(...lines: readonly string[]): ReadonlySet<string> {
   return new Set(lines.join(' ').split(' '))

@@ -2,7 +2,7 @@ import { SCRAPE_REUSE_MS } from '../core/limits.js'
 import type { Clock } from '../core/clock.js'
 import type { CounterHandle } from './bound-metrics.js'
 
-export interface ScrapePageOptions {
+interface ScrapePageOptions {
   readonly clock: Clock
   readonly render: () => string | Promise<string>
   readonly made: CounterHandle

@@ -12,7 +12,7 @@ import type { Log } from './log.js'
 /** `ExportResultCode.SUCCESS` of @opentelemetry/core, which is not a dependency of its own. */
 const EXPORT_SUCCESS = 0
 
-export interface TraceExportOptions {
+interface TraceExportOptions {
   /** Base address of an OTLP/HTTP collector, as `OTEL_EXPORTER_OTLP_ENDPOINT` gives it; `/v1/traces` is added. */
   readonly endpoint: string
   readonly version: string

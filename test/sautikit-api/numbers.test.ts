@@ -1,6 +1,5 @@
 import t from 'tap'
-import { CarrierApiError } from '../../src/sautikit-api/carrier-error.js'
-import { allPages } from '../../src/sautikit-api/pages.js'
+import { allPages, CarrierApiError } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 
 const failureOf = async (promise: Promise<unknown>): Promise<CarrierApiError> => {
@@ -29,7 +28,7 @@ t.test('a carrier that spells it otherwise is found out once, and remembered', a
   await numbers.route(first.id, { voiceUrl: 'https://gw.example/voice' })
   t.equal(server.seen.at(-1)?.method, 'PUT')
   t.match(await failureOf(numbers.route('num_unknown', { voiceUrl: 'https://gw.example/voice' })), { carrierCode: 'numbers.not_found' })
-  t.equal(server.seen.filter(({ path }) => path.includes('num_unknown')).length, 1, 'a known door is right about what it does not find')
+  t.equal(server.seen.filter(({ path }) => path.includes('num_unknown')).length, 1, 'a spelling that has worked is right about what it does not find')
 })
 
 t.test('the configured order is tried first', async (t) => {
@@ -39,7 +38,7 @@ t.test('the configured order is tried first', async (t) => {
   t.same(server.seen.map(({ method, path }) => `${method} ${path}`), ['POST /v1/numbers/available/claim', `PATCH /v1/numbers/${id}/routing`])
 })
 
-t.test('only "not here" leads to the next spelling: a refusal stands', async (t) => {
+t.test('only 404 and 405 lead to the next spelling: any other refusal is final', async (t) => {
   const { server, numbers } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const denied = await failureOf(numbers.claim('inv_1'))
   t.match(denied, { status: 403, carrierCode: 'api_key.scope_denied', message: /api_key\.scope_denied: this API key lacks the scope numbers\.claim/ })
@@ -47,7 +46,7 @@ t.test('only "not here" leads to the next spelling: a refusal stands', async (t)
   t.equal(server.seen.length, 1)
 })
 
-t.test('what no spelling finds is told with the carrier\'s own word', async (t) => {
+t.test('what no spelling finds is reported with the carrier\'s own code', async (t) => {
   const { numbers } = await simulatedApi(t)
   t.match(await failureOf(numbers.claim('inv_none')), { status: 404, carrierCode: 'numbers.not_available' })
 })

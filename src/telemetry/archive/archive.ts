@@ -11,7 +11,7 @@ import { OpenRecords } from './open-records.js'
 export type { ArchiveLimits, FsyncPolicy } from './archive-messages.js'
 
 /** What the archive has done since the start; plain fields, copied to metrics at the scrape. */
-export interface ArchiveCounters {
+interface ArchiveCounters {
   written: number
   /** Documents that will never be on the disk. */
   lost: number

@@ -12,7 +12,7 @@ export interface LogDisk {
   close(file: number): void
 }
 
-export interface LineLogOptions {
+interface LineLogOptions {
   readonly folder: string
   /** Files are `NAME-2026-11-20-0001.jsonl`. */
   readonly name: string

@@ -5,7 +5,7 @@ const FILE = /^([A-Za-z0-9_-]{1,64})\.json$/
 const PART = /^[A-Za-z0-9_-]{1,64}\.json\.part$/
 
 /** A call that was live when its process died. */
-export interface LeftRecord {
+interface LeftRecord {
   readonly callSid: string
   readonly document: Readonly<Record<string, unknown>>
   /** Calendar time at which it was last known to be live. */

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import type { CallSid } from '../../core/ids.js'
 import { OPEN_RECORDS_SWEEP_MS, OPEN_RECORD_EVERY_MS } from '../../core/limits.js'
 
-export interface OpenRecordsOptions {
+interface OpenRecordsOptions {
   readonly clock: Clock
   /** @returns false when too many wait already: nothing was composed, and it is tried again */
   readonly write: (callSid: CallSid, compose: () => unknown) => boolean
