@@ -135,7 +135,7 @@ const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:
  * program's.
  * @param known  names of all settings
  */
-export function mistypedVariables(env: Readonly<Record<string, string | undefined>>, known: readonly string[]): readonly string[] {
+function mistypedVariables(env: Readonly<Record<string, string | undefined>>, known: readonly string[]): readonly string[] {
   const names = new Set(known)
   const isSet = (name: string): boolean => (env[name] ?? '') !== ''
   return Object.keys(env).filter((name) => isSet(name) && !names.has(name)).sort().flatMap((name) => {

@@ -1,8 +1,6 @@
 import t from 'tap'
-import { CgroupWatch, cpuStatPaths, parseCpuStat } from '../../src/telemetry/cgroup.js'
+import { CgroupWatch, cpuStatPaths, Metrics, parseCpuStat, ScrapePage } from '../../src/telemetry/metrics.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
-import { Metrics } from '../../src/telemetry/metrics.js'
-import { ScrapePage } from '../../src/telemetry/scrape-page.js'
 import { SLOWEST_FRAME_BYTES, SlowestFrame } from '../../src/telemetry/slowest-frame.js'
 
 const V2 = 'usage_usec 5000000\nuser_usec 1\nsystem_usec 1\nnr_periods 120\nnr_throttled 7\nthrottled_usec 350000\nnr_bursts 0\n'
