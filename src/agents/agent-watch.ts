@@ -5,7 +5,7 @@ import { AGENTS_SETTLE_MS } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { faultsText, readAgents } from './loader.js'
-import type { Environment } from './environment.js'
+import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
 /** An agent of the folder, as new calls get it. */

@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { TOOL_TIMEOUT_MS } from '../core/limits.js'
 import type { AgentInput } from './definition.js'
-import { toolParametersSchema } from './parameters.js'
-import { bindFaults, bindSchema, requiresSchema, toolName } from './tool-definition.js'
+import { bindFaults, bindSchema, requiresSchema, toolName, toolParametersSchema } from './tool-definition.js'
 
 /** What a tool written in code knows of the call that it runs for. */
 export interface CodeToolContext {

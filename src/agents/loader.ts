@@ -8,7 +8,7 @@ import type { AgentAssets } from './assets.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema } from './definition.js'
-import type { Environment } from './environment.js'
+import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { faultsOf, pathText } from './faults.js'
 import { callableTools } from './offered-tools.js'
@@ -35,11 +35,6 @@ interface AgentSet {
   readonly defaultAgent: string | null
 }
 
-/** What became of one file. */
-type LoadedAgent =
-  | { readonly ok: true; readonly agent: AgentDefinition; readonly nameAt: SourcePosition }
-  | { readonly ok: false; readonly faults: readonly AgentFault[] }
-
 /** What the offline dialogues of agents are held against, asked for when one has such a dialogue. Absent: words are not looked at. */
 export type SpeechSource = () => Promise<OfflineSpeech>
 
@@ -50,20 +45,6 @@ interface ValueFault {
   readonly path: readonly PropertyKey[]
   readonly key?: boolean
   readonly what: string
-}
-
-/**
- * Reads one agent file's text, as far as it can be without the files that it names.
- * @param file its name, for the faults
- */
-export function parseAgent(text: string, file: string, env: Environment): LoadedAgent {
-  const source = parseYaml(text)
-  if (!('value' in source)) return { ok: false, faults: source.map((fault) => ({ file, ...fault })) }
-  const checked = checkValue(source.value)
-  if (!checked.ok) return { ok: false, faults: placed(checked.faults, source, file) }
-  const faults = environmentFaults(checked.agent, env)
-  if (faults.length > 0) return { ok: false, faults: placed(faults, source, file) }
-  return { ok: true, agent: checked.agent, nameAt: source.locate(['name']) }
 }
 
 function checkValue(value: unknown): { readonly ok: true; readonly agent: AgentDefinition } | { readonly ok: false; readonly faults: readonly ValueFault[] } {

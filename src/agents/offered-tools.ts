@@ -4,8 +4,8 @@ import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import type { CallableTool } from './offline-check.js'
-import { toJsonSchema } from './parameters.js'
-import type { ToolParameters } from './parameters.js'
+import { toJsonSchema } from './tool-definition.js'
+import type { ToolParameters } from './tool-definition.js'
 import { verifyToolSpec } from './verification.js'
 
 /** A tool of the gateway that an agent's file asks for, with its arguments as they are checked. */

@@ -2,9 +2,7 @@ import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
-import { PATH, looseEnds } from './offline.js'
-import { parsePhrase, slotsOf, wordsOf } from './offline-phrases.js'
-import { FILTERS, PLACEHOLDER, filtersOf } from './offline-text.js'
+import { FILTERS, filtersOf, looseEnds, parsePhrase, PATH, PLACEHOLDER, slotsOf, wordsOf } from './offline.js'
 
 /** What the recogniser and the voice can do. They belong to a backend, so that the composition root passes this in. */
 export interface OfflineSpeech {

@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
 import { allowedNames } from './faults.js'
-import { parsePhrase, slotsOf } from './offline-phrases.js'
 
 /**
  * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
@@ -227,3 +226,149 @@ export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (stri
 export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
   looseEnds(dialogue, (at, message) => { context.addIssue({ code: 'custom', path: [...at], message }) })
 })
+
+/**
+ * The small language in which an agent says what its callers may say: words, `[optional]`, `(one | other)` and
+ * `<slot>`. It is both what a grammar for the recogniser is made of and what recognised or typed text is matched
+ * against.
+ */
+export type Phrase =
+  | { readonly type: 'word'; readonly word: string }
+  | { readonly type: 'slot'; readonly slot: string }
+  | { readonly type: 'all'; readonly parts: readonly Phrase[] }
+  | { readonly type: 'any'; readonly choices: readonly Phrase[] }
+  | { readonly type: 'maybe'; readonly part: Phrase }
+
+const TOKEN = /\s*(\[|\]|\(|\)|\||<([a-z][a-z0-9-]*)>|([a-z][a-z'-]*))/iy
+const DEPTH_MAX = 8
+
+/** @throws SyntaxError that says what is wrong and where; words are letters, apostrophes and hyphens only. */
+export function parsePhrase(source: string): Phrase {
+  const tokens = tokensOf(source)
+  let at = 0
+
+  function any(depth: number): Phrase {
+    if (depth > DEPTH_MAX) throw new SyntaxError(`brackets in ${JSON.stringify(source)} are nested deeper than ${DEPTH_MAX}`)
+    const choices = [all(depth)]
+    while (tokens[at] === '|') {
+      at++
+      choices.push(all(depth))
+    }
+    const [only] = choices
+    return choices.length === 1 && only !== undefined ? only : { type: 'any', choices }
+  }
+
+  function all(depth: number): Phrase {
+    const parts: Phrase[] = []
+    for (let token = tokens[at]; token !== undefined && token !== ')' && token !== ']' && token !== '|'; token = tokens[at]) {
+      at++
+      if (token === '(') {
+        parts.push(any(depth + 1))
+        expect(')')
+      } else if (token === '[') {
+        parts.push({ type: 'maybe', part: any(depth + 1) })
+        expect(']')
+      } else if (token.startsWith('<')) {
+        parts.push({ type: 'slot', slot: token.slice(1, -1) })
+      } else {
+        parts.push({ type: 'word', word: token })
+      }
+    }
+    if (parts.length === 0) throw new SyntaxError(`an empty choice in ${JSON.stringify(source)}`)
+    const [only] = parts
+    return parts.length === 1 && only !== undefined ? only : { type: 'all', parts }
+  }
+
+  function expect(token: string): void {
+    if (tokens[at] !== token) throw new SyntaxError(`a missing ${token} in ${JSON.stringify(source)}`)
+    at++
+  }
+
+  const phrase = any(0)
+  if (at < tokens.length) throw new SyntaxError(`a ${tokens[at]} too many in ${JSON.stringify(source)}`)
+  if (canBeEmpty(phrase)) throw new SyntaxError(`${JSON.stringify(source)} may be nothing at all`)
+  return phrase
+}
+
+function tokensOf(source: string): string[] {
+  const tokens: string[] = []
+  TOKEN.lastIndex = 0
+  let end = 0
+  for (let found = TOKEN.exec(source); found !== null; found = TOKEN.exec(source)) {
+    end = TOKEN.lastIndex
+    tokens.push((found[1] ?? '').toLowerCase())
+  }
+  const rest = source.slice(end).trim()
+  if (rest !== '') throw new SyntaxError(`${JSON.stringify(rest)} in ${JSON.stringify(source)}: digits and signs must be written as words`)
+  return tokens
+}
+
+function canBeEmpty(phrase: Phrase): boolean {
+  switch (phrase.type) {
+    case 'word':
+    case 'slot':
+      return false
+    case 'maybe':
+      return true
+    case 'all':
+      return phrase.parts.every(canBeEmpty)
+    case 'any':
+      return phrase.choices.some(canBeEmpty)
+  }
+}
+
+/** The slots that a phrase names. */
+export function slotsOf(phrase: Phrase): string[] {
+  switch (phrase.type) {
+    case 'word':
+      return []
+    case 'slot':
+      return [phrase.slot]
+    case 'maybe':
+      return slotsOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(slotsOf)
+    case 'any':
+      return phrase.choices.flatMap(slotsOf)
+  }
+}
+
+/** The words that a phrase may be made of, its slots aside. */
+export function wordsOf(phrase: Phrase): string[] {
+  switch (phrase.type) {
+    case 'word':
+      return [phrase.word]
+    case 'slot':
+      return []
+    case 'maybe':
+      return wordsOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(wordsOf)
+    case 'any':
+      return phrase.choices.flatMap(wordsOf)
+  }
+}
+
+/**
+ * Texts of an offline dialogue: words with `{{path | filter | …}}` in them. What a placeholder is made of is said here alone;
+ * the engine fills it, and the loader's check looks at the same parts.
+ */
+export const PLACEHOLDER = /\{\{\s*([^{}|]*?)\s*((?:\|[^{}]*)?)\}\}/g
+
+/** What may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words. */
+export const FILTERS = ['map', 'list', 'count', 'spell', 'default'] as const
+
+export interface Filter {
+  /** One of `FILTERS` in a text that was checked. */
+  readonly name: string
+  /** What stands after the colon; empty when nothing does. */
+  readonly argument: string
+}
+
+/** @param source  what stands after the path: `| map:status | default:unknown` */
+export function filtersOf(source: string): Filter[] {
+  return source.split('|').map((one) => one.trim()).filter((one) => one !== '').map((one) => {
+    const colon = one.indexOf(':')
+    return colon < 0 ? { name: one, argument: '' } : { name: one.slice(0, colon).trim(), argument: one.slice(colon + 1).trim() }
+  })
+}

@@ -2,6 +2,12 @@ import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
+ * The variables that templates may read; only names are looked at while loading. A name that is there without a value is withheld:
+ * a secret of the gateway itself.
+ */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/**
  * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
  * knows of the call) and `{{env.NAME}}` or `${NAME}` (what the operator configured). A template is parsed once, when
  * the agent is loaded; there is no expression language in it, so there is nothing to inject into.

@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { toJsonSchema } from '../agents/parameters.js'
+import { toJsonSchema } from '../agents/tool-definition.js'
 import { probeBackend } from '../backends/probe.js'
 import { hearsTurns } from '../backends/registry.js'
 import type { Config } from '../config/settings.js'

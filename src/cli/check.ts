@@ -1,6 +1,6 @@
 import { NO_ASSETS } from '../agents/assets.js'
 import { HttpClient } from '../http/http-client.js'
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { messageOf } from '../core/errors.js'
 import { exposureOf } from '../config/exposure.js'

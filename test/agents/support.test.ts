@@ -1,5 +1,5 @@
 import t from 'tap'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import { mayConnect } from '../../src/http/address-guard.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import { HttpClient } from '../../src/http/http-client.js'
