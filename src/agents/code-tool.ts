@@ -39,7 +39,7 @@ type Run = (args: Readonly<Record<string, unknown>>, context: CodeToolContext) =
 export type CodeToolInput = z.input<typeof codeToolSchema> & {
   /**
    * Runs on the thread that carries calls: it must not block, and what it returns goes to the model as JSON.
-   * What it throws is told to the model as "the tool failed", without its message.
+   * When it throws, the model gets "the tool failed" without the message.
    */
   readonly run: Run
 }

@@ -69,7 +69,7 @@ const verificationSchema = z.strictObject({
   if (verification.required > ids.length) {
     context.addIssue({ code: 'custom', path: ['required'], message: `is ${verification.required}, and there are ${ids.length} questions` })
   }
-  // A right answer to one of these gives the other away, so the second proves nothing.
+  // The answer to one of these reveals the answer to the other, so the second proves nothing.
   const fields = verification.questions.map((question) => question.field)
   const facts = countDistinct(fields, sameField)
   const repeated = fields.findIndex((field, index) => fields.slice(0, index).some((earlier) => sameField(earlier, field)))
@@ -101,12 +101,12 @@ const verificationSchema = z.strictObject({
 
 export type Verification = z.output<typeof verificationSchema>
 
-/** Whether two paths are of one fact: the same field, or one that holds the other. */
+/** Whether two paths name one fact: the same field, or a field inside the other. */
 export function sameField(a: string, b: string): boolean {
   return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`)
 }
 
-/** How many are left when those that are the same, directly or through others, count as one. */
+/** The number of groups when equal elements, directly or through others, form one group. */
 export function countDistinct<T>(items: readonly T[], same: (a: T, b: T) => boolean): number {
   const left = new Set(items.keys())
   let distinct = 0
@@ -161,7 +161,7 @@ const streamSchema = z.strictObject({
     .default(['stream-started', 'stream-stopped', 'stream-error']).describe('Which stream events are reported.'),
 }).superRefine((stream, context) => {
   const bytes = Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
-  // The lineage's client keeps 8,192 bytes of metadata; half is ours, for the call SID and the JSON around it.
+  // The PBX keeps 8,192 bytes of metadata; half is reserved for the call SID and the JSON around it.
   if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
     context.addIssue({
       code: 'custom',
@@ -351,7 +351,7 @@ const voiceSchema = z.object({
 )
 
 /**
- * One agent, as its YAML file says it. The types, the validation and the published JSON Schema all come from here;
+ * One agent, as in its YAML file. The types, the validation and the published JSON Schema all come from here;
  * every key is explained in docs/AGENTS.md.
  */
 export const agentSchema = z.strictObject({
@@ -456,7 +456,7 @@ export function agentJsonSchema(): Record<string, unknown> {
   return { ...schema, title: 'Mkondo agent', description: 'One voice agent. Every key is explained in docs/AGENTS.md.' }
 }
 
-/** The hunt list of an agent's `escalation:` section; empty without one. */
+/** The hunt group of an agent's `escalation:` section; empty without one. */
 export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
   return (escalation?.numbers ?? []).map((human) => (
     typeof human === 'string' ? { number: human, hours: null } : { number: human.number, hours: human.hours ?? null }))

@@ -14,12 +14,12 @@ import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
 import type { Tool, ToolContext } from './tool.js'
 
-/** Pause before the second try, and what is added at random so that many calls don't come back together. */
+/** Pause before the second try, and its random part, so that the retries of many calls do not coincide. */
 const RETRY_AFTER_MS = 100
 const RETRY_JITTER_MS = 100
 const RETRY_STATUSES: readonly number[] = [429, 502, 503, 504]
 const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
-/** Text of the API's own error message that the model is given. */
+/** Characters of the API's own error message that the model gets. */
 const DETAIL_CHARS_MAX = 200
 
 type Query = readonly (readonly [name: string, template: Template])[]
@@ -43,7 +43,7 @@ export class HttpTool implements Tool {
   readonly #client: HttpClient
   readonly #env: Environment
   readonly #url: Template
-  /** Of bound arguments: where their values come from, and why one may be missing. */
+  /** Templates of bound arguments, by name. */
   readonly #bind: ReadonlyMap<string, Template>
   /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left out. */
   readonly #queries: readonly Query[]
@@ -135,7 +135,7 @@ export class HttpTool implements Tool {
 
   /**
    * A part of the request that is left out when the model left out its argument; undefined then.
-   * @throws GatewayError when what is missing is not the model's to leave out
+   * @throws GatewayError when the missing value is not one that the model may leave out
    */
   #fillOptional(template: Template, values: TemplateValues): string | undefined {
     const filled = fillTemplate(template, values)
@@ -145,12 +145,12 @@ export class HttpTool implements Tool {
     return filled
   }
 
-  /** Only what the model says may be missing; a bound value limits the request to the caller's own data. */
+  /** Only arguments of the model may be missing; a bound value limits the request to the caller's own data. */
   #isOptional(source: TemplateSource): boolean {
     return source.scope === 'args' && !this.#bind.has(source.name)
   }
 
-  /** Why a template cannot be filled; a bound argument is missing for want of what it is bound to. */
+  /** Why a template cannot be filled; for a bound argument, which source of its binding is missing. */
   #missing(template: Template, values: TemplateValues): GatewayError {
     const absent = missingSources(template, values)
     const variable = absent.find((source) => source.scope === 'env')
@@ -280,7 +280,7 @@ export class HttpTool implements Tool {
         )
       }
       const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
-      // Keys in the headers were meant for the first host.
+      // Keys in the headers are for the first host only.
       const headers = sameHost ? request.headers : { accept: 'application/json', 'user-agent': 'mkondo' }
       current = { ...current, url, policy, headers }
     }
@@ -301,7 +301,7 @@ function parseBase(text: string): URL {
   return url
 }
 
-/** One path segment or query value; lone surrogates cannot be encoded and are an argument's fault. */
+/** One path segment or query value. @throws GatewayError TOOL_ARGUMENTS for lone surrogates, which cannot be encoded */
 function encode(text: string, source: TemplateSource): string {
   try {
     return encodeURIComponent(text)
@@ -328,7 +328,7 @@ function jsonOf(response: Answer): unknown {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(response.body)) as unknown
   } catch {
-    // The parser's message quotes the answer, which is about a caller: it goes nowhere.
+    // The parser's message quotes the answer, which is about a caller, so it is not passed on.
     throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')
   }
   if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) {
@@ -371,7 +371,7 @@ function statusError(host: string, response: Answer): ToolStatusError {
     const words = memberOf(error, 'message') ?? error ?? memberOf(body, 'message')
     if (typeof words === 'string') detail = words.slice(0, DETAIL_CHARS_MAX)
   } catch {
-    detail = null // an error page is not worth the model's time
+    detail = null // an error page is of no use to the model
   }
   return new ToolStatusError(`${host} answered with status ${response.status}`, response.status, detail)
 }

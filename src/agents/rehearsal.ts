@@ -10,7 +10,7 @@ import { ToolRunner } from './tool-runner.js'
 import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from './verification.js'
 
-/** What came of trying one part of an agent. */
+/** The result of trying one part of an agent. */
 interface Rehearsed {
   /** Null: it could not be tried, and why. */
   readonly ok: boolean | null
@@ -18,8 +18,8 @@ interface Rehearsed {
 }
 
 /**
- * Tries each tool of an agent with its `sample` arguments, as the call of the agent's `sample` would: what only reads is really
- * sent, anything else is made and shown, and not sent. Says nothing of what the answers hold.
+ * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read are sent,
+ * all others are built and shown, but not sent. The results hold nothing of the answers.
  */
 export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)

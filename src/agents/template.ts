@@ -2,15 +2,15 @@ import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
- * The variables that templates may read; only names are looked at while loading. A name that is there without a value is withheld:
- * a secret of the gateway itself.
+ * The variables that templates may read. A name with the value undefined is withheld, because it is a secret of the
+ * gateway itself.
  */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
  * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
  * knows of the call) and `{{env.NAME}}` or `${NAME}` (what the operator configured). A template is parsed once, when
- * the agent is loaded; there is no expression language in it, so there is nothing to inject into.
+ * the agent is loaded. It has no expression language, so nothing can be injected.
  */
 export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
@@ -22,7 +22,7 @@ export type TemplateSource =
 type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
 
-/** What a template may know of the call. */
+/** The call's facts that a template may read. */
 const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
 type CallFact = (typeof CALL_FACTS)[number]
 

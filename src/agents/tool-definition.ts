@@ -38,7 +38,7 @@ function isPattern(text: string): boolean {
     new RegExp(text, 'u')
     return true
   } catch {
-    return false // what is wrong with it is said by the refinement's own message
+    return false // the refinement has the message
   }
 }
 
@@ -123,13 +123,13 @@ function depthOf(schema: ParameterSchema | undefined): number {
   return 1 + Math.max(0, ...inner)
 }
 
-/** What `checkArguments` found: the arguments as the tool gets them, or a sentence that the model can act on. */
+/** The arguments as the tool gets them, or a sentence that the model can act on. */
 export type CheckedArguments =
   | { readonly ok: true; readonly args: Readonly<Record<string, unknown>> }
   | { readonly ok: false; readonly why: string }
 
 /**
- * Makes the check of a tool's arguments. Models are forgiven three habits, because asking again costs the caller
+ * Makes the check of a tool's arguments. It tolerates three habits of models, because asking again costs the caller
  * a turn: `null` or `""` for an optional argument that they leave out, a number where digits were asked for as text,
  * and arguments that do not exist (dropped, never sent on).
  */
@@ -181,7 +181,7 @@ const CLIENT_HEADERS: readonly string[] = [
   'accept-encoding', 'idempotency-key', 'content-type',
 ]
 
-// Literal http(s) origin or one environment variable; what the model says must never choose the host.
+// Literal http(s) origin or one environment variable: an argument of the model must never choose the host.
 const ORIGIN = /^(?:https?:\/\/[^/?#{}$@\s]+|\{\{\s*env\.[A-Za-z_]\w*\s*\}\}|\$\{[A-Za-z_]\w*\})(?=[/?]|$)/
 const HOST = /^(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::\d{1,5})?$/
 
@@ -350,7 +350,7 @@ export function openQueries({ query }: ToolDefinition['http'], bound: readonly s
   return anyBound ? maps.flatMap((sources, index) => (sources.length === 0 ? [index] : [])) : []
 }
 
-/** What is wrong with bound arguments, by name. */
+/** Faults of bound arguments, by name. */
 export function bindFaults(tool: { readonly bind: Readonly<Record<string, string>>; readonly parameters: ToolParameters }): [string, string][] {
   const names = Object.keys(tool.parameters.properties)
   return Object.keys(tool.bind).flatMap((name): [string, string][] => {
@@ -362,7 +362,7 @@ export function bindFaults(tool: { readonly bind: Readonly<Record<string, string
 
 export type ToolDefinition = z.output<typeof toolSchema>
 
-/** A template and where in the tool it stands. */
+/** A template and its path in the tool. */
 interface PlacedTemplate {
   readonly path: (string | number)[]
   readonly template: Template

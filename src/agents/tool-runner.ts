@@ -22,11 +22,11 @@ interface Entry {
   readonly verifiedOnly: boolean
   readonly check: (args: Readonly<Record<string, unknown>>) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
-  /** Bound arguments without which it never runs. Of the others an HTTP tool says itself whether it can do without. */
+  /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
   readonly needs: readonly string[]
 }
 
-/** What is refused before anything is sent. */
+/** Codes of calls that are refused before anything is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
 
 /** Counts since the start; read by telemetry. */
@@ -48,7 +48,7 @@ export class ToolRunner {
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
-  /** A runner with all that the agent's files hold: modules are imported, knowledge is indexed when it is first asked for. */
+  /** A runner with the agent's assets: modules are imported now, knowledge is indexed at the first search. */
   static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<ToolRunner> {
     return new ToolRunner(agent, env, client, assets, await openCodeTools(assets))
   }
@@ -85,7 +85,7 @@ export class ToolRunner {
   }
 
   /**
-   * Runs a tool within its deadline. Always resolves, and with nothing left running that anyone waits for.
+   * Runs a tool within its deadline. Never rejects.
    * @param args as the model gave them; checked here
    */
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
@@ -122,7 +122,7 @@ export class ToolRunner {
     return { ok: false, code, error: what, value: { error: `${what}: ${why}` } }
   }
 
-  /** Before anything is asked of an API: nothing of an account is told to somebody unknown. */
+  /** Refused before any request: an unverified caller learns nothing of an account. */
   #unverified(): ToolOutcome {
     this.counters.refused += 1
     const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
@@ -153,7 +153,7 @@ export class ToolRunner {
 }
 
 /**
- * The arguments with those that the gateway sets by itself; what the model put there is gone.
+ * The arguments with the bound ones set by the gateway; the model's own values for these are dropped.
  * @throws GatewayError TOOL_UNBOUND when one that the tool needs has no value
  */
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
@@ -195,7 +195,7 @@ async function withDeadline(
   }
 }
 
-/** What the model is told: what happened in words, so that it can say something true to the caller. */
+/** What the model gets: the error in words, so that it can say something true to the caller. */
 function answerFor(error: GatewayError): Record<string, unknown> {
   if (error instanceof ToolStatusError) {
     return {
@@ -214,7 +214,7 @@ function answerFor(error: GatewayError): Record<string, unknown> {
   }
 }
 
-/** Tools of an agent's own code: whatever they return is held to the bounds of an API's answer. */
+/** A tool of an agent's own code. Its result has the bounds of an API's answer. */
 function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): Tool {
   return {
     name,
@@ -230,7 +230,7 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
   }
 }
 
-/** Longer than any search takes; only a deadline for form's sake. */
+/** Deadline of the gateway's own tools, far above their run time. */
 const SEARCH_MS = 2000
 
 function searchTool(assets: AgentAssets): Tool {

@@ -4,38 +4,38 @@ import type { ErrorCode } from '../core/errors.js'
 import { OPEN_GATE } from './verification-lock.js'
 import type { AttemptGate } from './verification-lock.js'
 
-/** What `verify_caller` answers; also what a call that changed its worker is restored from. */
+/** The answer of `verify_caller`; a call that moved to another worker is restored from it. */
 export interface VerificationAnswer {
   readonly verified: boolean
-  /** Questions that were answered rightly so far. */
+  /** Questions answered correctly so far. */
   readonly answered: readonly string[]
-  /** Wrong answers that the caller still has. */
+  /** Wrong answers that the caller may still give. */
   readonly attemptsLeft: number
-  /** Questions whose right answer would still prove something; empty when none is left or the caller is verified. */
+  /** Questions whose correct answer would still count; empty when none is left or the caller is verified. */
   readonly questionsLeft: readonly string[]
   readonly error?: string
   readonly hint?: string
-  /** It was an answer, and not the right one. */
+  /** True after a wrong answer. */
   readonly wrong?: boolean
 }
 
 /**
- * What one call knows of who the caller is. The fields of `verified` are the only ones that templates and records see;
- * the right answers stay in `account`, on the call's worker, and are forgotten when they are not needed any more.
+ * The verification of one call's caller. Templates and records see only the fields of `verified`;
+ * the expected answers stay in `account`, on the call's worker, and are dropped as soon as they are not needed.
  *
  *     unverified --enough right answers--> verified
  *     unverified --too many wrong answers--> locked, for the rest of the call
  *
- * `gate` knows the wrong answers of the same number's other calls.
+ * `gate` counts the wrong answers of the same number over all its calls.
  */
 export class CallerIdentity {
   verified: Readonly<Record<string, unknown>> | null
   readonly right: Set<string>
   wrong: number
   readonly gate: AttemptGate
-  /** The record that answers are compared with: undefined before it was fetched, null when there is none. */
+  /** The account that answers are compared with: undefined before it is fetched, null when there is none. */
   account: unknown = undefined
-  /** Answers are judged one after the other, or two at once would be one attempt. */
+  /** Answers are compared one after the other: two at once would count as one attempt. */
   turn: Promise<unknown> = Promise.resolve()
 
   constructor(
@@ -47,7 +47,7 @@ export class CallerIdentity {
     this.gate = gate
   }
 
-  /** As it was when the call's worker died; a caller gets no new attempts by that. */
+  /** Restores the state after the death of the call's worker, so that the caller gets no new attempts. */
   static restored(
     identity: Readonly<Record<string, unknown>> | null, tools: readonly ToolCheckpoint[], gate: AttemptGate = OPEN_GATE,
   ): CallerIdentity {
@@ -70,23 +70,23 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** The same for every try of one tool call, also after the call changed its worker. */
+  /** The same for every attempt of one tool call, also after the call moved to another worker. */
   readonly idempotencyKey: string
-  /** Who the caller has proved to be; the call's own, changed by `verify_caller` alone. */
+  /** The verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
 }
 
 /**
- * What a tool run came to; never an exception, for a tool that fails is an answer for the model. It is a `ToolReply`
+ * The result of a tool run; never an exception, because a failed tool is an answer for the model. It is a `ToolReply`
  * of the backends with two more fields for the record.
  */
 export interface ToolOutcome {
   readonly ok: boolean
   /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
   readonly value: unknown
-  /** For the call record and the log: says nothing of arguments and answers. Only when not `ok`. */
+  /** For the call record and the log: without arguments and answers. Only when not `ok`. */
   readonly error?: string
   readonly code?: ErrorCode
 }
@@ -98,7 +98,7 @@ export interface Tool {
   readonly timeoutMs: number
   /**
    * @returns the answer, JSON-safe
-   * @throws GatewayError TOOL_* for what the model should be told; anything else counts as a fault of the tool
+   * @throws GatewayError TOOL_* for errors that the model gets; anything else counts as a fault of the tool
    */
   run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown>
 }

@@ -32,8 +32,8 @@ export function verifyToolSpec(verification: Verification): { readonly descripti
 }
 
 /**
- * Compares a caller's answers with the account. The right ones never leave this class: a model learns whether an answer
- * was right, and how many it may still try.
+ * Compares a caller's answers with the account. The expected answers never leave this class: a model learns whether an answer
+ * was correct, and how many attempts are left.
  */
 export class VerifyTool implements Tool {
   readonly name = VERIFY_TOOL
@@ -51,11 +51,11 @@ export class VerifyTool implements Tool {
     this.#account = accountTool(verification, env, client)
   }
 
-  /** @throws GatewayError TOOL_UNVERIFIED for a wrong answer, with what the model is told */
+  /** @throws VerificationRefused TOOL_UNVERIFIED for a wrong answer, with the answer for the model */
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
     const { caller } = context
     const turn = caller.turn.then(() => this.#judge(args, context, caller))
-    caller.turn = turn.catch(() => undefined) // whoever asked is told; the next one only waits
+    caller.turn = turn.catch(() => undefined) // its own caller gets the error; the next one only waits
     return turn
   }
 
@@ -65,7 +65,7 @@ export class VerifyTool implements Tool {
     if (caller.wrong >= attempts) throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
     const question = questions.find(({ id }) => id === args['question'])
     if (question === undefined) throw new GatewayError('TOOL_ARGUMENTS', 'there is no such question')
-    // Without a number there is nothing to count wrong answers by, whatever the account is looked up by.
+    // Wrong answers are counted by number, so a withheld number cannot be verified.
     if (context.from.trim() === '') {
       throw this.#refusal(caller, 'The number of this call is withheld, so nobody can be verified in it. Connect the caller to a colleague.', 'TOOL_UNBOUND')
     }
@@ -108,7 +108,7 @@ export class VerifyTool implements Tool {
     return caller.account
   }
 
-  /** Counts a wrong answer. @param left  attempts that the number has now, this call's aside */
+  /** Counts a wrong answer. @param left  attempts that the number has left, over all its calls */
   #wrong(caller: CallerIdentity, left: number): VerificationRefused {
     caller.wrong++
     if (caller.wrong < this.#verification.attempts && left > 0) {
@@ -125,24 +125,24 @@ export class VerifyTool implements Tool {
     return { kind, last, dateOrder: this.#verification.dateOrder }
   }
 
-  /** Whether knowing the answer to one question of this account is knowing the other's, by its field or by its value. */
+  /** Whether the answer to one question of this account reveals the other's, by its field or by its value. */
   #oneFact(account: unknown, a: Question, b: Question): boolean {
     if (sameField(a.field, b.field)) return true
     const [textA, textB] = [textAt(account, a.field), textAt(account, b.field)]
     return textA !== null && textB !== null && givesAway(textA, this.#rule(a), textB, this.#rule(b))
   }
 
-  /** The questions that were answered rightly. */
+  /** The questions answered correctly. */
   #answered(caller: CallerIdentity): Question[] {
     return this.#verification.questions.filter(({ id }) => caller.right.has(id))
   }
 
-  /** Right answers so far, those that give each other away counted once. */
+  /** Correct answers so far; those that reveal each other count once. */
   #proven(account: unknown, caller: CallerIdentity): number {
     return countDistinct(this.#answered(caller), (a, b) => this.#oneFact(account, a, b))
   }
 
-  /** Questions whose right answer would prove something that is not proven yet. */
+  /** Questions whose correct answer would still count. */
   #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
     const answered = this.#answered(caller)
     return this.#verification.questions.filter((question) => (
@@ -158,7 +158,7 @@ export class VerifyTool implements Tool {
     return identity
   }
 
-  /** @param account  null where no more is asked; @param left  wrong answers that the number has, over all its calls */
+  /** @param account  null when no further question is asked. @param left  wrong answers that the number has left, over all its calls */
   #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
     return {
       verified: caller.verified !== null, answered: [...caller.right],
@@ -182,7 +182,7 @@ const REFUSED: Partial<Record<ErrorCode, string>> = {
   TOOL_LOCKED: 'too many wrong answers were given from this number',
 }
 
-/** An answer of the caller's that was not taken; `answer` is what the model is told. */
+/** An answer of the caller that was refused; the model gets `answer`. */
 export class VerificationRefused extends GatewayError {
   readonly answer: VerificationAnswer
 
@@ -193,16 +193,16 @@ export class VerificationRefused extends GatewayError {
   }
 }
 
-/** The request for what answers are compared with; `run` answers null when there is no account. */
+/** The request for the account; `run` resolves with null when there is none. */
 export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
   return new HttpTool({
     name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
-    // Nothing found is an answer, not an error.
+    // No account is an answer, not an error.
     http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
   }, env, client)
 }
 
-/** What an account lacks of what is asked and kept: names of questions and of identity fields. */
+/** Names of questions and of identity fields that an account has no value for. */
 export function missingIn(account: unknown, verification: Verification): string[] {
   return [
     ...verification.questions.filter(({ field }) => textAt(account, field) === null).map(({ id, field }) => `question ${id} (${field})`),

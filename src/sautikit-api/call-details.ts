@@ -25,7 +25,7 @@ interface CallDetailsOptions {
   /** Whether recordings may come without TLS: only where the API itself does. */
   readonly allowHttp: boolean
   readonly log: Log
-  /** Told what the carrier wrote of a call; again when its recording has been fetched. */
+  /** Called with the carrier's record of a call, and again when its recording has been fetched. */
   readonly onDetail: (callSid: CallSid, detail: CarrierDetail) => void
   /** For tests; real time otherwise. */
   readonly schedule?: Schedule
@@ -46,7 +46,7 @@ interface CallDetailsCounters {
   recordings: number
   recordingBytes: number
   recordingsFailed: number
-  /** Calls that were not followed because too many were. */
+  /** Calls that were not followed because too many already were. */
   dropped: number
   /** Calls that were still followed when the process ended. */
   cancelled: number
@@ -56,11 +56,11 @@ interface Job {
   readonly callSid: CallSid
   readonly endedAtMs: number
   readonly log: Log
-  /** What is asked for next. */
+  /** The next request. */
   step: 'detail' | 'recording'
   tries: number
   detail: CarrierDetail | null
-  /** The carrier has said that its recording is there. */
+  /** The carrier has announced the recording. */
   recorded: boolean
   cancel: (() => void) | null
 }
@@ -95,7 +95,7 @@ export class CallDetails {
     return this.#jobs.size
   }
 
-  /** A call is over: its record will be asked for. */
+  /** A call is over: its record will be requested. */
   follow(callSid: CallSid): void {
     if (this.#abort.signal.aborted || this.#jobs.has(callSid)) return
     if (this.#jobs.size >= CARRIER_DETAILS_PENDING_MAX) {
@@ -109,7 +109,7 @@ export class CallDetails {
     this.#wait(job)
   }
 
-  /** The carrier says that the recording of a call is there: it is asked for now. */
+  /** The carrier announces the recording of a call: it is requested now. */
   recordingReady(callSid: string): void {
     const job = this.#jobs.get(callSid)
     if (job === undefined) return
@@ -120,7 +120,7 @@ export class CallDetails {
     this.#begin(job)
   }
 
-  /** Gives up what is still waited for; resolves when nothing runs any more. */
+  /** Cancels what is pending; resolves when nothing runs any more. */
   async close(): Promise<void> {
     if (this.#abort.signal.aborted) return
     this.#abort.abort()
@@ -234,7 +234,7 @@ export class CallDetails {
 }
 
 function after(ms: number, work: () => void): () => void {
-  // A process that has nothing else to do does not stay for this.
+  // This alone does not keep the process alive.
   const timer = setTimeout(work, ms).unref()
   return () => { clearTimeout(timer) }
 }

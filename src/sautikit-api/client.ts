@@ -130,7 +130,7 @@ export type CarrierRecording =
 /** The carrier takes more, but with other characters the text would not come back in callbacks (docs/PROTOCOL.md). */
 const CLIENT_REQUEST_ID = /^(?!mcp:|broadcast:)[^\s,{}"'\p{Cc}]{1,500}$/u
 
-/** What Mkondo asks of the carrier's REST API about calls. */
+/** The calls of the carrier's REST API. */
 export class SautikitClient {
   readonly #http: CarrierHttp
   readonly #paths: ApiPaths

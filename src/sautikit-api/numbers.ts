@@ -33,7 +33,7 @@ interface Cancel {
   readonly signal?: AbortSignal
 }
 
-/** What Mkondo asks of the carrier's REST API about phone numbers. */
+/** The phone numbers of the carrier's REST API. */
 export class CarrierNumbers {
   readonly #http: CarrierHttp
   readonly #paths: ApiPaths

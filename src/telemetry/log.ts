@@ -11,7 +11,7 @@ type LogLevel = (typeof LOG_LEVELS)[number]
 export type LogFields = Readonly<Record<string, unknown>>
 
 /**
- * Where a part of the gateway writes what happened. Every line is one JSON object; fields and message go through
+ * The log of a component. Every line is one JSON object; fields and message go through
  * the redaction first (`redact.ts`), so no caller of this interface can leak a number, a key or a caller's words.
  */
 export interface Log {

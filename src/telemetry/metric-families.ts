@@ -5,7 +5,7 @@ import type { FrameHistogram, FrameHistogramReader } from './frame-histogram.js'
 
 type Labels = Readonly<Record<string, string>>
 
-/** The slowest value that a source saw since it was last asked, and whose it was; null when there is none to name. */
+/** The slowest value of a source since it was asked last, and its call; null when there is none. */
 export type Slowest = () => { readonly callSid: string; readonly ms: number } | null
 
 interface Source {
@@ -84,7 +84,7 @@ export class MergedHistogram {
     }
   }
 
-  /** Moves what is new in all sources into the buckets. At least once a minute, for the sums. */
+  /** Adds the new values of all sources to the buckets. Must run at least once a minute, for the sums. */
   flush(): void {
     for (const series of this.#series.values()) {
       for (const source of series.sources) this.#take(series, source)
@@ -186,7 +186,7 @@ export function openMetricsRegistry(): OpenMetricsRegistry {
 
 /** One counter with its labels chosen. Get it once, keep it. */
 export interface CounterHandle {
-  /** @param callSid becomes the exemplar: the call to look at. What cannot be a SID becomes none. */
+  /** @param callSid becomes the exemplar; ignored when it is no SID */
   inc(by?: number, callSid?: string): void
 }
 
@@ -287,7 +287,7 @@ export function histogramFamily<L extends string>(
     histogram.zero(labels)
     return {
       observe: (seconds, callSid) => {
-        if (!Number.isFinite(seconds)) return // a clock that was never set is no measurement
+        if (!Number.isFinite(seconds)) return // the difference to a time that was never set
         if (!isCallSid(callSid)) histogram.observe({ labels, value: seconds })
         else histogram.observe({ labels, value: seconds, exemplarLabels: exemplarOf(callSid) })
       },

@@ -19,14 +19,14 @@ const OTHER_SPANS = 5
 const SCOPE = { name: 'mkondo' } as const
 
 /**
- * The trace of a call, from its SID alone: logs and exemplars name it while the call lives, the spans follow at its end,
- * and every process of a fleet comes to the same one. 32 hex digits.
+ * The trace id of a call, derived from its SID: logs and exemplars name it while the call lives, the spans follow at its end,
+ * and every process of a fleet derives the same one. 32 hex digits.
  */
 export function traceIdOf(callSid: string): string {
   return createHash('sha256').update(`mkondo call ${callSid}`).digest('hex').slice(0, 32)
 }
 
-/** Marks whose detail is made of our own words and figures alone; others may quote a model or a caller. */
+/** Timeline steps whose detail holds only our own words and figures; others may quote a model or a caller. */
 const PLAIN_DETAILS: ReadonlySet<string> = new Set([
   'webhook', 'socket-closed', 'first-frame', 'barge-in-pause', 'barge-in-resume', 'barge-in', 'silence-prompt', 'carrier-state',
   'agent-sound', 'backend-connect', 'backend-error', 'backend-failover', 'carrier-stall', 'audio-dropped', 'underrun',
@@ -35,7 +35,7 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
 
 /**
  * The spans of one ended call: the call itself, and below it its set-up, each turn, tool, barge-in, the escalation and
- * each connection of a backend. Marks are events of the call's span. No words of caller or agent, no arguments.
+ * each connection of a backend. Timeline steps are events of the call's span. No words of caller or agent, no arguments.
  */
 function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
   return new CallTrace(record, resource).spans
@@ -166,7 +166,7 @@ class CallTrace {
     return { traceId: this.#traceId, spanId, traceFlags: TraceFlags.SAMPLED }
   }
 
-  /** The same call gives the same spans, whoever exports them. */
+  /** Derived, so that every exporter makes the same spans of a call. */
   #spanId(key: string): string {
     return createHash('sha256').update(`${this.#traceId} ${key}`).digest('hex').slice(0, 16)
   }
@@ -198,11 +198,11 @@ interface TraceExportOptions {
 
 /**
  * Ended calls as OpenTelemetry spans, to a collector. Off the audio's path: a call is turned into spans once, at its end,
- * they wait in a bounded queue, and a timer sends a few at a time, one request after the other. A collector that is slow
- * or gone costs spans, which are counted, and nothing else.
+ * they wait in a bounded queue, and a timer sends a few at a time, one request after the other. A slow or absent
+ * collector costs only spans, and they are counted.
  */
 export class TraceExport {
-  /** Spans that a collector took, that it did not take, and that found no room. */
+  /** Spans that a collector accepted, that it refused, and that did not fit into the queue. */
   exported = 0
   failed = 0
   dropped = 0
@@ -233,7 +233,7 @@ export class TraceExport {
     return this.#queue.length
   }
 
-  /** The trace that a call will be found by, from its beginning on. */
+  /** The trace id of a call. */
   traceId(callSid: string): string {
     return traceIdOf(callSid)
   }
@@ -246,7 +246,7 @@ export class TraceExport {
     }
   }
 
-  /** Sends what waits, as far as SPANS_LAST_MS allow, and lets go of the collector. */
+  /** Sends the queued spans within SPANS_LAST_MS, and closes the exporter. */
   async close(): Promise<void> {
     clearInterval(this.#timer)
     const limit = sleep(SPANS_LAST_MS, 'late', { ref: false })
@@ -267,7 +267,7 @@ export class TraceExport {
     this.#underWay = spans.length
     this.#sending = new Promise<void>((resolve) => {
       this.#exporter.export(spans, (result) => {
-        // What was given up at the end is counted already.
+        // `close` has counted these spans as dropped.
         if (this.#closed) return resolve()
         if (result.code as number === EXPORT_SUCCESS) {
           this.exported += spans.length
@@ -283,7 +283,7 @@ export class TraceExport {
     })
   }
 
-  /** Said once until it works again: a collector that is down for a day must not fill the log. */
+  /** Logged once until an export succeeds: a collector that is down for a day must not fill the log. */
   #lost(spans: number, error: Error | undefined): void {
     this.failed += spans
     if (!this.#told) this.#log.warn({ err: error, spans }, 'the trace collector did not take spans')

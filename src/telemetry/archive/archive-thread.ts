@@ -23,13 +23,13 @@ interface LeftRecord {
 }
 
 /**
- * What is known of each live call, `SID.json`, whole at any moment: written beside its place and then put there. A call's file
- * goes when its record is in the log, so that what a start finds here are the calls whose process died.
+ * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A call's file
+ * is deleted when its record is in the log, so a start finds here the calls whose process died.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
  */
 class OpenRecordFiles {
-  /** Files that were no records: half-written when the machine died, or somebody else's. */
+  /** Files that are not records: half-written when the machine died, or foreign. */
   unreadable = 0
   readonly #folder: string
 
@@ -56,7 +56,7 @@ class OpenRecordFiles {
     rmSync(`${this.#path(callSid)}.part`, { force: true })
   }
 
-  /** What processes that died have left, the oldest first. What cannot be read is deleted. */
+  /** The open records of dead processes, oldest first. Unreadable ones are deleted. */
   left(): LeftRecord[] {
     const left: LeftRecord[] = []
     for (const name of this.#names()) {
@@ -100,8 +100,8 @@ function readObject(path: string): Readonly<Record<string, unknown>> | null {
 }
 
 /**
- * The thread that writes what is kept of calls. It alone waits for the disk: a disk that is slow, full or gone holds up
- * nobody else, not even the name lookups that share Node's own pool of threads.
+ * The thread that writes the archive. It alone waits for the disk: a slow, full or missing disk blocks
+ * nothing else, not even the name lookups that share Node's own thread pool.
  */
 
 const TICK_MS = 1000
@@ -122,7 +122,7 @@ const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[
 const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
 const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(join(folder, 'records', 'open'))
 const openRecords = openRecordsIn(limits.folder)
-/** Documents that the disk would not take; tried again once a second. */
+/** Documents that could not be written; tried again once a second. */
 const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
 let ticks = 0
 
@@ -145,7 +145,7 @@ function write(kind: DocumentKind, callSid: string, document: unknown): boolean 
 }
 
 function keep(kind: DocumentKind, callSid: string, document: unknown): void {
-  // Behind those that wait: the newest document of a call is the one that counts.
+  // After those that wait: the newest document of a call wins.
   if (backlog.length === 0 && write(kind, callSid, document)) return post({ type: 'document-done', kind, ok: true })
   backlog.push({ kind, callSid, document })
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
@@ -173,7 +173,7 @@ function upkeep(): void {
   for (const folder of limits.leftFolders ?? []) attempt('upkeep', null, () => { retainLeft(folder) })
 }
 
-/** What a gateway of more processes has left is kept no longer than what is written today. */
+/** Files of further processes of an earlier start are kept as long as our own. */
 function retainLeft(folder: string): void {
   const recordsOf = { folder: join(folder, 'records'), keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes }
   for (const name of LOG_NAMES) retainLeftLog({ ...recordsOf, name }, Date.now())
@@ -186,8 +186,8 @@ function retainLeft(folder: string): void {
 let openTorn = 0
 
 /**
- * Closes the calls that were live when their process died: what was known of each becomes its record, dated to when that
- * was, so that it is kept as long as any other. A disk that takes none leaves them for the next start.
+ * Closes the calls that were live when their process died: the open record of each becomes its record, with its
+ * own date, so that it is kept as long as any other. When the disk fails they stay for the next start.
  * @returns those records
  */
 function closeLeftRecords(folder: string): unknown[] {
@@ -281,10 +281,10 @@ port.on('message', (message: ToArchive) => {
   }
 })
 
-// A folder that cannot be read or made is a fault like a full disk: calls are taken all the same.
+// A folder that cannot be read or created is a fault like a full disk: the gateway still takes calls.
 attempt('upkeep', null, () => logs.record.load(Date.now()))
 attempt('upkeep', null, () => logs.handoff.load(Date.now()))
-/** What has not been written to for so long has no writer any more. */
+/** A file that was not written to for this long has no writer. */
 const untouchedMs = first && limits.alone === true ? -Infinity : ABANDONED_AFTER_MS
 let recovered = 0
 attempt('upkeep', null, () => {
