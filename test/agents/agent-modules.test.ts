@@ -60,7 +60,7 @@ t.test('an agent in code has tools of both kinds', async (t) => {
   t.match(await (await runnerOf(t, dir)).run('hello', {}, contextOf('')), { ok: true, value: 'hello' })
 })
 
-t.test('what a tool in code does wrong is an answer, and says nothing of what it knew', async (t) => {
+t.test('a fault of a tool in code is an answer without its data', async (t) => {
   const dir = await folder(t, { 'a.yaml': YAML, 'tools/quote.mjs': `
     const tool = (name, run, more) => ({ name, description: 'x', run, timeoutMs: 100, ...more })
     export const a = tool('throws', () => { throw new Error('secret of +254700000001') })

@@ -82,7 +82,7 @@ t.test('the model gets the mapped answer, and the API gets an encoded request', 
   t.notOk(request?.headers['idempotency-key'])
 })
 
-t.test('nothing that a model says can leave the path and the host that the author wrote', async (t) => {
+t.test('no argument of a model can leave the path and the host that the author wrote', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(
     t, { parameters: idParameter, http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } } },
@@ -150,7 +150,7 @@ t.test('a bound argument is the caller\'s own, whatever the model was talked int
   t.equal(shop.requests[0]?.url, '/?phone=%2B254700000001')
 })
 
-t.test('arguments are checked, and habits of models are forgiven', async (t) => {
+t.test('arguments are checked, and habits of models are tolerated', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(t, {
     parameters: {
@@ -304,7 +304,7 @@ t.test('what is idempotent is tried twice, what is not only once', async (t) => 
   )
 })
 
-t.test('a body keeps the types of its values and leaves out what is missing', async (t) => {
+t.test('a body keeps the types of its values and leaves out missing ones', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(t, {
     parameters: { properties: { count: { type: 'integer' }, note: { type: 'string' } } },

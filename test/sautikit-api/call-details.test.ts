@@ -65,7 +65,7 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
   }
 }
 
-t.test('the carrier\'s account of a call is fetched after it, with cost and cause', async (t) => {
+t.test('the carrier\'s record of a call is fetched after it, with cost and cause', async (t) => {
   const { details, reported, run } = follower(t, {})
   details.follow(SID)
   details.follow(SID)
@@ -102,7 +102,7 @@ t.test('a key without scope is not asked for again', async (t) => {
   t.match(details.counters, { refused: 1 })
 })
 
-t.test('what is still waited for at the end is given up and counted, and too many calls are not followed', async (t) => {
+t.test('what is pending at the end is cancelled and counted, and too many calls are not followed', async (t) => {
   const { details, run } = follower(t, {})
   for (let i = 0; i < CARRIER_DETAILS_PENDING_MAX + 3; i++) details.follow(parseCallSid(`HD_${i}`))
   t.equal(details.pending, CARRIER_DETAILS_PENDING_MAX)
@@ -127,7 +127,7 @@ function folderFor(t: Test): string {
   return folder
 }
 
-t.test('a recording is fetched when it is ready, without the key, and joined to the account', async (t) => {
+t.test('a recording is fetched when it is ready, without the key, and added to the record', async (t) => {
   const folder = folderFor(t)
   const authorizations: unknown[] = []
   const url = await storage(t, (request, response) => {
@@ -145,7 +145,7 @@ t.test('a recording is fetched when it is ready, without the key, and joined to 
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
 
-t.test('the carrier\'s word that a recording is there is not waited past, whenever it comes', async (t) => {
+t.test('a recording that the carrier announces is fetched at once, whenever that is', async (t) => {
   let asked = 0
   const recording = (): Promise<CarrierRecording> => {
     asked++

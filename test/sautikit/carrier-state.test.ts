@@ -88,7 +88,7 @@ t.test('an escalation dies with its caller: a completed call never gets a Dial',
   t.end()
 })
 
-t.test('what became of the human who was added to a call is read from the kind of its event', (t) => {
+t.test('the outcome for a human who was added to a call follows from the kind of the event', (t) => {
   const rows: readonly (readonly [string | null, string | null])[] = [
     ['call.supervision.joined', 'joined'], ['call.supervision.answered', 'joined'], ['call.supervision.connected', 'joined'],
     ['call.supervision.no_answer', 'no-answer'], ['call.supervision.busy', 'busy'], ['call.supervision.declined', 'declined'],
