@@ -86,19 +86,6 @@ export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS
   return Math.abs(check.nowS - Number(parsed.timestamp)) <= (check.skewS ?? SIGNATURE_SKEW_S)
 }
 
-/**
- * Signs a body as the carrier does; for the simulator and tests.
- * @param timestampS calendar seconds for the `t=…,v1=…` form, null for the bare form.
- * @returns the header's value.
- */
-export function signBody(options: {
-  readonly body: Uint8Array; readonly secret: string; readonly timestampS: number | null
-}): string {
-  const timestamp = options.timestampS === null ? null : String(Math.floor(options.timestampS))
-  const hex = digest(options.secret, options.body, timestamp).toString('hex')
-  return timestamp === null ? hex : `t=${timestamp},v1=${hex}`
-}
-
 /** Of any number of digits: a `t` that we would not read is a `t` all the same to whoever signed it. */
 function endsInDotAndDigits(body: Uint8Array): boolean {
   let i = body.byteLength - 1

@@ -1,6 +1,7 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { mayVerify, signBody, verifySignature } from '../../src/sautikit/signature.js'
+import { mayVerify, verifySignature } from '../../src/sautikit/signature.js'
+import { signBody } from '../support/sign-body.js'
 import type { SignatureResult } from '../../src/sautikit/signature.js'
 
 const SECRET = 'whsec_test_only'
