@@ -215,7 +215,7 @@ export class CallDetails {
     if (job.step === 'recording') this.counters.recordingsFailed++
     else if (later) this.counters.missing++
     else this.counters.refused++
-    job.log.warn({ err: thrown, step: job.step, tries: job.tries }, 'the carrier\'s side of a call was not to be had')
+    job.log.warn({ err: thrown, step: job.step, tries: job.tries }, 'the carrier\'s record or recording of a call could not be fetched')
     this.#done(job)
   }
 

@@ -215,7 +215,7 @@ export class TraceExport {
   /** Spans of the request that runs. */
   #underWay = 0
   #closed = false
-  #told = false
+  #warned = false
 
   constructor(options: TraceExportOptions) {
     this.#log = options.log
@@ -271,7 +271,7 @@ export class TraceExport {
         if (this.#closed) return resolve()
         if (result.code as number === EXPORT_SUCCESS) {
           this.exported += spans.length
-          this.#told = false
+          this.#warned = false
         } else {
           this.#lost(spans.length, result.error)
         }
@@ -286,7 +286,7 @@ export class TraceExport {
   /** Logged once until an export succeeds: a collector that is down for a day must not fill the log. */
   #lost(spans: number, error: Error | undefined): void {
     this.failed += spans
-    if (!this.#told) this.#log.warn({ err: error, spans }, 'the trace collector did not take spans')
-    this.#told = true
+    if (!this.#warned) this.#log.warn({ err: error, spans }, 'the trace collector did not take spans')
+    this.#warned = true
   }
 }

@@ -136,7 +136,7 @@ export class Archive {
   readonly #limits: ArchiveLimits
   readonly #log: Log
   readonly #waiting = new Map<number, (value: unknown) => void>()
-  readonly #inTrouble = new Set<ArchiveFault['what']>()
+  readonly #faults = new Set<ArchiveFault['what']>()
   readonly #open: OpenRecords
   /** Recordings that are being written. */
   readonly #recordings = new Map<string, { failed: boolean }>()
@@ -254,7 +254,7 @@ export class Archive {
           this.counters.linesTorn += message.torn
           this.counters.recordingsRecovered += message.recovered
           if (message.torn + message.recovered > 0) {
-            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'an earlier run had not finished writing')
+            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'unfinished lines or recordings of an earlier run were repaired')
           }
           resolve()
         } else {
@@ -338,13 +338,13 @@ export class Archive {
   }
 
   #trouble(fault: ArchiveFault): void {
-    if (this.#inTrouble.has(fault.what)) return
-    this.#inTrouble.add(fault.what)
-    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'what is kept of calls cannot be written')
+    if (this.#faults.has(fault.what)) return
+    this.#faults.add(fault.what)
+    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'the archive of calls cannot be written')
   }
 
   #fine(what: ArchiveFault['what']): void {
-    if (this.#inTrouble.delete(what)) this.#log.info({ kind: what }, 'what is kept of calls is written again')
+    if (this.#faults.delete(what)) this.#log.info({ kind: what }, 'the archive of calls is written again')
   }
 
   #ask(question: (id: number) => ToArchive): Promise<unknown> {
