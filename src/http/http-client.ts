@@ -26,8 +26,9 @@ const SYSTEM_CODES: Readonly<Record<string, string>> = { UND_ERR_SOCKET: 'ECONNR
 
 /**
  * The outbound HTTP client: one request, one answer. It follows no redirect, asks for no compression and retries nothing; its
- * users decide that. Every address is checked where it is connected to, a literal one too. Sockets are kept apart by address policy: one that
- * was opened for one policy is never used for another. Idle sockets do not keep the process alive.
+ * users decide that. Every address is checked where it is connected to, a literal one too. A socket that was opened for one
+ * address policy is never used for another. Idle sockets do not keep the process alive. Besides the signal's deadline, undici
+ * ends a connection after 10 s without being connected and after 300 s of silence.
  */
 export class HttpClient {
   readonly #agents = new Map<AddressPolicy, Agent>()
@@ -39,10 +40,15 @@ export class HttpClient {
     const { url, method, headers, body, signal } = request
     signal.throwIfAborted()
     const answer = this.#agent(request.policy).request({ origin: url.origin, path: url.pathname + url.search, method, headers, body, signal })
-    // undici sees the signal only once it is connected.
-    return Promise.race([answer, new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => { reject(signal.reason as Error) }, { once: true })
-    })])
+    // undici looks at the signal only when it is connected.
+    let abort = (): void => undefined
+    const aborted = new Promise<never>((_, reject) => { abort = () => { reject(signal.reason as Error) } })
+    signal.addEventListener('abort', abort, { once: true })
+    try {
+      return await Promise.race([answer, aborted])
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
   }
 
   /** Closes every socket; requests under way fail. */
