@@ -1,38 +1,38 @@
 import { HALF, THIRD, board, curves, quantile, rate } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** The models behind the calls: how fast, how often wrong, who takes over. */
+/** The models: latency, errors, failovers. */
 export function backends(): DashboardBuilder {
   return board({
     uid: 'mkondo-backends',
     title: 'Mkondo: backends',
-    about: 'Latency, errors and takeovers by backend.',
+    about: 'Latency, errors and failovers by backend.',
     rows: [
       { title: 'Speed', panels: [
         curves({ title: 'First sound by backend', about: 'Caller stopped to first sound sent.', unit: 's' }, THIRD, [
           { expr: quantile(0.5, 'mkondo_turn_response_seconds', 'backend'), legend: '{{backend}} p50' },
           { expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'), legend: '{{backend}} p95', exemplar: true },
         ]),
-        curves({ title: 'Answer by backend', about: 'Fillers left out. A gap to the first sound is what tools and the model take.', unit: 's' }, THIRD, [
+        curves({ title: 'Answer by backend', about: 'Without fillers. The difference to the first sound is time of tools and model.', unit: 's' }, THIRD, [
           { expr: quantile(0.5, 'mkondo_turn_answer_seconds', 'backend'), legend: '{{backend}} p50' },
           { expr: quantile(0.95, 'mkondo_turn_answer_seconds', 'backend'), legend: '{{backend}} p95', exemplar: true },
         ]),
-        curves({ title: 'Connection until ready', about: 'Opened with the webhook, so under a second nobody waits for it.', unit: 's' }, THIRD, [
+        curves({ title: 'Connection until ready', about: 'Opened at the webhook: below a second no caller waits for it.', unit: 's' }, THIRD, [
           { expr: quantile(0.5, 'mkondo_backend_connect_seconds', 'backend'), legend: '{{backend}} p50' },
           { expr: quantile(0.95, 'mkondo_backend_connect_seconds', 'backend'), legend: '{{backend}} p95', exemplar: true },
         ]),
       ] },
-      { title: 'Faults', panels: [
-        curves({ title: 'Errors by code', about: 'auth and quota need a person; rate_limit needs patience; the rest is the service.', unit: 'cps' }, THIRD, [
+      { title: 'Errors', panels: [
+        curves({ title: 'Errors by code', about: 'auth and quota need an operator; rate_limit passes; the rest are faults of the service.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_backend_errors_total', 'backend, code'), legend: '{{backend}} {{code}}' },
         ]),
-        curves({ title: 'Takeovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
+        curves({ title: 'Failovers', about: 'Calls moved to another backend in mid-call.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_backend_failovers_total', 'from, to'), legend: '{{from}} to {{to}}' },
         ]),
-        curves({ title: 'Gap of a takeover, p95', about: 'The old one lost to the new one answering: what the caller waits.', unit: 's' }, THIRD, [
+        curves({ title: 'Failover gap, p95', about: 'Old backend lost to new backend ready.', unit: 's' }, THIRD, [
           { expr: quantile(0.95, 'mkondo_backend_failover_gap_seconds', 'to'), legend: 'to {{to}}', exemplar: true },
         ]),
-        curves({ title: 'Errors for each turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
+        curves({ title: 'Errors per turn', about: 'Above 0.05 callers notice.', unit: 'short' }, THIRD, [
           {
             expr: `${rate('mkondo_backend_errors_total', 'backend')} / ${rate('mkondo_turn_response_seconds_count', 'backend')}`,
             legend: '{{backend}}',
@@ -43,7 +43,7 @@ export function backends(): DashboardBuilder {
         curves({ title: 'Turns answered', about: 'By agent and backend.', unit: 'cps' }, HALF, [
           { expr: rate('mkondo_turn_answer_seconds_count', 'agent, backend'), legend: '{{agent}} {{backend}}' },
         ]),
-        curves({ title: 'Tools, p95', about: 'A slow tool is a slow answer whatever the backend.', unit: 's' }, HALF, [
+        curves({ title: 'Tools, p95', about: 'A slow tool delays the answer of any backend.', unit: 's' }, HALF, [
           { expr: quantile(0.95, 'mkondo_tool_seconds', 'tool, outcome'), legend: '{{tool}} {{outcome}}' },
         ]),
       ] },

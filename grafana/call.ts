@@ -1,15 +1,15 @@
 import { HALF, NODE, THIRD, board, curves, number, quantile, words } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** Escaped by Grafana: what stands in the box cannot end the label. */
+/** Grafana escapes the value, so that it cannot end the label. */
 const SID = 'call_sid=${call_sid:doublequote}'
 
-/** One call by its SID: its series while it lives, the dots of its turns, and the ways to its timeline and logs. */
+/** One call by its SID: its live series, exemplars of its turns, links to its timeline and logs. */
 export function call(): DashboardBuilder {
   return board({
     uid: 'mkondo-call',
     title: 'Mkondo: call',
-    about: 'One call. Write its SID into the box, or come from a dot or from the table of slow calls.',
+    about: 'One call. Enter its SID, or follow a link from an exemplar or the table of slow calls.',
     boxes: [
       { name: 'call_sid', label: 'Call SID', value: '', about: 'The carrier\'s id of the call' },
       { name: 'ops_url', label: 'Ops port', value: 'http://127.0.0.1:9464', about: 'Where your browser reaches the gateway\'s ops port' },
@@ -29,23 +29,23 @@ export function call(): DashboardBuilder {
         number({ title: 'Barge-in stop, last', about: 'Caller spoke to agent silent.', unit: 's' },
           `mkondo_call_barge_in_stop_last_seconds{${NODE},${SID}}`, { amber: 0.3, red: 0.6 }),
       ] },
-      { title: 'While it lives', panels: [
-        curves({ title: 'First sound of its turns', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
+      { title: 'Live call', panels: [
+        curves({ title: 'First sound', about: 'While the call lives, and 60 s after.', unit: 's' }, THIRD, [
           { expr: `mkondo_call_turn_response_last_seconds{${NODE},${SID}}`, legend: '{{agent}} {{backend}}' },
         ]),
-        curves({ title: 'Added to its frames, p99', about: 'Against all calls: is it this call, or the node?', unit: 's' }, THIRD, [
+        curves({ title: 'Added to frames, p99', about: 'Compared with all calls, to tell a slow call from a slow node.', unit: 's' }, THIRD, [
           { expr: `mkondo_call_frame_latency_p99_seconds{${NODE},${SID}}`, legend: 'this call' },
           { expr: quantile(0.99, 'mkondo_frame_latency_seconds', 'direction'), legend: 'all calls, {{direction}}' },
         ]),
-        words('Where to go on', 'Timeline, record and logs of this call.', THIRD, [
+        words('Links', 'Timeline, record and logs of this call.', THIRD, [
           '`mkondo calls timeline ${call_sid:text}` draws the call in a terminal.',
           '',
-          '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every mark, with its time',
-          '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why it stopped talking',
+          '- [Timeline](${ops_url:raw}/api/calls/${call_sid:percentencode}/timeline): every step, with its time',
+          '- [Record](${ops_url:raw}/api/calls/${call_sid:percentencode}): transcript, tools, and `stops`: why the agent stopped talking',
           '- [Logs](${logs_url:raw}${call_sid:percentencode}): lines with this `call_sid`',
         ].join('\n')),
       ] },
-      { title: 'Its turns among all others', panels: [
+      { title: 'Turns of all calls', panels: [
         curves({ title: 'First sound, with exemplars', about: 'Each dot is a turn and names its call_sid.', unit: 's' }, HALF, [
           { expr: quantile(0.95, 'mkondo_turn_response_seconds', 'backend'), legend: 'p95 {{backend}}', exemplar: true },
         ]),

@@ -1,7 +1,7 @@
 import { NODE, QUARTER, THIRD, board, curves, quantile, rate } from './panels.js'
 import type { DashboardBuilder } from '@grafana/grafana-foundation-sdk/dashboard'
 
-/** Threads, ticks, rings, sockets: what a frame goes through. */
+/** Threads, ticks, rings, sockets: the path of a frame. */
 export function mediaEngine(): DashboardBuilder {
   return board({
     uid: 'mkondo-media',
@@ -19,11 +19,11 @@ export function mediaEngine(): DashboardBuilder {
         curves({ title: 'Bytes on the sockets', about: '32 kB a second and call at 16 kHz.', unit: 'Bps' }, THIRD, [
           { expr: rate('mkondo_carrier_bytes_total', 'direction'), legend: '{{direction}}' },
         ]),
-        curves({ title: 'Lost sound', about: 'Frames thrown away at a bound, and speech that ran dry before its end.', unit: 'cps' }, THIRD, [
+        curves({ title: 'Lost audio', about: 'Frames dropped at a bound, and playout underruns.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_frames_dropped_total', 'where'), legend: 'dropped, {{where}}' },
           { expr: `sum(rate(mkondo_playout_underruns_total{${NODE}}[$__rate_interval]))`, legend: 'underruns' },
         ]),
-        curves({ title: 'Odd frames of the carrier', about: 'Empty, odd, text beyond its bound.', unit: 'cps' }, THIRD, [
+        curves({ title: 'Malformed frames', about: 'Empty frames, odd lengths, text beyond its bound.', unit: 'cps' }, THIRD, [
           { expr: rate('mkondo_carrier_frames_bad_total', 'kind'), legend: '{{kind}}' },
         ]),
         curves({ title: 'Rings', about: 'The fullest of any call; near 1 the next packet is dropped.', unit: 'percentunit' }, THIRD, [
@@ -34,10 +34,10 @@ export function mediaEngine(): DashboardBuilder {
         curves({ title: 'Lateness, p99', about: 'main is the playout tick of the main thread.', unit: 's' }, THIRD, [
           { expr: quantile(0.99, 'mkondo_tick_lateness_seconds', 'instance, shard'), legend: '{{instance}} {{shard}}' },
         ]),
-        curves({ title: 'Time a tick takes, p99', about: 'Of 10 ms.', unit: 's' }, THIRD, [
+        curves({ title: 'Tick duration, p99', about: 'A tick is due every 5 ms.', unit: 's' }, THIRD, [
           { expr: quantile(0.99, 'mkondo_tick_seconds', 'instance, shard'), legend: '{{instance}} {{shard}}' },
         ]),
-        curves({ title: 'Slack', about: 'Time that the ticks leave free: the true room for more calls.', unit: 'percentunit' }, THIRD, [
+        curves({ title: 'Slack', about: 'Share of time that the ticks leave free: remaining capacity of a media worker.', unit: 'percentunit' }, THIRD, [
           { expr: `min by (instance, shard) (mkondo_tick_slack_ratio{${NODE}})`, legend: '{{instance}} {{shard}}' },
         ]),
       ] },
@@ -48,46 +48,46 @@ export function mediaEngine(): DashboardBuilder {
         curves({ title: 'Closed, by cause', about: 'lost, carrier-silent and backpressure are the carrier\'s network.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_sockets_closed_total', 'why'), legend: '{{why}}' },
         ]),
-        curves({ title: 'Waiting to be sent', about: 'In the fullest socket, beyond what the kernel holds.', unit: 'bytes' }, QUARTER, [
+        curves({ title: 'Send buffer', about: 'Bytes in the fullest socket, beyond the kernel\'s buffer.', unit: 'bytes' }, QUARTER, [
           { expr: `max by (instance) (mkondo_socket_backpressure_bytes{${NODE}})`, legend: '{{instance}}' },
         ]),
-        curves({ title: 'Sends kept for later', about: 'A carrier that does not read as fast as it listens.', unit: 'cps' }, QUARTER, [
+        curves({ title: 'Delayed sends', about: 'Frames buffered because the carrier reads too slowly.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_socket_sends_delayed_total', 'instance'), legend: '{{instance}}' },
         ]),
       ] },
       { title: 'Threads and process', panels: [
-        curves({ title: 'Worker threads', about: 'Alive, and the tasks they carry.', unit: 'short' }, QUARTER, [
+        curves({ title: 'Worker threads', about: 'Live threads, and calls or sessions on them.', unit: 'short' }, QUARTER, [
           { expr: `sum by (pool) (mkondo_workers{${NODE}})`, legend: '{{pool}} threads' },
           { expr: `sum by (pool) (mkondo_worker_tasks{${NODE}})`, legend: '{{pool}} tasks' },
         ]),
-        curves({ title: 'Worker deaths', about: 'Each is replaced; its calls go to another worker. Media workers by cause.', unit: 'cps' }, QUARTER, [
+        curves({ title: 'Worker deaths', about: 'Each is replaced, and its calls move to another worker. Media workers by cause.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_worker_deaths_total', 'pool'), legend: '{{pool}}' },
           { expr: rate('mkondo_media_worker_ends_total', 'cause'), legend: 'media: {{cause}}' },
           { expr: `sum(rate(mkondo_calls_rehomed_total{${NODE}}[$__rate_interval]))`, legend: 'calls moved' },
         ]),
-        curves({ title: 'Event loop of the main thread', about: 'How late it is.', unit: 's' }, QUARTER, [
+        curves({ title: 'Event loop of the main thread', about: 'Event loop lag.', unit: 's' }, QUARTER, [
           { expr: `max by (instance) (nodejs_eventloop_lag_p99_seconds{${NODE}})`, legend: '{{instance}} p99' },
           { expr: `max by (instance) (nodejs_eventloop_lag_mean_seconds{${NODE}})`, legend: '{{instance}} mean' },
         ]),
-        curves({ title: 'Garbage collection', about: 'Time a second, by kind; the main thread stands still meanwhile.', unit: 's' }, QUARTER, [
+        curves({ title: 'Garbage collection', about: 'Time per second, by kind; the main thread pauses meanwhile.', unit: 's' }, QUARTER, [
           { expr: rate('nodejs_gc_duration_seconds_sum', 'kind'), legend: '{{kind}}' },
         ]),
         curves({ title: 'Memory', about: 'Of the whole process, and of the main thread\'s heap.', unit: 'bytes' }, QUARTER, [
           { expr: `process_resident_memory_bytes{${NODE}}`, legend: '{{instance}} resident' },
           { expr: `nodejs_heap_size_used_bytes{${NODE}}`, legend: '{{instance}} heap' },
         ]),
-        curves({ title: 'Processor', about: 'Cores in use, all threads.', unit: 'short' }, QUARTER, [
+        curves({ title: 'CPU', about: 'Cores in use, all threads.', unit: 'short' }, QUARTER, [
           { expr: rate('process_cpu_seconds_total', 'instance'), legend: '{{instance}}' },
         ]),
-        curves({ title: 'File descriptors', about: 'Open, and how many may be. Before they run out the public port is closed.', unit: 'short' }, QUARTER, [
+        curves({ title: 'File descriptors', about: 'Open, and the limit. The public port closes before they run out.', unit: 'short' }, QUARTER, [
           { expr: `process_open_fds{${NODE}}`, legend: '{{instance}} open' },
           { expr: `process_max_fds{${NODE}}`, legend: '{{instance}} limit' },
           { expr: `mkondo_descriptors_low{${NODE}}`, legend: '{{instance}} port closed' },
         ]),
-        curves({ title: 'Stopped by a processor limit', about: 'Seconds a second. Above 0 callers hear stutter: raise the limit or take it away.', unit: 's' }, QUARTER, [
+        curves({ title: 'CPU throttling', about: 'Throttled seconds per second. Above 0 callers hear stutter: raise the limit or remove it.', unit: 's' }, QUARTER, [
           { expr: rate('mkondo_cgroup_cpu_throttled_seconds_total', 'instance'), legend: '{{instance}}' },
         ]),
-        curves({ title: 'Metrics of the metrics', about: 'Pages asked for, calls left out of /metrics/calls, labels beyond the cap, spans lost.', unit: 'cps' }, QUARTER, [
+        curves({ title: 'Metrics pages', about: 'Scrapes, calls left out of /metrics/calls, labels beyond the cap, spans lost.', unit: 'cps' }, QUARTER, [
           { expr: rate('mkondo_scrapes_total', 'page, served'), legend: 'page {{page}} {{served}}' },
           { expr: `sum(mkondo_call_series_dropped{${NODE}})`, legend: 'calls left out' },
           { expr: `sum(rate(mkondo_label_overflow_total{${NODE}}[$__rate_interval]))`, legend: 'labels' },

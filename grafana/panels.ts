@@ -24,7 +24,7 @@ import { PanelBuilder as TimeseriesBuilder } from '@grafana/grafana-foundation-s
 const SOURCE = { type: 'prometheus', uid: '${datasource}' }
 
 /** Units as Grafana names them. */
-export type Unit = 'short' | 's' | 'reqps' | 'cps' | 'bytes' | 'Bps' | 'percentunit' | 'none'
+type Unit = 'short' | 's' | 'reqps' | 'cps' | 'bytes' | 'Bps' | 'percentunit' | 'none'
 
 export interface Query {
   readonly expr: string
@@ -122,7 +122,7 @@ export interface Row {
   readonly panels: readonly AnyPanel[]
 }
 
-export interface Board {
+interface Board {
   readonly uid: string
   readonly title: string
   readonly about: string

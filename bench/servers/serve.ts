@@ -73,7 +73,7 @@ export interface EdgeParts {
 
 export function edgeParts(options: ServerOptions): EdgeParts {
   const clock = processClock()
-  const log = createLog({ level: 'warn', rooms: {} })
+  const log = createLog({ level: 'warn', components: {} })
   const metrics = new Metrics({ version: 'bench' })
   const callSeries = new CallSeries({ clock, callsMax: 2000 })
   return {

@@ -5,7 +5,7 @@ import { AGENTS_SETTLE_MS } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import { faultsText, readAgents } from './loader.js'
-import type { Environment } from './environment.js'
+import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
 /** An agent of the folder, as new calls get it. */
@@ -14,17 +14,17 @@ export interface FolderAgent {
   readonly assets: AgentAssets
 }
 
-export interface AgentWatchOptions {
+interface AgentWatchOptions {
   readonly dir: string
   readonly env: Environment
-  /** As the agents were loaded with at the start; null: words of offline dialogues are not looked at. */
+  /** The same as at the start; null: words of offline dialogues are not checked. */
   readonly speech: SpeechSource | null
   /**
-   * Given every agent that new calls are to have; called only when something is different.
-   * @returns what keeps one of them from being used, by name; those stay as they were
+   * Gets every agent that new calls use; called only after a change.
+   * @returns by name, why an agent cannot be used; such an agent stays as it was
    */
   readonly apply: (agents: ReadonlyMap<string, FolderAgent>) => ReadonlyMap<string, string>
-  /** One line for what was changed, and one for what is wrong. */
+  /** Gets one line for each change and one for each fault. */
   readonly onChange: (names: readonly string[]) => void
   readonly onFault: (what: string) => void
 }
@@ -39,7 +39,7 @@ const UNREAD_MS_MAX = 3000
 export class AgentWatch {
   readonly #options: AgentWatchOptions
   readonly #watcher: ReturnType<typeof watch>
-  /** What was read last, by file: what a broken edit falls back to. */
+  /** The last valid content by file, kept while an edit is broken. */
   readonly #files = new Map<string, FolderAgent & { readonly text: string }>()
   #timer: NodeJS.Timeout | null = null
   #unreadSinceMs: number | null = null
@@ -51,14 +51,14 @@ export class AgentWatch {
     this.#options = options
     this.#watcher = watch(options.dir, {
       ignoreInitial: true, depth: 4,
-      // Not names with two dots: a mounted ConfigMap is changed by turning its link `..data` round.
+      // Not names with two dots: a mounted ConfigMap changes by replacing its link `..data`.
       ignored: (path) => relative(options.dir, path).split(sep).some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
     })
     this.#watcher.on('all', () => this.#settle())
     this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))
   }
 
-  /** Remembers what is there now, which is what the gateway was started with. Resolves when changes are seen. */
+  /** Records the present files, with which the gateway was started. Resolves when changes are being watched. */
   async start(): Promise<void> {
     const seen = new Promise<void>((resolve) => this.#watcher.once('ready', resolve))
     for (const one of await readAgents(this.#options.dir, this.#options.env, this.#options.speech)) {
@@ -78,7 +78,7 @@ export class AgentWatch {
     if (this.#timer !== null) clearTimeout(this.#timer)
     const nowMs = performance.now()
     this.#unreadSinceMs ??= nowMs
-    // A file that is written all the time must not keep the others' edits back.
+    // A file that is written all the time must not delay the edits of others.
     const waitMs = Math.max(0, Math.min(AGENTS_SETTLE_MS, this.#unreadSinceMs + UNREAD_MS_MAX - nowMs))
     this.#timer = setTimeout(() => {
       this.#timer = null
@@ -116,7 +116,7 @@ export class AgentWatch {
     }
     if (changed.length > 0) onChange(changed)
     const fault = faults.join('\n')
-    // The same mistake, read again because of another file, is not told again.
+    // A fault is reported once, also when another file causes a second read.
     if (fault !== '' && fault !== this.#lastFault) this.#options.onFault(fault)
     this.#lastFault = fault
   }

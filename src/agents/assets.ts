@@ -11,15 +11,15 @@ import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
 
 /**
- * What an agent needs besides its definition. Plain data; the knowledge lies in shared memory, so that a call's start does
+ * What an agent needs besides its definition. Plain data; the knowledge is in shared memory, so that starting a call does
  * not copy it.
  */
 export interface AgentAssets {
-  /** Changes when anything in here does: workers keep what they made of it under this name. */
+  /** A hash of the content: workers cache what they build from it under this key. */
   readonly version: string
   /** JSON of the passages, UTF-8. */
   readonly knowledge: SharedArrayBuffer | null
-  /** Modules with code tools, as URLs that name their content too: an edited module is another one. */
+  /** Modules with code tools, as URLs with a hash of their content, so that an edited module is imported again. */
   readonly modules: readonly string[]
   readonly codeTools: readonly CodeToolSpec[]
 }
@@ -27,13 +27,13 @@ export interface AgentAssets {
 export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
 
 /** Something wrong with a file that an agent names. */
-export interface AssetFault {
+interface AssetFault {
   /** Where the agent's file names it. */
   readonly path: readonly PropertyKey[]
   readonly what: string
 }
 
-export type LoadedAssets =
+type LoadedAssets =
   | { readonly ok: true; readonly assets: AgentAssets; readonly files: readonly string[] }
   | { readonly ok: false; readonly faults: readonly AssetFault[]; readonly files: readonly string[] }
 
@@ -92,10 +92,10 @@ export async function loadAssets(agent: AgentDefinition, dir: string, own: strin
   return { ok: true, files, assets: { version: digest.digest('hex').slice(0, 16), knowledge, modules, codeTools } }
 }
 
-/** The passages of an agent, on whatever thread. */
+/** The passages of an agent, on any thread. */
 export function passagesOf(assets: AgentAssets): Passage[] {
   if (assets.knowledge === null) return []
-  // Decoders refuse shared memory.
+  // TextDecoder refuses shared memory.
   const bytes = new Uint8Array(new Uint8Array(assets.knowledge))
   return JSON.parse(new TextDecoder().decode(bytes)) as Passage[] // written above
 }
@@ -108,7 +108,7 @@ export async function openCodeTools(assets: AgentAssets): Promise<FoundCodeTool[
 }
 
 /**
- * Imports a module under a name made of its content.
+ * Imports a module by a URL with a hash of its content.
  * @throws what the module throws, or a SyntaxError
  */
 export async function importFile(file: string): Promise<{ url: string; exports: Readonly<Record<string, unknown>> }> {

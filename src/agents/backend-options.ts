@@ -6,7 +6,7 @@ const messageMs = z.int().min(20).max(100).exactOptional()
 const temperature = z.number().min(0).max(2).exactOptional()
 const transcription = z.string().regex(/^\S{1,200}$/, { error: 'must be the name of a model, or null' }).nullable().exactOptional()
 
-/** @param defaults  the setting that holds where the agent says nothing */
+/** @param defaults  the setting that applies when the agent has none */
 const openAiTurns = (defaults: string) => z.discriminatedUnion('by', [
   z.strictObject({ by: z.literal('gateway') }),
   z.strictObject({

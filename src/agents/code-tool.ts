@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { TOOL_TIMEOUT_MS } from '../core/limits.js'
 import type { AgentInput } from './definition.js'
-import { toolParametersSchema } from './parameters.js'
-import { bindFaults, bindSchema, requiresSchema, toolName } from './tool-definition.js'
+import { bindFaults, bindSchema, requiresSchema, toolName, toolParametersSchema } from './tool-definition.js'
 
 /** What a tool written in code knows of the call that it runs for. */
 export interface CodeToolContext {
@@ -40,7 +39,7 @@ type Run = (args: Readonly<Record<string, unknown>>, context: CodeToolContext) =
 export type CodeToolInput = z.input<typeof codeToolSchema> & {
   /**
    * Runs on the thread that carries calls: it must not block, and what it returns goes to the model as JSON.
-   * What it throws is told to the model as "the tool failed", without its message.
+   * When it throws, the model gets "the tool failed" without the message.
    */
   readonly run: Run
 }

@@ -1,18 +1,134 @@
 import { z } from 'zod'
 import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
-import { SPAN, WEEKDAYS, isTimeZone } from '../escalation/hours.js'
-import type { Weekday } from '../escalation/hours.js'
 import { isAgentName } from '../core/ids.js'
-import { AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, TEXT_FRAME_BYTES_MAX } from '../core/limits.js'
+import {
+  AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, RULE_PHRASES_MAX,
+  TEXT_FRAME_BYTES_MAX, VERIFICATION_QUESTIONS_MAX,
+} from '../core/limits.js'
+import type { Human } from '../escalation/escalation-events.js'
+import { isOpen, isTimeZone, SPAN, WEEKDAYS } from '../escalation/hours.js'
+import type { Weekday } from '../escalation/hours.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
-import { rulesSchema } from './rules.js'
 import { sourcesOf } from './template.js'
-import { templatesOf, toolSchema } from './tool-definition.js'
-import { verificationSchema } from './verification-definition.js'
+import { httpSchema, OPEN_QUERY, openQueries, templatesOf, toolSchema } from './tool-definition.js'
+
+const vipField = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'must be a name of verification.identity' })
+
+/** When the gateway itself escalates a call to a human, whatever the model decides. */
+const rulesSchema = z.strictObject({
+  words: z.strictObject({
+    phrases: z.array(z.string().trim().min(1).max(100)).min(1).max(RULE_PHRASES_MAX)
+      .describe('Words of an angry caller, in the language of the line; compared word by word, capitals and marks aside.'),
+    times: z.int().min(1).max(10).default(1).describe('How many of the caller\'s sentences have one of them.'),
+  }).nullable().default(null),
+  vip: vipField.nullable().default(null).describe('Field of the verified identity: when it is true, the call escalates to a human.'),
+  failures: z.int().min(1).max(20).nullable().default(null)
+    .describe('Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.'),
+})
+
+export type Rules = z.output<typeof rulesSchema>
+
+const fieldPath = z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as account.birthDate' })
+const identityName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'a name is a letter or _, then letters, digits or _' })
+const word = z.string().min(1).max(40)
+
+const questionSchema = z.strictObject({
+  id: z.string().regex(/^[a-z][a-z0-9-]{0,39}$/, { error: 'must be 1 to 40 of a-z 0-9 -, beginning with a letter' }),
+  ask: z.string().trim().min(1).max(300).describe('The question as the model may ask it.'),
+  field: fieldPath.describe('Where the right answer is in the account.'),
+  kind: z.enum(['digits', 'date', 'year', 'name', 'text']).default('text')
+    .describe('How answers are compared. digits: spoken in any grouping or keyed; date: 1984-03-12 in the account.'),
+  last: z.int().min(3).max(12).nullable().default(null).describe('digits: only so many of the last ones are asked for.'),
+}).refine((question) => question.last === null || question.kind === 'digits', { path: ['last'], error: 'means something for kind: digits only' })
+
+/** How callers prove who they are. The account is fetched by the gateway; no model ever sees it. */
+const verificationSchema = z.strictObject({
+  account: z.strictObject({ http: httpSchema }).describe('The request that fetches what answers are compared with, by {{call.…}}.'),
+  questions: z.array(questionSchema).min(1).max(VERIFICATION_QUESTIONS_MAX),
+  required: z.int().min(1).max(VERIFICATION_QUESTIONS_MAX).default(2)
+    .describe('Right answers that are needed. Questions over one field count as one.'),
+  attempts: z.int().min(1).max(10).default(3).describe('Wrong answers in a call after which no more are taken.'),
+  lock: z.strictObject({
+    failures: z.int().min(1).max(50).optional()
+      .describe('Wrong answers of one number, over all its calls, after which no more are taken. Default: attempts.'),
+    minutes: z.int().min(1).max(10_080).default(1440).describe('How long after the last wrong answer they are forgotten.'),
+  }).prefault({}).describe('Wrong answers count across the calls of a number: calling again gives no new attempts.'),
+  identity: z.record(identityName, fieldPath)
+    .describe('What is kept of the account: name to path. Tools read it as {{identity.NAME}}; a human who takes over sees it.'),
+  dateOrder: z.enum(['dmy', 'mdy']).default('dmy').describe('Dates in figures: day or month first.'),
+  words: z.strictObject({
+    numbers: z.record(word, z.int().min(0).max(1000)).default({}).describe('Number words of the language: moja: 1.'),
+    months: z.record(word, z.int().min(1).max(12)).default({}).describe('Month words of the language: januari: 1.'),
+  }).prefault({}),
+}).superRefine((verification, context) => {
+  const ids = verification.questions.map((question) => question.id)
+  ids.forEach((id, index) => {
+    if (ids.indexOf(id) !== index) context.addIssue({ code: 'custom', path: ['questions', index, 'id'], message: `${id} is asked twice` })
+  })
+  if (verification.required > ids.length) {
+    context.addIssue({ code: 'custom', path: ['required'], message: `is ${verification.required}, and there are ${ids.length} questions` })
+  }
+  // The answer to one of these reveals the answer to the other, so the second proves nothing.
+  const fields = verification.questions.map((question) => question.field)
+  const facts = countDistinct(fields, sameField)
+  const repeated = fields.findIndex((field, index) => fields.slice(0, index).some((earlier) => sameField(earlier, field)))
+  if (verification.required <= ids.length && verification.required > facts && repeated >= 0) {
+    const earlier = fields.findIndex((field) => sameField(field, fields[repeated] ?? ''))
+    context.addIssue({
+      code: 'custom', path: ['questions', repeated, 'field'],
+      message: `${fields[repeated] ?? ''} is what ${ids[earlier] ?? ''} asks for too: questions over one field count as one, and then `
+        + `${verification.required} right answers are required where ${facts} can be given; ask for another field, or lower required`,
+    })
+  }
+  for (const index of openQueries(verification.account.http, [])) {
+    context.addIssue({ code: 'custom', path: ['account', 'http', 'query', index], message: OPEN_QUERY })
+  }
+  const read = templatesOf(verification.account).flatMap(({ template }) => sourcesOf(template))
+  if (!read.some((source) => source.scope === 'call' && (source.name === 'from' || source.name === 'sid'))) {
+    context.addIssue({ code: 'custom', path: ['account'], message: 'reads nothing of the call, so that all callers would be compared with one account; use {{call.from}}' })
+  }
+  for (const { path, template } of templatesOf(verification.account)) {
+    for (const source of sourcesOf(template)) {
+      if (source.scope === 'call' || source.scope === 'env') continue
+      context.addIssue({ code: 'custom', path: ['account', ...path], message: 'may read {{call.…}} and {{env.…}} only: nobody chooses whose account is fetched' })
+    }
+  }
+  if (Object.keys(verification.identity).length === 0) {
+    context.addIssue({ code: 'custom', path: ['identity'], message: 'is empty; tools need at least one field to find the account by' })
+  }
+})
+
+export type Verification = z.output<typeof verificationSchema>
+
+/** Whether two paths name one fact: the same field, or a field inside the other. */
+export function sameField(a: string, b: string): boolean {
+  return a === b || a.startsWith(`${b}.`) || b.startsWith(`${a}.`)
+}
+
+/** The number of groups when equal elements, directly or through others, form one group. */
+export function countDistinct<T>(items: readonly T[], same: (a: T, b: T) => boolean): number {
+  const left = new Set(items.keys())
+  let distinct = 0
+  for (const first of left) {
+    distinct++
+    const group = [first]
+    for (const member of group) {
+      for (const other of left) {
+        const [a, b] = [items[member], items[other]]
+        if (other !== member && a !== undefined && b !== undefined && same(a, b)) {
+          left.delete(other)
+          group.push(other)
+        }
+      }
+      left.delete(member)
+    }
+  }
+  return distinct
+}
 
 /** Version of the agent file format; `schema/agent.schema.json` describes it. */
-export const AGENT_VERSION = 1
+const AGENT_VERSION = 1
 
 /** Words that are spoken on a call: one or two sentences. */
 const spoken = z.string().trim().min(1).max(1000)
@@ -45,7 +161,7 @@ const streamSchema = z.strictObject({
     .default(['stream-started', 'stream-stopped', 'stream-error']).describe('Which stream events are reported.'),
 }).superRefine((stream, context) => {
   const bytes = Buffer.byteLength(JSON.stringify(stream.headerMetadata)) + Buffer.byteLength(stream.openMetadata ?? '')
-  // The lineage's client keeps 8,192 bytes of metadata; half is ours, for the call SID and the JSON around it.
+  // The PBX keeps 8,192 bytes of metadata; half is reserved for the call SID and the JSON around it.
   if (bytes > TEXT_FRAME_BYTES_MAX / 2) {
     context.addIssue({
       code: 'custom',
@@ -235,7 +351,7 @@ const voiceSchema = z.object({
 )
 
 /**
- * One agent, as its YAML file says it. The types, the validation and the published JSON Schema all come from here;
+ * One agent, as in its YAML file. The types, the validation and the published JSON Schema all come from here;
  * every key is explained in docs/AGENTS.md.
  */
 export const agentSchema = z.strictObject({
@@ -338,4 +454,17 @@ export type AgentInput = z.input<typeof agentSchema>
 export function agentJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(agentSchema, { io: 'input', unrepresentable: 'any' })
   return { ...schema, title: 'Mkondo agent', description: 'One voice agent. Every key is explained in docs/AGENTS.md.' }
+}
+
+/** The hunt group of an agent's `escalation:` section; empty without one. */
+export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
+  return (escalation?.numbers ?? []).map((human) => (
+    typeof human === 'string' ? { number: human, hours: null } : { number: human.number, hours: human.hours ?? null }))
+}
+
+/** The numbers that may be rung at a time. @param wallMs calendar time */
+export function numbersOpen(escalation: AgentDefinition['escalation'], wallMs: number): string[] {
+  const desk = escalation?.hours ?? null
+  if (desk !== null && !isOpen(desk, wallMs)) return []
+  return humansOf(escalation).filter(({ hours }) => hours === null || isOpen(hours, wallMs)).map(({ number }) => number)
 }

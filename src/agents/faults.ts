@@ -54,7 +54,7 @@ function faultsOfIssue(issue: z.core.$ZodIssue, schema: SchemaNode, document: un
         what: `${name} is not a name that is allowed here: ${issue.issues[0]?.message ?? issue.message}`,
       }]
     case 'invalid_union': {
-      // The branch that came furthest is the one the author meant.
+      // The author most likely meant the branch that fails deepest.
       const branch = furthest(issue.errors)
       if (branch === null || issue.message !== 'Invalid input') {
         return [{ path, key: false, what: `${name} ${issue.message}` }]
@@ -175,10 +175,10 @@ function didYouMean(given: unknown, allowed: readonly unknown[]): string {
   return near === null ? '' : `; did you mean ${near}?`
 }
 
-/** Longer lists of names are cut: nobody reads on. */
+/** Longer lists of names are cut. */
 const NAMES_SHOWN_MAX = 40
 
-/** The nearest name, and those that there are. */
+/** The nearest name, and all allowed ones. */
 export function allowedNames(given: string, names: readonly string[]): string {
   const all = [...new Set(names)]
   const near = given === '' ? null : nearest(given, all)
@@ -186,7 +186,7 @@ export function allowedNames(given: string, names: readonly string[]): string {
   return `${near === null ? '' : `did you mean ${near}? `}allowed: ${shownNames}${all.length > NAMES_SHOWN_MAX ? ', …' : ''}`
 }
 
-/** The allowed word that begins so, or the one at the smallest edit distance if it is close enough to be meant. */
+/** The allowed word that starts with `given`, or the one at the smallest edit distance if that is close enough. */
 export function nearest(given: string, allowed: readonly string[]): string | null {
   const word = given.slice(0, 60)
   const longer = word.length < 3 ? undefined : allowed.find((candidate) => candidate.startsWith(word))

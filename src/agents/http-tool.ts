@@ -6,23 +6,31 @@ import {
 } from '../core/limits.js'
 import { policyFor } from '../http/address-guard.js'
 import type { AddressPolicy } from '../http/address-guard.js'
-import type { HttpTransport, TransportRequest, TransportResponse } from '../http/http-transport.js'
-import type { Environment } from './environment.js'
-import type { Template, TemplateSource, TemplateValues } from './template.js'
+import { discard, headerOf, networkReason, readAtMost } from '../http/http-client.js'
+import type { HttpClient, HttpRequest } from '../http/http-client.js'
+import type { Environment, Template, TemplateSource, TemplateValues } from './template.js'
 import { fillTemplate, missingSources, parseTemplate, unbound, unboundReason, valueOf } from './template.js'
 import type { BodyTemplate, ToolDefinition } from './tool-definition.js'
 import { jsonDepth } from './tool-definition.js'
 import type { Tool, ToolContext } from './tool.js'
 
-/** Pause before the second try, and what is added at random so that many calls don't come back together. */
+/** Pause before the second try, and its random part, so that the retries of many calls do not coincide. */
 const RETRY_AFTER_MS = 100
 const RETRY_JITTER_MS = 100
 const RETRY_STATUSES: readonly number[] = [429, 502, 503, 504]
 const REDIRECT_STATUSES: readonly number[] = [301, 302, 303, 307, 308]
-/** Text of the API's own error message that the model is given. */
+/** Characters of the API's own error message that the model gets. */
 const DETAIL_CHARS_MAX = 200
 
 type Query = readonly (readonly [name: string, template: Template])[]
+
+interface Answer {
+  readonly status: number
+  readonly contentType: string
+  readonly location: string
+  readonly retryAfterS: number | null
+  readonly body: Buffer
+}
 
 /**
  * An HTTP tool of an agent file. Its templates are parsed once; environment variables are read when it runs and
@@ -32,22 +40,22 @@ export class HttpTool implements Tool {
   readonly name: string
   readonly timeoutMs: number
   readonly #definition: ToolDefinition
-  readonly #transport: HttpTransport
+  readonly #client: HttpClient
   readonly #env: Environment
   readonly #url: Template
-  /** Of bound arguments: where their values come from, and why one may be missing. */
+  /** Templates of bound arguments, by name. */
   readonly #bind: ReadonlyMap<string, Template>
   /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left out. */
   readonly #queries: readonly Query[]
   readonly #lenientQuery: boolean
   readonly #headers: readonly (readonly [string, Template])[]
 
-  constructor(definition: ToolDefinition, env: Environment, transport: HttpTransport) {
+  constructor(definition: ToolDefinition, env: Environment, client: HttpClient) {
     const { http } = definition
     this.name = definition.name
     this.timeoutMs = http.timeoutMs
     this.#definition = definition
-    this.#transport = transport
+    this.#client = client
     this.#env = env
     this.#url = parseTemplate(http.url)
     this.#bind = new Map(Object.entries(definition.bind).map(([name, text]) => [name, parseTemplate(text)] as const))
@@ -64,7 +72,7 @@ export class HttpTool implements Tool {
    * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where one
    *   that limits the request to the caller's own data is missing
    */
-  request(args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest {
+  request(args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest {
     const { http } = this.#definition
     const values: TemplateValues = {
       args, env: this.#env, identity: context.caller.verified,
@@ -75,7 +83,6 @@ export class HttpTool implements Tool {
       url, method: http.method, headers: this.#requestHeaders(values, context),
       body: http.body === undefined ? null : JSON.stringify(this.#body(http.body, values) ?? {}),
       policy: policyFor(url.hostname, http.allowPrivate),
-      maxResponseBytes: http.maxResponseBytes,
       signal: context.signal,
     }
   }
@@ -128,7 +135,7 @@ export class HttpTool implements Tool {
 
   /**
    * A part of the request that is left out when the model left out its argument; undefined then.
-   * @throws GatewayError when what is missing is not the model's to leave out
+   * @throws GatewayError when the missing value is not one that the model may leave out
    */
   #fillOptional(template: Template, values: TemplateValues): string | undefined {
     const filled = fillTemplate(template, values)
@@ -138,12 +145,12 @@ export class HttpTool implements Tool {
     return filled
   }
 
-  /** Only what the model says may be missing; a bound value limits the request to the caller's own data. */
+  /** Only arguments of the model may be missing; a bound value limits the request to the caller's own data. */
   #isOptional(source: TemplateSource): boolean {
     return source.scope === 'args' && !this.#bind.has(source.name)
   }
 
-  /** Why a template cannot be filled; a bound argument is missing for want of what it is bound to. */
+  /** Why a template cannot be filled; for a bound argument, which source of its binding is missing. */
   #missing(template: Template, values: TemplateValues): GatewayError {
     const absent = missingSources(template, values)
     const variable = absent.find((source) => source.scope === 'env')
@@ -195,7 +202,7 @@ export class HttpTool implements Tool {
     return body
   }
 
-  async #sendWithRetry(request: TransportRequest): Promise<TransportResponse> {
+  async #sendWithRetry(request: HttpRequest): Promise<Answer> {
     const { http, idempotent } = this.#definition
     const attempts = idempotent ?? http.method === 'GET' ? TOOL_ATTEMPTS_MAX : 1
     for (let attempt = 1; ; attempt++) {
@@ -213,12 +220,41 @@ export class HttpTool implements Tool {
     }
   }
 
+  /** @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE; the reason of the signal */
+  async #send(request: HttpRequest): Promise<Answer> {
+    const { maxResponseBytes } = this.#definition.http
+    try {
+      const response = await this.#client.send(request)
+      const encoding = headerOf(response, 'content-encoding') ?? 'identity'
+      if (encoding !== 'identity') { // a few bytes of gzip may be gigabytes
+        discard(response)
+        throw new GatewayError('TOOL_RESPONSE', `the response is encoded as ${encoding.slice(0, 20)}, which was not asked for`)
+      }
+      const body = await readAtMost(response, maxResponseBytes)
+      if (body === null) {
+        throw new GatewayError(
+          'TOOL_RESPONSE', `the response is larger than ${maxResponseBytes} bytes; ask the API for less, or raise maxResponseBytes`,
+        )
+      }
+      const retryAfter = headerOf(response, 'retry-after') ?? ''
+      return {
+        status: response.statusCode, contentType: (headerOf(response, 'content-type') ?? '').toLowerCase(), location: headerOf(response, 'location') ?? '',
+        retryAfterS: /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null, body,
+      }
+    } catch (error) {
+      if (request.signal.aborted) throw request.signal.reason
+      if (error instanceof GatewayError) throw error
+      // Names the host, never the path or the query: they hold what callers say.
+      throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, { retryable: true, cause: error })
+    }
+  }
+
   /** Follows redirects of a GET to the tool's own host or one of `allowHosts`; any other host is never connected to. */
-  async #follow(request: TransportRequest): Promise<TransportResponse> {
+  async #follow(request: HttpRequest): Promise<Answer> {
     const { allowHosts } = this.#definition.http
     let current = request
     for (let hop = 0; ; hop++) {
-      const response = await this.#transport.send(current)
+      const response = await this.#send(current)
       if (!REDIRECT_STATUSES.includes(response.status)) return response
       if (current.method !== 'GET') {
         throw new GatewayError(
@@ -230,7 +266,7 @@ export class HttpTool implements Tool {
       if (hop >= TOOL_REDIRECTS_MAX) {
         throw new GatewayError('TOOL_HTTP', `${request.url.host} redirects more than ${TOOL_REDIRECTS_MAX} times`)
       }
-      const location = response.location ?? ''
+      const { location } = response
       if (location === '' || !URL.canParse(location, current.url.href)) {
         throw new GatewayError('TOOL_HTTP', `${current.url.host} redirects to nowhere (no usable Location)`)
       }
@@ -244,7 +280,7 @@ export class HttpTool implements Tool {
         )
       }
       const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
-      // Keys in the headers were meant for the first host.
+      // Keys in the headers are for the first host only.
       const headers = sameHost ? request.headers : { accept: 'application/json', 'user-agent': 'mkondo' }
       current = { ...current, url, policy, headers }
     }
@@ -265,7 +301,7 @@ function parseBase(text: string): URL {
   return url
 }
 
-/** One path segment or query value; lone surrogates cannot be encoded and are an argument's fault. */
+/** One path segment or query value. @throws GatewayError TOOL_ARGUMENTS for lone surrogates, which cannot be encoded */
 function encode(text: string, source: TemplateSource): string {
   try {
     return encodeURIComponent(text)
@@ -279,7 +315,7 @@ function headerSafe(key: string): string {
   return /^[\x21-\x7e]{1,200}$/.test(key) ? key : createHash('sha256').update(key).digest('hex')
 }
 
-function jsonOf(response: TransportResponse): unknown {
+function jsonOf(response: Answer): unknown {
   if (response.body.length === 0) return { status: response.status }
   const type = response.contentType.split(';', 1)[0]?.trim() ?? ''
   if (type !== 'application/json' && !type.endsWith('+json')) {
@@ -292,7 +328,7 @@ function jsonOf(response: TransportResponse): unknown {
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(response.body)) as unknown
   } catch {
-    // The parser's message quotes the answer, which is about a caller: it goes nowhere.
+    // The parser's message quotes the answer, which is about a caller, so it is not passed on.
     throw new GatewayError('TOOL_RESPONSE', 'the API answered with text that is not JSON')
   }
   if (jsonDepth(value) > TOOL_RESPONSE_DEPTH_MAX) {
@@ -327,7 +363,7 @@ export class ToolStatusError extends GatewayError {
   }
 }
 
-function statusError(host: string, response: TransportResponse): ToolStatusError {
+function statusError(host: string, response: Answer): ToolStatusError {
   let detail: string | null = null
   try {
     const body = jsonOf(response)
@@ -335,7 +371,7 @@ function statusError(host: string, response: TransportResponse): ToolStatusError
     const words = memberOf(error, 'message') ?? error ?? memberOf(body, 'message')
     if (typeof words === 'string') detail = words.slice(0, DETAIL_CHARS_MAX)
   } catch {
-    detail = null // an error page is not worth the model's time
+    detail = null // an error page is of no use to the model
   }
   return new ToolStatusError(`${host} answered with status ${response.status}`, response.status, detail)
 }

@@ -5,7 +5,7 @@ import {
   KNOWLEDGE_PASSAGE_CHARS_MAX, KNOWLEDGE_PASSAGES_MAX, KNOWLEDGE_QUERY_CHARS_MAX, KNOWLEDGE_RESULTS_MAX,
 } from '../core/limits.js'
 
-/** One thing that an agent may tell: a question and its answer. */
+/** One passage of knowledge: a question and its answer. */
 export interface Passage {
   readonly title: string
   /** Other words in which callers ask for it. */
@@ -14,7 +14,7 @@ export interface Passage {
 }
 
 /** What a search found, best first. */
-export interface FoundPassage {
+interface FoundPassage {
   readonly title: string
   readonly text: string
 }
@@ -79,11 +79,11 @@ function markdownPassages(text: string): Passage[] {
   return passages
 }
 
-/** A word in more passages than this part of them tells none apart: it is no reason to have found one. */
+/** A word in more than this share of the passages is common: it alone does not count as a match. */
 const COMMON_SHARE = 0.4
 /** With fewer passages nothing is common. */
 const COMMON_FROM = 6
-/** A passage that fits less than this part of how the best one fits is not worth the model's time. */
+/** Passages that score below this share of the best score are left out. */
 const RELATIVE_SCORE_MIN = 0.35
 
 /** Finds passages by BM25 over titles, other words and texts. Built once; searched in about 0.1 ms. */
@@ -99,7 +99,7 @@ export class KnowledgeIndex {
     this.#common = passages.length < COMMON_FROM ? new Set() : commonWords(passages)
   }
 
-  /** @returns at most KNOWLEDGE_RESULTS_MAX passages; none when no telling word of the query occurs */
+  /** @returns at most KNOWLEDGE_RESULTS_MAX passages; none when only common words of the query occur */
   search(query: string): FoundPassage[] {
     const words = query.slice(0, KNOWLEDGE_QUERY_CHARS_MAX).split(SPACES).map(plainTerm).filter((word) => word !== '' && !this.#common.has(word))
     if (words.length === 0) return []

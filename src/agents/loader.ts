@@ -8,7 +8,7 @@ import type { AgentAssets } from './assets.js'
 import { isCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { agentJsonSchema, agentSchema } from './definition.js'
-import type { Environment } from './environment.js'
+import type { Environment } from './template.js'
 import type { SourcePosition, YamlSource } from './yaml-source.js'
 import { faultsOf, pathText } from './faults.js'
 import { callableTools } from './offered-tools.js'
@@ -20,27 +20,22 @@ import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
 /** One thing wrong with an agent file. */
-export interface AgentFault extends SourcePosition {
+interface AgentFault extends SourcePosition {
   readonly file: string
   /** What is wrong, and what is allowed. */
   readonly what: string
 }
 
 /** All agents of a folder. */
-export interface AgentSet {
+interface AgentSet {
   readonly agents: ReadonlyMap<string, AgentDefinition>
-  /** Of each agent, what its file names besides. */
+  /** The assets of each agent. */
   readonly assets: ReadonlyMap<string, AgentAssets>
-  /** The agent that a path without a name means: the only one; null when there are several. */
+  /** The agent of a path without a name: the only one; null when there are several. */
   readonly defaultAgent: string | null
 }
 
-/** What became of one file. */
-export type LoadedAgent =
-  | { readonly ok: true; readonly agent: AgentDefinition; readonly nameAt: SourcePosition }
-  | { readonly ok: false; readonly faults: readonly AgentFault[] }
-
-/** What the offline dialogues of agents are held against, asked for when one has such a dialogue. Absent: words are not looked at. */
+/** What offline dialogues are checked against, loaded when an agent has one. Absent: their words are not checked. */
 export type SpeechSource = () => Promise<OfflineSpeech>
 
 let schema: Readonly<Record<string, unknown>> | null = null
@@ -50,20 +45,6 @@ interface ValueFault {
   readonly path: readonly PropertyKey[]
   readonly key?: boolean
   readonly what: string
-}
-
-/**
- * Reads one agent file's text, as far as it can be without the files that it names.
- * @param file its name, for the faults
- */
-export function parseAgent(text: string, file: string, env: Environment): LoadedAgent {
-  const source = parseYaml(text)
-  if (!('value' in source)) return { ok: false, faults: source.map((fault) => ({ file, ...fault })) }
-  const checked = checkValue(source.value)
-  if (!checked.ok) return { ok: false, faults: placed(checked.faults, source, file) }
-  const faults = environmentFaults(checked.agent, env)
-  if (faults.length > 0) return { ok: false, faults: placed(faults, source, file) }
-  return { ok: true, agent: checked.agent, nameAt: source.locate(['name']) }
 }
 
 function checkValue(value: unknown): { readonly ok: true; readonly agent: AgentDefinition } | { readonly ok: false; readonly faults: readonly ValueFault[] } {
@@ -78,13 +59,13 @@ function placed(faults: readonly ValueFault[], source: YamlSource, file: string)
   return faults.map(({ path, key, what }) => ({ file, ...source.locate(path, key), what })).sort((a, b) => a.line - b.line || a.col - b.col)
 }
 
-/** All that is wrong with an agent and the files that it names, together. */
+/** Checks an agent and the files that it names; reports all faults together. */
 async function examine(
   value: unknown, dir: string, own: string | null, env: Environment, speech: SpeechSource | null,
 ): Promise<{ readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets } | { readonly ok: false; readonly faults: readonly ValueFault[] }> {
   const checked = checkValue(value)
   if (!checked.ok) {
-    // The dialogue's own mistakes do not wait for the rest of the file to be right, where it can be read without it.
+    // Faults of the dialogue are reported together with those of the rest of the file.
     const offline = typeof value === 'object' && value !== null && 'offline' in value ? value.offline : null
     return { ok: false, faults: [...checked.faults, ...await dialogueFaults(offline, null, speech)] }
   }
@@ -106,8 +87,8 @@ async function dialogueFaults(block: unknown, tools: ReadonlyMap<string, Callabl
 }
 
 /**
- * Every `{{env.NAME}}` of a tool that the environment lacks, and every base URL in it that is none. Their values go
- * nowhere: they are read again when a tool runs.
+ * Every `{{env.NAME}}` of a tool that is unset, and every base URL that is not one. The values are not
+ * kept: they are read again when a tool runs.
  */
 function environmentFaults(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
   const requests: { path: PropertyKey[]; tool: Parameters<typeof templatesOf>[0] }[] = agent.tools.map(
@@ -141,8 +122,8 @@ function isBaseUrl(text: string): boolean {
   return url.search === '' && url.hash === '' && url.username === '' && url.password === ''
 }
 
-/** One agent with all that belongs to it, or what is wrong with it. */
-export type AgentFile =
+/** One agent with its assets, or its faults. */
+type AgentFile =
   | { readonly ok: true; readonly agent: AgentDefinition; readonly assets: AgentAssets; readonly file: string; readonly line: number }
   | { readonly ok: false; readonly faults: readonly AgentFault[]; readonly file: string }
 
@@ -194,8 +175,8 @@ export async function loadAgents(dir: string, env: Environment, speech: SpeechSo
 }
 
 /**
- * Names of the agents of `dir`, also of those that could not be loaded here: whether their files are sound, and their variables set, is
- * the gateway's matter that runs them.
+ * Names of the agents of `dir`, also of those that cannot be loaded here: the gateway that runs them checks their files and
+ * variables.
  * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {

@@ -4,12 +4,12 @@ import { KNOWLEDGE_QUERY_CHARS_MAX } from '../core/limits.js'
 import type { AgentAssets } from './assets.js'
 import type { AgentDefinition } from './definition.js'
 import type { CallableTool } from './offline-check.js'
-import { toJsonSchema } from './parameters.js'
-import type { ToolParameters } from './parameters.js'
+import { toJsonSchema } from './tool-definition.js'
+import type { ToolParameters } from './tool-definition.js'
 import { verifyToolSpec } from './verification.js'
 
-/** A tool of the gateway that an agent's file asks for, with its arguments as they are checked. */
-export interface RunnableSpec {
+/** A tool that the gateway adds to an agent, with the schema of its arguments. */
+interface RunnableSpec {
   readonly name: string
   readonly description: string
   readonly parameters: ToolParameters
@@ -46,13 +46,13 @@ export function addedTools(agent: AgentDefinition, assets: AgentAssets): Runnabl
   ]
 }
 
-/** All tools that run for this agent, as a model is told of them; what the session itself carries out is not among them. */
+/** The tools that a model is offered, without those that the session itself carries out. */
 export function offeredTools(agent: AgentDefinition, assets: AgentAssets): GatewayTool[] {
   return [...agent.tools, ...assets.codeTools, ...addedTools(agent, assets)]
     .map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }))
 }
 
-/** Every tool that an offline dialogue of this agent may call, by name: what the session carries out is among them. */
+/** Every tool that an offline dialogue of this agent may call, by name, with those that the session itself carries out. */
 export function callableTools(agent: AgentDefinition, assets: AgentAssets): ReadonlyMap<string, CallableTool> {
   const tools = new Map<string, CallableTool>()
   for (const { name, parameters, bind, fields } of [
@@ -64,7 +64,7 @@ export function callableTools(agent: AgentDefinition, assets: AgentAssets): Read
     tools.set(name, { arguments: Object.keys(parameters.properties), required, fields })
   }
   for (const { name, parameters } of GATEWAY_TOOLS) {
-    // The others lead to a human.
+    // The other tools escalate.
     if (name !== END_CALL_TOOL && agent.escalation === null) continue
     const { properties, required = [] } = parameters as { readonly properties: object; readonly required?: readonly string[] }
     tools.set(name, { arguments: Object.keys(properties), required, fields: null })

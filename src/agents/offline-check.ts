@@ -2,32 +2,30 @@ import { END_CALL_TOOL, ESCALATE_TOOL } from '../call/gateway-tools.js'
 import { SPEECH_GRAMMAR_CHARS_MAX } from '../core/limits.js'
 import { allowedNames as allowed, nearest } from './faults.js'
 import type { OfflineCondition, OfflineDialogue, OfflineListen, OfflineStep } from './offline.js'
-import { PATH, looseEnds } from './offline.js'
-import { parsePhrase, slotsOf, wordsOf } from './offline-phrases.js'
-import { FILTERS, PLACEHOLDER, filtersOf } from './offline-text.js'
+import { FILTERS, filtersOf, looseEnds, parsePhrase, PATH, PLACEHOLDER, slotsOf, wordsOf } from './offline.js'
 
-/** What the recogniser and the voice can do. They belong to a backend, so that the composition root passes this in. */
+/** What the recogniser and the synthesiser support. They are a layer below, so the composition root passes this in. */
 export interface OfflineSpeech {
   /** Whether the recogniser's dictionary has a word in small letters. */
   readonly knowsWord: (word: string) => boolean
-  /** The sounds that a word of one's own may be made of. */
+  /** The phones that a word of the dialogue's own may have. */
   readonly phones: readonly string[]
-  /** Of a dialogue, the characters of the grammar for a moment in which these intents and slots are listened for. */
+  /** Characters of the dialogue's grammar for these intents and slots. */
   readonly grammarChars: (dialogue: OfflineDialogue) => (intents: readonly string[], slots: readonly string[]) => number
-  /** The first part of a text that the voice cannot say; null when it can say all of it. */
+  /** The first part of a text that the synthesiser cannot speak; null when it can speak all of it. */
   readonly unspoken: (text: string) => string | null
 }
 
 /** A tool as a dialogue may call it. */
 export interface CallableTool {
   readonly arguments: readonly string[]
-  /** Those that the dialogue has to give. */
+  /** Arguments that the dialogue has to give. */
   readonly required: readonly string[]
   /** Fields that an answer may have; null: any. */
   readonly fields: readonly string[] | null
 }
 
-export interface OfflineFault {
+interface OfflineFault {
   /** Below the agent: `offline`, `states`, … */
   readonly path: readonly (string | number)[]
   /** True when the key itself is at fault, not its value. */
@@ -40,17 +38,17 @@ type Scalar = string | number | boolean | null
 
 /** Values that every dialogue has, and their fields; null: any. `slots` and `visits` have those of the dialogue. */
 const GIVEN: Readonly<Record<string, readonly string[] | null>> = { caller: ['number'], greeting: [], heard: ['by', 'text', 'sure'], failure: null }
-/** Names that the engine writes itself: a value that is kept under one of them is lost. */
+/** Names that the engine writes itself: a value saved under one of them is lost. */
 const TAKEN = ['heard', 'failure', 'slots', 'visits']
-/** Tools after which the dialogue has nothing more to do. */
+/** Tools that end the dialogue. */
 const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
 
 /**
  * Everything in a dialogue that its schema cannot say and that a caller would hear as silence or as a technical problem: names
  * of states, tools, slots and values that do not exist, words that are never recognised or spoken, parts that nothing uses, ways
- * that lead nowhere. All of it at once.
+ * that lead nowhere. Reports all faults at once.
  * @param tools  by name; null when they are not known, because another part of the agent is broken
- * @param speech  null where there is no recogniser and no voice: words are not looked at
+ * @param speech  null without recogniser and synthesiser: words are not checked
  */
 export function offlineFaults(dialogue: OfflineDialogue, tools: ReadonlyMap<string, CallableTool> | null, speech: OfflineSpeech | null): OfflineFault[] {
   const check = new Check(dialogue, tools, speech)
@@ -63,7 +61,7 @@ class Check {
   readonly #dialogue: OfflineDialogue
   readonly #tools: ReadonlyMap<string, CallableTool> | null
   readonly #speech: OfflineSpeech | null
-  /** Where each value is kept, and the fields that it may have; null: any. */
+  /** The names under which values are saved, and their possible fields; null: any. */
   readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
   /** Names of values that something reads or waits for. */
   readonly #read = new Set<string>()
@@ -99,7 +97,7 @@ class Check {
     this.#stops()
     this.#heard()
     this.#words()
-    // A grammar cannot be made of phrases that cannot be read.
+    // There is no grammar for phrases that do not parse.
     if (this.faults.length === 0) this.#grammars()
   }
 
@@ -175,7 +173,7 @@ class Check {
   /** Words that are spoken, with placeholders. */
   #text(at: Path, text: string): void {
     this.#template(at, text)
-    // A value is spoken, whatever it is.
+    // A spoken value counts as text.
     this.#spoken(at, text.replace(PLACEHOLDER, ' 0 '))
   }
 
@@ -249,7 +247,7 @@ class Check {
 
   // --- ways through the dialogue ----------------------------------------------------------------------------------
 
-  /** Where a state may lead by itself, without what is heard everywhere. */
+  /** The targets of a state, without those of the dialogue's own `on`. */
   #targets(steps: readonly OfflineStep[]): string[] {
     return steps.flatMap((step) => {
       if ('goto' in step) return [step.goto]
@@ -266,7 +264,7 @@ class Check {
     for (const [i, step] of steps.entries()) if ('listen' in step) this.#listen([...at, 'steps', i, 'listen'], step.listen)
     const { on } = steps.flatMap((step) => ('listen' in step ? [step.listen] : []))[0] ?? { on: null }
     if (on === null) return
-    // Of what is heard everywhere, all but what this state hears in its own way.
+    // The dialogue's own `on`, without what this state handles itself.
     const targets = [...this.#targets(steps), ...Object.values({ ...this.#dialogue.on, ...on })]
     if (targets.every((target) => target === name || target === '@repeat' || target === '@listen')) {
       this.#fault(at, 'is never left: all that is heard in it, and missed, leads back to it', true)
@@ -401,7 +399,7 @@ function parsed(phrase: string): ReturnType<typeof parsePhrase> {
   try {
     return parsePhrase(phrase)
   } catch {
-    // Told with the phrase's own place by the schema.
+    // The schema reports it at the phrase's own place.
     return { type: 'all', parts: [] }
   }
 }

@@ -1,11 +1,10 @@
 import { z } from 'zod'
 import { DIALOGUE_PHRASES_MAX, DIALOGUE_STATES_MAX, DIALOGUE_STEPS_MAX } from '../core/limits.js'
 import { allowedNames } from './faults.js'
-import { parsePhrase, slotsOf } from './offline-phrases.js'
 
 /**
  * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
- * manual. Its shape and its names are checked here, by whoever reads one; what the loader looks at besides is in
+ * manual. Its shape and its names are checked here; further checks of the loader are in
  * `offline-check.ts`.
  */
 
@@ -49,20 +48,20 @@ const when = condition.optional()
 const toolCall = {
   tool: z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/),
   args: z.record(z.string(), scalar).default({}),
-  /** It only reads, and may run again when its answer was lost together with a worker. */
+  /** It only reads, so it may run again when its answer was lost with a worker. */
   repeatable: z.boolean().default(false),
 }
 
 const listen = z.strictObject({
   /** Slots whose value may be said or keyed in here. */
   slots: z.array(name).max(8).default([]),
-  /** Where each intent or slot leads; those of the dialogue's own `on` hold here too. */
+  /** The target of each intent or slot; those of the dialogue's own `on` apply here too. */
   on: z.record(name, target).default({}),
-  /** `digits`: every key is one of the number that is expected here, also one that means something elsewhere. */
+  /** `digits`: every key belongs to the expected number, also one that has a meaning elsewhere. */
   keys: z.enum(['any', 'digits']).default('any'),
-  /** Said after what was not understood. */
+  /** Said when the caller was not understood. */
   retry: text.optional(),
-  /** Where too many misses lead. */
+  /** The target after too many misses. */
   missed: target.optional(),
 })
 
@@ -72,10 +71,10 @@ const step = z.union([
   z.strictObject({ start: z.strictObject({ ...toolCall, save: name }), when }),
   /** Runs a tool and waits for its answer. */
   z.strictObject({ call: z.strictObject({ ...toolCall, save: name.optional(), failed: target.optional() }), when }),
-  /** Waits for the answer of a tool that was started, if it is still due. */
+  /** Waits for the answer of a started tool, if it has not come yet. */
   z.strictObject({ await: name, when }),
   z.strictObject({ set: z.record(name, z.union([scalar, z.strictObject({ path })])), when }),
-  /** Keeps of a list the elements whose fields have one of these values. */
+  /** Filters a list by the values of its elements' fields. */
   z.strictObject({ pick: z.strictObject({ from: path, where: z.record(z.string(), z.array(scalar).max(50)), save: name }), when }),
   /** Forgets values, so that they are asked for again. */
   z.strictObject({ forget: z.array(path).min(1).max(20), when }),
@@ -102,9 +101,9 @@ const slot = z.discriminatedUnion('type', [
     max: z.number().int().min(1).max(20),
     /** What proves who the caller is: transcripts have dots in place of its digits. */
     secret: z.boolean().default(false),
-    /** Where the values are that the caller most likely means; they alone are listened for at first. */
+    /** The path of the values that the caller most likely means; the grammar starts with these alone. */
     known: z.array(path).max(4).default([]),
-    /** What is said around the value; `<…>` is the slot itself. The bare value always counts. */
+    /** Phrases around the value; `<…>` is the slot itself. The bare value is always accepted. */
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
   }),
   z.strictObject({
@@ -114,7 +113,7 @@ const slot = z.discriminatedUnion('type', [
   }),
 ])
 
-/** The shape alone: agents' files are checked for the rest when everything of the agent is known. */
+/** The shape alone: the loader checks the rest when the whole agent is known. */
 export const offlineShape = z.strictObject({
   version: z.literal(1),
   /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
@@ -124,7 +123,7 @@ export const offlineShape = z.strictObject({
     .default({}),
   /** How the digits 0 to 9 are said. */
   digits: z.array(phraseWord).length(10, 'the ten words for the digits 0 to 9').default(ENGLISH_DIGITS),
-  /** Words before and after a phrase that mean nothing. */
+  /** Words that are ignored before and after a phrase. */
   around: z.strictObject({ before: z.array(phraseWord).max(20), after: z.array(phraseWord).max(20) })
     .default({ before: ['hello', 'hi', 'um'], after: ['please'] }),
   /** Tables from a value to the words for it, used as `{{order.status | map:status}}`. */
@@ -133,24 +132,23 @@ export const offlineShape = z.strictObject({
   slots: z.record(name, slot).default({}),
   /** What is heard in every state. */
   on: z.record(name, target).default({}),
-  /** Said after what was not understood, where a `listen` has no words of its own. */
+  /** Said when the caller was not understood, unless the `listen` has its own words. */
   retry: text.default('Sorry, I did not catch that.'),
   /** Misses in a row that lead to `missed`. */
   misses: z.number().int().min(1).max(5).default(2),
   missed: target,
   start: name,
-  /** Where a call begins that another backend has carried before; `start` when not given. */
+  /** The first state after a failover from another backend; `start` when not given. */
   takeover: name.optional(),
   states: z.record(name, state),
 })
 
 export type OfflineDialogue = z.infer<typeof offlineShape>
-export type OfflineState = z.infer<typeof state>
 export type OfflineStep = z.infer<typeof step>
 export type OfflineListen = z.infer<typeof listen>
 export type OfflineSlot = z.infer<typeof slot>
 
-/** Ends a state: what stands after it in the list would never run. */
+/** Ends a state: later steps of the list never run. */
 function isLast(one: OfflineStep): boolean {
   return 'listen' in one || 'stop' in one || ('goto' in one && one.when === undefined)
 }
@@ -228,3 +226,148 @@ export function looseEnds(dialogue: OfflineDialogue, report: (at: readonly (stri
 export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
   looseEnds(dialogue, (at, message) => { context.addIssue({ code: 'custom', path: [...at], message }) })
 })
+
+/**
+ * The small language in which an agent says what its callers may say: words, `[optional]`, `(one | other)` and
+ * `<slot>`. The recogniser's grammar is built from it, and recognised or typed text is matched against it.
+ */
+export type Phrase =
+  | { readonly type: 'word'; readonly word: string }
+  | { readonly type: 'slot'; readonly slot: string }
+  | { readonly type: 'all'; readonly parts: readonly Phrase[] }
+  | { readonly type: 'any'; readonly choices: readonly Phrase[] }
+  | { readonly type: 'maybe'; readonly part: Phrase }
+
+const TOKEN = /\s*(\[|\]|\(|\)|\||<([a-z][a-z0-9-]*)>|([a-z][a-z'-]*))/iy
+const DEPTH_MAX = 8
+
+/** @throws SyntaxError that says what is wrong and where; words are letters, apostrophes and hyphens only. */
+export function parsePhrase(source: string): Phrase {
+  const tokens = tokensOf(source)
+  let at = 0
+
+  function any(depth: number): Phrase {
+    if (depth > DEPTH_MAX) throw new SyntaxError(`brackets in ${JSON.stringify(source)} are nested deeper than ${DEPTH_MAX}`)
+    const choices = [all(depth)]
+    while (tokens[at] === '|') {
+      at++
+      choices.push(all(depth))
+    }
+    const [only] = choices
+    return choices.length === 1 && only !== undefined ? only : { type: 'any', choices }
+  }
+
+  function all(depth: number): Phrase {
+    const parts: Phrase[] = []
+    for (let token = tokens[at]; token !== undefined && token !== ')' && token !== ']' && token !== '|'; token = tokens[at]) {
+      at++
+      if (token === '(') {
+        parts.push(any(depth + 1))
+        expect(')')
+      } else if (token === '[') {
+        parts.push({ type: 'maybe', part: any(depth + 1) })
+        expect(']')
+      } else if (token.startsWith('<')) {
+        parts.push({ type: 'slot', slot: token.slice(1, -1) })
+      } else {
+        parts.push({ type: 'word', word: token })
+      }
+    }
+    if (parts.length === 0) throw new SyntaxError(`an empty choice in ${JSON.stringify(source)}`)
+    const [only] = parts
+    return parts.length === 1 && only !== undefined ? only : { type: 'all', parts }
+  }
+
+  function expect(token: string): void {
+    if (tokens[at] !== token) throw new SyntaxError(`a missing ${token} in ${JSON.stringify(source)}`)
+    at++
+  }
+
+  const phrase = any(0)
+  if (at < tokens.length) throw new SyntaxError(`a ${tokens[at]} too many in ${JSON.stringify(source)}`)
+  if (canBeEmpty(phrase)) throw new SyntaxError(`${JSON.stringify(source)} may be nothing at all`)
+  return phrase
+}
+
+function tokensOf(source: string): string[] {
+  const tokens: string[] = []
+  TOKEN.lastIndex = 0
+  let end = 0
+  for (let found = TOKEN.exec(source); found !== null; found = TOKEN.exec(source)) {
+    end = TOKEN.lastIndex
+    tokens.push((found[1] ?? '').toLowerCase())
+  }
+  const rest = source.slice(end).trim()
+  if (rest !== '') throw new SyntaxError(`${JSON.stringify(rest)} in ${JSON.stringify(source)}: digits and signs must be written as words`)
+  return tokens
+}
+
+function canBeEmpty(phrase: Phrase): boolean {
+  switch (phrase.type) {
+    case 'word':
+    case 'slot':
+      return false
+    case 'maybe':
+      return true
+    case 'all':
+      return phrase.parts.every(canBeEmpty)
+    case 'any':
+      return phrase.choices.some(canBeEmpty)
+  }
+}
+
+/** The slots that a phrase names. */
+export function slotsOf(phrase: Phrase): string[] {
+  switch (phrase.type) {
+    case 'word':
+      return []
+    case 'slot':
+      return [phrase.slot]
+    case 'maybe':
+      return slotsOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(slotsOf)
+    case 'any':
+      return phrase.choices.flatMap(slotsOf)
+  }
+}
+
+/** The words of a phrase, without its slots. */
+export function wordsOf(phrase: Phrase): string[] {
+  switch (phrase.type) {
+    case 'word':
+      return [phrase.word]
+    case 'slot':
+      return []
+    case 'maybe':
+      return wordsOf(phrase.part)
+    case 'all':
+      return phrase.parts.flatMap(wordsOf)
+    case 'any':
+      return phrase.choices.flatMap(wordsOf)
+  }
+}
+
+/**
+ * Texts of an offline dialogue: words with `{{path | filter | …}}` in them. Only this code parses a placeholder;
+ * the engine fills it, and the loader checks the same parts.
+ */
+export const PLACEHOLDER = /\{\{\s*([^{}|]*?)\s*((?:\|[^{}]*)?)\}\}/g
+
+/** What may follow a path. `map` names one of the dialogue's maps, `list` takes a word, `default` takes words. */
+export const FILTERS = ['map', 'list', 'count', 'spell', 'default'] as const
+
+export interface Filter {
+  /** One of `FILTERS` in a text that was checked. */
+  readonly name: string
+  /** The text after the colon; empty when there is none. */
+  readonly argument: string
+}
+
+/** @param source  the text after the path: `| map:status | default:unknown` */
+export function filtersOf(source: string): Filter[] {
+  return source.split('|').map((one) => one.trim()).filter((one) => one !== '').map((one) => {
+    const colon = one.indexOf(':')
+    return colon < 0 ? { name: one, argument: '' } : { name: one.slice(0, colon).trim(), argument: one.slice(colon + 1).trim() }
+  })
+}

@@ -1,35 +1,35 @@
 import { messageOf } from '../core/errors.js'
 import { passagesOf } from './assets.js'
 import type { AgentAssets } from './assets.js'
-import { CallerIdentity } from './caller-identity.js'
+import { CallerIdentity } from './tool.js'
 import type { AgentDefinition } from './definition.js'
-import type { HttpTransport } from '../http/http-transport.js'
-import type { Environment } from './environment.js'
-import type { ParameterSchema, ToolParameters } from './parameters.js'
+import type { HttpClient } from '../http/http-client.js'
+import type { Environment } from './template.js'
+import type { ParameterSchema, ToolParameters } from './tool-definition.js'
 import { ToolRunner } from './tool-runner.js'
 import type { ToolContext } from './tool.js'
 import { accountTool, missingIn } from './verification.js'
 
-/** What came of trying one part of an agent. */
-export interface Rehearsed {
+/** The result of trying one part of an agent. */
+interface Rehearsed {
   /** Null: it could not be tried, and why. */
   readonly ok: boolean | null
   readonly what: string
 }
 
 /**
- * Tries each tool of an agent with its `sample` arguments, as the call of the agent's `sample` would: what only reads is really
- * sent, anything else is made and shown, and not sent. Says nothing of what the answers hold.
+ * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read are sent,
+ * all others are built and shown, but not sent. The results hold nothing of the answers.
  */
-export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, transport: HttpTransport): Promise<Rehearsed[]> {
-  const runner = await ToolRunner.open(agent, assets, env, transport)
+export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<Rehearsed[]> {
+  const runner = await ToolRunner.open(agent, assets, env, client)
   const identity = Object.keys(agent.sample.identity).length > 0 ? agent.sample.identity : null
   const context = (): ToolContext => ({
     callSid: 'HD_000000000000', from: agent.sample.from, to: '', agent: agent.name, idempotencyKey: 'dry-run',
     caller: new CallerIdentity(identity), signal: new AbortController().signal,
   })
   const rehearsed: Rehearsed[] = []
-  if (agent.verification !== null) rehearsed.push(await tried('verification', () => verification(agent, env, transport, context())))
+  if (agent.verification !== null) rehearsed.push(await tried('verification', () => verification(agent, env, client, context())))
   for (const tool of agent.tools) {
     const { name, http } = tool
     const args = { ...sampleArguments(tool.parameters), ...tool.sample }
@@ -62,9 +62,9 @@ async function tried(name: string, what: () => Promise<Rehearsed>): Promise<Rehe
   }
 }
 
-async function verification(agent: AgentDefinition, env: Environment, transport: HttpTransport, context: ToolContext): Promise<Rehearsed> {
+async function verification(agent: AgentDefinition, env: Environment, client: HttpClient, context: ToolContext): Promise<Rehearsed> {
   if (agent.verification === null) return { ok: null, what: 'none' }
-  const account = await accountTool(agent.verification, env, transport).run({}, context)
+  const account = await accountTool(agent.verification, env, client).run({}, context)
   if (account === null) return { ok: null, what: 'there is no account for sample.from' }
   const missing = missingIn(account, agent.verification)
   return missing.length === 0

@@ -1,6 +1,6 @@
 /**
- * What callers say, as values that can be compared: digits however they are grouped, dates in the orders in which people
- * say them, texts without accents and punctuation. English words are known; those of another language come from the
+ * Spoken answers as comparable values: digits in any grouping, dates in any spoken order, texts without accents and
+ * punctuation. English words are built in; those of another language come from the
  * agent's file.
  */
 export interface SpokenWords {
@@ -13,13 +13,13 @@ export interface SpokenWords {
 /** How an answer is compared. */
 export interface AnswerRule {
   readonly kind: 'digits' | 'date' | 'year' | 'name' | 'text'
-  /** `digits`: only so many of the last ones count; null: all. */
+  /** `digits`: how many of the last digits are compared; null: all. */
   readonly last: number | null
   /** `date` in figures: day or month first. */
   readonly dateOrder: 'dmy' | 'mdy'
 }
 
-export const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
+const NO_WORDS: SpokenWords = { numbers: {}, months: {} }
 
 const NUMBERS: Readonly<Record<string, number>> = {
   zero: 0, oh: 0, o: 0, nought: 0, one: 1, two: 2, three: 3, four: 4, five: 5, six: 6, seven: 7, eight: 8, nine: 9, ten: 10,
@@ -34,7 +34,7 @@ const MONTHS: Readonly<Record<string, number>> = {
   december: 12, jan: 1, feb: 2, mar: 3, apr: 4, jun: 6, jul: 7, aug: 8, sep: 9, sept: 9, oct: 10, nov: 11, dec: 12,
 }
 const REPEATS: Readonly<Record<string, number>> = { double: 2, triple: 3 }
-/** Longer answers than any question needs; the rest is not read. */
+/** Longer answers are cut. */
 const WORDS_MAX = 60
 
 /** Small letters without accents, in words; digits stay as they are grouped. */
@@ -49,7 +49,7 @@ export function plainWords(text: string): string[] {
  */
 export function numbersIn(words: readonly string[], spoken: SpokenWords = NO_WORDS): string[] {
   const numbers: string[] = []
-  /** A number that may still grow, and below which value something may be added to it. */
+  /** A number that may still grow, and the bound of what may be added to it. */
   let value: number | null = null
   let room = 0
   let repeat = 1
@@ -131,7 +131,7 @@ export function sameAnswer(answer: string, expected: string, rule: AnswerRule, s
 }
 
 /**
- * Whether knowing one expected answer gives away another one: the year of a date, the last digits of a number, a name that is
+ * Whether one expected answer reveals another one: the year of a date, the last digits of a number, a name that is
  * part of a longer one.
  */
 export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: AnswerRule): boolean {
@@ -140,7 +140,7 @@ export function givesAway(a: string, aRule: AnswerRule, b: string, bRule: Answer
   return /^\d+$/.test(short + long) ? long.includes(short) : ` ${long} `.includes(` ${short} `)
 }
 
-/** What of an expected answer is compared: digits without their grouping, words otherwise. */
+/** The compared part of an expected answer: digits without their grouping, else words. */
 function comparable(expected: string, rule: AnswerRule): string {
   switch (rule.kind) {
     case 'digits': {

@@ -2,9 +2,15 @@ import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
+ * The variables that templates may read. A name with the value undefined is withheld, because it is a secret of the
+ * gateway itself.
+ */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/**
  * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
  * knows of the call) and `{{env.NAME}}` or `${NAME}` (what the operator configured). A template is parsed once, when
- * the agent is loaded; there is no expression language in it, so there is nothing to inject into.
+ * the agent is loaded. It has no expression language, so nothing can be injected.
  */
 export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
@@ -13,12 +19,12 @@ export type TemplateSource =
   /** A field of the verified identity; missing until the caller is verified. */
   | { readonly scope: 'identity'; readonly name: string }
 
-export type TemplatePart = { readonly literal: string } | TemplateSource
+type TemplatePart = { readonly literal: string } | TemplateSource
 export type Template = readonly TemplatePart[]
 
-/** What a template may know of the call. */
-export const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
-export type CallFact = (typeof CALL_FACTS)[number]
+/** The call's facts that a template may read. */
+const CALL_FACTS = ['from', 'to', 'sid', 'agent'] as const
+type CallFact = (typeof CALL_FACTS)[number]
 
 /** Where the values of a template come from at run time. */
 export interface TemplateValues {

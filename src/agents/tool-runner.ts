@@ -7,13 +7,12 @@ import type { AgentAssets } from './assets.js'
 import type { FoundCodeTool } from './code-tool.js'
 import type { AgentDefinition } from './definition.js'
 import { HttpTool, ToolStatusError } from './http-tool.js'
-import type { HttpTransport, TransportRequest } from '../http/http-transport.js'
+import type { HttpClient, HttpRequest } from '../http/http-client.js'
 import { KnowledgeIndex } from './knowledge.js'
-import type { Environment } from './environment.js'
+import type { Environment, Template } from './template.js'
 import { addedTools } from './offered-tools.js'
-import type { CheckedArguments, ToolParameters } from './parameters.js'
-import { argumentChecker } from './parameters.js'
-import type { Template } from './template.js'
+import type { CheckedArguments, ToolParameters } from './tool-definition.js'
+import { argumentChecker } from './tool-definition.js'
 import { fillTemplate, missingSources, parseTemplate, unbound } from './template.js'
 import type { Tool, ToolContext, ToolOutcome } from './tool.js'
 import { VerificationRefused, VerifyTool } from './verification.js'
@@ -23,15 +22,15 @@ interface Entry {
   readonly verifiedOnly: boolean
   readonly check: (args: Readonly<Record<string, unknown>>) => CheckedArguments
   readonly bind: readonly (readonly [name: string, template: Template])[]
-  /** Bound arguments without which it never runs. Of the others an HTTP tool says itself whether it can do without. */
+  /** Bound arguments that must have a value. For the others an HTTP tool decides itself. */
   readonly needs: readonly string[]
 }
 
-/** What is refused before anything is sent. */
+/** Codes of calls that are refused before anything is sent. */
 const REFUSALS: readonly ErrorCode[] = ['TOOL_ARGUMENTS', 'TOOL_UNBOUND', 'TOOL_FORBIDDEN_HOST']
 
 /** Counts since the start; read by telemetry. */
-export interface ToolCounters {
+interface ToolCounters {
   runs: number
   failed: number
   timedOut: number
@@ -49,21 +48,21 @@ export class ToolRunner {
 
   readonly #questions: readonly { readonly question: string; readonly ask: string }[]
 
-  /** A runner with all that the agent's files hold: modules are imported, knowledge is indexed when it is first asked for. */
-  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, transport: HttpTransport): Promise<ToolRunner> {
-    return new ToolRunner(agent, env, transport, assets, await openCodeTools(assets))
+  /** A runner with the agent's assets: modules are imported now, knowledge is indexed at the first search. */
+  static async open(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<ToolRunner> {
+    return new ToolRunner(agent, env, client, assets, await openCodeTools(assets))
   }
 
-  /** @param transport shared by all runners of a worker; its owner closes it */
+  /** @param client shared by all runners of a worker; its owner closes it */
   constructor(
-    agent: AgentDefinition, env: Environment, transport: HttpTransport, assets: AgentAssets = NO_ASSETS,
+    agent: AgentDefinition, env: Environment, client: HttpClient, assets: AgentAssets = NO_ASSETS,
     code: readonly FoundCodeTool[] = [],
   ) {
-    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, transport), definition)
+    for (const definition of agent.tools) this.#add(new HttpTool(definition, env, client), definition)
     for (const { spec, run } of code) this.#add(codeTool(spec.name, spec.timeoutMs, run), spec)
     for (const added of addedTools(agent, assets)) {
       const tool = added.name === VERIFY_TOOL && agent.verification !== null
-        ? new VerifyTool(agent.verification, env, transport)
+        ? new VerifyTool(agent.verification, env, client)
         : added.name === SEARCH_TOOL ? searchTool(assets) : NOTE_FIX
       this.#add(tool, { parameters: added.parameters, bind: {}, requires: undefined })
     }
@@ -86,7 +85,7 @@ export class ToolRunner {
   }
 
   /**
-   * Runs a tool within its deadline. Always resolves, and with nothing left running that anyone waits for.
+   * Runs a tool within its deadline. Never rejects.
    * @param args as the model gave them; checked here
    */
   async run(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<ToolOutcome> {
@@ -109,7 +108,7 @@ export class ToolRunner {
    * What `run` would send to an API, without sending it; null for a tool that sends nothing.
    * @throws GatewayError TOOL_ARGUMENTS, TOOL_UNBOUND, TOOL_UNVERIFIED, CONFIG_INVALID
    */
-  request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): TransportRequest | null {
+  request(name: string, args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest | null {
     const entry = this.#entries.get(name)
     if (entry === undefined || !(entry.tool instanceof HttpTool)) return null
     if (entry.verifiedOnly && context.caller.verified === null) throw new GatewayError('TOOL_UNVERIFIED', 'the caller is not verified')
@@ -123,7 +122,7 @@ export class ToolRunner {
     return { ok: false, code, error: what, value: { error: `${what}: ${why}` } }
   }
 
-  /** Before anything is asked of an API: nothing of an account is told to somebody unknown. */
+  /** Refused before any request: an unverified caller learns nothing of an account. */
   #unverified(): ToolOutcome {
     this.counters.refused += 1
     const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
@@ -154,7 +153,7 @@ export class ToolRunner {
 }
 
 /**
- * The arguments with those that the gateway sets by itself; what the model put there is gone.
+ * The arguments with the bound ones set by the gateway; the model's own values for these are dropped.
  * @throws GatewayError TOOL_UNBOUND when one that the tool needs has no value
  */
 function bound(entry: Entry, args: Readonly<Record<string, unknown>>, context: ToolContext): Record<string, unknown> {
@@ -196,7 +195,7 @@ async function withDeadline(
   }
 }
 
-/** What the model is told: what happened in words, so that it can say something true to the caller. */
+/** What the model gets: the error in words, so that it can say something true to the caller. */
 function answerFor(error: GatewayError): Record<string, unknown> {
   if (error instanceof ToolStatusError) {
     return {
@@ -215,7 +214,7 @@ function answerFor(error: GatewayError): Record<string, unknown> {
   }
 }
 
-/** Tools of an agent's own code: whatever they return is held to the bounds of an API's answer. */
+/** A tool of an agent's own code. Its result has the bounds of an API's answer. */
 function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): Tool {
   return {
     name,
@@ -231,7 +230,7 @@ function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): T
   }
 }
 
-/** Longer than any search takes; only a deadline for form's sake. */
+/** Deadline of the gateway's own tools, far above their run time. */
 const SEARCH_MS = 2000
 
 function searchTool(assets: AgentAssets): Tool {

@@ -1,5 +1,67 @@
+import type { ToolCheckpoint } from '../call/checkpoint.js'
+import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
-import type { CallerIdentity } from './caller-identity.js'
+import { OPEN_GATE } from './verification-lock.js'
+import type { AttemptGate } from './verification-lock.js'
+
+/** The answer of `verify_caller`; a call that moved to another worker is restored from it. */
+export interface VerificationAnswer {
+  readonly verified: boolean
+  /** Questions answered correctly so far. */
+  readonly answered: readonly string[]
+  /** Wrong answers that the caller may still give. */
+  readonly attemptsLeft: number
+  /** Questions whose correct answer would still count; empty when none is left or the caller is verified. */
+  readonly questionsLeft: readonly string[]
+  readonly error?: string
+  readonly hint?: string
+  /** True after a wrong answer. */
+  readonly wrong?: boolean
+}
+
+/**
+ * The verification of one call's caller. Templates and records see only the fields of `verified`;
+ * the expected answers stay in `account`, on the call's worker, and are dropped as soon as they are not needed.
+ *
+ *     unverified --enough right answers--> verified
+ *     unverified --too many wrong answers--> locked, for the rest of the call
+ *
+ * `gate` counts the wrong answers of the same number over all its calls.
+ */
+export class CallerIdentity {
+  verified: Readonly<Record<string, unknown>> | null
+  readonly right: Set<string>
+  wrong: number
+  readonly gate: AttemptGate
+  /** The account that answers are compared with: undefined before it is fetched, null when there is none. */
+  account: unknown = undefined
+  /** Answers are compared one after the other: two at once would count as one attempt. */
+  turn: Promise<unknown> = Promise.resolve()
+
+  constructor(
+    verified: Readonly<Record<string, unknown>> | null = null, right: readonly string[] = [], wrong = 0, gate: AttemptGate = OPEN_GATE,
+  ) {
+    this.verified = verified
+    this.right = new Set(right)
+    this.wrong = wrong
+    this.gate = gate
+  }
+
+  /** Restores the state after the death of the call's worker, so that the caller gets no new attempts. */
+  static restored(
+    identity: Readonly<Record<string, unknown>> | null, tools: readonly ToolCheckpoint[], gate: AttemptGate = OPEN_GATE,
+  ): CallerIdentity {
+    let right: readonly string[] = []
+    let wrong = 0
+    for (const { name, state, ok, result } of tools) {
+      if (name !== VERIFY_TOOL || state !== 'answered' || typeof result !== 'object' || result === null) continue
+      const { answered } = result as Partial<VerificationAnswer> // our own answer, or an error without it
+      if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')
+      if (!ok && 'wrong' in result) wrong++
+    }
+    return new CallerIdentity(identity, right, wrong, gate)
+  }
+}
 
 /** What a tool knows of the call that it runs for. */
 export interface ToolContext {
@@ -8,23 +70,23 @@ export interface ToolContext {
   readonly from: string
   readonly to: string
   readonly agent: string
-  /** The same for every try of one tool call, also after the call changed its worker. */
+  /** The same for every attempt of one tool call, also after the call moved to another worker. */
   readonly idempotencyKey: string
-  /** Who the caller has proved to be; the call's own, changed by `verify_caller` alone. */
+  /** The verification of the caller; only `verify_caller` changes it. */
   readonly caller: CallerIdentity
   /** Aborts when the caller hangs up or the backend takes the tool call back. */
   readonly signal: AbortSignal
 }
 
 /**
- * What a tool run came to; never an exception, for a tool that fails is an answer for the model. It is a `ToolReply`
+ * The result of a tool run; never an exception, because a failed tool is an answer for the model. It is a `ToolReply`
  * of the backends with two more fields for the record.
  */
 export interface ToolOutcome {
   readonly ok: boolean
   /** The tool's answer, or `{ error }` in words that the model can use. JSON-safe. */
   readonly value: unknown
-  /** For the call record and the log: says nothing of arguments and answers. Only when not `ok`. */
+  /** For the call record and the log: without arguments and answers. Only when not `ok`. */
   readonly error?: string
   readonly code?: ErrorCode
 }
@@ -36,7 +98,7 @@ export interface Tool {
   readonly timeoutMs: number
   /**
    * @returns the answer, JSON-safe
-   * @throws GatewayError TOOL_* for what the model should be told; anything else counts as a fault of the tool
+   * @throws GatewayError TOOL_* for errors that the model gets; anything else counts as a fault of the tool
    */
   run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown>
 }

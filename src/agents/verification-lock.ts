@@ -8,23 +8,23 @@ export interface LockRule {
   readonly minutes: number
 }
 
-/** What came of one attempt to answer a question. `unjudged`: nothing could be compared, so it costs nothing. */
+/** The verdict on one attempt. `unjudged`: nothing could be compared, so it does not count. */
 export type Verdict = 'right' | 'wrong' | 'unjudged' | 'verified'
 
 /** Asked by the tool that verifies a caller: whether an answer may be compared at all, given the number's other calls. */
 export interface AttemptGate {
   /** Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is reserved */
   take(): Promise<number>
-  /** What came of the attempt that was taken last. */
+  /** The verdict on the attempt that was reserved last. */
   judged(verdict: Verdict): void
 }
 
-/** Where no other calls are known: one call by itself, as `mkondo check` and a scenario in text have it. */
+/** For a call without others, as in `mkondo check` and text scenarios. */
 export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
 
 interface Attempts {
   wrong: number
-  /** Attempts whose verdict is not there yet; they count as wrong until it is. */
+  /** Attempts without a verdict yet; they count as wrong until it comes. */
   pending: number
   /** When the wrong answers are forgotten, on the clock. */
   forgottenAtMs: number
@@ -35,14 +35,14 @@ interface Attempts {
  * attempts. Its owner is the main thread: calls of one number run on different media workers, and each answer is reserved
  * here before it is compared, so that many calls at once have no more attempts than one.
  *
- * Bounded to `VERIFICATION_NUMBERS_MAX` numbers; beyond that the number that was heard of longest ago is forgotten. Lives in
+ * Bounded to `VERIFICATION_NUMBERS_MAX` numbers; beyond that the least recently used number is dropped. It is in
  * memory: a restart forgets.
  */
 export class VerificationLocks {
   readonly #clock: Clock
   readonly #numbers: LRUCache<string, Attempts>
 
-  /** @param evicted  told of each number that is forgotten before its time, for want of room */
+  /** @param evicted  called for each number that is forgotten early, because too many are kept */
   constructor(clock: Clock, evicted: () => void = () => undefined, max = VERIFICATION_NUMBERS_MAX) {
     this.#clock = clock
     this.#numbers = new LRUCache({ max, disposeAfter: (_attempts, _number, reason) => {
@@ -59,7 +59,7 @@ export class VerificationLocks {
   }
 
   /**
-   * The verdict on an attempt that was taken.
+   * The verdict on a reserved attempt.
    * @returns true when this wrong answer was the last that the number had: it is locked now
    */
   judged(number: string, verdict: Verdict, { failures, minutes }: LockRule): boolean {

@@ -2,16 +2,15 @@ import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import { GatewayError } from '../core/errors.js'
 import { TOOL_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { ErrorCode } from '../core/errors.js'
-import type { CallerIdentity, VerificationAnswer } from './caller-identity.js'
+import type { CallerIdentity, Tool, ToolContext, VerificationAnswer } from './tool.js'
 import { HttpTool } from './http-tool.js'
-import type { HttpTransport } from '../http/http-transport.js'
-import type { Environment } from './environment.js'
-import type { ToolParameters } from './parameters.js'
+import type { HttpClient } from '../http/http-client.js'
+import type { Environment } from './template.js'
+import type { ToolParameters } from './tool-definition.js'
 import { givesAway, plainWords, sameAnswer } from './spoken-values.js'
 import type { AnswerRule, SpokenWords } from './spoken-values.js'
-import type { Tool, ToolContext } from './tool.js'
-import { countDistinct, sameField } from './verification-definition.js'
-import type { Verification } from './verification-definition.js'
+import { countDistinct, sameField } from './definition.js'
+import type { Verification } from './definition.js'
 import type { Verdict } from './verification-lock.js'
 
 /** The tool that a model is offered where an agent has a `verification:` section. */
@@ -33,8 +32,8 @@ export function verifyToolSpec(verification: Verification): { readonly descripti
 }
 
 /**
- * Compares a caller's answers with the account. The right ones never leave this class: a model learns whether an answer
- * was right, and how many it may still try.
+ * Compares a caller's answers with the account. The expected answers never leave this class: a model learns whether an answer
+ * was correct, and how many attempts are left.
  */
 export class VerifyTool implements Tool {
   readonly name = VERIFY_TOOL
@@ -43,20 +42,20 @@ export class VerifyTool implements Tool {
   readonly #words: SpokenWords
   readonly #account: HttpTool
 
-  constructor(verification: Verification, env: Environment, transport: HttpTransport) {
+  constructor(verification: Verification, env: Environment, client: HttpClient) {
     this.#verification = verification
     const plain = (map: Readonly<Record<string, number>>): Record<string, number> =>
       Object.fromEntries(Object.entries(map).map(([key, value]) => [plainWords(key).join(' '), value]))
     this.#words = { numbers: plain(verification.words.numbers), months: plain(verification.words.months) }
     this.timeoutMs = verification.account.http.timeoutMs
-    this.#account = accountTool(verification, env, transport)
+    this.#account = accountTool(verification, env, client)
   }
 
-  /** @throws GatewayError TOOL_UNVERIFIED for a wrong answer, with what the model is told */
+  /** @throws VerificationRefused TOOL_UNVERIFIED for a wrong answer, with the answer for the model */
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
     const { caller } = context
     const turn = caller.turn.then(() => this.#judge(args, context, caller))
-    caller.turn = turn.catch(() => undefined) // whoever asked is told; the next one only waits
+    caller.turn = turn.catch(() => undefined) // its own caller gets the error; the next one only waits
     return turn
   }
 
@@ -66,7 +65,7 @@ export class VerifyTool implements Tool {
     if (caller.wrong >= attempts) throw this.#refusal(caller, 'Too many wrong answers. Connect the caller to a colleague.')
     const question = questions.find(({ id }) => id === args['question'])
     if (question === undefined) throw new GatewayError('TOOL_ARGUMENTS', 'there is no such question')
-    // Without a number there is nothing to count wrong answers by, whatever the account is looked up by.
+    // Wrong answers are counted by number, so a withheld number cannot be verified.
     if (context.from.trim() === '') {
       throw this.#refusal(caller, 'The number of this call is withheld, so nobody can be verified in it. Connect the caller to a colleague.', 'TOOL_UNBOUND')
     }
@@ -109,7 +108,7 @@ export class VerifyTool implements Tool {
     return caller.account
   }
 
-  /** Counts a wrong answer. @param left  attempts that the number has now, this call's aside */
+  /** Counts a wrong answer. @param left  attempts that the number has left, over all its calls */
   #wrong(caller: CallerIdentity, left: number): VerificationRefused {
     caller.wrong++
     if (caller.wrong < this.#verification.attempts && left > 0) {
@@ -126,24 +125,24 @@ export class VerifyTool implements Tool {
     return { kind, last, dateOrder: this.#verification.dateOrder }
   }
 
-  /** Whether knowing the answer to one question of this account is knowing the other's, by its field or by its value. */
+  /** Whether the answer to one question of this account reveals the other's, by its field or by its value. */
   #oneFact(account: unknown, a: Question, b: Question): boolean {
     if (sameField(a.field, b.field)) return true
     const [textA, textB] = [textAt(account, a.field), textAt(account, b.field)]
     return textA !== null && textB !== null && givesAway(textA, this.#rule(a), textB, this.#rule(b))
   }
 
-  /** The questions that were answered rightly. */
+  /** The questions answered correctly. */
   #answered(caller: CallerIdentity): Question[] {
     return this.#verification.questions.filter(({ id }) => caller.right.has(id))
   }
 
-  /** Right answers so far, those that give each other away counted once. */
+  /** Correct answers so far; those that reveal each other count once. */
   #proven(account: unknown, caller: CallerIdentity): number {
     return countDistinct(this.#answered(caller), (a, b) => this.#oneFact(account, a, b))
   }
 
-  /** Questions whose right answer would prove something that is not proven yet. */
+  /** Questions whose correct answer would still count. */
   #questionsLeft(account: unknown, caller: CallerIdentity): string[] {
     const answered = this.#answered(caller)
     return this.#verification.questions.filter((question) => (
@@ -159,7 +158,7 @@ export class VerifyTool implements Tool {
     return identity
   }
 
-  /** @param account  null where no more is asked; @param left  wrong answers that the number has, over all its calls */
+  /** @param account  null when no further question is asked. @param left  wrong answers that the number has left, over all its calls */
   #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
     return {
       verified: caller.verified !== null, answered: [...caller.right],
@@ -183,7 +182,7 @@ const REFUSED: Partial<Record<ErrorCode, string>> = {
   TOOL_LOCKED: 'too many wrong answers were given from this number',
 }
 
-/** An answer of the caller's that was not taken; `answer` is what the model is told. */
+/** An answer of the caller that was refused; the model gets `answer`. */
 export class VerificationRefused extends GatewayError {
   readonly answer: VerificationAnswer
 
@@ -194,16 +193,16 @@ export class VerificationRefused extends GatewayError {
   }
 }
 
-/** The request for what answers are compared with; `run` answers null when there is no account. */
-export function accountTool(verification: Verification, env: Environment, transport: HttpTransport): HttpTool {
+/** The request for the account; `run` resolves with null when there is none. */
+export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
   return new HttpTool({
     name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
-    // Nothing found is an answer, not an error.
+    // No account is an answer, not an error.
     http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
-  }, env, transport)
+  }, env, client)
 }
 
-/** What an account lacks of what is asked and kept: names of questions and of identity fields. */
+/** Names of questions and of identity fields that an account has no value for. */
 export function missingIn(account: unknown, verification: Verification): string[] {
   return [
     ...verification.questions.filter(({ field }) => textAt(account, field) === null).map(({ id, field }) => `question ${id} (${field})`),

@@ -8,12 +8,12 @@ export interface SourcePosition {
   readonly col: number
 }
 
-/** Something wrong in a file; `what` also says what is allowed. */
-export interface SourceFault extends SourcePosition {
+/** A fault in a file; `what` also says what is allowed. */
+interface SourceFault extends SourcePosition {
   readonly what: string
 }
 
-/** A YAML document as plain data, and where each part of it stands. */
+/** A YAML document as plain data, with the position of each part. */
 export interface YamlSource {
   readonly value: unknown
   /**
@@ -43,12 +43,12 @@ export function parseYaml(text: string, kind = { noun: 'an agent', manual: 'docs
     const composer = new Composer({ version: '1.2', uniqueKeys: true, strict: true, prettyErrors: false })
     documents = [...composer.compose(new Parser(lines.addNewLine).parse(text))]
   } catch {
-    return [{ ...START, what: TOO_DEEP }] // versions of the composer that throw there
+    return [{ ...START, what: TOO_DEEP }] // some versions of the composer throw
   }
   const [document, second] = documents
   if (document === undefined) return [{ ...START, what: `is empty; ${kind.noun} is a map of keys (${kind.manual})` }]
   if (document.errors.length > 0) {
-    // The composer recurses and reports its own exhausted stack as a fault of the file, which it is.
+    // The composer recurses: an exhausted stack is a fault of the file.
     return document.errors.map((error) => ({
       ...at(error.pos[0]), what: error.message.includes('call stack') ? TOO_DEEP : `is not YAML: ${error.message}`,
     }))
@@ -74,7 +74,7 @@ function growthOf(document: Document.Parsed): { readonly offset: number; readonl
   visit(document, (_key, node, path) => {
     if (!isNode(node)) return undefined
     const offset = node.range?.[0] ?? 0
-    if (path.length > AGENT_DEPTH_MAX * 2) { // a pair stands between two collections
+    if (path.length > AGENT_DEPTH_MAX * 2) { // there is a pair between two collections
       found = { offset, what: TOO_DEEP }
       return visit.BREAK
     }

@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { toJsonSchema } from '../agents/parameters.js'
+import { toJsonSchema } from '../agents/tool-definition.js'
 import type { BackendSession } from '../backends/backend.js'
 import { detectsTurns, loadBackend } from '../backends/registry.js'
 import type { BackendContext } from '../backends/registry.js'

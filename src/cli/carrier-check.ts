@@ -1,6 +1,6 @@
 import type { Config } from '../config/settings.js'
 import { messageOf } from '../core/errors.js'
-import { CarrierApiError } from '../sautikit-api/carrier-error.js'
+import { CarrierApiError } from '../sautikit-api/http.js'
 import { carrierApi } from '../gateway/carrier-side.js'
 
 /** One thing that was found; `ok` null is worth a look and no reason not to start. */

@@ -1,6 +1,6 @@
 import { NO_ASSETS } from '../agents/assets.js'
-import { HttpTransport } from '../http/http-transport.js'
-import type { Environment } from '../agents/environment.js'
+import { HttpClient } from '../http/http-client.js'
+import type { Environment } from '../agents/template.js'
 import { rehearse } from '../agents/rehearsal.js'
 import { messageOf } from '../core/errors.js'
 import { exposureOf } from '../config/exposure.js'
@@ -81,7 +81,7 @@ async function agentsFindings(config: Config, tools: boolean): Promise<Finding[]
 }
 
 async function toolFindings(agents: readonly HostedAgent[], env: Environment): Promise<Finding[]> {
-  const transport = new HttpTransport()
+  const transport = new HttpClient()
   const findings: Finding[] = []
   for (const { definition, assets } of agents) {
     const rehearsed = await rehearse(definition, assets ?? NO_ASSETS, env, transport)

@@ -1,8 +1,9 @@
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
+import ipaddr from 'ipaddr.js'
 import type { Config } from './settings.js'
 
 /** What a gateway with these settings leaves open to strangers. */
-export interface Exposure {
+interface Exposure {
   /** One line for each thing: the setting, what it holds, what is allowed. Secrets are not shown. */
   readonly open: readonly string[]
   /** True when a gateway does not start with it: something is open, and INSECURE does not say that this is meant. */
@@ -11,18 +12,12 @@ export interface Exposure {
 
 type ExposureSettings = Pick<Config, 'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'>
 
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
-
 /**
- * Whether only this machine reaches a port at this address. A name that is not localhost's counts as reached by others: what
- * it resolves to is not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) are what they stand for.
+ * Whether only this machine reaches a port at this address. A name other than localhost counts as reachable by others, because its
+ * addresses are not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) count as IPv4.
  */
 export function isLoopback(host: string): boolean {
-  const family = isIP(host)
-  if (family === 0) return /^(?:.+\.)?localhost$/i.test(host)
-  return loopback.check(host, family === 4 ? 'ipv4' : 'ipv6')
+  return isIP(host) === 0 ? /^(?:.+\.)?localhost$/i.test(host) : ipaddr.process(host).range() === 'loopback'
 }
 
 /** Whether strangers could place calls or use the ops port; `serve` and `check` both ask this. */

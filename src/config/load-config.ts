@@ -1,18 +1,17 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { LineCounter, isMap, isScalar, isSeq, parseDocument } from 'yaml'
+import { isMap, isScalar, isSeq, LineCounter, parseDocument } from 'yaml'
 import { nearest } from '../agents/faults.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import { SETTINGS_ERRORS_MAX } from '../core/limits.js'
 import { NOT_SERVED, SETTINGS } from './settings.js'
 import type { Config, Setting } from './settings.js'
-import { mistypedVariables } from './variables.js'
 
 /** Name of the settings file that is read from the working folder when none is named. */
-export const CONFIG_FILE = 'mkondo.yaml'
+const CONFIG_FILE = 'mkondo.yaml'
 
 const ALL = Object.entries(SETTINGS) as [string, Setting<unknown>][]
 
-/** A setting of the file: its text, and where it stands. */
+/** A setting of the file: its text and its place. */
 interface FileValue {
   readonly text: string
   /** `mkondo.yaml:3:1` */
@@ -58,7 +57,7 @@ function shown(setting: Setting<unknown>, raw: string): string {
 
 /**
  * Texts by key; lists are joined with commas, as in the environment.
- * @param faults  gets a line for each mistake; no value is in one, for it may be a secret's
+ * @param faults  gets a line for each mistake, without values: they may be secrets
  */
 function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<string, FileValue> {
   const path = file ?? CONFIG_FILE
@@ -81,7 +80,7 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
   }
   const { errors, contents } = parseDocument(source, { lineCounter: lines })
   if (errors.length > 0) {
-    // What the parser quotes may be a value.
+    // The parser quotes values, which may be secrets.
     for (const { pos, message } of errors) faults.push(`${placeOf(pos[0])}: ${(message.split('\n')[0] ?? 'not YAML').replace(/(["']).*\1/, '…')}`)
     return found
   }
@@ -106,7 +105,7 @@ function readSettingsFile(file: string | null, faults: string[]): ReadonlyMap<st
   return found
 }
 
-/** What a setting's node holds. Null: nothing stands there. Undefined: what no setting can be, an alias for one. */
+/** What a setting's node holds; null for nothing, undefined for what cannot be a setting's value, such as an alias. */
 function textOf(node: unknown): string | null | undefined {
   if (node === null) return null
   if (isSeq(node)) {
@@ -117,4 +116,55 @@ function textOf(node: unknown): string | null | undefined {
   const { value } = node
   if (value === null) return null
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
+}
+
+/** Prefixes that nobody else's variables have. */
+const OUR_PREFIXES = ['MKONDO_', 'SAUTIKIT_'] as const
+/** Shorter names are too near to too much: PORT to PORTS, HOST to HOSTS. */
+const SLIP_CHARS_MIN = 7
+/** In a shorter part of a name, between underscores, another letter makes another word: LLM and LM, NODE and CODE. */
+const SLIP_PART_CHARS_MIN = 5
+/** What Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
+const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
+
+/**
+ * Variables of the environment that were meant for us and are no setting, each with what is probably meant. The environment is full
+ * of other programs' variables, so only two kinds count: unknown names with a prefix of ours, and names that are one slip away from
+ * a setting that is not set: a letter too many, too few or another one in a part of five letters or more, two letters swapped,
+ * underscores or capitals left out. With the setting itself in the environment too, a near namesake without our prefix is another
+ * program's.
+ * @param known  names of all settings
+ */
+function mistypedVariables(env: Readonly<Record<string, string | undefined>>, known: readonly string[]): readonly string[] {
+  const names = new Set(known)
+  const isSet = (name: string): boolean => (env[name] ?? '') !== ''
+  return Object.keys(env).filter((name) => isSet(name) && !names.has(name)).sort().flatMap((name) => {
+    const shown = name.slice(0, 80)
+    const meant = known.find((candidate) => isOneSlip(name, candidate))
+    if (meant !== undefined && !isSet(meant)) return [`${shown} is no setting; did you mean ${meant}? (if it is another program's, set ${meant} as well)`]
+    const prefix = OUR_PREFIXES.find((ours) => name.startsWith(ours))
+    if (prefix === undefined || SERVICE_VARIABLE.test(name)) return []
+    const near = nearest(prefix === 'MKONDO_' ? name.slice(prefix.length) : name, known)
+    return [`${shown} is no setting; ${near === null ? 'mkondo help settings lists all' : `did you mean ${near}?`}`]
+  })
+}
+
+/** Whether `given` is `known` with one slip of the hand. */
+function isOneSlip(given: string, known: string): boolean {
+  if (given.length < SLIP_CHARS_MIN || known.length < SLIP_CHARS_MIN) return false
+  if (bare(given) === bare(known)) return true
+  let start = 0
+  while (start < given.length && given[start] === known[start]) start++
+  let tail = 0
+  while (tail < Math.min(given.length, known.length) - start && given.at(-1 - tail) === known.at(-1 - tail)) tail++
+  const [wrong, right] = [given.slice(start, given.length - tail), known.slice(start, known.length - tail)]
+  if (wrong.length === 2 && right === `${wrong[1] ?? ''}${wrong[0] ?? ''}`) return true
+  if (wrong.length > 1 || right.length > 1) return false
+  const at = Math.min(start, known.length - 1)
+  const part = known.slice(known.lastIndexOf('_', at - 1) + 1).split('_')[0] ?? ''
+  return part.length >= SLIP_PART_CHARS_MIN
+}
+
+function bare(name: string): string {
+  return name.replaceAll('_', '').toUpperCase()
 }

@@ -43,13 +43,12 @@ const oneOf = <T extends string>(...names: readonly T[]): Kind<T> => ({
 })
 
 const logLevels: Kind<LogSettings> = {
-  allowed: `one of ${LOG_LEVELS.join(', ')}, and room=level for single rooms, by commas`,
+  allowed: `one of ${LOG_LEVELS.join(', ')}, and component=level for single components, by commas`,
   parse: (value) => {
     try {
       return parseLogSettings(value)
     } catch {
-      // Said with the setting's name by whoever asked.
-      return undefined
+      return undefined // the caller reports it with the setting's name
     }
   },
 }
@@ -74,7 +73,7 @@ const origin = (...protocols: readonly string[]): Kind<string> => {
   }
 }
 
-/** An origin, perhaps with a path, in which `{process}` stands for a number. */
+/** An origin, optionally with a path, in which `{process}` is replaced by a number. */
 const processOrigin: Kind<string> = {
   allowed: 'an http:// or https:// URL with {process} where the number of a process goes, such as https://voice.example.com/p/{process}',
   parse: (value) => {
@@ -124,7 +123,7 @@ const duration = (maxMs: number): Kind<number> => ({
 })
 
 /** What is kept of each call for `mkondo replay`. */
-export type JournalKind = 'off' | 'decisions' | 'audio'
+type JournalKind = 'off' | 'decisions' | 'audio'
 
 const journalKind: Kind<JournalKind> = {
   allowed: 'off, decisions (true is the same) or audio',
@@ -155,26 +154,26 @@ export const SETTINGS = {
   opsHost: define({ env: 'OPS_HOST', key: 'opsHost', kind: text('a host name or address', /^[\w.:-]{1,255}$/), fallback: '127.0.0.1', help: 'address of the ops port' }),
   opsToken: define<string | null>({ env: 'OPS_TOKEN', key: 'opsToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token of the ops port: reads everything, and acts' }),
   opsReadToken: define<string | null>({ env: 'OPS_READ_TOKEN', key: 'opsReadToken', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'bearer token that reads metrics and nothing else, beside OPS_TOKEN' }),
-  insecure: define({ env: 'INSECURE', key: 'insecure', kind: yesNo, fallback: false, help: 'start although strangers could place calls or use the ops port' }),
+  insecure: define({ env: 'INSECURE', key: 'insecure', kind: yesNo, fallback: false, help: 'start even if strangers could place calls or use the ops port' }),
   publicUrl: define<string | null>({ env: 'PUBLIC_URL', key: 'publicUrl', kind: optional(origin('https:', 'http:')), fallback: null, help: 'origin at which the carrier reaches the public port' }),
   nodeUrl: define<string | null>({
     env: 'NODE_URL', key: 'nodeUrl', fallback: null, help: 'with --processes: where the carrier reaches each process alone, for audio; PORT + 1 + its number when unset',
     kind: optional(processOrigin),
   }),
   agentsDir: define<string | null>({ env: 'AGENTS_DIR', key: 'agentsDir', kind: optional(text('a folder')), fallback: null, help: 'folder of agent definitions; the shipped ones when unset' }),
-  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'give edits of the agents folder to new calls' }),
-  defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent that POST /voice means' }),
-  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder for what is kept of calls; one gateway at a time' }),
+  agentsWatch: define({ env: 'AGENTS_WATCH', key: 'agentsWatch', kind: yesNo, fallback: true, help: 'apply edits of the agents folder to new calls' }),
+  defaultAgent: define<string | null>({ env: 'DEFAULT_AGENT', key: 'defaultAgent', kind: optional(text('the name of an agent', /^[a-z][a-z0-9-]{0,39}$/)), fallback: null, help: 'agent of POST /voice without a name' }),
+  dataDir: define({ env: 'DATA_DIR', key: 'dataDir', kind: text('a folder'), fallback: '.data', help: 'folder of records, recordings and journals of calls; one gateway at a time' }),
   keepCalls: define({ env: 'KEEP_CALLS', key: 'keepCalls', kind: yesNo, fallback: true, help: 'keep records, handoffs and recordings of calls under DATA_DIR' }),
-  recordsFsync: define<FsyncPolicy>({ env: 'RECORDS_FSYNC', key: 'recordsFsync', kind: oneOf('each', 'second', 'never'), fallback: 'second', help: 'when the disk must have a record: after each, once a second, or when the system likes' }),
+  recordsFsync: define<FsyncPolicy>({ env: 'RECORDS_FSYNC', key: 'recordsFsync', kind: oneOf('each', 'second', 'never'), fallback: 'second', help: 'when records are synced to disk: after each, once a second, or never' }),
   recordsTranscript: define<TranscriptPolicy>({ env: 'RECORDS_TRANSCRIPT', key: 'recordsTranscript', kind: oneOf('full', 'masked', 'none'), fallback: 'full', help: 'words in records: all, with numbers masked, or none' }),
   recordsNumbers: define<'masked' | 'full'>({ env: 'RECORDS_NUMBERS', key: 'recordsNumbers', kind: oneOf('masked', 'full'), fallback: 'masked', help: 'phone numbers in records' }),
-  recordsFileMb: define({ env: 'RECORDS_FILE_MB', key: 'recordsFileMb', kind: integer(1, 4096), fallback: 64, help: 'size at which a file of records is followed by the next; each day has its own too' }),
+  recordsFileMb: define({ env: 'RECORDS_FILE_MB', key: 'recordsFileMb', kind: integer(1, 4096), fallback: 64, help: 'size at which a new file of records begins; each day begins one too' }),
   recordsKeepDays: define({ env: 'RECORDS_KEEP_DAYS', key: 'recordsKeepDays', kind: integer(1, 36_500), fallback: 90, help: 'days that records are kept' }),
   recordsKeepMb: define({ env: 'RECORDS_KEEP_MB', key: 'recordsKeepMb', kind: integer(1, 100_000_000), fallback: 4096, help: 'size of all records; the oldest go first' }),
   recordingsKeepDays: define({ env: 'RECORDINGS_KEEP_DAYS', key: 'recordingsKeepDays', kind: integer(1, 36_500), fallback: 30, help: 'days that recordings are kept' }),
   recordingsKeepMb: define({ env: 'RECORDINGS_KEEP_MB', key: 'recordingsKeepMb', kind: integer(1, 100_000_000), fallback: 20_480, help: 'size of all recordings; the oldest go first' }),
-  handoffUrl: define<string | null>({ env: 'HANDOFF_URL', key: 'handoffUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'gets the context of each escalation and each wish for a call back, by POST' }),
+  handoffUrl: define<string | null>({ env: 'HANDOFF_URL', key: 'handoffUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'webhook that gets the handoff packet of each escalation and callback request' }),
   handoffSecret: define<string | null>({ env: 'HANDOFF_SECRET', key: 'handoffSecret', kind: optional(text('at least 16 characters without spaces', /^\S{16,512}$/)), fallback: null, secret: true, help: 'signs those POSTs' }),
   journalCalls: define({
     env: 'JOURNAL_CALLS', key: 'journalCalls', kind: journalKind, fallback: 'off',
@@ -192,17 +191,17 @@ export const SETTINGS = {
   }),
   carrierRecordings: define({ env: 'CARRIER_RECORDINGS', key: 'carrierRecordings', kind: yesNo, fallback: true, help: 'keep the carrier\'s recording of a call, where it made one, under DATA_DIR' }),
   outboundPerMinute: define({ env: 'OUTBOUND_PER_MINUTE', key: 'outboundPerMinute', kind: integer(1, 6000), fallback: 30, help: 'calls placed in a minute, by all processes together' }),
-  outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'numbers that may be called begin so; all when unset' }),
-  afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'whether the carrier goes on with a call when we close its stream, or holds it in silence' }),
+  outboundPrefixes: define<readonly string[]>({ env: 'OUTBOUND_PREFIXES', key: 'outboundPrefixes', kind: list('a comma list of beginnings of numbers, such as +254', /^\+\d{1,14}$/), fallback: [], help: 'prefixes of numbers that may be called; all when unset' }),
+  afterStream: define<'learn' | 'continues' | 'holds'>({ env: 'SAUTIKIT_AFTER_STREAM', key: 'sautikitAfterStream', kind: oneOf('learn', 'continues', 'holds'), fallback: 'learn', help: 'after-stream behaviour: whether the carrier continues a call when its stream closes, or holds it in silence' }),
   webhookSecrets: define<readonly string[]>({ env: 'SAUTIKIT_WEBHOOK_SECRETS', key: 'sautikitWebhookSecrets', kind: atMost(WEBHOOK_SECRETS_MAX, list('a comma list of secrets of 8 or more characters', /^\S{8,512}$/)), fallback: [], secret: true, help: 'secrets that may have signed a webhook' }),
   trustedProxies: define<readonly string[]>({ env: 'TRUSTED_PROXIES', key: 'trustedProxies', kind: atMost(TRUSTED_PROXIES_MAX, networks), fallback: [], help: 'proxies whose X-Forwarded-For tells a client\'s address, by address or network; none when unset' }),
-  bareSignatures: define({ env: 'SAUTIKIT_BARE_SIGNATURES', key: 'sautikitBareSignatures', kind: yesNo, fallback: false, help: 'take signatures without a time (bare hex) too; such a webhook can be replayed for ever' }),
+  bareSignatures: define({ env: 'SAUTIKIT_BARE_SIGNATURES', key: 'sautikitBareSignatures', kind: yesNo, fallback: false, help: 'take signatures without a time (bare hex) too; such a webhook can be replayed at any time' }),
   tokenSecret: define<string | null>({ env: 'TOKEN_SECRET', key: 'tokenSecret', kind: optional(text('at least 16 characters', /^.{16,512}$/s)), fallback: null, secret: true, help: 'secret of the tokens in our URLs; random at start when unset' }),
   openaiApiKey: define<string | null>({ env: 'OPENAI_API_KEY', key: 'openaiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of OpenAI' }),
   geminiApiKey: define<string | null>({ env: 'GEMINI_API_KEY', key: 'geminiApiKey', kind: optional(apiKey), fallback: null, secret: true, help: 'key of Gemini' }),
   openaiBaseUrl: define<string | null>({ env: 'OPENAI_BASE_URL', key: 'openaiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of OpenAI\'s API, when it is not the public one' }),
   openaiModel: define({ env: 'OPENAI_MODEL', key: 'openaiModel', kind: modelName, fallback: 'gpt-realtime-2.1', help: 'realtime model of OpenAI' }),
-  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'OPENAI_TURNS', key: 'openaiTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'who hears that the caller has stopped, where the agent does not say' }),
+  openaiTurns: define<'server_vad' | 'semantic_vad' | 'gateway'>({ env: 'OPENAI_TURNS', key: 'openaiTurns', kind: oneOf('server_vad', 'semantic_vad', 'gateway'), fallback: 'server_vad', help: 'who detects the end of turn, unless the agent says so' }),
   geminiBaseUrl: define<string | null>({ env: 'GEMINI_BASE_URL', key: 'geminiBaseUrl', kind: optional(url('https:', 'http:', 'wss:', 'ws:')), fallback: null, help: 'address of Gemini\'s API, when it is not the public one' }),
   geminiModel: define<string | null>({ env: 'GEMINI_MODEL', key: 'geminiModel', kind: optional(modelName), fallback: null, help: 'live model of Gemini' }),
   geminiTurns: define<'gateway' | 'server'>({ env: 'GEMINI_TURNS', key: 'geminiTurns', kind: oneOf('gateway', 'server'), fallback: 'gateway', help: 'the same' }),
@@ -231,7 +230,7 @@ export const SETTINGS = {
   drainTimeoutMs: define({ env: 'DRAIN_TIMEOUT', key: 'drainTimeout', kind: duration(24 * 3_600_000), fallback: 900_000, help: 'how long SIGTERM lets calls finish' }),
   shopApiUrl: define<string | null>({ env: 'SHOP_API_URL', key: 'shopApiUrl', kind: optional(url('https:', 'http:')), fallback: null, help: 'orders and accounts API of the shipped agents' }),
   otlpEndpoint: define<string | null>({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', key: 'otelExporterOtlpEndpoint', kind: optional(url('https:', 'http:')), fallback: null, help: 'OTLP/HTTP collector that gets each ended call as spans' }),
-  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', rooms: {} }, help: 'least level that is logged, for all rooms and for single ones (default info)' }),
+  logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', components: {} }, help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)' }),
 } as const
 
 /** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */

@@ -256,8 +256,8 @@ export const TOOL_RESULT_CHARS_MAX = 16 * 1024
 /** Redirects that a tool follows, and how often an idempotent one is tried. */
 export const TOOL_REDIRECTS_MAX = 2
 export const TOOL_ATTEMPTS_MAX = 2
-/** Sockets that one worker's tools keep open to one host. */
-export const TOOL_SOCKETS_MAX = 64
+/** Sockets that one HTTP client, as each worker has one, keeps open to one host. */
+export const HTTP_SOCKETS_MAX = 64
 /** Knowledge files of one agent, all their bytes, and the passages in them; one passage, and what a search gives back. */
 export const KNOWLEDGE_FILES_MAX = 20
 export const KNOWLEDGE_BYTES_MAX = 1024 * 1024

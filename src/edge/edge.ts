@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
-import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metric-labels.js'
+import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { parseOrigin } from './answer.js'
 import { CallPapers } from './call-papers.js'

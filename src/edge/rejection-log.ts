@@ -1,7 +1,7 @@
 import { REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
-import { WEBHOOK_REJECTIONS } from '../telemetry/metric-labels.js'
-import type { WebhookRejection, WebhookRoute } from '../telemetry/metric-labels.js'
+import { WEBHOOK_REJECTIONS } from '../telemetry/metrics.js'
+import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
 import type { HttpStatus } from './http-exchange.js'
 import { RateLimit } from './rate-limit.js'
 

@@ -1,7 +1,5 @@
 import type { CallSid } from '../core/ids.js'
-import { parseEvent } from '../sautikit/events.js'
-import { parseStreamStatus } from '../sautikit/stream-status.js'
-import { parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
+import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
 import { isRejection } from './webhook-guard.js'
 import type { WebhookGuard } from './webhook-guard.js'

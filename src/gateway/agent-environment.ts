@@ -1,4 +1,4 @@
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import { NOT_SERVED, SETTINGS } from '../config/settings.js'
 import type { Setting } from '../config/settings.js'
 

@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { numbersOpen } from '../agents/humans.js'
+import { numbersOpen } from '../agents/definition.js'
 import type { WallClock } from '../core/clock.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { AgentFacts } from '../workers/live-call.js'

@@ -74,7 +74,7 @@ export function callDetails(
 ): CallDetails {
   return new CallDetails({
     client: api.calls, recordings: config.carrierRecordings ? join(config.dataDir, 'carrier-recordings') : null,
-    allowHttp: config.apiUrl.startsWith('http:'), log: log.room('sautikit-api'), onDetail,
+    allowHttp: config.apiUrl.startsWith('http:'), log: log.component('sautikit-api'), onDetail,
   })
 }
 

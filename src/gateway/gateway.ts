@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
 import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../speech/speech-pool.js'
@@ -80,7 +80,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   const folder = usesDataFolder(config) ? await holdDataFolder(config.dataDir) : null
   const clock = processClock()
   const version = packageVersion()
-  const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.room('telemetry') })
+  const traces = config.otlpEndpoint === null ? null : new TraceExport({ endpoint: config.otlpEndpoint, version, log: log.component('telemetry') })
   const metrics = new Metrics({ version, ...(traces === null ? {} : { traceIdOf: (callSid: string) => traces.traceId(callSid) }) })
   const callSeries = new CallSeries({ clock, callsMax: config.maxCallSeries })
   const journals = config.journalCalls !== 'off' ? new JournalFiles(join(config.dataDir, 'journals'), log, clock) : null
@@ -92,7 +92,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     decodersPerThread: config.speechDecoders,
     onFault: (error) => {
       metrics.workerDeaths({ pool: 'speech' }).inc()
-      log.room('speech').error({ err: error }, 'a speech worker died')
+      log.component('speech').error({ err: error }, 'a speech worker died')
     },
   })
   countElsewhere(metrics, { speech, journals, traces })
@@ -109,7 +109,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('shard'),
+    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.component('workers'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
@@ -135,7 +135,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
       wallClock: Date.now,
-      log: log.room('shard'),
+      log: log.component('workers'),
       callSeries,
       traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),
@@ -161,7 +161,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
       bareSignatures: config.bareSignatures,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
-      ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.room('edge'), metrics, callSeries, calls, outbound,
+      ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.component('edge'), metrics, callSeries, calls, outbound,
       onRecordingReady: (callSid) => details?.recordingReady(callSid),
       onDrain: () => void stop(config.drainTimeoutMs),
       recording: (callSid) => kept.recording(callSid),

@@ -4,7 +4,7 @@ import type { AgentAssets } from '../agents/assets.js'
 import { AgentWatch } from '../agents/agent-watch.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
@@ -55,7 +55,7 @@ export async function followAgents(
   options: { readonly config: Config; readonly env: Environment; readonly log: Log; readonly agents: Map<string, HostedAgent> },
 ): Promise<AgentWatch> {
   const { config, env, agents } = options
-  const log = options.log.room('agents')
+  const log = options.log.component('agents')
   const watch = new AgentWatch({
     dir: agentsDirOf(config), env, speech: offlineSpeech,
     apply: (folder) => {

@@ -6,12 +6,12 @@ import type { IPv4, IPv6 } from 'ipaddr.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
- * Which addresses a host name may stand for.
+ * Which addresses a host may have.
  * - `public`: only addresses of the public internet.
  * - `private`: those, and private or loopback ones.
- * - `as-written`: whatever it is. For an address or `localhost` that the operator wrote out.
+ * - `as-written`: any. For what the operator wrote into the configuration.
  *
- * Where clouds keep credentials is out of bounds for all three.
+ * None of them allows the addresses where clouds keep credentials.
  */
 export type AddressPolicy = 'public' | 'private' | 'as-written'
 
@@ -113,7 +113,7 @@ function withoutBrackets(hostname: string): string {
 
 /**
  * Why a host that is an address must not be connected to; null for a name, which `guardedLookup` checks, and for one that
- * may be. Node asks no resolver about an address, so the check of names does not see it.
+ * may be. Node does not look up an address, so the check of names does not see it.
  */
 export function refusedAddress(hostname: string, policy: AddressPolicy): GatewayError | null {
   const address = withoutBrackets(hostname)
@@ -121,7 +121,7 @@ export function refusedAddress(hostname: string, policy: AddressPolicy): Gateway
   return new GatewayError('TOOL_FORBIDDEN_HOST', `${hostname} is an address that no tool may reach: clouds keep their credentials there`)
 }
 
-/** The policy for a host that stands in configuration: what was written out is meant, a name is checked. */
+/** The policy for a tool's host: an address or `localhost` that was written out is meant, a name is checked. */
 export function policyFor(hostname: string, allowPrivate: boolean): AddressPolicy {
   if (isIP(withoutBrackets(hostname)) !== 0 || hostname === 'localhost') return 'as-written'
   return allowPrivate ? 'private' : 'public'

@@ -1,4 +1,4 @@
-import { CarrierApiError } from './carrier-error.js'
+import { CarrierApiError } from './http.js'
 
 /**
  * One request of the carrier's API, spelled in the ways in which its pages, its SDK and running systems spell it
@@ -19,7 +19,7 @@ export const API_PATHS = [
 ] as const
 
 export type ApiPath = (typeof API_PATHS)[number]
-export type ApiTask = ApiPath extends `${infer T}:${string}` ? T : never
+type ApiTask = ApiPath extends `${infer T}:${string}` ? T : never
 
 export function isApiPath(name: string): name is ApiPath {
   return (API_PATHS as readonly string[]).includes(name)
@@ -27,7 +27,7 @@ export function isApiPath(name: string): name is ApiPath {
 
 /**
  * Which spelling of a request this carrier understands: tried in order, and the one that worked is remembered for as
- * long as the process lives. Only 404 and 405 mean "not here": any other refusal was given by the right door.
+ * long as the process lives. Only 404 and 405 mean that a spelling is unknown: any other refusal comes from the right endpoint.
  */
 export class ApiPaths {
   readonly #order: readonly ApiPath[]
@@ -58,9 +58,9 @@ export class ApiPaths {
         return answer
       } catch (thrown) {
         if (!(thrown instanceof CarrierApiError) || (thrown.status !== 404 && thrown.status !== 405)) throw thrown
-        // Known to be a door: what it does not find is the call or the number.
+        // This spelling has worked before: what is not found is the call or the number.
         if (thrown.status === 404 && this.#worked.get(task) === path) throw thrown
-        // A code is the carrier's own word; a bare 404 may be any web server's.
+        // Only the carrier sends a code; a bare 404 may come from any web server.
         if (refusal === null || (refusal.carrierCode === null && thrown.carrierCode !== null)) refusal = thrown
       }
     }

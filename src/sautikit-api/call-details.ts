@@ -1,27 +1,31 @@
-import { basename } from 'node:path'
+import { createWriteStream } from 'node:fs'
+import { mkdir, rename, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 import type { CarrierDetail } from '../call/record.js'
 import type { CallSid } from '../core/ids.js'
 import {
-  CARRIER_DETAILS_AT_ONCE_MAX, CARRIER_DETAILS_PENDING_MAX, CARRIER_DETAIL_AFTER_MS, CARRIER_RECORDING_AFTER_MS,
+  CARRIER_DETAIL_AFTER_MS, CARRIER_DETAILS_AT_ONCE_MAX, CARRIER_DETAILS_PENDING_MAX, CARRIER_RECORDING_AFTER_MS,
+  CARRIER_RECORDING_BYTES_MAX, CARRIER_RECORDING_TIMEOUT_MS,
 } from '../core/limits.js'
+import { discard, headerOf, HttpClient, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
-import { isFinal } from './call-detail.js'
-import type { CarrierCall } from './call-detail.js'
-import { CarrierApiError } from './carrier-error.js'
-import type { SautikitClient } from './client.js'
-import { saveRecording } from './recording-file.js'
+import { isFinal } from './client.js'
+import type { CarrierCall, SautikitClient } from './client.js'
+import { CarrierApiError } from './http.js'
 
 /** Runs `work` after a time, unless it is cancelled first. */
-export type Schedule = (ms: number, work: () => void) => () => void
+type Schedule = (ms: number, work: () => void) => () => void
 
-export interface CallDetailsOptions {
+interface CallDetailsOptions {
   readonly client: Pick<SautikitClient, 'getCall' | 'recording'>
   /** Folder for the carrier's recordings; null keeps none. */
   readonly recordings: string | null
   /** Whether recordings may come without TLS: only where the API itself does. */
   readonly allowHttp: boolean
   readonly log: Log
-  /** Told what the carrier wrote of a call; again when its recording has been fetched. */
+  /** Called with the carrier's record of a call, and again when its recording has been fetched. */
   readonly onDetail: (callSid: CallSid, detail: CarrierDetail) => void
   /** For tests; real time otherwise. */
   readonly schedule?: Schedule
@@ -33,7 +37,7 @@ export interface CallDetailsOptions {
 }
 
 /** Counts since the start; read by telemetry. */
-export interface CallDetailsCounters {
+interface CallDetailsCounters {
   fetched: number
   /** The carrier had no final record by the last try. */
   missing: number
@@ -42,7 +46,7 @@ export interface CallDetailsCounters {
   recordings: number
   recordingBytes: number
   recordingsFailed: number
-  /** Calls that were not followed because too many were. */
+  /** Calls that were not followed because too many already were. */
   dropped: number
   /** Calls that were still followed when the process ended. */
   cancelled: number
@@ -52,11 +56,11 @@ interface Job {
   readonly callSid: CallSid
   readonly endedAtMs: number
   readonly log: Log
-  /** What is asked for next. */
+  /** The next request. */
   step: 'detail' | 'recording'
   tries: number
   detail: CarrierDetail | null
-  /** The carrier has said that its recording is there. */
+  /** The carrier has announced the recording. */
   recorded: boolean
   cancel: (() => void) | null
 }
@@ -91,7 +95,7 @@ export class CallDetails {
     return this.#jobs.size
   }
 
-  /** A call is over: its record will be asked for. */
+  /** A call is over: its record will be requested. */
   follow(callSid: CallSid): void {
     if (this.#abort.signal.aborted || this.#jobs.has(callSid)) return
     if (this.#jobs.size >= CARRIER_DETAILS_PENDING_MAX) {
@@ -105,7 +109,7 @@ export class CallDetails {
     this.#wait(job)
   }
 
-  /** The carrier says that the recording of a call is there: it is asked for now. */
+  /** The carrier announces the recording of a call: it is requested now. */
   recordingReady(callSid: string): void {
     const job = this.#jobs.get(callSid)
     if (job === undefined) return
@@ -116,7 +120,7 @@ export class CallDetails {
     this.#begin(job)
   }
 
-  /** Gives up what is still waited for; resolves when nothing runs any more. */
+  /** Cancels what is pending; resolves when nothing runs any more. */
   async close(): Promise<void> {
     if (this.#abort.signal.aborted) return
     this.#abort.abort()
@@ -211,7 +215,7 @@ export class CallDetails {
     if (job.step === 'recording') this.counters.recordingsFailed++
     else if (later) this.counters.missing++
     else this.counters.refused++
-    job.log.warn({ err: thrown, step: job.step, tries: job.tries }, 'the carrier\'s side of a call was not to be had')
+    job.log.warn({ err: thrown, step: job.step, tries: job.tries }, 'the carrier\'s record or recording of a call could not be fetched')
     this.#done(job)
   }
 
@@ -230,7 +234,75 @@ export class CallDetails {
 }
 
 function after(ms: number, work: () => void): () => void {
-  // A process that has nothing else to do does not stay for this.
+  // This alone does not keep the process alive.
   const timer = setTimeout(work, ms).unref()
   return () => { clearTimeout(timer) }
+}
+
+interface RecordingFileOptions {
+  readonly folder: string
+  /** True only where the API itself is reached without TLS, as on loopback. */
+  readonly allowHttp: boolean
+  readonly bytesMax?: number
+  readonly timeoutMs?: number
+  readonly signal?: AbortSignal
+}
+
+const EXTENSIONS: Readonly<Record<string, string>> = {
+  'audio/wav': 'wav', 'audio/x-wav': 'wav', 'audio/wave': 'wav', 'audio/mpeg': 'mp3', 'audio/mp3': 'mp3', 'audio/ogg': 'ogg',
+}
+
+/**
+ * Streams a recording to `folder`, never more than one chunk of it in memory. The file has its name only when it is whole.
+ * @param url  presigned: fetched without the key, and without following another redirect
+ * @returns the file's name and size
+ * @throws CarrierApiError; nothing is left behind then
+ */
+export async function saveRecording(
+  url: string, callSid: string, options: RecordingFileOptions,
+): Promise<{ readonly file: string; readonly bytes: number }> {
+  const { folder, allowHttp, bytesMax = CARRIER_RECORDING_BYTES_MAX, timeoutMs = CARRIER_RECORDING_TIMEOUT_MS } = options
+  const protocol = URL.canParse(url) ? new URL(url).protocol : ''
+  if (protocol !== 'https:' && !(allowHttp && protocol === 'http:')) {
+    throw new CarrierApiError('recording: its address is not https', {})
+  }
+  const timeout = AbortSignal.timeout(timeoutMs)
+  const signal = options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout])
+  const client = new HttpClient()
+  const part = join(folder, `${callSid}.part`)
+  try {
+    const response = await client.send({ url: new URL(url), method: 'GET', headers: {}, body: null, policy: 'as-written', signal })
+    const { statusCode: status, body } = response
+    if (status < 200 || status > 299) {
+      discard(response)
+      if (status >= 300 && status < 400) throw new Error('redirected')
+      throw new CarrierApiError(`recording: answered ${status}`, { status, retryable: status >= 500 })
+    }
+    const type = (headerOf(response, 'content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+    const extension = EXTENSIONS[type]
+    if (extension === undefined) {
+      discard(response)
+      throw new CarrierApiError('recording: the answer is no audio', { status })
+    }
+    await mkdir(folder, { recursive: true })
+    let bytes = 0
+    const bound = new Transform({
+      transform(chunk: Buffer, _encoding, done): void {
+        bytes += chunk.byteLength
+        if (bytes > bytesMax) done(new CarrierApiError(`recording: larger than ${bytesMax} bytes`, {}))
+        else done(null, chunk)
+      },
+    })
+    await pipeline(body, bound, createWriteStream(part, { mode: 0o600 }), { signal })
+    const file = `${callSid}.${extension}`
+    await rename(part, join(folder, file))
+    return { file, bytes }
+  } catch (thrown) {
+    await rm(part, { force: true })
+    if (thrown instanceof CarrierApiError) throw thrown
+    const why = timeout.aborted ? `not whole in ${timeoutMs} ms` : networkReason(thrown)
+    throw new CarrierApiError(`recording: ${why}`, { network: true, retryable: true, cause: thrown })
+  } finally {
+    client.close()
+  }
 }

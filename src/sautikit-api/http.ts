@@ -1,11 +1,102 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { messageOf } from '../core/errors.js'
+import { GatewayError } from '../core/errors.js'
 import {
-  CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX, CARRIER_API_TIMEOUT_MS,
+  CARRIER_API_ATTEMPTS_MAX, CARRIER_API_PAGES_MAX, CARRIER_API_PAUSE_MS_MAX, CARRIER_API_RESPONSE_BYTES_MAX,
+  CARRIER_API_TIMEOUT_MS,
 } from '../core/limits.js'
-import { CarrierApiError, carrierRefusal } from './carrier-error.js'
+import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
+import { maskNumbersIn } from '../sautikit/phone.js'
 
-export interface CarrierHttpOptions {
+// --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws ---------------
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+/** The value as an object; an empty one when it is none. */
+export function objectOf(value: unknown): JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as JsonObject : {}
+}
+
+/** The first of `names` that holds a text. */
+export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'string' && value !== '') return value
+  }
+  return null
+}
+
+/** The first of `names` that holds a number, also where it is written as a text. */
+export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
+  for (const name of names) {
+    const value = object[name]
+    if (typeof value === 'number' && Number.isFinite(value)) return value
+    if (typeof value === 'string' && /^-?\d{1,15}(\.\d+)?$/.test(value)) return Number(value)
+  }
+  return null
+}
+
+/** The list of an answer: under the first of `names` that holds one, or the answer itself; null when there is none. */
+export function listIn(body: unknown, ...names: readonly string[]): readonly JsonObject[] | null {
+  const list = Array.isArray(body) ? body : names.map((name) => objectOf(body)[name]).find(Array.isArray)
+  return Array.isArray(list) ? list.map(objectOf) : null
+}
+
+/** Characters of the carrier's own sentence that are kept. */
+const MESSAGE_CHARS_MAX = 300
+
+interface CarrierErrorFacts {
+  readonly status?: number
+  readonly carrierCode?: string | null
+  readonly requestId?: string | null
+  readonly retryable?: boolean
+  readonly retryAfterS?: number | null
+  /** True when no usable answer came at all. */
+  readonly network?: boolean
+  readonly cause?: unknown
+}
+
+/** What the carrier's REST API refused, or that it could not be reached. */
+export class CarrierApiError extends GatewayError {
+  /** HTTP status; 0 when there was no answer. */
+  readonly status: number
+  /** The carrier's own code, such as `calls.not_found`; null when it gave none. */
+  readonly carrierCode: string | null
+  /** What the carrier's support asks for. */
+  readonly requestId: string | null
+  readonly retryAfterS: number | null
+
+  constructor(message: string, facts: CarrierErrorFacts) {
+    super(facts.network === true ? 'CARRIER_API_NETWORK' : 'CARRIER_API', message, {
+      retryable: facts.retryable ?? false, ...(facts.cause === undefined ? {} : { cause: facts.cause }),
+    })
+    this.status = facts.status ?? 0
+    this.carrierCode = facts.carrierCode ?? null
+    this.requestId = facts.requestId ?? null
+    this.retryAfterS = facts.retryAfterS ?? null
+  }
+}
+
+/**
+ * Reads both of the carrier's error shapes, `{ error: { code, message, request_id } }` and `{ code, reason }`, and
+ * `{ error: "text" }`, which a proxy in front of it sends.
+ */
+function carrierRefusal(
+  what: string, status: number, body: unknown, facts: Pick<CarrierErrorFacts, 'retryable' | 'retryAfterS'>,
+): CarrierApiError {
+  const outer = objectOf(body)
+  const inner = objectOf(outer['error'])
+  const cut = (text: string | null): string | null => text?.slice(0, MESSAGE_CHARS_MAX) ?? null
+  const code = cut(textIn(inner, 'code') ?? textIn(outer, 'code'))
+  const message = cut(textIn(inner, 'message') ?? textIn(outer, 'reason', 'message', 'error'))
+  const requestId = cut(textIn(inner, 'request_id') ?? textIn(outer, 'request_id'))
+  const words = [code, message === null ? null : maskNumbersIn(message)].filter((word) => word !== null).join(': ')
+  return new CarrierApiError(
+    `${what}: refused with status ${status}${words === '' ? '' : ` (${words})`}`,
+    { status, carrierCode: code, requestId, ...facts },
+  )
+}
+
+interface CarrierHttpOptions {
   /** For example `https://api.sautikit.com`; a path in it is kept. */
   readonly baseUrl: string
   /** Opaque; sent as a bearer token and found nowhere else. */
@@ -18,7 +109,7 @@ export interface CarrierHttpOptions {
   readonly random?: () => number
 }
 
-export interface CarrierRequest {
+interface CarrierRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   /** Below the base URL, `/v1/…`, already encoded. */
   readonly path: string
@@ -33,7 +124,7 @@ export interface CarrierRequest {
   readonly signal?: AbortSignal
 }
 
-export interface CarrierResponse {
+interface CarrierResponse {
   readonly status: number
   /** Parsed JSON; null for an empty body. */
   readonly body: unknown
@@ -42,7 +133,7 @@ export interface CarrierResponse {
 }
 
 /** Counts since the start; read by telemetry. */
-export interface CarrierHttpCounters {
+interface CarrierHttpCounters {
   requests: number
   retries: number
   failures: number
@@ -58,6 +149,7 @@ const FIRST_PAUSE_MS = 200
  */
 export class CarrierHttp {
   readonly counters: CarrierHttpCounters = { requests: 0, retries: 0, failures: 0 }
+  readonly #client = new HttpClient()
   readonly #baseUrl: string
   readonly #authorization: string
   readonly #timeoutMs: number
@@ -112,50 +204,43 @@ export class CarrierHttp {
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout])
     try {
-      const response = await fetch(this.#address(request), {
-        method: request.method,
-        headers: this.#headers(request),
-        body: request.body === undefined ? null : JSON.stringify(request.body),
-        redirect: 'manual', // a redirect would carry the key to wherever it points
-        signal,
+      // A redirect is not followed: it would carry the key to wherever it points.
+      const response = await this.#client.send({
+        url: this.#address(request), method: request.method, headers: this.#headers(request),
+        body: request.body === undefined ? null : JSON.stringify(request.body), policy: 'as-written', signal,
       })
-      const accepted = response.ok || request.accept?.includes(response.status) === true
-      const location = response.headers.get('location')
-      if (accepted && location !== null && response.status >= 300 && response.status < 400) {
-        await response.body?.cancel()
-        return { status: response.status, body: null, location }
+      const { statusCode: status } = response
+      const accepted = (status >= 200 && status < 300) || request.accept?.includes(status) === true
+      const location = headerOf(response, 'location')
+      if (accepted && location !== null && status >= 300 && status < 400) {
+        discard(response)
+        return { status, body: null, location }
       }
-      const text = await readBounded(response)
-      if (text === null) {
-        return new CarrierApiError(
-          `${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status: response.status },
-        )
+      const bytes = await readAtMost(response, CARRIER_API_RESPONSE_BYTES_MAX)
+      if (bytes === null) {
+        return new CarrierApiError(`${what}: the answer is larger than ${CARRIER_API_RESPONSE_BYTES_MAX} bytes`, { status })
       }
-      const body = parseJson(text)
+      const body = parseJson(bytes.toString())
       if (accepted) {
-        if (body !== undefined) return { status: response.status, body, location: null }
-        return new CarrierApiError(
-          `${what}: answered ${response.status} with text that is not JSON`, { status: response.status },
-        )
+        if (body !== undefined) return { status, body, location: null }
+        return new CarrierApiError(`${what}: answered ${status} with text that is not JSON`, { status })
       }
-      return carrierRefusal(what, response.status, body, {
-        retryable: RETRY_STATUSES.includes(response.status), retryAfterS: retryAfterS(
-          response.headers.get('retry-after'),
-        ),
+      return carrierRefusal(what, status, body, {
+        retryable: RETRY_STATUSES.includes(status), retryAfterS: retryAfterS(headerOf(response, 'retry-after')),
       })
     } catch (error) {
       if (request.signal?.aborted === true) return new CarrierApiError(`${what}: cancelled`, { network: true })
-      const why = timeout.aborted ? `no answer in ${this.#timeoutMs} ms` : reasonOf(error)
+      const why = timeout.aborted ? `no answer in ${this.#timeoutMs} ms` : networkReason(error)
       return new CarrierApiError(`${what}: ${why}`, { network: true, retryable: true, cause: error })
     }
   }
 
-  #address(request: CarrierRequest): string {
+  #address(request: CarrierRequest): URL {
     const url = new URL(this.#baseUrl + request.path)
     for (const [name, value] of Object.entries(request.query ?? {})) if (value !== undefined) {
       url.searchParams.set(name, String(value))
     }
-    return url.href
+    return url
   }
 
   #headers(request: CarrierRequest): Record<string, string> {
@@ -179,20 +264,6 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The body as text; null when it is larger than allowed. */
-async function readBounded(response: Response): Promise<string | null> {
-  if (response.body === null) return ''
-  const decoder = new TextDecoder()
-  let text = ''
-  let bytes = 0
-  for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) { // Node's streams can be iterated
-    bytes += chunk.byteLength
-    if (bytes > CARRIER_API_RESPONSE_BYTES_MAX) return null
-    text += decoder.decode(chunk, { stream: true })
-  }
-  return text + decoder.decode()
-}
-
 /** `Retry-After` in seconds; the date form too. */
 function retryAfterS(header: string | null): number | null {
   if (header === null) return null
@@ -201,9 +272,35 @@ function retryAfterS(header: string | null): number | null {
   return Number.isNaN(atMs) ? null : Math.max(0, (atMs - Date.now()) / 1000)
 }
 
-/** fetch says "fetch failed"; its cause says why. */
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined
-  if (cause instanceof Error) return 'code' in cause ? String(cause.code) : cause.message
-  return messageOf(error)
+/** One page of a list. */
+export interface Page<T> {
+  readonly items: readonly T[]
+  /** Asks for the next page; null on the last. */
+  readonly nextCursor: string | null
+}
+
+/** Where the carrier says that more follows. */
+export function nextCursor(body: unknown): string | null {
+  return textIn(objectOf(body), 'next_cursor', 'nextCursor')
+}
+
+/**
+ * Everything of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages; a cursor that comes again ends it.
+ * @param fetchPage  asks for the page at a cursor, null for the first
+ */
+export async function allPages<T>(
+  fetchPage: (cursor: string | null) => Promise<Page<T>>, itemsMax: number,
+): Promise<{ readonly items: readonly T[]; readonly complete: boolean }> {
+  const items: T[] = []
+  const seen = new Set<string>()
+  let cursor: string | null = null
+  for (let pages = 0; pages < CARRIER_API_PAGES_MAX; pages++) {
+    const page: Page<T> = await fetchPage(cursor)
+    items.push(...page.items)
+    cursor = page.nextCursor
+    if (items.length >= itemsMax) return { items: items.slice(0, itemsMax), complete: items.length === itemsMax && cursor === null }
+    if (cursor === null || seen.has(cursor)) return { items, complete: cursor === null }
+    seen.add(cursor)
+  }
+  return { items, complete: false }
 }

@@ -1,11 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { ApiPaths } from './api-paths.js'
-import { CarrierApiError } from './carrier-error.js'
-import type { CarrierHttp } from './http.js'
-import { listIn, numberIn, objectOf, textIn } from './json.js'
-import type { JsonObject } from './json.js'
-import { nextCursor } from './pages.js'
-import type { Page } from './pages.js'
+import { CarrierApiError, listIn, nextCursor, numberIn, objectOf, textIn } from './http.js'
+import type { CarrierHttp, JsonObject, Page } from './http.js'
 
 /** A phone number of the workspace. */
 export interface CarrierNumber {
@@ -28,7 +24,7 @@ export interface AvailableNumber {
   readonly currency: string | null
 }
 
-export interface NumberRoute {
+interface NumberRoute {
   readonly voiceUrl: string
   readonly eventsUrl?: string | undefined
 }
@@ -37,7 +33,7 @@ interface Cancel {
   readonly signal?: AbortSignal
 }
 
-/** What Mkondo asks of the carrier's REST API about phone numbers. */
+/** The phone numbers of the carrier's REST API. */
 export class CarrierNumbers {
   readonly #http: CarrierHttp
   readonly #paths: ApiPaths

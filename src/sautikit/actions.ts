@@ -1,3 +1,10 @@
+import { create } from 'xmlbuilder2'
+import { assertNever } from '../core/assert.js'
+import { GatewayError } from '../core/errors.js'
+import {
+  STREAM_HOST_BYTES_MAX, STREAM_METADATA_BYTES_MAX, STREAM_PATH_BYTES_MAX, VOICE_ACTIONS_MAX,
+} from '../core/limits.js'
+
 /**
  * Sautikit's voice actions as values. `voice-xml.ts` writes them as the XML that the carrier forwards to its PBX
  * unchanged; the attribute names and their pitfalls are in docs/PROTOCOL.md.
@@ -15,7 +22,7 @@ export interface SayAction {
   readonly loop?: number
 }
 
-export interface PlayAction {
+interface PlayAction {
   readonly verb: 'play'
   readonly url: string
   readonly loop?: number
@@ -39,7 +46,7 @@ export interface StreamAction {
   readonly statusEvents?: readonly StreamStatusEvent[]
 }
 
-export interface DialAction {
+interface DialAction {
   readonly verb: 'dial'
   /** One number rings it; several ring all at once. E.164. */
   readonly numbers: readonly string[]
@@ -48,7 +55,7 @@ export interface DialAction {
   readonly record?: boolean
 }
 
-export interface GetDigitsAction {
+interface GetDigitsAction {
   readonly verb: 'get-digits'
   readonly timeoutS?: number
   /** 0 = no limit. Written as `maxDigits`. */
@@ -57,7 +64,7 @@ export interface GetDigitsAction {
   readonly nested: readonly (SayAction | PlayAction)[]
 }
 
-export interface RecordAction {
+interface RecordAction {
   readonly verb: 'record'
   readonly action?: string
   readonly method?: 'GET' | 'POST'
@@ -70,7 +77,7 @@ export interface RecordAction {
   readonly transcribeCallback?: string
 }
 
-export interface ConferenceAction {
+interface ConferenceAction {
   readonly verb: 'conference'
   readonly name: string
   readonly startOnEnter?: boolean
@@ -82,21 +89,239 @@ export interface ConferenceAction {
   readonly waitUrl?: string
 }
 
-export interface RedirectAction {
+interface RedirectAction {
   readonly verb: 'redirect'
   readonly url: string
   readonly method?: 'GET' | 'POST'
 }
 
-export interface RejectAction {
+interface RejectAction {
   readonly verb: 'reject'
   readonly reason?: 'rejected' | 'busy'
 }
 
-export interface HangupAction {
+interface HangupAction {
   readonly verb: 'hangup'
 }
 
 export type VoiceAction =
   | SayAction | PlayAction | StreamAction | DialAction | GetDigitsAction | RecordAction | ConferenceAction
   | RedirectAction | RejectAction | HangupAction
+
+/** The document that changes nothing: the right answer to every lifecycle edge. */
+export const EMPTY_RESPONSE = '<Response></Response>'
+
+type XmlNode = ReturnType<typeof create>
+type Attributes = Readonly<Record<string, string | number | boolean | undefined>>
+
+/**
+ * Writes voice actions as the XML that the carrier hands to its PBX (docs/PROTOCOL.md 3). Every text and
+ * attribute is escaped; characters that XML 1.0 cannot hold are left out. The carrier validates nothing in XML,
+ * so what it would choke on is refused here.
+ *
+ * @returns a document; `EMPTY_RESPONSE` for no actions.
+ * @throws GatewayError XML_INVALID, naming the action by its place and the rule, never numbers or words of a call.
+ */
+export function voiceXml(actions: readonly VoiceAction[]): string {
+  if (actions.length === 0) return EMPTY_RESPONSE
+  if (actions.length > VOICE_ACTIONS_MAX) {
+    throw new GatewayError('XML_INVALID',
+      `document has ${actions.length} actions; the carrier takes at most ${VOICE_ACTIONS_MAX}`)
+  }
+  const response = create({ version: '1.0', encoding: 'UTF-8' }).ele('Response')
+  actions.forEach((action, i) => { write(response, action, `action ${i + 1} (${action.verb})`) })
+  return response.doc().end()
+}
+
+function write(parent: XmlNode, action: VoiceAction, at: string): void {
+  switch (action.verb) {
+    case 'say': return writeSay(parent, action, at)
+    case 'play': return writePlay(parent, action, at)
+    case 'stream': return writeStream(parent, action, at)
+    case 'dial': return writeDial(parent, action, at)
+    case 'get-digits': return writeGetDigits(parent, action, at)
+    case 'record': return writeRecord(parent, action, at)
+    case 'conference': return writeConference(parent, action, at)
+    case 'redirect': return writeRedirect(parent, action, at)
+    case 'reject': element(parent, 'Reject', { reason: action.reason }); return
+    case 'hangup': element(parent, 'Hangup', {}); return
+    default: return assertNever(action)
+  }
+}
+
+function writeSay(parent: XmlNode, action: SayAction, at: string): void {
+  element(parent, 'Say', {
+    voice: action.voice, language: action.language, loop: whole(action.loop, { at, name: 'loop', min: 0 }),
+  }, words(action.text, { at, name: 'text' }))
+}
+
+function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
+  const loop = whole(action.loop, { at, name: 'loop', min: 0 })
+  element(parent, 'Play', { loop }, httpUrl(action.url, { at, name: 'url' }))
+}
+
+function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
+  const headerMetadata = action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
+    ? undefined : JSON.stringify(action.headerMetadata)
+  // Both travel in the one first frame.
+  const metadataBytes = utf8Bytes(headerMetadata ?? '') + utf8Bytes(action.openMetadata ?? '')
+  if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
+    throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit the first frame`)
+  }
+  element(parent, 'Stream', {
+    name: action.name,
+    url: streamUrl(action.url, at),
+    track: action.track,
+    connect: action.connect,
+    // The rate of what we get and of what we send; the carrier leaves the one without the other undefined.
+    outputSamplingRate: action.samplingRateHz,
+    bidirectionalSamplingRate: action.samplingRateHz,
+    openMetadata: action.openMetadata,
+    headerMetadata,
+    statusCallback: optionalUrl(action.statusCallback, { at, name: 'statusCallback' }),
+    statusEvents: action.statusEvents?.join(' ') || undefined,
+  })
+}
+
+function writeDial(parent: XmlNode, action: DialAction, at: string): void {
+  const [only, ...others] = action.numbers
+  if (only === undefined) throw invalid(at, 'has no number to ring')
+  action.numbers.forEach((number, i) => { phoneNumber(number, { at, name: `number ${i + 1}` }) })
+  const attributes = {
+    callerId: action.callerId === undefined ? undefined : phoneNumber(action.callerId, { at, name: 'callerId' }),
+    timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
+    record: action.record,
+  }
+  // Several numbers ring at once, and the first to answer gets the call.
+  if (others.length > 0) element(parent, 'Dial', { ...attributes, phoneNumbers: action.numbers.join(',') })
+  else element(element(parent, 'Dial', attributes), 'Number', {}, only)
+}
+
+function writeGetDigits(parent: XmlNode, action: GetDigitsAction, at: string): void {
+  if (action.nested.length > VOICE_ACTIONS_MAX) {
+    throw invalid(at, `has ${action.nested.length} prompts; at most ${VOICE_ACTIONS_MAX}`)
+  }
+  const prompts = element(parent, 'GetDigits', {
+    maxDigits: whole(action.numDigits, { at, name: 'numDigits', min: 0 }),
+    timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
+    finishOnKey: key(action.finishOnKey, at),
+  })
+  action.nested.forEach((prompt, i) => { write(prompts, prompt, `${at} prompt ${i + 1} (${prompt.verb})`) })
+}
+
+function writeRecord(parent: XmlNode, action: RecordAction, at: string): void {
+  element(parent, 'Record', {
+    action: optionalUrl(action.action, { at, name: 'action' }),
+    method: action.method,
+    timeout: whole(action.timeoutS, { at, name: 'timeoutS', min: 1 }),
+    maxLength: whole(action.maxLengthS, { at, name: 'maxLengthS', min: 1 }),
+    finishOnKey: key(action.finishOnKey, at),
+    playBeep: action.playBeep,
+    trim: action.trim,
+    transcribe: action.transcribe,
+    transcribeCallback: optionalUrl(action.transcribeCallback, { at, name: 'transcribeCallback' }),
+  })
+}
+
+function writeConference(parent: XmlNode, action: ConferenceAction, at: string): void {
+  element(parent, 'Conference', {
+    startOnEnter: action.startOnEnter,
+    endOnExit: action.endOnExit,
+    beep: action.beep,
+    muted: action.muted,
+    record: action.record,
+    maxParticipants: whole(action.maxParticipants, { at, name: 'maxParticipants', min: 2 }),
+    waitUrl: optionalUrl(action.waitUrl, { at, name: 'waitUrl' }),
+  }, words(action.name, { at, name: 'name' }))
+}
+
+function writeRedirect(parent: XmlNode, action: RedirectAction, at: string): void {
+  element(parent, 'Redirect', { method: action.method }, httpUrl(action.url, { at, name: 'url' }))
+}
+
+/** Adds `<name …>text</name>` and returns it; attributes that are undefined are left out. */
+function element(parent: XmlNode, name: string, attributes: Attributes, text?: string): XmlNode {
+  const node = parent.ele(name)
+  for (const [attribute, value] of Object.entries(attributes)) {
+    if (value !== undefined) node.att(attribute, escapeForBuilder(xmlText(String(value)), true))
+  }
+  if (text !== undefined) node.txt(escapeForBuilder(xmlText(text), false))
+  return node
+}
+
+/** `text` without what XML 1.0 cannot hold: control characters, lone surrogates, U+FFFE and U+FFFF. */
+function xmlText(text: string): string {
+  return text.replace(FORBIDDEN, '')
+}
+
+// With the `u` flag \p{Cs} matches a surrogate only where it has no partner.
+const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Cs}/gu
+
+/**
+ * Hides from xmlbuilder2 what it would get wrong: it leaves alone whatever looks like an entity, so that the words
+ * `&lt;` would become `<` and `&nbsp;` an undefined entity, and it writes line ends bare, which a parser turns into
+ * spaces (attributes) or other line ends (text). Decimal references pass through it untouched; it escapes the rest.
+ */
+function escapeForBuilder(text: string, attribute: boolean): string {
+  const escaped = text.replaceAll('&', '&amp;').replaceAll('\r', '&#13;')
+  return attribute ? escaped.replaceAll('\n', '&#10;').replaceAll('\t', '&#9;') : escaped
+}
+
+interface Place {
+  readonly at: string
+  readonly name: string
+}
+
+function invalid(at: string, what: string): GatewayError {
+  return new GatewayError('XML_INVALID', `${at} ${what}`)
+}
+
+function words(text: string, { at, name }: Place): string {
+  if (xmlText(text).trim() === '') throw invalid(at, `has an empty ${name}`)
+  return text
+}
+
+function whole(value: number | undefined, { at, name, min }: Place & { readonly min: number }): number | undefined {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= min)) return value
+  throw invalid(at, `has ${name} ${value}; expected a whole number of at least ${min}`)
+}
+
+function key(value: string | undefined, at: string): string | undefined {
+  if (value === undefined || /^[0-9*#]?$/.test(value)) return value
+  throw invalid(at, 'has a finishOnKey that is not one of 0-9 * # or empty')
+}
+
+function phoneNumber(value: string, { at, name }: Place): string {
+  if (/^\+?[0-9]{3,15}$/.test(value)) return value
+  throw invalid(at, `${name} is not E.164 (+ and up to 15 digits, nothing else)`)
+}
+
+/** RFC 3986's characters and a whole escape: a URL that a parser on the way need not repair. */
+const URL_TEXT = /^(?:[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$/
+
+function httpUrl(url: string, { at, name }: Place): string {
+  if (utf8Bytes(url) > STREAM_PATH_BYTES_MAX) throw invalid(at, `${name} is longer than ${STREAM_PATH_BYTES_MAX} bytes`)
+  if (URL_TEXT.test(url) && /^https?:\/\/[^/?#]/.test(url) && URL.canParse(url)) return url
+  throw invalid(at, `${name} is not an absolute http or https URL with its special characters escaped`)
+}
+
+function optionalUrl(url: string | undefined, place: Place): string | undefined {
+  return url === undefined ? undefined : httpUrl(url, place)
+}
+
+function streamUrl(url: string, at: string): string {
+  const parts = /^wss?:\/\/([^/?#@]+)(\/[^#]*|\?[^#]*)?$/.exec(url)
+  if (parts === null || !URL_TEXT.test(url) || !URL.canParse(url)) {
+    throw invalid(at, 'url is not a ws or wss URL with its special characters escaped and without user and fragment')
+  }
+  const [, host = '', path] = parts
+  // The PBX's URL parser takes a query only as part of a path.
+  if (path === undefined || path.startsWith('?')) throw invalid(at, 'url has no path: wss://host/path?query is needed')
+  if (host.length > STREAM_HOST_BYTES_MAX) throw invalid(at, `url's host is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
+  if (path.length > STREAM_PATH_BYTES_MAX) throw invalid(at, `url's path is longer than ${STREAM_PATH_BYTES_MAX} bytes`)
+  return url
+}
+
+function utf8Bytes(text: string): number {
+  return new TextEncoder().encode(text).byteLength
+}

@@ -1,10 +1,189 @@
+import { GatewayError } from '../core/errors.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
+import { JSON_DEPTH_MAX, WEBHOOK_BODY_BYTES_MAX, WEBHOOK_FIELDS_MAX } from '../core/limits.js'
 import { carrierState, isTerminal } from './carrier-state.js'
 import type { CarrierState } from './carrier-state.js'
-import { foldKey } from './body.js'
-import type { Fields } from './body.js'
 import { maskNumbersIn, normaliseNumber } from './phone.js'
+
+// --- JSON from outside: its depth is known before it is parsed ---------------------------------------------------------------
+
+export type JsonObject = Readonly<Record<string, unknown>>
+
+export function isJsonObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** Where one bracketed value ends. */
+interface JsonSpan {
+  /** Index after its last character; -1 when the text ends inside it. */
+  readonly end: number
+  /** Deepest nesting within it; 1 for a flat object. */
+  readonly depth: number
+}
+
+/**
+ * Finds the end of the object or array that begins at `start`, by brackets and quotes alone (it may still be
+ * invalid JSON). Runs in one pass and does not recurse.
+ */
+export function jsonSpan(text: string, start: number): JsonSpan {
+  let open = 0
+  let depth = 0
+  let quoted = false
+  for (let i = start; i < text.length; i++) {
+    const c = text.charCodeAt(i)
+    if (quoted) {
+      if (c === 0x5c) i++ // a backslash and what it escapes
+      else if (c === 0x22) quoted = false
+    } else if (c === 0x22) {
+      quoted = true
+    } else if (c === 0x7b || c === 0x5b) {
+      open++
+      if (open > depth) depth = open
+    } else if (c === 0x7d || c === 0x5d) {
+      open--
+      if (open === 0) return { end: i + 1, depth }
+    }
+  }
+  return { end: -1, depth }
+}
+
+/** The value of `text`, or undefined when it is not JSON. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    return undefined // JSON has no undefined, so this cannot be mistaken for a value
+  }
+}
+
+/** The object that `text` holds; undefined for anything else, also for an object deeper than `depthMax`. */
+export function parseJsonObject(text: string, depthMax: number): JsonObject | undefined {
+  const start = text.search(/\S/)
+  if (start === -1 || text[start] !== '{') return undefined
+  const span = jsonSpan(text, start)
+  if (span.end === -1 || span.depth > depthMax) return undefined
+  const value = parseJson(text)
+  return isJsonObject(value) ? value : undefined
+}
+
+/**
+ * The fields of a webhook body. Keys are folded (lower case, without `_`, `-` and `[]`), so that `CallSid`,
+ * `callSid` and `call_sid` are one key; values are text. A Map, so that no key can reach a prototype.
+ */
+export type Fields = ReadonlyMap<string, string | Fields>
+
+/** The key under which `name` is found in `Fields`. */
+export function foldKey(name: string): string {
+  return name.toLowerCase().replace(/[_-]|\[\]$/g, '')
+}
+
+/**
+ * Reads a webhook body as form or JSON, by its content type; without one, by its first character.
+ *
+ * Of a repeated field the first value that is not empty counts, of a list its first element. Nothing of the
+ * body appears in an error.
+ *
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE or WEBHOOK_MALFORMED
+ */
+export function parseBody(contentType: string | undefined, body: Uint8Array): Fields {
+  if (body.byteLength > WEBHOOK_BODY_BYTES_MAX) {
+    throw new GatewayError('BODY_TOO_LARGE',
+      `webhook body is ${body.byteLength} bytes; at most ${WEBHOOK_BODY_BYTES_MAX} are read`)
+  }
+  const format = formatOf(contentType, body)
+  const text = decodeUtf8(body)
+  if (text.trim() === '') throw malformed('is empty')
+  return format === 'json' ? readJson(text) : readForm(text)
+}
+
+function malformed(what: string): GatewayError {
+  return new GatewayError('WEBHOOK_MALFORMED', `webhook body ${what}`)
+}
+
+function formatOf(contentType: string | undefined, body: Uint8Array): 'form' | 'json' {
+  if (contentType === undefined || contentType.trim() === '') {
+    const first = body.find((byte) => byte !== 0x20 && byte !== 0x09 && byte !== 0x0a && byte !== 0x0d)
+    return first === 0x7b ? 'json' : 'form'
+  }
+  const [type = '', ...parameters] = contentType.slice(0, 256).toLowerCase().split(';').map((part) => part.trim())
+  for (const parameter of parameters) {
+    const charset = /^charset\s*=\s*"?([^"\s]*)"?$/.exec(parameter)?.[1]
+    if (charset !== undefined && !['utf-8', 'utf8', 'us-ascii'].includes(charset)) {
+      throw new GatewayError('CONTENT_TYPE', 'webhook charset is not supported; allowed: utf-8, us-ascii')
+    }
+  }
+  if (type === 'application/x-www-form-urlencoded') return 'form'
+  if (/^(?:application|text)\/json$|^application\/[a-z0-9.-]+\+json$/.test(type)) return 'json'
+  throw new GatewayError('CONTENT_TYPE',
+    'webhook content type is not supported; allowed: application/x-www-form-urlencoded, application/json')
+}
+
+function decodeUtf8(body: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(body)
+  } catch (thrown) {
+    throw new GatewayError('WEBHOOK_MALFORMED', 'webhook body is not valid UTF-8', { cause: thrown })
+  }
+}
+
+function readForm(text: string): Fields {
+  const pairs = text.trim().split('&')
+  if (pairs.length > WEBHOOK_FIELDS_MAX) throw tooManyFields()
+  const fields = new Map<string, string | Fields>()
+  for (const pair of pairs) {
+    if (pair === '') continue
+    const equals = pair.indexOf('=')
+    if (equals === -1) continue // a bare word is no field
+    const key = foldKey(decodeFormText(pair.slice(0, equals)))
+    let value = decodeFormText(pair.slice(equals + 1))
+    // A sender that forgot to escape the `+` of a number: form decoding made it a space.
+    if (/^ [0-9]{7,15}$/.test(value)) value = `+${value.slice(1)}`
+    add(fields, key, value)
+  }
+  if (fields.size === 0) throw malformed('has no fields; expected a form such as sessionId=…&callSessionState=…')
+  return fields
+}
+
+function decodeFormText(text: string): string {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '))
+  } catch (thrown) {
+    throw new GatewayError('WEBHOOK_MALFORMED', 'webhook body has a % escape that is not UTF-8', { cause: thrown })
+  }
+}
+
+function readJson(text: string): Fields {
+  const start = text.search(/\S/)
+  if (text[start] !== '{') throw malformed('is not a JSON object')
+  const span = jsonSpan(text, start)
+  if (span.depth > JSON_DEPTH_MAX) throw malformed(`is JSON nested deeper than ${JSON_DEPTH_MAX}`)
+  const value = span.end === -1 ? undefined : parseJson(text)
+  if (!isJsonObject(value)) throw malformed('is not valid JSON')
+  return readObject(value, { count: 0 })
+}
+
+/** `seen` is shared by all levels of one body, so that nesting does not get around the bound. */
+function readObject(object: JsonObject, seen: { count: number }): Fields {
+  const fields = new Map<string, string | Fields>()
+  for (const [name, value] of Object.entries(object)) {
+    if (++seen.count > WEBHOOK_FIELDS_MAX) throw tooManyFields()
+    const first: unknown = Array.isArray(value) ? value[0] : value
+    if (isJsonObject(first)) add(fields, foldKey(name), readObject(first, seen))
+    else if (typeof first === 'string') add(fields, foldKey(name), first)
+    else if (typeof first === 'number' || typeof first === 'boolean') add(fields, foldKey(name), String(first))
+  }
+  return fields
+}
+
+function add(fields: Map<string, string | Fields>, key: string, value: string | Fields): void {
+  const present = fields.get(key)
+  if (present === undefined || (typeof present === 'string' && present.trim() === '')) fields.set(key, value)
+}
+
+function tooManyFields(): GatewayError {
+  return malformed(`has more than ${WEBHOOK_FIELDS_MAX} fields`)
+}
 
 /** What the carrier's webhooks say about a call, whichever URL they came to and whichever shape they had. */
 export interface CallFields {
@@ -37,13 +216,13 @@ const CALL_SID = names('sessionId', 'callSid', 'callId')
 const SESSION_SID = names('sessionId', 'callSid')
 /** How the PBX spells its session ids today: `HD_` and 12 hexadecimal digits. */
 const PBX_SID = /^HD_[0-9a-f]+$/i
-const FROM = names('callerNumber', 'from', 'caller')
-const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
+export const FROM = names('callerNumber', 'from', 'caller')
+export const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
 const STATE = names('callSessionState', 'callState', 'callStatus', 'status')
 const STREAM_STATE = names('streamEvent', 'streamStatus')
 const KIND = names('kind', 'eventKind')
 const EVENT_ID = names('eventId')
-const STREAM_SID = names('streamSid', 'streamId')
+export const STREAM_SID = names('streamSid', 'streamId')
 const ACTIVE = names('isActive')
 const DIRECTION = names('direction', 'callDirection')
 const DURATION = names('durationInSeconds', 'durationSeconds', 'callDuration', 'duration')

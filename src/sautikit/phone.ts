@@ -7,7 +7,7 @@ const WITHHELD = new Set([
   '', 'anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'null', 'undefined', 'none',
 ])
 
-/** Digits of E.164: 15 at most. Below 11 an international number cannot be told from a national one or a short code. */
+/** Digits of E.164: 15 at most. Below 11 an international number cannot be distinguished from a national one or a short code. */
 const INTERNATIONAL_DIGITS_MIN = 11
 const INTERNATIONAL_DIGITS_MAX = 15
 
@@ -57,8 +57,8 @@ export function normaliseNumber(raw: string): string {
 }
 
 /**
- * A number as records, views and logs show it: `+2547…01`. Country and network can be told, the subscriber
- * cannot. Short codes and names are hidden whole; a withheld number stays empty.
+ * A number as records, views and logs show it: `+2547…01`. It shows country and network, not the
+ * subscriber. Short codes and names are hidden whole; a withheld number stays empty.
  */
 export function maskNumber(value: string): string {
   if (value === '') return ''

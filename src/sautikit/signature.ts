@@ -11,7 +11,7 @@ export const SIGNATURE_HEADER = 'x-sautikit-signature'
  */
 export type SignatureResult = 'ok' | 'missing' | 'malformed' | 'stale' | 'mismatch' | 'bare-refused' | 'bare-ambiguous'
 
-export interface SignatureCheck {
+interface SignatureCheck {
   readonly header: string | undefined
   /** The raw bytes, before any parsing. */
   readonly body: Uint8Array
@@ -41,7 +41,7 @@ interface ParsedSignature {
  * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same time
  * whichever value or secret fits. Empty secrets are left out: everyone can sign with them.
  *
- * The two forms sign texts that cannot be told apart: the value of a dated signature over B is a bare signature over
+ * The texts that the two forms sign are ambiguous: the value of a dated signature over B is a bare signature over
  * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; else every
  * dated webhook that anybody has seen could be sent again, for ever, with its time moved into the body.
  */
@@ -84,19 +84,6 @@ export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS
   if (parsed === null) return false
   if (parsed.timestamp === null) return check.acceptBare === true
   return Math.abs(check.nowS - Number(parsed.timestamp)) <= (check.skewS ?? SIGNATURE_SKEW_S)
-}
-
-/**
- * Signs a body as the carrier does; for the simulator and tests.
- * @param timestampS calendar seconds for the `t=…,v1=…` form, null for the bare form.
- * @returns the header's value.
- */
-export function signBody(options: {
-  readonly body: Uint8Array; readonly secret: string; readonly timestampS: number | null
-}): string {
-  const timestamp = options.timestampS === null ? null : String(Math.floor(options.timestampS))
-  const hex = digest(options.secret, options.body, timestamp).toString('hex')
-  return timestamp === null ? hex : `t=${timestamp},v1=${hex}`
 }
 
 /** Of any number of digits: a `t` that we would not read is a `t` all the same to whoever signed it. */

@@ -1,10 +1,57 @@
 import { isCallSid } from '../core/ids.js'
+import type { CallSid } from '../core/ids.js'
 import { JSON_DEPTH_MAX, STREAM_HEADERS_MAX, TEXT_FRAME_BYTES_MAX, TEXT_FRAME_MESSAGES_MAX } from '../core/limits.js'
-import { foldKey } from './body.js'
-import { idOf, names } from './call-fields.js'
-import { isJsonObject, jsonSpan, parseJson, parseJsonObject } from './json.js'
-import type { JsonObject } from './json.js'
+import { FROM, STREAM_SID, TO, foldKey, idOf, isJsonObject, jsonSpan, names, parseJson, parseJsonObject } from './call-fields.js'
+import type { JsonObject } from './call-fields.js'
 import { normaliseNumber } from './phone.js'
+
+/** The subprotocols whose audio we speak; the first is Sautikit's. */
+const SUBPROTOCOLS = ['audio.drachtio.org', 'audio.jambonz.org'] as const
+export type Subprotocol = typeof SUBPROTOCOLS[number]
+
+/** No client offers more than a few names. */
+const OFFER_CHARS_MAX = 1024
+
+/**
+ * The subprotocol to echo, exactly as offered; null when none of ours is in the list, and the upgrade is to be
+ * refused (the carrier takes any other answer for a failure). Names are compared as RFC 6455 says: whole and with
+ * their case.
+ *
+ * @param header `Sec-WebSocket-Protocol`, several headers joined by commas.
+ */
+export function offersSubprotocol(header: string | undefined): Subprotocol | null {
+  if (header === undefined || header.length > OFFER_CHARS_MAX) return null
+  const offered = header.split(',').map((name) => name.trim())
+  return SUBPROTOCOLS.find((ours) => offered.includes(ours)) ?? null
+}
+
+/** What the upgrade request said beyond WebSocket's own headers. */
+export interface HandshakeMetadata {
+  /** A call SID, should the carrier put one into a header; the URL's token decides, this is compared with it. */
+  readonly callSid: CallSid | null
+  /** `headerMetadata`, where the carrier sends it as headers; names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** Headers of every HTTP request and of proxies, which are no metadata, and those that are secrets. */
+const NOT_METADATA = new RegExp('^(?:'
+  + 'host|connection|upgrade|origin|pragma|cache-control|accept(?:-.*)?|user-agent|content-.*|te|via|forwarded|date'
+  + '|sec-.*|x-forwarded-.*|x-real-ip|x-request-id|cf-.*|traceparent|tracestate|authorization|proxy-.*|cookie'
+  + ')$')
+
+/** Reads metadata from the headers of an upgrade request, as `uWebSockets.js` or Node give them. */
+export function handshakeMetadata(headers: Iterable<readonly [string, string | undefined]>): HandshakeMetadata {
+  const own: [string, string][] = []
+  let callSid: CallSid | null = null
+  for (const [name, value] of headers) {
+    const lower = name.toLowerCase()
+    if (value === undefined || NOT_METADATA.test(lower)) continue
+    own.push([lower, value])
+    const key = foldKey(lower.replace(/^x-(?:sautikit-)?/, ''))
+    if (callSid === null && CALL_SID.includes(key) && isCallSid(value.trim())) callSid = value.trim() as CallSid
+  }
+  return { callSid, headers: flatHeaders(own) }
+}
 
 /**
  * Text frames on the media socket. One frame may hold several JSON values in a row, or text that is no JSON at
@@ -28,26 +75,10 @@ export type StreamText =
 /** Stops the carrier's playout and empties its queue. What is sent in the next 60 ms may be thrown away with it. */
 export const KILL_AUDIO = '{"type":"killAudio"}'
 
-/** Forgets the marks that wait; each is answered `cleared`. */
-export const CLEAR_MARKS = '{"type":"clearMarks"}'
-
-/** Other spellings of a flush, seen beside `killAudio` in the field; sent only where the operator asks for them. */
-export function clearVariants(): readonly string[] {
-  return ['{"event":"clear"}', '{"type":"clear"}']
-}
-
-/** Longest mark name that is sent or believed. */
+/** Longest mark name that is believed. */
 const MARK_NAME_CHARS_MAX = 128
 const TYPE_NAME_CHARS_MAX = 64
 const HEADER_VALUE_CHARS_MAX = 4096
-
-/**
- * Asks to be told when everything sent so far has been played. At most 30 may wait at the carrier; and while one
- * waits, a sample of value -1 passes for a mark, so the audio must hold none.
- */
-export function markText(name: string): string {
-  return JSON.stringify({ type: 'mark', data: { name: name.slice(0, MARK_NAME_CHARS_MAX) } })
-}
 
 /**
  * Reads one text frame. Never throws: whatever a frame holds becomes messages, in order, and what cannot be
@@ -137,9 +168,6 @@ function eventOf(object: JsonObject): StreamText {
 // --- metadata ---------------------------------------------------------------------------------------------
 
 const CALL_SID = names('callSid', 'sessionId', 'callId')
-const STREAM_SID = names('streamSid', 'streamId')
-const FROM = names('callerNumber', 'from', 'caller')
-const TO = names('clientDialedNumber', 'destinationNumber', 'to', 'called')
 const KNOWN = new Set([...CALL_SID, ...STREAM_SID, ...FROM, ...TO, ...names('headers', 'metadata', 'openMetadata')])
 
 function opaqueMetadata(text: string): StreamText {
@@ -190,7 +218,7 @@ function headersOf(object: JsonObject): Readonly<Record<string, string>> {
 const UNSAFE_NAMES = new Set(['__proto__', 'constructor', 'prototype'])
 
 /** Text values only, bounded in number and length. */
-export function flatHeaders(entries: Iterable<readonly [string, unknown]>): Readonly<Record<string, string>> {
+function flatHeaders(entries: Iterable<readonly [string, unknown]>): Readonly<Record<string, string>> {
   const kept: [string, string][] = []
   for (const [name, value] of entries) {
     if (kept.length === STREAM_HEADERS_MAX) break

@@ -37,7 +37,7 @@ const MAC_DOMAIN = 'mkondo url token 1\n'
 
 /**
  * Makes the token of one URL. Any process with the same secret can check it; nothing is stored.
- * The caller chooses the nonce (random bytes as base64url), so that this room stays free of randomness.
+ * The caller chooses the nonce (random bytes as base64url), so that this layer stays pure.
  */
 export function mintToken(secret: string, claims: TokenClaims): string {
   assert(secret !== '', 'a token secret is set')

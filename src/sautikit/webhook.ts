@@ -1,10 +1,83 @@
 import { GatewayError } from '../core/errors.js'
-import { parseCallSid } from '../core/ids.js'
+import { isCallSid, parseCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
-import { parseBody } from './body.js'
-import { readEvent } from './events.js'
-import type { CarrierEvent } from './events.js'
+import type { StreamStatusEvent } from './actions.js'
+import { STREAM_SID, idOf, names, parseBody, readCallFields, shownText, textOf } from './call-fields.js'
+import type { CallFields, Fields } from './call-fields.js'
+import { carrierState } from './carrier-state.js'
 import { sameNumber } from './phone.js'
+
+/** An event of the carrier's, in any of its shapes; the events URL gets them, and the voice URL may. */
+export interface CarrierEvent extends CallFields {
+  /** One event has one key, however often it is delivered. */
+  readonly dedupeKey: string
+  /** As written, for records; null when longer than 64 characters or with spaces in it. */
+  readonly occurredAt: string | null
+  /** The carrier's words for why a call ended (`normal_clearing`, `no_answer`). */
+  readonly hangupCause: string | null
+  readonly failureReason: string | null
+  /** A recording that can be fetched; only with `call.recording.ready`. */
+  readonly recording: CarrierRecording | null
+}
+
+export interface CarrierRecording {
+  readonly recordingId: string
+  /** Presigned and short-lived: a secret, never logged. */
+  readonly downloadUrl: string | null
+  readonly durationS: number | null
+}
+
+const OCCURRED_AT = names('occurredAt', 'timestamp')
+const HANGUP_CAUSE = names('hangupCause')
+const FAILURE_REASON = names('failureReason', 'failureCode')
+const RECORDING_ID = names('recordingId')
+const DOWNLOAD_URL = names('downloadUrl')
+const TEXT_CHARS_MAX = 64
+const URL_CHARS_MAX = 4096
+
+/**
+ * Reads an event: `{kind, event_id, data}`, `{event_kind, event_id, payload}`, or the PBX's own flat body, which
+ * lands at the events URL too. An event of something that is no call has a `kind` and a null `callSid`.
+ *
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE, or WEBHOOK_MALFORMED (also for neither a kind nor a call)
+ */
+export function parseEvent(contentType: string | undefined, body: Uint8Array): CarrierEvent {
+  const event = readEvent(parseBody(contentType, body))
+  if (event.kind === null && event.callSid === null) {
+    throw new GatewayError('WEBHOOK_MALFORMED',
+      'event names neither a kind (kind, event_kind) nor a call (sessionId, call_id)')
+  }
+  return event
+}
+
+/** What a body's fields tell, whichever URL they came to and whether they name a call or not. */
+function readEvent(fields: Fields): CarrierEvent {
+  const call = readCallFields(fields)
+  const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
+  return {
+    ...call,
+    dedupeKey: dedupeKeyOf(call, occurredAt),
+    occurredAt,
+    hangupCause: shownText(textOf(fields, HANGUP_CAUSE), TEXT_CHARS_MAX),
+    failureReason: shownText(textOf(fields, FAILURE_REASON), TEXT_CHARS_MAX),
+    recording: recordingOf(fields, call.durationS),
+  }
+}
+
+/** Without an id an event is what it says: a call reaches each state once, a stream starts and stops once. */
+function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
+  if (call.eventId !== null) return `id:${call.eventId}`
+  const parts = [call.callSid, call.kind, call.stateText, call.streamSid, call.digits, occurredAt]
+  return parts.map((part) => part ?? '').join('|')
+}
+
+function recordingOf(fields: Fields, durationS: number | null): CarrierRecording | null {
+  const recordingId = idOf(textOf(fields, RECORDING_ID), TEXT_CHARS_MAX)
+  const url = textOf(fields, DOWNLOAD_URL)
+  if (recordingId === null) return null
+  const usable = url !== null && url.length <= URL_CHARS_MAX && /^https:\/\//i.test(url)
+  return { recordingId, downloadUrl: usable ? url : null, durationS }
+}
 
 /** A POST to the voice URL: a call that rings, one of its later edges, or an event of it. */
 export interface Webhook extends CarrierEvent {
@@ -58,4 +131,57 @@ export function normaliseParties<T extends Pick<Webhook, 'from' | 'to' | 'direct
     calleeIsOurs ||= sameNumber(owned, webhook.to)
   }
   return callerIsOurs && !calleeIsOurs ? { ...webhook, from: webhook.to, to: webhook.from } : webhook
+}
+
+/** A POST to a `statusCallback`. */
+export interface StreamStatus {
+  /** `unknown` is to be acknowledged like the others. */
+  readonly event: StreamStatusEvent | 'unknown'
+  /** From the body; null when it names none and the URL's token has to. */
+  readonly callSid: CallSid | null
+  readonly streamSid: string | null
+  /** The `name` of the Stream action, echoed; at most 128 characters, numbers masked. */
+  readonly name: string | null
+  /** The carrier's words for what went wrong; at most 200 characters, numbers masked. */
+  readonly error: string | null
+  /** One edge has one key, however often it is delivered. */
+  readonly dedupeKey: string
+}
+
+/** Fields that may hold the event; each is tried until one does, for `status` may speak of the call. */
+const EVENT = ['streamEvent', 'streamStatus', 'event', 'status', 'callSessionState', 'kind', 'eventKind'].map((name) => names(name))
+const NAME = names('streamName', 'name')
+const ERROR = names('streamError', 'error', 'errorMessage', 'errorText', 'reason', 'message')
+const NAME_CHARS_MAX = 128
+const ERROR_CHARS_MAX = 200
+
+/**
+ * Reads a stream status in any spelling that could be expected; its body was never published.
+ *
+ * @param callSid of the URL's token: used where the body names none, and part of the dedupe key.
+ * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE or WEBHOOK_MALFORMED
+ */
+export function parseStreamStatus(contentType: string | undefined, body: Uint8Array, callSid?: string): StreamStatus {
+  const fields = parseBody(contentType, body)
+  const named = readCallFields(fields).callSid ?? (isCallSid(callSid) ? callSid : null)
+  const event = eventOf(EVENT.map((aliases) => textOf(fields, aliases)))
+  const streamSid = idOf(textOf(fields, STREAM_SID), NAME_CHARS_MAX)
+  return {
+    event,
+    callSid: named,
+    streamSid,
+    name: shownText(textOf(fields, NAME), NAME_CHARS_MAX),
+    error: event === 'stream-error' ? shownText(textOf(fields, ERROR), ERROR_CHARS_MAX) : null,
+    dedupeKey: `${named ?? ''}|${streamSid ?? ''}|${event}`,
+  }
+}
+
+function eventOf(words: readonly (string | null)[]): StreamStatusEvent | 'unknown' {
+  for (const word of words) {
+    if (word === null) continue
+    // `started` alone is as good as `stream-started` here.
+    const state = carrierState(/stream/i.test(word) ? word : `stream-${word}`)
+    if (state === 'stream-started' || state === 'stream-stopped' || state === 'stream-error') return state
+  }
+  return 'unknown'
 }

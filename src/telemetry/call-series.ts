@@ -3,7 +3,7 @@ import { CALL_SERIES_LINGER_MS, CALL_SERIES_MAX, SCRAPE_SLICE_CALLS } from '../c
 import type { Clock } from '../core/clock.js'
 
 const PREFIX = 'mkondo_'
-/** Calls we keep numbers of per call we may show, so that "slowest first" has something to choose from. */
+/** Calls tracked per call shown, so that the slowest can be chosen. */
 const TRACKED_PER_SHOWN = 8
 
 /** The numbers of one call that have series of their own. Plain fields, written when they change; NaN while unknown. */
@@ -14,13 +14,13 @@ export class CallNumbers {
   backend: string
   /** Caller stopped → first agent sound sent, of the last turn. */
   turnResponseLastMs = NaN
-  /** 99 of 100 frames were added less than this by the gateway. */
+  /** 99th percentile of the time that the gateway adds to a frame. */
   frameLatencyP99Ms = NaN
   /** First voiced sample → last agent sample sent, of the last committed barge-in. */
   bargeInStopLastMs = NaN
   /** On the gateway's clock; null while the call lives. */
   endedAtMs: number | null = null
-  /** Its labels as they are written, of `#labelsOf` the backend. */
+  /** Formatted labels; `#labelsOf` is the backend in them. */
   #labels = ''
   #labelsOf: string | null = null
 
@@ -30,7 +30,7 @@ export class CallNumbers {
     this.backend = backend
   }
 
-  /** Written once, and anew with another backend: a page has each of them three times. */
+  /** Formatted once per backend, because a page has them three times. */
   get labels(): string {
     if (this.#labelsOf !== this.backend) {
       this.#labelsOf = this.backend
@@ -42,7 +42,7 @@ export class CallNumbers {
   }
 }
 
-export interface CallSeriesOptions {
+interface CallSeriesOptions {
   readonly clock: Clock
   /** Calls shown at most, the slowest first; 0 shows none. */
   readonly callsMax?: number
@@ -64,7 +64,7 @@ const KINDS: readonly SeriesKind[] = [
   },
   {
     name: `${PREFIX}call_frame_latency_p99_seconds`,
-    help: 'Added by the gateway to 99 of 100 frames of a live call',
+    help: '99th percentile of the time added to a frame of a live call',
     read: numbers => numbers.frameLatencyP99Ms,
   },
   {
@@ -76,7 +76,7 @@ const KINDS: readonly SeriesKind[] = [
 
 /**
  * The page of `GET /metrics/calls`: three gauges a live call. Written by hand because prom-client takes 26-45 ms for
- * 5,000 calls, in one block, which 20 ms frames cannot stand; this takes about 0.6 ms for 1,000 and 10 ms for 5,000 calls
+ * 5,000 calls, in one block, which delays 20 ms frames; this takes about 0.6 ms for 1,000 and 10 ms for 5,000 calls
  * (bench/scrape.ts), in slices.
  */
 export class CallSeries {
@@ -94,7 +94,7 @@ export class CallSeries {
     this.#lingerMs = options.lingerMs ?? CALL_SERIES_LINGER_MS
   }
 
-  /** Calls that are kept now, live and lately ended. */
+  /** Tracked calls, live and recently ended. */
   get size(): number {
     return this.#calls.size
   }
@@ -117,7 +117,7 @@ export class CallSeries {
     return [...this.#slices()].join('')
   }
 
-  /** The page, written a few hundred calls at a time, with everything else of the thread between. */
+  /** The page, written a few hundred calls at a time; the event loop runs in between. */
   async renderInSlices(): Promise<string> {
     const slices: string[] = []
     for (const slice of this.#slices()) {
@@ -164,7 +164,7 @@ function linesOf(kind: SeriesKind, calls: readonly CallNumbers[]): string {
   return lines
 }
 
-/** Calls with a slow turn first; those that had none yet last. */
+/** Sorts calls with a slow turn first, those without a turn last. */
 function slowness(numbers: CallNumbers): number {
   return Number.isFinite(numbers.turnResponseLastMs) ? numbers.turnResponseLastMs : -1
 }

@@ -1,10 +1,10 @@
 /**
  * A histogram for what happens thousands of times a second. Log-linear: 16 buckets an octave, so a value is known
  * within 6.25 %; all state is 32-bit words that one thread adds to and any thread may read. A worker keeps one in
- * shared memory and the main thread moves what was added since its last look into the Prometheus buckets.
+ * shared memory and the main thread adds the difference since its last read to the Prometheus buckets.
  *
- * Nothing is ever set back to zero: a reader keeps its own last look and takes differences, which come out right
- * through the wrap of a word. Observing costs a few nanoseconds and allocates nothing.
+ * Nothing is ever reset: a reader keeps the counts of its last read and takes differences, which are correct
+ * when a word wraps. Observing costs a few nanoseconds and allocates nothing.
  */
 
 const SUB_BITS = 4
@@ -29,7 +29,7 @@ function bucketOf(us: number): number {
 }
 
 /** The largest value that a bucket holds, in microseconds. */
-export function bucketTopUs(bucket: number): number {
+function bucketTopUs(bucket: number): number {
   if (bucket < SUB_BUCKETS) return bucket
   const shift = Math.floor(bucket / SUB_BUCKETS) - 1
   const low = ((bucket % SUB_BUCKETS) + SUB_BUCKETS) * 2 ** shift
@@ -93,7 +93,7 @@ export class FrameHistogram {
     for (let i = 0; i < WORDS; i++) this.#words[i] = (this.#words[i] as number) + (other.#words[i] as number)
   }
 
-  /** A reader that reports what was added since its last look. */
+  /** A reader that reports what was added since its last read. */
   reader(): FrameHistogramReader {
     return new FrameHistogramReader(this.#words)
   }
@@ -109,8 +109,8 @@ export class FrameHistogramReader {
   }
 
   /**
-   * Calls `add` for each bucket with news: its largest value in µs and how many values it got since the last look.
-   * @returns the sum of the new values in µs; right as long as it stays under 2^32 (71 minutes) between two looks.
+   * Calls `add` for each bucket with news: its largest value in µs and how many values it got since the last read.
+   * @returns the sum of the new values in µs; correct as long as it stays under 2^32 (71 minutes) between two reads.
    */
   take(add: (topUs: number, count: number) => void): number {
     for (let i = 0; i < BUCKETS; i++) {

@@ -5,35 +5,15 @@ import type { CallSid } from '../core/ids.js'
 import { maskText, scrub } from './redact.js'
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
+type LogLevel = (typeof LOG_LEVELS)[number]
 
 /** Data of a log line. Names end in their unit; the message itself is a constant sentence. */
 export type LogFields = Readonly<Record<string, unknown>>
 
-/**
- * Where a part of the gateway writes what happened. Every line is one JSON object; fields and message go through
- * the redaction first (`redact.ts`), so no caller of this interface can leak a number, a key or a caller's words.
- */
-export interface Log {
-  trace(fields: LogFields, message: string): void
-  debug(fields: LogFields, message: string): void
-  info(fields: LogFields, message: string): void
-  warn(fields: LogFields, message: string): void
-  /** Put what was thrown into `fields.err`. */
-  error(fields: LogFields, message: string): void
-  fatal(fields: LogFields, message: string): void
-  /** True when lines of `level` are written: ask before building an expensive field. */
-  enabled(level: LogLevel): boolean
-  /** The log of one room (`edge`, `shard`, ...), at the level that is set for that room. */
-  room(name: string): Log
-  /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
-  call(callSid: CallSid, fields?: LogFields): Log
-}
-
 export interface LogSettings {
   readonly level: LogLevel
-  /** Levels of single rooms that differ from `level`. */
-  readonly rooms: Readonly<Record<string, LogLevel>>
+  /** Levels of single components that differ from `level`. */
+  readonly components: Readonly<Record<string, LogLevel>>
 }
 
 export interface LogOptions extends Partial<LogSettings> {
@@ -48,12 +28,12 @@ function isLogLevel(value: string): value is LogLevel {
 }
 
 /**
- * Reads a `LOG_LEVEL` such as `info` or `info,edge=debug,shard=trace`.
+ * Reads a `LOG_LEVEL` such as `info` or `info,edge=debug,workers=trace`.
  * @throws GatewayError CONFIG_INVALID
  */
 export function parseLogSettings(text: string): LogSettings {
   let level: LogLevel = 'info'
-  const rooms: Record<string, LogLevel> = {}
+  const components: Record<string, LogLevel> = {}
   for (const part of text
     .split(',')
     .map(piece => piece.trim())
@@ -63,16 +43,20 @@ export function parseLogSettings(text: string): LogSettings {
     if (!isLogLevel(value) || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) {
       throw new GatewayError(
         'CONFIG_INVALID',
-        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and room=level, by commas`,
+        `LOG_LEVEL has "${maskText(part)}"; allowed is a level (${LOG_LEVELS.join(', ')}) and component=level, by commas`,
       )
     }
     if (right === undefined) level = value
-    else rooms[left] = value
+    else components[left] = value
   }
-  return { level, rooms }
+  return { level, components }
 }
 
-class PinoLog implements Log {
+/**
+ * The log of a component. Every line is one JSON object; fields and message go through
+ * the redaction first (`redact.ts`), so no caller of this class can leak a number, a key or a caller's words.
+ */
+export class Log {
   readonly #pino: Logger
   readonly #settings: LogSettings
 
@@ -82,40 +66,48 @@ class PinoLog implements Log {
   }
 
   trace(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('trace')) this.#pino.trace(scrub(fields), maskText(message))
+    this.#write('trace', fields, message)
   }
 
   debug(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('debug')) this.#pino.debug(scrub(fields), maskText(message))
+    this.#write('debug', fields, message)
   }
 
   info(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('info')) this.#pino.info(scrub(fields), maskText(message))
+    this.#write('info', fields, message)
   }
 
   warn(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('warn')) this.#pino.warn(scrub(fields), maskText(message))
+    this.#write('warn', fields, message)
   }
 
+  /** Put what was thrown into `fields.err`. */
   error(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('error')) this.#pino.error(scrub(fields), maskText(message))
+    this.#write('error', fields, message)
   }
 
   fatal(fields: LogFields, message: string): void {
-    if (this.#pino.isLevelEnabled('fatal')) this.#pino.fatal(scrub(fields), maskText(message))
+    this.#write('fatal', fields, message)
   }
 
+  /** True when lines of `level` are written: ask before building an expensive field. */
   enabled(level: LogLevel): boolean {
     return level !== 'silent' && this.#pino.isLevelEnabled(level)
   }
 
-  room(name: string): Log {
-    const level = this.#settings.rooms[name] ?? this.#settings.level
-    return new PinoLog(this.#pino.child({ room: name }, { level }), this.#settings)
+  /** The log of one component (its folder: `edge`, `workers`, ...), at the level that is set for it. */
+  component(name: string): Log {
+    const level = this.#settings.components[name] ?? this.#settings.level
+    return new Log(this.#pino.child({ component: name }, { level }), this.#settings)
   }
 
+  /** The log of one call: every line has its `call_sid`. Fields given here are serialised once. */
   call(callSid: CallSid, fields: LogFields = {}): Log {
-    return new PinoLog(this.#pino.child({ ...scrub(fields), call_sid: callSid }), this.#settings)
+    return new Log(this.#pino.child({ ...scrub(fields), call_sid: callSid }), this.#settings)
+  }
+
+  #write(level: Exclude<LogLevel, 'silent'>, fields: LogFields, message: string): void {
+    if (this.#pino.isLevelEnabled(level)) this.#pino[level](scrub(fields), maskText(message))
   }
 }
 
@@ -124,7 +116,7 @@ class PinoLog implements Log {
  * thread goes through the main thread, line by line.
  */
 export function createLog(options: LogOptions = {}): Log {
-  const settings: LogSettings = { level: options.level ?? 'info', rooms: options.rooms ?? {} }
+  const settings: LogSettings = { level: options.level ?? 'info', components: options.components ?? {} }
   const pinoOptions = {
     level: settings.level,
     base: scrub(options.base ?? {}),
@@ -134,5 +126,5 @@ export function createLog(options: LogOptions = {}): Log {
     formatters: { level: (label: string) => ({ level: label }) },
   }
   const logger = options.destination === undefined ? pino(pinoOptions) : pino(pinoOptions, options.destination)
-  return new PinoLog(logger, settings)
+  return new Log(logger, settings)
 }

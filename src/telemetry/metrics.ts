@@ -1,33 +1,139 @@
-import { Gauge, collectDefaultMetrics } from 'prom-client'
+import { readFile } from 'node:fs/promises'
 import { setImmediate as immediate } from 'node:timers/promises'
+import { collectDefaultMetrics, Gauge } from 'prom-client'
 import type { CallRecord } from '../call/record.js'
-import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
-import {
-  GaugeOfSources,
-  LabelledGauge,
-  counterFamily,
-  histogramFamily,
-  openMetricsRegistry,
-} from './bound-metrics.js'
-import { CgroupWatch } from './cgroup.js'
-import type { Combined, CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry } from './bound-metrics.js'
+import type { Clock } from '../core/clock.js'
+import { LABEL_SETS_MAX, METRICS_FLUSH_MS, SCRAPE_REUSE_MS, SCRAPE_SLICE_MS } from '../core/limits.js'
 import type { FrameHistogram } from './frame-histogram.js'
 import {
-  BARGE_IN_BOUNDS,
-  CONNECT_BOUNDS,
-  FRAME_BOUNDS,
-  TICK_BOUNDS,
-  TOOL_BOUNDS,
-  TURN_BOUNDS,
-  WEBHOOK_BOUNDS,
-} from './metric-labels.js'
-import type { FrameDirection } from './metric-labels.js'
-import { MergedHistogram } from './merged-histogram.js'
-import type { Slowest } from './merged-histogram.js'
+  counterFamily, GaugeOfSources, histogramFamily, LabelledGauge, MergedHistogram, openMetricsRegistry,
+} from './metric-families.js'
+import type {
+  Combined, CounterHandle, CounterOf, HistogramHandle, HistogramOf, OpenMetricsRegistry, Slowest,
+} from './metric-families.js'
 
-export type { FrameDirection, RefusalReason, WebhookRejection, WebhookRoute } from './metric-labels.js'
-export type { Slowest } from './merged-histogram.js'
-export type { CounterHandle, CounterOf, HistogramHandle, HistogramOf } from './bound-metrics.js'
+/** Values that labels of this gateway's metrics may have, and the bounds of its histograms. */
+
+/** Why a call was not taken, or its socket not opened. */
+export const REFUSAL_REASONS = [
+  'capacity',
+  'draining',
+  'file-descriptors',
+  'agent-unknown',
+  'duplicate',
+  'rate-limit',
+  'fault',
+  'subprotocol',
+  'token-missing',
+  'token-invalid',
+  'token-expired',
+  'token-used',
+  'call-unknown',
+] as const
+export type RefusalReason = (typeof REFUSAL_REASONS)[number]
+
+/** Why a webhook was turned away. */
+export const WEBHOOK_REJECTIONS = [
+  'unsigned',
+  'signature',
+  'bare-signature',
+  'stale',
+  'token',
+  'too-large',
+  'too-slow',
+  'evicted',
+  'content-type',
+  'malformed',
+  'rate-limit',
+  'agent-unknown',
+  'method',
+  'not-found',
+] as const
+export type WebhookRejection = (typeof WEBHOOK_REJECTIONS)[number]
+
+export const WEBHOOK_ROUTES = ['voice', 'stream-status', 'after-stream', 'human', 'events'] as const
+export type WebhookRoute = (typeof WEBHOOK_ROUTES)[number]
+
+/** Direction of a frame: `in` from the caller to the backend, `out` from the backend to the caller. */
+type FrameDirection = 'in' | 'out'
+
+// Buckets in seconds; turn and barge-in bounds lie where people feel a difference, frame bounds around the 20 ms of one
+// frame itself.
+const TURN_BOUNDS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10]
+const BARGE_IN_BOUNDS = [0.01, 0.02, 0.04, 0.06, 0.1, 0.15, 0.2, 0.3, 0.5, 1]
+export const FRAME_BOUNDS = [0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16]
+const TICK_BOUNDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08]
+const CONNECT_BOUNDS = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5, 10]
+const TOOL_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15]
+const WEBHOOK_BOUNDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+
+/** What the kernel reports of the CPU limit of this process's control group, since the group was created. */
+interface CgroupCpu {
+  /** Periods in which it ran at all, and those in which it was throttled. */
+  readonly periods: number
+  readonly throttledPeriods: number
+  readonly throttledSeconds: number
+}
+
+/** A cpu.stat of version 2 or 1; null when it holds no limit (a group without one, or not a cpu.stat). */
+export function parseCpuStat(text: string): CgroupCpu | null {
+  const values = new Map<string, number>()
+  for (const line of text.split('\n')) {
+    const [name, value] = line.split(' ')
+    if (name !== undefined && value !== undefined && /^\d+$/.test(value)) values.set(name, Number(value))
+  }
+  const periods = values.get('nr_periods')
+  const throttledPeriods = values.get('nr_throttled')
+  if (periods === undefined || throttledPeriods === undefined) return null
+  const usec = values.get('throttled_usec')
+  const nsec = values.get('throttled_time') // version 1
+  return { periods, throttledPeriods, throttledSeconds: usec === undefined ? (nsec ?? 0) / 1e9 : usec / 1e6 }
+}
+
+/** Where cpu.stat may lie: in a container the group is the root, on a machine its path is in /proc/self/cgroup. */
+export function cpuStatPaths(procSelfCgroup: string): string[] {
+  const own = /^0::(\/[^\n]*)$/m.exec(procSelfCgroup)?.[1]
+  const paths = ['/sys/fs/cgroup/cpu.stat', '/sys/fs/cgroup/cpu/cpu.stat', '/sys/fs/cgroup/cpu,cpuacct/cpu.stat']
+  return own === undefined || own === '/' || own.includes('..') ? paths : [`/sys/fs/cgroup${own}/cpu.stat`, ...paths]
+}
+
+/** Reads this process's cpu.stat without blocking. */
+export class CgroupWatch {
+  /** As of the last read; null while, or where, nothing is known. */
+  now: CgroupCpu | null = null
+  readonly #read: (path: string) => Promise<string>
+  #path: string | null | undefined
+  #looking = false
+
+  constructor(read: (path: string) => Promise<string> = (path) => readFile(path, 'utf8')) {
+    this.#read = read
+  }
+
+  /** Starts a read, unless one is under way. Never rejects. */
+  async look(): Promise<void> {
+    if (this.#looking || this.#path === null) return
+    this.#looking = true
+    try {
+      this.now = this.#path === undefined ? await this.#find() : parseCpuStat(await this.#read(this.#path))
+    } catch {
+      this.now = null // the group was removed or became unreadable
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  async #find(): Promise<CgroupCpu | null> {
+    const groups = await this.#read('/proc/self/cgroup').catch(() => '')
+    for (const path of cpuStatPaths(groups)) {
+      const found = parseCpuStat(await this.#read(path).catch(() => ''))
+      if (found === null) continue
+      this.#path = path
+      return found
+    }
+    this.#path = null // this machine has none
+    return null
+  }
+}
 
 const PREFIX = 'mkondo_'
 
@@ -36,7 +142,7 @@ interface MetricWriter {
   getMetricsAsString(metric: unknown): Promise<string>
 }
 
-export interface MetricsOptions {
+interface MetricsOptions {
   /** Of this gateway, for `build_info`. */
   readonly version: string
   /** False leaves out the process's and Node's own metrics (several registries in one test). */
@@ -47,14 +153,13 @@ export interface MetricsOptions {
 
 /**
  * Every number that `GET /metrics` shows. Handles are bound to their labels once, at the start of a call or of a
- * room; what happens per frame is counted in plain fields or frame histograms and read at the scrape.
+ * component; what happens per frame is counted in plain fields or frame histograms and read at the scrape.
  *
  * One instance a process, on the main thread.
  */
 export class Metrics {
   readonly registry: OpenMetricsRegistry = openMetricsRegistry()
 
-  /** Calls that have a slot now. */
   readonly callsLive: GaugeOfSources
   readonly callCapacity: GaugeOfSources
   readonly callCapacityRemaining: GaugeOfSources
@@ -72,7 +177,7 @@ export class Metrics {
   readonly callsAlone: GaugeOfSources
   readonly turnResponse: HistogramOf<'agent' | 'backend'>
   readonly turnAnswer: HistogramOf<'agent' | 'backend'>
-  /** The same two clocks to the caller's ear, where the carrier forks both tracks as stereo. */
+  /** The same two, caller-perceived: where the carrier forks both tracks as stereo. */
   readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
   readonly bargeIns: CounterOf<'committed'>
@@ -82,7 +187,7 @@ export class Metrics {
   readonly backendFailovers: CounterOf<'from' | 'to'>
   readonly backendFailoverGap: HistogramOf<'to'>
   readonly backendRotations: CounterOf<'backend'>
-  /** What services sent or did out of order, by kind; added at the end of each call. */
+  /** Added at the end of each call. */
   readonly backendIrregular: CounterOf<'backend' | 'kind'>
   readonly greeting: HistogramOf<'agent' | 'backend'>
   readonly toolCallsRefused: CounterHandle
@@ -91,7 +196,6 @@ export class Metrics {
   readonly toolErrors: CounterOf<'tool' | 'code'>
   /** Verification of callers: numbers that were locked, and answers that were refused because of it. */
   readonly verificationLocks: CounterOf<'agent' | 'event'>
-  /** Numbers whose wrong answers were forgotten before their time, for want of room. */
   readonly verificationNumbersEvicted: CounterHandle
   readonly escalations: CounterOf<'strategy' | 'outcome'>
   readonly playoutUnderruns: CounterHandle
@@ -107,14 +211,13 @@ export class Metrics {
   /** Calls left out of `/metrics/calls` because of its cap, at the last scrape. */
   readonly callSeriesDropped: GaugeOfSources
 
-  /** Pages of metrics that were asked for: made anew, or the last one again. */
+  /** Scrapes of each page: rendered, or served from the last one. */
   readonly scrapes: CounterOf<'page' | 'served'>
-  /** Threads of each pool that are alive, and tasks (calls, sessions) that they carry. */
   readonly workers: LabelledGauge<'pool'>
   readonly workerTasks: LabelledGauge<'pool'>
-  /** Of the fullest ring of any call: 1 is full. */
+  /** 1 is full. */
   readonly ringFill: LabelledGauge<'ring'>
-  /** Share of the time that a shard's tick leaves free, since the last look. */
+  /** Since the last scrape. */
   readonly tickSlack: LabelledGauge<'shard'>
   readonly socketBackpressure: GaugeOfSources
   readonly socketSendsDelayed: CounterHandle
@@ -138,26 +241,26 @@ export class Metrics {
 
     new Gauge({
       name: `${PREFIX}build_info`,
-      help: 'Always 1; the labels say what runs',
+      help: 'Always 1; the labels name the versions',
       labelNames: ['version', 'node_version'],
       registers: [registry],
     }).set({ version: options.version, node_version: process.version }, 1)
 
     const gauge = (name: string, help: string) => new GaugeOfSources(registry, PREFIX + name, help)
     this.callsLive = gauge('calls_live', 'Calls that hold a slot')
-    this.callCapacity = gauge('call_capacity', 'Calls this process takes at most')
-    this.callCapacityRemaining = gauge('call_capacity_remaining', 'Calls this process would still take now')
+    this.callCapacity = gauge('call_capacity', 'Calls this process takes at once')
+    this.callCapacityRemaining = gauge('call_capacity_remaining', 'Remaining capacity: calls this process would take now')
     this.draining = gauge('draining', '1 while no new calls are taken')
     this.socketsOpen = gauge('sockets_open', 'Audio sockets that are open')
-    this.callsAlone = gauge('calls_alone', 'Calls on a media worker of their own, suspected of the death of one')
+    this.callsAlone = gauge('calls_alone', 'Calls alone on a media worker, because one died while their code ran')
     this.callSeriesDropped = gauge('call_series_dropped', 'Calls left out of /metrics/calls by its cap')
 
     this.calls = this.defineCounter('calls', 'Calls that ended', ['agent', 'outcome'])
-    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by what ended them', ['reason'])
+    this.callEnds = this.defineCounter('call_ends', 'Calls that ended, by reason', ['reason'])
     this.callsRefused = this.defineCounter('calls_refused', 'Calls or audio sockets that were refused', ['reason'])
-    this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls taken over by another worker', [])({})
+    this.callsRehomed = this.defineCounter('calls_rehomed', 'Calls moved to another media worker', [])({})
     this.workerDeaths = this.defineCounter('worker_deaths', 'Worker threads that died and were replaced', ['pool'])
-    this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by the cause', ['cause'])
+    this.mediaWorkerEnds = this.defineCounter('media_worker_ends', 'Media workers that died, by cause', ['cause'])
     this.turnResponse = this.defineHistogram(
       'turn_response_seconds',
       'Caller stopped to first agent sound of any kind sent',
@@ -172,17 +275,17 @@ export class Metrics {
     )
     this.turnResponseEar = this.defineHistogram(
       'turn_response_ear_seconds',
-      "Caller stopped to first agent sound of any kind at the caller's ear (stereo forks)",
+      'Caller stopped to first agent sound of any kind, caller-perceived (stereo forks)',
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
     this.turnAnswerEar = this.defineHistogram(
       'turn_answer_ear_seconds',
-      "Caller stopped to first agent sound that is not a filler at the caller's ear (stereo forks)",
+      'Caller stopped to first agent sound that is not a filler, caller-perceived (stereo forks)',
       ['agent', 'backend'],
       TURN_BOUNDS,
     )
-    this.bargeIns = this.defineCounter('barge_ins', 'Times a caller spoke over the agent', ['committed'])
+    this.bargeIns = this.defineCounter('barge_ins', 'Barge-ins, committed or false interruptions', ['committed'])
     this.bargeInStop = this.defineHistogram(
       'barge_in_stop_seconds',
       'First voiced sample of a committed barge-in to the last agent sample sent',
@@ -191,20 +294,20 @@ export class Metrics {
     )({})
     this.backendConnect = this.defineHistogram(
       'backend_connect_seconds',
-      'Backend connection until ready, by what the session was opened for',
+      'Backend connection until ready, by the role of the session',
       ['backend', 'role'],
       CONNECT_BOUNDS,
     )
     this.backendErrors = this.defineCounter('backend_errors', 'Errors that backends reported', ['backend', 'code'])
-    this.backendFailovers = this.defineCounter('backend_failovers', 'Calls moved to another backend', ['from', 'to'])
+    this.backendFailovers = this.defineCounter('backend_failovers', 'Failovers of calls to another backend', ['from', 'to'])
     this.backendFailoverGap = this.defineHistogram(
       'backend_failover_gap_seconds',
-      'A backend lost to another one that knows everything',
+      'Backend lost to the next one ready with the whole conversation',
       ['to'],
       TURN_BOUNDS,
     )
-    this.backendRotations = this.defineCounter('backend_rotations', 'Sessions replaced before they ended', ['backend'])
-    this.backendIrregular = this.defineCounter('backend_irregular', 'What services sent out of order', ['backend', 'kind'])
+    this.backendRotations = this.defineCounter('backend_rotations', 'Backend sessions replaced before they expired', ['backend'])
+    this.backendIrregular = this.defineCounter('backend_irregular', 'Messages of backends out of order', ['backend', 'kind'])
     this.greeting = this.defineHistogram(
       'greeting_seconds',
       'Audio socket opened to first agent sound sent',
@@ -213,7 +316,7 @@ export class Metrics {
     )
     this.toolCallsRefused = this.defineCounter(
       'tool_calls_refused',
-      'Tool calls of models that were not run: an unknown name, arguments that are none, too many',
+      'Tool calls of models that were not run: unknown name, malformed arguments, too many',
       [],
     )({})
     this.toolSeconds = this.defineHistogram('tool_seconds', 'Tool calls', ['tool', 'outcome'], TOOL_BOUNDS)
@@ -225,22 +328,22 @@ export class Metrics {
     )
     this.verificationNumbersEvicted = this.defineCounter(
       'verification_numbers_evicted',
-      'Numbers whose wrong answers were forgotten before their time, for want of room',
+      'Numbers whose wrong answers were forgotten early, because too many are remembered',
       [],
     )({})
-    this.escalations = this.defineCounter('escalations', 'Calls handed to a human, by how it was tried', [
+    this.escalations = this.defineCounter('escalations', 'Escalations to a human', [
       'strategy',
       'outcome',
     ])
-    this.playoutUnderruns = this.defineCounter('playout_underruns', 'Speech that ran dry before its end', [])({})
-    this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio thrown away at a bound', ['where'])
+    this.playoutUnderruns = this.defineCounter('playout_underruns', 'Playout buffers that ran dry within speech', [])({})
+    this.framesDropped = this.defineCounter('frames_dropped', 'Frames of audio dropped at a bound', ['where'])
     this.webhookSeconds = this.defineHistogram(
       'webhook_seconds',
       'Webhook received to answer written',
       ['route'],
       WEBHOOK_BOUNDS,
     )
-    this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were turned away', ['reason'])
+    this.webhookRejected = this.defineCounter('webhook_rejected', 'Webhooks that were rejected', ['reason'])
     this.streamSetup = this.defineHistogram(
       'stream_setup_seconds',
       'Webhook answered to first audio from the carrier',
@@ -256,22 +359,22 @@ export class Metrics {
 
     this.#frameLatency = new MergedHistogram({
       name: `${PREFIX}frame_latency_seconds`,
-      help: 'Added by the gateway to one frame, socket to socket',
+      help: 'Time the gateway adds to a frame, socket to socket',
       boundsSeconds: FRAME_BOUNDS,
       seriesMax: LABEL_SETS_MAX,
       registry,
       exemplarOf: this.#exemplarOf,
     })
-    this.scrapes = this.defineCounter('scrapes', 'Pages of metrics that were asked for', ['page', 'served'])
-    this.workers = this.defineLabelledGauge('workers', 'Worker threads that are alive', ['pool'], 'sum')
-    this.workerTasks = this.defineLabelledGauge('worker_tasks', 'Tasks that worker threads carry', ['pool'], 'sum')
+    this.scrapes = this.defineCounter('scrapes', 'Scrapes of each page, by whether it was rendered for it', ['page', 'served'])
+    this.workers = this.defineLabelledGauge('workers', 'Live worker threads', ['pool'], 'sum')
+    this.workerTasks = this.defineLabelledGauge('worker_tasks', 'Calls or sessions on worker threads', ['pool'], 'sum')
     this.ringFill = this.defineLabelledGauge('ring_fill_ratio', 'Fill of the fullest ring of any call', ['ring'], 'max')
-    this.tickSlack = this.defineLabelledGauge('tick_slack_ratio', 'Time that the tick of a shard leaves', ['shard'], 'max')
-    this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes that wait in the fullest audio socket')
-    this.socketSendsDelayed = this.defineCounter('socket_sends_delayed', 'Frames that an audio socket kept for later', [])({})
+    this.tickSlack = this.defineLabelledGauge('tick_slack_ratio', 'Share of time that the ticks of a media worker leave free', ['shard'], 'max')
+    this.socketBackpressure = gauge('socket_backpressure_bytes', 'Bytes waiting in the fullest audio socket')
+    this.socketSendsDelayed = this.defineCounter('socket_sends_delayed', 'Frames that an audio socket buffered', [])({})
     this.#tickBusy = new MergedHistogram({
       name: `${PREFIX}tick_seconds`,
-      help: 'How long a tick of a shard took',
+      help: 'Duration of a tick of a media worker',
       boundsSeconds: TICK_BOUNDS,
       seriesMax: LABEL_SETS_MAX,
       registry,
@@ -279,7 +382,7 @@ export class Metrics {
     })
     this.#tickLateness = new MergedHistogram({
       name: `${PREFIX}tick_lateness_seconds`,
-      help: 'How late a shard began its tick',
+      help: 'Delay of a tick of a media worker',
       boundsSeconds: TICK_BOUNDS,
       seriesMax: LABEL_SETS_MAX,
       registry,
@@ -292,7 +395,7 @@ export class Metrics {
   }
 
   /**
-   * Counts what a shard's histogram gets, from now until the returned function is called.
+   * Counts what a media worker's histogram gets, from now until the returned function is called.
    * @param slowest names the call of the slowest frame since it was asked last, for the exemplar.
    */
   frameLatencyFrom(direction: FrameDirection, histogram: FrameHistogram, slowest?: Slowest): () => void {
@@ -307,7 +410,7 @@ export class Metrics {
     return this.#tickLateness.addSource({ shard: String(shard) }, histogram)
   }
 
-  /** How long each tick of a shard took; the slack follows from it. */
+  /** How long each tick of a media worker took; the slack follows from it. */
   tickBusyFrom(shard: number | 'main' | 'lone', histogram: FrameHistogram): () => void {
     const letGo = [this.#tickBusy.addSource({ shard: String(shard) }, histogram), this.#slackFrom(String(shard), histogram)]
     return () => letGo.forEach(end => end())
@@ -327,23 +430,23 @@ export class Metrics {
     })
   }
 
-  /** Throttling by a processor limit is what a stutter in a container mostly is. Zeros where there is no limit. */
+  /** CPU throttling is the usual cause of stutter in a container. Zeros where there is no limit. */
   #watchCgroup(): void {
     const watch = new CgroupWatch()
-    const known = this.defineGauge('cgroup_cpu_limited', '1 where the kernel keeps count of a processor limit of this process')
+    const known = this.defineGauge('cgroup_cpu_limited', '1 where the kernel reports a CPU limit of this process')
     known.from(() => (watch.now === null ? 0 : 1))
     const count = (name: string, help: string, read: () => number): void => {
       this.countFrom(this.defineCounter(name, help, [])({}), read)
     }
-    count('cgroup_cpu_periods', 'Periods of the processor limit', () => watch.now?.periods ?? 0)
-    count('cgroup_cpu_throttled_periods', 'Periods in which the limit stopped this process', () => watch.now?.throttledPeriods ?? 0)
-    count('cgroup_cpu_throttled_seconds', 'Time for which the limit stopped this process', () => watch.now?.throttledSeconds ?? 0)
+    count('cgroup_cpu_periods', 'CPU limit periods in which this process ran', () => watch.now?.periods ?? 0)
+    count('cgroup_cpu_throttled_periods', 'CPU limit periods in which this process was throttled', () => watch.now?.throttledPeriods ?? 0)
+    count('cgroup_cpu_throttled_seconds', 'Time for which this process was throttled', () => watch.now?.throttledSeconds ?? 0)
     this.onFlush(() => void watch.look())
   }
 
   /**
-   * Copies a plain number that only grows into a counter, at each flush. A number that fell (a worker that was
-   * replaced begins at 0) counts from zero again. The returned function takes a last look and lets go.
+   * Copies a plain number that only grows into a counter, at each flush. A number that fell (a replaced
+   * worker begins at 0) counts from zero again. The returned function copies a last time and stops.
    */
   countFrom(counter: CounterHandle, read: () => number): () => void {
     let seen = 0
@@ -356,8 +459,8 @@ export class Metrics {
   }
 
   /**
-   * Calls `copy` about once a second and before each scrape: there a room copies its plain fields into handles. The
-   * returned function calls it a last time and lets go.
+   * Calls `copy` about once a second and before each scrape, for a component to copy its plain fields into handles. The
+   * returned function calls it a last time and stops.
    */
   onFlush(copy: () => void): () => void {
     this.#sources.add(copy)
@@ -366,13 +469,13 @@ export class Metrics {
     }
   }
 
-  /** A call that ended, by how it came out and by what ended it. */
+  /** Counts a call that ended, by outcome and reason. */
   callEnded({ callSid, agent, outcome, endReason }: Pick<CallRecord, 'callSid' | 'agent' | 'outcome' | 'endReason'>): void {
     this.calls({ agent, outcome }).inc(1, callSid)
     this.callEnds({ reason: endReason }).inc(1, callSid)
   }
 
-  /** A counter of a room's own; `name` without prefix and `_total`. Once a name. */
+  /** A counter of a component's own; `name` without prefix and `_total`. Once a name. */
   defineCounter<L extends string>(name: string, help: string, labels: readonly L[]): CounterOf<L> {
     return counterFamily({
       registry: this.registry,
@@ -385,7 +488,7 @@ export class Metrics {
     })
   }
 
-  /** A histogram of a room's own; `name` without prefix, with its unit `_seconds`. Once a name. */
+  /** A histogram of a component's own; `name` without prefix, with its unit `_seconds`. Once a name. */
   defineHistogram<L extends string>(
     name: string,
     help: string,
@@ -404,12 +507,12 @@ export class Metrics {
     })
   }
 
-  /** A gauge of a room's own, without labels: the sum of its sources at the scrape. */
+  /** A gauge of a component's own, without labels: the sum of its sources at the scrape. */
   defineGauge(name: string, help: string): GaugeOfSources {
     return new GaugeOfSources(this.registry, PREFIX + name, help)
   }
 
-  /** A gauge of a room's own, with labels whose values come from settings. */
+  /** A gauge of a component's own, with labels whose values come from settings. */
   defineLabelledGauge<L extends string>(name: string, help: string, labels: readonly L[], combined: Combined): LabelledGauge<L> {
     return new LabelledGauge(this.registry, { name: PREFIX + name, help, labels, combined })
   }
@@ -453,5 +556,45 @@ export class Metrics {
   close(): void {
     if (this.#timer !== null) clearInterval(this.#timer)
     this.#timer = null
+  }
+}
+
+interface ScrapePageOptions {
+  readonly clock: Clock
+  readonly render: () => string | Promise<string>
+  readonly made: CounterHandle
+  readonly reused: CounterHandle
+  readonly reuseMs?: number
+}
+
+/**
+ * A page of metrics for any number of scrapers: it is rendered at most every SCRAPE_REUSE_MS, and all requests in
+ * between get the same one, so that many scrapes do not block the event loop.
+ */
+export class ScrapePage {
+  readonly #options: ScrapePageOptions
+  #page: Promise<string> | null = null
+  #madeAtMs = -Infinity
+
+  constructor(options: ScrapePageOptions) {
+    this.#options = options
+  }
+
+  /** The page. Rejects when rendering failed; the next request renders again. */
+  get(): Promise<string> {
+    const { clock, render, made, reused, reuseMs = SCRAPE_REUSE_MS } = this.#options
+    const nowMs = clock()
+    if (this.#page !== null && nowMs - this.#madeAtMs < reuseMs) {
+      reused.inc()
+      return this.#page
+    }
+    made.inc()
+    this.#madeAtMs = nowMs
+    const page = Promise.resolve().then(render)
+    this.#page = page
+    page.catch(() => {
+      if (this.#page === page) this.#page = null
+    })
+    return page
   }
 }

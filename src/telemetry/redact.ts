@@ -1,9 +1,9 @@
 /**
- * What may never reach a log line: phone numbers, keys and tokens, and what callers say. Two nets, because each
- * misses what the other catches: whole fields by their name, and anything in a text that has the shape of a secret.
+ * What may never reach a log line: phone numbers, keys and tokens, and what callers say. Two filters, because each
+ * misses what the other finds: whole fields by their name, and anything in a text that has the shape of a secret.
  */
 
-export const REDACTED = '[redacted]'
+const REDACTED = '[redacted]'
 
 function namesOf(...lines: readonly string[]): ReadonlySet<string> {
   return new Set(lines.join(' ').split(' '))
@@ -17,14 +17,14 @@ const SECRET_FIELDS = namesOf(
   // what was said or typed
   'text transcript words utterance prompt digits digit dtmf args arguments result summary history packet',
   'openmetadata headermetadata',
-  // what opens a door
+  // credentials
   'apikey key secret secrets tokensecret token opstoken accesstoken authorization proxyauthorization cookie setcookie',
   'password signature xsautikitsignature credentials',
   // raw input, which may hold any of the above
   'body rawbody headers query payload',
 )
 
-/** Fields that look like secrets to the text net (long, many digits) and are not: ids are there to be searched for. */
+/** Ids that look like secrets (long, many digits) and must stay searchable. */
 const PLAIN_FIELDS = namesOf('callsid streamsid traceid spanid eventid version commit time pid port')
 
 /** Depth to which fields are walked, and entries kept of one array or object; beyond it there is only a count. */
@@ -116,7 +116,7 @@ function scrubValue(value: unknown, depth: number): unknown {
   return scrubObject(value, depth + 1)
 }
 
-/** An error's type, code, message, stack and causes, each text masked: vendors like to quote keys back at us. */
+/** An error's type, code, message, stack and causes, each text masked, because vendors quote keys in error messages. */
 function scrubError(error: Error, depth: number): Record<string, unknown> {
   const clean: Record<string, unknown> = { type: error.name, message: maskText(error.message) }
   const code = (error as { code?: unknown }).code

@@ -8,8 +8,8 @@ const HEAD_BYTES = 16
 export const SLOWEST_FRAME_BYTES = HEAD_BYTES + BYTES_MAX
 
 /**
- * Whose frame was the slowest since somebody looked: a worker offers each value, the main thread takes the slowest once a
- * second for an exemplar. Offering what is not the slowest is one comparison.
+ * The slowest frame since the last read and its call: a worker offers each value, the main thread takes the slowest once a
+ * second for an exemplar. An offer that is not the slowest costs one comparison.
  */
 export class SlowestFrame {
   readonly #words: Int32Array
@@ -34,7 +34,7 @@ export class SlowestFrame {
     Atomics.add(words, VERSION, 1)
   }
 
-  /** The slowest since the last look, and begins anew; null when there was none, or it is being written now. */
+  /** Takes the slowest since the last read; null when there was none, or it is being written now. */
   take(): { readonly callSid: string; readonly ms: number } | null {
     const words = this.#words
     const version = Atomics.load(words, VERSION)
@@ -43,7 +43,7 @@ export class SlowestFrame {
     if (us === 0) return null
     const callSid = String.fromCharCode(...this.#name.subarray(0, Atomics.load(words, LENGTH)))
     if (Atomics.load(words, VERSION) !== version) return null
-    // A value that came in between is lost: it is one of many.
+    // A value offered in between is lost, which an exemplar tolerates.
     Atomics.store(words, VALUE, 0)
     return { callSid, ms: us / 1000 }
   }

@@ -1,5 +1,5 @@
 import type { AgentDefinition } from '../agents/definition.js'
-import { humansOf } from '../agents/humans.js'
+import { humansOf } from '../agents/definition.js'
 import { Escalation } from '../escalation/escalation.js'
 import type { AfterStream, EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput } from '../escalation/escalation-events.js'
 import type { CallbackWish, EscalationPacket, EscalationStep, Handoff } from '../call/events.js'

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
 import type { AfterStream } from '../escalation/escalation-events.js'
 import type { Handoff } from '../call/events.js'

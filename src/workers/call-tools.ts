@@ -1,4 +1,4 @@
-import { CallerIdentity } from '../agents/caller-identity.js'
+import { CallerIdentity } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'

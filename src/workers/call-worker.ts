@@ -4,7 +4,7 @@ import { threadId } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import { workerData } from 'piscina'
 import type { AgentDefinition } from '../agents/definition.js'
-import { HttpTransport } from '../http/http-transport.js'
+import { HttpClient } from '../http/http-client.js'
 import { ToolRunner } from '../agents/tool-runner.js'
 import { SpeechClient } from '../speech/speech-client.js'
 import { Circuits } from '../backends/failover/circuit-breaker.js'
@@ -49,7 +49,7 @@ const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL
 /** Work of the worker itself that a call happens to start. */
 const ownWork = new AsyncResource('media-worker')
 const loop = new ShardLoop(clock, running, new FrameHistogram(seat.tickLateness), new FrameHistogram(seat.tickBusy))
-const transport = new HttpTransport()
+const transport = new HttpClient()
 const context: ShardContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Handoff } from '../call/events.js'
-import { messageOf } from '../core/errors.js'
 import { HANDOFF_POSTS_PENDING_MAX, HANDOFF_POST_ATTEMPTS_MAX, HANDOFF_POST_TIMEOUT_MS } from '../core/limits.js'
+import { HttpClient, discard, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
 
 /** Version of the body; `schema/handoff.schema.json` describes the handoff in it. */
@@ -49,6 +49,7 @@ export class HandoffPost {
   readonly #options: HandoffPostOptions
   readonly #pending = new Set<Promise<void>>()
   readonly #closing = new AbortController()
+  readonly #client = new HttpClient()
 
   constructor(options: HandoffPostOptions) {
     this.#options = options
@@ -76,6 +77,7 @@ export class HandoffPost {
     await Promise.all(this.#pending)
     clearTimeout(timer)
     this.#closing.abort()
+    this.#client.close()
   }
 
   async #tell(url: string, news: HandoffNews): Promise<void> {
@@ -96,17 +98,17 @@ export class HandoffPost {
 
   async #attempt(url: string, id: string, body: string): Promise<{ readonly why: string; readonly again: boolean } | null> {
     try {
-      const response = await fetch(url, {
-        method: 'POST', body, redirect: 'manual',
+      const response = await this.#client.send({
+        url: new URL(url), method: 'POST', body, policy: 'as-written',
         headers: { 'content-type': 'application/json', 'user-agent': 'mkondo', 'idempotency-key': id, ...this.#signature(body) },
         signal: AbortSignal.any([AbortSignal.timeout(HANDOFF_POST_TIMEOUT_MS), this.#closing.signal]),
       })
-      // Nothing in it is of use; unread it would hold the socket.
-      await response.body?.cancel()
-      if (response.ok) return null
-      return { why: `answered ${response.status}`, again: response.status >= 500 || RETRY_STATUSES.includes(response.status) }
+      discard(response) // nothing in it is of use; unread it would hold the socket
+      const { statusCode: status } = response
+      if (status >= 200 && status < 300) return null
+      return { why: `answered ${status}`, again: status >= 500 || RETRY_STATUSES.includes(status) }
     } catch (thrown) {
-      return { why: messageOf(thrown instanceof Error && thrown.cause !== undefined ? thrown.cause : thrown), again: true }
+      return { why: networkReason(thrown), again: true }
     }
   }
 

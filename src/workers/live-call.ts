@@ -7,7 +7,7 @@ import type {
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
-import type { HumanEvent } from '../sautikit/supervision.js'
+import type { HumanEvent } from '../sautikit/carrier-state.js'
 
 /** What the edge must know of an agent to answer a webhook. */
 export interface AgentFacts {

@@ -1,6 +1,6 @@
 import { FRAME_HISTOGRAM_BYTES } from '../telemetry/frame-histogram.js'
 import { SLOWEST_FRAME_BYTES } from '../telemetry/slowest-frame.js'
-import type { Environment } from '../agents/environment.js'
+import type { Environment } from '../agents/template.js'
 import type { BackendSettings } from '../backends/registry.js'
 import type { MediaAssets } from './media-assets.js'
 import { WORKER_PULSE_BYTES, WorkerPulse } from './worker-pulse.js'

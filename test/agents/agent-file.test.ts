@@ -5,8 +5,9 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
 import { agentJsonSchema, agentSchema } from '../../src/agents/definition.js'
-import { loadAgents, parseAgent } from '../../src/agents/loader.js'
+import { loadAgents } from '../../src/agents/loader.js'
 import { GatewayError } from '../../src/core/errors.js'
+import { loadText } from '../support/agent-text.js'
 
 const ENV = { SHOP_API_URL: 'http://127.0.0.1:8090' }
 
@@ -20,9 +21,9 @@ function packageRoot(): string {
 const root = packageRoot()
 
 /** The faults of an agent file, as the operator reads them. */
-function faultsOf(text: string, env: Record<string, string> = ENV): string[] {
-  const loaded = parseAgent(text, 'a.yaml', env)
-  return loaded.ok ? [] : loaded.faults.map((fault) => `${fault.file}:${fault.line}:${fault.col}: ${fault.what}`)
+async function faultsOf(text: string, env: Record<string, string> = ENV): Promise<string[]> {
+  const loaded = await loadText(text, env)
+  return Array.isArray(loaded) ? loaded : []
 }
 
 const minimal = (more = ''): string => `version: 1\nname: a\ninstructions: Be brief.\n${more}`
@@ -53,24 +54,20 @@ t.test('the published JSON Schema is the one that the gateway checks with', asyn
 })
 
 t.test('three lines are an agent; everything else has a default that is valid itself', async (t) => {
-  const loaded = parseAgent(minimal(), 'a.yaml', {})
-  if (!loaded.ok) {
-    t.fail('must load')
-    return
-  }
-  t.match(loaded.agent, { backend: 'auto', voice: { embedded: 'slt' }, greeting: null, escalation: null, tools: [] })
-  t.same(agentSchema.parse(loaded.agent), loaded.agent)
+  const agent = await loadText(minimal(), {})
+  t.match(agent, { backend: 'auto', voice: { embedded: 'slt' }, greeting: null, escalation: null, tools: [] })
+  t.same(agentSchema.parse(agent), agent)
 })
 
 t.test('a misspelt key is named with its place and the key that was meant', async (t) => {
-  const [fault, ...rest] = faultsOf(minimal('bargeIn:\n  comitMs: 200\n'))
+  const [fault, ...rest] = await faultsOf(minimal('bargeIn:\n  comitMs: 200\n'))
   t.match(
     fault,
     /^a\.yaml:5:3: bargeIn\.comitMs is not a key of bargeIn; did you mean commitMs\?; allowed: onsetMs, commitMs, /,
   )
   t.same(rest, [])
   t.match(
-    faultsOf(minimal('greting: Hello\n'))[0], /^a\.yaml:4:1: greting is not a key of an agent; did you mean greeting\?/,
+    (await faultsOf(minimal('greting: Hello\n')))[0], /^a\.yaml:4:1: greting is not a key of an agent; did you mean greeting\?/,
   )
 })
 
@@ -91,11 +88,11 @@ t.test('a wrong value is shown with what is allowed', async (t) => {
     ['bargeIn:\n  onsetMs: 250\n', /bargeIn\.commitMs/],
     ['greeting: ""\n', /greeting has 0 characters; at least 1 characters is needed$/],
   ]
-  for (const [text, expected] of cases) t.match(faultsOf(minimal(text)).join('\n'), expected)
+  for (const [text, expected] of cases) t.match((await faultsOf(minimal(text))).join('\n'), expected)
 })
 
 t.test('all faults of a file are reported at once, in the order of its lines', async (t) => {
-  const faults = faultsOf('version: 2\nname: Bad Name\nstream:\n  track: x\nlimits: 3\n')
+  const faults = await faultsOf('version: 2\nname: Bad Name\nstream:\n  track: x\nlimits: 3\n')
   t.equal(faults.length, 5)
   t.match(
     faults.join('\n'),
@@ -105,11 +102,11 @@ t.test('all faults of a file are reported at once, in the order of its lines', a
 })
 
 t.test('YAML that is no YAML is reported where it breaks', async (t) => {
-  t.match(faultsOf('version: 1\nname: [a\n')[0], /^a\.yaml:\d+:\d+: is not YAML: /)
-  t.match(faultsOf('version: 1\nname: a\nname: b\n')[0], /^a\.yaml:3:1: is not YAML: .*unique/)
-  t.match(faultsOf('')[0], /is empty/)
-  t.match(faultsOf('- 1\n')[0], /the file is a list; expected a map/)
-  t.match(faultsOf(`${minimal()}---\n${minimal()}`)[0], /^a\.yaml:\d+:\d+: holds a second document/)
+  t.match((await faultsOf('version: 1\nname: [a\n'))[0], /^a\.yaml:\d+:\d+: is not YAML: /)
+  t.match((await faultsOf('version: 1\nname: a\nname: b\n'))[0], /^a\.yaml:3:1: is not YAML: .*unique/)
+  t.match((await faultsOf(''))[0], /is empty/)
+  t.match((await faultsOf('- 1\n'))[0], /the file is a list; expected a map/)
+  t.match((await faultsOf(`${minimal()}---\n${minimal()}`))[0], /^a\.yaml:\d+:\d+: holds a second document/)
 })
 
 t.test('files that would grow in memory are refused', async (t) => {
@@ -117,10 +114,10 @@ t.test('files that would grow in memory are refused', async (t) => {
     const previous = String.fromCharCode('a'.charCodeAt(0) + i)
     return `${name}: &${name} [${Array<string>(9).fill(`*${previous}`).join(', ')}]`
   })].join('\n')
-  t.match(faultsOf(bomb)[0], /aliases may not be nested/)
-  t.match(faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`)[0], /one alias too many/)
-  t.match(faultsOf(`a: ${'['.repeat(60)}${']'.repeat(60)}`)[0], /nested too deeply/)
-  t.match(faultsOf(`a: ${'['.repeat(50_000)}${']'.repeat(50_000)}`)[0], /nested too deeply/)
+  t.match((await faultsOf(bomb))[0], /aliases may not be nested/)
+  t.match((await faultsOf(`a: &a hello\nb: [${Array<string>(200).fill('*a').join(', ')}]`))[0], /one alias too many/)
+  t.match((await faultsOf(`a: ${'['.repeat(60)}${']'.repeat(60)}`))[0], /nested too deeply/)
+  t.match((await faultsOf(`a: ${'['.repeat(50_000)}${']'.repeat(50_000)}`))[0], /nested too deeply/)
   const dir = await folder(
     t, { 'big.yaml': `# ${'x'.repeat(300_000)}\n${minimal()}`, 'latin1.yaml': Buffer.from([0x61, 0x3a, 0xe9, 0x0a]) },
   )
@@ -133,7 +130,7 @@ t.test('files that would grow in memory are refused', async (t) => {
 })
 
 t.test('a key named __proto__ changes nothing', async (t) => {
-  t.ok(faultsOf(minimal('__proto__:\n  polluted: yes\n')).length > 0)
+  t.ok((await faultsOf(minimal('__proto__:\n  polluted: yes\n'))).length > 0)
   t.notOk('polluted' in {})
 })
 
@@ -173,14 +170,14 @@ t.test('tools are checked as a whole', async (t) => {
     ],
     ['http:\n  url: "{{env.SHOP}}/x"', /the environment variable SHOP must hold an http\(s\) URL without query/],
   ]
-  for (const [tool, expected] of cases) t.match(faultsOf(withTool(tool), { SHOP: 'shop.example' }).join('\n'), expected)
+  for (const [tool, expected] of cases) t.match((await faultsOf(withTool(tool), { SHOP: 'shop.example' })).join('\n'), expected)
   t.match(
-    faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n'))[0],
+    (await faultsOf(minimal('tools:\n  - name: end_call\n    description: x\n    http: {url: "https://a.example"}\n')))[0],
     /tools\[0\]\.name is a tool of the gateway itself/,
   )
   const twice = '  - name: a\n    description: x\n    http: {url: "https://a.example"}\n'
   t.match(
-    faultsOf(minimal(`tools:\n${twice}${twice}`))[0],
+    (await faultsOf(minimal(`tools:\n${twice}${twice}`)))[0],
     /^a\.yaml:8:11: tools\[1\]\.name a is the name of an earlier tool/,
   )
 })

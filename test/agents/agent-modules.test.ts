@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { offeredTools } from '../../src/agents/offered-tools.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
@@ -23,9 +23,9 @@ async function runnerOf(t: Test, dir: string, name = 'a'): Promise<ToolRunner> {
   const agent = agents.get(name)
   const own = assets.get(name)
   if (agent === undefined || own === undefined) throw new Error('the agent must load')
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
-  return ToolRunner.open(agent, own, {}, transport)
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
+  return ToolRunner.open(agent, own, {}, client)
 }
 
 const YAML = 'version: 1\nname: a\ninstructions: Be brief.\nmodules: [tools/quote.mjs]\n'
@@ -60,7 +60,7 @@ t.test('an agent in code has tools of both kinds', async (t) => {
   t.match(await (await runnerOf(t, dir)).run('hello', {}, contextOf('')), { ok: true, value: 'hello' })
 })
 
-t.test('what a tool in code does wrong is an answer, and says nothing of what it knew', async (t) => {
+t.test('a fault of a tool in code is an answer without its data', async (t) => {
   const dir = await folder(t, { 'a.yaml': YAML, 'tools/quote.mjs': `
     const tool = (name, run, more) => ({ name, description: 'x', run, timeoutMs: 100, ...more })
     export const a = tool('throws', () => { throw new Error('secret of +254700000001') })

@@ -8,7 +8,7 @@ t.setTimeout(60_000)
 
 const yaml = (name: string, greeting: string): string => `version: 1\nname: ${name}\ninstructions: Be brief.\ngreeting: ${greeting}\n`
 
-t.test('edits reach new calls, broken ones do not, and each is told once', async (t) => {
+t.test('edits reach new calls, broken ones do not, and each is reported once', async (t) => {
   const dir = t.testdir({ 'a.yaml': yaml('a', 'One.'), 'b.yaml': `${yaml('b', 'Bee.')}knowledge: [facts/b.md]\n`, facts: { 'b.md': '## X\nOld.\n' } })
   let agents: ReadonlyMap<string, FolderAgent> = new Map()
   const changes: string[] = []
@@ -68,7 +68,7 @@ t.test('edits reach new calls, broken ones do not, and each is told once', async
   t.notOk(agents.has('b'))
 })
 
-t.test('a mounted ConfigMap, whose link is turned round, is an edit', async (t) => {
+t.test('a mounted ConfigMap whose link is replaced is an edit', async (t) => {
   const dir = t.testdir({ '..v1': { 'a.yaml': yaml('a', 'One.') }, '..v2': { 'a.yaml': yaml('a', 'Two.') } })
   await symlink('..v1', join(dir, '..data'))
   await symlink('..data/a.yaml', join(dir, 'a.yaml'))

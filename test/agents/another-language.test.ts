@@ -15,7 +15,7 @@ function textsIn(value: unknown): string[] {
   return typeof value === 'object' && value !== null ? Object.values(value).flatMap(textsIn) : []
 }
 
-t.test('a Swahili line is a file: it answers, verifies and hands over in Swahili', async (t) => {
+t.test('a Swahili line is a file: it answers, verifies and escalates in Swahili', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(call.said.join(' '), /^Hujambo/)
   t.match(await call.says('habari mnafungua lini tafadhali'), /Tunafungua kila siku.*kuna jambo lingine\?/)
@@ -43,7 +43,7 @@ t.test('no word that the gateway speaks by itself is left in English', async (t)
   t.ok(line.agent.escalation?.silentLine, 'the one default that is made elsewhere')
 })
 
-t.test('its grammar can be listened for, with the sounds that the file gives', async (t) => {
+t.test('the recogniser takes its grammar, with the phones that the file gives', async (t) => {
   const engine = new DialogueEngine({
     dialogue: offlineSchema.parse(line.agent.offline), values: { caller: { number: '' }, greeting: 'x' }, answered: [], resume: null,
   })

@@ -6,8 +6,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
@@ -49,12 +49,12 @@ async function api(
 function runner(
   t: Test, tool: Partial<ToolInput> & Pick<ToolInput, 'http'>, env: Record<string, string> = {},
 ): ToolRunner {
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
   const agent = agentSchema.parse({
     version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', ...tool }],
   })
-  return new ToolRunner(agent, env, transport)
+  return new ToolRunner(agent, env, client)
 }
 
 const json = (response: ServerResponse, value: unknown, status = 200): void => {
@@ -82,7 +82,7 @@ t.test('the model gets the mapped answer, and the API gets an encoded request', 
   t.notOk(request?.headers['idempotency-key'])
 })
 
-t.test('nothing that a model says can leave the path and the host that the author wrote', async (t) => {
+t.test('no argument of a model can leave the path and the host that the author wrote', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(
     t, { parameters: idParameter, http: { url: `${shop.url}/orders/{{args.id}}/status`, query: { q: '{{args.id}}' } } },
@@ -150,7 +150,7 @@ t.test('a bound argument is the caller\'s own, whatever the model was talked int
   t.equal(shop.requests[0]?.url, '/?phone=%2B254700000001')
 })
 
-t.test('arguments are checked, and habits of models are forgiven', async (t) => {
+t.test('arguments are checked, and habits of models are tolerated', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(t, {
     parameters: {
@@ -304,7 +304,7 @@ t.test('what is idempotent is tried twice, what is not only once', async (t) => 
   )
 })
 
-t.test('a body keeps the types of its values and leaves out what is missing', async (t) => {
+t.test('a body keeps the types of its values and leaves out missing ones', async (t) => {
   const shop = await api(t, (_, response) => { json(response, {}) })
   const tools = runner(t, {
     parameters: { properties: { count: { type: 'integer' }, note: { type: 'string' } } },

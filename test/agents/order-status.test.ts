@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startShopApi } from '../../examples/shop-api/server.js'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
@@ -14,15 +14,15 @@ while (!existsSync(join(root, 'package.json')) || !readFileSync(
 ).includes('"name": "mkondo"')) root = dirname(root)
 
 const shop = await startShopApi()
-const transport = new HttpTransport()
+const client = new HttpClient()
 t.teardown(async () => {
-  transport.close()
+  client.close()
   await shop.close()
 })
 const env = { SHOP_API_URL: shop.url }
 const agent = (await loadAgents(join(root, 'agents'), env)).agents.get('order-status')
 if (agent === undefined) throw new Error('agents/order-status.yaml is missing')
-const tools = new ToolRunner(agent, env, transport)
+const tools = new ToolRunner(agent, env, client)
 const context = {
   callSid: 'HD_000000000001', from: '+254700000001', to: '+254720000001', agent: 'order-status', idempotencyKey: 'k',
   caller: new CallerIdentity(), signal: new AbortController().signal,

@@ -3,9 +3,9 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import type { AgentAssets } from '../../src/agents/assets.js'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import type { AgentDefinition } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext, ToolOutcome } from '../../src/agents/tool.js'
@@ -41,7 +41,7 @@ export interface Line {
 /** An agent of a folder with its real tools, and the demo shop behind them. */
 export async function openLine(name: string, dir = join(packageRoot(), 'agents')): Promise<Line> {
   const shop = await startShopApi()
-  const transport = new HttpTransport()
+  const client = new HttpClient()
   const env = { SHOP_API_URL: shop.url }
   const { agents, assets } = await loadAgents(dir, env)
   const agent = agents.get(name)
@@ -49,9 +49,9 @@ export async function openLine(name: string, dir = join(packageRoot(), 'agents')
   if (agent === undefined || own === undefined) throw new Error(`there is no agent ${name} in ${dir}`)
   return {
     agent, assets: own, shopUrl: shop.url,
-    tools: await ToolRunner.open(agent, own, env, transport),
+    tools: await ToolRunner.open(agent, own, env, client),
     close: async () => {
-      transport.close()
+      client.close()
       await shop.close()
     },
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 
@@ -29,7 +29,7 @@ t.test('every question that the dialogue listens for finds an answer that is wri
   }
 })
 
-t.test('an account is told after two right answers, and not before', async (t) => {
+t.test('an account is disclosed after two correct answers, and not before', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('what is my balance'), /check who you are\. What are the last four digits of your ID/)
   t.notOk(call.calls.some(({ name }) => name === 'getAccount'), 'nothing was asked of the accounts')
@@ -40,7 +40,7 @@ t.test('an account is told after two right answers, and not before', async (t) =
   t.notMatch(call.said.join(' '), /7386|5291|five two/, 'no answer is read out')
 })
 
-t.test('what is owed, suspended and open is told', async (t) => {
+t.test('balance, suspension and open tickets are disclosed', async (t) => {
   const call = await textCall(line, BRIAN)
   t.match(
     await call.says('how much do i owe', 'six two seven three', 'four eight three seven'),
@@ -66,7 +66,7 @@ t.test('a number without an account leads to a human, not to questions', async (
   t.match(call.calls.at(-1), { name: 'escalate_to_human' })
 })
 
-t.test('fixes are gone through until one helps, and each is noted', async (t) => {
+t.test('fixes are tried until one helps, and each is noted', async (t) => {
   const call = await textCall(line, AMINA)
   t.match(await call.says('my internet is not working'), /switch the router off/)
   t.match(await call.says('done'), /working now\?/)
@@ -85,7 +85,7 @@ t.test('when no fix helps a ticket is opened and a human gets its number', async
   t.match(call.calls.at(-1), { name: 'escalate_to_human', args: { reason: /no fix has helped/, summary: /Ticket: T-\d+/ } })
 })
 
-t.test('an outage is told in place of fixes', async (t) => {
+t.test('an outage is announced instead of fixes', async (t) => {
   const call = await textCall(line, CYNTHIA)
   t.match(await call.says('my internet is down'), /outage in your area since this morning at 9.*this evening at 6/)
 })
@@ -111,7 +111,7 @@ t.test('where digits are asked for, zero is a digit', async (t) => {
   t.match(await call.says('my account', '#0000'), /not right/)
 })
 
-t.test('a model that is talked into another number reaches no other account', async (t) => {
+t.test('a model that passes another number reaches no other account', async (t) => {
   const before = contextOf(AMINA)
   t.match(await line.tools.run('getAccount', { msisdn: BRIAN }, before), {
     ok: false, code: 'TOOL_UNVERIFIED', value: { error: /not verified/, questions: [{ question: 'id-number' }, { question: 'customer-number' }, { question: 'birth-date' }] },
@@ -129,7 +129,7 @@ t.test('a model that is talked into another number reaches no other account', as
   t.match(await (await fetch(`${line.shopUrl}/api/accounts?phone=%2B254700000002`)).json(), { openTickets: [{ ticketId: 'T-501' }] }, 'no ticket for another')
 })
 
-t.test('the right answers are in nothing that a model is given', async (t) => {
+t.test('a model never gets the expected answers', async (t) => {
   const context = contextOf(AMINA)
   const answers = [
     await line.tools.run('verify_caller', { question: 'id-number', answer: '0000' }, context),
@@ -141,7 +141,7 @@ t.test('the right answers are in nothing that a model is given', async (t) => {
   t.match(answers.map(({ ok }) => ok), [false, true, true, true])
 })
 
-t.test('the same question twice is one right answer, and answers at once are judged one by one', async (t) => {
+t.test('the same question twice counts once, and concurrent answers are compared one by one', async (t) => {
   const twice = contextOf(AMINA)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice)
   t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, twice), { value: { verified: false } })
@@ -152,7 +152,7 @@ t.test('the same question twice is one right answer, and answers at once are jud
   t.match(await line.tools.run('verify_caller', { question: 'id-number', answer: '7386' }, guesses), { ok: false, value: { attemptsLeft: 0 } })
 })
 
-t.test('the shipped agent hands over VIPs, upset callers and repeated failures by rule', async (t) => {
+t.test('the shipped agent escalates VIPs, upset callers and repeated failures by rule', async (t) => {
   t.match(line.agent.rules, { vip: 'vip', failures: 4, words: { times: 1 } })
   const context = contextOf(DANIEL)
   await line.tools.run('verify_caller', { question: 'id-number', answer: '3628' }, context)
@@ -178,9 +178,9 @@ t.test('a call whose worker died has no new attempts, and stays verified', async
 
 t.test('an accounts API that is down, slow or talks nonsense is an error in words, and costs no attempt', async (t) => {
   const context = contextOf(AMINA)
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
-  const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, transport)
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
+  const down = await ToolRunner.open(line.agent, line.assets, { SHOP_API_URL: 'http://127.0.0.1:1' }, client)
   t.match(await down.run('verify_caller', { question: 'id-number', answer: '7386' }, context), {
     ok: false, code: 'TOOL_HTTP', value: { error: 'the system cannot be reached' },
   })

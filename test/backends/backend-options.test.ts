@@ -1,5 +1,6 @@
 import t from 'tap'
-import { parseAgent } from '../../src/agents/loader.js'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { loadText } from '../support/agent-text.js'
 import type { Backend } from '../../src/backends/backend.js'
 import { Circuits } from '../../src/backends/failover/circuit-breaker.js'
 import { composeBackend } from '../../src/backends/compose.js'
@@ -29,17 +30,17 @@ const ENV = {
 }
 
 /** An agent file with these lines, as the gateway reads it. */
-function agentOf(lines: string) {
-  const loaded = parseAgent(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, 'a.yaml', {})
-  if (!loaded.ok) throw new Error(loaded.faults.map((fault) => fault.what).join('; '))
-  return loaded.agent
+async function agentOf(lines: string): Promise<AgentDefinition> {
+  const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
+  if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
+  return loaded
 }
 
 /** The backend that a call of this agent gets, connected. */
 async function connected(
   lines: string, names: readonly string[], legRateHz: 8000 | 16000 = 16000, env: Readonly<Record<string, string>> = {},
 ): Promise<Backend> {
-  const agent = agentOf(lines)
+  const agent = await agentOf(lines)
   const options: CompositionOptions = { names, voices: agent.voice, ...agent.failover, shadow: null, budget: null }
   const composed = await composeBackend(options, {
     speech: null, clock: () => performance.now(), circuits: new Circuits(), resamplers, legRateHz, watch: UNWATCHED,
@@ -143,14 +144,14 @@ t.test('the settings say who detects the turns where no agent does', async (t) =
 })
 
 t.test('a wrong option is said by its place in the file', async (t) => {
-  const faults = (lines: string): string => {
-    const loaded = parseAgent(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, 'a.yaml', {})
-    return loaded.ok ? '' : loaded.faults.map((fault) => `${fault.line}: ${fault.what}`).join('\n')
+  const faults = async (lines: string): Promise<string> => {
+    const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
+    return Array.isArray(loaded) ? loaded.join('\n') : ''
   }
-  t.match(faults('backends:\n  openai:\n    messageMs: 10\n'), /^6: .*messageMs.*20/)
-  t.match(faults('backends:\n  openai:\n    turns: { by: telepathy }\n'), /^6: .*gateway.*server_vad.*semantic_vad/)
-  t.match(faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
-  t.match(faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'today\'s sessions have none')
-  t.match(faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
-  t.match(faults('backends:\n  embedded: {}\n'), /embedded has no options/)
+  t.match(await faults('backends:\n  openai:\n    messageMs: 10\n'), /^a\.yaml:6:\d+: .*messageMs.*20/)
+  t.match(await faults('backends:\n  openai:\n    turns: { by: telepathy }\n'), /^a\.yaml:6:\d+: .*gateway.*server_vad.*semantic_vad/)
+  t.match(await faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
+  t.match(await faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'today\'s sessions have none')
+  t.match(await faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
+  t.match(await faults('backends:\n  embedded: {}\n'), /embedded has no options/)
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { parseAgent } from '../../src/agents/loader.js'
+import { loadText } from '../support/agent-text.js'
 import { loadBackend, resolveBackends } from '../../src/backends/registry.js'
 import type { BackendContext } from '../../src/backends/registry.js'
 import type { ConformanceHarness } from '../../src/backends/conformance.js'
@@ -13,12 +13,12 @@ const NAME = `module:${new URL('./own-backend.js', import.meta.url).href}`
 const settings = backendSettings(loadConfig({}, null))
 
 /** What a call with this agent would load the module with. */
-function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): BackendContext {
-  const loaded = parseAgent(JSON.stringify({
+async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): Promise<BackendContext> {
+  const loaded = await loadText(JSON.stringify({
     version: 1, name: 'a', instructions: 'Be brief.', backend: NAME, backends: { [NAME]: options },
-  }), 'a.yaml', {})
-  if (!loaded.ok) throw new Error(loaded.faults.map((fault) => fault.what).join('; '))
-  return { speech: null, clock: () => performance.now(), settings, options: loaded.agent.backends, legRateHz: 16000, gatewayTurns }
+  }), {})
+  if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
+  return { speech: null, clock: () => performance.now(), settings, options: loaded.backends, legRateHz: 16000, gatewayTurns }
 }
 
 /** The suite as a third party would run it: on what the gateway would load. */
@@ -28,7 +28,7 @@ async function harness(gatewayTurns: boolean): Promise<ConformanceHarness> {
     ...inner,
     setup: async () => {
       const setup = await inner.setup()
-      const backend = await loadBackend(NAME, contextOf({ url: setup.address, token: setup.secret }, gatewayTurns))
+      const backend = await loadBackend(NAME, await contextOf({ url: setup.address, token: setup.secret }, gatewayTurns))
       return { ...setup, backend }
     },
   }
@@ -40,7 +40,7 @@ for (const gatewayTurns of [false, true]) {
 }
 
 t.test('a module that is missing, exports nothing, or throws is said by its name', async (t) => {
-  const context = contextOf({}, false)
+  const context = await contextOf({}, false)
   await t.rejects(loadBackend('module:no-such-package', context), { code: 'AGENT_INVALID', message: /module:no-such-package cannot be loaded/ })
   await t.rejects(loadBackend('module:node:path', context), { code: 'AGENT_INVALID', message: /exports no function createBackend/ })
   const create = await loadBackend(NAME, context)

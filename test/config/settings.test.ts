@@ -64,7 +64,7 @@ t.test('times have units, lists have commas, URLs lose their last slash', (t) =>
   t.same(config.webhookSecrets, ['whsec_one_1', 'whsec_two_2'])
   t.equal(config.shopApiUrl, 'http://127.0.0.1:4000')
   t.equal(config.publicUrl, 'https://gw.example.com')
-  t.same(config.logLevel, { level: 'warn', rooms: { edge: 'debug' } })
+  t.same(config.logLevel, { level: 'warn', components: { edge: 'debug' } })
   t.equal(loadConfig({ DRAIN_TIMEOUT: '90' }, null).drainTimeoutMs, 90_000)
   t.end()
 })
@@ -79,7 +79,7 @@ t.test('the environment wins over the file; an empty variable counts as unset', 
   t.end()
 })
 
-t.test('a broken settings file is said with its line, an unknown key with the known ones', (t) => {
+t.test('a broken settings file is reported with its line, an unknown key with the known ones', (t) => {
   const folder = t.testdir({ 'broken.yaml': 'port: 8000\n  host: [', 'unknown.yaml': 'prot: 8000\n', 'nested.yaml': 'port: {a: 1}\n' })
   t.match(complaint({}, join(folder, 'broken.yaml')), /broken\.yaml:\d+:\d+: /)
   t.match(complaint({}, join(folder, 'unknown.yaml')), /unknown setting 'prot'; allowed: port, host/)
@@ -88,7 +88,7 @@ t.test('a broken settings file is said with its line, an unknown key with the kn
   t.end()
 })
 
-t.test('every mistake of the file and of the environment is said at once, each in a line of its own', (t) => {
+t.test('every mistake of the file and of the environment is reported at once, each in a line of its own', (t) => {
   const file = join(t.testdir({
     'mkondo.yaml': 'port: eighty\nmaxCall: 5\nopsToken: hunter2\nmaxCalls: 5\nhost: {a: 1}\nmediaWorkers: 900\nhostt: x\n',
   }), 'mkondo.yaml')
@@ -108,7 +108,7 @@ t.test('every mistake of the file and of the environment is said at once, each i
   t.end()
 })
 
-t.test('a broken file says all that is broken, and no value', (t) => {
+t.test('a broken file is reported with all its mistakes, and no value', (t) => {
   const file = join(t.testdir({ 'mkondo.yaml': 'port: 1\nport: 2\nopsToken: "hunter2" hunter3\nhost: @hunter4\n' }), 'mkondo.yaml')
   const said = complaint({ PORT: 'eighty' }, file)
   for (const line of [2, 3, 4]) t.match(said, `${file}:${line}:`)

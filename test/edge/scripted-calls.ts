@@ -3,7 +3,7 @@ import type { CallSid } from '../../src/core/ids.js'
 import type { CarrierState, Handoff, StreamFault } from '../../src/call/events.js'
 import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
-import type { HumanEvent } from '../../src/sautikit/supervision.js'
+import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
 import type { BackendView } from '../../src/workers/backend-books.js'
 import type {

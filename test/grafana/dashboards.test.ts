@@ -16,7 +16,7 @@ t.test('the committed dashboards are what their source builds', async (t) => {
   for (const { file, text } of boards) t.equal(text, boardJson(BOARDS[file] as never), `${file}: run npm run dashboards and commit it`)
 })
 
-t.test('every panel has an id of its own, room of its own, a unit, and says what it shows', async (t) => {
+t.test('every panel has an id and a place of its own, a unit and a description', async (t) => {
   for (const { file, board } of boards) {
     const ids = board.panels.map((panel) => panel.id)
     t.equal(new Set(ids).size, ids.length, `${file}: no id twice`)

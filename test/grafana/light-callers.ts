@@ -6,7 +6,7 @@ const FRAME_MS = 20
 /** What the carrier plays comes back on its other track a little later: frames. */
 const EAR_FRAMES = 3
 
-export interface LightCallerOptions {
+interface LightCallerOptions {
   readonly url: string
   readonly agent: string
   readonly callSid: string

@@ -4,7 +4,7 @@ import { BOARDS } from '../../grafana/boards.js'
 import { repositoryRoot } from '../support/host.js'
 
 /** A dashboard as far as the tests look at it. */
-export interface BoardJson {
+interface BoardJson {
   readonly uid: string
   readonly title: string
   readonly templating: { readonly list: readonly { readonly name: string; readonly type: string; readonly query?: unknown }[] }
@@ -12,7 +12,7 @@ export interface BoardJson {
   readonly panels: readonly PanelJson[]
 }
 
-export interface PanelJson {
+interface PanelJson {
   readonly id: number
   readonly type: string
   readonly title: string
@@ -24,7 +24,7 @@ export interface PanelJson {
   readonly targets?: readonly TargetJson[]
 }
 
-export interface TargetJson {
+interface TargetJson {
   readonly expr: string
   readonly instant?: boolean
   readonly exemplar?: boolean

@@ -124,7 +124,7 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
     }
   })
 
-  await t.test('every rule is healthy and what it looks at is there', async (t) => {
+  await t.test('every rule is healthy and has data', async (t) => {
     const rules = await prometheus.rules()
     t.same(rules.filter((rule) => rule.health !== 'ok'), [], 'Prometheus could evaluate every rule')
     for (const path of RULES) {

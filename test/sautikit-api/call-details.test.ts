@@ -9,12 +9,10 @@ import type { Test } from 'tap'
 import type { CarrierDetail } from '../../src/call/record.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { CARRIER_DETAILS_PENDING_MAX } from '../../src/core/limits.js'
-import { CallDetails } from '../../src/sautikit-api/call-details.js'
-import { parseCarrierCall } from '../../src/sautikit-api/call-detail.js'
-import type { CarrierCall } from '../../src/sautikit-api/call-detail.js'
-import { CarrierApiError } from '../../src/sautikit-api/carrier-error.js'
-import type { CarrierRecording } from '../../src/sautikit-api/client.js'
-import { saveRecording } from '../../src/sautikit-api/recording-file.js'
+import { CallDetails, saveRecording } from '../../src/sautikit-api/call-details.js'
+import { parseCarrierCall } from '../../src/sautikit-api/client.js'
+import type { CarrierCall, CarrierRecording } from '../../src/sautikit-api/client.js'
+import { CarrierApiError } from '../../src/sautikit-api/http.js'
 import { createLog } from '../../src/telemetry/log.js'
 
 const SID = parseCallSid('HD_0a8d5911d055')
@@ -28,7 +26,7 @@ const notThere = (): CarrierApiError => new CarrierApiError('GET /v1/calls: refu
 /** A follower whose time is the test's, and whose carrier answers as the test says. */
 function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; recording?: () => Promise<CarrierRecording> }, folder: string | null = null) {
   const due: { readonly atMs: number; readonly work: () => void }[] = []
-  const told: CarrierDetail[] = []
+  const reported: CarrierDetail[] = []
   let nowMs = 0
   let asked = 0
   const details = new CallDetails({
@@ -39,7 +37,7 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
       },
       recording: () => carrier.recording?.() ?? Promise.resolve({ state: 'none' }),
     },
-    recordings: folder, allowHttp: true, log: createLog({ level: 'silent' }), onDetail: (_sid, detail) => told.push(detail),
+    recordings: folder, allowHttp: true, log: createLog({ level: 'silent' }), onDetail: (_sid, detail) => reported.push(detail),
     schedule: (ms, work) => {
       const entry = { atMs: nowMs + ms, work }
       due.push(entry)
@@ -49,7 +47,7 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
   })
   t.teardown(() => details.close())
   return {
-    details, told,
+    details, reported,
     asked: () => asked,
     /** Lets time pass until nothing is waited for. */
     run: async (): Promise<number[]> => {
@@ -67,12 +65,12 @@ function follower(t: Test, carrier: { getCall?: () => Promise<CarrierCall>; reco
   }
 }
 
-t.test('the carrier\'s account of a call is fetched after it, with cost and cause', async (t) => {
-  const { details, told, run } = follower(t, {})
+t.test('the carrier\'s record of a call is fetched after it, with cost and cause', async (t) => {
+  const { details, reported, run } = follower(t, {})
   details.follow(SID)
   details.follow(SID)
   t.same(await run(), [2000])
-  t.match(told, [{ status: 'completed', durationS: 61, costMinor: 300, costCurrency: 'KES', hangupCause: 'normal_clearing', recording: null }])
+  t.match(reported, [{ status: 'completed', durationS: 61, costMinor: 300, costCurrency: 'KES', hangupCause: 'normal_clearing', recording: null }])
   t.match(details.counters, { fetched: 1, missing: 0 })
   t.equal(details.pending, 0)
 })
@@ -85,7 +83,7 @@ t.test('a record that is not there yet, or not closed, is asked for again, ever 
   } })
   late.details.follow(SID)
   t.same(await late.run(), [2000, 8000, 30_000])
-  t.equal(late.told.length, 1)
+  t.equal(late.reported.length, 1)
   const never = follower(t, { getCall: () => Promise.reject(notThere()) })
   never.details.follow(SID)
   t.same(await never.run(), [2000, 8000, 30_000, 120_000, 600_000])
@@ -93,7 +91,7 @@ t.test('a record that is not there yet, or not closed, is asked for again, ever 
   const open = follower(t, { getCall: () => Promise.resolve(call('answered')) })
   open.details.follow(SID)
   await open.run()
-  t.match(open.told, [{ status: 'answered' }], 'what is known is told in the end')
+  t.match(open.reported, [{ status: 'answered' }], 'what is known is reported at the last try')
 })
 
 t.test('a key without scope is not asked for again', async (t) => {
@@ -104,7 +102,7 @@ t.test('a key without scope is not asked for again', async (t) => {
   t.match(details.counters, { refused: 1 })
 })
 
-t.test('what is still waited for at the end is given up and counted, and too many calls are not followed', async (t) => {
+t.test('what is pending at the end is cancelled and counted, and too many calls are not followed', async (t) => {
   const { details, run } = follower(t, {})
   for (let i = 0; i < CARRIER_DETAILS_PENDING_MAX + 3; i++) details.follow(parseCallSid(`HD_${i}`))
   t.equal(details.pending, CARRIER_DETAILS_PENDING_MAX)
@@ -129,7 +127,7 @@ function folderFor(t: Test): string {
   return folder
 }
 
-t.test('a recording is fetched when it is ready, without the key, and joined to the account', async (t) => {
+t.test('a recording is fetched when it is ready, without the key, and added to the record', async (t) => {
   const folder = folderFor(t)
   const authorizations: unknown[] = []
   const url = await storage(t, (request, response) => {
@@ -137,17 +135,17 @@ t.test('a recording is fetched when it is ready, without the key, and joined to 
     response.writeHead(200, { 'content-type': 'audio/wav' }).end(Buffer.alloc(100_000, 7))
   })
   const answers: CarrierRecording[] = [{ state: 'pending', retryAfterS: 5 }, { state: 'ready', url }]
-  const { details, told, run } = follower(t, { recording: () => Promise.resolve(answers.shift() ?? { state: 'none' }) }, folder)
+  const { details, reported, run } = follower(t, { recording: () => Promise.resolve(answers.shift() ?? { state: 'none' }) }, folder)
   details.follow(SID)
   await run()
   while (details.pending > 0) await new Promise((resolve) => setTimeout(resolve, 5))
-  t.equal(told.at(-1)?.recording?.endsWith(`/${SID}.wav`), true)
+  t.equal(reported.at(-1)?.recording?.endsWith(`/${SID}.wav`), true)
   t.equal(readFileSync(join(folder, `${SID}.wav`)).byteLength, 100_000)
   t.same(authorizations, [undefined])
   t.match(details.counters, { recordings: 1, recordingBytes: 100_000, recordingsFailed: 0 })
 })
 
-t.test('the carrier\'s word that a recording is there is not waited past, whenever it comes', async (t) => {
+t.test('a recording that the carrier announces is fetched at once, whenever that is', async (t) => {
   let asked = 0
   const recording = (): Promise<CarrierRecording> => {
     asked++

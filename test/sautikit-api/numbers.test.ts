@@ -1,6 +1,5 @@
 import t from 'tap'
-import { CarrierApiError } from '../../src/sautikit-api/carrier-error.js'
-import { allPages } from '../../src/sautikit-api/pages.js'
+import { allPages, CarrierApiError } from '../../src/sautikit-api/http.js'
 import { KEY, OUR_NUMBER, simulatedApi } from '../support/carrier-api.js'
 
 const failureOf = async (promise: Promise<unknown>): Promise<CarrierApiError> => {
@@ -19,7 +18,7 @@ t.test('a number is claimed and led to a webhook, as the guide says', async (t) 
   t.same(server.seen.map(({ method, path }) => `${method} ${path}`), ['POST /v1/numbers', `PATCH /v1/numbers/${claimed.id}`, 'GET /v1/numbers'])
 })
 
-t.test('a carrier that spells it otherwise is found out once, and remembered', async (t) => {
+t.test('the carrier\'s spelling is found once, and remembered', async (t) => {
   const { server, numbers } = await simulatedApi(t, { spellings: ['claim:claim', 'route:put'] })
   const first = await numbers.claim('inv_1')
   const tried = server.seen.length
@@ -29,7 +28,7 @@ t.test('a carrier that spells it otherwise is found out once, and remembered', a
   await numbers.route(first.id, { voiceUrl: 'https://gw.example/voice' })
   t.equal(server.seen.at(-1)?.method, 'PUT')
   t.match(await failureOf(numbers.route('num_unknown', { voiceUrl: 'https://gw.example/voice' })), { carrierCode: 'numbers.not_found' })
-  t.equal(server.seen.filter(({ path }) => path.includes('num_unknown')).length, 1, 'a known door is right about what it does not find')
+  t.equal(server.seen.filter(({ path }) => path.includes('num_unknown')).length, 1, 'a spelling that has worked is right about what it does not find')
 })
 
 t.test('the configured order is tried first', async (t) => {
@@ -39,7 +38,7 @@ t.test('the configured order is tried first', async (t) => {
   t.same(server.seen.map(({ method, path }) => `${method} ${path}`), ['POST /v1/numbers/available/claim', `PATCH /v1/numbers/${id}/routing`])
 })
 
-t.test('only "not here" leads to the next spelling: a refusal stands', async (t) => {
+t.test('only 404 and 405 lead to the next spelling: any other refusal is final', async (t) => {
   const { server, numbers } = await simulatedApi(t, { keys: { [KEY]: ['numbers.read'] } })
   const denied = await failureOf(numbers.claim('inv_1'))
   t.match(denied, { status: 403, carrierCode: 'api_key.scope_denied', message: /api_key\.scope_denied: this API key lacks the scope numbers\.claim/ })
@@ -47,7 +46,7 @@ t.test('only "not here" leads to the next spelling: a refusal stands', async (t)
   t.equal(server.seen.length, 1)
 })
 
-t.test('what no spelling finds is told with the carrier\'s own word', async (t) => {
+t.test('what no spelling finds is reported with the carrier\'s own code', async (t) => {
   const { numbers } = await simulatedApi(t)
   t.match(await failureOf(numbers.claim('inv_none')), { status: 404, carrierCode: 'numbers.not_available' })
 })
@@ -70,9 +69,9 @@ t.test('429 and 500 are waited out, HTML and silence are errors with words', asy
   t.same(pauses, [3000, 400])
   server.faults.add({ match: 'GET /v1/numbers', status: 502, html: true, times: 3 })
   t.match(await failureOf(numbers.list()), { status: 502, carrierCode: null, retryable: true })
-  server.faults.clear()
-  server.faults.add({ match: 'GET /v1/numbers', status: null, delayMs: 1500, times: 3 })
-  t.match(await failureOf(numbers.list()), { code: 'CARRIER_API_NETWORK', message: /no answer in 1000 ms/ })
+  const silent = await simulatedApi(t, { timeoutMs: 100 })
+  silent.server.faults.add({ match: 'GET /v1/numbers', status: null, delayMs: 1500, times: 3 })
+  t.match(await failureOf(silent.numbers.list()), { code: 'CARRIER_API_NETWORK', message: /no answer in 100 ms/ })
 })
 
 t.test('all pages of a list are read, and not one more', async (t) => {

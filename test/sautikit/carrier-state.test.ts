@@ -1,8 +1,6 @@
 import t from 'tap'
-import { carrierState, isTerminal } from '../../src/sautikit/carrier-state.js'
-import type { CarrierState } from '../../src/sautikit/carrier-state.js'
-import { decideVoicePost } from '../../src/sautikit/voice-post.js'
-import type { VoiceDecision, VoicePost } from '../../src/sautikit/voice-post.js'
+import { carrierState, decideVoicePost, humanEvent, isTerminal } from '../../src/sautikit/carrier-state.js'
+import type { CarrierState, VoiceDecision, VoicePost } from '../../src/sautikit/carrier-state.js'
 
 const SPELLINGS: Readonly<Record<CarrierState, readonly string[]>> = {
   'ringing': ['Ringing', 'RINGING', 'LegRinging', 'Initiated', 'incoming', 'queued', 'call.started', 'Dialing'],
@@ -87,5 +85,16 @@ t.test('an escalation dies with its caller: a completed call never gets a Dial',
       t.equal(decideVoicePost({ ...WAITING, state: 'completed', phase, escalation }), 'empty')
     }
   }
+  t.end()
+})
+
+t.test('the outcome for a human who was added to a call follows from the kind of the event', (t) => {
+  const rows: readonly (readonly [string | null, string | null])[] = [
+    ['call.supervision.joined', 'joined'], ['call.supervision.answered', 'joined'], ['call.supervision.connected', 'joined'],
+    ['call.supervision.no_answer', 'no-answer'], ['call.supervision.busy', 'busy'], ['call.supervision.declined', 'declined'],
+    ['call.supervision.failed', 'failed'], ['call.supervision.ended', 'left'], ['CALL.SUPERVISION.STOPPED', 'left'],
+    ['call.supervision.ringing', null], ['call.supervision.mode_changed', null], ['call.answered', null], ['', null], [null, null],
+  ]
+  for (const [kind, event] of rows) t.equal(humanEvent(kind), event, String(kind))
   t.end()
 })

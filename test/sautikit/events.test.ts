@@ -2,10 +2,8 @@ import t from 'tap'
 import fc from 'fast-check'
 import { GatewayError } from '../../src/core/errors.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import { parseEvent } from '../../src/sautikit/events.js'
-import type { CarrierEvent } from '../../src/sautikit/events.js'
-import { parseStreamStatus } from '../../src/sautikit/stream-status.js'
-import type { StreamStatus } from '../../src/sautikit/stream-status.js'
+import { parseEvent, parseStreamStatus } from '../../src/sautikit/webhook.js'
+import type { CarrierEvent, StreamStatus } from '../../src/sautikit/webhook.js'
 
 const JSON_TYPE = 'application/json'
 const FORM = 'application/x-www-form-urlencoded'
@@ -48,7 +46,7 @@ t.test('an event is read in all three shapes', (t) => {
   t.end()
 })
 
-t.test('what became of a call is told from the kind, the status and the cause', (t) => {
+t.test('the outcome of a call follows from the kind, the status and the cause', (t) => {
   const cases: readonly (readonly [string, Record<string, string>, CarrierEvent['state']])[] = [
     ['call.started', {}, 'ringing'], ['call.answered', {}, 'answered'], ['call.completed', {}, 'completed'],
     ['call.failed', {}, 'failed'], ['call.failed', { failure_reason: 'no_answer' }, 'no-answer'],

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handshakeMetadata, offersSubprotocol } from '../../src/sautikit/handshake.js'
+import { handshakeMetadata, offersSubprotocol } from '../../src/sautikit/stream-messages.js'
 
 t.test('the offered subprotocol is found in its list and echoed as it is', (t) => {
   const cases: readonly (readonly [string | undefined, string | null])[] = [
@@ -15,7 +15,7 @@ t.test('the offered subprotocol is found in its list and echoed as it is', (t) =
 })
 
 t.test('a handshake without metadata has none', (t) => {
-  // What the lineage's own client sends, and nothing else.
+  // What the PBX's own client sends, and nothing else.
   const headers: readonly (readonly [string, string])[] = [
     ['pragma', 'no-cache'], ['cache-control', 'no-cache'], ['host', '127.0.0.1'], ['origin', 'http://127.0.0.1'],
     ['upgrade', 'websocket'],

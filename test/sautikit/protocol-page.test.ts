@@ -2,12 +2,10 @@ import t from 'tap'
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseEvent } from '../../src/sautikit/events.js'
+import { parseEvent, parseStreamStatus, parseWebhook } from '../../src/sautikit/webhook.js'
 import { parseStreamText } from '../../src/sautikit/stream-messages.js'
-import { parseStreamStatus } from '../../src/sautikit/stream-status.js'
 import { checkToken } from '../../src/sautikit/token.js'
-import { voiceXml } from '../../src/sautikit/voice-xml.js'
-import { parseWebhook } from '../../src/sautikit/webhook.js'
+import { voiceXml } from '../../src/sautikit/actions.js'
 
 /** `docs/PROTOCOL.md`, found from the compiled test upwards. */
 function page(): string {

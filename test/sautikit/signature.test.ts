@@ -1,6 +1,7 @@
 import t from 'tap'
 import fc from 'fast-check'
-import { mayVerify, signBody, verifySignature } from '../../src/sautikit/signature.js'
+import { mayVerify, verifySignature } from '../../src/sautikit/signature.js'
+import { signBody } from '../support/sign-body.js'
 import type { SignatureResult } from '../../src/sautikit/signature.js'
 
 const SECRET = 'whsec_test_only'
@@ -32,7 +33,7 @@ t.test('header forms that a proxy or a rotation may make are read', (t) => {
   t.end()
 })
 
-t.test('what is wrong with a signature is told', (t) => {
+t.test('the result names what is wrong with a signature', (t) => {
   const cases: readonly (readonly [string | undefined, SignatureResult])[] = [
     [undefined, 'missing'], ['', 'missing'], ['  ', 'missing'],
     ['hello', 'malformed'], [`t=${T}`, 'malformed'], [`v1=${V1}`, 'malformed'], [`t=x,v1=${V1}`, 'malformed'],
@@ -60,7 +61,7 @@ t.test('a signature is good for five minutes either way and stale after', (t) =>
     t.equal(check(header, { nowS }), result, String(nowS - T))
   }
   t.equal(check(header, { nowS: T + 11, skewS: 10 }), 'stale')
-  t.equal(check(`t=${T},v1=${OTHER}`, { nowS: T + 9999 }), 'mismatch', 'a guess is never told that its clock is wrong')
+  t.equal(check(`t=${T},v1=${OTHER}`, { nowS: T + 9999 }), 'mismatch', 'a wrong guess learns nothing about the clock')
   t.equal(check(BARE, { nowS: T + 9999, acceptBare: true }), 'ok', 'the bare form has no time')
   t.end()
 })
@@ -89,7 +90,7 @@ t.test('a secret that signed with a time is remembered, and refused without one'
   t.end()
 })
 
-t.test('what may verify is told without a secret', (t) => {
+t.test('which header may verify is known without a secret', (t) => {
   for (const [header, nowS, acceptBare, may] of [
     [`t=${T},v1=${OTHER}`, T, false, true], [`t=${T},v1=${OTHER}`, T + 301, false, false], [undefined, T, true, false],
     ['nonsense', T, true, false], [OTHER, T, false, false], [OTHER, T, true, true],

@@ -23,7 +23,7 @@ t.test('a token needs no escaping in a URL and is short', (t) => {
   t.end()
 })
 
-t.test('what is wrong with a token is told', (t) => {
+t.test('the result names what is wrong with a token', (t) => {
   const want = { purpose: 'audio', nowS: T } as const
   for (const nothing of [undefined, null, '']) t.equal(checkToken(SECRET, nothing, want).result, 'missing')
   for (const junk of ['x', TOKEN.slice(1), `${TOKEN}A`, TOKEN.replace('.', ','), `x${TOKEN.slice(1)}`,

@@ -170,14 +170,14 @@ t.test('a hostile key reaches no prototype', (t) => {
   t.end()
 })
 
-t.test('a stream edge is told apart from the state of the leg, except from its end', (t) => {
+t.test('a stream edge says more than the state of the leg, but not more than its end', (t) => {
   t.equal(form({ sessionId: SID, callSessionState: 'Answered', streamEvent: 'stream-stopped' }).state, 'stream-stopped')
   t.equal(form({ sessionId: SID, callSessionState: 'Answered', streamStatus: 'started' }).state, 'stream-started')
   t.equal(form({ sessionId: SID, callSessionState: 'Completed', streamEvent: 'stream-stopped' }).state, 'completed')
   t.end()
 })
 
-t.test('an event that took the wrong door is recognised as one', (t) => {
+t.test('an event at the voice URL is recognised as one', (t) => {
   const webhook = json({ kind: 'call.completed', event_id: 'evt_1',
     data: { call_id: SID, from: '254700000001', status: 'completed' } })
   t.match(webhook,

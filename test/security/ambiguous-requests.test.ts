@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import t from 'tap'
 import { FAILED_REQUESTS_BURST } from '../../src/core/limits.js'
-import { signBody } from '../../src/sautikit/signature.js'
+import { signBody } from '../support/sign-body.js'
 import { SECRET, newSid, post, rawRequest, ring, ringing, startGateway } from '../edge/gateway.js'
 
 const SMUGGLED = 'GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n'

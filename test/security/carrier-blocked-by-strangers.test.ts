@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, FAILED_REQUESTS_BURST, WEBHOOK_BODY_BYTES_MAX } from '../../src/core/limits.js'
-import { signBody } from '../../src/sautikit/signature.js'
+import { signBody } from '../support/sign-body.js'
 import { SECRET, attribute, newSid, post, rawRequest, redirectUrl, ringing, startGateway, upgradeStatus } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 

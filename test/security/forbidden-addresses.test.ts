@@ -1,10 +1,10 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import { mayConnect } from '../../src/http/address-guard.js'
 import { agentSchema } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
 /**
@@ -82,9 +82,9 @@ t.test('an address that is written out, or that a redirect leads to, is checked 
     else response.writeHead(302, { location: to }).end()
   })
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
-  const transport = new HttpTransport()
+  const client = new HttpClient()
   t.teardown(() => {
-    transport.close()
+    client.close()
     server.closeAllConnections()
     server.close()
   })
@@ -93,7 +93,7 @@ t.test('an address that is written out, or that a redirect leads to, is checked 
     const agent = agentSchema.parse({
       version: 1, name: 'a', instructions: 'x', tools: [{ name: 'look_up', description: 'x', http: { timeoutMs: 2000, allowPrivate: true, ...http } }],
     })
-    return new ToolRunner(agent, {}, transport).run('look_up', {}, {
+    return new ToolRunner(agent, {}, client).run('look_up', {}, {
       callSid: 'HD_000000000001', from: '', to: '', agent: 'a', idempotencyKey: 'k', caller: new CallerIdentity(), signal: new AbortController().signal,
     })
   }

@@ -4,10 +4,10 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { loadAgents } from '../../src/agents/loader.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
@@ -93,8 +93,8 @@ verification:
 
 t.test('who knows one fact is not verified by it, whichever questions he answers with it', async (t) => {
   const url = await accountApi(t)
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
   const { year, date, id, idAgain, yearElsewhere, name, firstName, town } = QUESTIONS
   const cases: [string, Questions, boolean][] = [
     ['the year and the date of one field', [year, date, id], false],
@@ -105,7 +105,7 @@ t.test('who knows one fact is not verified by it, whichever questions he answers
     ['two texts that have nothing in common', [town, name], true],
   ]
   for (const [what, questions, verifies] of cases) {
-    const tools = new ToolRunner(agentSchema.parse(agentOf(url, questions)), {}, transport)
+    const tools = new ToolRunner(agentSchema.parse(agentOf(url, questions)), {}, client)
     const context = contextOf()
     const [first, second, third] = questions
     t.match(await tools.run('verify_caller', { question: first?.id, answer: ANSWERS[first?.id ?? ''] }, context), { ok: true, value: { verified: false } })

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
-import { parseAgent } from '../../src/agents/loader.js'
 import { agentEnvironment } from '../../src/gateway/agent-environment.js'
 import { startGateway } from '../../src/gateway/gateway.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -12,6 +11,7 @@ import { SETTINGS } from '../../src/config/settings.js'
 import type { Setting } from '../../src/config/settings.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { newSid, post, ringing } from '../edge/gateway.js'
+import { loadText } from '../support/agent-text.js'
 
 const secretNames = Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env)
 /** A value that each of them takes, and that is found again wherever it gets to. */
@@ -27,34 +27,33 @@ t.test('each variable whose name says that it is a secret is one in the table of
 })
 
 /** The faults of an agent whose tool, and whose verification, send `placeholder` to an API. */
-function faultsOf(placeholder: string): { tool: readonly string[]; account: readonly string[] } {
+async function faultsOf(placeholder: string): Promise<{ tool: readonly string[]; account: readonly string[] }> {
   const env = agentEnvironment({ ...secrets, REDIS_URL: `redis://:${MARK}@store`, CRM_TOKEN: 'a token of theirs' }, 'http://127.0.0.1:1')
   const http = { url: 'https://crm.example/x?number={{call.from}}', headers: { 'X-Key': placeholder } }
-  const faults = (extra: Readonly<Record<string, unknown>>): readonly string[] => {
-    const loaded = parseAgent(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), 'a.yaml', env)
-    return loaded.ok ? [] : loaded.faults.map(({ what }) => what)
+  const faults = async (extra: Readonly<Record<string, unknown>>): Promise<readonly string[]> => {
+    const loaded = await loadText(JSON.stringify({ version: 1, name: 'a', instructions: 'Be brief.', ...extra }), env)
+    return Array.isArray(loaded) ? loaded.map((line) => line.replace(/^a\.yaml:\d+:\d+: /, '')) : []
   }
   return {
-    tool: faults({ tools: [{ name: 'look_up', description: 'Looks up.', http }] }),
-    account: faults({
+    tool: await faults({ tools: [{ name: 'look_up', description: 'Looks up.', http }] }),
+    account: await faults({
       verification: { required: 1, account: { http }, identity: { id: 'id' }, questions: [{ id: 'digits', ask: 'Which digits?', field: 'digits', kind: 'digits' }] },
     }),
   }
 }
 
-t.test('an agent file that sends a secret of the gateway to an API is refused', (t) => {
+t.test('an agent file that sends a secret of the gateway to an API is refused', async (t) => {
   for (const name of [...secretNames, 'REDIS_URL', 'OTEL_EXPORTER_OTLP_HEADERS']) {
     for (const placeholder of [`{{env.${name}}}`, `\${${name}}`, `Bearer {{ env.${name} }}`]) {
-      const { tool, account } = faultsOf(placeholder)
+      const { tool, account } = await faultsOf(placeholder)
       t.match(tool, [new RegExp(`^tools\\[0\\]\\.http\\.headers\\.X-Key reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`)], placeholder)
       t.match(account.join('\n'), new RegExp(`reads \\{\\{env\\.${name}\\}\\}, a secret of the gateway itself`), `verification: ${placeholder}`)
     }
   }
-  const { tool } = faultsOf('{{env.CRM_TOKEN}}')
+  const { tool } = await faultsOf('{{env.CRM_TOKEN}}')
   t.same(tool, [], 'what the operator set for the agents is theirs')
   const env = agentEnvironment(secrets, null)
   t.notMatch(JSON.stringify(env), MARK, 'and a template that got past the loader finds nothing')
-  t.end()
 })
 
 /** `process.env` of each worker thread of this process, as its debugger sees it. */

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { signBody } from '../../src/sautikit/signature.js'
+import { signBody } from '../support/sign-body.js'
 import { SECRET, newSid, post, ringing, startGateway } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 

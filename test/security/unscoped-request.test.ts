@@ -3,11 +3,11 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { CallerIdentity } from '../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../src/agents/tool.js'
 import { defineTool, codeToolsOf } from '../../src/agents/code-tool.js'
 import { agentSchema } from '../../src/agents/definition.js'
 import type { AgentInput } from '../../src/agents/definition.js'
-import { HttpTransport } from '../../src/http/http-transport.js'
+import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 
@@ -43,9 +43,9 @@ async function leakyApi(t: Test): Promise<{ url: string; requests: string[] }> {
 }
 
 function runnerOf(t: Test, agent: Partial<AgentInput>): ToolRunner {
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
-  return new ToolRunner(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...agent }), {}, transport)
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
+  return new ToolRunner(agentSchema.parse({ version: 1, name: 'a', instructions: 'x', ...agent }), {}, client)
 }
 
 /** What makes `requires: verified` possible; its account is never asked for here. */
@@ -138,10 +138,10 @@ t.test('a tool in code is not run without its bound argument', async (t) => {
   const own = (name: string, value: string): Record<string, unknown> => ({ [name]: defineTool({
     name, description: 'x', parameters, bind: { own: value }, run: () => { runs++ },
   }) })
-  const transport = new HttpTransport()
-  t.teardown(() => { transport.close() })
+  const client = new HttpClient()
+  t.teardown(() => { client.close() })
   const agent = agentSchema.parse({ version: 1, name: 'a', instructions: 'x' })
-  const tools = new ToolRunner(agent, {}, transport, NO_ASSETS, codeToolsOf({ ...own('by_number', '{{call.from}}'), ...own('by_account', '{{identity.accountId}}') }))
+  const tools = new ToolRunner(agent, {}, client, NO_ASSETS, codeToolsOf({ ...own('by_number', '{{call.from}}'), ...own('by_account', '{{identity.accountId}}') }))
   t.match(await tools.run('by_number', { own: 'x' }, contextOf({ from: '' })), { ok: false, code: 'TOOL_UNBOUND' })
   t.match(await tools.run('by_account', { own: 'x' }, contextOf()), { ok: false, code: 'TOOL_UNBOUND' }, 'nobody is verified')
   t.equal(runs, 0)

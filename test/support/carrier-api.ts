@@ -24,7 +24,7 @@ interface SimulatedApi {
 
 /** The simulator's REST API on a free port, and our client in front of it. */
 export async function simulatedApi(
-  t: Pick<Test, 'teardown'>, options: Partial<RestServerOptions> & { readonly with?: WorkspaceOptions; readonly paths?: readonly ApiPath[] } = {},
+  t: Pick<Test, 'teardown'>, options: Partial<RestServerOptions> & { readonly with?: WorkspaceOptions; readonly paths?: readonly ApiPath[]; readonly timeoutMs?: number } = {},
 ): Promise<SimulatedApi> {
   const workspace = options.workspace ?? new Workspace({
     owned: [{ id: 'num_1', e164: OUR_NUMBER, status: 'active', voiceUrl: null, eventsUrl: null }],
@@ -35,7 +35,7 @@ export async function simulatedApi(
   t.teardown(() => server.close())
   const pauses: number[] = []
   const http = new CarrierHttp({
-    baseUrl: server.origin, apiKey: KEY, timeoutMs: 1000, random: () => 1,
+    baseUrl: server.origin, apiKey: KEY, timeoutMs: options.timeoutMs ?? 1000, random: () => 1,
     pause: (ms) => {
       pauses.push(ms)
       return Promise.resolve()

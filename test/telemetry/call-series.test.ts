@@ -28,7 +28,7 @@ t.test('a live call has its three gauges, and none for what it has not yet had',
 # TYPE mkondo_call_turn_response_last_seconds gauge
 # UNIT mkondo_call_turn_response_last_seconds seconds
 mkondo_call_turn_response_last_seconds{call_sid="HD_1",agent="support",backend="gemini"} 0.812
-# HELP mkondo_call_frame_latency_p99_seconds Added by the gateway to 99 of 100 frames of a live call
+# HELP mkondo_call_frame_latency_p99_seconds 99th percentile of the time added to a frame of a live call
 # TYPE mkondo_call_frame_latency_p99_seconds gauge
 # UNIT mkondo_call_frame_latency_p99_seconds seconds
 mkondo_call_frame_latency_p99_seconds{call_sid="HD_1",agent="support",backend="gemini"} 0.0042
@@ -78,7 +78,7 @@ t.test('labels are escaped', t => {
   t.end()
 })
 
-t.test('five thousand calls are written without holding up the audio', t => {
+t.test('five thousand calls are rendered without delaying audio', t => {
   const { series } = seriesOf(5000)
   for (let i = 0; i < 5000; i++) {
     const call = series.open(`HD_${i.toString(16).padStart(12, '0')}`, 'order-status', 'openai')

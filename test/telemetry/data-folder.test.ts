@@ -31,7 +31,7 @@ function folderOf(t: { teardown(work: () => void): void }): string {
   return folder
 }
 
-t.test('a folder has one gateway at a time, and is free when that one is killed', async (t) => {
+t.test('a folder has one gateway at a time, and is free when that gateway is killed', async (t) => {
   const folder = folderOf(t)
   const first = hold(folder)
   t.equal(await first.said, 'held')
@@ -50,7 +50,7 @@ t.test('a folder has one gateway at a time, and is free when that one is killed'
   last.release()
 })
 
-t.test('of gateways that start at once over what a dead one left, exactly one has the folder', async (t) => {
+t.test('of gateways that start at once after a dead one, exactly one gets the folder', async (t) => {
   const folder = folderOf(t)
   for (let round = 0; round < 3; round++) {
     const starters = Array.from({ length: 6 }, () => hold(folder))

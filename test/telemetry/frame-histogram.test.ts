@@ -30,7 +30,7 @@ t.test('strange values are counted and break nothing', t => {
   t.end()
 })
 
-t.test('readers get what is new, in shared memory and through the wrap of a word', t => {
+t.test('readers get what is new, in shared memory and when a word wraps', t => {
   const { histogram, memory } = FrameHistogram.shared()
   t.equal(memory.byteLength, FRAME_HISTOGRAM_BYTES)
   const main = new FrameHistogram(memory).reader()

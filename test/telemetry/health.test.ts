@@ -1,14 +1,12 @@
 import t from 'tap'
-import { CgroupWatch, cpuStatPaths, parseCpuStat } from '../../src/telemetry/cgroup.js'
+import { CgroupWatch, cpuStatPaths, Metrics, parseCpuStat, ScrapePage } from '../../src/telemetry/metrics.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
-import { Metrics } from '../../src/telemetry/metrics.js'
-import { ScrapePage } from '../../src/telemetry/scrape-page.js'
 import { SLOWEST_FRAME_BYTES, SlowestFrame } from '../../src/telemetry/slowest-frame.js'
 
 const V2 = 'usage_usec 5000000\nuser_usec 1\nsystem_usec 1\nnr_periods 120\nnr_throttled 7\nthrottled_usec 350000\nnr_bursts 0\n'
 const V1 = 'nr_periods 120\nnr_throttled 7\nthrottled_time 350000000\n'
 
-t.test('throttling is read of both versions of control groups, and of a group without a limit nothing', async (t) => {
+t.test('throttling is read from both versions of control groups; a group without a limit has none', async (t) => {
   t.same(parseCpuStat(V2), { periods: 120, throttledPeriods: 7, throttledSeconds: 0.35 })
   t.same(parseCpuStat(V1), parseCpuStat(V2))
   t.equal(parseCpuStat('usage_usec 1\nuser_usec 1\n'), null)
@@ -47,7 +45,7 @@ t.test('the file is looked for once and read from then on; where there is none, 
   t.equal(none.length, looks)
 })
 
-t.test('a storm of scrapes makes one page', async (t) => {
+t.test('many scrapes at once render one page', async (t) => {
   let nowMs = 0
   let made = 0
   const counts = { made: 0, reused: 0 }
@@ -63,7 +61,7 @@ t.test('a storm of scrapes makes one page', async (t) => {
   t.equal(await page.get(), 'page 2')
 })
 
-t.test('a page that could not be made is made anew for the next who asks', async (t) => {
+t.test('after a failed rendering the next scrape renders again', async (t) => {
   let broken = true
   const none = { inc: () => undefined }
   const page = new ScrapePage({
@@ -78,7 +76,7 @@ t.test('a page that could not be made is made anew for the next who asks', async
   t.equal(await page.get(), 'well')
 })
 
-t.test('the slowest frame names its call, once, also across threads\' memory', async (t) => {
+t.test('the slowest frame names its call, once, also in shared memory', async (t) => {
   const memory = new SharedArrayBuffer(SLOWEST_FRAME_BYTES)
   const worker = new SlowestFrame(memory)
   const main = new SlowestFrame(memory)
@@ -92,7 +90,7 @@ t.test('the slowest frame names its call, once, also across threads\' memory', a
   t.equal(main.take()?.callSid.length, 64, 'a name too long is cut, and nothing beyond is touched')
 })
 
-t.test('what a shard\'s ticks leave free is its slack', async (t) => {
+t.test('the time that a media worker\'s ticks leave free is its slack', async (t) => {
   const metrics = new Metrics({ version: '0', processMetrics: false })
   const busy = new FrameHistogram()
   metrics.tickBusyFrom(0, busy)

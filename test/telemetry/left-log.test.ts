@@ -7,7 +7,7 @@ import { createLog } from '../../src/telemetry/log.js'
 
 const NOW_MS = Date.parse('2026-11-20T12:00:00Z')
 
-t.test('a folder that nobody writes to any more ages, and is kept within its size', async (t) => {
+t.test('retention applies to a folder without a writer', async (t) => {
   const folder = t.testdir({
     'calls-2026-11-01-0001.jsonl': 'x'.repeat(100), 'calls-2026-11-18-0001.jsonl': 'x'.repeat(100), 'calls-2026-11-19-0001.jsonl': 'x'.repeat(100),
     'handoffs-2026-01-01-0001.jsonl': '', 'notes.txt': '',
@@ -20,7 +20,7 @@ t.test('a folder that nobody writes to any more ages, and is kept within its siz
   t.equal(retainLeftLog({ ...options, folder: join(folder, 'nowhere') }, NOW_MS), 0)
 })
 
-t.test('the archive does that for the folders of processes that there are no more', async (t) => {
+t.test('the archive does that for the folders of removed processes', async (t) => {
   const folder = t.testdir({ 'process-1': { 'records': { 'calls-2020-01-01-0001.jsonl': '' }, 'recordings': { 'HD_000000000001.wav': '' } } })
   const recording = join(folder, 'process-1', 'recordings', 'HD_000000000001.wav')
   utimesSync(recording, 0, 0)

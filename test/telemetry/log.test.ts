@@ -169,22 +169,22 @@ t.test('nothing that is logged can break the line or the process', t => {
   t.end()
 })
 
-t.test('rooms have levels of their own, and children keep them', t => {
-  const settings = parseLogSettings('warn,edge=debug, shard = error')
-  t.same(settings, { level: 'warn', rooms: { edge: 'debug', shard: 'error' } })
+t.test('components have levels of their own, and children keep them', t => {
+  const settings = parseLogSettings('warn,edge=debug, workers = error')
+  t.same(settings, { level: 'warn', components: { edge: 'debug', workers: 'error' } })
   const { log, lines } = written(settings)
   log.info({}, 'not written')
-  log.room('edge').debug({}, 'written 1')
-  log.room('edge').call(parseCallSid('HD_1')).debug({}, 'written 2')
-  log.room('shard').warn({}, 'not written')
-  log.room('fleet').warn({}, 'written 3')
+  log.component('edge').debug({}, 'written 1')
+  log.component('edge').call(parseCallSid('HD_1')).debug({}, 'written 2')
+  log.component('workers').warn({}, 'not written')
+  log.component('fleet').warn({}, 'written 3')
   t.same(
     lines().map(line => line['msg']),
     ['written 1', 'written 2', 'written 3'],
   )
-  t.match(lines()[1], { room: 'edge', call_sid: 'HD_1' })
-  t.equal(log.room('edge').enabled('debug'), true)
-  t.equal(log.room('shard').enabled('warn'), false)
+  t.match(lines()[1], { component: 'edge', call_sid: 'HD_1' })
+  t.equal(log.component('edge').enabled('debug'), true)
+  t.equal(log.component('workers').enabled('warn'), false)
   t.end()
 })
 
@@ -192,7 +192,7 @@ t.test('a level that does not exist stops the start with what is allowed', t => 
   for (const text of ['loud', 'edge=loud', 'Edge=info', '=info']) {
     t.throws(() => parseLogSettings(text), { code: 'CONFIG_INVALID', message: /trace, debug, info/ }, text)
   }
-  t.same(parseLogSettings(''), { level: 'info', rooms: {} })
+  t.same(parseLogSettings(''), { level: 'info', components: {} })
   t.end()
 })
 

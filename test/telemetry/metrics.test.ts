@@ -86,7 +86,7 @@ t.test('frames counted by workers reach the page, from several sources and after
   )
 })
 
-t.test('plain numbers become counters, also across a worker that began again', async t => {
+t.test('plain numbers become counters, also after a worker was replaced', async t => {
   const metrics = metricsOf()
   let dropped = 5
   const stop = metrics.countFrom(metrics.framesDropped({ where: 'caller' }), () => dropped)
@@ -125,7 +125,7 @@ t.test('labels without end are counted as other', async t => {
   )
 })
 
-t.test('a room may define its own, once', async t => {
+t.test('a component may define its own, once', async t => {
   const metrics = metricsOf()
   metrics.defineCounter('store_errors', 'Errors of the store', ['op'])({ op: 'get' }).inc(2)
   metrics.defineHistogram('store_seconds', 'The store', [], [0.001, 0.01])({}).observe(0.005)

@@ -4,9 +4,8 @@ import t from 'tap'
 import { parseCallSid } from '../../src/core/ids.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { OPEN_RECORD_EVERY_MS } from '../../src/core/limits.js'
-import { Archive } from '../../src/telemetry/archive/archive.js'
+import { Archive, OpenRecords } from '../../src/telemetry/archive/archive.js'
 import type { ArchiveLimits } from '../../src/telemetry/archive/archive-messages.js'
-import { OpenRecords } from '../../src/telemetry/archive/open-records.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
 
@@ -19,7 +18,7 @@ const limits = (folder: string, changes: Partial<ArchiveLimits> = {}): ArchiveLi
 })
 const open = (folder: string, n: number): string => join(folder, 'records', 'open', `${sid(n)}.json`)
 
-t.test('a call is written when its stream opens, then at most every two seconds, one call a sweep, oldest news first', async (t) => {
+t.test('a call is written when its stream opens, then at most every two seconds, one call a sweep, oldest change first', async (t) => {
   let nowMs = 0
   const written: string[] = []
   let room = true
@@ -57,7 +56,7 @@ t.test('a call is written when its stream opens, then at most every two seconds,
   t.same(written, [], 'a call that is over is not written')
 })
 
-t.test('what is known of a live call is its record after a crash, kept as long as any other', async (t) => {
+t.test('after a crash the open record of a live call is its record, kept as long as any other', async (t) => {
   const folder = t.testdir({ recordings: {} })
   const dead = await Archive.start(limits(folder), log)
   let said = 'nothing'
@@ -102,7 +101,7 @@ t.test('what is known of a live call is its record after a crash, kept as long a
   await dead.close()
 })
 
-t.test('calls of a process that there is no more are closed by the one that is left', async (t) => {
+t.test('calls of a removed process are closed by the remaining one', async (t) => {
   const folder = t.testdir({ 'process-1': { recordings: { [`${sid(1)}.wav`]: 'x' } } })
   mkdirSync(join(folder, 'process-1', 'records', 'open'), { recursive: true })
   writeFileSync(open(join(folder, 'process-1'), 1), JSON.stringify({ callSid: sid(1), recording: `recordings/${sid(1)}.wav` }))
@@ -113,7 +112,7 @@ t.test('calls of a process that there is no more are closed by the one that is l
   await archive.close()
 })
 
-t.test('where the folder is not locked, what was written lately is left to its writer', async (t) => {
+t.test('where the folder is not locked, recently written files are left to their writer', async (t) => {
   const folder = t.testdir({ records: { open: { [`${sid(1)}.json`]: JSON.stringify({ callSid: sid(1) }) } } })
   const archive = await Archive.start(limits(folder, { alone: false }), log)
   t.same(archive.died, [])

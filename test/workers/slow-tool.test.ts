@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { FRAME_BOUNDS } from '../../src/telemetry/metric-labels.js'
+import { FRAME_BOUNDS } from '../../src/telemetry/metrics.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
 import { TestLine, callerSays, sid, startHost, until } from '../support/host.js'
 

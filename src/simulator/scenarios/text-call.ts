@@ -10,7 +10,7 @@ import type { CallRecord } from '../../call/record.js'
 import { GatewayError } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { FRAME_MS } from '../../core/units.js'
-import { HttpTransport } from '../../http/http-transport.js'
+import { HttpClient } from '../../http/http-client.js'
 import { levelDbfs } from '../../media/pcm.js'
 import { ResamplerBank } from '../../media/resample/resampler.js'
 import type { VadBank } from '../../media/vad/vad.js'
@@ -494,7 +494,7 @@ class TextClock {
 export interface TextMedia {
   readonly resamplers: ResamplerBank
   readonly memory: CallMemoryPool
-  readonly transport: HttpTransport
+  readonly transport: HttpClient
   readonly metrics: Metrics
   readonly latency: FrameHistogram
   close(): void
@@ -503,7 +503,7 @@ export interface TextMedia {
 /** Loads it: about 0.2 s. */
 export async function openTextMedia(): Promise<TextMedia> {
   const assets = await loadMediaAssets()
-  const transport = new HttpTransport()
+  const transport = new HttpClient()
   return {
     resamplers: new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel }),
     memory: new CallMemoryPool(), transport, latency: new FrameHistogram(),

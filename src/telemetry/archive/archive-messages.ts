@@ -61,7 +61,7 @@ export type FromArchive =
   /** A recording could not be begun: nothing of it is on the disk. */
   | { readonly type: 'recording-failed'; readonly callSid: string }
   | { readonly type: 'answer'; readonly id: number; readonly value: unknown }
-  /** A document was dealt with, for better or worse. */
+  /** A document was written or dropped. */
   | { readonly type: 'document-done'; readonly kind: DocumentKind; readonly ok: boolean }
   | { readonly type: 'rows-done'; readonly bytes: number; readonly ok: boolean }
   | ArchiveFault

@@ -1,4 +1,7 @@
-import { existsSync } from 'node:fs'
+import {
+  closeSync, existsSync, fdatasyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, assertNever } from '../../core/assert.js'
@@ -6,12 +9,99 @@ import { messageOf } from '../../core/errors.js'
 import { ARCHIVE_BACKLOG_MAX, ENDED_CALLS_KEPT } from '../../core/limits.js'
 import type { ArchiveFault, ArchiveStart, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
 import { LineLog, retainLeftLog } from './line-log.js'
-import { OpenRecordFiles } from './open-record-files.js'
 import { ABANDONED_AFTER_MS, RecordingFiles } from './recording-files.js'
 
+const FILE = /^([A-Za-z0-9_-]{1,64})\.json$/
+const PART = /^[A-Za-z0-9_-]{1,64}\.json\.part$/
+
+/** A call that was live when its process died. */
+interface LeftRecord {
+  readonly callSid: string
+  readonly document: Readonly<Record<string, unknown>>
+  /** Calendar time at which it was last known to be live. */
+  readonly atWallMs: number
+}
+
 /**
- * The thread that writes what is kept of calls. It alone waits for the disk: a disk that is slow, full or gone holds up
- * nobody else, not even the name lookups that share Node's own pool of threads.
+ * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A call's file
+ * is deleted when its record is in the log, so a start finds here the calls whose process died.
+ *
+ * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
+ */
+class OpenRecordFiles {
+  /** Files that are not records: half-written when the machine died, or foreign. */
+  unreadable = 0
+  readonly #folder: string
+
+  constructor(folder: string) {
+    this.#folder = folder
+  }
+
+  /** @param sync  whether to wait until the disk has it */
+  write(callSid: string, json: string, sync: boolean): void {
+    mkdirSync(this.#folder, { recursive: true, mode: 0o700 })
+    const beside = `${this.#path(callSid)}.part`
+    const handle = openSync(beside, 'w', 0o600)
+    try {
+      writeFileSync(handle, json)
+      if (sync) fdatasyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+    renameSync(beside, this.#path(callSid))
+  }
+
+  remove(callSid: string): void {
+    rmSync(this.#path(callSid), { force: true })
+    rmSync(`${this.#path(callSid)}.part`, { force: true })
+  }
+
+  /** The open records of dead processes, oldest first. Unreadable ones are deleted. */
+  left(): LeftRecord[] {
+    const left: LeftRecord[] = []
+    for (const name of this.#names()) {
+      const path = join(this.#folder, name)
+      const callSid = FILE.exec(name)?.[1]
+      if (callSid !== undefined) {
+        const document = readObject(path)
+        if (document?.['callSid'] === callSid) {
+          left.push({ callSid, document, atWallMs: statSync(path).mtimeMs })
+          continue
+        }
+        this.unreadable++
+      }
+      if (callSid !== undefined || PART.test(name)) rmSync(path, { force: true })
+    }
+    return left.sort((a, b) => a.atWallMs - b.atWallMs)
+  }
+
+  #names(): string[] {
+    try {
+      return readdirSync(this.#folder)
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code === 'ENOENT') return []
+      throw thrown
+    }
+  }
+
+  #path(callSid: string): string {
+    return join(this.#folder, `${callSid}.json`)
+  }
+}
+
+/** Null for anything that is no JSON object. */
+function readObject(path: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const document = JSON.parse(readFileSync(path, 'utf8')) as unknown
+    return typeof document === 'object' && document !== null ? document as Readonly<Record<string, unknown>> : null
+  } catch {
+    return null
+  }
+}
+
+/**
+ * The thread that writes the archive. It alone waits for the disk: a slow, full or missing disk blocks
+ * nothing else, not even the name lookups that share Node's own thread pool.
  */
 
 const TICK_MS = 1000
@@ -32,7 +122,7 @@ const logs: Readonly<Record<DocumentKind, LineLog>> = { record: logOf(LOG_NAMES[
 const recordings = new RecordingFiles(join(limits.folder, 'recordings'))
 const openRecordsIn = (folder: string): OpenRecordFiles => new OpenRecordFiles(join(folder, 'records', 'open'))
 const openRecords = openRecordsIn(limits.folder)
-/** Documents that the disk would not take; tried again once a second. */
+/** Documents that could not be written; tried again once a second. */
 const backlog: { readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }[] = []
 let ticks = 0
 
@@ -55,7 +145,7 @@ function write(kind: DocumentKind, callSid: string, document: unknown): boolean 
 }
 
 function keep(kind: DocumentKind, callSid: string, document: unknown): void {
-  // Behind those that wait: the newest document of a call is the one that counts.
+  // After those that wait: the newest document of a call wins.
   if (backlog.length === 0 && write(kind, callSid, document)) return post({ type: 'document-done', kind, ok: true })
   backlog.push({ kind, callSid, document })
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
@@ -83,7 +173,7 @@ function upkeep(): void {
   for (const folder of limits.leftFolders ?? []) attempt('upkeep', null, () => { retainLeft(folder) })
 }
 
-/** What a gateway of more processes has left is kept no longer than what is written today. */
+/** Files of further processes of an earlier start are kept as long as our own. */
 function retainLeft(folder: string): void {
   const recordsOf = { folder: join(folder, 'records'), keepDays: limits.recordsKeepDays, keepBytes: limits.recordsKeepBytes }
   for (const name of LOG_NAMES) retainLeftLog({ ...recordsOf, name }, Date.now())
@@ -96,8 +186,8 @@ function retainLeft(folder: string): void {
 let openTorn = 0
 
 /**
- * Closes the calls that were live when their process died: what was known of each becomes its record, dated to when that
- * was, so that it is kept as long as any other. A disk that takes none leaves them for the next start.
+ * Closes the calls that were live when their process died: the open record of each becomes its record, with its
+ * own date, so that it is kept as long as any other. When the disk fails they stay for the next start.
  * @returns those records
  */
 function closeLeftRecords(folder: string): unknown[] {
@@ -191,10 +281,10 @@ port.on('message', (message: ToArchive) => {
   }
 })
 
-// A folder that cannot be read or made is a fault like a full disk: calls are taken all the same.
+// A folder that cannot be read or created is a fault like a full disk: the gateway still takes calls.
 attempt('upkeep', null, () => logs.record.load(Date.now()))
 attempt('upkeep', null, () => logs.handoff.load(Date.now()))
-/** What has not been written to for so long has no writer any more. */
+/** A file that was not written to for this long has no writer. */
 const untouchedMs = first && limits.alone === true ? -Infinity : ABANDONED_AFTER_MS
 let recovered = 0
 attempt('upkeep', null, () => {

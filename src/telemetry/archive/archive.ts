@@ -2,22 +2,98 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assertNever } from '../../core/assert.js'
+import type { Clock } from '../../core/clock.js'
 import type { CallSid } from '../../core/ids.js'
-import { ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, OPEN_RECORDS_PENDING_MAX, RECORDING_PENDING_BYTES_MAX } from '../../core/limits.js'
+import {
+  ARCHIVE_DOCUMENTS_PENDING_MAX, ARCHIVE_RESTART_MS, OPEN_RECORD_EVERY_MS, OPEN_RECORDS_PENDING_MAX,
+  OPEN_RECORDS_SWEEP_MS, RECORDING_PENDING_BYTES_MAX,
+} from '../../core/limits.js'
 import type { Log } from '../log.js'
-import type { ArchiveFault, ArchiveLimits, ArchiveStart, DocumentKind, FromArchive, ToArchive } from './archive-messages.js'
-import { OpenRecords } from './open-records.js'
+import type {
+  ArchiveFault, ArchiveLimits, ArchiveStart, DocumentKind, FromArchive, ToArchive,
+} from './archive-messages.js'
+
+interface OpenRecordsOptions {
+  readonly clock: Clock
+  /** @returns false when too many documents wait: nothing was composed, and the call stays due */
+  readonly write: (callSid: CallSid, compose: () => unknown) => boolean
+}
+
+interface OpenRecord {
+  /** Composes the record as it would be if the process died now. */
+  readonly compose: () => unknown
+  writtenAtMs: number
+}
+
+/**
+ * The live calls whose state has changed since it was last written, and when to write it. Only the newest state of a call counts, so
+ * nothing queues: a call that is written later is written with all that happened meanwhile.
+ */
+export class OpenRecords {
+  readonly #options: OpenRecordsOptions
+  readonly #open = new Map<CallSid, OpenRecord>()
+  /** Calls with changes, the one that has waited longest first. */
+  readonly #changed = new Set<CallSid>()
+  #timer: NodeJS.Timeout | null = null
+
+  constructor(options: OpenRecordsOptions) {
+    this.#options = options
+  }
+
+  /** A stream opened: its first record is small, and written at once. */
+  open(callSid: CallSid, compose: () => unknown): void {
+    this.#open.set(callSid, { compose, writtenAtMs: -Infinity })
+    this.changed(callSid)
+    this.#write(callSid)
+  }
+
+  /** The state of a call has changed. */
+  changed(callSid: CallSid): void {
+    if (!this.#open.has(callSid)) return
+    this.#changed.add(callSid)
+    if (this.#timer !== null) return
+    this.#timer = setInterval(() => { this.sweep() }, OPEN_RECORDS_SWEEP_MS)
+    this.#timer.unref()
+  }
+
+  /** The call is over. */
+  close(callSid: CallSid): void {
+    this.#open.delete(callSid)
+    this.#changed.delete(callSid)
+  }
+
+  /** Writes one call, the first that is due. */
+  sweep(): void {
+    const dueMs = this.#options.clock() - OPEN_RECORD_EVERY_MS
+    for (const callSid of this.#changed) {
+      if ((this.#open.get(callSid)?.writtenAtMs ?? Infinity) <= dueMs) return this.#write(callSid)
+    }
+    if (this.#changed.size === 0) this.stop()
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer)
+    this.#timer = null
+  }
+
+  #write(callSid: CallSid): void {
+    const record = this.#open.get(callSid)
+    if (record === undefined || !this.#options.write(callSid, record.compose)) return
+    record.writtenAtMs = this.#options.clock()
+    this.#changed.delete(callSid)
+  }
+}
 
 export type { ArchiveLimits, FsyncPolicy } from './archive-messages.js'
 
-/** What the archive has done since the start; plain fields, copied to metrics at the scrape. */
-export interface ArchiveCounters {
+/** Counts since the start; plain fields, copied to metrics at the scrape. */
+interface ArchiveCounters {
   written: number
-  /** Documents that will never be on the disk. */
+  /** Documents that were dropped. */
   lost: number
   /** Writes, syncs and deletions that failed. */
   faults: number
-  /** Bytes of recordings that were thrown away because the disk was too slow, or failed. */
+  /** Bytes of recordings that were dropped because the disk was too slow, or failed. */
   recordingBytesDropped: number
   threadDeaths: number
   /** Lines and recordings that a crash had left unfinished, found at the start. */
@@ -29,24 +105,24 @@ export interface ArchiveCounters {
 export interface RecordingSink {
   /** Relative to DATA_DIR. */
   readonly path: string
-  /** It could not be begun: nothing of it is on the disk. */
+  /** It could not be started: nothing of it is on the disk. */
   readonly failed: boolean
   /**
    * Rows of interleaved s16 samples, the memory is given away. `at`: the first one's place, counted from the beginning.
    * @returns false when they were dropped and counted
    */
   write(at: number, rows: Int16Array<ArrayBuffer>): boolean
-  /** The caller knows that they are recorded: without it nothing outlives a crash. */
+  /** The caller has been informed; until then a crash leaves no recording. */
   announced(): void
   end(): void
-  /** The caller would not be recorded, or could not be told: nothing is kept. */
+  /** The caller refused, or could not be informed: the recording is deleted. */
   discard(): void
 }
 
 /**
- * What is kept of calls on the disk: records, handoffs and recordings. This is the main thread's side; all writing is
- * done by a thread of its own. What waits for it is bounded, and whatever the disk does, calls go on: losses are
- * counted, and each trouble is logged once when it begins and once when it is over.
+ * The archive on disk: call records, handoff packets and recordings. This is the main thread's side; a thread of its own
+ * writes. Its queue is bounded, and calls go on whatever the disk does: losses are
+ * counted, and each fault is logged once when it begins and once when it ends.
  */
 export class Archive {
   readonly counters: ArchiveCounters = {
@@ -54,13 +130,13 @@ export class Archive {
   }
   /** Records of earlier runs, oldest first, as they were read: nothing has checked their shape. */
   newest: readonly unknown[] = []
-  /** Those of them whose calls were live when their process died, as this start has closed them. */
+  /** The records among them that this start has closed, because their process died during the call. */
   died: readonly unknown[] = []
   readonly #workerEnv: Readonly<Record<string, string>> | null
   readonly #limits: ArchiveLimits
   readonly #log: Log
   readonly #waiting = new Map<number, (value: unknown) => void>()
-  readonly #inTrouble = new Set<ArchiveFault['what']>()
+  readonly #faults = new Set<ArchiveFault['what']>()
   readonly #open: OpenRecords
   /** Recordings that are being written. */
   readonly #recordings = new Map<string, { failed: boolean }>()
@@ -79,7 +155,7 @@ export class Archive {
   }
 
   /**
-   * Resolves when what earlier runs left has been read; never rejects for what the disk does.
+   * Resolves when the records of earlier runs have been read; never rejects for a fault of the disk.
    * @param workerEnv  `process.env` of its thread; null: this process's own
    */
   static async start(limits: ArchiveLimits, log: Log, workerEnv: Readonly<Record<string, string>> | null = null): Promise<Archive> {
@@ -89,7 +165,7 @@ export class Archive {
   }
 
   /**
-   * A stream opened. Until `keepRecord` the disk has what `compose` gave last: should the process die, the next start makes
+   * A stream opened. Until `keepRecord` the disk has the last result of `compose`: if the process dies, the next start makes
    * it the call's record.
    * @param compose  the record as it would be if the process died now; called on this thread, not after `keepRecord`
    */
@@ -97,7 +173,7 @@ export class Archive {
     this.#open.open(callSid, compose)
   }
 
-  /** There is more to know of a call than when its open record was written. */
+  /** The state of a call has changed since its open record was written. */
   openRecordChanged(callSid: CallSid): void {
     this.#open.changed(callSid)
   }
@@ -111,12 +187,12 @@ export class Archive {
     this.#keep('handoff', callSid, handoff)
   }
 
-  /** The newest document of a call, whichever run wrote it; undefined when there is none to be had. */
+  /** The newest document of a call, of any run; undefined when there is none. */
   find(kind: DocumentKind, callSid: string): Promise<unknown> {
     return this.#ask((id) => ({ type: 'find', id, kind, callSid }))
   }
 
-  /** @param announced  the caller knows already; false: only what is `announced` before a crash is kept after it */
+  /** @param announced  whether the caller has been informed; if not, a crash before `announced` leaves no recording */
   record(callSid: CallSid, rateHz: number, announced = true): RecordingSink {
     const state = { failed: this.#worker === null }
     this.#recordings.set(callSid, state)
@@ -178,7 +254,7 @@ export class Archive {
           this.counters.linesTorn += message.torn
           this.counters.recordingsRecovered += message.recovered
           if (message.torn + message.recovered > 0) {
-            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'an earlier run had not finished writing')
+            this.#log.warn({ lines: message.torn, recordings: message.recovered }, 'unfinished lines or recordings of an earlier run were repaired')
           }
           resolve()
         } else {
@@ -262,13 +338,13 @@ export class Archive {
   }
 
   #trouble(fault: ArchiveFault): void {
-    if (this.#inTrouble.has(fault.what)) return
-    this.#inTrouble.add(fault.what)
-    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'what is kept of calls cannot be written')
+    if (this.#faults.has(fault.what)) return
+    this.#faults.add(fault.what)
+    this.#log.error({ kind: fault.what, call_sid: fault.callSid, reason: fault.message }, 'the archive of calls cannot be written')
   }
 
   #fine(what: ArchiveFault['what']): void {
-    if (this.#inTrouble.delete(what)) this.#log.info({ kind: what }, 'what is kept of calls is written again')
+    if (this.#faults.delete(what)) this.#log.info({ kind: what }, 'the archive of calls is written again')
   }
 
   #ask(question: (id: number) => ToArchive): Promise<unknown> {

@@ -11,7 +11,7 @@ export interface DataFolder {
   /** False where the file system has no sockets or links: another gateway on the folder is not noticed. */
   readonly locked: boolean
   release(): void
-  /** As `release`, and takes away the folders that were made for it, where nothing else is in them. */
+  /** As `release`, and deletes the folders that were created for it, if they are empty. */
   undo(): void
 }
 
@@ -52,7 +52,7 @@ export async function holdDataFolder(path: string): Promise<DataFolder> {
     try {
       rmSync(join(folder, own), { force: true })
     } catch {
-      // A folder that this user may not even look into: that is said already.
+      // A folder that this user may not read: reported already.
     }
   }
   const held = server
@@ -68,7 +68,7 @@ function removeMade(made: readonly string[]): void {
     }
     for (const folder of [...made].reverse()) rmdirSync(folder)
   } catch {
-    // Somebody else uses it by now.
+    // Another process uses it.
   }
 }
 
@@ -80,13 +80,13 @@ async function take(path: string, folder: string, own: string): Promise<void> {
     try {
       linkSync(join(folder, own), join(folder, lockName(newest + 1)))
     } catch (thrown) {
-      // Somebody else was quicker, or has the folder already and cleared our own name away.
+      // Another process was faster, or owns the folder and has deleted our name.
       if (['EEXIST', 'ENOENT'].includes(codeOf(thrown))) continue
       throw thrown
     }
-    if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one is there already
+    if (newestLock(folder) !== newest + 1) continue // the name was free because a newer one exists
     for (const name of readdirSync(folder)) {
-      // The name of a process that died between `listen` and here is nobody's; one that is just starting is refused all the same.
+      // A process may have died between `listen` and here; one that is just starting must be refused.
       if (Number(LOCK.exec(name)?.[1] ?? Infinity) <= newest || (OWN.test(name) && name !== own)) rmSync(join(folder, name), { force: true })
     }
     return
@@ -119,7 +119,7 @@ function makeFolder(path: string, made: string[]): void {
     mkdirSync(path, { mode: 0o700 })
     made.push(path)
   } catch (thrown) {
-    // A sibling process makes the same parent at the same time.
+    // Another process of this gateway creates the same parent at the same time.
     if (codeOf(thrown) !== 'EEXIST') throw thrown
   }
 }
@@ -132,7 +132,7 @@ function probe(folder: string): void {
 }
 
 async function listen(folder: string, name: string): Promise<Server> {
-  // Who connects only wants to know whether somebody is there.
+  // A connection only checks that the owner is alive.
   const server = createServer((socket) => socket.destroy())
   await atShortPath(folder, name, (path) => new Promise<void>((taken, failed) => {
     server.once('error', failed)
@@ -146,7 +146,7 @@ async function listen(folder: string, name: string): Promise<Server> {
   return server
 }
 
-/** Only a refusal or a missing file says that nobody listens: a busy owner is an owner. */
+/** Only a refusal or a missing file means that nobody listens: a busy owner is still the owner. */
 async function listensAt(folder: string, name: string): Promise<boolean> {
   return atShortPath(folder, name, (path) => new Promise<boolean>((answer) => {
     const socket = connect(path)

@@ -12,7 +12,7 @@ export interface LogDisk {
   close(file: number): void
 }
 
-export interface LineLogOptions {
+interface LineLogOptions {
   readonly folder: string
   /** Files are `NAME-2026-11-20-0001.jsonl`. */
   readonly name: string
@@ -28,7 +28,7 @@ interface LogFile {
   readonly name: string
   readonly day: string
   bytes: number
-  /** Keys whose newest line lies here. */
+  /** Keys whose newest line is in this file. */
   readonly keys: Set<string>
 }
 
@@ -39,7 +39,7 @@ interface Place {
 }
 
 const DAY_MS = 86_400_000
-/** A line without its end that is younger than this may still be on its way from another process. */
+/** Another process may still be writing an unfinished line that is younger than this. */
 const TORN_AFTER_MS = 5000
 const NEWLINE = 0x0a
 const DISK: LogDisk = {
@@ -52,8 +52,8 @@ const DISK: LogDisk = {
 }
 
 /**
- * JSON documents, one a line, each under a key, in files that are only ever appended to. A line is there whole or not
- * at all: a write that fails half-way is taken back, and what a crash left of a line is cut off at the next start. Each
+ * JSON documents, one a line, each under a key, in files that are only ever appended to. A line is whole or
+ * absent: a write that fails half-way is truncated, and an unfinished line after a crash is cut off at the next start. Each
  * start writes into a file of its own, so that several processes may share a folder.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
@@ -92,7 +92,7 @@ export class LineLog {
     }
   }
 
-  /** Writes one document. @returns where it now lies in the file system's words: the file's name */
+  /** Writes one document. @returns the file's name */
   append(key: string, document: unknown, nowMs: number): string {
     const line = Buffer.from(`${JSON.stringify(document)}\n`)
     if (line.length > ARCHIVE_LINE_BYTES_MAX) throw new RangeError(`a document of ${line.length} bytes`)
@@ -101,7 +101,7 @@ export class LineLog {
     try {
       for (let from = 0; from < line.length;) from += this.#disk.write(handle, line, from)
     } catch (thrown) {
-      // Half a line would spoil the next one too. Where even this fails, the file is given up.
+      // Half a line would corrupt the next one too. If truncating fails, a new file is started.
       try {
         this.#disk.truncate(handle, at)
       } catch {
@@ -115,7 +115,7 @@ export class LineLog {
     return file.name
   }
 
-  /** Has the disk keep what was written since the last time. */
+  /** Syncs to the disk what was written since the last call. */
   sync(): void {
     if (!this.#dirty || this.#open === null) return
     this.#dirty = false
@@ -171,12 +171,12 @@ export class LineLog {
         const handle = this.#disk.open(join(this.#options.folder, name))
         const file: LogFile = { name, day, bytes: 0, keys: new Set() }
         this.#files.push(file)
-        // A document of a call that a dead process had may be of an earlier day.
+        // A document of a dead process's call may be of an earlier day.
         this.#files.sort((a, b) => (a.name < b.name ? -1 : 1))
         this.#open = { file, handle }
         return this.#open
       } catch (thrown) {
-        // Another process has just begun it.
+        // Another process has just created it.
         if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown
       }
     }

@@ -5,17 +5,17 @@ import { wavHeader } from '../../media/wav.js'
 const HEADER_BYTES = 44
 const ROW_BYTES = 4
 const DAY_MS = 86_400_000
-/** A file that was written to this lately has a writer, perhaps in another process. */
+/** A file that was written to this recently has a writer, possibly in another process. */
 export const ABANDONED_AFTER_MS = 60_000
 const FILE = /^[A-Za-z0-9_-]{1,64}\.wav$/
 const UNFINISHED = /^[A-Za-z0-9_-]{1,64}\.wav\.(?:part|held)$/
-/** `held`: the caller has not been told yet. */
+/** `held`: the caller has not been informed yet. */
 type Suffix = '' | '.part' | '.held'
 
 /**
- * Stereo recordings that are being written: `SID.wav.part`, with a header that says nothing of its length, until the
- * call is over; then the header is filled in and the file gets its name. Until the caller knows of it the file is
- * `SID.wav.held`. What a crash left is finished by `recover`, or deleted where it was held.
+ * Stereo recordings that are being written: `SID.wav.part`, with a header without length, until the
+ * call is over; then the header is filled in and the file is renamed. Until the caller has been informed the file is
+ * `SID.wav.held`. After a crash `recover` finishes the first and deletes the second.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
  */
@@ -36,7 +36,7 @@ export class RecordingFiles {
     writeSync(handle, wavHeader({ sampleRateHz: rateHz, channels: 2, dataBytes: 0 }))
   }
 
-  /** The caller knows: what was written may be kept. */
+  /** The caller has been informed: the recording may be kept. */
   announced(callSid: string): void {
     const file = this.#open.get(callSid)
     if (file?.suffix !== '.held') return
@@ -46,7 +46,7 @@ export class RecordingFiles {
 
   /**
    * @param at  the first row's place: rows that were dropped before it leave a hole, which reads as silence
-   * @returns false when that call has no recording: it could not be begun
+   * @returns false when that call has no recording, because it could not be started
    */
   write(callSid: string, at: number, bytes: Uint8Array): boolean {
     const file = this.#open.get(callSid)
@@ -69,7 +69,7 @@ export class RecordingFiles {
     return true
   }
 
-  /** Nothing is kept of it. */
+  /** Deletes it. */
   discard(callSid: string): void {
     const file = this.#open.get(callSid)
     this.#open.delete(callSid)
@@ -77,7 +77,7 @@ export class RecordingFiles {
     rmSync(this.#path(callSid, file?.suffix ?? ''), { force: true })
   }
 
-  /** Finishes what a process that died has left. @param untouchedMs  for how long it was not written to @returns how many */
+  /** Finishes the files of dead processes. @param untouchedMs  for how long they were not written to @returns how many */
   recover(nowMs: number, untouchedMs = ABANDONED_AFTER_MS): number {
     let recovered = 0
     for (const name of this.#names(UNFINISHED)) {
@@ -114,7 +114,7 @@ export class RecordingFiles {
     return deleted
   }
 
-  /** Finishes all that are open, but for those whose callers do not know. */
+  /** Finishes all open files, except those whose callers have not been informed. */
   closeAll(): void {
     for (const [callSid, { suffix }] of [...this.#open]) {
       if (suffix === '.held') this.discard(callSid)
@@ -141,7 +141,7 @@ export class RecordingFiles {
   }
 }
 
-/** Fills in the header; half a row at the end goes. */
+/** Fills in the header; cuts off half a row at the end. */
 function finishFile(handle: number, rateHz: number, bytes: number): void {
   try {
     const dataBytes = bytes - (bytes % ROW_BYTES)

@@ -1,6 +1,6 @@
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../../call/record.js'
 
-/** What a record may hold of what was said. */
+/** How much of what was said a record may hold. */
 export type TranscriptPolicy = 'full' | 'masked' | 'none'
 
 /** Four digits can be a card's end, an order, a year; three in words are a number that was read out. */
@@ -24,7 +24,7 @@ export function redactRecord(record: CallRecord, policy: TranscriptPolicy): Call
     transcript: policy === 'none' ? [] : record.transcript.map((entry): TranscriptEntry => ({ ...entry, text: text(entry.text) })),
     toolCalls: record.toolCalls.map((call): ToolCallRecord => ({ ...call, args: masked(call.args, policy) as ToolCallRecord['args'] })),
     escalation: record.escalation === null ? null : { ...record.escalation, reason: text(record.escalation.reason) },
-    // A second backend's words are as private as the first one's.
+    // The shadow's words are as private as the primary's.
     shadow: policy === 'none' ? null : masked(record.shadow, policy) as CallRecord['shadow'],
   }
 }
@@ -33,7 +33,7 @@ export function maskDigits(text: string): string {
   return text.replace(DIGITS, (digits) => '#'.repeat(digits.replace(/\D/g, '').length)).replace(SPOKEN_DIGITS, '###')
 }
 
-/** Texts and numbers inside of any JSON, masked; with `none` only its keys are left. */
+/** Any JSON with its texts and numbers masked; with `none` only its keys remain. */
 function masked(value: unknown, policy: TranscriptPolicy): unknown {
   if (typeof value === 'string') return policy === 'none' ? '…' : maskDigits(value)
   if (typeof value === 'number') return policy === 'none' ? '…' : value

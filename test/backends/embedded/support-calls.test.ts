@@ -1,5 +1,5 @@
 import t from 'tap'
-import { CallerIdentity } from '../../../src/agents/caller-identity.js'
+import { CallerIdentity } from '../../../src/agents/tool.js'
 import { EmbeddedBackend } from '../../../src/backends/embedded/embedded-backend.js'
 import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'

@@ -1,4 +1,4 @@
-import { parsePhrase, type Phrase } from '../../../agents/offline-phrases.js'
+import { parsePhrase, type Phrase } from '../../../agents/offline.js'
 import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
 import type { DictionaryEntry } from '../../../speech/speech-protocol.js'

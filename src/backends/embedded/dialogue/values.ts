@@ -1,4 +1,4 @@
-import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline-text.js'
+import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
 
 /** JSON values by name: what tools answered, what callers said, what the dialogue noted. */

@@ -2,7 +2,7 @@ import t from 'tap'
 import fc from 'fast-check'
 import { SaxesParser } from 'saxes'
 import { GatewayError } from '../../src/core/errors.js'
-import { EMPTY_RESPONSE, voiceXml } from '../../src/sautikit/voice-xml.js'
+import { EMPTY_RESPONSE, voiceXml } from '../../src/sautikit/actions.js'
 import type { SayAction, StreamAction, VoiceAction } from '../../src/sautikit/actions.js'
 
 /** An element as another parser sees it; text is all the text directly inside. */

@@ -1,0 +1,110 @@
+import { Agent, buildConnector } from 'undici'
+import type { Dispatcher } from 'undici'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { HTTP_SOCKETS_MAX } from '../core/limits.js'
+import type { AddressPolicy } from './address-guard.js'
+import { guardedLookup, refusedAddress } from './address-guard.js'
+
+export interface HttpRequest {
+  readonly url: URL
+  readonly method: Dispatcher.HttpMethod
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: string | null
+  /** Which addresses `url` may lead to. */
+  readonly policy: AddressPolicy
+  /** The deadline, for the body too. */
+  readonly signal: AbortSignal
+}
+
+/** The body must be read (`readAtMost`) or discarded (`discard`). */
+export type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
+
+/** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
+const IDLE_SOCKET_MS = 4000
+/** Codes of undici that have a name of the system's, which is better known. */
+const SYSTEM_CODES: Readonly<Record<string, string>> = { UND_ERR_SOCKET: 'ECONNRESET', UND_ERR_CONNECT_TIMEOUT: 'ETIMEDOUT' }
+
+/**
+ * The outbound HTTP client: one request, one answer. It follows no redirect, asks for no compression and retries nothing; its
+ * users decide that. Every address is checked where it is connected to, a literal one too. A socket that was opened for one
+ * address policy is never used for another. Idle sockets do not keep the process alive. Besides the signal's deadline, undici
+ * ends a connection after 10 s without being connected and after 300 s of silence.
+ */
+export class HttpClient {
+  readonly #agents = new Map<AddressPolicy, Agent>()
+
+  /**
+   * @throws the reason of `signal` when it aborts; GatewayError TOOL_FORBIDDEN_HOST; else an error of the network (`networkReason`)
+   */
+  async send(request: HttpRequest): Promise<HttpResponse> {
+    const { url, method, headers, body, signal } = request
+    signal.throwIfAborted()
+    const answer = this.#agent(request.policy).request({ origin: url.origin, path: url.pathname + url.search, method, headers, body, signal })
+    // undici looks at the signal only when it is connected.
+    let abort = (): void => undefined
+    const aborted = new Promise<never>((_, reject) => { abort = () => { reject(signal.reason as Error) } })
+    signal.addEventListener('abort', abort, { once: true })
+    try {
+      return await Promise.race([answer, aborted])
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  /** Closes every socket; requests under way fail. */
+  close(): void {
+    for (const agent of this.#agents.values()) void agent.destroy()
+    this.#agents.clear()
+  }
+
+  #agent(policy: AddressPolicy): Agent {
+    let agent = this.#agents.get(policy)
+    if (agent === undefined) {
+      const connector = buildConnector({ lookup: guardedLookup(policy) })
+      agent = new Agent({
+        connections: HTTP_SOCKETS_MAX, keepAliveTimeout: IDLE_SOCKET_MS, keepAliveMaxTimeout: IDLE_SOCKET_MS,
+        connect: (options, callback) => {
+          const refused = refusedAddress(options.hostname, policy)
+          if (refused === null) connector(options, callback)
+          else callback(refused, null)
+        },
+      })
+      this.#agents.set(policy, agent)
+    }
+    return agent
+  }
+}
+
+/** The whole body; null when it is larger than `bytesMax`, and the connection is closed then. */
+export async function readAtMost(response: HttpResponse, bytesMax: number): Promise<Buffer | null> {
+  if (Number(headerOf(response, 'content-length')) > bytesMax) {
+    discard(response)
+    return null
+  }
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of response.body as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > bytesMax) return null
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks, bytes)
+}
+
+/** Closes the connection of an answer whose body nobody reads. */
+export function discard({ body }: HttpResponse): void {
+  body.on('error', () => undefined).destroy()
+}
+
+/** The value of a response header; of several the first. */
+export function headerOf({ headers }: HttpResponse, name: string): string | null {
+  const value = headers[name]
+  return (Array.isArray(value) ? value[0] : value) ?? null
+}
+
+/** Why a request got no usable answer, in a word where there is one: `ECONNREFUSED`. Says nothing of path and query. */
+export function networkReason(error: unknown): string {
+  if (error instanceof GatewayError || !(error instanceof Error) || !('code' in error)) return messageOf(error)
+  const code = String(error.code)
+  return SYSTEM_CODES[code] ?? code
+}

@@ -1,0 +1,19 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AgentDefinition } from '../../src/agents/definition.js'
+import { faultsText, readAgents } from '../../src/agents/loader.js'
+import type { Environment } from '../../src/agents/template.js'
+
+/** An agent file `a.yaml` with this text as the gateway loads it: its definition, or its faults as an operator reads them, one a line. */
+export async function loadText(text: string, env: Environment): Promise<AgentDefinition | string[]> {
+  const dir = await mkdtemp(join(tmpdir(), 'mkondo-agent-'))
+  try {
+    await writeFile(join(dir, 'a.yaml'), text)
+    const [read] = await readAgents(dir, env)
+    if (read === undefined) throw new Error('no file was read')
+    return read.ok ? read.agent : faultsText(read.faults).replaceAll(join(dir, 'a.yaml'), 'a.yaml').split('\n')
+  } finally {
+    await rm(dir, { recursive: true })
+  }
+}
