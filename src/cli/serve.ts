@@ -13,7 +13,7 @@ import { freePorts } from './port-check.js'
 import { processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { onStopSignals, untilStopped } from './stop-signals.js'
-import { Supervisor } from './supervisor.js'
+import { Supervisor } from '../fleet/supervisor.js'
 
 const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.

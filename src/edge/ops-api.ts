@@ -11,15 +11,15 @@ import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { DescriptorGuard } from './descriptors.js'
-import type { Refusals } from './refusals.js'
+import type { Refusals } from './rejections.js'
 
 type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
 
 /** What can be asked of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
-export type CallView = (typeof CALL_VIEWS)[number]
+type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate'] as const
-export type CallCommand = (typeof CALL_COMMANDS)[number]
+type CallCommand = (typeof CALL_COMMANDS)[number]
 
 /** What is not here is the carrier's refusal. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
@@ -78,7 +78,7 @@ export class OpsApi {
     return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
-  /** `GET /api/refusals`: whom this process did not serve lately, and why, newest first. */
+  /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
   refusals(): Reply {
     return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
   }

@@ -6,11 +6,10 @@ import type { CounterOf } from '../telemetry/metrics.js'
 import { ScrapePage } from '../telemetry/scrape-page.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import type { DescriptorGuard } from './descriptors.js'
-import { OPS_REFUSALS, OpsGuard } from './ops-guard.js'
+import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
-import type { Refusals } from './refusals.js'
+import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
-import { SlowedAnswers } from './slowed-answers.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<

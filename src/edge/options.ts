@@ -1,15 +1,15 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
+import type { NodeLink } from '../fleet/node-channel.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { DescriptorSource } from './descriptors.js'
-import type { Siblings } from './siblings.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
-export interface ConsoleFile {
+interface ConsoleFile {
   readonly contentType: string
   readonly body: string | Uint8Array
 }
@@ -21,8 +21,8 @@ export interface EdgeOptions {
   readonly opsHost: string
   readonly opsPort: number
   /**
-   * A port of this very process beside a shared one, where `nodeUrl` leads: the kernel deals connections to the shared port
-   * out among the processes, and a call's socket must reach the one that carries it. Absent: none.
+   * A port of this process alone beside a shared one; `nodeUrl` leads there. The kernel spreads connections to the shared port over the
+   * processes, and a call's socket must reach its owner. Absent: none.
    */
   readonly nodePort?: number
   /** Bearer token of the ops port, which may do everything; null leaves the port open, so bind it to loopback then. */
@@ -34,12 +34,12 @@ export interface EdgeOptions {
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
   /**
-   * Origin of this very process, for the URLs of a call that it carries, with `siblings` for its audio socket alone; null where
-   * `publicUrl` leads here, or, with `siblings` and without `publicUrl`, where the request's Host with `nodePort` does.
+   * Origin of this process, for the URLs of a call that it owns, with `fleet` for its audio socket alone; null where `publicUrl` leads
+   * here, or, with `fleet` and without `publicUrl`, where the request's Host with `nodePort` does.
    */
   readonly nodeUrl: string | null
-  /** The other processes on the public port, which webhooks are shared with; absent in a gateway of one process. */
-  readonly siblings?: Siblings
+  /** The other nodes, which webhooks are forwarded to; absent in a gateway of one process. */
+  readonly fleet?: NodeLink
   /** Any of them may have signed a webhook. Empty together with no `publicUrl`, or with `insecure`: unsigned webhooks are taken. */
   readonly webhookSecrets: readonly string[]
   /** The operator accepts unsigned webhooks from strangers. Absent: no. */

@@ -5,7 +5,6 @@ import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { CARRIER_DETAIL_RESUME_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
-import type { Siblings } from '../edge/siblings.js'
 import { ApiPaths, isApiPath } from '../sautikit-api/api-paths.js'
 import { CallDetails } from '../sautikit-api/call-details.js'
 import { SautikitClient } from '../sautikit-api/client.js'
@@ -13,7 +12,7 @@ import { CarrierHttp } from '../sautikit-api/http.js'
 import { CarrierNumbers } from '../sautikit-api/numbers.js'
 import type { CarrierControl } from '../workers/call-handover.js'
 import type { CallHost } from '../workers/call-host.js'
-import type { OutboundCalls, OutboundCarrier } from '../workers/outbound-calls.js'
+import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { callRecordSchema } from '../workers/record-format.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
@@ -49,23 +48,6 @@ export function carrierControl(api: CarrierApi): CarrierControl {
     callHuman: async (from, phone, voiceUrl) => {
       await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl })
     },
-  }
-}
-
-/**
- * Orders of one process of several: the carrier's webhooks of such a call come to any of them, and only this one knows the
- * order. So the others hear of it before the carrier does.
- */
-export function announcedOrders(carrier: OutboundCarrier, siblings: Pick<Siblings, 'took'>): OutboundCarrier {
-  return {
-    createCall: async (call) => {
-      siblings.took(call.clientRequestId, { away: true })
-      const created = await carrier.createCall(call)
-      if (created.callSid !== null) siblings.took(created.callSid, { away: true })
-      return created
-    },
-    hangup: (callSid) => carrier.hangup(callSid),
-    getCall: (callSid) => carrier.getCall(callSid),
   }
 }
 
