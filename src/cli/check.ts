@@ -6,21 +6,23 @@ import { messageOf } from '../core/errors.js'
 import { exposureOf } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
-import { hostedAgents } from '../gateway/hosted-agents.js'
-import { backendFindings } from './backend-check.js'
-import { carrierFindings } from './carrier-check.js'
+import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
+import { carrierApi } from '../gateway/carrier-side.js'
+import { CarrierApiError } from '../sautikit-api/carrier-error.js'
+import { toJsonSchema } from '../agents/parameters.js'
+import { probeBackend } from '../backends/probe.js'
+import { hearsTurns } from '../backends/registry.js'
 import type { HostedAgent } from '../workers/host-context.js'
 import { startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../edge/port-use.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { portsOf } from './port-check.js'
 import type { PortUse } from '../edge/port-use.js'
-import { processCount, processPlans } from '../gateway/process-plan.js'
+import { portsOf, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { usesDataFolder } from '../gateway/call-archive.js'
-import { HELP_OPTION, commandOptions } from './arguments.js'
+import { HELP_OPTION, commandOptions } from './command-line.js'
 
 const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FILE]
   Checks settings, agent files, DATA_DIR, ports and the APIs that the settings name, opens a session with each backend that an agent
@@ -128,9 +130,88 @@ async function reachFinding(name: string, url: string): Promise<Finding> {
   }
 }
 
-/** What a developer's machine may lack and production may not. */
+/** What is open to strangers: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
   if (open.length > 0) return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
   return config.webhookSecrets.length > 0 ? [] : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
+}
+
+// --- backends -----------------------------------------------------------------------------------------------
+
+/** Runs in this process; there is nothing to reach. */
+const LOCAL = 'embedded'
+
+/** Connects each backend of each agent once, as a call would do it, and looks for settings of its file that have no effect. */
+async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
+  const probes = agents.flatMap((agent) => [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })))
+  const reached = await Promise.all(probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)))
+  return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
+}
+
+async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
+  const what = `backend ${name} of ${definition.name}`
+  const outcome = await probeBackend(name, {
+    speech: null, clock: () => performance.now(), settings: backendSettings(config), options: definition.backends, gatewayTurns: false,
+    legRateHz: definition.stream.outputSamplingRate,
+  }, {
+    callSid: 'HD_check', agent: definition.name, from: '', to: '', instructions: definition.instructions, greeting: definition.greeting,
+    tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) })),
+    language: definition.language, voice: definition.voice[name] ?? null, history: [], toolLedger: [], offline: definition.offline ?? null,
+    resume: null,
+  })
+  return outcome.ok ? { ok: true, what: `${what} is ready after ${Math.round(outcome.connectMs)} ms` } : { ok: false, what: `${what}: ${outcome.message}` }
+}
+
+/** Settings that are allowed and are hardly what was meant. */
+function oddities(config: Config, { definition, backends }: HostedAgent): Finding[] {
+  const { name, budget, backends: options } = definition
+  const findings: Finding[] = []
+  if (budget?.maxCost !== undefined) {
+    const unpriced = backends.filter((backend) => budget.prices?.backends[backend] === undefined)
+    if (unpriced.length > 0) {
+      findings.push({ ok: null, what: `budget.maxCost of ${name} never holds for ${unpriced.join(', ')}: budget.prices has no price for it` })
+    }
+  }
+  const settings = backendSettings(config)
+  const listening = backends.filter((backend) => hearsTurns(backend, settings, options))
+  const willed = listening.filter((backend) => (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined)
+  if (backends.length > 1 && listening.length < backends.length && willed.length > 0) {
+    findings.push({ ok: null, what: `${name}: ${willed.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns` })
+  }
+  for (const backend of Object.keys(options)) {
+    if (backends.includes(backend) || definition.shadow === backend) continue
+    findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })
+  }
+  return findings
+}
+
+// --- the carrier's API --------------------------------------------------------------------------------------
+
+/** Whether the carrier's API is there, what its key may read, and which numbers lead here. Nothing is changed by it. */
+export async function carrierFindings(config: Config): Promise<Finding[]> {
+  const api = carrierApi(config)
+  if (api === null) return [{ ok: true, what: 'SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier\'s API' }]
+  const numbers = await asked(async () => {
+    const { items } = await api.numbers.list()
+    if (items.length === 0) return 'reads numbers; the workspace has none yet'
+    const here = config.publicUrl === null ? [] : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
+    return `reads numbers; ${here.length} of ${items.length} lead to this gateway`
+  })
+  if (numbers.ok === false) return [numbers]
+  const calls = await asked(async () => {
+    await api.calls.listCalls({ limit: 1 })
+    return 'reads calls: their duration, cost and hang-up cause come into the records'
+  })
+  return [numbers, calls]
+}
+
+async function asked(ask: () => Promise<string>): Promise<Finding> {
+  try {
+    return { ok: true, what: `SAUTIKIT_API_KEY ${await ask()}` }
+  } catch (thrown) {
+    // A scope that is not needed may be missing; a key that is not known, or no API at all, is wrong.
+    const denied = thrown instanceof CarrierApiError && thrown.status === 403
+    return { ok: denied ? null : false, what: `SAUTIKIT_API_KEY: ${messageOf(thrown)}` }
+  }
 }

@@ -5,12 +5,12 @@
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { USAGE_CODES } from './exit-codes.js'
+import { USAGE_CODES } from './command-line.js'
 import { startGateway } from '../gateway/gateway.js'
 import { NodeLink } from '../fleet/node-channel.js'
 import type { FromNode, StartNode, ToNode } from '../fleet/node-channel.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
-import { untilStopped } from './stop-signals.js'
+import { untilStopped } from './serve.js'
 
 // Without a callback a channel that has closed would throw; `disconnect` reports that.
 const send = (message: FromNode): void => { process.send?.(message, undefined, undefined, () => undefined) }

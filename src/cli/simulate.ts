@@ -25,11 +25,13 @@ import { SIMULATE_USAGE, parseSimulateArguments, type SimulateArguments } from '
 import { runTextCall } from '../simulator/scenarios/text-call.js'
 import { openTextMedia, type TextMedia } from '../simulator/scenarios/text-media.js'
 import { createLog } from '../telemetry/log.js'
+import { startGateway, type Gateway } from '../gateway/gateway.js'
+import { hostedAgents } from '../gateway/hosted-agents.js'
+import { PROCESS_TERMINAL, untilSignal } from './command-line.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
-import { hostedAgents, startGateway, type Gateway } from '../gateway/gateway.js'
 
 /** What the command needs of the process it runs in. */
-export interface SimulateIo {
+interface SimulateIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Environment
@@ -43,20 +45,9 @@ export interface SimulateIo {
 const REACH_TIMEOUT_MS = 3000
 
 /** `mkondo simulate`. */
-export async function simulate(argv: readonly string[]): Promise<number> {
-  const stop = new AbortController()
-  const onSignal = (): void => { stop.abort() }
-  process.once('SIGINT', onSignal)
-  process.once('SIGTERM', onSignal)
-  try {
-    return await runSimulateCommand(argv, {
-      out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text), env: process.env,
-      colours: process.stdout.isTTY && process.env['NO_COLOR'] === undefined, signal: stop.signal,
-    })
-  } finally {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
+export function simulate(argv: readonly string[]): Promise<number> {
+  const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
+  return untilSignal((signal) => runSimulateCommand(argv, { ...PROCESS_TERMINAL, colours, signal }))
 }
 
 /**
@@ -144,7 +135,7 @@ class RunningGateway implements Ground {
   }
 
   check(): void {
-    // Which agents it has is its own business: a call to one it lacks fails with its answer.
+    // Its agents are not known here: a call to one that it lacks fails with its answer.
   }
 
   async place(run: ScenarioRun): Promise<ObservedCall> {
@@ -179,7 +170,7 @@ class OwnGround implements Ground {
     try {
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
-        // No keys and no settings of the machine's: what passes here passes anywhere.
+        // Without keys and settings of this machine, so that what passes here passes anywhere.
         ...loadConfig({}, null), host: '127.0.0.1', port: 0, opsPort: 0, dataDir: folder, shopApiUrl,
         agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
       }

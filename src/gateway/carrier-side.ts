@@ -19,7 +19,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
 
 /** The carrier's REST API with this gateway's key. */
-export interface CarrierApi {
+interface CarrierApi {
   readonly http: CarrierHttp
   readonly calls: SautikitClient
   readonly numbers: CarrierNumbers

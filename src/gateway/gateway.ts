@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/environment.js'
 import { workerEnvironment } from './agent-environment.js'
-import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../speech/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
@@ -26,15 +25,13 @@ import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
-import { followAgents, hostedAgents } from './hosted-agents.js'
+import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
 import { callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { leftFolders } from './process-plan.js'
 
-export { hostedAgents } from './hosted-agents.js'
-
-export interface GatewayOptions {
+interface GatewayOptions {
   readonly config: Config
   /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
   readonly env: Environment

@@ -2,6 +2,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX } from '../core/limits.js'
+import { portFault, whyNotFree } from '../edge/port-use.js'
+import type { PortUse } from '../edge/port-use.js'
 import { SETTINGS } from '../config/settings.js'
 import type { Config } from '../config/settings.js'
 
@@ -16,8 +18,8 @@ export interface ProcessPlan {
   readonly ownPort: number
 }
 
-/** What stands in NODE_URL for the number of a process. */
-export const PROCESS_PLACE = '{process}'
+/** Placeholder of NODE_URL for the number of a process. */
+const PROCESS_PLACE = '{process}'
 
 const PORT_MAX = 65_535
 
@@ -69,7 +71,7 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
 }
 
 /** Where process `index` keeps what it keeps of calls: the first where one process would, the others below it. */
-export function dataFolder(dataDir: string, index: number): string {
+function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
@@ -77,6 +79,28 @@ export function dataFolder(dataDir: string, index: number): string {
 export function leftFolders(dataDir: string, count: number): readonly string[] {
   const names = existsSync(dataDir) ? readdirSync(dataDir) : []
   return names.filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count).map((name) => join(dataDir, name))
+}
+
+/** All ports of the processes, the shared one first. */
+export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
+  const several = plans.length > 1
+  return plans.flatMap(({ index, config: { host, port, opsHost, opsPort }, ownPort }) => [
+    ...(index === 0 ? [{ setting: 'PORT', host, port }] : []),
+    ...(several ? [{ setting: `PORT + ${index + 1}`, host, port: ownPort }] : []),
+    { setting: index === 0 ? 'OPS_PORT' : `OPS_PORT + ${index}`, host: opsHost, port: opsPort },
+  ])
+}
+
+/**
+ * Looks at all ports of several processes before the first is started. The shared one is opened so that others may share it,
+ * and another gateway there would get half of the calls in silence.
+ * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
+ */
+export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
+  for (const use of portsOf(plans)) {
+    const why = await whyNotFree(use)
+    if (why !== null) throw portFault(use, why)
+  }
 }
 
 /** The settings that count for all processes together. */
