@@ -7,7 +7,7 @@ import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
 
 const HELP = `mkondo call-out --agent NAME --to NUMBER [--from NUMBER] [options]
   Asks a running gateway to ring a number; whoever answers talks to the agent. The gateway needs SAUTIKIT_API_KEY and
-  PUBLIC_URL. Answering machines are told from people by the agent's outbound.screening.
+  PUBLIC_URL. The agent's outbound.screening tells answering machines from people.
   --from NUMBER    a number of your workspace (default: outbound.from of the agent)
   --no-wait        only places the call; without it the command waits for the call's end
   --timeout S      longest wait (900)

@@ -22,7 +22,7 @@ const HELP = `mkondo calls: calls of a running gateway (its ops port), and what 
   mkondo calls hangup SID         asks the gateway to end the call (--goodbye: the agent says goodbye first);
                                   --carrier: ends it at the carrier, also where no gateway knows of it
 
-  --limit N      with list: so many at most (50)
+  --limit N      with list: at most N calls (50)
   --json         JSON instead of a table
   --ops-url URL  ops port of the gateway (http://127.0.0.1:9464; token in OPS_TOKEN)
   --config FILE  settings file (default mkondo.yaml, if it is there)
@@ -284,7 +284,7 @@ async function listCarrier({ config, limit, asJson, out }: CallsOptions): Promis
   return 0
 }
 
-/** A caller's number is nobody's business, not even on the operator's screen. */
+/** Callers' numbers are masked on the operator's screen too. */
 function masked(call: CarrierCall): CarrierCall {
   return { ...call, remoteNumber: call.remoteNumber === null ? null : maskNumber(call.remoteNumber) }
 }

@@ -29,10 +29,10 @@ const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FIL
   uses (nothing is said in it), and says what it found.
   --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
   --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
-  --processes N  as for serve: whether the settings go together with so many, and all their ports
+  --processes N  as for serve: whether the settings fit that number, and all their ports
   Exit code 0 when a gateway would start with them, 2 when not.`
 
-/** Longest wait for an API that is only asked whether it is there. */
+/** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
 
 interface Finding {
@@ -119,7 +119,7 @@ async function portFinding(use: PortUse): Promise<Finding> {
   return why === null ? { ok: true, what: `${what} is free` } : { ok: false, what: `${what}: ${why}` }
 }
 
-/** Any HTTP answer will do: this asks whether the way is open, not whether we are welcome. */
+/** Any HTTP answer will do, also a refusal. */
 async function reachFinding(name: string, url: string): Promise<Finding> {
   try {
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })

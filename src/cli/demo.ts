@@ -439,7 +439,7 @@ function contextText(packet: EscalationPacket): string {
   const identity = packet.identity === null ? 'not verified' : Object.entries(packet.identity).map(([name, value]) => `${name} ${String(value)}`).join(', ')
   const tried = packet.tried.map(({ name, ok, args }) => `${name}${Object.keys(args).length === 0 ? '' : ` ${JSON.stringify(args)}`}${ok ? '' : ' (failed)'}`)
   return [
-    '', 'What the human is told (GET /api/calls/SID/handoff):',
+    '', 'What the human gets (GET /api/calls/SID/handoff):',
     `  reason    ${packet.reason}`, `  summary   ${packet.summary}`, `  caller    ${identity}`,
     ...tried.map((line, index) => `  ${index === 0 ? 'tried    ' : '         '} ${line}`),
     `  and ${packet.transcript.length} lines of what was said`, '',

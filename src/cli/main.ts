@@ -8,7 +8,7 @@ import { PROCESS_TERMINAL, USAGE_CODES, untilSignal } from './command-line.js'
 /** A command takes its own arguments and returns the exit code: 0 done, 1 failed, 2 used wrongly. */
 type Command = (argv: readonly string[]) => Promise<number>
 
-// Imported when asked for, so that `mkondo help` needs no native module and each command starts fast.
+// Imported on use, so that `mkondo help` needs no native module and each command starts fast.
 const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: () => Promise<Command> }>> = {
   serve: { help: 'run the gateway until stopped (default)', load: async () => (await import('./serve.js')).serve },
   call: { help: 'place a simulated call into a running gateway', load: async () => {

@@ -41,7 +41,7 @@ interface SimulateIo {
   readonly signal: AbortSignal | null
 }
 
-/** A gateway that is asked whether it is there. */
+/** Longest wait for the answer of a running gateway. */
 const REACH_TIMEOUT_MS = 3000
 
 /** `mkondo simulate`. */
@@ -113,7 +113,7 @@ interface Ground {
   close(): Promise<void>
 }
 
-/** A gateway that somebody else runs. */
+/** A gateway that runs already. */
 class RunningGateway implements Ground {
   readonly unavailable = { text: 'text mode drives the call without a gateway (leave out --url)' }
   readonly #address: GatewayAddress
@@ -253,7 +253,7 @@ class OwnGround implements Ground {
   }
 }
 
-/** @throws GatewayError CONFIG_INVALID naming the option when nobody answers there, or the wrong one */
+/** @throws GatewayError CONFIG_INVALID naming the option when no gateway answers there */
 async function reachable(option: string, url: string, token: string | null): Promise<void> {
   let status: number
   try {
@@ -267,7 +267,7 @@ async function reachable(option: string, url: string, token: string | null): Pro
   if (option === '--ops-url' && status !== 200) throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} is no ops port of a gateway: it answered with ${status}`)
 }
 
-/** The agent's file, for the caller's ear; null where there is none of that name. */
+/** The agent's file, from which the caller's recogniser takes its vocabulary; null where there is none of that name. */
 async function agentYaml(dir: string | null, agent: string): Promise<string | null> {
   for (const ending of ['yaml', 'yml']) {
     const file = join(dir ?? join(packageRoot(), 'agents'), `${agent}.${ending}`)

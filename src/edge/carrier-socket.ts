@@ -15,7 +15,7 @@ import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../workers/live-call.js'
 import type { WebSocket } from './uws.js'
 
-/** What uWebSockets.js keeps with a socket: it copies the fields of this object, so the socket's state is one. */
+/** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
@@ -54,7 +54,7 @@ export function socketCounters(): SocketCounters {
   }
 }
 
-/** Twice real time over the window, and one burst: more is no stall that is being caught up. */
+/** Twice real time over the window, and one burst: more cannot be the end of a stall. */
 function windowBytesMax(bytesPerMs: number): number {
   return bytesPerMs * (2 * CARRIER_RATE_WINDOW_MS + CARRIER_BURST_MS)
 }
@@ -87,7 +87,7 @@ export class CarrierSocket implements MediaSink {
   #quietMs = 0
   #binaryFrames = 0
   #textFrames = 0
-  /** The carrier said with an empty frame that it is done. */
+  /** The carrier sent an empty frame: it will send no more audio. */
   #flushed = false
   #windowBytes = 0
   #windowTexts = 0
@@ -164,7 +164,7 @@ export class CarrierSocket implements MediaSink {
   sendAudio(bytes: Uint8Array): boolean {
     const ws = this.#ws
     if (ws === null || this.cause !== null) return false
-    // 1: sent, 0: kept for later, 2: thrown away, because two seconds already wait beyond what the kernel holds.
+    // 1: sent, 0: kept for later, 2: dropped, because two seconds already wait beyond what the kernel holds.
     const sent = ws.send(bytes, true, false)
     if (sent === 2) {
       this.#stuck()
@@ -276,7 +276,7 @@ type CloseCause =
 /** A socket's end, as its call learns it. */
 interface SocketEnd {
   readonly cause: CloseCause
-  /** The carrier's close code, or the one of RFC 6455 for what it did wrong; 1006 where nobody said anything. */
+  /** The carrier's close code, or the one of RFC 6455 for its protocol error; 1006 without a close frame. */
   readonly code: number
   /** Absent where the socket was closed in order. */
   readonly fault?: StreamFault

@@ -23,7 +23,7 @@ export interface Edge {
   readonly opsPort: number
   /** The public port takes no more connections; sockets that are open go on, and the ops port with them. Idempotent. */
   stopAccepting(): void
-  /** Says goodbye to open sockets (1001), waits a moment for their answer, and closes both ports. Idempotent. */
+  /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
   close(): Promise<void>
 }
 
@@ -56,7 +56,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 
   options.metrics.defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out').from(() => (descriptors.low ? 1 : 0))
   options.metrics.countFrom(options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}), () => descriptors.pauses)
-  // Called within the accepting itself, so that it ends as soon as the guard says so.
+  // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
   publicApp.filter((_res, change) => { descriptors.connection(change) })
   opsApp.filter((_res, change) => { descriptors.connection(change) })
 
@@ -129,7 +129,7 @@ function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhoo
   return webhook => routing.route(webhook)
 }
 
-/** All reasons are there from the start: a rate sees the first refusal of a series that began at 0. */
+/** All series exist from the start: a rate needs one that began at 0 to see the first refusal. */
 function beginSeries(metrics: Metrics): void {
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })

@@ -36,7 +36,7 @@ const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatu
   expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
 }
 
-/** Refusals that only a token of ours can lead to. */
+/** Refusals of valid tokens of ours. */
 const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 'duplicate']
 
 /**
@@ -92,13 +92,13 @@ export class MediaSockets {
 
   /** Looks at all sockets; called by the edge's one timer. */
   sweep(nowMs: number): void {
-    // After a stall of this process its sockets have frames to read that no handler has seen yet.
+    // After a stall of this process its sockets hold frames that no handler has seen yet.
     const elapsedMs = Math.min(nowMs - this.#sweptAtMs, 2 * EDGE_SWEEP_MS)
     this.#sweptAtMs = nowMs
     for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
   }
 
-  /** Says goodbye to all (1001). @returns how many there were. */
+  /** Closes all (1001). @returns how many there were. */
   closeAll(): number {
     const sockets = [...this.#open] // each leaves the set while it closes
     for (const socket of sockets) socket.shutDown()
@@ -178,7 +178,7 @@ export class MediaSockets {
       return
     }
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
-    // Counted alone beyond the limit: a flood must not push what an operator has to see out of the log and the list.
+    // Beyond the limit a refusal is only counted: a flood must not displace other entries of the log and the list.
     if (exhausted === null) {
       this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
       this.#options.log.warn(

@@ -2,47 +2,27 @@ import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
 import type { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange } from './http-exchange.js'
-import type { BodyFault, Reply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 import { isAgentName } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
-import { RejectionLog, rejection } from './rejections.js'
+import { BODY_FAULTS, RejectionLog, rejection } from './rejections.js'
 import type { RejectedRequest, Rejection, WebhookAnswer } from './rejections.js'
 import type { WebhookGuard, WebhookHead } from './webhook-guard.js'
 import { handlerFault } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
-/** Answers a proven webhook: at once where its call is here, later where another node is asked. Neither throws nor rejects. */
+/** Answers a proven webhook; a promise only where it is forwarded. Neither throws nor rejects. */
 type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
-/** What is answered where the body was not read. */
-const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
-  'too-large': rejection(
-    'too-large',
-    413,
-    'BODY_TOO_LARGE',
-    `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`,
-    { close: true },
-  ),
-  'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
-  busy: rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', {
-    headers: [['Retry-After', '1']],
-    close: true,
-  }),
-  evicted: rejection('evicted', 503, 'BUSY', 'the body came too slowly, and others needed its place', {
-    headers: [['Retry-After', '1']],
-    close: true,
-  }),
-}
-
 /**
- * The routes of the public port but for the audio socket (`media-socket.ts`): five webhooks, and nothing else.
- * Routes are exact, so that whatever is added to the ops port stays out of reach here.
+ * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes are exact, so that
+ * nothing of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
@@ -97,7 +77,7 @@ export class PublicApp {
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {
     const startedMs = this.#options.clock()
     const exchange = new Exchange(res)
-    // The request object is only valid in this call: everything that is needed of it is copied here.
+    // The request object is only valid in this call: what is needed of it is copied here.
     const address = this.#addresses.of(res, req)
     const queryAgent = req.getQuery('agent')
     const head: WebhookHead = {

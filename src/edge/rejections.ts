@@ -1,10 +1,10 @@
-import { REFUSALS_KEPT, REJECTION_LINES_BURST, REJECTION_LINES_PER_S } from '../core/limits.js'
+import { REFUSALS_KEPT, REJECTION_LINES_BURST, REJECTION_LINES_PER_S, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WallClock } from '../core/clock.js'
 import type { Log } from '../telemetry/log.js'
 import { WEBHOOK_REJECTIONS } from '../telemetry/metric-labels.js'
 import type { RefusalReason, WebhookRejection, WebhookRoute } from '../telemetry/metric-labels.js'
 import { errorReply } from './http-exchange.js'
-import type { HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
+import type { BodyFault, HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
 import { RateLimit } from './rate-limit.js'
 
 /** A request that is turned away: the answer, and the reason it is counted under. */
@@ -26,6 +26,26 @@ export function rejection(
   extra: Parameters<typeof errorReply>[3] = {},
 ): Rejection {
   return { reason, why: message, reply: errorReply(status, code, message, extra) }
+}
+
+/** What is answered where the body was not read. */
+export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
+  'too-large': rejection(
+    'too-large',
+    413,
+    'BODY_TOO_LARGE',
+    `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`,
+    { close: true },
+  ),
+  'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
+  busy: rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
+  evicted: rejection('evicted', 503, 'BUSY', 'the body came too slowly, and others needed its place', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
 }
 
 /** A request that the public port turned away, as the operator's log has it; nothing of its body. */
@@ -89,7 +109,7 @@ interface Refusal {
 
 /** The last refusals, for the operator: a refused call has no record of its own. */
 export class Refusals {
-  /** Older ones that were let go. */
+  /** Older ones that were dropped. */
   dropped = 0
   readonly #wallClock: WallClock
   readonly #kept: Refusal[] = []

@@ -63,7 +63,7 @@ export async function listen(app: TemplatedApp, options: ListenOptions): Promise
     native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
   })
   if (listener !== false) return listener
-  // The native module says only that it failed; Node's own listener says why.
+  // The native module reports only that it failed; Node's own listener tells why.
   throw portFault(options, await whyNotFree(options))
 }
 

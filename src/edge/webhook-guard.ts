@@ -39,7 +39,7 @@ export interface WebhookHead {
 }
 
 /** A proven sender; a token also names the call that it was made for. */
-export interface Proof {
+interface Proof {
   readonly callSid: CallSid | null
 }
 
@@ -57,11 +57,11 @@ const NO_BODY = new Uint8Array()
 /**
  * Decides whose webhooks are believed, and how many; proves and parses them.
  *
- * An address is charged for its requests that prove nothing, and one that has failed too often is told to wait. That never
- * holds for a request that verifies: behind one proxy the carrier and all strangers have one address. So a request is judged
- * by its head first (`judgeHead`), and one that may verify is read and verified before its address counts. What a flood from
- * one address can cost is bounded: a request without a token or a signature that may verify costs its head; one with a forged
- * signature costs its body (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
+ * An address is charged for each request without proof, and after too many of them it is answered 429. That never applies to a request
+ * that verifies: behind one proxy the carrier and all strangers share an address. So a request is judged by its head first
+ * (`judgeHead`), and one that may verify is read and verified before its address counts. The cost of a flood from one address is
+ * bounded: a request without a token or a signature that may verify costs its head; one with a forged signature costs its body
+ * (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
  */
 export class WebhookGuard {
   /** The calls and sockets that this process refused lately. */
@@ -95,8 +95,8 @@ export class WebhookGuard {
   }
 
   /**
-   * What a rejected request costs its address: nothing where its sender was proven, else a token. Without a token left the
-   * answer is that there were too many.
+   * Charges a rejected request to its address, unless its sender was proven.
+   * @returns the rejection, or 429 where the address has failed too often
    */
   charge(rejected: Rejection, address: string): Rejection {
     const unproven = UNPROVEN.includes(rejected.reason) || (this.#open && CONTENT_FAULTS.includes(rejected.reason))
@@ -144,13 +144,13 @@ export class WebhookGuard {
     }
   }
 
-  /** Webhooks are taken unsigned: a developer's machine. */
+  /** Unsigned webhooks are accepted: a developer's machine. */
   get #open(): boolean {
     const { webhookSecrets, insecure = false, publicUrl } = this.#options
     return webhookSecrets.length === 0 && (publicUrl === null || insecure)
   }
 
-  /** One webhook more of a call that is known to be the carrier's. */
+  /** Counts one more webhook of a call. @returns a rejection when there were too many */
   admitCall(callSid: string): Rejection | null {
     const waitS = this.#calls.take(callSid, this.#options.clock())
     return waitS === 0 ? null : tooMany('webhooks of this call', waitS)
@@ -271,7 +271,7 @@ function badBody(error: unknown): Rejection {
 }
 
 function tooMany(what: string, waitS: number): Rejection {
-  // The connection stays: behind a proxy the carrier's next webhook may come on it.
+  // The connection stays open: behind a proxy the carrier's next webhook may come on it.
   return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
     headers: [['Retry-After', String(waitS)]],
   })

@@ -26,7 +26,7 @@ import type { WebhookGuard } from './webhook-guard.js'
 
 type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly route: Route }>
 
-/** Words for a caller whose agent has no fallback of its own that could be written: never dead air. */
+/** For a caller whose agent has no usable fallback of its own: never dead air. */
 const LAST_WORDS: readonly VoiceAction[] = [
   { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' },
   { verb: 'hangup' },
@@ -156,14 +156,14 @@ export class Webhooks {
     const { calls, outbound } = this.#options
     if (placed !== undefined && webhook.kind === null) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
-    // A stream that opens while it rings would have the agent talk to the ringing.
+    // With a stream that opens while it rings the agent would talk to the ringing tone.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
     const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
     if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
     return this.#openStream(webhook, request, mayDecline, placed)
   }
 
-  /** Where a call's escalation stands, as far as the edge knows. */
+  /** The state of a call's escalation, as far as the edge knows. */
   #escalationOf(webhook: Webhook, call: LiveCall | undefined): 'none' | 'pending' | 'dialing' {
     if (call === undefined) return 'none'
     if (this.#answered.get(webhook.callSid)?.dialServed === true) return 'dialing'
@@ -195,7 +195,7 @@ export class Webhooks {
       mayDecline && placed === undefined ? { noRoom: reason } : this.#fallback(agent, webhook.callSid, reason)
     if (calls.draining) return noRoom('draining')
     if (calls.free <= 0) return noRoom('capacity')
-    // Its audio socket would find a closed port.
+    // The port of its audio socket is closed.
     if (this.#descriptors.low) return noRoom('file-descriptors')
     let call: LiveCall | null = null
     try {
@@ -248,7 +248,7 @@ export class Webhooks {
     return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
   }
 
-  /** With the figures that decided it. */
+  /** Why a call was refused, with the figures that decided it. */
   #whyRefused(reason: RefusalReason): string {
     const { capacity, free, draining } = this.#options.calls
     if (reason === 'capacity') return `${capacity - free} of ${capacity} slots are taken`
@@ -267,9 +267,9 @@ export class Webhooks {
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
-    if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
+    if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
-    // Who is being fetched must not be hung up on by the agent's goodbye.
+    // While a human is being reached the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.handingOver === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, named)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
@@ -287,7 +287,7 @@ export class Webhooks {
     if (answered !== undefined && webhook.kind === null) answered.served = true
   }
 
-  /** A carrier that asks at its voice URL how a call goes on says so by the state; any other state asks nothing. */
+  /** A carrier may ask at its voice URL how a call goes on after the stream; the state shows that it does. */
   #noteAfterStream(webhook: Webhook): void {
     const { calls } = this.#options
     if (isTerminal(webhook.state)) calls.afterStream(webhook.callSid, 'over')
@@ -299,14 +299,14 @@ export class Webhooks {
   /** The leg of a human who was called into a conference. The token names the caller's call; the body, the human's. */
   #human({ callSid, content: { callSid: leg, state, kind } }: WebhookOf<'human'>): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
-    // Taken before the call hears of it: it may be over for us once the human is there.
+    // Read before the call gets the event: the call may end when the human is there.
     const document = call?.humanDocument() ?? LEFT
     const event = humanLeg(state)
     if (event !== null) call?.human(event)
     if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
-    // Later edges of a leg that is in the room: another document would take it out again.
+    // Later states of a leg that is in the room: another document would take it out again.
     if (!this.#isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
-    // Without a call the caller has gone meanwhile: nobody is to be put into an empty room.
+    // Without a call the caller has gone: the human must not be put into an empty room.
     return xmlReply(this.#write(callSid, document, LEFT))
   }
 
@@ -323,7 +323,7 @@ export class Webhooks {
         .warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
     }
     call.carrierState(status.event)
-    // Fire and forget: carriers do not read the answer, so the way on is kept for who does.
+    // Carriers do not read this answer, so a pending continuation is kept for a webhook whose answer they read.
     return NO_CONTENT
   }
 
@@ -331,7 +331,7 @@ export class Webhooks {
 
   #event({ callSid, content }: WebhookOf<'events'>): WebhookAnswer {
     if (callSid !== null) this.#note(content, callSid)
-    return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
+    return NO_CONTENT // the answer to an event is not read, so no document is taken from the call here
   }
 
   /** Takes note of an event of a call, once, whichever URL it came to. */
@@ -347,7 +347,7 @@ export class Webhooks {
     if (human !== null) call?.human(human)
   }
 
-  /** XML of `actions`, or of `instead` when the carrier could not take them; remembers that somebody was rung. */
+  /** XML of `actions`, or of `instead` where they cannot be written; remembers that a Dial was served. */
   #write(callSid: CallSid, actions: readonly VoiceAction[], instead: readonly VoiceAction[]): string {
     try {
       const document = voiceXml(actions)
@@ -382,7 +382,7 @@ type Origin = string & { readonly origin: unique symbol }
 const ORIGIN =
   /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
 
-/** An origin from settings or from a request's Host; null when it cannot stand in a URL. A slash at the end goes. */
+/** An origin from settings or from a request's Host; null when it cannot be part of a URL. A trailing slash is removed. */
 export function parseOrigin(text: string): Origin | null {
   const origin = text.replace(/\/+$/, '')
   return ORIGIN.test(origin) ? (origin as Origin) : null
@@ -396,15 +396,15 @@ interface Origins {
 
 interface StreamAnswer {
   readonly actions: readonly VoiceAction[]
-  /** Where the carrier may ask how the call goes on, token included. */
+  /** URL of the continuation, token included. */
   readonly afterStreamUrl: string
-  /** Where the leg of a human gets its document; null when the call is in no room. */
+  /** URL at which the leg of a human gets its document; null when the call is in no room. */
   readonly humanUrl: string | null
 }
 
 /**
- * The answer to a call's first webhook: what the carrier says first, the stream, and the way on when the stream is
- * over. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
+ * The answer to a call's first webhook: the carrier's first words, the stream, and the continuation after the
+ * stream. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
  */
 function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tokens: StreamTokens): StreamAnswer {
   const origin = origins.webhooks
@@ -446,7 +446,7 @@ function statusUrl(setting: boolean | string, ours: () => string): string | null
   return setting ? ours() : null
 }
 
-/** True when the document rings somebody, so that the next busy or no-answer speaks of that leg. */
+/** True when the document rings a human, so that the next busy or no-answer is about that leg. */
 function dials(actions: readonly VoiceAction[]): boolean {
   return actions.some(action => action.verb === 'dial' || action.verb === 'conference')
 }

@@ -19,7 +19,7 @@ export interface StartNode<Plan> {
 
 type NodeNews =
   | { readonly type: 'owner'; readonly key: string; readonly index: number }
-  /** A node died: nobody owns its calls. */
+  /** A node died: its calls have no owner. */
   | { readonly type: 'lost'; readonly index: number; readonly keys: readonly string[] }
   | { readonly type: 'forward'; readonly id: number; readonly from: number; readonly webhook: ProvenWebhook }
   | { readonly type: 'answer'; readonly id: number; readonly answer: object | null }
@@ -42,13 +42,13 @@ export interface NodeReady {
   readonly agents: readonly string[]
 }
 
-/** Calls that another node owns than the hash of their SID says, and calls of nodes that died; both oldest first. */
+/** Calls whose owner is not the first by the hash of their SID, and calls of nodes that died; both oldest first. */
 interface OwnersSnapshot {
   readonly announced: readonly (readonly [key: string, index: number])[]
   readonly lost: readonly string[]
 }
 
-export interface NodeLinkOptions {
+interface NodeLinkOptions {
   readonly index: number
   readonly count: number
   readonly owners: OwnersSnapshot
@@ -136,7 +136,7 @@ export class NodeLink {
         for (const key of message.keys) this.#lost.set(key, true)
         return
       case 'forward':
-        // Without a handler the ports are not open yet: the asking node gets no answer and goes on to the next one.
+        // Without a handler the ports are not open yet: the sender gets no answer and goes on to the next node.
         if (this.#handler !== null) this.#send({ type: 'answer', id: message.id, to: message.from, answer: this.#handler(message.webhook) })
         return
       case 'answer':
@@ -144,7 +144,7 @@ export class NodeLink {
     }
   }
 
-  /** The supervisor is gone: nobody will answer. */
+  /** The supervisor is gone: no answer will come. */
   close(): void {
     this.#closed = true
     for (const settle of [...this.#waiting.values()]) settle(null)
@@ -156,12 +156,12 @@ export class NodeLink {
  * node that is started again learns it.
  */
 export class NodeSwitch {
-  /** Nodes that were given the owners and hear of changes; true once they take calls. */
+  /** Nodes that got the owners and get their changes; true once they take calls. */
   readonly #open = new Map<number, boolean>()
   readonly #send: (index: number, message: NodeNews) => void
   readonly #owners = new LRUCache<string, { readonly index: number; readonly announced: boolean }>({ max: PLACED_CALLS_MAX })
   readonly #lost = new LRUCache<string, true>({ max: PLACED_CALLS_MAX })
-  /** Forwarded and not yet answered, by the asking node and its id. Bounded for each node that is asked, in case it stands still. */
+  /** Forwarded and not yet answered, by the sending node and its id. Bounded for each receiving node, in case it stands still. */
   readonly #waiting = new Map<string, { readonly from: number; readonly id: number; readonly to: number }>()
 
   /** @param send  to a node that is there; must not throw */
@@ -169,7 +169,7 @@ export class NodeSwitch {
     this.#send = send
   }
 
-  /** A node begins: from now on it hears of changes to what is returned. */
+  /** A node begins: from now on it gets the changes to what is returned. */
   started(index: number): OwnersSnapshot {
     this.#open.set(index, false)
     const announced = [...this.#owners].filter(([, owner]) => owner.announced).map(([key, owner]) => [key, owner.index] as const)
@@ -213,7 +213,7 @@ export class NodeSwitch {
         this.#waiting.set(`${from} ${message.id}`, { from, id: message.id, to: message.to })
         return this.#send(message.to, { type: 'forward', id: message.id, from, webhook: message.webhook })
       case 'answer':
-        // A node that asked and has died since waits for nothing; its successor's ids begin anew.
+        // Not for the successor of a node that has died since it forwarded: ids begin anew.
         if (this.#waiting.delete(`${message.to} ${message.id}`)) this.#send(message.to, { type: 'answer', id: message.id, answer: message.answer })
     }
   }

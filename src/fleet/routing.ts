@@ -5,7 +5,7 @@ import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 
 /** What became of webhooks that reached another node than their call's owner; plain fields, copied at scrape. */
 interface RoutingCounters {
-  /** Answered by the node that was asked. */
+  /** Answered by the node that it was forwarded to. */
   forwarded: number
   /** New calls that a node had no room for, and that went on to the next. */
   passed: number
@@ -31,7 +31,7 @@ export class WebhookRouting<Answer extends object> {
     link.onForwarded((webhook) => this.#here(webhook, true))
   }
 
-  /** At once where this node owns the call, later where another node is asked. */
+  /** A promise only where the webhook is forwarded. */
   route(webhook: ProvenWebhook): Answer | Promise<Answer> {
     const { callSid } = webhook
     if (callSid === null) return this.#here(webhook, false) as Answer
@@ -71,8 +71,8 @@ export class WebhookRouting<Answer extends object> {
 }
 
 /**
- * The carrier's webhooks of a call that this node places may come to any node, and only this one knows the order. So the others hear
- * of it before the carrier does.
+ * The carrier's webhooks of a call that this node places may come to any node, and only this one knows the order. So it announces the
+ * call to the others before it asks the carrier to place it.
  */
 export function announcedOrders(carrier: OutboundCarrier, link: Pick<NodeLink, 'own'>): OutboundCarrier {
   return {

@@ -71,7 +71,7 @@ export class Supervisor<Plan> {
     this.ended = new Promise((resolve) => { this.#tellEnded = resolve })
   }
 
-  /** Starts all processes. Resolves when each takes calls; null when that came to nothing: `ended` says why, and none is left. */
+  /** Starts all processes. Resolves when each takes calls; with null when one cannot start: all have ended then, and `ended` has the reason. */
   async start(): Promise<readonly NodeReady[] | null> {
     assert(this.#tellReady === null, 'a supervisor starts once')
     const ready = new Promise<true>((resolve) => { this.#tellReady = () => { resolve(true) } })
@@ -80,7 +80,7 @@ export class Supervisor<Plan> {
     return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as NodeReady) : null
   }
 
-  /** Every process takes no more calls, lets those that run end, and ends. Idempotent. */
+  /** Every process takes no more calls, waits for its live ones, and ends. Idempotent. */
   stop(): void {
     if (this.#stopping) return
     this.#stopping = true

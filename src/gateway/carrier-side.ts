@@ -40,7 +40,7 @@ export function requiredCarrierApi(config: Config): CarrierApi {
   return api
 }
 
-/** What a call may ask of the carrier while it lives. */
+/** The carrier's commands for a live call. */
 export function carrierControl(api: CarrierApi): CarrierControl {
   return {
     hangup: (callSid) => api.calls.hangup(callSid),
@@ -89,7 +89,7 @@ export function voiceUrlOf(config: Config, publicPort: number, agent: string): s
   return host === '127.0.0.1' || host === 'localhost' ? `http://127.0.0.1:${publicPort}/voice/${agent}` : null
 }
 
-/** Numbers of the carrier's side, copied once a second. */
+/** Counters of the carrier's API, copied once a second. */
 export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: CallDetails | null, outbound: OutboundCalls): void {
   const requests = metrics.defineCounter('carrier_api_requests', 'Requests to the carrier\'s REST API, by how they ended', ['result'])
   metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)

@@ -36,11 +36,11 @@ interface GatewayOptions {
   /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
   readonly env: Environment
   readonly log: Log
-  /** Where this is one of several processes on one public port; absent: it is the only one. */
+  /** Set for one of several processes on one public port. */
   readonly node?: GatewayNode
 }
 
-/** What a process of several knows beyond its share of the settings. */
+/** What one of several processes has beyond its share of the settings. */
 interface GatewayNode {
   /** To the other processes. */
   readonly link: NodeLink
@@ -56,18 +56,18 @@ export interface Gateway {
   readonly opsPort: number
   readonly agents: readonly string[]
   readonly calls: CallHost
-  /** Told of each call that ended. */
+  /** Called with the record of each call that ended. */
   onRecord(listener: (record: CallRecord) => void): void
-  /** Told of the record of an ended call again, when what the carrier wrote of it has come. */
+  /** Called again with the record of an ended call when the carrier's detail has been joined to it. */
   onJoined(listener: (record: CallRecord) => void): void
-  /** Takes no more calls, lets those that run come to their end, then frees everything. Idempotent. */
+  /** Takes no more calls, waits for the live ones, then frees everything. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
-  /** Resolves when it has stopped, whoever asked for it (also `POST /api/drain`). */
+  /** Resolves when it has stopped, also after `POST /api/drain`. */
   readonly stopped: Promise<void>
 }
 
 /**
- * Starts everything of one gateway process, from the models to the ports, and answers when it takes calls.
+ * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
 export async function startGateway({ config, env, log, node }: GatewayOptions): Promise<Gateway> {
@@ -174,7 +174,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   }
   metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => node?.restarts ?? 0)
   metrics.start()
-  // The first page of a process takes ten times as long as the next: made now, while no call waits for it.
+  // The first page of a process takes ten times as long as the next ones: it is made now, while no call waits.
   await metrics.render()
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
@@ -191,7 +191,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
       outbound.close()
       await watch?.close()
       await running.calls.drain(drainTimeoutMs)
-      // The carrier tells of a call's end after the call: what is posted now finds somebody.
+      // The carrier posts a call's end after the call: the ports stay open for that.
       if (carried > 0) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
@@ -215,7 +215,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   }
 }
 
-/** Numbers of parts that know no metrics: copied once a second, and there from the start, so that rates see their first. */
+/** Counters of parts that know no metrics: copied once a second, and present from the start, so that rates include the first count. */
 function countElsewhere(
   metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
 ): void {

@@ -18,7 +18,7 @@ import type { HostedAgent } from '../workers/host-context.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
 
-/** What `POST /voice` without a name means where nobody has set anything: the shipped agent that needs nothing. */
+/** The default agent where none is set: a shipped one that needs no settings. */
 const SHIPPED_DEFAULT = 'order-status'
 
 /** The folder that agents come from. */
@@ -38,7 +38,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
   }
 }
 
-/** The agents of the settings' folder with their backends resolved: everything that is wrong with them is said here. */
+/** The agents of the settings' folder with their backends resolved: reports everything that is wrong with them. */
 export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
@@ -51,7 +51,7 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
 }
 
 /**
- * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Calls that run keep what they
+ * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what they
  * were started with.
  */
 export async function followAgents(
@@ -83,9 +83,9 @@ export async function followAgents(
 }
 
 interface FactsOptions {
-  /** The carrier's REST API can be asked: without it nobody could be called into a conference. */
+  /** The carrier's REST API is available: without it no human can be called into a conference. */
   readonly carrier: boolean
-  /** Calendar: outside of their hours humans are not rung. */
+  /** Calendar, for the hours of humans. */
   readonly wallClock: WallClock
 }
 
@@ -118,7 +118,7 @@ export function agentFacts(agent: AgentDefinition, { carrier, wallClock }: Facts
     },
     say: say.greeting === undefined ? null : spoken(say.greeting),
     outbound: { from: agent.outbound.from ?? null, ringMs: agent.outbound.ringTimeoutS * 1000, openOn: agent.outbound.openOn },
-    // Asked anew for each caller: whom it rings depends on the hour.
+    // Evaluated for each caller: which numbers it rings depends on the hour.
     get fallback() {
       return [spoken(say.fallback), ...human(), { verb: 'hangup' } as const]
     },

@@ -38,7 +38,7 @@ export function processCount(text: string | undefined): number {
 
 /**
  * How the settings of a gateway are shared out among its processes; for one process, nothing is.
- * @throws GatewayError CONFIG_INVALID for settings that do not go together with so many processes: one line with the setting,
+ * @throws GatewayError CONFIG_INVALID for settings that do not fit this number of processes: one line with the setting,
  *   what it held and what is allowed
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
@@ -70,12 +70,12 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
   return plans
 }
 
-/** Where process `index` keeps what it keeps of calls: the first where one process would, the others below it. */
+/** The data folder of process `index`: DATA_DIR itself for the first, folders below it for the others. */
 function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
-/** Folders below DATA_DIR of processes that an earlier start had and this one, of `count`, has not. */
+/** Data folders of processes that an earlier start had and a start with `count` has not. */
 export function leftFolders(dataDir: string, count: number): readonly string[] {
   const names = existsSync(dataDir) ? readdirSync(dataDir) : []
   return names.filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count).map((name) => join(dataDir, name))
@@ -92,8 +92,8 @@ export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
 }
 
 /**
- * Looks at all ports of several processes before the first is started. The shared one is opened so that others may share it,
- * and another gateway there would get half of the calls in silence.
+ * Checks all ports of several processes before the first is started. The shared port would open although another gateway listens
+ * there, and that one would get half of the calls.
  * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
  */
 export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
@@ -106,7 +106,7 @@ export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
 /** The settings that count for all processes together. */
 type Shared = 'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
 
-/** What is left over goes to the first ones. A default that nobody chose never stands in the way: each gets at least 1. */
+/** The remainder goes to the first processes. A default that is too small gives each at least 1. */
 function share(config: Config, name: Shared, count: number, index: number): number {
   const total = config[name]
   const { env, fallback } = SETTINGS[name]

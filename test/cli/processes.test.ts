@@ -239,7 +239,7 @@ t.test('twelve calls over two processes all end as they should, each in the proc
   t.same(await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="unanswered"}'))), [0, 0])
 })
 
-t.test('a process that dies takes its own calls with it and nobody else\'s, is started again, and a drain lets the rest finish', async (t) => {
+t.test('a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish', async (t) => {
   const two = started ?? await startTwo(whole)
   // As many as it takes to have one on each.
   const calls: [LiveSimulatedCall | undefined, LiveSimulatedCall | undefined] = [undefined, undefined]
