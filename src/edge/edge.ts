@@ -11,6 +11,7 @@ import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
+import type { WebhookHandler } from './public-app.js'
 import { StreamTokens } from './stream-tokens.js'
 import { PublicListeners, createApp, listen, portOf } from './uws.js'
 import type { TemplatedApp } from './uws.js'
@@ -121,7 +122,7 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
 }
 
 /** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
-function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): ConstructorParameters<typeof PublicApp>[2] {
+function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
   if (fleet === undefined) return webhook => webhooks.answer(webhook)
   const routing = new WebhookRouting(fleet, calls, (webhook, mayDecline) => webhooks.offer(webhook, mayDecline))
   const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by what became of them', ['result'])

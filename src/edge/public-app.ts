@@ -16,7 +16,7 @@ import { handlerFault } from './webhooks.js'
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
 /** Answers a proven webhook; a promise only where it is forwarded. Neither throws nor rejects. */
-type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
+export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 

@@ -14,6 +14,8 @@ export interface Fleet {
   /** The node that has a call. */
   ownerOf(sid: string): number
   call(sid: string): ScriptedCall
+  /** Resolves when all messages have arrived. */
+  settled(): Promise<void>
 }
 
 /**
@@ -25,7 +27,17 @@ export async function fleet(
 ): Promise<Fleet> {
   const frozen = new Set<number>()
   const links: NodeLink[] = []
-  const later = (work: () => void): void => { setImmediate(work) }
+  let onTheWay = 0
+  const later = (work: () => void): void => {
+    onTheWay++
+    setImmediate(() => {
+      work()
+      onTheWay--
+    })
+  }
+  const settled = async (): Promise<void> => {
+    while (onTheWay > 0) await new Promise((resolve) => setImmediate(resolve))
+  }
   const switchboard = new NodeSwitch((index, message) => {
     const copy = json(message)
     later(() => {
@@ -48,7 +60,7 @@ export async function fleet(
     switchboard.opened(link.index)
   }
   const ownerOf = (sid: string): number => gateways.findIndex(({ calls }) => calls.find(sid) !== undefined)
-  return { gateways, links, switchboard, frozen, ownerOf, call: (sid) => (gateways[ownerOf(sid)] as Gateway).calls.get(sid) }
+  return { gateways, links, switchboard, frozen, ownerOf, settled, call: (sid) => (gateways[ownerOf(sid)] as Gateway).calls.get(sid) }
 }
 
 /** A SID whose owner by its hash is node `index`. */

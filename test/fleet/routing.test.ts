@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import t from 'tap'
 import { ownersByHash } from '../../src/fleet/node-channel.js'
 import { fleet, sidOf } from './nodes.js'
@@ -5,8 +6,6 @@ import type { Fleet } from './nodes.js'
 import { SECRET, attribute, newSid, openSocket, post, rawRequest, redirectUrl, ringing, upgradeStatus } from '../edge/gateway.js'
 import type { Gateway, Posted } from '../edge/gateway.js'
 
-/** All messages that were sent by now have arrived. */
-const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20))
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
 const voice = (gateway: Gateway, form: Readonly<Record<string, string>>, more = {}): Promise<Posted> => post(`${gateway.url}/voice/order-status`, { form, ...more })
 
@@ -106,7 +105,7 @@ t.test('a node that is gone or stands still leaves its new calls to the next, an
   const sid = sidOf(1, 2)
   t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
   t.equal(two.ownerOf(sid), 0)
-  await soon()
+  await two.settled()
   t.same(two.switchboard.started(1).announced, [[sid, 0]], 'it learns at its start which node owns what')
   two.switchboard.opened(1)
   // It is back: what the other took meanwhile stays there.
@@ -140,7 +139,7 @@ t.test('a call that a node placed comes back to it', async (t) => {
   const two = await fleet(t, 2)
   two.links[1]?.own('mkondo-order-1', true)
   const sid = sidOf(0, 2)
-  await soon()
+  await two.settled()
   t.match((await voice(at(two, 0), { ...ringing(sid), clientRequestId: 'mkondo-order-1' })).text, /<Stream/)
   t.equal(two.ownerOf(sid), 1)
 })
@@ -165,9 +164,9 @@ t.test('an answer without a body says nothing of its length, here or forwarded, 
   const head = (text: string, more: string): string => `POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\n${more}\r\n${text}`
   const [here, there] = [body(sidOf(0, 2)), body(sidOf(1, 2))]
   const { socket, answer } = rawRequest(at(two, 0).edge.publicPort, head(here, ''))
-  await soon()
+  await once(socket, 'data')
   socket.write(head(there, ''))
-  await soon()
+  await once(socket, 'data')
   socket.end()
   const text = await answer
   t.equal(text.match(/HTTP\/1\.1 204/g)?.length, 2, text)
