@@ -1,6 +1,6 @@
 // The layers of docs/ARCHITECTURE.md: each may import only from layers printed before it in this list.
 const layers = ['core', 'media', 'sautikit', 'call', 'escalation', 'telemetry', 'http', 'speech', 'agents', 'backends', 'sautikit-api',
-  'workers', 'fleet', 'edge', 'simulator', 'config', 'gateway', 'cli']
+  'workers', 'fleet', 'edge', 'config', 'simulator', 'gateway', 'cli']
 const PURE = '^src/(core|media|sautikit|call|escalation)/'
 // npm packages that do no I/O and that a pure layer may use.
 const PURE_PACKAGES = 'node_modules/(xmlbuilder2|lru-cache|diff)/'

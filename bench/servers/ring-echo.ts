@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { agentFacts } from '../../src/gateway/agent-facts.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { CallSid } from '../../src/core/ids.js'
 import { PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../../src/core/limits.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'

@@ -1,16 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallRecord } from '../call/record.js'
 import { loadConfig } from '../config/load-config.js'
-import { HELP_OPTION, commandOptions } from './arguments.js'
-import { opsUrlOf } from './calls.js'
-import { OpsClient, refusalOf } from './ops-client.js'
-import { wrongUse } from './positionals.js'
-import { PROCESS_TERMINAL, json } from './terminal.js'
-import type { Terminal } from './terminal.js'
+import { HELP_OPTION, PROCESS_TERMINAL, commandOptions, json, wrongUse } from './command-line.js'
+import type { Terminal } from './command-line.js'
+import { OpsClient, opsUrlOf, refusalOf } from './ops-client.js'
 
 const HELP = `mkondo call-out --agent NAME --to NUMBER [--from NUMBER] [options]
   Asks a running gateway to ring a number; whoever answers talks to the agent. The gateway needs SAUTIKIT_API_KEY and
-  PUBLIC_URL. Answering machines are told from people by the agent's outbound.screening.
+  PUBLIC_URL. The agent's outbound.screening tells answering machines from people.
   --from NUMBER    a number of your workspace (default: outbound.from of the agent)
   --no-wait        only places the call; without it the command waits for the call's end
   --timeout S      longest wait (900)

@@ -2,35 +2,39 @@ import { NO_ASSETS } from '../agents/assets.js'
 import { HttpClient } from '../http/http-client.js'
 import type { Environment } from '../agents/template.js'
 import { rehearse } from '../agents/rehearsal.js'
-import { messageOf } from '../core/errors.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { BACKEND_CONNECT_MS } from '../core/limits.js'
 import { exposureOf } from '../config/exposure.js'
 import { loadConfig } from '../config/load-config.js'
 import type { Config } from '../config/settings.js'
-import { hostedAgents } from '../gateway/hosted-agents.js'
-import { backendFindings } from './backend-check.js'
-import { carrierFindings } from './carrier-check.js'
+import { backendSettings, hostedAgents } from '../gateway/hosted-agents.js'
+import { carrierApi } from '../gateway/carrier-side.js'
+import { CarrierApiError } from '../sautikit-api/http.js'
+import { toJsonSchema } from '../agents/tool-definition.js'
+import type { BackendSession } from '../backends/backend.js'
+import { detectsTurns, loadBackend } from '../backends/registry.js'
+import type { BackendContext } from '../backends/registry.js'
 import type { HostedAgent } from '../workers/host-context.js'
 import { startDemoShop } from './demo-shop.js'
 import { whyNotFree } from '../edge/port-use.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { portsOf } from './port-check.js'
 import type { PortUse } from '../edge/port-use.js'
-import { processCount, processPlans } from '../gateway/process-plan.js'
+import { portsOf, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import { usesDataFolder } from '../gateway/call-archive.js'
-import { HELP_OPTION, commandOptions } from './arguments.js'
+import { HELP_OPTION, commandOptions } from './command-line.js'
 
 const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FILE]
   Checks settings, agent files, DATA_DIR, ports and the APIs that the settings name, opens a session with each backend that an agent
   uses (nothing is said in it), and says what it found.
   --tools      also try each tool of each agent with its sample arguments: what only reads is sent, the rest is not
   --with-shop  as for serve: the demo's orders API will be there, unless SHOP_API_URL is set
-  --processes N  as for serve: whether the settings go together with so many, and all their ports
+  --processes N  as for serve: whether the settings fit that number, and all their ports
   Exit code 0 when a gateway would start with them, 2 when not.`
 
-/** Longest wait for an API that is only asked whether it is there. */
+/** Longest wait for an API that is only checked for reachability. */
 const REACH_TIMEOUT_MS = 3000
 
 interface Finding {
@@ -117,7 +121,7 @@ async function portFinding(use: PortUse): Promise<Finding> {
   return why === null ? { ok: true, what: `${what} is free` } : { ok: false, what: `${what}: ${why}` }
 }
 
-/** Any HTTP answer will do: this asks whether the way is open, not whether we are welcome. */
+/** Any HTTP answer will do, also a refusal. */
 async function reachFinding(name: string, url: string): Promise<Finding> {
   try {
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })
@@ -128,9 +132,105 @@ async function reachFinding(name: string, url: string): Promise<Finding> {
   }
 }
 
-/** What a developer's machine may lack and production may not. */
+/** What is open to strangers: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
   if (open.length > 0) return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
   return config.webhookSecrets.length > 0 ? [] : [{ ok: true, what: 'webhooks: unsigned ones are accepted (this machine alone reaches the public port)' }]
+}
+
+// --- backends -----------------------------------------------------------------------------------------------
+
+/** Runs in this process; there is nothing to reach. */
+const LOCAL = 'embedded'
+/** Longer than a backend's own deadline: its own error says more than that it was late. */
+const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
+
+/** Connects each backend of each agent once, as a call would do it, and looks for settings of its file that have no effect. */
+async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
+  const probes = agents.flatMap((agent) => [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })))
+  const reached = await Promise.all(probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)))
+  return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
+}
+
+/** Opens a session as a call would and ends it when it is ready: that costs an open connection and no words. */
+async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
+  const what = `backend ${name} of ${definition.name}`
+  const context: BackendContext = {
+    speech: null, clock: () => performance.now(), settings: backendSettings(config), options: definition.backends, gatewayTurns: false,
+    legRateHz: definition.stream.outputSamplingRate,
+  }
+  const session: BackendSession = {
+    callSid: 'HD_check', agent: definition.name, from: '', to: '', instructions: definition.instructions, greeting: definition.greeting,
+    tools: definition.tools.map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) })),
+    language: definition.language, voice: definition.voice[name] ?? null, history: [], toolLedger: [], offline: definition.offline ?? null,
+    resume: null,
+  }
+  const startedAtMs = performance.now()
+  try {
+    const create = await loadBackend(name, context)
+    const backend = create({ event: () => undefined, audio: () => undefined })
+    try {
+      await backend.connect(session, AbortSignal.timeout(PROBE_MS_MAX))
+    } finally {
+      await backend.close('the check is over')
+    }
+    return { ok: true, what: `${what} is ready after ${Math.round(performance.now() - startedAtMs)} ms` }
+  } catch (thrown) {
+    // A foreign module may throw anything; keeping keys out of it is up to the module.
+    return { ok: false, what: `${what}: ${thrown instanceof GatewayError ? thrown.message : `failed: ${messageOf(thrown)}`}` }
+  }
+}
+
+/** Settings that are allowed and are hardly what was meant. */
+function oddities(config: Config, { definition, backends }: HostedAgent): Finding[] {
+  const { name, budget, backends: options } = definition
+  const findings: Finding[] = []
+  if (budget?.maxCost !== undefined) {
+    const unpriced = backends.filter((backend) => budget.prices?.backends[backend] === undefined)
+    if (unpriced.length > 0) {
+      findings.push({ ok: null, what: `budget.maxCost of ${name} never holds for ${unpriced.join(', ')}: budget.prices has no price for it` })
+    }
+  }
+  const settings = backendSettings(config)
+  const listening = backends.filter((backend) => detectsTurns(backend, settings, options))
+  const willed = listening.filter((backend) => (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined)
+  if (backends.length > 1 && listening.length < backends.length && willed.length > 0) {
+    findings.push({ ok: null, what: `${name}: ${willed.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns` })
+  }
+  for (const backend of Object.keys(options)) {
+    if (backends.includes(backend) || definition.shadow === backend) continue
+    findings.push({ ok: null, what: `${name} has options for ${backend}, which it does not use` })
+  }
+  return findings
+}
+
+// --- the carrier's API --------------------------------------------------------------------------------------
+
+/** Whether the carrier's API is there, what its key may read, and which numbers lead here. Nothing is changed by it. */
+export async function carrierFindings(config: Config): Promise<Finding[]> {
+  const api = carrierApi(config)
+  if (api === null) return [{ ok: true, what: 'SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier\'s API' }]
+  const numbers = await asked(async () => {
+    const { items } = await api.numbers.list()
+    if (items.length === 0) return 'reads numbers; the workspace has none yet'
+    const here = config.publicUrl === null ? [] : items.filter(({ voiceUrl }) => voiceUrl?.startsWith(`${config.publicUrl ?? ''}/`))
+    return `reads numbers; ${here.length} of ${items.length} lead to this gateway`
+  })
+  if (numbers.ok === false) return [numbers]
+  const calls = await asked(async () => {
+    await api.calls.listCalls({ limit: 1 })
+    return 'reads calls: their duration, cost and hang-up cause come into the records'
+  })
+  return [numbers, calls]
+}
+
+async function asked(ask: () => Promise<string>): Promise<Finding> {
+  try {
+    return { ok: true, what: `SAUTIKIT_API_KEY ${await ask()}` }
+  } catch (thrown) {
+    // A scope that is not needed may be missing; a key that is not known, or no API at all, is wrong.
+    const denied = thrown instanceof CarrierApiError && thrown.status === 403
+    return { ok: denied ? null : false, what: `SAUTIKIT_API_KEY: ${messageOf(thrown)}` }
+  }
 }

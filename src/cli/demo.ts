@@ -1,18 +1,31 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { GatewayError, messageOf } from '../core/errors.js'
+import type { Environment } from '../agents/template.js'
+import type { ShadowReport, ShadowSide } from '../backends/shadow.js'
+import type { EscalationPacket } from '../call/events.js'
 import { loadConfig } from '../config/load-config.js'
-import { runCallCommand } from '../simulator/call-command.js'
-import { createLog } from '../telemetry/log.js'
-import { startDemoShop } from './demo-shop.js'
-import { failoverDemo } from './failover-demo.js'
+import { packageRoot } from '../config/package-root.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { FRAME_MS } from '../core/units.js'
 import { startGateway } from '../gateway/gateway.js'
-import { shadowDemo } from './shadow-demo.js'
+import type { Gateway } from '../gateway/gateway.js'
+import { dbfsOfEnergy, energyOf } from '../media/pcm.js'
+import { channelOf, parseWav } from '../media/wav.js'
+import { runCallCommand } from '../simulator/call-command.js'
+import type { CallReport } from '../simulator/call-report.js'
+import { GeminiDouble } from '../simulator/vendors/gemini-live-double.js'
+import { OpenAiDouble } from '../simulator/vendors/openai-realtime-double.js'
+import { Script } from '../simulator/vendors/double.js'
+import type { Speaker } from '../simulator/vendors/double.js'
+import { loadFlite } from '../speech/flite.js'
+import { spokenForm } from '../speech/spoken-text.js'
+import { createLog } from '../telemetry/log.js'
 import type { CallTimelineView } from '../workers/live-call.js'
-import { HELP_OPTION, commandOptions } from './arguments.js'
-import { waterfall } from './calls-timeline.js'
-import { supportDemo } from './support-demo.js'
+import { waterfall } from './calls.js'
+import { HELP_OPTION, commandOptions, json as jsonText, table } from './command-line.js'
+import { startDemoShop } from './demo-shop.js'
+import type { DemoShop } from './demo-shop.js'
 
 const HELP = `mkondo demo [--agent order-status|support] [--failover | --shadow] [--timeline] [--record FILE] [--json FILE|-]
   Starts the gateway and the demo's orders API, places three spoken calls through webhook, XML and audio socket, prints
@@ -24,21 +37,13 @@ const HELP = `mkondo demo [--agent order-status|support] [--failover | --shadow]
   --timeline     and draw each call as a waterfall: what happened when, and what took how long
   --record FILE  with --failover and support: keep the recording, caller left, what the caller heard right`
 
-/** One caller of the demo and what `mkondo call` is told of them. */
-interface DemoCaller {
-  readonly name: string
-  readonly args: readonly string[]
+interface DemoOptions {
+  /** Where the result is written as JSON: a file, or `-` for standard output; undefined: nowhere. */
+  readonly json: string | undefined
+  /** Where the recording of the call is kept; null keeps none. */
+  readonly record: string | null
+  readonly screen: NodeJS.WriteStream
 }
-
-// The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
-const CALLERS: readonly DemoCaller[] = [
-  { name: 'knows the number', args: ['--from', '+254700000009', '--order', '4127', '--voice', 'rms'] },
-  { name: 'relies on caller id', args: ['--from', '+254700000001', '--voice', 'awb'] },
-  { name: 'interrupts', args: ['--from', '+254700000001', '--order', '4127', '--interrupt', '--voice', 'rms'] },
-]
-
-const COLOURS = ['\u001b[36m', '\u001b[33m', '\u001b[35m']
-const RESET = '\u001b[0m'
 
 /** `mkondo demo`. */
 export async function demo(argv: readonly string[]): Promise<number> {
@@ -54,46 +59,105 @@ export async function demo(argv: readonly string[]): Promise<number> {
   if (values.agent !== 'order-status' && values.agent !== 'support') {
     throw new GatewayError('CONFIG_INVALID', `demo: --agent is '${values.agent.slice(0, 40)}'; allowed: order-status, support`)
   }
-  if (values.agent === 'support') return supportDemo({ json: values.json, record: values.record ?? null, screen })
-  if (values.failover) return failoverDemo({ json: values.json, record: values.record ?? null, screen })
-  if (values.shadow) return shadowDemo({ json: values.json, screen })
-  const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
+  const options: DemoOptions = { json: values.json, record: values.record ?? null, screen }
+  if (values.agent === 'support') return supportDemo(options)
+  if (values.failover) return failoverDemo(options)
+  if (values.shadow) return shadowDemo(options)
+  return orderDemo(options, values.timeline)
+}
+
+/** What a demo runs on. */
+interface Stage {
+  readonly gateway: Gateway
+  readonly shop: DemoShop
+  /** Removed at the end. */
+  readonly folder: string
+  /** Since the start, as text: `3.2 s`. */
+  readonly elapsed: () => string
+}
+
+/**
+ * Runs a demo on a gateway of its own, with the demo's orders API, and frees everything at the end.
+ * @param env  settings of the gateway
+ * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped agents as they are
+ */
+async function onStage(env: Environment, backend: string | null, run: (stage: Stage) => Promise<number>): Promise<number> {
   const startedMs = performance.now()
-  const shop = await startDemoShop()
+  const folder = await mkdtemp(join(tmpdir(), 'mkondo-demo-'))
   try {
-    const config = {
-      ...loadConfig({}, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, dataDir: folder,
-    }
-    const log = createLog({ level: 'error' })
-    const gateway = await startGateway({ config, env: { SHOP_API_URL: shop.url }, log })
-    screen.write(`The gateway takes calls after ${seconds(performance.now() - startedMs)}. Three people call the order line.\n\n`)
+    if (backend !== null) await writeOrderAgent(folder, backend)
+    const shop = await startDemoShop()
     try {
-      const codes = await Promise.all(CALLERS.map((caller, index) =>
-        runCallCommand([
-          '--url', `http://127.0.0.1:${gateway.publicPort}`, '--ops-url', `http://127.0.0.1:${gateway.opsPort}`,
-          '--shop-url', shop.url, '--agent', 'order-status', '--json', join(folder, `${index}.json`), ...caller.args,
-        ], {
-          out: labelled(screen, caller.name, index), err: labelled(screen, caller.name, index), env: {},
-        })))
-      const calls = await reports(folder)
-      if (values.json === '-') process.stdout.write(`${JSON.stringify({ calls }, null, 2)}\n`)
-      else if (values.json !== undefined) await writeFile(values.json, `${JSON.stringify({ calls }, null, 2)}\n`)
-      if (values.timeline) await drawTimelines(calls, gateway.opsPort, screen)
-      const reached = codes.filter((code) => code === 0).length
-      screen.write(`\n${reached} of ${codes.length} callers heard the right status of the right order `
-        + `(${seconds(performance.now() - startedMs)} in all).\n`)
-      return reached === codes.length ? 0 : 1
+      const gateway = await startGateway({
+        config: {
+          ...loadConfig(env, null), port: 0, opsPort: 0, host: '127.0.0.1', shopApiUrl: shop.url, dataDir: folder, agentsWatch: false,
+          ...(backend === null ? {} : { agentsDir: folder }),
+        },
+        env: { SHOP_API_URL: shop.url },
+        log: createLog({ level: 'error' }),
+      })
+      try {
+        return await run({ gateway, shop, folder, elapsed: () => `${((performance.now() - startedMs) / 1000).toFixed(1)} s` })
+      } finally {
+        await gateway.stop(2000)
+      }
     } finally {
-      await gateway.stop(2000)
+      await shop.close()
     }
   } finally {
-    await shop.close()
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(1)} s`
+async function writeOrderAgent(folder: string, backend: string): Promise<void> {
+  const yaml = await readFile(join(packageRoot(), 'agents', 'order-status.yaml'), 'utf8')
+  const changed = yaml.replace(/^backend: .*$/m, backend)
+  if (changed === yaml) throw new GatewayError('AGENT_INVALID', 'agents/order-status.yaml has no line `backend: …` to change')
+  await writeFile(join(folder, 'order-status.yaml'), changed)
+}
+
+/** Places one spoken call. @returns the exit code of `mkondo call` */
+function placeCall({ gateway, shop }: Stage, args: readonly string[], write: (text: string) => unknown): Promise<number> {
+  return runCallCommand([
+    '--url', `http://127.0.0.1:${gateway.publicPort}`, '--ops-url', `http://127.0.0.1:${gateway.opsPort}`, '--shop-url', shop.url, ...args,
+  ], { out: write, err: write, env: {} })
+}
+
+async function writeJson(json: string | undefined, value: unknown): Promise<void> {
+  if (json === '-') process.stdout.write(jsonText(value))
+  else if (json !== undefined) await writeFile(json, jsonText(value))
+}
+
+// --- three callers of the order line ------------------------------------------------------------------------
+
+/** One caller of the demo, as arguments of `mkondo call`. */
+interface DemoCaller {
+  readonly name: string
+  readonly args: readonly string[]
+}
+
+// The demo shop: +254700000001 has exactly one open order, 4127; +254700000002 has several.
+const CALLERS: readonly DemoCaller[] = [
+  { name: 'knows the number', args: ['--from', '+254700000009', '--order', '4127', '--voice', 'rms'] },
+  { name: 'relies on caller id', args: ['--from', '+254700000001', '--voice', 'awb'] },
+  { name: 'interrupts', args: ['--from', '+254700000001', '--order', '4127', '--interrupt', '--voice', 'rms'] },
+]
+
+const COLOURS = ['\u001b[36m', '\u001b[33m', '\u001b[35m']
+const RESET = '\u001b[0m'
+
+function orderDemo({ json, screen }: DemoOptions, timeline: boolean): Promise<number> {
+  return onStage({}, null, async (stage) => {
+    screen.write(`The gateway takes calls after ${stage.elapsed()}. Three people call the order line.\n\n`)
+    const codes = await Promise.all(CALLERS.map((caller, index) => placeCall(
+      stage, ['--agent', 'order-status', '--json', join(stage.folder, `${index}.json`), ...caller.args], labelled(screen, caller.name, index))))
+    const calls = await reports(stage.folder)
+    await writeJson(json, { calls })
+    if (timeline) await drawTimelines(calls, stage.gateway.opsPort, screen)
+    const reached = codes.filter((code) => code === 0).length
+    screen.write(`\n${reached} of ${codes.length} callers heard the right status of the right order (${stage.elapsed()} in all).\n`)
+    return reached === codes.length ? 0 : 1
+  })
 }
 
 /** Puts the caller's name before each line, in a colour of its own on a terminal. */
@@ -124,9 +188,260 @@ async function reports(folder: string): Promise<unknown[]> {
       const report = JSON.parse(await readFile(join(folder, `${index}.json`), 'utf8')) as { calls: unknown[] }
       calls.push(...report.calls)
     } catch (thrown) {
-      // A call that never came to a report has said why on the screen already.
+      // A call without a report has written why to the screen already.
       calls.push({ error: messageOf(thrown) })
     }
   }
   return calls
+}
+
+// --- a model that dies in mid-sentence ----------------------------------------------------------------------
+
+const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
+const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
+const KEY = 'key-of-the-demo'
+/** Between pieces of 100 ms: a tenth faster than speech, so that the model is in the middle of it when it dies. */
+const PACE_MS = 90
+/** How far into its answer the primary gets. */
+const KILL_AFTER_MS = 1500
+/** Quieter than this is a gap, in the recording of what the caller heard. */
+const GAP_DBFS = -50
+/** What must reach the caller after the failover. */
+const ANSWER = 'Order 4127 is out for delivery.'
+/** How much of an answer's time makes a sound: speech has pauses, and a busy machine makes more. */
+const SOUND_SHARE_MIN = 0.4
+
+/**
+ * A call whose model is killed in mid-sentence. Both models are local doubles of the vendors' services, scripted and
+ * with a real voice; everything between them and the caller is the gateway as it is.
+ * @returns 0 when the right status reached the caller, judged by what was sent and played (`wasAnswered`) and not by the simulated caller's
+ *   recogniser, which mishears on a busy machine
+ */
+async function failoverDemo({ json, record, screen }: DemoOptions): Promise<number> {
+  const flite = await loadFlite()
+  const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
+  const [primary, standby] = await Promise.all([
+    OpenAiDouble.start({ key: KEY, speaker, script: new Script([
+      { say: GREETING },
+      { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+      { say: STATUS, paceMs: PACE_MS },
+    ], ['4127']) }),
+    GeminiDouble.start({ key: KEY, speaker, script: new Script([
+      { say: STATUS },
+      { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'answered' } }] },
+    ], ['no thank you'], { againWithinMs: 1500 }) }),
+  ])
+  const env = { OPENAI_API_KEY: KEY, OPENAI_BASE_URL: primary.baseUrl, GEMINI_API_KEY: KEY, GEMINI_BASE_URL: standby.baseUrl, GEMINI_MODEL: 'double' }
+  try {
+    return await onStage(env, 'backend: [openai, gemini]', async (stage) => {
+      const { gateway, folder } = stage
+      const watch = setInterval(() => {
+        // The third answer is the status.
+        if (primary.script.answers < 3) return
+        clearInterval(watch)
+        setTimeout(() => {
+          screen.write('fault    the first model is killed in mid-sentence\n')
+          primary.breakOff()
+        }, KILL_AFTER_MS)
+      }, FRAME_MS)
+      try {
+        const recording = record ?? join(folder, 'call.wav')
+        const file = join(folder, 'call.json')
+        const code = await placeCall(
+          stage, ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--record', recording, '--json', file], (text) => screen.write(text))
+        const report = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] }
+        const [call] = report.calls
+        const kept = gateway.calls.record(call?.callSid ?? '')
+        const failover = kept?.timeline.find((mark) => mark.name === 'backend-failover')
+        screen.write(`\ntakeover: ${failover?.detail ?? 'none'}\n`)
+        const openedAtMs = kept?.timeline.find((mark) => mark.name === 'stream-opened')?.atMs ?? 0
+        const failedOverMs = (failover?.atMs ?? Infinity) - openedAtMs
+        const heard = heardBy(await readFile(recording))
+        const gapMs = longestGapMs(heard, failedOverMs)
+        const answered = call !== undefined && wasAnswered(call.transcript, failedOverMs, heard)
+        const listener = code === 0 ? 'and the listener understood it' : `and the listener misheard it: ${call?.goal.why ?? 'there was no call'}`
+        screen.write(`after it the answer was ${answered ? `sent and played whole, ${listener}` : 'NOT sent and played whole'}\n`)
+        screen.write(`longest silence that the caller heard around it: ${gapMs} ms (between two sentences it is some hundred)\n`)
+        screen.write(`look-ups run: ${kept?.toolCalls.filter((tool) => tool.name === 'lookup_order').length ?? 0}\n`)
+        if (record !== null) screen.write(`recording: ${record}\n`)
+        await writeJson(json, report)
+        return answered ? 0 : 1
+      } finally {
+        clearInterval(watch)
+      }
+    })
+  } finally {
+    await Promise.all([primary.close(), standby.close()])
+  }
+}
+
+/** What the caller heard, in the recording of a call. */
+export interface HeardSound {
+  readonly samples: Int16Array
+  readonly sampleRateHz: number
+}
+
+function heardBy(file: Uint8Array): HeardSound {
+  const wav = parseWav(file)
+  return { samples: channelOf(wav, 1), sampleRateHz: wav.sampleRateHz }
+}
+
+/**
+ * Whether the status reached the caller after the failover: the answer is in the gateway's transcript, which has only what was sent, and
+ * made a sound at the caller's end while it was played.
+ * @param failedOverMs since the stream opened, as the transcript's times are; Infinity without a failover
+ */
+export function wasAnswered(transcript: CallReport['transcript'], failedOverMs: number, heard: HeardSound): boolean {
+  return transcript.some(({ role, text, startMs, endMs }) => {
+    if (role !== 'agent' || endMs < failedOverMs || !text.includes(ANSWER)) return false
+    const sounds = soundsOf(heard, Math.max(startMs, failedOverMs), endMs)
+    return sounds.filter(Boolean).length > SOUND_SHARE_MIN * sounds.length
+  })
+}
+
+/** Whether there is a sound, for each 20 ms between two times. */
+function soundsOf({ samples, sampleRateHz }: HeardSound, fromMs: number, toMs: number): boolean[] {
+  const block = (sampleRateHz * FRAME_MS) / 1000
+  const to = Math.min(samples.length, Math.floor(toMs / FRAME_MS) * block)
+  const sounds: boolean[] = []
+  for (let at = Math.max(0, Math.floor(fromMs / FRAME_MS)) * block; at + block <= to; at += block) {
+    sounds.push(dbfsOfEnergy(energyOf(samples, at, at + block), block) > GAP_DBFS)
+  }
+  return sounds
+}
+
+/** The longest silence in what the caller heard from a second before the fault to four seconds after it; 0 without a fault. */
+function longestGapMs(heard: HeardSound, faultAtMs: number): number {
+  let silent = 0
+  let longest = 0
+  for (const sound of soundsOf(heard, faultAtMs - 1000, faultAtMs + 4000)) {
+    silent = sound ? 0 : silent + 1
+    longest = Math.max(longest, silent)
+  }
+  return longest * FRAME_MS
+}
+
+// --- a shadow that listens along ----------------------------------------------------------------------------
+
+/**
+ * One call that the offline agent answers while a model (a local double) listens along, and what the model would have done.
+ * @returns 0 when the caller was served and the report has the turns
+ */
+async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
+  const double = await OpenAiDouble.start({ key: KEY, script: new Script([
+    { say: 'Hello, this is the order line.' },
+    { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
+    { say: 'Your order is out for delivery.' },
+  ], ['4127', 'no thank you']) })
+  try {
+    return await onStage({ OPENAI_API_KEY: KEY, OPENAI_BASE_URL: double.baseUrl }, 'backend: embedded\nshadow: openai', async (stage) => {
+      const { gateway, folder } = stage
+      const file = join(folder, 'call.json')
+      const code = await placeCall(
+        stage, ['--agent', 'order-status', '--order', '4127', '--from', '+254700000009', '--json', file], (text) => screen.write(text))
+      const { calls: [placed] } = JSON.parse(await readFile(file, 'utf8')) as { calls: { callSid: string }[] }
+      const shadow = gateway.calls.record(placed?.callSid ?? '')?.shadow ?? null
+      if (shadow === null) {
+        screen.write('\nno report: the call has no record\n')
+        return 1
+      }
+      // The record keeps it as plain data; the shape is the shadow's own.
+      const report = shadow as unknown as ShadowReport
+      screen.write(`\nWhat ${report.second} would have done on this call (the record's \`shadow\`):\n\n${shadowReportText(report)}\n`)
+      await writeJson(json, report)
+      return report.turns.length > 0 ? code : 1
+    })
+  } finally {
+    await double.close()
+  }
+}
+
+/** A shadow's report as a person reads it: one line a turn, then the sums. */
+export function shadowReportText(report: ShadowReport): string {
+  const { primary, second, turns } = report
+  const rows = table(
+    ['turn', 'asked by', `${primary}: first sound`, `${second}: first sound`, `${primary}: tools`, `${second}: tools`, 'same tools', 'caller understood alike'],
+    turns.map((turn, i) => [
+      String(i + 1), turn.asked, ms(turn.primary.soundMs), ms(turn.second.soundMs), tools(turn.primary), tools(turn.second),
+      turn.sameTools ? 'yes' : 'NO', turn.sameCallerText ? 'yes' : 'no',
+    ]),
+    'no turns',
+  )
+  const median = report.soundDifferenceMsMedian
+  return [
+    rows,
+    `${second} ${report.state === 'failed' ? `failed (${report.fault ?? 'unknown'})` : `was ${report.state}`}`
+      + `${report.connectMs === null ? '' : `, ready after ${ms(report.connectMs)}`}`,
+    `first sound: ${median === null ? 'no turn had sound from both' : `${second} ${ms(Math.abs(median))} ${median < 0 ? 'earlier' : 'later'} at the median`}`,
+    `tools: chosen differently in ${report.turnsWithOtherTools} of ${turns.length} turns; ${report.toolsAnswered} calls of ${second} answered from ${primary}'s results, ${report.toolsUnanswered} not`,
+    `${second} used ${report.usage.inputTokens} tokens in, ${report.usage.outputTokens} out; nothing of it was heard, and it ran no tool`,
+  ].join('\n')
+}
+
+function ms(value: number | null): string {
+  return value === null ? '-' : `${Math.round(value)} ms`
+}
+
+function tools(side: ShadowSide): string {
+  return side.tools.map(({ name }) => name).join(', ') || '-'
+}
+
+// --- a caller of the support line ---------------------------------------------------------------------------
+
+/**
+ * One caller of the support line with a question, a balance and a broken line: the account is read out only after two right
+ * answers, a fix is tried and fails, and the human who is rung has everything. The embedded backend, real speech.
+ * @returns 0 when all of that happened
+ */
+function supportDemo({ json, record, screen }: DemoOptions): Promise<number> {
+  return onStage({}, null, async (stage) => {
+    screen.write(`The gateway takes calls after ${stage.elapsed()}. Somebody calls the support line.\n\n`)
+    const file = join(stage.folder, 'call.json')
+    await placeCall(
+      stage, ['--agent', 'support', '--json', file, ...(record === null ? [] : ['--record', record])], (text) => screen.write(text))
+    const { calls } = JSON.parse(await readFile(file, 'utf8')) as { calls: CallReport[] } // written by our own command
+    const [call] = calls
+    const packet = call === undefined ? null : await handoff(stage.gateway.opsPort, call.callSid)
+    if (packet !== null) screen.write(contextText(packet))
+    await writeJson(json, { calls, handoff: packet })
+    const missing = call === undefined ? ['the call'] : missingOf(call, packet)
+    screen.write(missing.length === 0
+      ? `\nThe caller was helped as far as it went, and the human knew the rest (${stage.elapsed()} in all).\n`
+      : `\nMissing: ${missing.join('; ')} (${stage.elapsed()} in all).\n`)
+    return missing.length === 0 ? 0 : 1
+  })
+}
+
+async function handoff(opsPort: number, callSid: string): Promise<EscalationPacket | null> {
+  const response = await fetch(`http://127.0.0.1:${opsPort}/api/calls/${callSid}/handoff`)
+  return response.ok ? await response.json() as EscalationPacket : null
+}
+
+/** What did not happen of what the demo promises. */
+function missingOf(call: CallReport, packet: EscalationPacket | null): string[] {
+  const said = call.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text).join(' ')
+  const ran = (name: string): number => call.toolCalls.filter((tool) => tool.name === name && tool.ok).length
+  const asked = call.transcript.findIndex(({ text }) => text.includes('KES 350'))
+  const proved = call.transcript.findIndex(({ text }) => text.includes('your customer number'))
+  const checks: [boolean, string][] = [
+    [ran('search_knowledge') > 0 && said.includes('open every day'), 'the answer to the question'],
+    [ran('verify_caller') === 2, 'the caller\'s proof of who they are'],
+    [ran('getAccount') > 0 && asked > proved && proved >= 0, 'the balance, after that proof'],
+    [call.toolCalls.some(({ name, args }) => name === 'note_fix' && args['helped'] === false), 'a fix that did not help'],
+    [call.dials.at(-1)?.outcome === 'answered', 'a human on the line'],
+    [packet?.identity?.['accountId'] === 'AC-1001', 'who the caller is, for the human'],
+    [packet?.tried.some(({ name }) => name === 'note_fix') === true, 'what was tried, for the human'],
+  ]
+  return checks.flatMap(([happened, what]) => (happened ? [] : [what]))
+}
+
+function contextText(packet: EscalationPacket): string {
+  const identity = packet.identity === null ? 'not verified' : Object.entries(packet.identity).map(([name, value]) => `${name} ${String(value)}`).join(', ')
+  const tried = packet.tried.map(({ name, ok, args }) => `${name}${Object.keys(args).length === 0 ? '' : ` ${JSON.stringify(args)}`}${ok ? '' : ' (failed)'}`)
+  return [
+    '', 'What the human gets (GET /api/calls/SID/handoff):',
+    `  reason    ${packet.reason}`, `  summary   ${packet.summary}`, `  caller    ${identity}`,
+    ...tried.map((line, index) => `  ${index === 0 ? 'tried    ' : '         '} ${line}`),
+    `  and ${packet.transcript.length} lines of what was said`, '',
+  ].join('\n')
 }

@@ -3,22 +3,28 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import { packageVersion } from '../config/package-root.js'
 import { SETTINGS } from '../config/settings.js'
 import type { Setting } from '../config/settings.js'
-import { USAGE_CODES } from './exit-codes.js'
+import { PROCESS_TERMINAL, USAGE_CODES, untilSignal } from './command-line.js'
 
-/** A command gets its own arguments and answers with the exit code: 0 done, 1 failed, 2 used wrongly. */
+/** A command takes its own arguments and returns the exit code: 0 done, 1 failed, 2 used wrongly. */
 type Command = (argv: readonly string[]) => Promise<number>
 
-// Imported when asked for, so that `mkondo help` needs no native module and each command starts fast.
+// Imported on use, so that `mkondo help` needs no native module and each command starts fast.
 const COMMANDS: Readonly<Record<string, { readonly help: string; readonly load: () => Promise<Command> }>> = {
   serve: { help: 'run the gateway until stopped (default)', load: async () => (await import('./serve.js')).serve },
-  call: { help: 'place a simulated call into a running gateway', load: async () => (await import('./call.js')).call },
+  call: { help: 'place a simulated call into a running gateway', load: async () => {
+    const { runCallCommand } = await import('../simulator/call-command.js')
+    return (argv) => runCallCommand([...argv], PROCESS_TERMINAL)
+  } },
   demo: { help: 'start everything, place three calls, check what the callers heard', load: async () => (await import('./demo.js')).demo },
   replay: { help: 'run recorded calls again, and say what differs', load: async () => (await import('./replay.js')).replay },
   simulate: { help: 'run scenario files: simulated callers, and what must come of their calls', load: async () => (await import('./simulate.js')).simulate },
   numbers: { help: 'list, claim and route phone numbers', load: async () => (await import('./numbers.js')).numbers },
   calls: { help: 'list, show and hang up calls', load: async () => (await import('./calls.js')).calls },
   'call-out': { help: 'ring a number and have an agent talk to whoever answers', load: async () => (await import('./call-out.js')).callOut },
-  simulator: { help: 'run a carrier to test against: its REST API, and people to ring', load: async () => (await import('./simulator.js')).simulator },
+  simulator: { help: 'run a carrier to test against: its REST API, and people to ring', load: async () => {
+    const { runSimulatorCommand } = await import('../simulator/rest/simulator-command.js')
+    return (argv) => untilSignal((signal) => runSimulatorCommand(argv, { ...PROCESS_TERMINAL, signal }))
+  } },
   check: { help: 'check settings, agents, keys, ports and reachability', load: async () => (await import('./check.js')).check },
 }
 

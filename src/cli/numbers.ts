@@ -7,12 +7,10 @@ import type { AvailableNumber, CarrierNumber, CarrierNumbers } from '../sautikit
 import { allPages } from '../sautikit-api/http.js'
 import { sameNumber } from '../sautikit/phone.js'
 import type { Config } from '../config/settings.js'
-import { HELP_OPTION } from './arguments.js'
 import { requiredCarrierApi } from '../gateway/carrier-side.js'
 import { agentsDirOf } from '../gateway/hosted-agents.js'
-import { exactly, wordsAndOptions, wrongUse } from './positionals.js'
-import { PROCESS_TERMINAL, json, money, table } from './terminal.js'
-import type { Terminal } from './terminal.js'
+import { HELP_OPTION, PROCESS_TERMINAL, exactly, json, money, table, wordsAndOptions, wrongUse } from './command-line.js'
+import type { Terminal } from './command-line.js'
 
 const HELP = `mkondo numbers: the phone numbers of your workspace, through the carrier's API (SAUTIKIT_API_KEY)
 
@@ -44,7 +42,7 @@ export async function numbers(argv: readonly string[], terminal: Terminal = PROC
   const [verb, ...rest] = words
   if (verb !== 'list' && verb !== 'claim' && verb !== 'route') throw wrongUse('numbers', 'takes list, claim or route')
   const config = loadConfig(terminal.env, values.config ?? null)
-  // Before anything is asked for: what is wrong in the words is said first.
+  // Wrong usage is reported before the carrier is asked.
   const names = exactly(`numbers ${verb}`, rest, ...(verb === 'list' ? [] : ['one number or its id']))
   const route = verb === 'route' ? await routeOf(values, config) : null
   const api = requiredCarrierApi(config).numbers

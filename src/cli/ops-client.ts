@@ -1,12 +1,19 @@
+import type { Config } from '../config/settings.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 
 const TIMEOUT_MS = 15_000
 const BODY_CHARS_MAX = 16 * 1024 * 1024
 
 /** An answer of the ops port; `body` is its JSON. */
-export interface OpsAnswer {
+interface OpsAnswer {
   readonly status: number
   readonly body: Readonly<Record<string, unknown>>
+}
+
+/** URL of this machine's ops port by these settings. */
+export function opsUrlOf(config: Config): string {
+  const host = config.opsHost === '0.0.0.0' || config.opsHost === '::' ? '127.0.0.1' : config.opsHost
+  return `http://${host.includes(':') ? `[${host}]` : host}:${config.opsPort}`
 }
 
 /** The ops port of a running gateway, for commands. */
@@ -50,7 +57,7 @@ export class OpsClient {
   }
 }
 
-/** What the gateway said when it refused. */
+/** The gateway's refusal as an error. */
 export function refusalOf(body: Readonly<Record<string, unknown>>, status: number): GatewayError {
   const error = body['error'] as { code?: unknown; message?: unknown } | undefined
   const code = typeof error?.code === 'string' ? error.code : 'CALL_FAULT'

@@ -1,28 +1,29 @@
 /**
- * One gateway process of several: what the supervisor forks (`serve --processes`). It gets everything from the `start`
- * message, so that one that is started again has the very settings of its siblings.
+ * One gateway process of several: what the supervisor forks (`serve --processes`). It takes everything from the `start` message, so that
+ * one that is started again has the same settings as the others.
  */
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
-import { USAGE_CODES } from './exit-codes.js'
+import { USAGE_CODES } from './command-line.js'
 import { startGateway } from '../gateway/gateway.js'
-import { ProcessLink } from './process-link.js'
-import type { FromProcess, ToProcess } from './process-messages.js'
-import { untilStopped } from './stop-signals.js'
+import { NodeLink } from '../fleet/node-channel.js'
+import type { FromNode, StartNode, ToNode } from '../fleet/node-channel.js'
+import type { ProcessPlan } from '../gateway/process-plan.js'
+import { untilStopped } from './serve.js'
 
-// Without a callback a channel that has closed would throw; its end is heard of as `disconnect`.
-const send = (message: FromProcess): void => { process.send?.(message, undefined, undefined, () => undefined) }
+// Without a callback a channel that has closed would throw; `disconnect` reports that.
+const send = (message: FromNode): void => { process.send?.(message, undefined, undefined, () => undefined) }
 
-async function run({ plan, restarts, places }: Extract<ToProcess, { type: 'start' }>): Promise<number> {
+async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<number> {
   const { index, count, config, ownPort } = plan
   const log = createLog({ ...config.logLevel, base: { process: index } })
-  const link = new ProcessLink({ index, count, places, send })
-  process.on('message', (message: ToProcess) => { if (message.type !== 'start') link.receive(message) })
+  const link = new NodeLink({ index, count, owners, send })
+  process.on('message', (message: ToNode<ProcessPlan>) => { if (message.type !== 'start') link.receive(message) })
   const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
-    const gateway = await startGateway({ config, env, log, place: { siblings: link, ownPort, restarts } })
-    // Nobody would pass webhooks on any more, nor start this process again: what it has may end.
+    const gateway = await startGateway({ config, env, log, node: { link, ownPort, restarts } })
+    // Nothing forwards webhooks any more or starts this process again: its calls may end.
     const orphaned = (): void => {
       link.close()
       log.error({}, 'the supervisor is gone: calls finish, and this process ends')
@@ -41,7 +42,7 @@ async function run({ plan, restarts, places }: Extract<ToProcess, { type: 'start
   }
 }
 
-process.once('message', (message: ToProcess) => {
+process.once('message', (message: ToNode<ProcessPlan>) => {
   if (message.type !== 'start') throw new Error('the first message of a supervisor is start')
   void run(message).then((code) => {
     process.exitCode = code

@@ -8,12 +8,10 @@ import { createLog } from '../telemetry/log.js'
 import type { Log } from '../telemetry/log.js'
 import { agentEnvironment } from '../gateway/agent-environment.js'
 import { startDemoShop } from './demo-shop.js'
-import { HELP_OPTION, commandOptions } from './arguments.js'
-import { freePorts } from './port-check.js'
-import { processCount, processPlans } from '../gateway/process-plan.js'
+import { HELP_OPTION, commandOptions } from './command-line.js'
+import { freePorts, processCount, processPlans } from '../gateway/process-plan.js'
 import type { ProcessPlan } from '../gateway/process-plan.js'
-import { onStopSignals, untilStopped } from './stop-signals.js'
-import { Supervisor } from './supervisor.js'
+import { Supervisor } from '../fleet/supervisor.js'
 
 const HELP = `mkondo serve [--processes N] [--with-shop] [--config FILE]
   Runs the gateway until SIGTERM or SIGINT; calls then finish first (DRAIN_TIMEOUT), a second signal ends at once.
@@ -35,7 +33,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
   }
   const count = processCount(values.processes)
   let config = loadConfig(process.env, values.config ?? null)
-  processPlans(config, count) // what is wrong with them is said before anything is started
+  processPlans(config, count) // reports wrong settings before anything is started
   const exposure = exposureOf(config)
   if (exposure.refused) throw new GatewayError('CONFIG_INVALID', exposure.open.map((line) => `${line}; INSECURE=true starts all the same`).join('\n'))
   const log = createLog(config.logLevel)
@@ -64,7 +62,7 @@ async function serveAlone(config: Config, log: Log): Promise<number> {
 
 async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
   if (given.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
-  // One for all: any of them may be asked what the token of another's call is worth.
+  // One for all: any of them may get the token of another's call.
   const config = { ...given, tokenSecret: given.tokenSecret ?? randomBytes(32).toString('base64url') }
   const plans = processPlans(config, count)
   await freePorts(plans)
@@ -86,4 +84,50 @@ async function serveTogether(given: Config, count: number, log: Log): Promise<nu
 
 function sum(plans: readonly ProcessPlan[], name: 'maxCalls' | 'mediaWorkers'): number {
   return plans.reduce((total, { config }) => total + config[name], 0)
+}
+
+// --- signals ------------------------------------------------------------------------------------------------
+
+/** A second signal within this time of the first is a copy of it. */
+const SAME_SIGNAL_MS = 1000
+
+/**
+ * Lets signals stop a process: the first SIGTERM or SIGINT calls `drain` once, a second one, or SIGQUIT, `atOnce`.
+ * @param atOnce  may be called more than once
+ */
+function onStopSignals(log: Log, drain: () => void, atOnce: () => void): void {
+  const first = (signal: NodeJS.Signals): void => {
+    process.off('SIGTERM', first)
+    process.off('SIGINT', first)
+    // A terminal sends Ctrl-C to npm and to us, and npm passes it on.
+    process.on('SIGTERM', () => undefined)
+    process.on('SIGINT', () => undefined)
+    setTimeout(() => {
+      process.once('SIGTERM', atOnce)
+      process.once('SIGINT', atOnce)
+    }, SAME_SIGNAL_MS).unref()
+    log.info({ signal }, 'signal received')
+    drain()
+  }
+  process.once('SIGTERM', first)
+  process.once('SIGINT', first)
+  process.once('SIGQUIT', atOnce)
+}
+
+/** How long a process that must end at once may still take. */
+const AT_ONCE_MS = 1000
+
+/** Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`; a second signal ends the process itself. */
+export function untilStopped(
+  gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> }, drainTimeoutMs: number, log: Log,
+): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    onStopSignals(log, () => {
+      gateway.stop(drainTimeoutMs).then(resolve, reject)
+    }, () => {
+      void gateway.stop(0).finally(() => process.exit(1))
+      setTimeout(() => process.exit(1), AT_ONCE_MS).unref()
+    })
+    gateway.stopped.then(resolve, reject)
+  })
 }

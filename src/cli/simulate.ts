@@ -23,11 +23,13 @@ import { planOf, runScenarios, type ScenarioRun } from '../simulator/scenarios/r
 import { SIMULATE_USAGE, parseSimulateArguments, type SimulateArguments } from '../simulator/scenarios/simulate-arguments.js'
 import { openTextMedia, runTextCall, type TextMedia } from '../simulator/scenarios/text-call.js'
 import { createLog } from '../telemetry/log.js'
+import { startGateway, type Gateway } from '../gateway/gateway.js'
+import { hostedAgents } from '../gateway/hosted-agents.js'
+import { PROCESS_TERMINAL, untilSignal } from './command-line.js'
 import { startDemoShop, type DemoShop } from './demo-shop.js'
-import { hostedAgents, startGateway, type Gateway } from '../gateway/gateway.js'
 
 /** What the command needs of the process it runs in. */
-export interface SimulateIo {
+interface SimulateIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Environment
@@ -37,24 +39,13 @@ export interface SimulateIo {
   readonly signal: AbortSignal | null
 }
 
-/** A gateway that is asked whether it is there. */
+/** Longest wait for the answer of a running gateway. */
 const REACH_TIMEOUT_MS = 3000
 
 /** `mkondo simulate`. */
-export async function simulate(argv: readonly string[]): Promise<number> {
-  const stop = new AbortController()
-  const onSignal = (): void => { stop.abort() }
-  process.once('SIGINT', onSignal)
-  process.once('SIGTERM', onSignal)
-  try {
-    return await runSimulateCommand(argv, {
-      out: (text) => process.stdout.write(text), err: (text) => process.stderr.write(text), env: process.env,
-      colours: process.stdout.isTTY && process.env['NO_COLOR'] === undefined, signal: stop.signal,
-    })
-  } finally {
-    process.off('SIGINT', onSignal)
-    process.off('SIGTERM', onSignal)
-  }
+export function simulate(argv: readonly string[]): Promise<number> {
+  const colours = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
+  return untilSignal((signal) => runSimulateCommand(argv, { ...PROCESS_TERMINAL, colours, signal }))
 }
 
 /**
@@ -120,7 +111,7 @@ interface Ground {
   close(): Promise<void>
 }
 
-/** A gateway that somebody else runs. */
+/** A gateway that runs already. */
 class RunningGateway implements Ground {
   readonly unavailable = { text: 'text mode drives the call without a gateway (leave out --url)' }
   readonly #address: GatewayAddress
@@ -142,7 +133,7 @@ class RunningGateway implements Ground {
   }
 
   check(): void {
-    // Which agents it has is its own business: a call to one it lacks fails with its answer.
+    // Its agents are not known here: a call to one that it lacks fails with its answer.
   }
 
   async place(run: ScenarioRun): Promise<ObservedCall> {
@@ -177,7 +168,7 @@ class OwnGround implements Ground {
     try {
       const shopApiUrl = shop?.url ?? io.env['SHOP_API_URL'] ?? null
       const config: Config = {
-        // No keys and no settings of the machine's: what passes here passes anywhere.
+        // Without keys and settings of this machine, so that what passes here passes anywhere.
         ...loadConfig({}, null), host: '127.0.0.1', port: 0, opsPort: 0, dataDir: folder, shopApiUrl,
         agentsDir: args.agentsDir ?? io.env['AGENTS_DIR'] ?? null,
       }
@@ -260,7 +251,7 @@ class OwnGround implements Ground {
   }
 }
 
-/** @throws GatewayError CONFIG_INVALID naming the option when nobody answers there, or the wrong one */
+/** @throws GatewayError CONFIG_INVALID naming the option when no gateway answers there */
 async function reachable(option: string, url: string, token: string | null): Promise<void> {
   let status: number
   try {
@@ -274,7 +265,7 @@ async function reachable(option: string, url: string, token: string | null): Pro
   if (option === '--ops-url' && status !== 200) throw new GatewayError('CONFIG_INVALID', `${option} ${new URL(url).origin} is no ops port of a gateway: it answered with ${status}`)
 }
 
-/** The agent's file, for the caller's ear; null where there is none of that name. */
+/** The agent's file, from which the caller's recogniser takes its vocabulary; null where there is none of that name. */
 async function agentYaml(dir: string | null, agent: string): Promise<string | null> {
   for (const ending of ['yaml', 'yml']) {
     const file = join(dir ?? join(packageRoot(), 'agents'), `${agent}.${ending}`)

@@ -448,7 +448,7 @@ export const OPS_SLOWED_MAX = 100
 export const CALL_WEBHOOKS_PER_S = 5
 export const CALL_WEBHOOKS_BURST = 30
 /** Calls of which the edge remembers what it answered, and for how long the tokens of their other URLs are good. */
-export const CALL_PAPERS_MAX = 20_000
+export const ANSWERED_CALLS_MAX = 20_000
 export const CONTINUATION_TOKEN_TTL_S = 6 * 3600
 /** Audio tokens that are remembered as used; each is good for a minute, so this stands for 800 calls a second. */
 export const USED_TOKENS_MAX = 50_000
@@ -479,11 +479,11 @@ export const API_CALLS_MAX = 1000
 // --- several processes on one port ------------------------------------------------------------------------
 /** Gateway processes of one `serve --processes`. */
 export const GATEWAY_PROCESSES_MAX = 64
-/** A sibling's answer to a webhook is waited for this long; then the next sibling, or this process, answers. */
-export const SIBLING_ANSWER_MS = 2000
-/** Webhooks of one process that wait for a sibling's answer at once. */
-export const SIBLING_ASKS_MAX = 1000
-/** Calls whose process is remembered by the supervisor, calls that are not where their id puts them, and calls of processes that died. */
+/** How long a node waits for another node's answer to a forwarded webhook; then the next node, or it itself, answers. */
+export const FORWARD_ANSWER_MS = 2000
+/** Forwarded webhooks of one node that wait for an answer at once. */
+export const FORWARDS_WAITING_MAX = 1000
+/** Calls whose owner the supervisor remembers, calls with another owner than their SID's hash says, and calls of nodes that died. */
 export const PLACED_CALLS_MAX = 20_000
 /** A process that died is started again after the first of these, doubled each time that it lives shorter than the third, up to the second. */
 export const PROCESS_RESTART_MS = 250

@@ -1,19 +1,21 @@
 import {
   CARRIER_BURST_MS,
   CARRIER_FLUSHED_MS,
+  CARRIER_FRAME_BYTES_MAX,
   CARRIER_RATE_WINDOW_MS,
   CARRIER_SILENT_MS,
+  SOCKET_IDLE_S,
   SOCKET_PING_MS,
   TEXT_FRAMES_PER_WINDOW_MAX,
 } from '../core/limits.js'
 import { BYTES_PER_SAMPLE } from '../core/units.js'
+import type { StreamFault } from '../call/events.js'
 import type { EndReason } from '../call/record.js'
 import { parseStreamText } from '../sautikit/stream-messages.js'
 import type { LiveCall, MediaSink } from '../workers/live-call.js'
-import type { CloseCause } from './close-cause.js'
 import type { WebSocket } from './uws.js'
 
-/** What uWebSockets.js keeps with a socket: it copies the fields of this object, so the socket's state is one. */
+/** What uWebSockets.js keeps with a socket. It copies the fields of this object, so the state is behind one of them. */
 export interface SocketData {
   readonly carrier: CarrierSocket
 }
@@ -52,12 +54,12 @@ export function socketCounters(): SocketCounters {
   }
 }
 
-/** Twice real time over the window, and one burst: more is no stall that is being caught up. */
+/** Twice real time over the window, and one burst: more cannot be the end of a stall. */
 function windowBytesMax(bytesPerMs: number): number {
   return bytesPerMs * (2 * CARRIER_RATE_WINDOW_MS + CARRIER_BURST_MS)
 }
 
-export interface CarrierSocketOptions {
+interface CarrierSocketOptions {
   readonly call: LiveCall
   /** Channels that the agent's track may bring; two only where both tracks were asked for. */
   readonly channels: 1 | 2
@@ -85,7 +87,7 @@ export class CarrierSocket implements MediaSink {
   #quietMs = 0
   #binaryFrames = 0
   #textFrames = 0
-  /** The carrier said with an empty frame that it is done. */
+  /** The carrier sent an empty frame: it will send no more audio. */
   #flushed = false
   #windowBytes = 0
   #windowTexts = 0
@@ -162,7 +164,7 @@ export class CarrierSocket implements MediaSink {
   sendAudio(bytes: Uint8Array): boolean {
     const ws = this.#ws
     if (ws === null || this.cause !== null) return false
-    // 1: sent, 0: kept for later, 2: thrown away, because two seconds already wait beyond what the kernel holds.
+    // 1: sent, 0: kept for later, 2: dropped, because two seconds already wait beyond what the kernel holds.
     const sent = ws.send(bytes, true, false)
     if (sent === 2) {
       this.#stuck()
@@ -195,7 +197,7 @@ export class CarrierSocket implements MediaSink {
     this.#ws?.close()
   }
 
-  /** The call would not have this socket: it ends, and the call is not told. */
+  /** The call refused this socket: it ends without a word to the call. */
   disown(): void {
     this.#end('refused', 1000)
   }
@@ -208,7 +210,7 @@ export class CarrierSocket implements MediaSink {
     this.#ws?.end(1000)
   }
 
-  /** The carrier does not read any more. Told at once, so that the call hears of it before it hears of the socket's end. */
+  /** The carrier does not read any more. The call ends at once, before it learns of the socket's end. */
   #stuck(): void {
     if (this.cause !== null) return
     this.cause = 'backpressure'
@@ -252,4 +254,60 @@ export class CarrierSocket implements MediaSink {
       ws.ping()
     }
   }
+}
+
+// --- how a socket ended ---------------------------------------------------------------------------------------
+
+/** Why an audio socket closed, as it is counted. */
+type CloseCause =
+  | 'carrier'
+  | 'carrier-error'
+  | 'lost'
+  | 'protocol'
+  | 'too-big'
+  | 'gateway'
+  | 'carrier-silent'
+  | 'carrier-abuse'
+  | 'backpressure'
+  | 'flushed'
+  | 'shutdown'
+  | 'refused'
+
+/** A socket's end, as its call learns it. */
+interface SocketEnd {
+  readonly cause: CloseCause
+  /** The carrier's close code, or the one of RFC 6455 for its protocol error; 1006 without a close frame. */
+  readonly code: number
+  /** Absent where the socket was closed in order. */
+  readonly fault?: StreamFault
+}
+
+/** Close codes of a carrier whose caller hung up, or whose stream was stopped: normal, going away, none given. */
+const HANG_UP_CODES: ReadonlySet<number> = new Set([1000, 1001, 1005])
+
+/** The reasons that uWebSockets.js gives, in words, when it cuts a socket by itself. */
+const CUTS: ReadonlyMap<string, Required<SocketEnd>> = new Map([
+  ['Received too big message', broken('too-big', 1009, `a frame of more than ${CARRIER_FRAME_BYTES_MAX} bytes`)],
+  ['Received invalid WebSocket frame', broken('protocol', 1002, 'bytes that are no WebSocket frame')],
+  ['Received invalid UTF-8', broken('protocol', 1007, 'a text frame that is not UTF-8')],
+  ['Received invalid close payload', broken('protocol', 1002, 'a close frame whose code or reason is not allowed')],
+  ['WebSocket timed out from inactivity', {
+    cause: 'carrier-silent', code: 1006, fault: { reason: 'carrier-silent', detail: `nothing for ${SOCKET_IDLE_S} s, not even an answer to a ping` },
+  }],
+])
+
+/** The end of a socket that we did not close. @param said  the reason of uWebSockets.js */
+export function endOfSocket(code: number, said: string): SocketEnd {
+  if (HANG_UP_CODES.has(code)) return { cause: 'carrier', code }
+  if (code !== 1006) return { cause: 'carrier-error', code, fault: { reason: 'carrier-error', detail: `the carrier closed with code ${code}` } }
+  return CUTS.get(said) ?? { cause: 'lost', code, fault: { reason: 'socket-lost', detail: 'the connection ended without a close frame' } }
+}
+
+/** The end of a socket that we closed. The call has already learnt what the carrier did. */
+export function endOfOurs(cause: CloseCause, code: number): SocketEnd {
+  return cause === 'shutdown' ? { cause, code, fault: { reason: 'drain-limit', detail: 'the process ends' } } : { cause, code }
+}
+
+function broken(cause: CloseCause, code: number, detail: string): Required<SocketEnd> {
+  return { cause, code, fault: { reason: 'carrier-protocol', detail } }
 }

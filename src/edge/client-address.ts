@@ -7,7 +7,7 @@ type Network = [Address, number]
 
 /**
  * Reads one trusted network: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
- * @returns undefined for anything else, also for a network that holds every address: all clients could then choose their own
+ * @returns undefined for anything else, also for a network that holds every address: with it all clients could choose their own
  */
 export function parseNetwork(text: string): Network | undefined {
   const [address = '', prefix, ...rest] = text.split('/')
@@ -22,13 +22,13 @@ export function parseNetwork(text: string): Network | undefined {
 
 /**
  * Finds out whose request it is, for limits by address. An address counts as IPv4 also where it is spelt as IPv6, and an IPv6
- * address stands for its /64: whoever has one has all of that network.
+ * address stands for its /64: a client with one address has all of that network.
  */
 export class ClientAddresses {
   readonly #trusted: readonly Network[]
   readonly #text = new TextDecoder()
 
-  /** @param trustedProxies  networks as `parseNetwork` reads them; their `X-Forwarded-For` is believed, nobody else's */
+  /** @param trustedProxies  networks as `parseNetwork` reads them; only their `X-Forwarded-For` is believed */
   constructor(trustedProxies: readonly string[]) {
     this.#trusted = trustedProxies.map(network => {
       const parsed = parseNetwork(network)
@@ -44,9 +44,9 @@ export class ClientAddresses {
   }
 
   /**
-   * The client of a request that came from `peer`: the last hop that is no trusted proxy. What a proxy wrote into
-   * `X-Forwarded-For` counts as far as it can be read and trusted, from the right; the first strange entry ends it.
-   * @param forwarded  the header's value, several headers joined with commas; asked only for a trusted peer
+   * The client of a request that came from `peer`: the last hop that is no trusted proxy. `X-Forwarded-For` is read from the
+   * right, as long as its entries are trusted proxies; the first other or unreadable entry ends it.
+   * @param forwarded  the header's value, several headers joined with commas; read only for a trusted peer
    */
   client(peer: string, forwarded: () => string): string {
     let hop = parseAddress(peer)

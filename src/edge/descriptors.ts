@@ -3,37 +3,37 @@ import { readdir } from 'node:fs/promises'
 import { DESCRIPTORS_RESERVED_MAX, DESCRIPTORS_RESERVED_SHARE } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
-/** What the guard needs of the process; tests give their own. */
+/** What the guard reads of the process; tests give their own. */
 export interface DescriptorSource {
-  /** Descriptors that the process may have open at most; null where the system does not say. */
+  /** Most descriptors that the process may have open; null where the system does not tell. */
   readonly limit: number | null
   /** How many are open. Rejects with EMFILE or ENFILE where not even one is left to look. */
   count(): Promise<number>
 }
 
-export interface DescriptorGuardOptions {
+interface DescriptorGuardOptions {
   readonly source: DescriptorSource
   readonly log: Log
-  /** Take no more connections, from this moment on. */
+  /** Stops accepting connections at once. */
   readonly pause: () => void
-  /** Take connections again. Asked at each look until it does not reject. */
+  /** Accepts connections again. Called at each look until it does not reject. */
   readonly resume: () => Promise<void>
 }
 
 /**
- * Keeps this process from running out of file descriptors. With none left uWebSockets.js cannot accept, and asks the kernel again and
- * again, which costs a whole core; and the backends of live calls, tools and the ops port get none either. So connections are
- * no longer taken while some are left, and are taken again when twice as many are.
+ * Keeps this process from running out of file descriptors. With none left uWebSockets.js cannot accept and retries
+ * without a pause, which costs a whole core; and backends of live calls, tools and the ops port get none either. So connections stop
+ * being accepted while some descriptors are left, and are accepted again when twice as many are.
  */
 export class DescriptorGuard {
-  /** Times that connections were no longer taken. */
+  /** Times that accepting was stopped. */
   pauses = 0
   readonly #options: DescriptorGuardOptions
   readonly #pauseAt: number
   readonly #resumeAt: number
   /** At the last look. */
   #open = 0
-  /** Connections that came, less those that went, since then. */
+  /** Connections that came since then, less those that went. */
   #since = 0
   #low = false
   #looking = false
@@ -52,14 +52,14 @@ export class DescriptorGuard {
     return this.#low
   }
 
-  /** With the figures that decided it. */
+  /** Why connections are not accepted, with the figures that decided it. */
   get why(): string {
     return `${this.#open + this.#since} of ${this.#options.source.limit ?? 'any number of'} file descriptors are open; ${this.#pauseAt} may be`
   }
 
   /**
-   * A connection came (1) or went (-1). Told of each one, because hundreds of them come between two looks. Those that became audio
-   * sockets are not told of when they go; the next look puts that right.
+   * A connection came (1) or went (-1). Each one counts, because hundreds come between two looks. Audio sockets are not reported when
+   * they go; the next look corrects that.
    */
   connection(change: number): void {
     this.#since += change
@@ -85,7 +85,7 @@ export class DescriptorGuard {
     try {
       return await source.count()
     } catch (error) {
-      // To look takes one, too. Whatever else is wrong there says nothing about their number.
+      // Counting needs a descriptor too. Any other error leaves the number unknown.
       const code = error instanceof Error && 'code' in error ? error.code : null
       return code === 'EMFILE' || code === 'ENFILE' ? source.limit ?? 0 : this.#open
     }
@@ -115,7 +115,7 @@ export class DescriptorGuard {
   }
 }
 
-/** This process, where it has a /proc (Linux); elsewhere nothing is known and nothing is guarded. */
+/** This process, where there is a /proc (Linux); elsewhere the limit is unknown and the guard does nothing. */
 export function ownDescriptors(): DescriptorSource {
   return { limit: ownLimit(), count: async () => (await readdir('/proc/self/fd')).length }
 }

@@ -2,25 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.js'
 import { EDGE_GOODBYE_MS, EDGE_SWEEP_MS } from '../core/limits.js'
 import { REFUSAL_REASONS, WEBHOOK_REJECTIONS, WEBHOOK_ROUTES } from '../telemetry/metrics.js'
+import { WebhookRouting } from '../fleet/routing.js'
 import type { Metrics } from '../telemetry/metrics.js'
-import { parseOrigin } from './answer.js'
-import { CallPapers } from './call-papers.js'
 import { ClientAddresses } from './client-address.js'
 import { DescriptorGuard, ownDescriptors } from './descriptors.js'
+import { refuseAmbiguousRequests } from './http-exchange.js'
 import { MediaSockets } from './media-socket.js'
 import { OpsApp } from './ops-app.js'
 import type { EdgeOptions } from './options.js'
 import { PublicApp } from './public-app.js'
 import type { WebhookHandler } from './public-app.js'
-import { PublicListeners } from './public-listeners.js'
-import { refuseAmbiguousRequests } from './request-head.js'
-import { createApp, listen, portOf } from './uws.js'
+import { StreamTokens } from './stream-tokens.js'
+import { PublicListeners, createApp, listen, portOf } from './uws.js'
 import type { TemplatedApp } from './uws.js'
-import { WebhookDealer } from './webhook-dealer.js'
 import { WebhookGuard } from './webhook-guard.js'
-import { Webhooks } from './webhooks.js'
-
-export type { ConsoleFile, EdgeOptions } from './options.js'
+import { Webhooks, parseOrigin } from './webhooks.js'
 
 /** The gateway's two ports. */
 export interface Edge {
@@ -28,7 +24,7 @@ export interface Edge {
   readonly opsPort: number
   /** The public port takes no more connections; sockets that are open go on, and the ops port with them. Idempotent. */
   stopAccepting(): void
-  /** Says goodbye to open sockets (1001), waits a moment for their answer, and closes both ports. Idempotent. */
+  /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
   close(): Promise<void>
 }
 
@@ -41,10 +37,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   if (options.bareSignatures) {
     options.log.warn({}, 'SAUTIKIT_BARE_SIGNATURES is true: webhooks signed without a time are taken, and whoever has seen one can send it again')
   }
-  const papers = new CallPapers(options)
-  const guard = new WebhookGuard(options, papers)
+  const tokens = new StreamTokens(options)
+  const guard = new WebhookGuard(options, tokens)
   const addresses = new ClientAddresses(options.trustedProxies)
-  const media = new MediaSockets(options, papers, guard, addresses)
   const publicApp = createApp()
   const opsApp = createApp()
   const listeners = publicListeners(publicApp, options)
@@ -53,14 +48,16 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     pause: () => { listeners.close() },
     resume: () => listeners.open(),
   })
-  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, guard, new Webhooks(options, guard, papers, descriptors)), addresses)
+  const webhooks = new Webhooks(options, guard, tokens, descriptors)
+  const media = new MediaSockets(options, tokens, guard, addresses, callSid => webhooks.answeredAtMs(callSid))
+  const publicRoutes = new PublicApp(options, guard, webhookHandler(options, webhooks), addresses)
   const opsRoutes = new OpsApp(options, guard.refusals, descriptors)
   options.metrics.callSeriesDropped.from(() => options.callSeries.dropped)
   beginSeries(options.metrics)
 
   options.metrics.defineGauge('descriptors_low', '1 while no connections are taken because file descriptors run out').from(() => (descriptors.low ? 1 : 0))
   options.metrics.countFrom(options.metrics.defineCounter('descriptor_pauses', 'Times that file descriptors ran out', [])({}), () => descriptors.pauses)
-  // Called within the accepting itself, so that it ends as soon as the guard says so.
+  // uWebSockets.js calls this while it accepts, so that the guard can stop it at once.
   publicApp.filter((_res, change) => { descriptors.connection(change) })
   opsApp.filter((_res, change) => { descriptors.connection(change) })
 
@@ -117,24 +114,23 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 }
 
 function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListeners {
-  const { host, port, shared, nodePort, siblings } = options
+  const { host, port, shared, nodePort, fleet } = options
   return new PublicListeners(app, [
     { host, port, shared, setting: 'PORT' },
-    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: siblings === undefined ? 'NODE_URL' : 'PORT' }]),
+    ...(nodePort === undefined ? [] : [{ host, port: nodePort, shared: false, setting: fleet === undefined ? 'NODE_URL' : 'PORT' }]),
   ])
 }
 
-/** One process answers all webhooks itself; one of several, those of its own calls. */
-function webhookHandler(options: EdgeOptions, guard: WebhookGuard, webhooks: Webhooks): WebhookHandler {
-  const { siblings, calls, log, metrics } = options
-  if (siblings === undefined) return webhooks
-  const dealer = new WebhookDealer({ siblings, calls, guard, log }, webhooks)
-  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls of other processes, by what became of them', ['result'])
-  for (const result of ['forwarded', 'passed', 'unanswered'] as const) metrics.countFrom(forwarded({ result }), () => dealer.counters[result])
-  return dealer
+/** Without a fleet this process answers all webhooks; in a fleet, those of the calls that it owns. */
+function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
+  if (fleet === undefined) return webhook => webhooks.answer(webhook)
+  const routing = new WebhookRouting(fleet, calls, (webhook, mayDecline) => webhooks.offer(webhook, mayDecline))
+  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by what became of them', ['result'])
+  for (const result of ['forwarded', 'passed', 'unanswered'] as const) metrics.countFrom(forwarded({ result }), () => routing.counters[result])
+  return webhook => routing.route(webhook)
 }
 
-/** All reasons are there from the start: a rate sees the first refusal of a series that began at 0. */
+/** All series exist from the start: a rate needs one that began at 0 to see the first refusal. */
 function beginSeries(metrics: Metrics): void {
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })

@@ -1,6 +1,7 @@
 import type { ErrorCode } from '../core/errors.js'
-import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, BODY_DEADLINE_MS } from '../core/limits.js'
-import type { HttpResponse } from './uws.js'
+import { BODIES_PENDING_MAX, BODIES_PER_ADDRESS_MAX, BODY_DEADLINE_MS, REFUSAL_FLUSH_BYTES } from '../core/limits.js'
+import { SIGNATURE_HEADER } from '../sautikit/signature.js'
+import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 const STATUS_LINES = {
   200: '200 OK',
@@ -38,13 +39,13 @@ export type HttpErrorCode =
   | 'BAD_REQUEST'
   | 'INTERNAL'
 
-/** An answer, as a value: handlers return it, one place writes it. */
+/** An answer as a value: handlers return it, `Exchange` writes it. */
 export interface Reply {
   readonly status: HttpStatus
   readonly body: string | Uint8Array
   readonly contentType: string | null
   readonly headers: readonly (readonly [string, string])[]
-  /** Close the connection after it: what is left of the request is not worth reading. */
+  /** Closes the connection after it: the rest of the request is not read. */
   readonly close: boolean
 }
 
@@ -81,10 +82,10 @@ export function textReply(body: string, contentType: string, status: HttpStatus 
 
 export const NO_CONTENT: Reply = { status: 204, body: '', contentType: null, headers: [], close: false }
 
-/** One request that will be answered once, unless its sender goes away first. */
+/** One request, which is answered once unless its sender disconnects first. */
 export class Exchange {
   readonly #res: HttpResponse
-  /** Answered, or its sender is gone: uWebSockets.js allows no use of the response after that. */
+  /** Answered or aborted: uWebSockets.js allows no use of the response after that. */
   #over = false
   #whenOver: (() => void) | null = null
 
@@ -102,7 +103,7 @@ export class Exchange {
     this.#whenOver = handler
   }
 
-  /** @returns false when there is no one to answer any more. */
+  /** @returns false when the exchange is over already */
   reply(reply: Reply, options: { readonly withoutBody?: boolean } = {}): boolean {
     if (this.#over) return false
     this.#end()
@@ -133,19 +134,19 @@ function byteLength(body: string | Uint8Array): number {
   return typeof body === 'string' ? Buffer.byteLength(body) : body.byteLength
 }
 
-/** Why a body was not read. `evicted`: another needed its place. `busy`: there was none, and nobody to evict. */
+/** Why a body was not read. `evicted`: another body needed its place. `busy`: no place, and none to evict. */
 export type BodyFault = 'too-large' | 'too-slow' | 'busy' | 'evicted'
 
-export interface BodyReading {
+interface BodyReading {
   readonly res: HttpResponse
   readonly exchange: Exchange
   /** Of the request's header; empty when absent. */
   readonly contentLength: string
   readonly bytesMax: number
   readonly nowMs: number
-  /** Address of a sender who is not proven yet, and who may be evicted. Absent: the sender is proven. */
+  /** Address of an unproven sender, whose body may be evicted. Absent: the sender is proven. */
   readonly stranger?: string
-  /** The bytes are the receiver's. */
+  /** The receiver owns the bytes. */
   readonly onBody: (body: Uint8Array) => void
   readonly onFault: (fault: BodyFault) => void
 }
@@ -158,12 +159,12 @@ interface PendingBody {
 }
 
 /**
- * Reads request bodies whole, each within a size and all within a time, and not too many at once. Deadlines are
- * looked at by `sweep`, not by a timer a request: all have the same length, so the oldest is always first.
+ * Reads request bodies whole, within a size, a deadline and a number at once. `sweep` checks the deadlines, without a timer a request:
+ * all have the same length, so the oldest is always first.
  *
- * Places are shared so that slow senders cannot take them all. A carrier's body comes with its head or right behind it; who
- * waits longest is who drips. So where an address has its share, or all places are taken, the stranger's body that waits
- * longest (of that address, or of all) is given up. Bodies of proven senders are never evicted.
+ * Slow senders must not take all places. A carrier's body comes with its head or right behind it, so the body that waits longest is the
+ * suspicious one. Where an address has its share, or all places are taken, the unproven body that waits longest (of that address, or of
+ * all) is evicted. Bodies of proven senders are never evicted.
  */
 export class BodyReader {
   // All three in the order of arrival: the oldest is first.
@@ -203,7 +204,7 @@ export class BodyReader {
     })
   }
 
-  /** Gives up bodies that are late. */
+  /** Fails bodies that are late. */
   sweep(nowMs: number): void {
     for (const body of this.#pending) {
       if (body.deadlineMs > nowMs) return
@@ -240,4 +241,70 @@ export class BodyReader {
 
 function oldest(bodies: ReadonlySet<PendingBody>): PendingBody | undefined {
   return bodies.values().next().value
+}
+
+// --- requests that can be read in two ways ---------------------------------------------------------------------
+
+/** Headers that a request may have once: with two, a proxy and this process could each use another one. */
+const GIVEN_ONCE: ReadonlySet<string> = new Set([
+  'content-length', 'transfer-encoding', 'host', 'content-type', 'authorization', SIGNATURE_HEADER,
+])
+
+/**
+ * Why a request can be read in two ways; null for a sound one. uWebSockets.js takes the first of two Content-Lengths, an
+ * empty one for 0 and every Transfer-Encoding for chunked, so that a second request can hide in what a proxy takes for the
+ * first one's body (request smuggling, RFC 9112 section 11.2).
+ */
+function headFault(req: HttpRequest): string | null {
+  const seen = new Set<string>()
+  let fault: string | null = null
+  req.forEach((name, value) => {
+    if (!GIVEN_ONCE.has(name)) return
+    if (seen.has(name)) fault ??= `the header ${name} is given twice`
+    seen.add(name)
+    if (name === 'content-length' && !/^\d{1,15}$/.test(value)) fault ??= 'the header content-length is no number of bytes'
+    if (name === 'transfer-encoding' && value.toLowerCase() !== 'chunked') fault ??= 'the header transfer-encoding is not chunked'
+  })
+  if (seen.has('content-length') && seen.has('transfer-encoding')) fault ??= 'there are both a content-length and a transfer-encoding'
+  return fault
+}
+
+/**
+ * Answers 400 and closes the connection at once.
+ *
+ * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and answers the requests behind it although
+ * the connection is about to close. An answer larger than its buffer leaves at once, and the connection closes before anything behind it
+ * is parsed. Hence the spaces at the end.
+ */
+function refuseAmbiguous(res: HttpResponse, fault: string): void {
+  const reply = errorReply(400, 'BAD_REQUEST', `${fault}; the connection is closed`, { close: true })
+  new Exchange(res).reply({ ...reply, body: String(reply.body).padEnd(REFUSAL_FLUSH_BYTES) })
+}
+
+/**
+ * Puts the check of each request's head before all routes that are added from here on, upgrades included.
+ * @param onAmbiguous  called for each refused request; its response may be used for its address only
+ */
+export function refuseAmbiguousRequests(app: TemplatedApp, onAmbiguous: (res: HttpResponse, req: HttpRequest) => void): void {
+  /** @returns whether the request was refused */
+  const refused = (res: HttpResponse, req: HttpRequest): boolean => {
+    const fault = headFault(req)
+    if (fault === null) return false
+    onAmbiguous(res, req)
+    refuseAmbiguous(res, fault)
+    return true
+  }
+  for (const method of ['get', 'head', 'post', 'any'] as const) {
+    const add = app[method].bind(app)
+    app[method] = (pattern, handler) => add(pattern, (res, req) => {
+      if (!refused(res, req)) return handler(res, req)
+    })
+  }
+  const addSockets = app.ws.bind(app)
+  app.ws = (pattern, behavior) => addSockets(pattern, {
+    ...behavior,
+    upgrade: (res, req, context) => {
+      if (!refused(res, req)) return behavior.upgrade?.(res, req, context)
+    },
+  })
 }

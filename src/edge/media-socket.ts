@@ -4,20 +4,18 @@ import { handshakeMetadata, offersSubprotocol } from '../sautikit/stream-message
 import type { HandshakeMetadata, Subprotocol } from '../sautikit/stream-messages.js'
 import type { LiveCall } from '../workers/live-call.js'
 import type { RefusalReason } from '../telemetry/metrics.js'
-import type { CallPapers } from './call-papers.js'
-import { endOfOurs, endOfSocket } from './close-cause.js'
-import { CarrierSocket, socketCounters } from './carrier-socket.js'
+import { CarrierSocket, endOfOurs, endOfSocket, socketCounters } from './carrier-socket.js'
 import type { SocketCounters, SocketData } from './carrier-socket.js'
 import type { ClientAddresses } from './client-address.js'
 import { Exchange, errorReply } from './http-exchange.js'
 import type { HttpErrorCode, HttpStatus } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
-import { homesOf } from './siblings.js'
+import type { StreamTokens } from './stream-tokens.js'
 import { NO_COMPRESSION } from './uws.js'
 import type { HttpRequest, HttpResponse, TemplatedApp, UpgradeContext, WebSocket } from './uws.js'
 import type { WebhookGuard } from './webhook-guard.js'
 
-type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'siblings'>
+type MediaOptions = Pick<EdgeOptions, 'calls' | 'clock' | 'log' | 'metrics' | 'fleet'>
 
 interface Refusal {
   readonly reason: RefusalReason
@@ -38,7 +36,7 @@ const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatu
   expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
 }
 
-/** Refusals that only a token of ours can lead to. */
+/** Refusals of valid tokens of ours. */
 const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 'duplicate']
 
 /**
@@ -48,16 +46,22 @@ const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 
 export class MediaSockets {
   readonly counters: SocketCounters = socketCounters()
   readonly #options: MediaOptions
-  readonly #papers: CallPapers
+  readonly #tokens: StreamTokens
   readonly #guard: WebhookGuard
   readonly #addresses: ClientAddresses
+  readonly #answeredAtMs: (callSid: string) => number | undefined
   readonly #open = new Set<CarrierSocket>()
   readonly #utf8 = new TextDecoder()
   #sweptAtMs: number
 
-  constructor(options: MediaOptions, papers: CallPapers, guard: WebhookGuard, addresses: ClientAddresses) {
+  /** @param answeredAtMs  when a call's first webhook was answered, on the same clock */
+  constructor(
+    options: MediaOptions, tokens: StreamTokens, guard: WebhookGuard, addresses: ClientAddresses,
+    answeredAtMs: (callSid: string) => number | undefined,
+  ) {
     this.#options = options
-    this.#papers = papers
+    this.#tokens = tokens
+    this.#answeredAtMs = answeredAtMs
     this.#guard = guard
     this.#addresses = addresses
     this.#sweptAtMs = options.clock()
@@ -88,13 +92,13 @@ export class MediaSockets {
 
   /** Looks at all sockets; called by the edge's one timer. */
   sweep(nowMs: number): void {
-    // After a stall of this process its sockets have frames to read that no handler has seen yet.
+    // After a stall of this process its sockets hold frames that no handler has seen yet.
     const elapsedMs = Math.min(nowMs - this.#sweptAtMs, 2 * EDGE_SWEEP_MS)
     this.#sweptAtMs = nowMs
     for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
   }
 
-  /** Says goodbye to all (1001). @returns how many there were. */
+  /** Closes all (1001). @returns how many there were. */
   closeAll(): number {
     const sockets = [...this.#open] // each leaves the set while it closes
     for (const socket of sockets) socket.shutDown()
@@ -113,35 +117,35 @@ export class MediaSockets {
 
     const { call, nonce, subprotocol } = admission
     const { calls, clock, metrics } = this.#options
-    const paper = this.#papers.find(call.callSid)
+    const answeredAtMs = this.#answeredAtMs(call.callSid)
     const carrier = new CarrierSocket({
       call,
       channels: calls.agent(call.agent)?.stream.track === 'both_tracks' ? 2 : 1,
       counters: this.counters,
       nowMs: clock(),
       onFirstAudio: () => {
-        if (paper !== undefined) metrics.streamSetup.observe((clock() - paper.answeredAtMs) / 1000, call.callSid)
+        if (answeredAtMs !== undefined) metrics.streamSetup.observe((clock() - answeredAtMs) / 1000, call.callSid)
       },
     })
-    this.#papers.use(nonce)
+    this.#tokens.use(nonce)
     const metadata = handshakeMetadata(headersOf(req))
     // Opens the socket before it returns.
     res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
     if (carrier.open) this.#tellMetadata(call, metadata)
   }
 
-  /** No look at the address: whoever has a good token is let in, whatever others of the same address have done. */
+  /** Does not look at the address: a good token is let in, whatever else came from the same address. */
   #admit(req: HttpRequest): Admission | Refusal {
     const subprotocol = offersSubprotocol(req.getHeader('sec-websocket-protocol'))
     if (subprotocol === null) {
       return refusal('subprotocol', 400, 'SUBPROTOCOL', 'the socket must offer the subprotocol audio.drachtio.org')
     }
-    const token = this.#papers.check(req.getQuery('t'), 'audio')
+    const token = this.#tokens.check(req.getQuery('t'), 'audio')
     if (token.result !== 'ok') {
       const [reason, status, code] = TOKEN_REFUSALS[token.result] ?? (['token-invalid', 403, 'TOKEN_INVALID'] as const)
       return refusal(reason, status, code, `the token in the URL is refused: ${token.result}`)
     }
-    if (this.#papers.isUsed(token.nonce))
+    if (this.#tokens.isUsed(token.nonce))
       return refusal('token-used', 403, 'TOKEN_USED', 'the token in the URL has opened a socket already')
     const call = this.#options.calls.find(token.callSid)
     if (call === undefined)
@@ -155,26 +159,26 @@ export class MediaSockets {
     return { call, nonce: token.nonce, subprotocol }
   }
 
-  /** Why a call that we made a token for is not here: a socket never goes from one process to another. */
+  /** Why a call that we made a token for is not here: a socket is never forwarded. */
   #elsewhere(callSid: string): string {
-    const { siblings } = this.#options
-    const owner = siblings?.awayAt(callSid) ?? (siblings === undefined ? undefined : homesOf(callSid, siblings.count)[0])
-    return siblings === undefined || owner === undefined || owner === siblings.index
+    const { fleet } = this.#options
+    const owner = fleet?.ownersOf(callSid, null)[0]
+    return fleet === undefined || owner === fleet.index
       ? 'the call of this token is not here: it is over, or another process has it'
-      : `the call of this token is over, or process ${owner} has it and not ${siblings.index}: see NODE_URL`
+      : `the call of this token is over, or process ${owner} has it and not ${fleet.index}: see NODE_URL`
   }
 
   #refuse(res: HttpResponse, refused: Refusal, address: string): void {
     const exhausted = this.#guard.exhausted(address)
     this.#guard.failed(address)
-    // Whoever has a token of ours is told what is wrong with it, whatever others of the same address have done.
+    // A token of ours gets its own reason, whatever else came from the same address.
     if (exhausted !== null && !TOKEN_WAS_OURS.includes(refused.reason)) {
       this.#options.metrics.callsRefused({ reason: 'rate-limit' }).inc()
       new Exchange(res).reply({ ...exhausted.reply, close: true })
       return
     }
     this.#options.metrics.callsRefused({ reason: refused.reason }).inc()
-    // Counted alone beyond the limit: a flood must not push what an operator has to see out of the log and the list.
+    // Beyond the limit a refusal is only counted: a flood must not displace other entries of the log and the list.
     if (exhausted === null) {
       this.#guard.refusals.note({ reason: refused.reason, why: refused.message, callSid: null, agent: null })
       this.#options.log.warn(
@@ -185,7 +189,7 @@ export class MediaSockets {
     new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
   }
 
-  /** Metadata that the carrier put into headers is told like the first text frame, whose place it then takes. */
+  /** Metadata that the carrier put into headers takes the place of the first text frame. */
   #tellMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
     if (metadata.callSid === null && Object.keys(metadata.headers).length === 0) return
     call.text([

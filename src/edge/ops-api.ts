@@ -11,17 +11,17 @@ import type { OutboundOrder } from '../workers/outbound-calls.js'
 import type { HttpStatus, Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { DescriptorGuard } from './descriptors.js'
-import type { Refusals } from './refusals.js'
+import type { Refusals } from './rejections.js'
 
 type ApiOptions = Pick<EdgeOptions, 'calls' | 'outbound' | 'onDrain' | 'recording' | 'kept' | 'log'>
 
-/** What can be asked of one call. */
+/** Views and commands of one call. */
 export const CALL_VIEWS = ['transcript', 'timeline', 'handoff', 'recording.wav'] as const
-export type CallView = (typeof CALL_VIEWS)[number]
+type CallView = (typeof CALL_VIEWS)[number]
 export const CALL_COMMANDS = ['hangup', 'escalate'] as const
-export type CallCommand = (typeof CALL_COMMANDS)[number]
+type CallCommand = (typeof CALL_COMMANDS)[number]
 
-/** What is not here is the carrier's refusal. */
+/** Any other code is the carrier's refusal: 502. */
 const PLACE_STATUS: Partial<Readonly<Record<ErrorCode, HttpStatus>>> = {
   CALL_REFUSED: 409, AGENT_UNKNOWN: 404, CAPACITY: 503, DRAINING: 503, RATE_LIMITED: 429,
 }
@@ -78,7 +78,7 @@ export class OpsApi {
     return jsonReply({ live, ended, free: calls.free, capacity: calls.capacity, draining: calls.draining })
   }
 
-  /** `GET /api/refusals`: whom this process did not serve lately, and why, newest first. */
+  /** `GET /api/refusals`: the calls and sockets that this process refused lately, and why, newest first. */
   refusals(): Reply {
     return jsonReply({ refusals: this.#refusals.newest, dropped: this.#refusals.dropped })
   }
@@ -92,10 +92,10 @@ export class OpsApi {
     return record === undefined ? noCall() : jsonReply(record)
   }
 
-  /** Of this run from memory, of earlier ones from the disk. */
+  /** Calls of this run from memory, of earlier runs from the disk. */
   async #record(callSid: CallSid): Promise<CallRecord | undefined> {
     const { calls, kept } = this.#options
-    // Only records are written where they are read; a later version may have more keys.
+    // Read as written: the archive holds records only, and a later version may have more keys.
     return calls.record(callSid) ?? (await kept?.('record', callSid) as CallRecord | undefined)
   }
 
@@ -150,7 +150,7 @@ export class OpsApi {
     return jsonReply({ callSid, command, accepted: true }, 202)
   }
 
-  /** `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and whoever answers talks to the agent. */
+  /** `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and the person who answers talks to the agent. */
   async place(body: Uint8Array): Promise<Reply> {
     const { outbound, log } = this.#options
     const order = readCallOrder(body)
@@ -213,7 +213,7 @@ function readOrder(body: Uint8Array): { readonly reason: string; readonly speak:
   return { reason: reason.slice(0, REASON_CHARS_MAX), speak }
 }
 
-/** `GET /healthz`: the process runs and answers; says nothing of backends or stores. */
+/** `GET /healthz`: the process runs and answers; independent of backends and stores. */
 export function healthy(): Reply {
   return textReply('ok\n', 'text/plain; charset=utf-8')
 }

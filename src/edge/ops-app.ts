@@ -1,16 +1,16 @@
 import { OPS_SLOWED_MAX, OPS_SLOWED_MS, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import { ClientAddresses } from './client-address.js'
 import { BodyReader, Exchange, errorReply, textReply } from './http-exchange.js'
-import type { BodyFault, Reply } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
 import type { CounterOf } from '../telemetry/metric-families.js'
 import { ScrapePage } from '../telemetry/metrics.js'
 import { CALL_COMMANDS, CALL_VIEWS, OpsApi, healthy } from './ops-api.js'
 import type { DescriptorGuard } from './descriptors.js'
-import { OPS_REFUSALS, OpsGuard } from './ops-guard.js'
+import { OPS_REFUSALS, OpsGuard, SlowedAnswers } from './ops-guard.js'
 import type { OpsAccess, OpsHead, OpsRefusal } from './ops-guard.js'
-import type { Refusals } from './refusals.js'
+import { BODY_FAULTS } from './rejections.js'
+import type { Refusals } from './rejections.js'
 import type { EdgeOptions } from './options.js'
-import { SlowedAnswers } from './slowed-answers.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
 
 type OpsOptions = Pick<
@@ -18,27 +18,18 @@ type OpsOptions = Pick<
   'calls' | 'outbound' | 'clock' | 'log' | 'metrics' | 'callSeries' | 'opsToken' | 'opsReadToken' | 'onDrain' | 'recording' | 'kept' | 'console'
 >
 
-const BODY_FAULTS: Readonly<Record<BodyFault, Reply>> = {
-  'too-large': errorReply(413, 'BODY_TOO_LARGE', `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`, {
-    close: true,
-  }),
-  'too-slow': errorReply(408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
-  busy: errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
-  evicted: errorReply(503, 'BUSY', 'too many requests wait for their bodies', { close: true }),
-}
-
 /** The console runs its own script and talks to its own origin; nothing else is loaded into it. */
 const CONSOLE_POLICY =
   "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; " +
   "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
-/** For a guess that finds too many others waiting. */
+/** For a wrong token while too many held answers wait. */
 const TOO_MANY_GUESSES = errorReply(429, 'RATE_LIMITED', 'too many wrong tokens', {
   headers: [['Retry-After', String(Math.ceil(OPS_SLOWED_MS / 1000))]],
   close: true,
 })
 
-/** The routes of the ops port. The guard is asked at each; health and the console's files are open to whoever reaches the port. */
+/** The routes of the ops port. The guard checks each request; health and the console's files need no token. */
 export class OpsApp {
   readonly #options: OpsOptions
   readonly #api: OpsApi
@@ -47,7 +38,7 @@ export class OpsApp {
   readonly #refused: CounterOf<'reason'>
   readonly #slowedAnswers: CounterOf<'result'>
   readonly #bodies = new BodyReader()
-  /** Methods by path, to answer all others. */
+  /** Allowed methods by path; all others get a 405. */
   readonly #allowed = new Map<string, string>()
 
   constructor(options: OpsOptions, refusals: Refusals, descriptors: Pick<DescriptorGuard, 'low'>) {
@@ -102,7 +93,7 @@ export class OpsApp {
     })
   }
 
-  /** Gives up bodies that are late, and writes answers that were held back; called by the edge's one timer. */
+  /** Fails bodies that are late, and writes held answers; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#slowed.sweep(nowMs)
@@ -172,7 +163,7 @@ export class OpsApp {
       contentLength: req.getHeader('content-length'),
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: this.#options.clock(),
-      onFault: fault => void exchange.reply(BODY_FAULTS[fault]),
+      onFault: fault => void exchange.reply(BODY_FAULTS[fault].reply),
       onBody: body => void this.#answer(exchange, path, () => answer(sid, body)),
     })
   }
@@ -202,7 +193,7 @@ export class OpsApp {
   }
 }
 
-/** The peer's own address: no proxy's word counts at this port. */
+/** The peer's own address: no proxy is trusted at this port. */
 const ADDRESSES = new ClientAddresses([])
 
 function headOf(res: HttpResponse, req: HttpRequest): OpsHead {

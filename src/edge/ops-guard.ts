@@ -1,10 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { OPS_WRONG_TOKENS_ADDRESSES_MAX, OPS_WRONG_TOKENS_BURST, OPS_WRONG_TOKENS_PER_S } from '../core/limits.js'
 import { errorReply } from './http-exchange.js'
-import type { Reply } from './http-exchange.js'
+import type { Exchange, Reply } from './http-exchange.js'
 import { RateLimit } from './rate-limit.js'
 
-/** What of an ops request decides whether it is let in. */
+/** The parts of an ops request that decide whether it is admitted. */
 export interface OpsHead {
   readonly authorization: string
   readonly host: string
@@ -15,8 +15,8 @@ export interface OpsHead {
 }
 
 /**
- * Who may use a route: `open`, health and the console's files: anybody who may reach the port; `metrics`: either token;
- * `all`: OPS_TOKEN alone.
+ * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token; `all`: OPS_TOKEN
+ * alone.
  */
 export type OpsAccess = 'open' | 'metrics' | 'all'
 
@@ -25,19 +25,19 @@ export const OPS_REFUSALS = ['cross-site', 'host', 'token-missing', 'token-wrong
 export interface OpsRefusal {
   readonly reason: (typeof OPS_REFUSALS)[number]
   readonly reply: Reply
-  /** True when its sender has brought too many wrong tokens lately: the answer is to be held back. */
+  /** True after too many wrong tokens of this address: the answer is held. */
   readonly slow: boolean
 }
 
 /**
- * Who may use the ops port. With a token: whoever brings it. Without one the port is for this machine, and then a
- * web page in the operator's browser must not be able to use it either: pages of other sites are refused by
- * `Sec-Fetch-Site`, names that were pointed here (DNS rebinding) by the Host, and forms by their content type.
+ * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine, and web pages in the
+ * operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the Host refuses names that were pointed here
+ * (DNS rebinding), and the content type refuses forms.
  *
- * The right token is always let in, whatever else comes from its address: a stranger cannot lock the operator out.
+ * The right token is always admitted, whatever else comes from its address: a stranger cannot lock the operator out.
  */
 export class OpsGuard {
-  /** Null: no token is asked for. */
+  /** Null: no token is needed. */
   readonly #tokens: { readonly all: Buffer; readonly metrics: Buffer | null } | null
   readonly #wrongTokens = new RateLimit({
     perSecond: OPS_WRONG_TOKENS_PER_S, burst: OPS_WRONG_TOKENS_BURST, keysMax: OPS_WRONG_TOKENS_ADDRESSES_MAX,
@@ -55,7 +55,7 @@ export class OpsGuard {
     }
     const refused = this.#tokens === null ? checkHost(head.host) : access === 'open' ? null : this.#checkToken(head, access, nowMs)
     if (refused !== null) return refused
-    // A form can be sent to any site by any page; JSON cannot without asking, and we do not answer such questions.
+    // Any page can send a form to any site; JSON needs a CORS preflight, which this port does not answer.
     if (method === 'POST' && !/^application\/json\s*(;|$)/i.test(head.contentType)) {
       return refusal('content-type', errorReply(415, 'CONTENT_TYPE', 'POST with Content-Type: application/json, also where the body is empty'))
     }
@@ -66,7 +66,7 @@ export class OpsGuard {
     const given = /^Bearer +(\S+)$/i.exec(authorization)?.[1]
     if (given === undefined) return refusal('token-missing', unauthorized(access))
     const found = digest(given)
-    // Both are compared, always: the time says nothing of which one it was.
+    // Both are always compared, so that the time does not tell which one matched.
     const isAll = this.#tokens !== null && timingSafeEqual(found, this.#tokens.all)
     const isMetrics = this.#tokens?.metrics != null && timingSafeEqual(found, this.#tokens.metrics)
     if (isAll || (isMetrics && access === 'metrics')) return null
@@ -84,7 +84,7 @@ function unauthorized(access: OpsAccess): Reply {
   return errorReply(401, 'UNAUTHORIZED', `Authorization: Bearer with ${which} is required`, { headers: [['WWW-Authenticate', 'Bearer']] })
 }
 
-/** An address or `localhost`; a name could be anybody's. */
+/** An address or `localhost`: any other name could belong to a stranger. */
 function checkHost(host: string): OpsRefusal | null {
   const name = host.replace(/:\d+$/, '').toLowerCase()
   const address = /^(?:\d{1,3}\.){3}\d{1,3}$/.test(name) || /^\[[0-9a-f:.]+\]$/.test(name)
@@ -92,7 +92,44 @@ function checkHost(host: string): OpsRefusal | null {
   return refusal('host', errorReply(403, 'FORBIDDEN', 'without OPS_TOKEN this port answers to an address or localhost only'))
 }
 
-/** Of equal length whatever was given, as the comparison needs. */
+/** The comparison needs equal lengths. */
 function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest()
+}
+
+/**
+ * Answers that are held for a while, so that a guesser waits for each guess. All are held equally long, so the oldest is always first;
+ * `sweep` writes those that are due. An aborted exchange is dropped.
+ */
+export class SlowedAnswers {
+  readonly #delayMs: number
+  readonly #most: number
+  readonly #held = new Map<Exchange, { readonly dueMs: number; readonly reply: Reply }>()
+
+  /** @param most  answers held at once */
+  constructor(delayMs: number, most: number) {
+    this.#delayMs = delayMs
+    this.#most = most
+  }
+
+  get held(): number {
+    return this.#held.size
+  }
+
+  /** @returns false when too many are held already: the caller answers the exchange */
+  hold(exchange: Exchange, reply: Reply, nowMs: number): boolean {
+    if (this.#held.size >= this.#most) return false
+    this.#held.set(exchange, { dueMs: nowMs + this.#delayMs, reply })
+    exchange.onOver(() => {
+      this.#held.delete(exchange)
+    })
+    return true
+  }
+
+  sweep(nowMs: number): void {
+    for (const [exchange, { dueMs, reply }] of this.#held) {
+      if (dueMs > nowMs) return
+      exchange.reply(reply)
+    }
+  }
 }

@@ -1,15 +1,15 @@
 import type { Clock, WallClock } from '../core/clock.js'
 import type { CallSid } from '../core/ids.js'
+import type { NodeLink } from '../fleet/node-channel.js'
 import type { CallDirectory } from '../workers/live-call.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { DescriptorSource } from './descriptors.js'
-import type { Siblings } from './siblings.js'
 
 /** A file of the console, by its path: `/`, `/console.js`. */
-export interface ConsoleFile {
+interface ConsoleFile {
   readonly contentType: string
   readonly body: string | Uint8Array
 }
@@ -21,40 +21,40 @@ export interface EdgeOptions {
   readonly opsHost: string
   readonly opsPort: number
   /**
-   * A port of this very process beside a shared one, where `nodeUrl` leads: the kernel deals connections to the shared port
-   * out among the processes, and a call's socket must reach the one that carries it. Absent: none.
+   * A port of this process alone beside a shared one; `nodeUrl` leads there. The kernel spreads connections to the shared port over the
+   * processes, and a call's socket must reach its owner. Absent: none.
    */
   readonly nodePort?: number
-  /** Bearer token of the ops port, which may do everything; null leaves the port open, so bind it to loopback then. */
+  /** Bearer token of the ops port with all rights; null leaves the port open, which then belongs on loopback. */
   readonly opsToken: string | null
-  /** Bearer token that reads metrics only; absent or null: none. Counts beside an `opsToken` only. */
+  /** Bearer token that reads metrics only; absent or null: none. Used with an `opsToken` only. */
   readonly opsReadToken?: string | null
   /** True lets other processes of this gateway listen on the public port. The ops port is never shared. */
   readonly shared: boolean
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
   /**
-   * Origin of this very process, for the URLs of a call that it carries, with `siblings` for its audio socket alone; null where
-   * `publicUrl` leads here, or, with `siblings` and without `publicUrl`, where the request's Host with `nodePort` does.
+   * Origin of this process, for the URLs of a call that it owns, with `fleet` for its audio socket alone; null where `publicUrl` leads
+   * here, or, with `fleet` and without `publicUrl`, where the request's Host with `nodePort` does.
    */
   readonly nodeUrl: string | null
-  /** The other processes on the public port, which webhooks are shared with; absent in a gateway of one process. */
-  readonly siblings?: Siblings
-  /** Any of them may have signed a webhook. Empty together with no `publicUrl`, or with `insecure`: unsigned webhooks are taken. */
+  /** The other nodes, which webhooks are forwarded to; absent in a gateway of one process. */
+  readonly fleet?: NodeLink
+  /** Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are accepted. */
   readonly webhookSecrets: readonly string[]
-  /** The operator accepts unsigned webhooks from strangers. Absent: no. */
+  /** Unsigned webhooks from strangers are accepted. Absent: no. */
   readonly insecure?: boolean
-  /** True takes signatures without a time too, which can be replayed for ever. */
+  /** True accepts signatures without a time too, which can be replayed for ever. */
   readonly bareSignatures: boolean
   /** Signs the tokens in our URLs; the same in all processes of a fleet. */
   readonly tokenSecret: string
   /** Numbers that are routed to this gateway, to tell caller from callee; may be empty. */
   readonly ownedNumbers: readonly string[]
-  /** Networks of proxies whose X-Forwarded-For is believed; anybody else could choose an address. */
+  /** Networks of proxies whose X-Forwarded-For is believed; from others it is ignored. */
   readonly trustedProxies: readonly string[]
-  /** Monotonic; rates, deadlines and watchdogs run by it. */
+  /** Monotonic: rates, deadlines and watchdogs. */
   readonly clock: Clock
-  /** Calendar; signatures and tokens are dated by it. */
+  /** Calendar: dates of signatures and tokens. */
   readonly wallClock: WallClock
   readonly log: Log
   readonly metrics: Metrics
@@ -62,15 +62,15 @@ export interface EdgeOptions {
   readonly calls: CallDirectory
   /** Calls that this gateway places; absent where it places none. */
   readonly outbound?: OutboundCalls
-  /** The carrier says that it has recorded a call. */
+  /** Called when the carrier has recorded a call. */
   readonly onRecordingReady?: (callSid: CallSid) => void
   /** `POST /api/drain`; the composition root also leaves the fleet and exits. Called once. */
   readonly onDrain: () => void
-  /** A document that was kept of a call of an earlier run; undefined when there is none. Absent: nothing is kept. */
+  /** A stored document of a call of an earlier run; undefined when there is none. Absent: nothing is stored. */
   readonly kept?: (kind: 'record' | 'handoff', callSid: CallSid) => Promise<unknown>
   /** The WAV of an ended call; null when there is none. */
   readonly recording: (callSid: string) => Promise<Uint8Array | null>
-  /** What is known of this process's file descriptors; its own /proc when absent. */
+  /** The source of this process's file descriptors; its own /proc when absent. */
   readonly descriptors?: DescriptorSource
   /** The operator's page; empty for none. */
   readonly console: ReadonlyMap<string, ConsoleFile>

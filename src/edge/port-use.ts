@@ -1,14 +1,14 @@
 import { createServer } from 'node:net'
 import { GatewayError } from '../core/errors.js'
 
-/** A port that a gateway opens, and how it is called in a message. */
+/** A port that a gateway opens, with the name of its setting for messages. */
 export interface PortUse {
   readonly setting: string
   readonly host: string
   readonly port: number
 }
 
-/** Why nobody could listen there now, such as EADDRINUSE; null when one could. Sees listeners that share their port, too. */
+/** Why a listener could not open there now, such as EADDRINUSE; null when it could. Detects listeners that share their port, too. */
 export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
   return new Promise((resolve) => {
     const probe = createServer()
@@ -19,7 +19,7 @@ export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
 
 /**
  * PORT_IN_USE or CONFIG_INVALID for a port that could not be opened.
- * @param why of `whyNotFree`; null when it was taken at that moment and is free again
+ * @param why  of `whyNotFree`; null when the port was taken and is free again
  */
 export function portFault({ setting, host, port }: PortUse, why: string | null): GatewayError {
   if (why === 'EADDRINUSE' || why === null) {

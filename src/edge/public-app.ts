@@ -1,76 +1,53 @@
 import { WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
 import type { WebhookRoute } from '../telemetry/metrics.js'
 import type { ClientAddresses } from './client-address.js'
-import { BodyReader, Exchange, errorReply } from './http-exchange.js'
-import type { BodyFault, Reply } from './http-exchange.js'
+import { BodyReader, Exchange } from './http-exchange.js'
+import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
 import type { HttpRequest, HttpResponse, TemplatedApp } from './uws.js'
+import { isAgentName } from '../core/ids.js'
+import type { ProvenWebhook } from '../fleet/proven-webhook.js'
 import { SIGNATURE_HEADER } from '../sautikit/signature.js'
-import { RejectionLog } from './rejection-log.js'
-import type { RejectedRequest } from './rejection-log.js'
-import type { WebhookGuard } from './webhook-guard.js'
-import { rejection } from './webhook-request.js'
-import type { Rejection, WebhookRequest } from './webhook-request.js'
-import { agentOfPath } from './webhooks.js'
+import { BODY_FAULTS, RejectionLog, rejection } from './rejections.js'
+import type { RejectedRequest, Rejection, WebhookAnswer } from './rejections.js'
+import type { WebhookGuard, WebhookHead } from './webhook-guard.js'
+import { handlerFault } from './webhooks.js'
 
 type PublicOptions = Pick<EdgeOptions, 'clock' | 'log' | 'metrics'>
 
-/** Answers webhooks: at once where the call is here, later where another process is asked. */
-export interface WebhookHandler {
-  /** May throw, or reject: a fault of ours. */
-  handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection | Promise<Reply | Rejection>
-}
+/** Answers a proven webhook; a promise only where it is forwarded. Neither throws nor rejects. */
+export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise<WebhookAnswer>
 
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
-/** What was wrong with the body, as the sender is told. */
-const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
-  'too-large': rejection(
-    'too-large',
-    413,
-    'BODY_TOO_LARGE',
-    `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`,
-    { close: true },
-  ),
-  'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
-  busy: rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', {
-    headers: [['Retry-After', '1']],
-    close: true,
-  }),
-  evicted: rejection('evicted', 503, 'BUSY', 'the body came too slowly, and others needed its place', {
-    headers: [['Retry-After', '1']],
-    close: true,
-  }),
-}
-
 /**
- * The routes of the public port but for the audio socket (`media-socket.ts`): five webhooks, and nothing else.
- * Routes are exact, so that whatever is added to the ops port stays out of reach here.
+ * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes are exact, so that
+ * nothing of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
   readonly #guard: WebhookGuard
-  readonly #webhooks: WebhookHandler
+  readonly #handle: WebhookHandler
   readonly #addresses: ClientAddresses
   readonly #bodies = new BodyReader()
   readonly #rejections: RejectionLog
 
-  constructor(options: PublicOptions, guard: WebhookGuard, webhooks: WebhookHandler, addresses: ClientAddresses) {
+  constructor(options: PublicOptions, guard: WebhookGuard, handle: WebhookHandler, addresses: ClientAddresses) {
     this.#options = options
     this.#guard = guard
-    this.#webhooks = webhooks
+    this.#handle = handle
     this.#rejections = new RejectionLog(options.log)
     this.#addresses = addresses
   }
 
   routes(app: TemplatedApp): void {
     for (const route of ROUTES) {
-      app.post(`/${route}`, (res, req) => this.#webhook(res, req, route, undefined))
+      app.post(`/${route}`, (res, req) => this.#webhook(res, req, route, null))
       app.any(`/${route}`, (res, req) => this.#wrongMethod(res, req, 'POST'))
     }
     app.post('/voice/:agent', (res, req) => {
-      const agent = agentOfPath(req.getParameter(0))
-      if (agent === null) return this.#nowhere(res, req)
+      const agent = req.getParameter(0)
+      if (!isAgentName(agent)) return this.#nowhere(res, req)
       this.#webhook(res, req, 'voice', agent)
     })
     app.any('/voice/:agent', (res, req) => this.#wrongMethod(res, req, 'POST'))
@@ -91,54 +68,53 @@ export class PublicApp {
     app.any('/*', (res, req) => this.#nowhere(res, req))
   }
 
-  /** Gives up bodies that are late, and says what went unsaid; called by the edge's one timer. */
+  /** Gives up bodies that are late, and logs what was suppressed; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#rejections.sweep(nowMs)
   }
 
-  #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | undefined): void {
+  #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {
     const startedMs = this.#options.clock()
     const exchange = new Exchange(res)
-    // The request object is only valid in this call: everything that is needed of it is copied here.
+    // The request object is only valid in this call: what is needed of it is copied here.
     const address = this.#addresses.of(res, req)
-    const head: Omit<WebhookRequest, 'body'> = {
+    const queryAgent = req.getQuery('agent')
+    const head: WebhookHead = {
+      route,
       contentType: presence(req.getHeader('content-type')),
       signature: presence(req.getHeader(SIGNATURE_HEADER)),
       token: presence(req.getQuery('t') ?? ''),
-      agent: pathAgent ?? agentOfPath(req.getQuery('agent')) ?? undefined,
-      label: presence(req.getQuery('clientRequestId') ?? ''),
+      agent: pathAgent ?? (isAgentName(queryAgent) ? queryAgent : null),
+      clientRequestId: presence(req.getQuery('clientRequestId') ?? '') ?? null,
       host: req.getHeader('host'),
       address,
     }
     const contentLength = req.getHeader('content-length')
-    const answer = (outcome: Reply | Rejection): void => {
+    const answer = (outcome: WebhookAnswer): void => {
       if (exchange.over) return
-      exchange.reply('reply' in outcome ? this.#rejected(outcome, { address, route, agent: head.agent ?? null }) : outcome)
+      exchange.reply('reply' in outcome ? this.#rejected(outcome, { address, route, agent: head.agent }) : outcome)
       this.#options.metrics.webhookSeconds({ route }).observe((this.#options.clock() - startedMs) / 1000)
     }
 
-    const judged = this.#guard.judgeHead(route, head)
-    if (typeof judged !== 'string') return answer(judged)
+    const judged = this.#guard.judgeHead(head)
+    if (judged !== null && 'reply' in judged) return answer(judged)
     this.#bodies.read({
       res,
       exchange,
       contentLength,
       bytesMax: WEBHOOK_BODY_BYTES_MAX,
       nowMs: startedMs,
-      ...(judged === 'unproven' ? { stranger: address } : {}),
+      ...(judged === null ? { stranger: address } : {}),
       onFault: fault => answer(BODY_FAULTS[fault]),
       onBody: body => {
-        const failed = (error: unknown): void => {
-          this.#options.log.error({ err: error, route }, 'A webhook could not be answered')
-          exchange.reply(errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why'))
-        }
         try {
-          const outcome = this.#webhooks.handle(route, { ...head, body })
-          if (outcome instanceof Promise) outcome.then(answer).catch(failed)
+          const webhook = this.#guard.prove(head, judged, body)
+          const outcome = 'reply' in webhook ? webhook : this.#handle(webhook)
+          if (outcome instanceof Promise) void outcome.then(answer)
           else answer(outcome)
         } catch (error) {
-          failed(error)
+          exchange.reply(handlerFault(this.#options.log, route, error))
         }
       },
     })

@@ -5,7 +5,7 @@ interface Bucket {
   atMs: number
 }
 
-export interface RateLimitOptions {
+interface RateLimitOptions {
   /** Tokens that come back each second. */
   readonly perSecond: number
   /** Tokens of a full bucket. */

@@ -9,12 +9,11 @@ export type {
   HttpResponse,
   TemplatedApp,
   WebSocket,
-  WebSocketBehavior,
   us_socket_context_t as UpgradeContext,
 } from 'uWebSockets.js'
 
 /** A socket that takes connections; `closeListener` ends that and leaves the connections alone. */
-export type Listener = us_listen_socket
+type Listener = us_listen_socket
 
 // A worker thread that dies with such sockets takes the whole process with it (SIGABRT, every call of every thread).
 assert(isMainThread, 'uWebSockets.js is loaded on the main thread only')
@@ -26,13 +25,13 @@ const uws = await import('uWebSockets.js')
 /** Value of `WebSocketBehavior.compression`: audio does not compress, and the carrier never offers it. */
 export const NO_COMPRESSION = 0
 
-export interface ListenOptions {
+interface ListenOptions {
   readonly host: string
   /** 0 lets the system choose. */
   readonly port: number
-  /** True lets other processes listen on the same port; the kernel deals connections out among them. */
+  /** True lets other processes listen on the same port; the kernel spreads connections over them. */
   readonly shared: boolean
-  /** How the port is called in an error: the name of its setting. */
+  /** The name of the port's setting, for errors. */
   readonly setting: string
 }
 
@@ -64,7 +63,7 @@ export async function listen(app: TemplatedApp, options: ListenOptions): Promise
     native(host, port, shared ? LISTEN_SHARED : LISTEN_EXCLUSIVE, resolve)
   })
   if (listener !== false) return listener
-  // The native module says only that it failed; Node's own listener says why.
+  // The native module reports only that it failed; Node's own listener tells why.
   throw portFault(options, await whyNotFree(options))
 }
 
@@ -73,6 +72,67 @@ export function portOf(listener: Listener): number {
 }
 
 /** Takes no more connections; those that are open go on. */
-export function closeListener(listener: Listener): void {
+function closeListener(listener: Listener): void {
   uws.us_listen_socket_close(listener)
+}
+
+/** The listeners of the public app, which can be closed and opened again at the ports that they had. */
+export class PublicListeners {
+  readonly #app: TemplatedApp
+  readonly #ports: ListenOptions[]
+  #listeners: Listener[] = []
+  /** Closed for good. */
+  #ended = false
+
+  /** @param ports  the first one is the public port */
+  constructor(app: TemplatedApp, ports: readonly ListenOptions[]) {
+    this.#app = app
+    this.#ports = [...ports]
+  }
+
+  /** The public port, once it was opened. */
+  get port(): number {
+    return this.#ports[0]?.port ?? 0
+  }
+
+  /**
+   * Opens all that are not open; all or none.
+   * @throws GatewayError as `listen`
+   */
+  async open(): Promise<void> {
+    if (this.#ended || this.#listeners.length > 0) return
+    const opened: Listener[] = []
+    try {
+      for (const [index, options] of this.#ports.entries()) {
+        // The system chooses once, so that the port stays the same when it is opened again. And uWebSockets.js sets SO_REUSEADDR only at a
+        // port that it is given; without that, none can be opened at a port that still has connections.
+        const port = options.port === 0 ? await this.#freePort(options) : options.port
+        this.#ports[index] = { ...options, port }
+        opened.push(await listen(this.#app, { ...options, port }))
+      }
+    } catch (error) {
+      opened.forEach(closeListener)
+      throw error
+    }
+    this.#listeners = opened
+    if (this.#ended) this.close()
+  }
+
+  async #freePort(options: ListenOptions): Promise<number> {
+    const listener = await listen(this.#app, options)
+    const port = portOf(listener)
+    closeListener(listener)
+    return port
+  }
+
+  /** Takes no more connections; those that are open go on. */
+  close(): void {
+    this.#listeners.splice(0).forEach(closeListener)
+  }
+
+  /** The same for good. */
+  end(): void {
+    this.#ended = true
+    this.close()
+  }
 }

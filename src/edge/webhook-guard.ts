@@ -1,50 +1,73 @@
 import {
+  ANSWERED_CALLS_MAX,
   CALL_WEBHOOKS_BURST,
   CALL_WEBHOOKS_PER_S,
   FAILED_REQUESTS_ADDRESSES_MAX,
   FAILED_REQUESTS_BURST,
   FAILED_REQUESTS_PER_S,
-  CALL_PAPERS_MAX,
 } from '../core/limits.js'
+import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
+import type { ProvenWebhook } from '../fleet/proven-webhook.js'
+import { parseEvent } from '../sautikit/webhook.js'
 import { mayVerify, verifySignature } from '../sautikit/signature.js'
+import { parseStreamStatus } from '../sautikit/webhook.js'
+import { parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
+import type { Webhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
-import type { CallPapers } from './call-papers.js'
 import type { EdgeOptions } from './options.js'
 import { RateLimit } from './rate-limit.js'
-import { Refusals } from './refusals.js'
-import { rejection } from './webhook-request.js'
-import type { Rejection, WebhookRequest } from './webhook-request.js'
+import { Refusals, rejection } from './rejections.js'
+import type { Rejection } from './rejections.js'
+import type { StreamTokens } from './stream-tokens.js'
 
-/** Who sent a request, as far as it could be proven: a token names the call that it was made for. */
-export type Proof = { readonly callSid: CallSid | null }
+/** What is read of a webhook before its body. */
+export interface WebhookHead {
+  readonly route: WebhookRoute
+  readonly contentType: string | undefined
+  readonly signature: string | undefined
+  /** The `t` of the query. */
+  readonly token: string | undefined
+  /** The `agent` of the path or of the query. */
+  readonly agent: string | null
+  /** The `clientRequestId` of the query: which of the calls that we placed this is. */
+  readonly clientRequestId: string | null
+  /** The `Host` header. */
+  readonly host: string
+  readonly address: string
+}
+
+/** A proven sender; a token also names the call that it was made for. */
+interface Proof {
+  readonly callSid: CallSid | null
+}
 
 type GuardOptions = Pick<EdgeOptions, 'webhookSecrets' | 'insecure' | 'bareSignatures' | 'publicUrl' | 'clock' | 'wallClock' | 'log'>
 
-/** Rejections of a sender who has not proven anything; those of a proven one say nothing against an address. */
+/** Rejections of a sender without proof; those of a proven one are not charged to its address. */
 const UNPROVEN: readonly WebhookRejection[] = ['unsigned', 'signature', 'bare-signature', 'stale', 'token', 'too-large', 'too-slow',
   'evicted', 'method', 'not-found']
 
-/** What only a sender without proof is charged for: the carrier's own mistakes cost its address nothing. */
+/** Charged only where webhooks are taken unsigned: the carrier's own mistakes cost its address nothing. */
 const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed']
 
 const NO_BODY = new Uint8Array()
 
 /**
- * Decides whose webhooks are believed, and how many.
+ * Decides whose webhooks are believed, and how many; proves and parses them.
  *
- * An address is charged for its requests that prove nothing, and one that has failed too often is told to wait. That never
- * holds for a request that verifies: behind one proxy the carrier and all strangers have one address. So a request is judged
- * by its head first (`judgeHead`), and one that may verify is read and verified before its address counts. What a flood from
- * one address can cost is bounded: a request without a token or a signature that may verify costs its head; one with a forged
- * signature costs its body (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
+ * An address is charged for each request without proof, and after too many of them it is answered 429. That never applies to a request
+ * that verifies: behind one proxy the carrier and all strangers share an address. So a request is judged by its head first
+ * (`judgeHead`), and one that may verify is read and verified before its address counts. The cost of a flood from one address is
+ * bounded: a request without a token or a signature that may verify costs its head; one with a forged signature costs its body
+ * (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
  */
 export class WebhookGuard {
-  /** Whom this process did not serve, lately. */
+  /** The calls and sockets that this process refused lately. */
   readonly refusals: Refusals
   readonly #options: GuardOptions
-  readonly #papers: CallPapers
+  readonly #tokens: StreamTokens
   /** Only what fails is charged: behind one load balancer all of the carrier's requests have one address. */
   readonly #failures = new RateLimit({
     perSecond: FAILED_REQUESTS_PER_S,
@@ -54,14 +77,14 @@ export class WebhookGuard {
   readonly #calls = new RateLimit({
     perSecond: CALL_WEBHOOKS_PER_S,
     burst: CALL_WEBHOOKS_BURST,
-    keysMax: CALL_PAPERS_MAX,
+    keysMax: ANSWERED_CALLS_MAX,
   })
   readonly #datedSecrets = new Set<string>()
   #warned = false
 
-  constructor(options: GuardOptions, papers: CallPapers) {
+  constructor(options: GuardOptions, tokens: StreamTokens) {
     this.#options = options
-    this.#papers = papers
+    this.#tokens = tokens
     this.refusals = new Refusals(options.wallClock)
   }
 
@@ -72,8 +95,8 @@ export class WebhookGuard {
   }
 
   /**
-   * What a rejected request costs its address: nothing where its sender was proven, else a token. Without a token left the
-   * answer is that there were too many.
+   * Charges a rejected request to its address, unless its sender was proven.
+   * @returns the rejection, or 429 where the address has failed too often
    */
   charge(rejected: Rejection, address: string): Rejection {
     const unproven = UNPROVEN.includes(rejected.reason) || (this.#open && CONTENT_FAULTS.includes(rejected.reason))
@@ -89,48 +112,63 @@ export class WebhookGuard {
   }
 
   /**
-   * Judges a webhook before its body is read. `proven`: its token is good. `unproven`: its body decides. A rejection: whatever
-   * its body is, it fails.
+   * Judges a webhook before its body is read.
+   * @returns the proof of a good token; null where the body decides; a rejection where no body could help
    */
-  judgeHead(route: WebhookRoute, head: Omit<WebhookRequest, 'body'>): 'proven' | 'unproven' | Rejection {
-    const purpose = route === 'voice' || route === 'events' ? null : route
-    if (purpose !== null && head.token !== undefined && this.#papers.check(head.token, purpose).result === 'ok') return 'proven'
+  judgeHead(head: WebhookHead): Proof | null | Rejection {
+    const purpose = purposeOf(head.route)
+    const checked = purpose === null || head.token === undefined ? null : this.#tokens.check(head.token, purpose)
+    if (checked?.result === 'ok') return { callSid: checked.callSid }
     const exhausted = this.exhausted(head.address)
     const nowS = Math.floor(this.#options.wallClock() / 1000)
     const may = { header: head.signature, nowS, acceptBare: this.#options.bareSignatures }
-    if (this.#options.webhookSecrets.length > 0 && mayVerify(may)) return 'unproven'
+    if (this.#options.webhookSecrets.length > 0 && mayVerify(may)) return null
     if (exhausted !== null) return exhausted
     // Where the time alone is wrong, the body tells a clock that is off from a forgery.
-    if (this.#options.webhookSecrets.length > 0 && mayVerify({ ...may, skewS: Infinity })) return 'unproven'
-    const request = { ...head, body: NO_BODY }
-    const proof = purpose === null ? this.proveSignature(request) : this.prove(request, purpose)
-    return isRejection(proof) ? proof : 'unproven'
+    if (this.#options.webhookSecrets.length > 0 && mayVerify({ ...may, skewS: Infinity })) return null
+    const proof = this.#prove(head, NO_BODY)
+    return 'reply' in proof ? proof : null
   }
 
-  /** Webhooks are taken unsigned: a developer's machine. */
+  /**
+   * Verifies a webhook and parses its body. Nothing after this does either again, on this node or on another.
+   * @param judged  of `judgeHead`
+   */
+  prove(head: WebhookHead, judged: Proof | null, body: Uint8Array): ProvenWebhook | Rejection {
+    const proof = judged ?? this.#prove(head, body)
+    if ('reply' in proof) return proof
+    try {
+      return parsed(head, body, proof.callSid)
+    } catch (error) {
+      return badBody(error)
+    }
+  }
+
+  /** Unsigned webhooks are accepted: a developer's machine. */
   get #open(): boolean {
     const { webhookSecrets, insecure = false, publicUrl } = this.#options
     return webhookSecrets.length === 0 && (publicUrl === null || insecure)
   }
 
-  /** One webhook more of a call that is known to be the carrier's. */
+  /** Counts one more webhook of a call. @returns a rejection when there were too many */
   admitCall(callSid: string): Rejection | null {
     const waitS = this.#calls.take(callSid, this.#options.clock())
     return waitS === 0 ? null : tooMany('webhooks of this call', waitS)
   }
 
-  /** A token for `purpose` or a valid signature; where the first is present it must be good. */
-  prove(request: WebhookRequest, purpose: TokenPurpose): Proof | Rejection {
-    if (request.token === undefined) return this.proveSignature(request)
-    const checked = this.#papers.check(request.token, purpose)
+  /** A token for the route or a valid signature; where the first is present it must be good. */
+  #prove(head: WebhookHead, body: Uint8Array): Proof | Rejection {
+    const purpose = purposeOf(head.route)
+    if (purpose === null || head.token === undefined) return this.#proveSignature(head, body)
+    const checked = this.#tokens.check(head.token, purpose)
     if (checked.result === 'ok') return { callSid: checked.callSid }
     // Carriers may repeat a URL after its token has run out, and sign the request as any other.
-    if (this.#options.webhookSecrets.length > 0 && this.#signature(request) === 'ok') return { callSid: null }
+    if (this.#options.webhookSecrets.length > 0 && this.#signature(head, body) === 'ok') return { callSid: null }
     const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
     return rejection('token', 403, code, `the token in the URL is refused: ${checked.result}`)
   }
 
-  proveSignature(request: WebhookRequest): Proof | Rejection {
+  #proveSignature(head: WebhookHead, body: Uint8Array): Proof | Rejection {
     const { webhookSecrets, insecure = false, publicUrl, log } = this.#options
     if (webhookSecrets.length === 0) {
       if (publicUrl !== null && !insecure) {
@@ -145,7 +183,7 @@ export class WebhookGuard {
       this.#warned = true
       return { callSid: null }
     }
-    const result = this.#signature(request)
+    const result = this.#signature(head, body)
     switch (result) {
       case 'ok':
         return { callSid: null }
@@ -167,10 +205,10 @@ export class WebhookGuard {
     }
   }
 
-  #signature(request: WebhookRequest): ReturnType<typeof verifySignature> {
+  #signature(head: WebhookHead, body: Uint8Array): ReturnType<typeof verifySignature> {
     return verifySignature({
-      header: request.signature,
-      body: request.body,
+      header: head.signature,
+      body,
       secrets: this.#options.webhookSecrets,
       nowS: Math.floor(this.#options.wallClock() / 1000),
       acceptBare: this.#options.bareSignatures,
@@ -179,12 +217,61 @@ export class WebhookGuard {
   }
 }
 
-export function isRejection(value: Proof | Rejection): value is Rejection {
-  return 'reply' in value
+/** Null: the route is proven by a signature alone. */
+function purposeOf(route: WebhookRoute): TokenPurpose | null {
+  return route === 'voice' || route === 'events' ? null : route
+}
+
+/** @throws GatewayError of the parsers */
+function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): ProvenWebhook | Rejection {
+  const { route, contentType, agent, host } = head
+  const common = { agent, host, clientRequestId: null }
+  switch (route) {
+    case 'voice': {
+      const content = parseVoicePost(contentType, body)
+      return { ...common, route, callSid: content?.callSid ?? null, clientRequestId: content?.clientRequestId ?? head.clientRequestId, content }
+    }
+    case 'events': {
+      const content = parseEvent(contentType, body)
+      return { ...common, route, callSid: content.callSid, clientRequestId: content.clientRequestId, content }
+    }
+    case 'stream-status': {
+      const content = parseStreamStatus(contentType, body, tokenSid ?? undefined)
+      return { ...common, route, callSid: tokenSid ?? content.callSid, content }
+    }
+    case 'after-stream': {
+      if (tokenSid !== null) return { ...common, route, callSid: tokenSid, content: bodyOf(tokenSid, contentType, body) }
+      const content = parseWebhook(contentType, body)
+      return { ...common, route, callSid: content.callSid, content }
+    }
+    case 'human':
+      if (tokenSid === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the URL has no token')
+      return { ...common, route, callSid: tokenSid, content: parseWebhook(contentType, body) }
+  }
+}
+
+/** The body of a continuation with a token, where it can be read and speaks of the token's call: such a continuation needs none. */
+function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8Array): Webhook | null {
+  if (body.byteLength === 0) return null
+  try {
+    const webhook = parseWebhook(contentType, body)
+    return webhook.callSid === tokenSid ? webhook : null
+  } catch {
+    return null
+  }
+}
+
+/** @throws what is no fault of the body */
+function badBody(error: unknown): Rejection {
+  const { code, message } = error instanceof GatewayError ? error : { code: null, message: '' }
+  if (code === 'CONTENT_TYPE') return rejection('content-type', 415, code, message)
+  if (code === 'BODY_TOO_LARGE') return rejection('too-large', 413, code, message, { close: true })
+  if (code === 'WEBHOOK_MALFORMED') return rejection('malformed', 400, code, message)
+  throw error
 }
 
 function tooMany(what: string, waitS: number): Rejection {
-  // The connection stays: behind a proxy the carrier's next webhook may come on it.
+  // The connection stays open: behind a proxy the carrier's next webhook may come on it.
   return rejection('rate-limit', 429, 'RATE_LIMITED', `too many ${what}; try again in ${waitS} s`, {
     headers: [['Retry-After', String(waitS)]],
   })

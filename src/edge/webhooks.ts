@@ -1,27 +1,32 @@
-import { assert } from '../core/assert.js'
-import { GatewayError, messageOf } from '../core/errors.js'
-import { isAgentName } from '../core/ids.js'
+import { LRUCache } from 'lru-cache'
+import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
+import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
+import type { NoRoom, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import { normaliseParties, parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
-import type { CarrierEvent, Webhook } from '../sautikit/webhook.js'
-import { decideVoicePost, humanEvent, humanLeg, isTerminal } from '../sautikit/carrier-state.js'
+import type { CarrierEvent } from '../sautikit/webhook.js'
+import { isTerminal } from '../sautikit/carrier-state.js'
+import { humanEvent, humanLeg } from '../sautikit/carrier-state.js'
+import { decideVoicePost } from '../sautikit/carrier-state.js'
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
+import { normaliseParties } from '../sautikit/webhook.js'
+import type { Webhook } from '../sautikit/webhook.js'
+import type { Log } from '../telemetry/log.js'
+import { roomOf } from '../workers/live-call.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../workers/live-call.js'
 import type { RefusalReason, WebhookRoute } from '../telemetry/metrics.js'
-import { dials, parseOrigin, streamAnswer } from './answer.js'
-import type { Origins } from './answer.js'
-import type { CallPapers } from './call-papers.js'
 import type { DescriptorGuard } from './descriptors.js'
-import { NO_CONTENT, xmlReply } from './http-exchange.js'
+import { NO_CONTENT, errorReply, xmlReply } from './http-exchange.js'
 import type { Reply } from './http-exchange.js'
 import type { EdgeOptions } from './options.js'
-import { isRejection } from './webhook-guard.js'
+import { rejection } from './rejections.js'
+import type { WebhookAnswer } from './rejections.js'
+import type { StreamTokens } from './stream-tokens.js'
 import type { WebhookGuard } from './webhook-guard.js'
-import { rejection } from './webhook-request.js'
-import type { Pass, Rejection, WebhookRequest } from './webhook-request.js'
 
-/** Words for a caller whose agent has no fallback of its own that could be written: never dead air. */
+type WebhookOf<Route extends WebhookRoute> = Extract<ProvenWebhook, { readonly route: Route }>
+
+/** For a caller whose agent has no usable fallback of its own: never dead air. */
 const LAST_WORDS: readonly VoiceAction[] = [
   { verb: 'say', text: 'Sorry, we cannot take your call right now. Please try again later.' },
   { verb: 'hangup' },
@@ -41,88 +46,101 @@ type WebhookOptions = Pick<
   | 'publicUrl'
   | 'nodeUrl'
   | 'nodePort'
-  | 'siblings'
+  | 'fleet'
   | 'ownedNumbers'
   | 'clock'
   | 'log'
   | 'metrics'
 >
 
+/** What was answered to a call: a webhook may come when the call is long over. */
+interface AnsweredCall {
+  readonly agent: string
+  /** When its first webhook was answered, on the monotonic clock. */
+  readonly answeredAtMs: number
+  /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
+  dialServed: boolean
+  /** A post that is no event was given the document: its sender read the answer. */
+  served: boolean
+}
+
 /**
- * What each of the carrier's webhooks is answered with. No I/O: requests come whole, answers leave as values.
+ * What each of the carrier's webhooks is answered with. No I/O: webhooks come proven and parsed, answers leave as values.
  */
 export class Webhooks {
   readonly #options: WebhookOptions
   readonly #guard: WebhookGuard
-  readonly #papers: CallPapers
+  readonly #tokens: StreamTokens
   readonly #descriptors: Pick<DescriptorGuard, 'low' | 'why'>
+  readonly #answered = new LRUCache<string, AnsweredCall>({ max: ANSWERED_CALLS_MAX })
+  readonly #events = new LRUCache<string, true>({ max: EVENT_IDS_MAX })
 
-  constructor(options: WebhookOptions, guard: WebhookGuard, papers: CallPapers, descriptors: Pick<DescriptorGuard, 'low' | 'why'>) {
+  constructor(options: WebhookOptions, guard: WebhookGuard, tokens: StreamTokens, descriptors: Pick<DescriptorGuard, 'low' | 'why'>) {
     this.#descriptors = descriptors
     this.#options = options
     this.#guard = guard
-    this.#papers = papers
+    this.#tokens = tokens
   }
 
-  handle(route: WebhookRoute, request: WebhookRequest): Reply | Rejection {
-    const answer = this.offer(route, { ...request, mayPass: false })
-    assert(!('pass' in answer), 'a webhook that may not be passed on is answered')
-    return answer
+  /** When a call's first webhook was answered, on the monotonic clock. */
+  answeredAtMs(callSid: string): number | undefined {
+    return this.#answered.get(callSid)?.answeredAtMs
   }
 
-  /** As `handle`, but a new call that finds no room is given back where the request `mayPass`. */
-  offer(route: WebhookRoute, request: WebhookRequest): Reply | Rejection | Pass {
+  /** As `offer`, and a new call that finds no room gets the agent's fallback. */
+  answer(webhook: ProvenWebhook): WebhookAnswer {
+    return this.offer(webhook, false) as WebhookAnswer
+  }
+
+  /** Does not throw. @returns `NoRoom` for a new call that finds no room, where the webhook `mayDecline` */
+  offer(webhook: ProvenWebhook, mayDecline: boolean): WebhookAnswer | NoRoom {
     try {
-      switch (route) {
+      const tooMany = webhook.callSid === null ? null : this.#guard.admitCall(webhook.callSid)
+      if (tooMany !== null) return tooMany
+      switch (webhook.route) {
         case 'voice':
-          return this.#voice(request)
+          return this.#voice(webhook, mayDecline)
         case 'stream-status':
-          return this.#streamStatus(request)
+          return this.#streamStatus(webhook)
         case 'after-stream':
-          return this.#afterStream(request)
+          return this.#afterStream(webhook)
         case 'human':
-          return this.#human(request)
+          return this.#human(webhook)
         case 'events':
-          return this.#events(request)
+          return this.#event(webhook)
       }
     } catch (error) {
-      return badBody(error)
+      return handlerFault(this.#options.log, webhook.route, error)
     }
   }
 
   // --- POST /voice --------------------------------------------------------------------------------------------
 
-  #voice(request: WebhookRequest): Reply | Rejection | Pass {
-    const proof = this.#guard.proveSignature(request)
-    if (isRejection(proof)) return proof
-    const posted = parseVoicePost(request.contentType, request.body)
-    if (posted === null) return xmlReply(EMPTY_RESPONSE) // an event of something that is no call
-    const webhook = normaliseParties(posted, this.#options.ownedNumbers)
-    const tooMany = this.#guard.admitCall(webhook.callSid)
-    if (tooMany !== null) return tooMany
-
+  #voice(request: WebhookOf<'voice'>, mayDecline: boolean): WebhookAnswer | NoRoom {
+    if (request.content === null) return xmlReply(EMPTY_RESPONSE)
+    const webhook = normaliseParties(request.content, this.#options.ownedNumbers)
     const { calls, outbound } = this.#options
     const call = calls.find(webhook.callSid)
     if (webhook.kind === null) call?.carrierState(webhook.state)
-    else this.#told(webhook, webhook.callSid)
+    else this.#note(webhook, webhook.callSid)
     this.#noteAfterStream(webhook)
-    const placed = outbound?.find(webhook.callSid, webhook.clientRequestId ?? request.label ?? null)
+    const placed = outbound?.find(webhook.callSid, request.clientRequestId)
     if (call === undefined && (placed !== undefined || (webhook.direction === 'outbound' && !calls.known(webhook.callSid)))) {
-      return this.#calledOut(webhook, placed, request)
+      return this.#calledOut(webhook, placed, request, mayDecline)
     }
     const decision = decideVoicePost({
       state: webhook.state,
       kind: webhook.kind,
       direction: webhook.direction,
       sidOfPbx: webhook.sidOfPbx,
-      served: this.#papers.find(webhook.callSid)?.served !== false,
-      known: calls.known(webhook.callSid) || call !== undefined || this.#options.siblings?.lost(webhook.callSid) === true,
+      served: this.#answered.get(webhook.callSid)?.served !== false,
+      known: calls.known(webhook.callSid) || call !== undefined || this.#options.fleet?.lost(webhook.callSid) === true,
       phase: call?.state ?? null,
       escalation: this.#escalationOf(webhook, call),
     })
     switch (decision) {
       case 'open-stream':
-        return this.#openStream(webhook, request)
+        return this.#openStream(webhook, request, mayDecline)
       case 'repeat-document':
         this.#noteServed(webhook)
         return xmlReply(call?.document ?? EMPTY_RESPONSE)
@@ -133,29 +151,29 @@ export class Webhooks {
     }
   }
 
-  /** A call that was placed, before it has a stream. @param placed  undefined when it was not this process that placed it */
-  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookRequest): Reply | Rejection | Pass {
+  /** A call that was placed, before it has a stream. @param placed  undefined when another process placed it */
+  #calledOut(webhook: Webhook, placed: PlacedCall | undefined, request: WebhookOf<'voice'>, mayDecline: boolean): WebhookAnswer | NoRoom {
     const { calls, outbound } = this.#options
     if (placed !== undefined && webhook.kind === null) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
-    // A stream that opens while it rings would have the agent talk to the ringing.
+    // With a stream that opens while it rings the agent would talk to the ringing tone.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
     const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
     if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
-    return this.#openStream(webhook, request, placed)
+    return this.#openStream(webhook, request, mayDecline, placed)
   }
 
-  /** What the edge can tell of a call's escalation: it is asked how to go on when its stream is over. */
+  /** The state of a call's escalation, as far as the edge knows. */
   #escalationOf(webhook: Webhook, call: LiveCall | undefined): 'none' | 'pending' | 'dialing' {
     if (call === undefined) return 'none'
-    if (this.#papers.find(webhook.callSid)?.dialServed === true) return 'dialing'
+    if (this.#answered.get(webhook.callSid)?.dialServed === true) return 'dialing'
     // The carrier may report the stream's end before our own socket has noticed it.
     const streamOver =
       webhook.state === 'stream-stopped' || webhook.state === 'stream-error' || webhook.state === 'dial-completed'
     return call.state === 'after' || streamOver ? 'pending' : 'none'
   }
 
-  #openStream(webhook: Webhook, request: WebhookRequest, placed?: PlacedCall): Reply | Rejection | Pass {
+  #openStream(webhook: Webhook, request: WebhookOf<'voice'>, mayDecline: boolean, placed?: PlacedCall): WebhookAnswer | NoRoom {
     const { calls, log, clock } = this.#options
     const name = placed?.agent ?? request.agent ?? calls.defaultAgent
     const agent = name === null ? undefined : calls.agent(name)
@@ -173,11 +191,11 @@ export class Webhooks {
     const origins = this.#originsOf(request.host)
     if (origins === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the Host header is no host')
 
-    const noRoom = (reason: Pass['pass']): Reply | Pass =>
-      request.mayPass === true && placed === undefined ? { pass: reason } : this.#fallback(agent, webhook.callSid, reason)
+    const noRoom = (reason: NoRoom['noRoom']): Reply | NoRoom =>
+      mayDecline && placed === undefined ? { noRoom: reason } : this.#fallback(agent, webhook.callSid, reason)
     if (calls.draining) return noRoom('draining')
     if (calls.free <= 0) return noRoom('capacity')
-    // Its audio socket would find a closed port.
+    // The port of its audio socket is closed.
     if (this.#descriptors.low) return noRoom('file-descriptors')
     let call: LiveCall | null = null
     try {
@@ -190,11 +208,11 @@ export class Webhooks {
         ...(placed === undefined ? {} : { placed }),
       })
       if (placed !== undefined) this.#options.outbound?.taken(placed)
-      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origins, this.#papers)
+      const { actions, afterStreamUrl, humanUrl } = streamAnswer(agent, webhook.callSid, origins, this.#tokens)
       call.document = voiceXml(actions)
       call.afterStreamUrl = afterStreamUrl
       call.humanUrl = humanUrl
-      this.#papers.write(webhook.callSid, { agent: agent.name, answeredAtMs: clock() })
+      this.#answered.set(webhook.callSid, { agent: agent.name, answeredAtMs: clock(), dialServed: false, served: false })
       this.#noteServed(webhook)
       return xmlReply(call.document)
     } catch (error) {
@@ -211,11 +229,11 @@ export class Webhooks {
     }
   }
 
-  /** With siblings any process takes the webhooks, and the audio must come here; without, all of it must. */
+  /** In a fleet any node takes the webhooks, and the audio must come here; without one, all of it must. */
   #originsOf(host: string): Origins | null {
-    const { nodeUrl, nodePort, publicUrl, siblings } = this.#options
-    const webhooks = parseOrigin((siblings === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
-    const ownPort = siblings !== undefined && publicUrl === null && nodePort !== undefined
+    const { nodeUrl, nodePort, publicUrl, fleet } = this.#options
+    const webhooks = parseOrigin((fleet === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
+    const ownPort = fleet !== undefined && publicUrl === null && nodePort !== undefined
     const audio = nodeUrl !== null ? parseOrigin(nodeUrl) : ownPort ? parseOrigin(`http://${host.replace(/:\d+$/, '')}:${nodePort}`) : webhooks
     return webhooks === null || audio === null ? null : { webhooks, audio }
   }
@@ -230,7 +248,7 @@ export class Webhooks {
     return xmlReply(this.#write(callSid, agent.fallback.length === 0 ? LAST_WORDS : agent.fallback, LAST_WORDS))
   }
 
-  /** With the figures that decided it. */
+  /** Why a call was refused, with the figures that decided it. */
   #whyRefused(reason: RefusalReason): string {
     const { capacity, free, draining } = this.#options.calls
     if (reason === 'capacity') return `${capacity - free} of ${capacity} slots are taken`
@@ -245,52 +263,31 @@ export class Webhooks {
 
   // --- POST /after-stream -------------------------------------------------------------------------------------
 
-  #afterStream(request: WebhookRequest): Reply | Rejection {
-    const proof = this.#guard.prove(request, 'after-stream')
-    if (isRejection(proof)) return proof
-    const webhook =
-      proof.callSid === null || request.body.byteLength > 0 ? this.#readLoosely(request, proof.callSid) : null
-    const callSid = proof.callSid ?? webhook?.callSid ?? null
-    if (callSid === null)
-      return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'neither a token nor the body names a call')
-    const tooMany = this.#guard.admitCall(callSid)
-    if (tooMany !== null) return tooMany
-
+  #afterStream({ callSid, agent: named, content: webhook }: WebhookOf<'after-stream'>): WebhookAnswer {
     const call = this.#options.calls.find(callSid)
     if (webhook !== null && webhook.state !== 'unknown') call?.carrierState(webhook.state)
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
-    if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
+    if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
-    // Who is being fetched must not be hung up on by the agent's goodbye.
+    // While a human is being reached the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.handingOver === true) return xmlReply(this.#write(callSid, actions, []))
-    const agent = this.#agentOf(callSid, request)
+    const agent = this.#agentOf(callSid, named)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }
 
-  /** The body where it can be read; a continuation with a token needs none. */
-  #readLoosely(request: WebhookRequest, tokenSid: CallSid | null): Webhook | null {
-    try {
-      const webhook = parseWebhook(request.contentType, request.body)
-      return tokenSid === null || webhook.callSid === tokenSid ? webhook : null
-    } catch (error) {
-      if (tokenSid === null) throw error
-      return null
-    }
-  }
-
-  #agentOf(callSid: CallSid, request: WebhookRequest): AgentFacts | undefined {
+  #agentOf(callSid: CallSid, named: string | null): AgentFacts | undefined {
     const { calls } = this.#options
-    const name = this.#papers.find(callSid)?.agent ?? calls.record(callSid)?.agent ?? request.agent
-    return name === undefined ? undefined : calls.agent(name)
+    const name = this.#answered.get(callSid)?.agent ?? calls.record(callSid)?.agent ?? named
+    return name === null ? undefined : calls.agent(name)
   }
 
-  /** Remembers that whoever asks for the document was given it; an event is answered with it too, and may not read it. */
+  /** Remembers that a post which reads its answer was given the document; an event is answered with it too, and may not read it. */
   #noteServed(webhook: Webhook): void {
-    const paper = this.#papers.find(webhook.callSid)
-    if (paper !== undefined && webhook.kind === null) paper.served = true
+    const answered = this.#answered.get(webhook.callSid)
+    if (answered !== undefined && webhook.kind === null) answered.served = true
   }
 
-  /** A carrier that asks at its voice URL how a call goes on says so by the state; any other state asks nothing. */
+  /** A carrier may ask at its voice URL how a call goes on after the stream; the state shows that it does. */
   #noteAfterStream(webhook: Webhook): void {
     const { calls } = this.#options
     if (isTerminal(webhook.state)) calls.afterStream(webhook.callSid, 'over')
@@ -300,36 +297,24 @@ export class Webhooks {
   // --- POST /human --------------------------------------------------------------------------------------------
 
   /** The leg of a human who was called into a conference. The token names the caller's call; the body, the human's. */
-  #human(request: WebhookRequest): Reply | Rejection {
-    const proof = this.#guard.prove(request, 'human')
-    if (isRejection(proof)) return proof
-    if (proof.callSid === null) return rejection('malformed', 400, 'WEBHOOK_MALFORMED', 'the URL has no token')
-    const tooMany = this.#guard.admitCall(proof.callSid)
-    if (tooMany !== null) return tooMany
-    const call = this.#options.calls.find(proof.callSid)
-    const { callSid: leg, state, kind } = parseWebhook(request.contentType, request.body)
-    // Taken before the call hears of it: it may be over for us once the human is there.
+  #human({ callSid, content: { callSid: leg, state, kind } }: WebhookOf<'human'>): WebhookAnswer {
+    const call = this.#options.calls.find(callSid)
+    // Read before the call gets the event: the call may end when the human is there.
     const document = call?.humanDocument() ?? LEFT
     const event = humanLeg(state)
     if (event !== null) call?.human(event)
     if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
-    // Later edges of a leg that is in the room: another document would take it out again.
-    if (!this.#papers.isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
-    // Without a call the caller has gone meanwhile: nobody is to be put into an empty room.
-    return xmlReply(this.#write(proof.callSid, document, LEFT))
+    // Later states of a leg that is in the room: another document would take it out again.
+    if (!this.#isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
+    // Without a call the caller has gone: the human must not be put into an empty room.
+    return xmlReply(this.#write(callSid, document, LEFT))
   }
 
   // --- POST /stream-status ------------------------------------------------------------------------------------
 
-  #streamStatus(request: WebhookRequest): Reply | Rejection {
-    const proof = this.#guard.prove(request, 'stream-status')
-    if (isRejection(proof)) return proof
-    const status = parseStreamStatus(request.contentType, request.body, proof.callSid ?? undefined)
-    const callSid = proof.callSid ?? status.callSid
+  #streamStatus({ callSid, content: status }: WebhookOf<'stream-status'>): WebhookAnswer {
     if (callSid === null) return NO_CONTENT
-    const tooMany = this.#guard.admitCall(callSid)
-    if (tooMany !== null) return tooMany
-    if (!this.#papers.isNewEvent(status.dedupeKey)) return NO_CONTENT
+    if (!this.#isNewEvent(status.dedupeKey)) return NO_CONTENT
     const call = this.#options.calls.find(callSid)
     if (call === undefined || status.event === 'unknown') return NO_CONTENT
     if (status.event === 'stream-error') {
@@ -338,27 +323,20 @@ export class Webhooks {
         .warn({ streamSid: status.streamSid, reason: status.error }, 'The carrier reports a stream error')
     }
     call.carrierState(status.event)
-    // Fire and forget: carriers do not read the answer, so the way on is kept for who does.
+    // Carriers do not read this answer, so a pending continuation is kept for a webhook whose answer they read.
     return NO_CONTENT
   }
 
   // --- POST /events -------------------------------------------------------------------------------------------
 
-  #events(request: WebhookRequest): Reply | Rejection {
-    const proof = this.#guard.proveSignature(request)
-    if (isRejection(proof)) return proof
-    const event = parseEvent(request.contentType, request.body)
-    if (event.callSid !== null) {
-      const tooMany = this.#guard.admitCall(event.callSid)
-      if (tooMany !== null) return tooMany
-    }
-    if (event.callSid !== null) this.#told(event, event.callSid)
-    return NO_CONTENT // the answer to an event is not read, so nothing may be asked of the call here
+  #event({ callSid, content }: WebhookOf<'events'>): WebhookAnswer {
+    if (callSid !== null) this.#note(content, callSid)
+    return NO_CONTENT // the answer to an event is not read, so no document is taken from the call here
   }
 
-  /** What an event tells of its call, once, whichever URL it came to. */
-  #told(event: CarrierEvent, callSid: CallSid): void {
-    if (!this.#papers.isNewEvent(event.dedupeKey)) return
+  /** Takes note of an event of a call, once, whichever URL it came to. */
+  #note(event: CarrierEvent, callSid: CallSid): void {
+    if (!this.#isNewEvent(event.dedupeKey)) return
     const call = this.#options.calls.find(callSid)
     if (event.state !== 'unknown') {
       if (call === undefined) this.#options.outbound?.state(callSid, event.clientRequestId, event.state)
@@ -369,12 +347,12 @@ export class Webhooks {
     if (human !== null) call?.human(human)
   }
 
-  /** XML of `actions`, or of `instead` when the carrier could not take them; remembers that somebody was rung. */
+  /** XML of `actions`, or of `instead` where they cannot be written; remembers that a Dial was served. */
   #write(callSid: CallSid, actions: readonly VoiceAction[], instead: readonly VoiceAction[]): string {
     try {
       const document = voiceXml(actions)
-      const paper = this.#papers.find(callSid)
-      if (paper !== undefined && dials(actions)) paper.dialServed = true
+      const answered = this.#answered.get(callSid)
+      if (answered !== undefined && dials(actions)) answered.dialServed = true
       return document
     } catch (error) {
       this.#options.log
@@ -383,19 +361,92 @@ export class Webhooks {
       return voiceXml(instead.length === 0 ? LAST_WORDS : instead)
     }
   }
-}
 
-/** The agent's name of a path such as `/voice/order-status`; null when it is no name. */
-export function agentOfPath(parameter: string | undefined): string | null {
-  return isAgentName(parameter) ? parameter : null
-}
-
-function badBody(error: unknown): Rejection {
-  if (error instanceof GatewayError) {
-    if (error.code === 'CONTENT_TYPE') return rejection('content-type', 415, 'CONTENT_TYPE', error.message)
-    if (error.code === 'BODY_TOO_LARGE')
-      return rejection('too-large', 413, 'BODY_TOO_LARGE', error.message, { close: true })
-    if (error.code === 'WEBHOOK_MALFORMED') return rejection('malformed', 400, 'WEBHOOK_MALFORMED', error.message)
+  /** True the first time that a key is seen (within memory). */
+  #isNewEvent(dedupeKey: string): boolean {
+    if (this.#events.has(dedupeKey)) return false
+    this.#events.set(dedupeKey, true)
+    return true
   }
-  throw new Error(`webhook handler failed: ${messageOf(error)}`, { cause: error })
+}
+
+/** Logs a fault of ours. @returns what is answered */
+export function handlerFault(log: Log, route: WebhookRoute, error: unknown): Reply {
+  log.error({ err: error, route }, 'A webhook could not be answered')
+  return errorReply(500, 'INTERNAL', 'the gateway failed to answer; it has logged why')
+}
+
+/** Where a call's URLs lead: `https://gw-3.example.com`, or `http://127.0.0.1:8080` on a developer's machine. */
+type Origin = string & { readonly origin: unique symbol }
+
+const ORIGIN =
+  /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
+
+/** An origin from settings or from a request's Host; null when it cannot be part of a URL. A trailing slash is removed. */
+export function parseOrigin(text: string): Origin | null {
+  const origin = text.replace(/\/+$/, '')
+  return ORIGIN.test(origin) ? (origin as Origin) : null
+}
+
+/** Webhooks of a call may lead to any node that shares its port; its audio socket, to its owner. */
+interface Origins {
+  readonly webhooks: Origin
+  readonly audio: Origin
+}
+
+interface StreamAnswer {
+  readonly actions: readonly VoiceAction[]
+  /** URL of the continuation, token included. */
+  readonly afterStreamUrl: string
+  /** URL at which the leg of a human gets its document; null when the call is in no room. */
+  readonly humanUrl: string | null
+}
+
+/**
+ * The answer to a call's first webhook: the carrier's first words, the stream, and the continuation after the
+ * stream. The trailing Redirect is harmless where the carrier does not follow it; docs/PROTOCOL.md.
+ */
+function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tokens: StreamTokens): StreamAnswer {
+  const origin = origins.webhooks
+  const stream = agent.stream
+  const statusCallback = statusUrl(
+    stream.statusCallback,
+    () => `${origin}/stream-status?t=${tokens.mint(callSid, 'stream-status')}`,
+  )
+  // The agent's name travels along: the node that answers may not be the call's owner.
+  const afterStreamUrl = `${origin}/after-stream?t=${tokens.mint(callSid, 'after-stream')}&agent=${agent.name}`
+  const actions: VoiceAction[] = agent.say === null ? [] : [agent.say]
+  actions.push({
+    verb: 'stream',
+    // The carrier's URL parser wants a path before the query.
+    url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${tokens.mint(callSid, 'audio')}`,
+    track: stream.track,
+    // With a room it is the room that answers, and the stream runs beside it.
+    connect: !agent.conference,
+    samplingRateHz: stream.samplingRateHz,
+    name: stream.name,
+    ...(Object.keys(stream.headerMetadata).length === 0 ? {} : { headerMetadata: stream.headerMetadata }),
+    ...(stream.openMetadata === null ? {} : { openMetadata: stream.openMetadata }),
+    ...(statusCallback === null || stream.statusEvents.length === 0
+      ? {}
+      : { statusCallback, statusEvents: stream.statusEvents }),
+  })
+  if (agent.conference) {
+    // The caller is alone in it until a human is called in, and leaves it when they do.
+    actions.push({ verb: 'conference', name: roomOf(callSid), startOnEnter: true, endOnExit: false, beep: false })
+  }
+  actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })
+  const humanUrl = agent.conference ? `${origin}/human?t=${tokens.mint(callSid, 'human')}` : null
+  return { actions, afterStreamUrl, humanUrl }
+}
+
+/** Where stream events go: to us, to nobody, or to a URL of the agent's own. */
+function statusUrl(setting: boolean | string, ours: () => string): string | null {
+  if (typeof setting === 'string') return setting
+  return setting ? ours() : null
+}
+
+/** True when the document rings a human, so that the next busy or no-answer is about that leg. */
+function dials(actions: readonly VoiceAction[]): boolean {
+  return actions.some(action => action.verb === 'dial' || action.verb === 'conference')
 }

@@ -5,7 +5,6 @@ import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 import { CARRIER_DETAIL_RESUME_MS } from '../core/limits.js'
 import type { Config } from '../config/settings.js'
-import type { Siblings } from '../edge/siblings.js'
 import { ApiPaths, isApiPath } from '../sautikit-api/api-paths.js'
 import { CallDetails } from '../sautikit-api/call-details.js'
 import { SautikitClient } from '../sautikit-api/client.js'
@@ -13,14 +12,14 @@ import { CarrierHttp } from '../sautikit-api/http.js'
 import { CarrierNumbers } from '../sautikit-api/numbers.js'
 import type { CarrierControl } from '../workers/call-handover.js'
 import type { CallHost } from '../workers/call-host.js'
-import type { OutboundCalls, OutboundCarrier } from '../workers/outbound-calls.js'
+import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { callRecordSchema } from '../workers/record-format.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallArchive } from './call-archive.js'
 
 /** The carrier's REST API with this gateway's key. */
-export interface CarrierApi {
+interface CarrierApi {
   readonly http: CarrierHttp
   readonly calls: SautikitClient
   readonly numbers: CarrierNumbers
@@ -41,7 +40,7 @@ export function requiredCarrierApi(config: Config): CarrierApi {
   return api
 }
 
-/** What a call may ask of the carrier while it lives. */
+/** The carrier's commands for a live call. */
 export function carrierControl(api: CarrierApi): CarrierControl {
   return {
     hangup: (callSid) => api.calls.hangup(callSid),
@@ -49,23 +48,6 @@ export function carrierControl(api: CarrierApi): CarrierControl {
     callHuman: async (from, phone, voiceUrl) => {
       await api.calls.createCall({ from, to: phone, voiceCallbackUrl: voiceUrl })
     },
-  }
-}
-
-/**
- * Orders of one process of several: the carrier's webhooks of such a call come to any of them, and only this one knows the
- * order. So the others hear of it before the carrier does.
- */
-export function announcedOrders(carrier: OutboundCarrier, siblings: Pick<Siblings, 'took'>): OutboundCarrier {
-  return {
-    createCall: async (call) => {
-      siblings.took(call.clientRequestId, { away: true })
-      const created = await carrier.createCall(call)
-      if (created.callSid !== null) siblings.took(created.callSid, { away: true })
-      return created
-    },
-    hangup: (callSid) => carrier.hangup(callSid),
-    getCall: (callSid) => carrier.getCall(callSid),
   }
 }
 
@@ -107,7 +89,7 @@ export function voiceUrlOf(config: Config, publicPort: number, agent: string): s
   return host === '127.0.0.1' || host === 'localhost' ? `http://127.0.0.1:${publicPort}/voice/${agent}` : null
 }
 
-/** Numbers of the carrier's side, copied once a second. */
+/** Counters of the carrier's API, copied once a second. */
 export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: CallDetails | null, outbound: OutboundCalls): void {
   const requests = metrics.defineCounter('carrier_api_requests', 'Requests to the carrier\'s REST API, by how they ended', ['result'])
   metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)

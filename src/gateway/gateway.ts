@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import type { AgentWatch } from '../agents/agent-watch.js'
 import type { Environment } from '../agents/template.js'
 import { workerEnvironment } from './agent-environment.js'
-import { backendSettings } from './backend-settings.js'
 import { SpeechPool } from '../speech/speech-pool.js'
 import type { CallRecord } from '../call/record.js'
 import { GatewayError } from '../core/errors.js'
@@ -13,7 +12,8 @@ import { packageVersion } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
 import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
-import type { Siblings } from '../edge/siblings.js'
+import type { NodeLink } from '../fleet/node-channel.js'
+import { announcedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
 import { CallHost } from '../workers/call-host.js'
 import { liveCount } from '../workers/live-call.js'
@@ -25,26 +25,25 @@ import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import { Metrics } from '../telemetry/metrics.js'
 import { TraceExport } from '../telemetry/trace-export.js'
-import { followAgents, hostedAgents } from './hosted-agents.js'
+import { backendSettings, followAgents, hostedAgents } from './hosted-agents.js'
 import { openCallArchive, usesDataFolder } from './call-archive.js'
-import { announcedOrders, callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
+import { callDetails, carrierApi, carrierControl, countCarrier, joinedRecord, resumeDetails, voiceUrlOf } from './carrier-side.js'
 import { JournalFiles } from './journal-files.js'
 import { leftFolders } from './process-plan.js'
 
-export { hostedAgents } from './hosted-agents.js'
-
-export interface GatewayOptions {
+interface GatewayOptions {
   readonly config: Config
   /** The environment that tool templates read; the gateway's own secrets are not visible to them. */
   readonly env: Environment
   readonly log: Log
-  /** Where this is one of several processes on one public port; absent: it is the only one. */
-  readonly place?: GatewayPlace
+  /** Set for one of several processes on one public port. */
+  readonly node?: GatewayNode
 }
 
-/** What a process of several knows beyond its share of the settings. */
-export interface GatewayPlace {
-  readonly siblings: Siblings
+/** What one of several processes has beyond its share of the settings. */
+interface GatewayNode {
+  /** To the other processes. */
+  readonly link: NodeLink
   /** Its own port beside the shared one. */
   readonly ownPort: number
   /** Times that it was started again after it had died. */
@@ -57,21 +56,21 @@ export interface Gateway {
   readonly opsPort: number
   readonly agents: readonly string[]
   readonly calls: CallHost
-  /** Told of each call that ended. */
+  /** Called with the record of each call that ended. */
   onRecord(listener: (record: CallRecord) => void): void
-  /** Told of the record of an ended call again, when what the carrier wrote of it has come. */
+  /** Called again with the record of an ended call when the carrier's detail has been joined to it. */
   onJoined(listener: (record: CallRecord) => void): void
-  /** Takes no more calls, lets those that run come to their end, then frees everything. Idempotent. */
+  /** Takes no more calls, waits for the live ones, then frees everything. Idempotent. */
   stop(drainTimeoutMs: number): Promise<void>
-  /** Resolves when it has stopped, whoever asked for it (also `POST /api/drain`). */
+  /** Resolves when it has stopped, also after `POST /api/drain`. */
   readonly stopped: Promise<void>
 }
 
 /**
- * Starts everything of one gateway process, from the models to the ports, and answers when it takes calls.
+ * Starts everything of one gateway process, from the models to the ports. Resolves when it takes calls.
  * @throws GatewayError for settings, agents, keys and ports that cannot be used
  */
-export async function startGateway({ config, env, log, place }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ config, env, log, node }: GatewayOptions): Promise<Gateway> {
   if (config.maxCalls > config.mediaWorkers * CALLS_PER_WORKER_MAX) {
     throw new GatewayError('CONFIG_INVALID', `MAX_CALLS is '${config.maxCalls}'; allowed with ${config.mediaWorkers} MEDIA_WORKERS: `
       + `at most ${config.mediaWorkers * CALLS_PER_WORKER_MAX}`)
@@ -109,7 +108,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.component('workers'),
+    carrier: api === null ? null : node === undefined ? api.calls : announcedOrders(api.calls, node.link), clock, wallClock: Date.now, log: log.component('workers'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
@@ -120,7 +119,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   })
   countCarrier(metrics, api, details, outbound)
   const kept = await openCallArchive(
-    config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [], workerEnv)
+    config, folder, log, metrics, node === undefined || node.link.index === 0 ? leftFolders(config.dataDir, node?.link.count ?? 1) : [], workerEnv)
   let calls: CallHost | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
@@ -157,8 +156,8 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     if (config.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this process are valid in it alone')
     edge = await startEdge({
       host: config.host, port: config.port, opsHost: config.opsHost, opsPort: config.opsPort, opsToken: config.opsToken, opsReadToken: config.opsReadToken,
-      shared: place !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
-      ...(place === undefined ? {} : { siblings: place.siblings, nodePort: place.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
+      shared: node !== undefined, publicUrl: config.publicUrl, nodeUrl: config.nodeUrl,
+      ...(node === undefined ? {} : { fleet: node.link, nodePort: node.ownPort }), webhookSecrets: config.webhookSecrets, insecure: config.insecure,
       bareSignatures: config.bareSignatures,
       tokenSecret: config.tokenSecret ?? randomBytes(32).toString('base64url'),
       ownedNumbers: [], trustedProxies: config.trustedProxies, clock, wallClock: Date.now, log: log.component('edge'), metrics, callSeries, calls, outbound,
@@ -173,9 +172,9 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     await Promise.allSettled([edge?.close(), calls?.close(), speech.close(), traces?.close(), kept.close()])
     throw thrown
   }
-  metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => place?.restarts ?? 0)
+  metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => node?.restarts ?? 0)
   metrics.start()
-  // The first page of a process takes ten times as long as the next: made now, while no call waits for it.
+  // The first page of a process takes ten times as long as the next ones: it is made now, while no call waits.
   await metrics.render()
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
@@ -192,7 +191,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       outbound.close()
       await watch?.close()
       await running.calls.drain(drainTimeoutMs)
-      // The carrier tells of a call's end after the call: what is posted now finds somebody.
+      // The carrier posts a call's end after the call: the ports stay open for that.
       if (carried > 0) await sleep(LAST_WEBHOOKS_MS)
       await details?.close()
       running.edge.stopAccepting()
@@ -216,7 +215,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   }
 }
 
-/** Numbers of parts that know no metrics: copied once a second, and there from the start, so that rates see their first. */
+/** Counters of parts that know no metrics: copied once a second, and present from the start, so that rates include the first count. */
 function countElsewhere(
   metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
 ): void {

@@ -6,16 +6,19 @@ import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
+import { numbersOpen } from '../agents/definition.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
+import type { BackendSettings } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
 import type { Config } from '../config/settings.js'
+import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
+import type { VoiceAction } from '../sautikit/actions.js'
 import type { HostedAgent } from '../workers/host-context.js'
+import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
-import { agentFacts } from './agent-facts.js'
-import { backendSettings } from './backend-settings.js'
 
-/** What `POST /voice` without a name means where nobody has set anything: the shipped agent that needs nothing. */
+/** The default agent where none is set: a shipped one that needs no settings. */
 const SHIPPED_DEFAULT = 'order-status'
 
 /** The folder that agents come from. */
@@ -35,7 +38,7 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
   }
 }
 
-/** The agents of the settings' folder with their backends resolved: everything that is wrong with them is said here. */
+/** The agents of the settings' folder with their backends resolved: reports everything that is wrong with them. */
 export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
@@ -48,7 +51,7 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
 }
 
 /**
- * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Calls that run keep what they
+ * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what they
  * were started with.
  */
 export async function followAgents(
@@ -77,4 +80,73 @@ export async function followAgents(
   })
   await watch.start()
   return watch
+}
+
+interface FactsOptions {
+  /** The carrier's REST API is available: without it no human can be called into a conference. */
+  readonly carrier: boolean
+  /** Calendar, for the hours of humans. */
+  readonly wallClock: WallClock
+}
+
+/** What the edge must know of an agent to answer webhooks. */
+export function agentFacts(agent: AgentDefinition, { carrier, wallClock }: FactsOptions = { carrier: false, wallClock: Date.now }): AgentFacts {
+  const { stream, say, escalation, afterCall } = agent
+  const spoken = (text: string): VoiceAction => ({
+    verb: 'say', text,
+    ...(say.voice === undefined ? {} : { voice: say.voice }),
+    ...(say.language === undefined ? {} : { language: say.language }),
+  })
+  const human = (): VoiceAction[] => {
+    const numbers = numbersOpen(escalation, wallClock())
+    if (escalation === null || numbers.length === 0) return []
+    return [{
+      verb: 'dial', numbers, timeoutS: escalation.timeoutS,
+      ...(escalation.callerId === undefined ? {} : { callerId: escalation.callerId }),
+    }]
+  }
+  return {
+    name: agent.name,
+    stream: {
+      name: stream.name ?? agent.name,
+      track: stream.track,
+      samplingRateHz: stream.outputSamplingRate,
+      headerMetadata: stream.headerMetadata,
+      openMetadata: stream.openMetadata,
+      statusCallback: stream.statusCallback,
+      statusEvents: stream.statusEvents,
+    },
+    say: say.greeting === undefined ? null : spoken(say.greeting),
+    outbound: { from: agent.outbound.from ?? null, ringMs: agent.outbound.ringTimeoutS * 1000, openOn: agent.outbound.openOn },
+    // Evaluated for each caller: which numbers it rings depends on the hour.
+    get fallback() {
+      return [spoken(say.fallback), ...human(), { verb: 'hangup' } as const]
+    },
+    conference: carrier && escalation?.strategies.includes('conference') === true,
+    afterCall: [
+      ...(afterCall.say === undefined ? [] : [spoken(afterCall.say)]),
+      ...(afterCall.hangup ? [{ verb: 'hangup' } as const] : []),
+    ],
+  }
+}
+
+/** The part of the settings that media workers need to open backends. */
+export function backendSettings(config: Config): BackendSettings {
+  const { sttUrl, llmUrl, ttsUrl } = config
+  return {
+    openai: { apiKey: config.openaiApiKey, baseUrl: config.openaiBaseUrl, model: config.openaiModel, turns: config.openaiTurns },
+    gemini: { apiKey: config.geminiApiKey, baseUrl: config.geminiBaseUrl, model: config.geminiModel, turns: config.geminiTurns },
+    selfHosted: config.realtimeUrl === null
+      ? null
+      : {
+          baseUrl: config.realtimeUrl, apiKey: config.realtimeApiKey, model: config.realtimeModel,
+          turns: config.realtimeTurns, dialect: config.realtimeDialect, rateHz: config.realtimeRateHz === '16000' ? 16000 : 24000,
+        },
+    cascade: sttUrl === null || llmUrl === null || ttsUrl === null ? null : {
+      stt: { baseUrl: sttUrl, apiKey: config.sttApiKey, model: config.sttModel },
+      llm: { baseUrl: llmUrl, apiKey: config.llmApiKey, model: config.llmModel },
+      tts: { baseUrl: ttsUrl, apiKey: config.ttsApiKey, model: config.ttsModel },
+    },
+    messageMs: config.backendMessageMs,
+  }
 }

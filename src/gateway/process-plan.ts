@@ -2,6 +2,8 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.js'
 import { CALLS_PER_WORKER_MAX, GATEWAY_PROCESSES_MAX } from '../core/limits.js'
+import { portFault, whyNotFree } from '../edge/port-use.js'
+import type { PortUse } from '../edge/port-use.js'
 import { SETTINGS } from '../config/settings.js'
 import type { Config } from '../config/settings.js'
 
@@ -16,8 +18,8 @@ export interface ProcessPlan {
   readonly ownPort: number
 }
 
-/** What stands in NODE_URL for the number of a process. */
-export const PROCESS_PLACE = '{process}'
+/** Placeholder of NODE_URL for the number of a process. */
+const PROCESS_PLACE = '{process}'
 
 const PORT_MAX = 65_535
 
@@ -36,7 +38,7 @@ export function processCount(text: string | undefined): number {
 
 /**
  * How the settings of a gateway are shared out among its processes; for one process, nothing is.
- * @throws GatewayError CONFIG_INVALID for settings that do not go together with so many processes: one line with the setting,
+ * @throws GatewayError CONFIG_INVALID for settings that do not fit this number of processes: one line with the setting,
  *   what it held and what is allowed
  */
 export function processPlans(config: Config, count: number): readonly ProcessPlan[] {
@@ -68,21 +70,43 @@ export function processPlans(config: Config, count: number): readonly ProcessPla
   return plans
 }
 
-/** Where process `index` keeps what it keeps of calls: the first where one process would, the others below it. */
-export function dataFolder(dataDir: string, index: number): string {
+/** The data folder of process `index`: DATA_DIR itself for the first, folders below it for the others. */
+function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
-/** Folders below DATA_DIR of processes that an earlier start had and this one, of `count`, has not. */
+/** Data folders of processes that an earlier start had and a start with `count` has not. */
 export function leftFolders(dataDir: string, count: number): readonly string[] {
   const names = existsSync(dataDir) ? readdirSync(dataDir) : []
   return names.filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count).map((name) => join(dataDir, name))
 }
 
+/** All ports of the processes, the shared one first. */
+export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
+  const several = plans.length > 1
+  return plans.flatMap(({ index, config: { host, port, opsHost, opsPort }, ownPort }) => [
+    ...(index === 0 ? [{ setting: 'PORT', host, port }] : []),
+    ...(several ? [{ setting: `PORT + ${index + 1}`, host, port: ownPort }] : []),
+    { setting: index === 0 ? 'OPS_PORT' : `OPS_PORT + ${index}`, host: opsHost, port: opsPort },
+  ])
+}
+
+/**
+ * Checks all ports of several processes before the first is started. The shared port would open although another gateway listens
+ * there, and that one would get half of the calls.
+ * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
+ */
+export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
+  for (const use of portsOf(plans)) {
+    const why = await whyNotFree(use)
+    if (why !== null) throw portFault(use, why)
+  }
+}
+
 /** The settings that count for all processes together. */
 type Shared = 'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
 
-/** What is left over goes to the first ones. A default that nobody chose never stands in the way: each gets at least 1. */
+/** The remainder goes to the first processes. A default that is too small gives each at least 1. */
 function share(config: Config, name: Shared, count: number, index: number): number {
   const total = config[name]
   const { env, fallback } = SETTINGS[name]

@@ -1,7 +1,6 @@
 import { createServer } from 'node:http'
 import t from 'tap'
-import { calls } from '../../src/cli/calls.js'
-import { waterfall } from '../../src/cli/calls-timeline.js'
+import { calls, waterfall } from '../../src/cli/calls.js'
 import type { CallTimelineView } from '../../src/workers/live-call.js'
 
 const VIEW: CallTimelineView = {

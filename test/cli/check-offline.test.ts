@@ -155,7 +155,7 @@ t.test('each mistake in an offline dialogue stops the load, with its place and w
   }
 })
 
-t.test('all mistakes are told at once, those of the rest of the file among them, and check and serve load alike', async (t) => {
+t.test('all mistakes of a file are reported at once, and check and serve load alike', async (t) => {
   let text = GOOD.replace('NAME', 'worst').replace('instructions:', 'instuctions:')
   const chosen = ['a word of a phrase that no dictionary has', 'a value that does not exist', 'a state that does not exist', 'a save that nothing reads', 'a prompt of marks alone'] as const
   for (const mistake of chosen) {

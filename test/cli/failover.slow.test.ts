@@ -99,7 +99,7 @@ t.test('a wrong key is one error and the next backend answers the call', { buffe
   }, 'and no new call tries it')
 })
 
-t.test('a shadow hears the call, runs no tool, is heard by nobody, and its report is in the record', { buffered: true }, async (t) => {
+t.test('a shadow hears the call, runs no tool, is never heard, and its report is in the record', { buffered: true }, async (t) => {
   const shadow = await OpenAiDouble.start({ key: 'sk-test-openai', speaker, script: new Script([
     { say: 'Hello from the shadow.' },
     { calls: [{ callId: 'call_1', name: 'lookup_order', args: { callerNumber: '+254700000001' } }] },

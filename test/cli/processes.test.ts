@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { FromProcess, ProcessReady, ToProcess } from '../../src/cli/process-messages.js'
+import type { FromNode, NodeReady, ToNode } from '../../src/fleet/node-channel.js'
 import { processPlans } from '../../src/gateway/process-plan.js'
 import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -239,7 +239,7 @@ t.test('twelve calls over two processes all end as they should, each in the proc
   t.same(await Promise.all([0, 1].map((index) => two.metric(index, 'mkondo_sibling_webhooks_total{result="unanswered"}'))), [0, 0])
 })
 
-t.test('a process that dies takes its own calls with it and nobody else\'s, is started again, and a drain lets the rest finish', async (t) => {
+t.test('a process that dies takes only its own calls with it, is started again, and a drain lets the rest finish', async (t) => {
   const two = started ?? await startTwo(whole)
   // As many as it takes to have one on each.
   const calls: [LiveSimulatedCall | undefined, LiveSimulatedCall | undefined] = [undefined, undefined]
@@ -280,14 +280,14 @@ t.test('a supervisor that is killed leaves a process that finishes its calls and
   t.teardown(() => child.kill('SIGKILL'))
   let output = ''
   child.stdout?.on('data', (text: Buffer) => { output += text.toString() })
-  const said: FromProcess[] = []
-  child.on('message', (message: FromProcess) => said.push(message))
+  const said: FromNode[] = []
+  child.on('message', (message: FromNode) => said.push(message))
   const exit = new Promise<number | null>((resolve) => child.once('exit', (code) => { resolve(code) }))
-  child.send({ type: 'start', plan: plan as ProcessPlan, restarts: 3, places: { away: [], lost: [] } } satisfies ToProcess)
+  child.send({ type: 'start', plan: plan as ProcessPlan, restarts: 3, owners: { announced: [], lost: [] } } satisfies ToNode<ProcessPlan>)
   await until(() => said.some(({ type }) => type === 'ready'), 60_000, 'the process to take calls')
   // One call that has a stream, over the port that the document names.
   const call = silentCall(`http://127.0.0.1:${config.port}`, 'continues', null)
-  const opsPort = (said.find(({ type }) => type === 'ready') as ProcessReady).opsPort
+  const opsPort = (said.find(({ type }) => type === 'ready') as NodeReady).opsPort
   const view = async (): Promise<unknown> => (await (await fetch(`http://127.0.0.1:${opsPort}/api/calls/${call.callSid}`)).json() as { state?: unknown }).state
   let state: unknown
   await until(() => {

@@ -42,7 +42,7 @@ t.test('another setting shows what would have been decided otherwise', async (t)
   t.match(printed, /backend, tools and carrier do what they did then/)
 })
 
-t.test('a call that decides otherwise is told from one that does not', async (t) => {
+t.test('a call that decides otherwise is distinguished from one that does not', async (t) => {
   const lines = gunzipSync(readFileSync(interrupted)).toString().split('\n')
   const changed = lines.map((line) => line.replace('"playout-pause"', '"playout-resume"'))
   const file = join(t.testdir(), 'changed.jsonl')

@@ -108,7 +108,7 @@ t.test('what cannot be run at all exits with 2 and says why', async (t) => {
   }
 })
 
-t.test('two scenarios of one name are told apart before they run', async (t) => {
+t.test('two scenarios of one name are refused before they run', async (t) => {
   const first = await scenarioFile('first', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
   const second = await scenarioFile('second', `${ASKS}name: twin\nexpect: { outcome: deflected }\n`)
   const { code, err } = await simulate([first, second])
@@ -167,7 +167,7 @@ t.test('a slow tool is waited for in real time: the caller hears that they are n
   t.equal(code, 0, out)
 })
 
-t.test('whatever the carrier does after the stream, the caller reaches a human or is told, and may ask to be called back', async (t) => {
+t.test('whatever the carrier does after the stream, the caller reaches a human or hears why not, and may ask to be called back', async (t) => {
   const files = await Promise.all(['continues', 'reposts'].flatMap((afterStream) => ['answered', 'busy'].map((outcome) => scenarioFile(`${afterStream}-${outcome}`, [
     'version: 1', 'agent: order-status', 'caller:',
     '  rules: [{ heard: press 1, press: "1" }]',

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { endOfOurs, endOfSocket } from '../../src/edge/close-cause.js'
+import { endOfOurs, endOfSocket } from '../../src/edge/carrier-socket.js'
 
 // The others are tested with real sockets; these two take half a minute of silence, or a process that ends.
 t.test('a socket that answers no ping, and one that is closed because the process ends, are no caller who hung up', async (t) => {

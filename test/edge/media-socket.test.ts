@@ -239,7 +239,7 @@ async function rawStream(gateway: Gateway) {
   return { socket, call }
 }
 
-t.test('what goes wrong on a socket is told from a caller who hung up', async t => {
+t.test('a fault of a socket is distinguished from a caller who hung up', async t => {
   const gateway = await startGateway(t)
   const other = await bystander(gateway)
   const badText = Buffer.from([0xff, 0xfe])
@@ -370,7 +370,7 @@ t.test('a carrier that does not read is cut off; sending says so', async t => {
   await other.check(t)
 })
 
-t.test('the call closes its socket with the code it chose, and is told once', async t => {
+t.test('the call closes its socket with the code it chose, and is detached once', async t => {
   const gateway = await startGateway(t)
   const { socket, call } = await streaming(gateway)
   const closed = closeOf(socket)
@@ -383,7 +383,7 @@ t.test('the call closes its socket with the code it chose, and is told once', as
   t.equal(call.detachedWith, 1000)
 })
 
-t.test('at shutdown every carrier is told 1001', async t => {
+t.test('at shutdown every socket is closed with 1001', async t => {
   const gateway = await startGateway(t)
   const some = await Promise.all([streaming(gateway), streaming(gateway), streaming(gateway)])
   const sending = setInterval(() => {

@@ -3,8 +3,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { CallSid } from '../../src/core/ids.js'
 import { ClientAddresses } from '../../src/edge/client-address.js'
-import { CallPapers } from '../../src/edge/call-papers.js'
 import { MediaSockets } from '../../src/edge/media-socket.js'
+import { StreamTokens } from '../../src/edge/stream-tokens.js'
 import { createApp, listen, portOf } from '../../src/edge/uws.js'
 import { WebhookGuard } from '../../src/edge/webhook-guard.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -19,12 +19,12 @@ async function watched(t: Test) {
   const log = createLog({ level: 'silent' })
   const calls = new ScriptedCalls()
   const metrics = new Metrics({ version: '0.0.0', processMetrics: false })
-  const papers = new CallPapers({ tokenSecret: 'secret', wallClock: () => Date.now() })
+  const tokens = new StreamTokens({ tokenSecret: 'secret', wallClock: () => Date.now() })
   const guard = new WebhookGuard(
     { webhookSecrets: [], bareSignatures: false, publicUrl: null, clock, wallClock: () => Date.now(), log },
-    papers,
+    tokens,
   )
-  const media = new MediaSockets({ calls, clock, log, metrics }, papers, guard, new ClientAddresses([]))
+  const media = new MediaSockets({ calls, clock, log, metrics }, tokens, guard, new ClientAddresses([]), () => undefined)
   const app = createApp()
   media.routes(app)
   const port = portOf(await listen(app, { host: '127.0.0.1', port: 0, shared: false, setting: 'PORT' }))
@@ -34,7 +34,7 @@ async function watched(t: Test) {
     stream: async () => {
       const sid = newSid() as CallSid
       calls.prepare({ callSid: sid, agent: 'order-status', from: '', to: '', direction: 'inbound' })
-      const socket = await openSocket(`ws://127.0.0.1:${port}/audio?t=${papers.mint(sid, 'audio')}`)
+      const socket = await openSocket(`ws://127.0.0.1:${port}/audio?t=${tokens.mint(sid, 'audio')}`)
       const call = calls.get(sid)
       await call.until(() => call.state === 'streaming')
       return {

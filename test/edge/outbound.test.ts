@@ -68,7 +68,7 @@ t.test('an outbound call that another process placed waits for its answer as wel
   t.same(records, [])
 })
 
-t.test('a call that nobody takes ends with a record, told at either URL', async t => {
+t.test('an outbound call that is not answered ends with a record, from an event at either URL', async t => {
   for (const path of ['/voice/order-status', '/events']) {
     const { gateway, records, edgeOf, api } = await placing(t)
     await post(api, { json: ORDER })
@@ -103,7 +103,7 @@ t.test('what is refused says why, with a status that a program can act on', asyn
   t.equal(await refused(ORDER, `${without.opsUrl}/api/calls`), '409 CALL_REFUSED')
 })
 
-t.test('the list of calls is still there, and other methods are told which there are', async t => {
+t.test('the list of calls is still there, and other methods get the allowed ones', async t => {
   const { api } = await placing(t)
   t.equal((await get(api)).status, 200)
   const other = await get(api, { method: 'DELETE' })

@@ -32,7 +32,7 @@ t.test('a rejected webhook is logged with its reason and its agent, and nothing 
   t.notMatch(JSON.stringify(gateway.logged()), /254700000001|whsec|forged/)
 })
 
-t.test('a flood of rejected webhooks does not flood the log, and says how many it stands for', async (t) => {
+t.test('a flood of rejected webhooks does not flood the log, whose lines count the suppressed ones', async (t) => {
   let nowMs = 1_000_000
   const gateway = await startGateway(t, { ...secured, clock: () => nowMs })
   const flood = 40

@@ -173,7 +173,7 @@ t.test('after-stream and stream-status take their own token or a signature, noth
   t.match(await post(`${gateway.url}/after-stream?t=forged`), { status: 403, code: 'TOKEN_INVALID' })
 })
 
-t.test('a stream status reaches its call once, and its answer, which nobody reads, takes nothing from the next asker', async t => {
+t.test('a stream status reaches its call once, and its answer, which the carrier does not read, leaves a pending document in place', async t => {
   const gateway = await startGateway(t)
   const { sid, document } = await ring(gateway)
   const url = attribute(document, 'statusCallback')
@@ -308,7 +308,7 @@ t.test('a body that drips in is given up after its time, and others are answered
   t.equal(await gateway.metric('mkondo_webhook_rejected_total{reason="too-slow"}'), 1)
 })
 
-t.test('an address that keeps failing is told to wait; good webhooks cost it nothing', async t => {
+t.test('an address that keeps failing gets 429; good webhooks cost it nothing', async t => {
   let nowMs = 1000
   const gateway = await startGateway(t, { webhookSecrets: [SECRET], clock: () => nowMs })
   const url = `${gateway.url}/voice`

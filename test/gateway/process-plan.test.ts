@@ -54,7 +54,7 @@ t.test('NODE_URL leads to each process', async (t) => {
   }
 })
 
-t.test('settings that do not go together with so many processes are named, with what they held and what is allowed', async (t) => {
+t.test('settings that do not fit the number of processes are named, with what they held and what is allowed', async (t) => {
   const cases: readonly (readonly [number, Record<string, string>, RegExp])[] = [
     [2, { PUBLIC_URL: 'https://voice.example.com' }, /^NODE_URL is not set, and PUBLIC_URL is; allowed with --processes 2: a URL with \{process\}/],
     [1, { NODE_URL: 'https://voice-{process}.example.com' }, /^NODE_URL is 'https:\/\/voice-\{process\}\.example\.com'; allowed: with --processes 2 or more/],

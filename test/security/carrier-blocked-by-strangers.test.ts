@@ -164,7 +164,7 @@ t.test('without a proof an address is limited as before, also for bodies too lar
   t.ok(BODIES_PER_ADDRESS_MAX < BODIES_PENDING_MAX)
 })
 
-t.test('strangers behind a trusted proxy are told apart by X-Forwarded-For, and nobody else may choose an address', async (t) => {
+t.test('strangers behind a trusted proxy are distinguished by X-Forwarded-For, which nobody else can set', async (t) => {
   const nosecret = { 'x-forwarded-for': '198.51.100.9, 203.0.113.1' }
   const trusting = await start(t, { trustedProxies: ['127.0.0.0/8'] })
   await exhaust(t, trusting, nosecret)

@@ -93,7 +93,7 @@ t.test('guessing the token: later guesses wait for their answer, and the right t
   t.equal(gateway.calls.draining, false)
 })
 
-t.test('a flood of guesses: so many wait and no more, and the operator is let in meanwhile', async (t) => {
+t.test('a flood of guesses: a bounded number waits, and the operator is admitted meanwhile', async (t) => {
   const { gateway, pass, guess } = await guessed(t)
   for (let i = 0; i < OPS_WRONG_TOKENS_BURST; i++) await guess()
   const waiting = Array.from({ length: OPS_SLOWED_MAX }, guess)

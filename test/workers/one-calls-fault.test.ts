@@ -1,5 +1,5 @@
 import t from 'tap'
-import { agentFacts } from '../../src/gateway/agent-facts.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 
 t.setTimeout(60_000)

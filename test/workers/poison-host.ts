@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { agentFacts } from '../../src/gateway/agent-facts.js'
+import { agentFacts } from '../../src/gateway/hosted-agents.js'
 import type { CallHostOptions } from '../../src/workers/call-host.js'
 import type { WorkerDeathCause } from '../../src/workers/worker-loss.js'
 import { createLog } from '../../src/telemetry/log.js'

@@ -1,40 +1,39 @@
+import { once } from 'node:events'
 import t from 'tap'
-import { homesOf } from '../../src/edge/siblings.js'
-import { fleet, sidOf } from './fleet.js'
-import type { Fleet } from './fleet.js'
-import { SECRET, attribute, newSid, openSocket, post, rawRequest, redirectUrl, ringing, upgradeStatus } from './gateway.js'
-import type { Gateway, Posted } from './gateway.js'
+import { ownersByHash } from '../../src/fleet/node-channel.js'
+import { fleet, sidOf } from './nodes.js'
+import type { Fleet } from './nodes.js'
+import { SECRET, attribute, newSid, openSocket, post, rawRequest, redirectUrl, ringing, upgradeStatus } from '../edge/gateway.js'
+import type { Gateway, Posted } from '../edge/gateway.js'
 
-/** What was said by now has been heard. */
-const soon = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20))
 const at = ({ gateways }: Fleet, index: number): Gateway => gateways[index] as Gateway
 const voice = (gateway: Gateway, form: Readonly<Record<string, string>>, more = {}): Promise<Posted> => post(`${gateway.url}/voice/order-status`, { form, ...more })
 
-t.test('homes: each SID has an order of all processes, homes are dealt out evenly, and those of one that is gone over all others', async (t) => {
+t.test('each SID has an order of all nodes, owners are spread evenly, and the calls of one that is gone over all others', async (t) => {
   for (const count of [2, 3, 8, 64]) {
     const sids = Array.from({ length: 400 * count }, () => newSid())
-    const homes = new Array<number>(count).fill(0)
+    const owners = new Array<number>(count).fill(0)
     const seconds = new Array<number>(count).fill(0)
     for (const sid of sids) {
-      const order = homesOf(sid, count)
-      if (new Set(order).size !== count || homesOf(sid, count).join() !== order.join()) t.fail(`${sid}: ${order.join(' ')}`)
-      homes[order[0] as number]!++
+      const order = ownersByHash(sid, count)
+      if (new Set(order).size !== count || ownersByHash(sid, count).join() !== order.join()) t.fail(`${sid}: ${order.join(' ')}`)
+      owners[order[0] as number]!++
       if (order[0] === 0) seconds[order[1] as number]!++
     }
     // 400 each on average, with a standard deviation of 20: five of them.
-    t.ok(homes.every((calls) => Math.abs(calls - 400) < 100), `${count}: ${homes.join(' ')}`)
-    if (count > 2 && count < 64) t.ok(seconds.slice(1).every((calls) => calls > 0.4 * (homes[0] as number) / (count - 1)), `${count}: ${seconds.join(' ')}`)
+    t.ok(owners.every((calls) => Math.abs(calls - 400) < 100), `${count}: ${owners.join(' ')}`)
+    if (count > 2 && count < 64) t.ok(seconds.slice(1).every((calls) => calls > 0.4 * (owners[0] as number) / (count - 1)), `${count}: ${seconds.join(' ')}`)
   }
 })
 
-t.test('whichever process a webhook comes to, the process of the call answers it', async (t) => {
+t.test('whichever node a webhook comes to, the owner of the call answers it', async (t) => {
   const three = await fleet(t, 3, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }
   for (let round = 0; round < 6; round++) {
     const sid = newSid()
     const [first, second, third] = [round % 3, (round + 1) % 3, (round + 2) % 3].map((index) => at(three, index)) as [Gateway, Gateway, Gateway]
     const document = await voice(first, ringing(sid), sign)
-    t.equal(three.ownerOf(sid), homesOf(sid, 3)[0], 'it is at home')
+    t.equal(three.ownerOf(sid), ownersByHash(sid, 3)[0], 'the owner by its hash has it')
     t.match(await voice(second, ringing(sid), sign), { status: 200, text: document.text }, 'asked again elsewhere: the same document, no second call')
     t.equal(three.gateways.filter(({ calls }) => calls.find(sid) !== undefined).length, 1)
     const call = three.call(sid)
@@ -58,7 +57,30 @@ t.test('whichever process a webhook comes to, the process of the call answers it
   t.same(await Promise.all(three.gateways.map(({ metric }) => metric('mkondo_sibling_webhooks_total{result="forwarded"}'))), before)
 })
 
-t.test('a full or draining process passes a new call on, and its webhooks find it there; with all of them full the caller hears the fallback', async (t) => {
+t.test('a webhook is proven and parsed where it arrives, once: its owner could do neither', async (t) => {
+  // Two secrets: the owner would refuse the signature, and the token is forwarded to nobody.
+  const two = await fleet(t, 2, (index) => ({ webhookSecrets: [index === 0 ? SECRET : 'whsec_of_another'], publicUrl: 'https://voice.example.com', nodeUrl: `https://voice.example.com/p/${index}` }))
+  const sign = { sign: { secret: SECRET } }
+  const sid = sidOf(1, 2)
+  const document = await voice(at(two, 0), ringing(sid), sign)
+  t.match(document.text, /<Stream/)
+  t.equal(two.ownerOf(sid), 1)
+  t.match(await voice(at(two, 1), ringing(sid), sign), { status: 403 }, 'at the owner itself the same signature is worth nothing')
+  const sent: string[] = []
+  const forward = two.links[0]!.forward.bind(two.links[0])
+  two.links[0]!.forward = (index, webhook) => {
+    sent.push(JSON.stringify(webhook))
+    return forward(index, webhook)
+  }
+  await post(`${at(two, 0).url}/events`, { json: { kind: 'call.answered', event_id: 'evt_1', data: { call_id: sid } }, ...sign })
+  const after = new URL(redirectUrl(document.text))
+  t.equal((await post(`${at(two, 0).url}${after.pathname}${after.search}`, { form: { ...ringing(sid), callSessionState: 'Completed' } })).status, 200)
+  t.same(two.call(sid).states.slice(-2), ['answered', 'completed'])
+  t.equal(sent.length, 2)
+  for (const webhook of sent) t.notMatch(webhook, /signature|v1=|[?&]t=/, 'neither signature nor token travels')
+})
+
+t.test('a full or draining node passes a new call on, and its webhooks find it there; with all of them full the caller hears the fallback', async (t) => {
   const two = await fleet(t, 2)
   at(two, 0).calls.fill()
   const sid = sidOf(0, 2)
@@ -67,7 +89,7 @@ t.test('a full or draining process passes a new call on, and its webhooks find i
   t.equal(two.ownerOf(sid), 1)
   await voice(at(two, 0), { ...ringing(sid), callSessionState: 'Active' })
   t.ok(two.call(sid).states.includes('answered'), two.call(sid).states.join(' '))
-  t.equal(two.links[0]?.awayAt(sid), 1)
+  t.equal(two.links[0]?.ownersOf(sid, null)[0], 1)
 
   void at(two, 1).calls.drain()
   for (const gateway of two.gateways) {
@@ -77,14 +99,14 @@ t.test('a full or draining process passes a new call on, and its webhooks find i
   }
 })
 
-t.test('a process that is gone or stands still leaves its new calls to the next, and the others\' alone', async (t) => {
+t.test('a node that is gone or stands still leaves its new calls to the next, and keeps the others\'', async (t) => {
   const two = await fleet(t, 2)
   two.switchboard.closed(1)
   const sid = sidOf(1, 2)
   t.match((await voice(at(two, 0), ringing(sid))).text, /<Stream/)
   t.equal(two.ownerOf(sid), 0)
-  await soon()
-  t.same(two.switchboard.started(1).away, [[sid, 0]], 'it is told at its start what is where')
+  await two.settled()
+  t.same(two.switchboard.started(1).announced, [[sid, 0]], 'it learns at its start which node owns what')
   two.switchboard.opened(1)
   // It is back: what the other took meanwhile stays there.
   await voice(at(two, 0), { ...ringing(sid), callSessionState: 'Active' })
@@ -99,7 +121,7 @@ t.test('a process that is gone or stands still leaves its new calls to the next,
   t.ok(await at(two, 0).metric('mkondo_sibling_webhooks_total{result="unanswered"}') >= 2)
 })
 
-t.test('a call of a process that died is not taken for a new one', async (t) => {
+t.test('a call of a node that died is not taken for a new one', async (t) => {
   const two = await fleet(t, 2, { webhookSecrets: [SECRET] })
   const sign = { sign: { secret: SECRET } }
   const sid = sidOf(1, 2)
@@ -113,16 +135,16 @@ t.test('a call of a process that died is not taken for a new one', async (t) => 
   t.equal(at(two, 0).calls.find(sid), undefined)
 })
 
-t.test('a call that a process ordered comes back to it', async (t) => {
+t.test('a call that a node placed comes back to it', async (t) => {
   const two = await fleet(t, 2)
-  two.links[1]?.took('mkondo-order-1', { away: true })
+  two.links[1]?.own('mkondo-order-1', true)
   const sid = sidOf(0, 2)
-  await soon()
+  await two.settled()
   t.match((await voice(at(two, 0), { ...ringing(sid), clientRequestId: 'mkondo-order-1' })).text, /<Stream/)
   t.equal(two.ownerOf(sid), 1)
 })
 
-t.test('audio leads to the process of the call, and to no other', async (t) => {
+t.test('audio leads to the owner of the call, and to no other node', async (t) => {
   const two = await fleet(t, 2, { nodeUrl: 'https://voice.example.com/p/7', publicUrl: 'https://voice.example.com', webhookSecrets: [SECRET] })
   const sid = sidOf(1, 2)
   const document = (await voice(at(two, 0), ringing(sid), { sign: { secret: SECRET } })).text
@@ -136,15 +158,15 @@ t.test('audio leads to the process of the call, and to no other', async (t) => {
   socket.terminate()
 })
 
-t.test('an answer without a body says nothing of its length, here or passed on, and the connection goes on', async (t) => {
+t.test('an answer without a body says nothing of its length, here or forwarded, and the connection goes on', async (t) => {
   const two = await fleet(t, 2)
   const body = (sid: string): string => JSON.stringify({ kind: 'call.answered', event_id: `evt ${sid}`, data: { call_id: sid } })
   const head = (text: string, more: string): string => `POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${text.length}\r\n${more}\r\n${text}`
   const [here, there] = [body(sidOf(0, 2)), body(sidOf(1, 2))]
   const { socket, answer } = rawRequest(at(two, 0).edge.publicPort, head(here, ''))
-  await soon()
+  await once(socket, 'data')
   socket.write(head(there, ''))
-  await soon()
+  await once(socket, 'data')
   socket.end()
   const text = await answer
   t.equal(text.match(/HTTP\/1\.1 204/g)?.length, 2, text)

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { announcedOrders } from '../../src/gateway/carrier-side.js'
+import { announcedOrders } from '../../src/fleet/routing.js'
 import type { OutboundCarrier } from '../../src/workers/outbound-calls.js'
 
-t.test('the siblings hear of an order before the carrier, and of its call as soon as that has an id', async (t) => {
+t.test('the other nodes learn of an order before the carrier, and of its call as soon as that has an id', async (t) => {
   const happened: string[] = []
   const carrier = (callSid: string | null): OutboundCarrier => ({
     createCall: async ({ clientRequestId }) => {
@@ -12,14 +12,14 @@ t.test('the siblings hear of an order before the carrier, and of its call as soo
     hangup: async (sid) => { happened.push(`hangup ${sid}`) },
     getCall: async () => ({ status: 'ringing', answeredAt: null }),
   })
-  const siblings = { took: (key: string, { away }: { readonly away: boolean }) => { happened.push(`took ${key} ${away}`) } }
+  const link = { own: (key: string, announce?: boolean) => { happened.push(`own ${key} ${announce}`) } }
   const call = { from: '+254700000001', to: '+254700000002', voiceCallbackUrl: 'https://voice.example.com/voice/support', clientRequestId: 'order-1' }
-  const orders = announcedOrders(carrier('HD_000000000001'), siblings)
+  const orders = announcedOrders(carrier('HD_000000000001'), link)
   t.match(await orders.createCall(call), { callSid: 'HD_000000000001' })
   await orders.hangup('HD_000000000001')
   t.match(await orders.getCall('HD_000000000001'), { status: 'ringing' })
-  t.same(happened.splice(0), ['took order-1 true', 'carrier order-1', 'took HD_000000000001 true', 'hangup HD_000000000001'])
+  t.same(happened.splice(0), ['own order-1 true', 'carrier order-1', 'own HD_000000000001 true', 'hangup HD_000000000001'])
   // Some carriers say it with the first webhook only, which names the order.
-  await announcedOrders(carrier(null), siblings).createCall({ ...call, clientRequestId: 'order-2' })
-  t.same(happened, ['took order-2 true', 'carrier order-2'])
+  await announcedOrders(carrier(null), link).createCall({ ...call, clientRequestId: 'order-2' })
+  t.same(happened, ['own order-2 true', 'carrier order-2'])
 })

@@ -2,15 +2,16 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { ProcessReady } from '../../src/cli/process-messages.js'
+import type { ProcessPlan } from '../../src/gateway/process-plan.js'
 import { processPlans } from '../../src/gateway/process-plan.js'
-import { Supervisor } from '../../src/cli/supervisor.js'
+import type { NodeReady } from '../../src/fleet/node-channel.js'
+import { Supervisor } from '../../src/fleet/supervisor.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
 
 interface Supervised {
-  readonly supervisor: Supervisor
+  readonly supervisor: Supervisor<ProcessPlan>
   /** Log lines so far. */
   readonly logged: () => Record<string, unknown>[]
 }
@@ -42,7 +43,7 @@ function supervise(t: Test, script: string, count = 2, times: { readonly drainTi
 }
 
 /** Sends a signal to a process of those that were started. */
-function killed(ready: readonly ProcessReady[] | null, index: number, signal: NodeJS.Signals = 'SIGKILL'): void {
+function killed(ready: readonly NodeReady[] | null, index: number, signal: NodeJS.Signals = 'SIGKILL'): void {
   process.kill(ready?.[index]?.opsPort as number, signal)
 }
 

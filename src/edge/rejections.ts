@@ -1,0 +1,132 @@
+import { REFUSALS_KEPT, REJECTION_LINES_BURST, REJECTION_LINES_PER_S, WEBHOOK_BODY_BYTES_MAX } from '../core/limits.js'
+import type { WallClock } from '../core/clock.js'
+import type { Log } from '../telemetry/log.js'
+import { WEBHOOK_REJECTIONS } from '../telemetry/metrics.js'
+import type { RefusalReason, WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
+import { errorReply } from './http-exchange.js'
+import type { BodyFault, HttpErrorCode, HttpStatus, Reply } from './http-exchange.js'
+import { RateLimit } from './rate-limit.js'
+
+/** A request that is turned away: the answer, and the reason it is counted under. */
+export interface Rejection {
+  readonly reason: WebhookRejection
+  /** In words, as in the answer; holds nothing of the body. */
+  readonly why: string
+  readonly reply: Reply
+}
+
+/** The answer to a webhook. */
+export type WebhookAnswer = Reply | Rejection
+
+export function rejection(
+  reason: WebhookRejection,
+  status: HttpStatus,
+  code: HttpErrorCode,
+  message: string,
+  extra: Parameters<typeof errorReply>[3] = {},
+): Rejection {
+  return { reason, why: message, reply: errorReply(status, code, message, extra) }
+}
+
+/** What is answered where the body was not read. */
+export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
+  'too-large': rejection(
+    'too-large',
+    413,
+    'BODY_TOO_LARGE',
+    `the body is larger than ${WEBHOOK_BODY_BYTES_MAX} bytes`,
+    { close: true },
+  ),
+  'too-slow': rejection('too-slow', 408, 'BODY_TOO_SLOW', 'the body did not come in time', { close: true }),
+  busy: rejection('rate-limit', 503, 'BUSY', 'too many requests wait for their bodies', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
+  evicted: rejection('evicted', 503, 'BUSY', 'the body came too slowly, and others needed its place', {
+    headers: [['Retry-After', '1']],
+    close: true,
+  }),
+}
+
+/** A request that the public port turned away, as the operator's log has it; nothing of its body. */
+export interface RejectedRequest {
+  readonly reason: WebhookRejection
+  /** In words, as in the answer. */
+  readonly why: string
+  readonly status: HttpStatus
+  /** Null: no webhook's path. */
+  readonly route: WebhookRoute | null
+  /** The agent that the URL names, whether there is one of that name or not; null: none. */
+  readonly agent: string | null
+  readonly address: string
+}
+
+/**
+ * Logs why webhooks are rejected: a carrier whose secret is wrong looks just like a stranger, and its callers hear nothing. A
+ * flood writes a few lines for each reason, with the number of requests that got no line.
+ */
+export class RejectionLog {
+  readonly #log: Log
+  readonly #lines = new RateLimit({ perSecond: REJECTION_LINES_PER_S, burst: REJECTION_LINES_BURST, keysMax: WEBHOOK_REJECTIONS.length })
+  readonly #suppressed = new Map<WebhookRejection, number>()
+
+  constructor(log: Log) {
+    this.#log = log
+  }
+
+  note(rejected: RejectedRequest, nowMs: number): void {
+    const { reason } = rejected
+    const suppressed = this.#suppressed.get(reason) ?? 0
+    if (this.#lines.take(reason, nowMs) > 0) {
+      this.#suppressed.set(reason, suppressed + 1)
+      return
+    }
+    this.#suppressed.delete(reason)
+    this.#log.warn({ ...rejected, ...(suppressed === 0 ? {} : { suppressed }) }, 'A request was turned away')
+  }
+
+  /** Logs the number of suppressed lines as soon as there may be a line again, also when the flood has ended. */
+  sweep(nowMs: number): void {
+    for (const [reason, suppressed] of this.#suppressed) {
+      if (this.#lines.take(reason, nowMs) > 0) continue
+      this.#suppressed.delete(reason)
+      this.#log.warn({ reason, suppressed }, 'More requests were turned away for the same reason')
+    }
+  }
+}
+
+/** A call that got no stream, or a socket that was not opened. */
+interface Refusal {
+  /** Calendar time, ISO 8601. */
+  readonly at: string
+  readonly reason: RefusalReason
+  /** Why, with the figures that decided it. */
+  readonly why: string
+  /** Null where the request named no call, or had no right to. */
+  readonly callSid: string | null
+  readonly agent: string | null
+}
+
+/** The last refusals, for the operator: a refused call has no record of its own. */
+export class Refusals {
+  /** Older ones that were dropped. */
+  dropped = 0
+  readonly #wallClock: WallClock
+  readonly #kept: Refusal[] = []
+
+  constructor(wallClock: WallClock) {
+    this.#wallClock = wallClock
+  }
+
+  note(refused: Omit<Refusal, 'at'>): void {
+    this.#kept.push({ at: new Date(this.#wallClock()).toISOString(), ...refused })
+    if (this.#kept.length <= REFUSALS_KEPT) return
+    this.#kept.shift()
+    this.dropped++
+  }
+
+  /** Newest first. */
+  get newest(): readonly Refusal[] {
+    return this.#kept.toReversed()
+  }
+}

@@ -1,0 +1,206 @@
+import { fork } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { assert } from '../core/assert.js'
+import {
+  PROCESS_RESTART_MS, PROCESS_RESTART_MS_MAX, PROCESS_SHORT_LIFE_MS, PROCESS_SHORT_LIVES_MAX, PROCESS_START_MS_MAX, PROCESS_STOP_GRACE_MS,
+} from '../core/limits.js'
+import type { Log } from '../telemetry/log.js'
+import { NodeSwitch } from './node-channel.js'
+import type { FromNode, NodeReady, ToNode } from './node-channel.js'
+
+interface SupervisorOptions<Plan> {
+  /** Module that each process runs; it waits for the `start` message. */
+  readonly entry: string
+  /** What each process is to run with, in the order of their indices; plain data that the supervisor does not read. */
+  readonly plans: readonly Plan[]
+  readonly env: NodeJS.ProcessEnv
+  /** How long calls may finish; a process that is still there `stopGraceMs` later is killed. */
+  readonly drainTimeoutMs: number
+  readonly stopGraceMs?: number
+  readonly log: Log
+}
+
+/** How it came to an end: the exit code, and the reason where it is another than 0. */
+interface SupervisorEnd {
+  readonly code: 0 | 1 | 2
+  readonly reason: string | null
+}
+
+interface Node<Plan> {
+  readonly index: number
+  readonly plan: Plan
+  child: ChildProcess | null
+  /** Why it could not start, in its own words. */
+  failure: { readonly message: string; readonly usage: boolean } | null
+  restarts: number
+  shortLives: number
+  /** Monotonic; when it was started, and once it takes calls, since when. */
+  sinceMs: number
+  /** Runs while a process is to be started, or is starting. */
+  timer: NodeJS.Timeout | null
+  /** It was drained, and is not started again. */
+  over: boolean
+}
+
+/**
+ * Starts the processes of a gateway, keeps them running, and passes webhooks between them. One that dies is started again after a
+ * pause, and the others do not notice. One that dies PROCESS_SHORT_LIVES_MAX times in a row ends all: the others finish their calls
+ * first. One that an operator drained stays down.
+ */
+export class Supervisor<Plan> {
+  /** Resolves when no process is left. */
+  readonly ended: Promise<SupervisorEnd>
+  readonly #options: SupervisorOptions<Plan>
+  readonly #nodes: readonly Node<Plan>[]
+  readonly #switch: NodeSwitch
+  readonly #ready = new Map<number, NodeReady>()
+  readonly #stopGraceMs: number
+  #tellEnded: (end: SupervisorEnd) => void = () => undefined
+  #tellReady: (() => void) | null = null
+  #stopping = false
+  #code: SupervisorEnd['code'] = 0
+  #reason: string | null = null
+
+  constructor(options: SupervisorOptions<Plan>) {
+    this.#options = options
+    this.#stopGraceMs = options.stopGraceMs ?? PROCESS_STOP_GRACE_MS
+    this.#nodes = options.plans.map((plan, index) => ({
+      index, plan, child: null, failure: null, restarts: 0, shortLives: 0, sinceMs: 0, timer: null, over: false,
+    }))
+    this.#switch = new NodeSwitch((index, message) => { this.#send(index, message) })
+    this.ended = new Promise((resolve) => { this.#tellEnded = resolve })
+  }
+
+  /** Starts all processes. Resolves when each takes calls; with null when one cannot start: all have ended then, and `ended` has the reason. */
+  async start(): Promise<readonly NodeReady[] | null> {
+    assert(this.#tellReady === null, 'a supervisor starts once')
+    const ready = new Promise<true>((resolve) => { this.#tellReady = () => { resolve(true) } })
+    for (const node of this.#nodes) this.#begin(node)
+    const all = await Promise.race([ready, this.ended.then(() => false)])
+    return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as NodeReady) : null
+  }
+
+  /** Every process takes no more calls, waits for its live ones, and ends. Idempotent. */
+  stop(): void {
+    if (this.#stopping) return
+    this.#stopping = true
+    for (const node of this.#nodes) {
+      this.#stopTimer(node)
+      node.child?.kill('SIGTERM')
+    }
+    const deadline = setTimeout(() => {
+      this.#options.log.error({}, 'processes did not end in time, and are killed')
+      for (const { child } of this.#nodes) child?.kill('SIGKILL')
+    }, this.#options.drainTimeoutMs + this.#stopGraceMs)
+    void this.ended.then(() => { clearTimeout(deadline) })
+    this.#endIfOver()
+  }
+
+  /** Every process ends now, with its calls. */
+  stopNow(): void {
+    this.stop()
+    this.#fail(1, null)
+    // SIGQUIT: unlike a second SIGTERM it is never taken for a repetition of the first.
+    for (const { child } of this.#nodes) child?.kill('SIGQUIT')
+    setTimeout(() => {
+      for (const { child } of this.#nodes) child?.kill('SIGKILL')
+    }, this.#stopGraceMs / 10).unref()
+  }
+
+  #begin(node: Node<Plan>): void {
+    const { index, plan } = node
+    node.failure = null
+    node.sinceMs = performance.now()
+    const child = fork(this.#options.entry, [], { env: this.#options.env, serialization: 'advanced' })
+    node.child = child
+    child.on('message', (message: FromNode) => { this.#received(node, message) })
+    child.on('error', (error) => { this.#options.log.error({ err: error, process: index }, 'a process cannot be spoken to') })
+    child.on('exit', (code, signal) => { this.#exited(node, code, signal) })
+    node.timer = setTimeout(() => {
+      node.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
+      child.kill('SIGKILL')
+    }, PROCESS_START_MS_MAX)
+    this.#send(index, { type: 'start', plan, restarts: node.restarts, owners: this.#switch.started(index) })
+  }
+
+  #send(index: number, message: ToNode<Plan>): void {
+    // Without a callback a channel that has closed would throw; the exit of its process is what counts.
+    this.#nodes[index]?.child?.send(message, () => undefined)
+  }
+
+  #received(node: Node<Plan>, message: FromNode): void {
+    const { index } = node
+    switch (message.type) {
+      case 'ready': {
+        this.#stopTimer(node)
+        node.sinceMs = performance.now()
+        this.#switch.opened(index)
+        this.#ready.set(index, message)
+        if (node.restarts > 0) this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
+        if (this.#ready.size === this.#nodes.length) this.#tellReady?.()
+        return
+      }
+      case 'failed':
+        node.failure = message
+        return
+      case 'owned':
+      case 'forward':
+      case 'answer':
+        this.#switch.received(index, message)
+    }
+  }
+
+  #exited(node: Node<Plan>, code: number | null, signal: NodeJS.Signals | null): void {
+    const { index } = node
+    const { log } = this.#options
+    const lifeMs = performance.now() - node.sinceMs
+    this.#stopTimer(node)
+    this.#switch.closed(index)
+    node.child = null
+    if (this.#stopping) {
+      // One that is still starting has no signal handler yet, and no call.
+      if (code !== 0 && signal !== 'SIGTERM') this.#fail(1, null)
+      return this.#endIfOver()
+    }
+    if (code === 0) {
+      log.info({ process: index }, 'a process was drained and is over')
+      node.over = true
+      return this.#endIfOver()
+    }
+    const reason = node.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
+    if (this.#ready.size < this.#nodes.length) {
+      // They have not all been running yet: there are no calls to let finish.
+      this.#fail(node.failure?.usage === true ? 2 : 1, node.failure === null ? `process ${index}: ${reason}` : reason)
+      this.#stopping = true
+      for (const { child } of this.#nodes) child?.kill('SIGKILL')
+      return this.#endIfOver()
+    }
+    node.restarts++
+    node.shortLives = lifeMs < PROCESS_SHORT_LIFE_MS ? node.shortLives + 1 : 1
+    const pauseMs = Math.min(PROCESS_RESTART_MS_MAX, PROCESS_RESTART_MS * 2 ** (node.shortLives - 1))
+    if (node.shortLives < PROCESS_SHORT_LIVES_MAX) {
+      log.error({ process: index, reason, restarts: node.restarts, pause_ms: pauseMs }, 'a process died, its calls with it, and is started again')
+      node.timer = setTimeout(() => { this.#begin(node) }, pauseMs)
+      return
+    }
+    log.fatal({ process: index, reason, restarts: node.restarts }, 'a process does nothing but die: the others finish their calls and end')
+    this.#fail(node.failure?.usage === true ? 2 : 1, `process ${index} died ${node.shortLives} times in a row: ${reason}`)
+    this.stop()
+  }
+
+  /** Keeps the first reason. */
+  #fail(code: 1 | 2, reason: string | null): void {
+    if (this.#code === 0) this.#code = code
+    this.#reason ??= reason
+  }
+
+  #endIfOver(): void {
+    if (this.#nodes.some(({ child, over }) => child !== null || (!over && !this.#stopping))) return
+    this.#tellEnded({ code: this.#code, reason: this.#reason })
+  }
+
+  #stopTimer(node: Node<Plan>): void {
+    if (node.timer !== null) clearTimeout(node.timer)
+    node.timer = null
+  }
+}
