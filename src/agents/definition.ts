@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
+import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as HANDOVER } from '../call/call-options.js'
 import { SPAN, WEEKDAYS, isTimeZone } from '../escalation/hours.js'
 import type { Weekday } from '../escalation/hours.js'
 import { isAgentName } from '../core/ids.js'

@@ -134,7 +134,7 @@ export class BackendInbox {
   #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
     const core = this.#core
     if (core.responseGeneration !== null && generation >= core.responseGeneration) core.responseGeneration = null
-    core.said(core.transcript.withoutSound((itemId) => core.items.get(itemId)?.over === 'no', core.streamMs))
+    core.transcript.withoutSound((itemId) => core.items.get(itemId)?.over === 'no', core.streamMs)
     if (status === 'completed') this.#responsesFailed = 0
     if (status !== 'failed' || core.state !== 'live' || generation <= core.generationFence) return
     core.mark('response-failed', reason)
@@ -152,7 +152,6 @@ export class BackendInbox {
     core.mark('backend-holding')
     if (text === undefined || core.state !== 'live' || core.sounding || core.anyItemOpen || core.speech.speaking || core.bargeIn.paused) return
     core.announce(text, 'filler')
-    core.counters.fillers++
   }
 
   #callerWords(itemId: string, text: string, final: boolean): void {
@@ -167,7 +166,7 @@ export class BackendInbox {
       this.#wordsOfMs = lastVoicedMs
       this.#wordsItemId = itemId
     }
-    core.said([core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)])
+    core.transcript.callerWords(itemId, text, final, startMs - zeroMs, endMs - zeroMs)
     if (text.trim() === '') return
     this.#patience.understood()
     this.#silence.callerSpoke()
@@ -182,6 +181,6 @@ export class BackendInbox {
       core.counters.lateEventsDropped++
       return
     }
-    core.said([core.transcript.agentWords(event.itemId, event.text, event.final, core.streamMs)])
+    core.transcript.agentWords(event.itemId, event.text, event.final, core.streamMs)
   }
 }

@@ -1,4 +1,3 @@
-import { CALL_RECORDS_MAX } from '../core/limits.js'
 import type { BargeInOptions } from './call-options.js'
 import type { BargeInRecord } from './record.js'
 
@@ -26,16 +25,13 @@ export type ResumeVerdict = 'resume' | 'wait'
  * for a cough.
  */
 export class BargeIn {
-  readonly records: BargeInRecord[]
-  dropped = 0
   start: BargeInStart | null = null
   /** Commits whose last sample has not gone out yet; null when there is none. */
   #settling: { readonly start: BargeInStart; readonly why: string } | null = null
   readonly #options: BargeInOptions
 
-  constructor(options: BargeInOptions, before: readonly BargeInRecord[]) {
+  constructor(options: BargeInOptions) {
     this.#options = options
-    this.records = before.slice(-CALL_RECORDS_MAX)
   }
 
   get paused(): boolean {
@@ -63,7 +59,7 @@ export class BargeIn {
     this.start = null
     const sinceMs = Math.round(nowMs - start.firstVoicedMs)
     const why = `${Math.round(voicedMs)} ms of voice in ${sinceMs} ms, under ${this.#options.commitMs}`
-    return this.#record(start, stopMs(start, lastSentAtMs), false, why, streamZeroMs)
+    return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: false, why }
   }
 
   /** Leaves the pause without a record: what was paused is gone for another reason. */
@@ -84,19 +80,8 @@ export class BargeIn {
     const settling = this.#settling
     if (settling === null) return null
     this.#settling = null
-    return this.#record(settling.start, stopMs(settling.start, lastSentAtMs), true, settling.why, streamZeroMs)
-  }
-
-  #record(
-    start: BargeInStart, stop: number | null, committed: boolean, why: string, streamZeroMs: number,
-  ): BargeInRecord {
-    const record = { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stop, committed, why }
-    this.records.push(record)
-    if (this.records.length > CALL_RECORDS_MAX) {
-      this.records.shift()
-      this.dropped++
-    }
-    return record
+    const { start, why } = settling
+    return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: true, why }
   }
 }
 

@@ -2,13 +2,14 @@ import { SPEECH_ITEMS_MAX } from '../core/limits.js'
 import { BargeIn } from './barge-in.js'
 import type { CallCounters, CallState } from './call-machine.js'
 import type { CallSessionOptions } from './call-options.js'
+import { CallLog } from './call-log.js'
+import type { CallLogEntry } from './call-log.js'
 import { CallerSpeech } from './caller-speech.js'
-import type { CallCheckpoint } from './checkpoint.js'
+import type { SessionResume } from './checkpoint.js'
 import { Deadlines } from './deadlines.js'
 import type { CallOutput, PlayoutView, SpeechKind } from './events.js'
 import { Outputs } from './outputs.js'
-import type { EscalationRecord, TranscriptEntry, TurnRecord } from './record.js'
-import { Timeline } from './timeline.js'
+import type { EscalationRecord, TurnRecord } from './record.js'
 import { ToolLedger } from './tool-ledger.js'
 import { Transcript } from './transcript.js'
 import { Turns } from './turns.js'
@@ -16,7 +17,7 @@ import { Turns } from './turns.js'
 /** Every reason for which a session wants to be called again. */
 export const DEADLINES = [
   'backend-ready', 'answer', 'end-of-speech', 'not-understood', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
-  'duration', 'words-heard', 'handover-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+  'duration', 'words-heard', 'escalation-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
 ] as const
 export type DeadlineName = (typeof DEADLINES)[number]
 
@@ -40,17 +41,15 @@ export class CallCore {
   readonly playout: PlayoutView
   readonly outputs = new Outputs()
   readonly deadlines = new Deadlines<DeadlineName>(DEADLINES)
-  readonly timeline: Timeline
+  readonly log: CallLog
   readonly transcript: Transcript
-  readonly turns: Turns
+  readonly turns = new Turns()
   readonly tools: ToolLedger
   readonly bargeIn: BargeIn
   readonly speech: CallerSpeech
   readonly items = new Map<string, SpeechItem>()
   readonly counters: CallCounters = {
-    frames: 0, framesVoiced: 0, lateAudioDropped: 0, lateEventsDropped: 0, toolCallsRefused: 0, toolCallsRepeated: 0,
-    toolResultsLate: 0, announcementsFailed: 0, fillers: 0, silencePrompts: 0, notUnderstood: 0, marksDropped: 0, outputsDropped: 0,
-    transcriptDropped: 0, toolRecordsDropped: 0, recordsDropped: 0,
+    lateAudioDropped: 0, lateEventsDropped: 0, toolCallsRefused: 0, toolResultsLate: 0, silencePrompts: 0, notUnderstood: 0, outputsDropped: 0,
   }
   readonly usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
   state: CallState = 'waiting'
@@ -91,20 +90,22 @@ export class CallCore {
   checkpointDue = false
   nextAnnouncement: number
 
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume: CallCheckpoint | undefined) {
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume: SessionResume | undefined) {
     this.options = options
     this.playout = playout
     this.nowMs = options.preparedAtMs
-    this.timeline = new Timeline(options.preparedAtMs, resume?.timeline ?? [])
-    this.transcript = new Transcript(resume?.transcript ?? [])
-    this.turns = new Turns(resume?.turns ?? [])
-    this.tools = new ToolLedger(options.callSid, resume?.tools ?? [], resume?.toolCalls ?? [])
-    this.bargeIn = new BargeIn(options.bargeIn, resume?.bargeIns ?? [])
+    this.log = new CallLog(resume?.log)
+    this.transcript = new Transcript((record) => this.record({ kind: 'transcript', record }))
+    this.tools = new ToolLedger(options.callSid, (call) => this.record({ kind: 'tool-call', ...call }), resume)
+    this.bargeIn = new BargeIn(options.bargeIn)
     this.speech = new CallerSpeech(options.speech)
-    this.identity = resume?.identity ?? null
-    this.greeted = resume?.greeted ?? false
-    this.greetingMs = resume?.greetingMs ?? null
-    this.nextAnnouncement = resume?.nextAnnouncement ?? 1
+    this.identity = resume?.checkpoint.identity ?? null
+    this.greeted = resume?.checkpoint.greeted ?? false
+    this.greetingMs = resume?.checkpoint.greetingMs ?? null
+    this.nextAnnouncement = resume?.checkpoint.nextAnnouncement ?? 1
+    for (const entry of resume?.checkpoint.openTranscript ?? []) {
+      if (entry.text.trim() !== '') this.record({ kind: 'transcript', record: { ...entry, text: entry.text.trim() } })
+    }
   }
 
   /** Time zero of transcript, turns and barge-ins. */
@@ -140,7 +141,6 @@ export class CallCore {
   }
 
   mark(name: string, detail?: string): void {
-    this.timeline.add(name, this.nowMs, detail)
     this.out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
   }
 
@@ -148,25 +148,22 @@ export class CallCore {
     this.deadlines.set(name, this.nowMs + afterMs)
   }
 
-  said(entries: readonly (TranscriptEntry | null)[]): void {
-    for (const entry of entries) {
-      if (entry === null) continue
-      this.out({ type: 'transcript', entry })
-      this.checkpointDue = true
-    }
+  /** Something is part of the call's record now. */
+  record(entry: CallLogEntry): void {
+    this.log.append(entry)
+    this.out({ type: 'log', entry })
+    this.checkpointDue = true
   }
 
-  turn(turn: TurnRecord | null): void {
-    if (turn === null) return
-    this.out({ type: 'turn', firstSoundMs: turn.firstSoundMs, answerMs: turn.answerMs })
-    this.checkpointDue = true
+  turn(record: TurnRecord | null): void {
+    if (record !== null) this.record({ kind: 'turn', record })
   }
 
   /** Has a phrase of the gateway spoken, behind whatever playout holds. @returns its item. */
   announce(text: string, kind: SpeechKind): string {
     const itemId = `gw-${this.nextAnnouncement++}`
     this.addItem({ itemId, kind, generation: null, started: false, over: 'no' })
-    this.said([this.transcript.agentWords(itemId, text, true, this.streamMs)])
+    this.transcript.agentWords(itemId, text, true, this.streamMs)
     this.out({ type: 'announce', itemId, text, kind })
     this.checkpointDue = true
     return itemId
@@ -217,8 +214,7 @@ export class CallCore {
         playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0,
       })
     }
-    this.said(this.transcript.cut(this.streamMs, (itemId) => (
-      itemId === heard.itemId ? heard.heardMs : this.playout.heardMs(itemId, this.nowMs))))
+    this.transcript.cut(this.streamMs, (itemId) => (itemId === heard.itemId ? heard.heardMs : this.playout.heardMs(itemId, this.nowMs)))
     this.generationFence = Math.max(this.generationFence, fence)
     this.responseGeneration = null
     this.checkpointDue = true
@@ -253,12 +249,7 @@ export class CallCore {
   /** Counts that the parts keep for themselves. */
   syncCounters(): void {
     const counters = this.counters
-    counters.toolCallsRepeated = this.tools.repeated
     counters.toolResultsLate = this.tools.resultsLate
-    counters.toolRecordsDropped = this.tools.recordsDropped
-    counters.marksDropped = this.timeline.dropped
     counters.outputsDropped = this.outputs.dropped
-    counters.transcriptDropped = this.transcript.dropped
-    counters.recordsDropped = this.turns.dropped + this.bargeIn.dropped
   }
 }

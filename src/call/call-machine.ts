@@ -2,39 +2,29 @@ import type { Wake } from '../core/clock.js'
 import type { BackendUsage } from './backend-events.js'
 import type { CallCheckpoint } from './checkpoint.js'
 import type { CallInput, CallOutput } from './events.js'
-import type {
-  BargeInRecord, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
-} from './record.js'
+import type { CallLog } from './call-log.js'
+import type { EscalationRecord } from './record.js'
 
-/** Plain numbers, copied to metrics at scrape. */
+/** Plain numbers. */
 export interface CallCounters {
-  frames: number
-  framesVoiced: number
   /** Chunks of audio of a dead response, dropped. */
   lateAudioDropped: number
   /** Transcripts and tool calls of a dead response, dropped. */
   lateEventsDropped: number
   /** Tool calls answered with an error without running: unknown, invalid, too many. */
   toolCallsRefused: number
-  /** Tool calls that came twice with one id. */
-  toolCallsRepeated: number
   /** Results that came after their call was cancelled, timed out or answered. */
   toolResultsLate: number
-  announcementsFailed: number
-  fillers: number
   silencePrompts: number
   /** Times that the caller's sound was given up because nobody understood it. */
   notUnderstood: number
-  marksDropped: number
+  /** Marks and checkpoint notices that nobody drained in time. */
   outputsDropped: number
-  transcriptDropped: number
-  toolRecordsDropped: number
-  recordsDropped: number
 }
 
 /** The states of a call, as an operator reads them. */
 export type CallState =
-  | 'waiting' | 'connecting' | 'live' | 'handover' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+  | 'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
 /** The face of a call session; `CallSession` is the only one that decides anything. */
 export interface CallMachine {
@@ -56,11 +46,7 @@ export interface CallMachine {
   checkpoint(): CallCheckpoint
   /** Who the caller is, once a tool has established it; goes into the escalation packet. */
   setIdentity(identity: Readonly<Record<string, unknown>>): void
-  readonly transcript: readonly TranscriptEntry[]
-  readonly toolCalls: readonly ToolCallRecord[]
-  readonly turns: readonly TurnRecord[]
-  readonly bargeIns: readonly BargeInRecord[]
-  readonly timeline: readonly TimelineMark[]
+  readonly log: CallLog
   readonly counters: Readonly<CallCounters>
   readonly usage: BackendUsage
   /** From the opened stream to the first agent sound; null before. */

@@ -49,7 +49,7 @@ export interface CallSessionOptions {
   /** Said before anything else, and not to be interrupted: the call is recorded. Null: nothing has to be said. */
   readonly consentText: string | null
   /** Null: this agent cannot hand a caller to a human. */
-  readonly escalation: HandoverOptions | null
+  readonly escalation: EscalationOptions | null
 }
 
 export interface SpeechOptions {
@@ -110,7 +110,7 @@ export interface RuleOptions {
   readonly failures: number | null
 }
 
-export interface HandoverOptions {
+export interface EscalationOptions {
   /** Said before the stream is closed or held; null for nothing. */
   readonly announceText: string | null
   /** Said when no human could be reached. */
@@ -181,7 +181,7 @@ export const DEFAULT_CALL_OPTIONS = {
 } as const satisfies Partial<CallSessionOptions>
 
 /** What an agent with an escalation gets that says nothing else about it. */
-export const DEFAULT_HANDOVER_OPTIONS = {
+export const DEFAULT_ESCALATION_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
   closedText: 'I am sorry, our colleagues are not here at this hour.',
@@ -190,4 +190,4 @@ export const DEFAULT_HANDOVER_OPTIONS = {
   afterFailure: 'continue',
   stepTimeoutMs: 5000, // the machine answers in one thread hop; 5 s of hold is what a caller bears without a word
   holdTimeoutMs: 60_000, // two rings-out of 30 s
-} as const satisfies HandoverOptions
+} as const satisfies EscalationOptions

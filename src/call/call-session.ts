@@ -1,6 +1,5 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { CHECKPOINT_MARKS_MAX } from '../core/limits.js'
 import type { BackendUsage } from './backend-events.js'
 import { BackendInbox } from './backend-inbox.js'
 import { CallCore, DEADLINES } from './call-core.js'
@@ -8,14 +7,13 @@ import type { DeadlineName } from './call-core.js'
 import type { CallCounters, CallMachine, CallState } from './call-machine.js'
 import type { CallSessionOptions } from './call-options.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
-import type { CallCheckpoint, OwedAnswer } from './checkpoint.js'
+import type { CallCheckpoint, OwedAnswer, SessionResume } from './checkpoint.js'
+import type { CallLog } from './call-log.js'
 import { Conversation } from './conversation.js'
 import { Ending, wordsDeadlineMs } from './ending.js'
 import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
 import { Handover } from './transfer.js'
-import type {
-  BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
-} from './record.js'
+import type { EndReason, EscalationRecord } from './record.js'
 import { Patience } from './patience.js'
 import { Rules } from './rules.js'
 import { Silence } from './silence.js'
@@ -32,9 +30,9 @@ const DURATION_POLL_MS = 5000
  *
  *     waiting    --stream-opened-->                          connecting   (greeting of ours, if one is set)
  *     connecting --backend ready-->                          live         (the backend is kicked off)
- *     connecting --not ready in time-->                      handover | closing   with an apology
- *     live       --backend died, answers nothing-->          handover | closing   with an apology
- *     live       --escalate_to_human, operator-->            handover     see `Handover`
+ *     connecting --not ready in time-->                      escalating | closing   with an apology
+ *     live       --backend died, answers nothing-->          escalating | closing   with an apology
+ *     live       --escalate_to_human, operator-->            escalating   see `Handover`
  *     live       --end_call, silence, duration, operator-->  closing      see `Ending`
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
@@ -55,12 +53,12 @@ export class CallSession implements CallMachine {
   /** Checkpoint of the life before, until the stream is open again. */
   #resume: CallCheckpoint | null
 
-  /** @param resume  a checkpoint of the same call: the session goes on from it and does not greet again. */
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: CallCheckpoint) {
+  /** @param resume  of the same call: the session goes on from it and does not greet again. */
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume) {
     this.#core = new CallCore(options, playout, resume)
     this.#ending = new Ending(this.#core)
     this.#handover = new Handover(this.#core, this.#ending)
-    this.#silence = new Silence(this.#core, this.#ending, resume?.silencePrompts ?? 0)
+    this.#silence = new Silence(this.#core, this.#ending, resume?.checkpoint.silencePrompts ?? 0)
     this.#tools = new ToolDesk(this.#core, this.#ending, this.#handover)
     this.#patience = new Patience(this.#core, this.#ending)
     this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools, this.#patience)
@@ -69,15 +67,12 @@ export class CallSession implements CallMachine {
       failed: (detail) => this.#backendFailed(detail),
     })
     this.#rules = options.rules === null ? null : new Rules(options.rules)
-    this.#resume = resume ?? null
+    this.#resume = resume?.checkpoint ?? null
   }
 
   get state(): CallState { return this.#core.state }
-  get transcript(): readonly TranscriptEntry[] { return this.#core.transcript.entries }
-  get toolCalls(): readonly ToolCallRecord[] { return this.#core.tools.records }
-  get turns(): readonly TurnRecord[] { return this.#core.turns.records }
-  get bargeIns(): readonly BargeInRecord[] { return this.#core.bargeIn.records }
-  get timeline(): readonly TimelineMark[] { return this.#core.timeline.marks }
+  /** What happened so far; each entry was an output. */
+  get log(): CallLog { return this.#core.log }
   get usage(): BackendUsage { return this.#core.usage }
   get greetingMs(): number | null { return this.#core.greetingMs }
   get escalation(): EscalationRecord | null { return this.#core.escalation }
@@ -110,8 +105,6 @@ export class CallSession implements CallMachine {
 
   callerFrame(voiced: boolean, nowMs: number): void {
     const core = this.#core
-    core.counters.frames++
-    if (voiced) core.counters.framesVoiced++
     if (!core.streaming || core.screening) return
     core.nowMs = Math.max(nowMs, core.nowMs)
     if (this.#conversation.frame(voiced, nowMs)) this.#afterwards()
@@ -163,14 +156,10 @@ export class CallSession implements CallMachine {
       silencePrompts: this.#silence.prompts,
       nextAnnouncement: core.nextAnnouncement,
       identity: core.identity,
-      transcript: core.transcript.snapshot(),
-      tools: core.tools.snapshot(),
-      toolCalls: [...core.tools.records],
-      turns: [...core.turns.records],
-      bargeIns: [...core.bargeIn.records],
-      timeline: core.timeline.newest(CHECKPOINT_MARKS_MAX),
+      openTranscript: core.transcript.open,
+      toolsRunning: core.tools.unanswered(core.streamZeroMs),
       ending: plan === null ? this.#resume?.ending ?? null : { reason: plan.reason, detail: plan.detail },
-      handover: request === null ? null : { reason: request.reason, summary: request.summary },
+      escalation: request === null ? null : { reason: request.reason, summary: request.summary },
     }
   }
 
@@ -233,7 +222,7 @@ export class CallSession implements CallMachine {
       case 'silence': return this.#silence.due()
       case 'duration': return this.#durationDue()
       case 'words-heard': return core.state === 'closing' ? this.#ending.wordsOverdue() : this.#handover.wordsOverdue()
-      case 'handover-step': return this.#handover.fail('failed', 'no step from the escalation machine')
+      case 'escalation-step': return this.#handover.fail('failed', 'no step from the escalation machine')
       case 'hold': return this.#handover.fail('no-answer', 'held too long')
       case 'offer': return this.#handover.callback.due()
       case 'consent': return this.#consented(false)
@@ -318,9 +307,9 @@ export class CallSession implements CallMachine {
         this.#ending.endNow(
           resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
         return true
-      case 'handover':
+      case 'escalating':
       case 'holding':
-        this.#handover.resume(resume.handover?.reason ?? '', resume.handover?.summary ?? '', resume.state === 'holding')
+        this.#handover.resume(resume.escalation?.reason ?? '', resume.escalation?.summary ?? '', resume.state === 'holding')
         return true
       case 'bridged':
         this.#handover.step({ type: 'bridged', strategy: 'supervision' })
@@ -417,7 +406,7 @@ export class CallSession implements CallMachine {
   #operatorEscalates(reason: string): void {
     const core = this.#core
     const possible = core.state === 'live' || core.state === 'connecting'
-      || core.state === 'handover' || core.state === 'holding'
+      || core.state === 'escalating' || core.state === 'holding'
     const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
     if (!possible || !this.#handover.start(request)) core.mark('escalation-refused', core.state)
   }
@@ -459,7 +448,7 @@ export class CallSession implements CallMachine {
       item.over = over
     }
     core.agentHeardAtMs = core.nowMs
-    core.said([core.transcript.heard(itemId, core.streamMs)])
+    core.transcript.heard(itemId, core.streamMs)
     if (itemId === core.consentItemId) this.#consented(over === 'heard')
     this.#handover.itemOver(itemId)
     this.#ending.itemOver(itemId)
@@ -468,9 +457,8 @@ export class CallSession implements CallMachine {
   /** The phrase will never be heard: whatever waits for it goes on, and a lost greeting becomes the backend's. */
   #announceFailed(itemId: string): void {
     const core = this.#core
-    core.counters.announcementsFailed++
     core.mark('announce-failed')
-    if (itemId === core.greetingItemId && core.greetingMs === null && core.state !== 'handover') {
+    if (itemId === core.greetingItemId && core.greetingMs === null && core.state !== 'escalating') {
       core.greetingItemId = null
       core.greeted = false
       if (core.state === 'live') this.#begin()

@@ -112,16 +112,14 @@ export class Conversation {
     const lastSentAtMs = core.playout.lastSentAtMs()
     const record = core.bargeIn.resume(this.#voiceOverAgentMs, core.nowMs, lastSentAtMs, core.streamZeroMs)
     core.out({ type: 'playout-resume' })
-    if (record !== null) core.out({ type: 'barge-in', stopMs: record.stopMs, committed: false, why: record.why })
+    if (record !== null) core.record({ kind: 'barge-in', record })
     core.mark('barge-in-resume', record?.why)
   }
 
   settleDue(): void {
     const core = this.#core
     const record = core.bargeIn.settle(core.playout.lastSentAtMs(), core.streamZeroMs)
-    if (record === null) return
-    core.out({ type: 'barge-in', stopMs: record.stopMs, committed: true, why: record.why })
-    core.checkpointDue = true
+    if (record !== null) core.record({ kind: 'barge-in', record })
   }
 
   /** Gives the agent's speech up for the caller's. */
@@ -143,7 +141,7 @@ export class Conversation {
     core.agentSpokeLast = false
     this.#silence.callerSpoke()
     // Its announcement is cut: a handover goes on without.
-    if (core.state === 'handover') core.in('words-heard', 0)
+    if (core.state === 'escalating') core.in('words-heard', 0)
     if (core.speech.speaking) this.#tellSpeechStart(Math.max(start.firstVoicedMs, core.speech.firstVoicedMs))
     // After a pause the last sample has long left; after a decision at once it leaves now.
     if (paused) this.settleDue()
@@ -258,7 +256,7 @@ export class Conversation {
   /** The backend should hear the caller in this state. */
   #listening(): boolean {
     const { state } = this.#core
-    return state === 'live' || state === 'connecting' || state === 'handover'
+    return state === 'live' || state === 'connecting' || state === 'escalating'
       || (state === 'closing' && this.#ending.plan?.cancellable === true)
   }
 
@@ -268,7 +266,7 @@ export class Conversation {
     const { protectGreeting, protectEscalation } = core.options.bargeIn
     const open = core.state === 'live' || core.state === 'connecting'
       || (core.state === 'closing' && this.#ending.plan?.cancellable === true)
-      || (core.state === 'handover' && !protectEscalation)
+      || (core.state === 'escalating' && !protectEscalation)
     if (!open || !core.agentTalking || core.consent === 'saying') return false
     if (!protectGreeting && !protectEscalation) return true
     const itemId = core.playout.currentItem(core.nowMs)

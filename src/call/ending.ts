@@ -15,7 +15,7 @@ const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
 
 const NOT_WHILE_CLOSING = [
-  'silence', 'filler', 'answer', 'backend-ready', 'handover-step', 'hold', 'words-heard',
+  'silence', 'filler', 'answer', 'backend-ready', 'escalation-step', 'hold', 'words-heard',
 ] as const
 
 interface Plan {
@@ -164,7 +164,7 @@ export class Ending {
   #figures(): string {
     const core = this.#core
     const waiting = this.#facts?.waiting === true ? ', the caller was waiting' : ''
-    return `${Math.round(core.streamMs)} ms of stream, ${core.turns.answered} of ${core.turns.records.length} turns answered${waiting}`
+    return `${Math.round(core.streamMs)} ms of stream, ${core.log.turnsAnswered} of ${core.log.turns.length} turns answered${waiting}`
   }
 
   /** Lets go of tools, backend and everything that is still open in the books. Idempotent. */
@@ -174,17 +174,17 @@ export class Ending {
     // Asked before the turn is closed: a caller who waits at the end was not served.
     this.#facts ??= {
       handedOver: bridged,
-      answered: core.turns.answered > 0,
+      answered: core.log.turnsAnswered > 0,
       waiting: core.turns.waitingForReal || (core.escalation !== null && !bridged && core.state !== 'live'),
     }
     const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
     core.tools.closeGateway(asAsked, core.nowMs, core.streamZeroMs)
     const settled = core.bargeIn.settle(core.playout.lastSentAtMs(), core.streamZeroMs)
-    if (settled !== null) core.out({ type: 'barge-in', stopMs: settled.stopMs, committed: true, why: settled.why })
+    if (settled !== null) core.record({ kind: 'barge-in', record: settled })
     core.bargeIn.abandon()
     core.cancelTools()
     core.closeBackend(reason)
-    core.said(core.transcript.close(core.streamMs))
+    core.transcript.close(core.streamMs)
     core.turn(core.turns.close(core.streamZeroMs))
   }
 

@@ -1,4 +1,5 @@
 import type { BackendEvent } from './backend-events.js'
+import type { CallLogEntry } from './call-log.js'
 import type {
   CallOutcome, CallbackAsk, EndReason, EscalationHistory, EscalationOutcome, EscalationStrategy, TranscriptEntry,
 } from './record.js'
@@ -100,10 +101,8 @@ export type CallOutput =
   | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
   | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
-  | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
-  /** One turn's clocks, for the metrics. Null where that sound never came. */
-  | { readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null }
-  | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean; readonly why: string }
+  /** Something is part of the call's record now. */
+  | { readonly type: 'log'; readonly entry: CallLogEntry }
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
   /** The session changed in a way that a takeover must know. Read it with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }

@@ -43,11 +43,11 @@ export interface TurnRecord {
   /** From there to the first agent sample that is not a filler. */
   readonly answerMs: number | null
   /** The same two clocks to the caller's ear; only where the carrier forks both tracks as stereo. */
-  readonly ear?: EarTimes
+  readonly ear?: PlayedTimes
 }
 
 /** To the agent's voice as it comes back on the outbound track; null where no beginning of a sound was heard there. */
-export interface EarTimes {
+export interface PlayedTimes {
   readonly firstSoundMs: number | null
   readonly answerMs: number | null
 }

@@ -1,7 +1,7 @@
 import type { BackendEvent } from './backend-events.js'
 import type { CallCore } from './call-core.js'
 import type { Ending } from './ending.js'
-import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL } from './gateway-tools.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, isBuiltIn } from './gateway-tools.js'
 import type { Handover } from './transfer.js'
 
 type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
@@ -35,7 +35,7 @@ export class ToolDesk {
 
   call(event: ToolCallEvent): void {
     const core = this.#core
-    const gateway = event.name === ESCALATE_TOOL || event.name === END_CALL_TOOL || event.name === CALLBACK_TOOL
+    const gateway = isBuiltIn(event.name)
     const fault = this.#faultOf(event, gateway)
     if (fault !== null) return this.#refuse(event, fault)
     const decision = core.tools.call(event.callId, event.name, event.args, core.nowMs, gateway)
@@ -70,11 +70,11 @@ export class ToolDesk {
     }
   }
 
-  result(callId: string, ok: boolean, value: unknown, error: string | undefined): void {
+  result(callId: string, ok: boolean, value: unknown, error: string | undefined, end: 'answered' | 'overdue' = 'answered'): void {
     const core = this.#core
-    const answer = core.tools.result(callId, { ok, value, error }, core.nowMs, core.streamZeroMs)
+    const answer = core.tools.result(callId, { ok, value, error }, core.nowMs, core.streamZeroMs, end)
     if (answer === null) return
-    core.mark('tool-end', answer.record.name)
+    core.mark('tool-end', answer.name)
     core.checkpointDue = true
     if (core.tools.running === 0) {
       core.deadlines.clear('filler')
@@ -102,7 +102,7 @@ export class ToolDesk {
     const overdue = core.tools.overdue(core.nowMs - core.options.toolLimitMs)
     if (overdue.length > 0) core.out({ type: 'cancel-tools', callIds: overdue })
     for (const callId of overdue) {
-      this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time')
+      this.result(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
     }
     const oldestMs = core.tools.oldestStartMs()
     if (oldestMs !== null) core.deadlines.set('tool-limit', oldestMs + core.options.toolLimitMs)
@@ -118,7 +118,6 @@ export class ToolDesk {
     if (quietMs < neededMs) return core.in('filler', neededMs - quietMs)
     this.#spoken++
     core.announce(texts[this.#next++ % texts.length] as string, 'filler')
-    core.counters.fillers++
     core.in('filler', everyMs)
   }
 
@@ -149,7 +148,7 @@ export class ToolDesk {
   #refuse(event: ToolCallEvent, error: string): void {
     const core = this.#core
     core.counters.toolCallsRefused++
-    core.tools.refused(event.name.slice(0, 64), event.args, core.streamMs, error)
+    core.tools.refused(event.callId, event.name.slice(0, 64), event.args, core.streamMs, error)
     core.mark('tool-refused', `${event.name.slice(0, 64)}: ${error}`)
     core.out({ type: 'backend-tool-result', callId: event.callId, ok: false, value: { error } })
     if (core.state === 'live') core.in('answer', core.options.answerTimeoutMs)

@@ -1,4 +1,5 @@
 import { assertNever } from '../core/assert.js'
+import { TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
 import type { CallCore } from './call-core.js'
 import { CallbackOffer } from './callback-offer.js'
 import type { Ending } from './ending.js'
@@ -49,7 +50,7 @@ export class Handover {
   start(request: HandoverRequest): boolean {
     const core = this.#core
     if (core.options.escalation === null) return false
-    if (core.state === 'handover' || core.state === 'holding' || core.state === 'bridged') return true
+    if (core.state === 'escalating' || core.state === 'holding' || core.state === 'bridged') return true
     this.#enter(request)
     this.#announced = false
     if (request.origin === 'operator' || request.origin === 'rule') core.hushAgent()
@@ -69,7 +70,7 @@ export class Handover {
     if (!core.streaming || core.state === 'closing') return
     switch (step.type) {
       case 'close-stream':
-        core.deadlines.clear('handover-step')
+        core.deadlines.clear('escalation-step')
         core.deadlines.clear('hold')
         this.#announce(step.mayBeSilent)
         this.#closeWanted = true
@@ -81,10 +82,10 @@ export class Handover {
       case 'bridged':
         return this.#bridged(step.strategy)
       case 'offer':
-        if (core.state === 'handover' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, true)
+        if (core.state === 'escalating' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, true)
         return
       case 'failed':
-        if (core.state === 'handover' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, false)
+        if (core.state === 'escalating' || core.state === 'holding') this.#unreached(step.outcome, step.detail, step.closed, false)
         return
       default:
         assertNever(step)
@@ -113,7 +114,7 @@ export class Handover {
     const core = this.#core
     const request = this.request
     const options = core.options.escalation
-    for (const name of ['handover-step', 'hold', 'words-heard'] as const) core.deadlines.clear(name)
+    for (const name of ['escalation-step', 'hold', 'words-heard'] as const) core.deadlines.clear(name)
     if (core.escalation !== null) core.escalation = { ...core.escalation, outcome }
     core.mark('escalation-failed', detail)
     this.request = null
@@ -157,18 +158,18 @@ export class Handover {
     core.out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
     const answer = core.tools.result(toolCallId, { ok: false, value, error: outcome }, core.nowMs, core.streamZeroMs)
     if (answer === null) return
-    core.mark('tool-end', answer.record.name)
+    core.mark('tool-end', answer.name)
   }
 
   #enter(request: HandoverRequest): void {
     const core = this.#core
     this.callback.withdraw()
     this.request = request
-    core.state = 'handover'
+    core.state = 'escalating'
     core.generationCeiling = core.generationSeen
     for (const name of ['silence', 'filler', 'answer', 'backend-ready'] as const) core.deadlines.clear(name)
     core.escalation = { reason: request.reason, strategy: null, outcome: null }
-    core.in('handover-step', core.options.escalation?.stepTimeoutMs ?? 0)
+    core.in('escalation-step', core.options.escalation?.stepTimeoutMs ?? 0)
     core.mark('escalation', request.origin)
     core.out({ type: 'escalate', packet: this.#packet(request.reason, request.summary) })
     core.checkpointDue = true
@@ -191,7 +192,7 @@ export class Handover {
 
   #hold(): void {
     const core = this.#core
-    core.deadlines.clear('handover-step')
+    core.deadlines.clear('escalation-step')
     core.deadlines.clear('silence')
     core.deadlines.clear('filler')
     core.deadlines.clear('answer')
@@ -225,7 +226,7 @@ export class Handover {
   }
 
   #packet(reason: string, summary: string): EscalationPacket {
-    const { options, nowMs } = this.#core
+    const { options, nowMs, log, transcript } = this.#core
     return {
       version: 1,
       callSid: options.callSid,
@@ -233,8 +234,8 @@ export class Handover {
       reason,
       summary,
       identity: this.#core.identity,
-      tried: this.#core.tools.records.map(({ name, ok, args }) => ({ name, ok, args })),
-      transcript: this.#core.transcript.snapshot(),
+      tried: log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
+      transcript: [...log.transcript, ...transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
       // Only formats a number; the clock was read by whoever made `wallOffsetMs`.
       at: new Date(nowMs + options.wallOffsetMs).toISOString(),
     }

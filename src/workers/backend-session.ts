@@ -18,7 +18,6 @@ function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
 /** What the backend of this call is told when it is connected. */
 export function backendSession(start: CallStart, session: CallMachine): BackendSession {
   const { agent, resume } = start
-  const checkpoint = resume?.checkpoint ?? null
   return {
     callSid: start.callSid,
     agent: agent.name,
@@ -29,9 +28,9 @@ export function backendSession(start: CallStart, session: CallMachine): BackendS
     tools: toolSpecs(start),
     language: agent.language,
     voice: agent.voice[start.backends[0] ?? ''] ?? null,
-    history: session.transcript.map((entry) => ({ role: entry.role, text: entry.text })),
+    history: session.log.transcript.map((entry) => ({ role: entry.role, text: entry.text })),
     // Tools that still ran when the worker died are answered with an error: they may have had their effect.
-    toolLedger: resumedTools(checkpoint?.tools ?? []),
+    toolLedger: resume === null ? [] : resumedTools(resume),
     offline: agent.offline ?? null,
     resume: resume?.backendState ?? null,
   }

@@ -1,9 +1,11 @@
 import { CALL_RECORD_VERSION } from '../call/record.js'
-import type {
-  BargeInRecord, CallRecord, EarTimes, EscalationHistory, OutboundRecord, ToolCallRecord, TranscriptEntry, TurnRecord,
-} from '../call/record.js'
+import { CallLog } from '../call/call-log.js'
+import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
+import type { BargeInRecord, CallRecord, EscalationHistory, OutboundRecord, ToolCallRecord, TurnRecord } from '../call/record.js'
+import { assertNever } from '../core/assert.js'
+import type { ErrorCode } from '../core/errors.js'
 import type { SessionOpened } from '../backends/watch.js'
-import { BACKEND_SESSIONS_KEPT, CALL_RECORDS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../core/limits.js'
+import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
@@ -36,7 +38,7 @@ export interface CallEnding extends CallState {
 }
 
 /** The news of a call that are only counted or kept. */
-export type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'transcript' | 'tool' | 'turn' | 'ear' | 'barge-in' | 'failover' }>
+export type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
 
 /**
  * What the main thread writes down of a call: metrics as they come, and at the end the record. Phone numbers are
@@ -50,14 +52,8 @@ export class CallBooks {
   readonly #series: CallSeries
   readonly #numbers: CallNumbers
   readonly #startedAt: string
-  readonly #transcript: TranscriptEntry[] = []
-  readonly #toolCalls: ToolCallRecord[] = []
+  readonly log = new CallLog()
   readonly #sessions: SessionOpened[] = []
-  readonly #turns: TurnRecord[] = []
-  readonly #bargeIns: BargeInRecord[] = []
-  /** By the time at which the turn's caller stopped. */
-  readonly #ears = new Map<number, EarTimes>()
-
   readonly #masksNumbers: boolean
 
   /**
@@ -75,13 +71,13 @@ export class CallBooks {
   }
 
   take(news: CallNews): void {
-    const { callSid, agent } = this.#call
+    const { callSid } = this.#call
     const metrics = this.#metrics
-    const labels = { agent, backend: this.#backend }
     switch (news.type) {
       case 'backend-session': {
         const { backend, role, connectMs } = news.opened
-        keep(this.#sessions, { ...news.opened, connectMs: wholeNumbers(connectMs) }, BACKEND_SESSIONS_KEPT)
+        this.#sessions.push({ ...news.opened, connectMs: wholeNumbers(connectMs) })
+        if (this.#sessions.length > BACKEND_SESSIONS_KEPT) this.#sessions.shift()
         if (connectMs === null) return
         metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
         // A module is called by its address until it has said its name.
@@ -91,22 +87,12 @@ export class CallBooks {
       case 'backend-error':
         metrics.backendErrors({ backend: news.fault.backend, code: news.fault.code }).inc(1, callSid)
         return
-      case 'transcript':
-        keep(this.#transcript, wholeNumbers(news.entry), TRANSCRIPT_ENTRIES_MAX)
-        return
-      case 'tool':
-        keep(this.#toolCalls, news.call, TOOL_CALLS_MAX)
-        metrics.toolSeconds({ tool: news.call.name, outcome: news.call.ok ? 'ok' : 'error' }).observe(news.call.ms / 1000, callSid)
-        if (news.call.error !== undefined) metrics.toolErrors({ tool: news.call.name, code: news.call.error }).inc(1, callSid)
-        return
-      case 'turn':
-        this.#turn(news.turn, labels)
-        this.#numbers.frameLatencyP99Ms = news.frameLatencyP99Ms
-        return
-      case 'ear':
-        if (this.#ears.size < CALL_RECORDS_MAX) this.#ears.set(Math.round(news.callerStoppedMs), news.ear)
-        if (news.ear.firstSoundMs !== null) metrics.turnResponseEar(labels).observe(news.ear.firstSoundMs / 1000, callSid)
-        if (news.ear.answerMs !== null) metrics.turnAnswerEar(labels).observe(news.ear.answerMs / 1000, callSid)
+      case 'log':
+        for (const entry of news.entries) {
+          this.log.append(entry)
+          this.#observe(entry)
+        }
+        if (news.frameLatencyP99Ms !== null) this.#numbers.frameLatencyP99Ms = news.frameLatencyP99Ms
         return
       case 'failover':
         this.#answering(news.to)
@@ -118,10 +104,42 @@ export class CallBooks {
         metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
         metrics.backendFailoverGap({ to: news.to }).observe(news.gapMs / 1000, callSid)
         return
-      case 'barge-in':
-        this.#bargeIn(news.bargeIn)
-        return
     }
+  }
+
+  #observe(entry: CallLogEntry): void {
+    const { callSid, agent } = this.#call
+    const labels = { agent, backend: this.#backend }
+    switch (entry.kind) {
+      case 'transcript':
+        return
+      case 'tool-call':
+        this.#toolCall(entry)
+        return
+      case 'turn':
+        this.#turn(entry.record, labels)
+        return
+      case 'turn-played': {
+        const { firstSoundMs, answerMs } = entry.ear
+        if (firstSoundMs !== null) this.#metrics.turnResponseEar(labels).observe(firstSoundMs / 1000, callSid)
+        if (answerMs !== null) this.#metrics.turnAnswerEar(labels).observe(answerMs / 1000, callSid)
+        return
+      }
+      case 'barge-in':
+        this.#bargeIn(entry.record)
+        return
+      default:
+        assertNever(entry)
+    }
+  }
+
+  /** Tools of the agent's own that ran: the name of a refused call is whatever a model made up, and is no label. */
+  #toolCall({ end, record: { name, ok, ms, error } }: LoggedToolCall): void {
+    if (end === 'built-in' || end === 'refused') return
+    const { callSid } = this.#call
+    this.#metrics.toolSeconds({ tool: name, outcome: ok ? 'ok' : 'error' }).observe(ms / 1000, callSid)
+    const code = END_CODES[end] ?? error
+    if (code !== undefined) this.#metrics.toolErrors({ tool: name, code }).inc(1, callSid)
   }
 
   #answering(backend: string): void {
@@ -131,7 +149,6 @@ export class CallBooks {
 
   #turn(turn: TurnRecord, labels: { readonly agent: string; readonly backend: string }): void {
     const { callSid } = this.#call
-    keep(this.#turns, wholeNumbers(turn), CALL_RECORDS_MAX)
     if (turn.answerMs !== null) this.#metrics.turnAnswer(labels).observe(turn.answerMs / 1000, callSid)
     if (turn.firstSoundMs === null) return
     this.#numbers.turnResponseLastMs = turn.firstSoundMs
@@ -139,7 +156,6 @@ export class CallBooks {
   }
 
   #bargeIn(bargeIn: BargeInRecord): void {
-    keep(this.#bargeIns, wholeNumbers(bargeIn), CALL_RECORDS_MAX)
     this.#metrics.bargeIns({ committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, this.#call.callSid)
     if (!bargeIn.committed || bargeIn.stopMs === null) return
     this.#numbers.bargeInStopLastMs = bargeIn.stopMs
@@ -147,21 +163,17 @@ export class CallBooks {
   }
 
   /** Turns as they are known now, with what came to the caller's ear. */
-  turns(from: readonly TurnRecord[] = this.#turns): TurnRecord[] {
-    return from.map((turn) => {
-      const whole = wholeNumbers(turn)
-      const ear = this.#ears.get(whole.callerStoppedMs)
-      return ear === undefined ? whole : { ...whole, ear: wholeNumbers(ear) }
-    })
+  get turns(): readonly TurnRecord[] {
+    return wholeNumbers(this.log.turns)
   }
 
   get bargeIns(): readonly BargeInRecord[] {
-    return this.#bargeIns
+    return wholeNumbers(this.log.bargeIns)
   }
 
   /** Without their arguments, which may hold the caller's number. */
   get toolTimes(): readonly Pick<ToolCallRecord, 'name' | 'startMs' | 'ms' | 'ok'>[] {
-    return this.#toolCalls.map(({ name, startMs, ms, ok }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok }))
+    return this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok }))
   }
 
   get startedAt(): string {
@@ -179,8 +191,8 @@ export class CallBooks {
       to: maskNumber(this.#call.to),
       startedAt: this.#startedAt,
       durationMs: Math.round(now.streamMs),
-      transcript: this.#transcript,
-      toolCalls: this.#toolCalls.map((call) => kept(call, true)),
+      transcript: wholeNumbers(this.log.transcript),
+      toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
       rehomes: now.rehomes,
     }
   }
@@ -220,10 +232,10 @@ export class CallBooks {
       startedAt: this.#startedAt,
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
-      transcript: wholeNumbers(result?.transcript ?? this.#transcript),
-      toolCalls: (result?.toolCalls ?? this.#toolCalls).map((call) => kept(call, this.#masksNumbers)),
-      turns: this.turns(result?.turns),
-      bargeIns: wholeNumbers(result?.bargeIns ?? this.#bargeIns),
+      transcript: wholeNumbers(this.log.transcript),
+      toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
+      turns: this.turns,
+      bargeIns: this.bargeIns,
       escalation: this.#escalation(escalation),
       timeline: wholeNumbers(end.timeline.marks),
       timelineDropped: end.timeline.dropped,
@@ -268,10 +280,8 @@ export class CallBooks {
   }
 }
 
-function keep<T>(list: T[], entry: T, max: number): void {
-  list.push(entry)
-  if (list.length > max) list.shift()
-}
+/** Codes of tool calls that ended without an answer; the others have their own. */
+const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = { cancelled: 'TOOL_CANCELLED', overdue: 'TOOL_TIMEOUT', lost: 'WORKER_DIED' }
 
 /** Times in a record are whole milliseconds: what is behind the point is noise, and people read these. */
 function wholeNumbers<T>(value: T): T {

@@ -4,22 +4,24 @@ import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, Backen
 import type { BackendReport } from '../backends/compose.js'
 import type { SpeechClient } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
-import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CallLogEntry } from '../call/call-log.js'
+import { parseResume } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
 import { assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
+import { plainJson } from '../core/json.js'
 import { frameSamples } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
 import { Announcer } from './announcer.js'
 import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
-import { CallMarks } from './call-marks.js'
 import { CallSpeech } from './call-speech.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
+import { CallMarks } from './call-timeline.js'
 import { EarClock } from './ear-clock.js'
 import type { ShardContext } from './shard-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
@@ -75,7 +77,10 @@ export class CallTask implements BackendSink {
   #watchesPlayout = true
   #restsUntilMs = -Infinity
   #streamOpen: boolean
+  /** What happened since the main thread was told last. */
+  #entries: CallLogEntry[] = []
   #checkpointDue = false
+  #stateRefused = false
   #backendFailed = false
   #digits = 0
   #over = false
@@ -97,18 +102,18 @@ export class CallTask implements BackendSink {
     this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    const checkpoint = start.resume?.checkpoint ?? null
+    const resume = start.resume === null ? null : parseResume({ checkpoint: start.resume.checkpoint, log: start.resume.log })
     this.#journal = start.journal === null ? null : new CallJournal({
-      ...start.journal, options, resume: checkpoint, media: { sampleRateHz: start.legRateHz, track: start.track },
+      ...start.journal, options, resume, media: { sampleRateHz: start.legRateHz, track: start.track },
       post: (lines) => this.#post({ type: 'journal', lines }),
     })
-    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
-    this.#tools = this.#makeTools(checkpoint)
+    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, resume ?? undefined)
+    this.#tools = this.#makeTools()
     this.#announcer = this.#makeAnnouncer()
     const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
       start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#ear,
-      screening: options.screening !== null && checkpoint === null ? screening : null,
+      screening: options.screening !== null && resume === null ? screening : null,
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
     })
@@ -117,20 +122,16 @@ export class CallTask implements BackendSink {
     })
   }
 
-  #makeTools(checkpoint: CallCheckpoint | null): CallTools {
+  #makeTools(): CallTools {
     const { clock } = this.#context
     return new CallTools({
-      start: this.#start, checkpoint, tools: this.#parts.tools, clock, post: (message) => this.#post(message),
-      streamMs: (nowMs) => this.#session.streamMs(nowMs),
+      start: this.#start, tools: this.#parts.tools, post: (message) => this.#post(message),
       guard: (work) => this.#guard(work),
       identified: (identity) => {
         this.#journal?.writer.identity(identity, clock())
         this.#session.setIdentity(identity)
       },
-      answered: (call, result) => {
-        this.#post({ type: 'tool', call })
-        this.#handle(result)
-      },
+      answered: (result) => this.#handle(result),
     })
   }
 
@@ -262,7 +263,7 @@ export class CallTask implements BackendSink {
       }
       if (event.type === 'turn-start') this.#marks.add('backend-response', this.#context.clock())
       this.#backendFailed ||= event.type === 'error' && event.fatal
-      this.#handle({ type: 'backend', event })
+      this.#handle({ type: 'backend', event: event.type === 'tool-call' ? withPlainArguments(event) : event })
     })
   }
 
@@ -340,9 +341,33 @@ export class CallTask implements BackendSink {
       this.#carryOut(output, nowMs)
       if (this.#over) return
     }
-    if (!this.#checkpointDue) return
+    if (this.#entries.length > 0 || this.#checkpointDue) this.#postLog(true)
+  }
+
+  /** @param live  the call goes on, and another worker may have to go on with it */
+  #postLog(live: boolean): void {
+    const entries = this.#entries
+    const checkpoint = live ? { session: this.#session.checkpoint(), backend: this.#backendState() } : null
+    const frameLatencyP99Ms = entries.some(({ kind }) => kind === 'turn') ? this.#intake.frameLatencyP99Ms : null
+    this.#post({ type: 'log', entries, checkpoint, frameLatencyP99Ms })
+    this.#entries = []
     this.#checkpointDue = false
-    this.#post({ type: 'checkpoint', checkpoint: this.#session.checkpoint(), backendState: this.#backend.snapshot() })
+  }
+
+  /** Null where a backend of others gives what another worker could not read. */
+  #backendState(): unknown {
+    try {
+      return plainJson(this.#backend.snapshot(), 'its state')
+    } catch (thrown) {
+      if (!this.#stateRefused) this.#post({ type: 'log-line', level: 'warn', message: 'the state of a backend is not kept', fields: { detail: messageOf(thrown) } })
+      this.#stateRefused = true
+      return null
+    }
+  }
+
+  #logged(entry: CallLogEntry): void {
+    this.#entries.push(entry)
+    if (entry.kind === 'turn') this.#ear.turn(entry.record, this.#session.streamZeroMs)
   }
 
   #carryOut(output: CallOutput, nowMs: number): void {
@@ -364,12 +389,7 @@ export class CallTask implements BackendSink {
       case 'callback': return this.#post({ type: 'callback', wish: output.wish })
       case 'recording-announced': return this.#post({ type: 'recording-announced' })
       case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
-      case 'transcript': return this.#post({ type: 'transcript', entry: output.entry })
-      case 'turn': return this.#turn(output)
-      case 'barge-in': {
-        const bargeIn = this.#session.bargeIns.findLast((made) => made.why === output.why && made.stopMs === output.stopMs)
-        return bargeIn === undefined ? undefined : this.#post({ type: 'barge-in', bargeIn })
-      }
+      case 'log': return this.#logged(output.entry)
       case 'mark': return this.#marks.add(output.name, nowMs, output.detail)
       case 'checkpoint-due':
         this.#checkpointDue = true
@@ -379,20 +399,12 @@ export class CallTask implements BackendSink {
     }
   }
 
-  #turn(output: Extract<CallOutput, { type: 'turn' }>): void {
-    const turn = this.#session.turns.findLast((made) => (
-      made.answerMs === output.answerMs && made.firstSoundMs === output.firstSoundMs))
-    if (turn === undefined) return
-    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#intake.frameLatencyP99Ms })
-    this.#ear.turn(turn, this.#session.streamZeroMs)
-  }
-
   /** Off the frames' path, a few times a second. */
   #passMarks(nowMs: number): void {
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
     const heard = this.#ear.take(nowMs)
-    if (heard !== null) this.#post({ type: 'ear', ...heard })
+    if (heard !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...heard }], checkpoint: null, frameLatencyP99Ms: null })
   }
 
   #clear(nowMs: number): void {
@@ -414,10 +426,6 @@ export class CallTask implements BackendSink {
       backend: this.#backend.capabilities.name,
       durationMs: session.streamMs(nowMs),
       greetingMs: session.greetingMs,
-      transcript: session.transcript,
-      toolCalls: session.toolCalls,
-      turns: session.turns,
-      bargeIns: session.bargeIns,
       usage: session.usage,
       report: this.#parts.report(),
       toolCallsRefused: session.counters.toolCallsRefused,
@@ -428,6 +436,7 @@ export class CallTask implements BackendSink {
       dtmf: this.#digits,
     }
     this.#journal?.end()
+    this.#postLog(false)
     this.#passMarks(nowMs)
     void this.#release('the call is over').then(() => this.#settle(result))
   }
@@ -457,7 +466,7 @@ export class CallTask implements BackendSink {
     try {
       await this.#backend.close(reason)
     } catch (thrown) {
-      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+      this.#post({ type: 'log-line', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
     }
   }
 
@@ -467,5 +476,16 @@ export class CallTask implements BackendSink {
 
   #post(message: FromCall): void {
     this.#port.postMessage(message)
+  }
+}
+
+type ToolCallEvent = Extract<BackendEvent, { type: 'tool-call' }>
+
+/** Arguments go into the call log, which is plain JSON: what a backend of others gives besides is refused. */
+function withPlainArguments(event: ToolCallEvent): ToolCallEvent {
+  try {
+    return { ...event, args: plainJson(event.args, 'the arguments') as ToolCallEvent['args'] }
+  } catch (thrown) {
+    return { ...event, args: {}, invalid: messageOf(thrown) }
   }
 }

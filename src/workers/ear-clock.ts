@@ -1,10 +1,10 @@
 import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
-import type { EarTimes, TurnRecord } from '../call/record.js'
+import type { PlayedTimes, TurnRecord } from '../call/record.js'
 
 /** The turn it belongs to, and its times. */
-export interface HeardTurn {
+interface HeardTurn {
   readonly callerStoppedMs: number
-  readonly ear: EarTimes
+  readonly ear: PlayedTimes
 }
 
 interface OpenTurn {

@@ -1,6 +1,7 @@
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { LockRule, Verdict } from '../agents/verification-lock.js'
+import type { CallLog } from '../call/call-log.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
@@ -302,6 +303,10 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     }
   }
 
+  get log(): CallLog {
+    return this.#books.log
+  }
+
   get streamOpen(): boolean {
     return this.#sink !== null
   }
@@ -408,11 +413,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       case 'failover':
         noteBackendNews(message, { log: this.#log, call: this.#books, all: this.#context.backendBooks, clock, wallClock })
         return
-      case 'transcript':
-      case 'tool':
-      case 'turn':
-      case 'ear':
-      case 'barge-in':
+      case 'log':
         this.#books.take(message)
         this.#context.openRecords?.changed(this.callSid)
         return
@@ -447,7 +448,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       case 'journal':
         this.#context.keepJournal(this.callSid, message.lines)
         return
-      case 'log':
+      case 'log-line':
         this.#log[message.level](message.fields, message.message)
         return
       default:
@@ -512,7 +513,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       traceId: this.#context.traces?.traceId(this.callSid) ?? null,
       timeline: marks,
       timelineDropped: dropped,
-      turns: this.#books.turns(),
+      turns: this.#books.turns,
       bargeIns: this.#books.bargeIns,
       tools: this.#books.toolTimes,
     }

@@ -1,21 +1,23 @@
 import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
 import type { MessagePort, TransferListItem } from 'node:worker_threads'
-import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CallLog } from '../call/call-log.js'
 import { messageOf } from '../core/errors.js'
 import { REHOMES_MAX, SUSPICIONS_MAX } from '../core/limits.js'
-import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
+import type { CallEnd, CallResult, CallStart, FromCall, SavedState, ToCall } from './call-messages.js'
 import { WorkerLostError } from './worker-loss.js'
 
 /** What stays the same of a call's start when another worker goes on with it. */
 export type TaskStart = Omit<CallStart, 'port' | 'speech' | 'resume' | 'streamOpen' | 'rehomes'>
 
 /** What a task says to its owner; the rest it says to `HostedTask`. */
-export type TaskNews = Exclude<FromCall, { type: 'checkpoint' | 'speech-lost' }>
+export type TaskNews = Exclude<FromCall, { type: 'speech-lost' }>
 
 /** The half of a call that outlives its task. */
 export interface TaskOwner {
   /** The audio socket is open now. */
   readonly streamOpen: boolean
+  /** What happened in the call, as far as its worker said. */
+  readonly log: CallLog
   /** Starts a task on the least loaded worker, or on one that carries nothing else. */
   run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
   /** A way to a speech worker; null when there is none to be had. */
@@ -45,8 +47,7 @@ export class HostedTask {
   readonly #start: TaskStart
   readonly #owner: TaskOwner
   #port: MessagePort | null = null
-  #checkpoint: CallCheckpoint | null = null
-  #backendState: unknown = null
+  #saved: SavedState | null = null
 
   constructor(start: TaskStart, owner: TaskOwner) {
     this.#start = start
@@ -58,13 +59,14 @@ export class HostedTask {
     const { port1, port2 } = new MessageChannel()
     const speech = this.#owner.openSpeech()
     this.#port = port1
+    const saved = this.#saved
     port1.on('message', (message: FromCall) => this.#receive(message))
     port1.unref()
     const start: CallStart = {
       ...this.#start,
       port: port2,
       speech,
-      resume: this.rehomes > 0 ? { checkpoint: this.#checkpoint, backendState: this.#backendState } : null,
+      resume: saved === null ? null : { checkpoint: saved.session, log: this.#owner.log.records(), backendState: saved.backend },
       streamOpen: this.#owner.streamOpen,
       rehomes: this.rehomes,
     }
@@ -84,13 +86,11 @@ export class HostedTask {
   }
 
   #receive(message: FromCall): void {
-    if (message.type === 'checkpoint') {
-      this.#checkpoint = message.checkpoint
-      this.#backendState = message.backendState
-    } else if (message.type === 'speech-lost') {
+    if (message.type === 'speech-lost') {
       const port = this.#owner.openSpeech()
       if (port !== null) this.#port?.postMessage({ type: 'speech', port } satisfies ToCall, [port])
     } else {
+      if (message.type === 'log') this.#saved = message.checkpoint ?? this.#saved
       this.#owner.heard(message)
     }
   }

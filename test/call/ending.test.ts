@@ -12,13 +12,13 @@ const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
     return rig
   },
   live: () => Rig.talking(),
-  handover: () => {
+  escalating: () => {
     const rig = Rig.talking({ escalation: handover })
     rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
     return rig
   },
   holding: () => {
-    const rig = inState.handover()
+    const rig = inState.escalating()
     rig.in({ type: 'escalation', step: { type: 'hold' } })
     return rig
   },

@@ -26,7 +26,7 @@ t.test('a greeting of the gateway is spoken before the backend is ready, and the
   rig.run(100)
   t.same(rig.all('backend-text'), [])
   t.equal(rig.session.greetingMs, 20)
-  t.same(rig.session.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
+  t.same(rig.session.log.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
 })
 
 t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
@@ -103,7 +103,7 @@ t.test('a caller who is recorded is told so before anything else, and cannot tal
   t.equal(rig.all('recording-announced').length, 1)
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
-  t.same(rig.session.transcript.map(({ text }) => text), ['This call is recorded.'])
+  t.same(rig.session.log.transcript.map(({ text }) => text), ['This call is recorded.'])
 })
 
 t.test('a caller who could not be told is served, and nothing of the recording is kept', async (t) => {

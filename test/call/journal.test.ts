@@ -8,8 +8,8 @@ import { handover, Rig } from './rig.js'
 
 /** What a call left behind; a replay must leave the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
-  const { transcript, turns, bargeIns, toolCalls, timeline, usage, greetingMs, escalation, state } = session
-  return { log: log.filter(({ output }) => isJournalled(output)), transcript, turns, bargeIns, toolCalls, timeline, usage, greetingMs, escalation, state }
+  const { usage, greetingMs, escalation, state } = session
+  return { outputs: log.filter(({ output }) => isJournalled(output)), log: session.log.records(), usage, greetingMs, escalation, state }
 }
 
 function replayed(rig: Rig) {
@@ -73,7 +73,7 @@ t.test('any call runs again, output for output', async () => {
 t.test('a taken-over call is replayed from its checkpoint', async (t) => {
   const before = Rig.talking()
   before.toolCall('t1', 'refund', { order: 5 })
-  const rig = new Rig({}, before.session.checkpoint())
+  const rig = new Rig({}, before.resume)
   rig.nowMs = before.nowMs
   rig.open()
   rig.ready()
@@ -126,7 +126,7 @@ t.test('a line that cannot be read is named', async (t) => {
   t.throws(broken('{"t":1,"in":{"type":"no-such-input"}}'), { code: 'JOURNAL_INVALID', message: /entry 3/ })
   t.throws(() => replayJournal([]), { code: 'JOURNAL_INVALID' })
   t.throws(
-    () => replayJournal(['{"journal":3,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
+    () => replayJournal(['{"journal":4,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
   )
   t.throws(() => replayJournal(['{"journal":1}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
   t.doesNotThrow(() => replayJournal([header, '', ...rest, '']))

@@ -19,7 +19,7 @@ t.test('a caller who is upset is handed over, whatever the model says', async (t
   t.same(rig.all('escalate'), [], 'once is not twice, and words count as wholes')
   callerSays(rig, 'This is ridiculous!', 'c3')
   t.match(rig.only('escalate').packet, { reason: 'The caller is upset.', transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}] })
-  t.equal(rig.session.state, 'handover')
+  t.equal(rig.session.state, 'escalating')
 })
 
 t.test('a VIP is handed over as soon as it is known who calls', async (t) => {
@@ -65,5 +65,5 @@ t.test('what a caller proves their identity with is in no record and in no hando
   rig.in({ type: 'escalate-requested', reason: 'test' })
   const { packet } = rig.only('escalate')
   t.match(packet, { identity: { accountId: 'AC-1' }, tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}] })
-  t.notMatch(JSON.stringify([packet, rig.session.toolCalls]), /7386|1988/)
+  t.notMatch(JSON.stringify([packet, rig.toolCalls]), /7386|1988/)
 })

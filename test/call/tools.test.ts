@@ -19,7 +19,7 @@ t.test('a tool runs once, and its result reaches the model once', async (t) => {
     rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } },
   )
   t.equal(rig.session.counters.toolResultsLate, 1)
-  t.match(rig.session.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
+  t.match(rig.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
 })
 
 t.test('a call that comes again after its result is answered from the ledger', async (t) => {
@@ -63,7 +63,7 @@ t.test('a tool that fails is an answer for the model', async (t) => {
   rig.toolCall('t1', 'find_order')
   rig.in({ type: 'tool-result', callId: 't1', ok: false, value: undefined, error: 'HTTP 500' })
   t.match(rig.only('backend-tool-result'), { ok: false, value: { error: 'HTTP 500' } })
-  t.match(rig.session.toolCalls, [{ ok: false, error: 'HTTP 500' }])
+  t.match(rig.toolCalls, [{ ok: false, error: 'HTTP 500' }])
 })
 
 t.test('a slow tool is bridged with words, only while nobody speaks, and not too often', async (t) => {
@@ -99,7 +99,7 @@ t.test('a call that the backend takes back is cancelled, and its result is late'
   t.same(rig.only('cancel-tools').callIds, ['t1'])
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
   t.same(rig.all('backend-tool-result'), [])
-  t.match(rig.session.toolCalls, [{ ok: false, error: 'cancelled' }])
+  t.match(rig.toolCalls, [{ ok: false, error: 'cancelled' }])
 })
 
 t.test('a tool that never answers is given up, and the model is told', async (t) => {
@@ -134,7 +134,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.same(rig.texts(), [], 'the agent said goodbye itself')
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' })
-  t.match(rig.session.toolCalls, [{ name: 'end_call', ok: true }])
+  t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
 t.test('end_call without a word gets the gateway\'s goodbye', async (t) => {

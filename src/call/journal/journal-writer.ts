@@ -1,7 +1,7 @@
 import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
-import type { CallCheckpoint } from '../checkpoint.js'
+import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
@@ -11,7 +11,7 @@ const MEDIA_EVENT_CHARS = 40
 
 export interface JournalWriterOptions {
   readonly options: CallSessionOptions
-  readonly resume: CallCheckpoint | null
+  readonly resume: SessionResume | null
   /** Version of the gateway. */
   readonly build: string
   /** Set: `media` is told of everything that comes to the caller's path. */
