@@ -7,22 +7,19 @@ export interface BargeInStart {
   /** What the caller was hearing, and how much of it had been heard when it was paused. */
   readonly itemId: string | null
   readonly heardMs: number
-  /** Agent sound was at the caller's ear, so that there is something to stop. */
+  /** The caller was hearing the agent, so that there is something to stop. */
   readonly audible: boolean
 }
-
-export type ResumeVerdict = 'resume' | 'wait'
 
 /**
  * Speech over speech, in two steps.
  *
  *     idle   --caller's onset, agent audible or about to be-->  paused  fall silent, keep everything
  *     paused --commitMs of voice, or the backend's decision-->  idle    committed: throw away, tell the backend
- *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a cough: go on where it paused
+ *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a false interruption: go on where it paused
  *     idle   --the backend's decision, or a digit-->  idle    committed at once
  *
- * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what must not be done
- * for a cough.
+ * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what a cough must not do.
  */
 export class BargeIn {
   start: BargeInStart | null = null
@@ -47,12 +44,12 @@ export class BargeIn {
     return this.start !== null && voicedMs >= this.#options.commitMs
   }
 
-  /** Asked when `resumeAfterMs` has passed since the pause, and again while the answer is `wait`. */
-  verdict(quietMs: number): ResumeVerdict {
-    return quietMs >= this.#options.quietMs ? 'resume' : 'wait'
+  /** Whether the caller is quiet enough to go on. Asked when `resumeAfterMs` has passed since the pause, and again until it is. */
+  mayResume(quietMs: number): boolean {
+    return quietMs >= this.#options.quietMs
   }
 
-  /** It was a cough. */
+  /** The interruption was false. */
   resume(voicedMs: number, nowMs: number, lastSentAtMs: number | null, streamZeroMs: number): BargeInRecord | null {
     const start = this.start
     if (start === null) return null

@@ -82,7 +82,7 @@ export type CallOutput =
   | { readonly type: 'backend-close'; readonly reason: string }
   /** Barge-in, step one: fall silent with a fade, keep everything. */
   | { readonly type: 'playout-pause' }
-  /** It was a cough: go on where it paused, with a fade. */
+  /** A false interruption: go on where it paused, with a fade. */
   | { readonly type: 'playout-resume' }
   /** Step two: throw away what was not yet sent and flush the carrier. */
   | { readonly type: 'playout-clear' }

@@ -57,7 +57,7 @@ export interface BargeInRecord {
   readonly atMs: number
   /** From the first voiced sample to the last agent sample sent; null when nothing had to be stopped. */
   readonly stopMs: number | null
-  /** False: it was a cough, and the speech was resumed. */
+  /** False: a false interruption, after which the speech was resumed. */
   readonly committed: boolean
   /** Why it was decided so, with the figures. */
   readonly why: string

@@ -57,8 +57,6 @@ const LOST = 'The connection was lost while this ran, and whether it took effect
  */
 export class ToolLedger {
   running = 0
-  /** Results that came after their call was cancelled, timed out or answered. */
-  resultsLate = 0
   readonly #callSid: string
   readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
@@ -116,10 +114,7 @@ export class ToolLedger {
   result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number, end: 'answered' | 'overdue' = 'answered'): ToolAnswer | null {
     const { ok, value, error } = result
     const call = this.#calls.get(callId)
-    if (call === undefined || call.state !== 'running') {
-      this.resultsLate++
-      return null
-    }
+    if (call === undefined || call.state !== 'running') return null
     const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
     call.result = answer

@@ -1,5 +1,5 @@
 import type { BackendSession, ToolSpec } from '../backends/backend.js'
-import type { CallMachine } from '../call/call-machine.js'
+import type { CallSession } from '../call/call-session.js'
 import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
 import { resumedTools } from '../call/tool-ledger.js'
 import { offeredTools } from '../agents/offered-tools.js'
@@ -16,7 +16,7 @@ function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
 }
 
 /** What the backend of this call is told when it is connected. */
-export function backendSession(start: CallStart, session: CallMachine): BackendSession {
+export function backendSession(start: CallStart, session: CallSession): BackendSession {
   const { agent, resume } = start
   return {
     callSid: start.callSid,

@@ -42,7 +42,7 @@ const turn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
 const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
   atMs: ms.describe('First voiced sample, in milliseconds since the stream opened.'),
   stopMs: ms.nullable().describe('From there to the last agent sample sent; null when nothing had to be stopped.'),
-  committed: z.boolean().describe('False: it was a cough, and the speech was resumed.'),
+  committed: z.boolean().describe('False: a false interruption, after which the speech was resumed.'),
   why: z.string().describe('Why it was decided so, with the figures.'),
 })
 

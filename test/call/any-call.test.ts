@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { CALL_OUTPUTS_QUEUED_MAX, TRANSCRIPT_ENTRIES_MAX } from '../../src/core/limits.js'
 import { callStep, play } from './random-call.js'
-import { handover, options, Rig } from './rig.js'
+import { escalation, options, Rig } from './rig.js'
 import { CallSession } from '../../src/call/call-session.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 
@@ -10,7 +10,7 @@ t.test('whatever happens, a call ends once, in bounded time after its stream, an
   fc.assert(fc.property(
     fc.array(callStep, { maxLength: 80 }), fc.boolean(), fc.boolean(), fc.constantFrom(null, 'Welcome.'),
     (steps, serverVad, escalates, greeting) => {
-      const rig = new Rig({ serverVad, greeting, escalation: escalates ? handover : null })
+      const rig = new Rig({ serverVad, greeting, escalation: escalates ? escalation : null })
       rig.open()
       for (const step of steps) {
         play(rig, step)
@@ -38,7 +38,7 @@ t.test('whatever happens, a call ends once, in bounded time after its stream, an
 
 t.test('a call that is left alone ends by itself, whatever happened before', async () => {
   fc.assert(fc.property(fc.array(callStep, { maxLength: 40 }), (steps) => {
-    const rig = new Rig({ escalation: handover, duration: { maxMs: 120_000, text: 'Time is up.' } })
+    const rig = new Rig({ escalation, duration: { maxMs: 120_000, text: 'Time is up.' } })
     rig.open()
     for (const step of steps) play(rig, step)
     // Past the time limit, a hold, an escalation that nobody answers and two goodbyes.

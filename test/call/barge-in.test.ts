@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 
 /** A caller who hears a 5 s answer since 1 s. */
@@ -175,7 +175,7 @@ t.test('a protected greeting is not stopped, and the caller is heard all the sam
 })
 
 t.test('the announcement of an escalation is not stopped, and the caller is heard all the same', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.run(200)
   rig.speak(500)
@@ -244,7 +244,7 @@ t.test('an escalation that may be talked over goes on without its announcement',
   const bargeIn = {
     commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false,
   }
-  const rig = Rig.talking({ escalation: handover, bargeIn })
+  const rig = Rig.talking({ escalation, bargeIn })
   rig.announceMs = 4000
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 t.test('the backend is asked to greet once, when the stream is open and it is ready', async (t) => {
   for (const order of ['ready first', 'stream first']) {
@@ -51,7 +51,7 @@ t.test('a caller whose backend never gets ready hears an apology, then a human o
   alone.in({ type: 'stream-closed', code: 1000 })
   t.match(alone.only('ended'), { outcome: 'failed', reason: 'backend-failed' })
 
-  const helped = new Rig({ escalation: handover })
+  const helped = new Rig({ escalation })
   helped.open()
   helped.run(4020)
   t.match(helped.only('escalate').packet, { reason: 'technical problem', callSid: 'HD_test' })

@@ -4,7 +4,7 @@ import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 /** What a call left behind; a replay must leave the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
@@ -23,7 +23,7 @@ function replayed(rig: Rig) {
 const asJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
 
 function scripted(): Rig {
-  const rig = new Rig({ escalation: handover })
+  const rig = new Rig({ escalation })
   rig.open()
   rig.ready()
   rig.answer(1, 'hello', 1200, 'Hello.')
@@ -61,7 +61,7 @@ t.test('a recorded call runs again, output for output', async (t) => {
 
 t.test('any call runs again, output for output', async () => {
   fc.assert(fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), (steps, serverVad) => {
-    const rig = new Rig({ escalation: handover, serverVad })
+    const rig = new Rig({ escalation, serverVad })
     rig.open()
     for (const step of steps) play(rig, step)
     rig.run(500)

@@ -30,7 +30,7 @@ export function options(overrides: Partial<CallSessionOptions> = {}): CallSessio
   }
 }
 
-export const handover = { ...DEFAULT_ESCALATION_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
+export const escalation = { ...DEFAULT_ESCALATION_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
 
 /** Records by kind of log entry. */
 interface Logged {

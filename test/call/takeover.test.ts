@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseResume } from '../../src/call/checkpoint.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 /** As another process gets it, whose monotonic clock stands elsewhere. */
 function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
@@ -84,9 +84,9 @@ t.test('a tool that ran when its worker died is never run again: the model is to
 })
 
 t.test('a taken-over escalation asks for its step again without telling the caller twice', async (t) => {
-  const before = Rig.talking({ escalation: handover })
+  const before = Rig.talking({ escalation })
   before.toolCall('e1', 'escalate_to_human', { reason: 'asked', summary: 's' })
-  const rig = taken(before, { escalation: handover })
+  const rig = taken(before, { escalation })
   rig.open()
   t.match(rig.only('escalate').packet, { reason: 'asked', summary: 's' })
   t.same(rig.texts(), [])
@@ -94,11 +94,11 @@ t.test('a taken-over escalation asks for its step again without telling the call
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 
   before.in({ type: 'escalation', step: { type: 'hold' } })
-  const holding = taken(before, { escalation: handover })
+  const holding = taken(before, { escalation })
   holding.open()
   t.equal(holding.session.state, 'holding')
   before.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
-  const bridged = taken(before, { escalation: handover })
+  const bridged = taken(before, { escalation })
   bridged.open()
   t.equal(bridged.session.state, 'bridged')
   t.equal(bridged.all('backend-close').length, 1)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
 import { TOOLS_RUNNING_MAX } from '../../src/core/limits.js'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 t.test('a tool runs once, and its result reaches the model once', async (t) => {
   const rig = Rig.talking()
@@ -164,7 +164,7 @@ t.test('a caller who speaks up during the agent\'s goodbye takes the end back', 
 
 t.test('the gateway\'s tools are described for a model, and their arguments are checked', async (t) => {
   t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'request_callback', 'end_call'])
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('e1', 'escalate_to_human', {})
   rig.toolCall('e2', 'escalate_to_human', { reason: 5 })
   rig.toolCall('e3', 'end_call', { reason: [] })
@@ -180,7 +180,7 @@ t.test('the gateway\'s tools are described for a model, and their arguments are 
 })
 
 t.test('a tool call that was cancelled is not run again, and none runs once a human has the caller', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('t1', 'find_order', { order: 5 }, 2)
   rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
   rig.toolCall('t1', 'find_order', { order: 5 }, 2)

@@ -12,7 +12,7 @@ import { Metrics } from '../../src/telemetry/metrics.js'
 import { CallBooks } from '../../src/workers/call-books.js'
 import { CallTimeline } from '../../src/workers/call-timeline.js'
 import { callStep, play } from '../call/random-call.js'
-import { handover, Rig } from '../call/rig.js'
+import { escalation, Rig } from '../call/rig.js'
 
 const metrics = new Metrics({ version: 'test', processMetrics: false })
 const call = { callSid: parseCallSid('HD_test'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' } as const
@@ -34,7 +34,7 @@ function same(what: string, is: unknown, was: unknown): void {
 t.test('live view, record and replay of any call agree, also of one that changed its worker', async () => {
   fc.assert(fc.property(
     fc.array(callStep, { maxLength: 60 }), fc.option(fc.nat(60)), fc.boolean(), (steps, moveAt, serverVad) => {
-      const settings = { escalation: handover, serverVad }
+      const settings = { escalation, serverVad }
       const books = booksOf()
       const worker = new Rig(settings)
       let rig = worker
@@ -89,7 +89,7 @@ t.test('live view, record and replay of any call agree, also of one that changed
 })
 
 t.test('a tool call is in the log once, however it came to its end', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('a', 'find_order', { order: 5 })
   rig.in({ type: 'tool-result', callId: 'a', ok: true, value: { status: 'sent' } })
   rig.in({ type: 'tool-result', callId: 'a', ok: true, value: { status: 'sent' } })
@@ -99,7 +99,7 @@ t.test('a tool call is in the log once, however it came to its end', async (t) =
   rig.toolCall('d', 'refund')
   rig.run(31_000)
   rig.toolCall('e', 'find_order', { order: 7 })
-  const next = new Rig({ escalation: handover }, rig.resume)
+  const next = new Rig({ escalation }, rig.resume)
   next.nowMs = rig.nowMs
   next.open()
   next.toolCall('f', 'end_call', { reason: 'done' })
