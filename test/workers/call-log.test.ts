@@ -9,8 +9,7 @@ import { plainJson } from '../../src/core/json.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
-import { CallBooks } from '../../src/workers/call-books.js'
-import { CallTimeline } from '../../src/workers/call-timeline.js'
+import { CallRecordBuilder } from '../../src/workers/call-record.js'
 import { callStep, play } from '../call/random-call.js'
 import { escalation, Rig } from '../call/rig.js'
 
@@ -18,11 +17,11 @@ const metrics = new Metrics({ version: 'test', processMetrics: false })
 const call = { callSid: parseCallSid('HD_test'), agent: 'order-status', from: '+254700000001', to: '+254709000000', direction: 'inbound' } as const
 const now = { state: 'streaming', streamMs: 1000, rehomes: 0 } as const
 
-const booksOf = (): CallBooks => new CallBooks(call, 'embedded', metrics, new CallSeries({ clock: () => 0 }), 0)
+const builderOf = (): CallRecordBuilder => new CallRecordBuilder(call, 'embedded', metrics, new CallSeries({ clock: () => 0 }), { ms: 0, wallMs: 0 })
 
 /** Gives the main thread what a worker says of this output. */
-function tell(books: CallBooks, output: CallOutput): void {
-  if (output.type === 'log') books.take({ type: 'log', entries: [structuredClone(output.entry)], checkpoint: null, frameLatencyP99Ms: null })
+function give(builder: CallRecordBuilder, output: CallOutput): void {
+  if (output.type === 'log') builder.take({ type: 'log', entries: [structuredClone(output.entry)], checkpoint: null, frameLatencyP99Ms: null })
 }
 
 /** Throws where two things differ as JSON. */
@@ -35,13 +34,13 @@ t.test('live view, record and replay of any call agree, also of one that changed
   fc.assert(fc.property(
     fc.array(callStep, { maxLength: 60 }), fc.option(fc.nat(60)), fc.boolean(), (steps, moveAt, serverVad) => {
       const settings = { escalation, serverVad }
-      const books = booksOf()
+      const builder = builderOf()
       const worker = new Rig(settings)
       let rig = worker
-      let told = 0
+      let given = 0
       const pass = (): void => {
-        for (const { output } of rig.log.slice(told)) tell(books, output)
-        told = rig.log.length
+        for (const { output } of rig.log.slice(given)) give(builder, output)
+        given = rig.log.length
       }
       rig.open()
       for (const [i, step] of steps.entries()) {
@@ -49,16 +48,16 @@ t.test('live view, record and replay of any call agree, also of one that changed
         pass()
         if (i !== moveAt || rig.session.state === 'ended') continue
         // What another process reads is what this one wrote.
-        const resume = { checkpoint: rig.session.checkpoint(), log: books.log.records() }
+        const resume = { checkpoint: rig.session.checkpoint(), log: builder.log.records() }
         same('what the next worker reads', parseResume(JSON.parse(JSON.stringify(resume))), resume)
         assert.deepStrictEqual(plainJson(resume, 'the call'), resume)
-        same('the log before the move', books.log.records(), rig.session.log.records())
+        same('the log before the move', builder.log.records(), rig.session.log.records())
         const next = new Rig(settings, parseResume(JSON.parse(JSON.stringify(resume))))
         next.nowMs = rig.nowMs
         rig.writer.flush()
         next.journal.unshift(...rig.journal)
         rig = next
-        told = 0
+        given = 0
         rig.open()
         pass()
       }
@@ -67,17 +66,16 @@ t.test('live view, record and replay of any call agree, also of one that changed
       rig.writer.flush()
 
       const { log } = rig.session
-      same('the log of the main thread', books.log.records(), log.records())
+      same('the log of the main thread', builder.log.records(), log.records())
       const replayed = replayJournal(rig.journal)
       same('the replayed session\'s log', replayed.session.log.records(), log.records())
       const rebuilt = new CallLog()
       for (const { output } of replayed.outputs) if (output.type === 'log') rebuilt.append(output.entry)
       same('the log of the replay\'s outputs', rebuilt.records(), log.records())
 
-      const view = books.view(now)
-      const record = books.close({
+      const view = builder.view(now)
+      const record = builder.close({
         ...now, result: null, fault: 'x', escalation: null, recording: null, packetsDropped: 0, underruns: 0, outbound: null,
-        timeline: new CallTimeline(0),
       })
       same('the transcript of view and record', view.transcript, record.transcript)
       same('the tool calls of view and record', view.toolCalls, record.toolCalls)

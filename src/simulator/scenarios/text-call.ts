@@ -11,13 +11,13 @@ import { GatewayError } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { FRAME_MS } from '../../core/units.js'
 import { CarrierHabits } from '../../workers/carrier-habits.js'
-import { BackendBooks } from '../../workers/backend-books.js'
+import { BackendStatus } from '../../workers/backend-status.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
-import { CallTask } from '../../workers/call-task.js'
+import { WorkerCall } from '../../workers/worker-call.js'
 import type { HostContext, HostedAgent } from '../../workers/host-context.js'
-import { HostedCall } from '../../workers/hosted-call.js'
+import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { MediaSink } from '../../workers/live-call.js'
-import { sessionOptions } from '../../workers/session-options.js'
+import { sessionOptions } from '../../workers/call-setup.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { createLog } from '../../telemetry/log.js'
 import type { AfterStream, SimulatedHuman } from '../call-options.js'
@@ -77,11 +77,11 @@ class TextCall {
   readonly #tools: WatchedTools
   readonly #caller: TextCaller
   readonly #speech: TextSpeech
-  readonly #call: HostedCall
+  readonly #call: MainThreadCall
   readonly #speechPort: MessagePort
   readonly #sentences: string[] = []
   readonly #keys: string[] = []
-  #task: CallTask | null = null
+  #task: WorkerCall | null = null
   #carrier: TextCarrier | null = null
   #openedMs = NaN
   #streamOver = false
@@ -102,7 +102,7 @@ class TextCall {
       onKeys: (keys) => { this.#keys.push(...keys) }, onHungUp: (why) => { this.#hangUp(why) },
     }, this.#clock.nowMs())
     this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
-    this.#call = new HostedCall({
+    this.#call = new MainThreadCall({
       callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`), agent: hosted.definition.name,
       from: options.from, to: options.to, direction: 'inbound',
     }, { ...hosted, backends: ['embedded'], shadow: null }, this.#context())
@@ -142,7 +142,7 @@ class TextCall {
     const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {
       clock, wallClock: () => clock() + wallOffsetMs, metrics: this.#media.metrics, log: createLog({ level: 'silent' }),
-      callSeries: new CallSeries({ clock }), backendBooks: new BackendBooks(),
+      callSeries: new CallSeries({ clock }), backendStatus: new BackendStatus(),
       carrier: null, journal: null, memory: this.#media.memory,
       callNumber: () => 1,
       run: (start) => this.#carry(start, wallOffsetMs),
@@ -159,7 +159,7 @@ class TextCall {
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
     const speech = new SpeechClient({ port: this.#speechPort, reopen })
     const { latency, resamplers } = this.#media
-    const task = new CallTask(start, {
+    const task = new WorkerCall(start, {
       clock: this.#clock.nowMs, resamplers, vads: levelVad, latencyIn: latency, latencyOut: latency,
     }, {
       options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),

@@ -1,29 +1,34 @@
 import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CallLog } from '../call/call-log.js'
 import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
-import type { BargeInRecord, CallRecord, EscalationHistory, OutboundRecord, ToolCallRecord, TurnRecord } from '../call/record.js'
+import type { CarrierState } from '../call/events.js'
+import type {
+  BargeInRecord, CallRecord, EndReason, EscalationHistory, OutboundRecord, OutboundResult, StopRecord, ToolCallRecord, TurnRecord,
+} from '../call/record.js'
 import { assertNever } from '../core/assert.js'
 import type { ErrorCode } from '../core/errors.js'
 import type { SessionOpened } from '../backends/watch.js'
 import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
 import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
 import { MODULE_PREFIX } from '../backends/registry.js'
+import type { CallSid } from '../core/ids.js'
 import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
+import type { LogFields } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
-import type { CallTimeline } from './call-timeline.js'
-import type { LiveCallState, LiveCallView, NewCall } from './live-call.js'
-import { reached } from './outbound-record.js'
+import { CallTimeline } from './call-timeline.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
+import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
 
-/** What the record and the view need that the books do not keep. */
-export interface CallState {
+/** What view and record need to know of the call as it is now. */
+interface CallNow {
   readonly state: LiveCallState
   /** Since the stream opened; 0 before. */
   readonly streamMs: number
   readonly rehomes: number
 }
 
-export interface CallEnding extends CallState {
+export interface CallEnding extends CallNow {
   /** The worker's part; null when the call failed by a fault of ours. */
   readonly result: CallResult | null
   readonly fault: string | null
@@ -34,17 +39,17 @@ export interface CallEnding extends CallState {
   readonly underruns: number
   /** Null for a call that we did not place. */
   readonly outbound: OutboundRecord | null
-  readonly timeline: CallTimeline
 }
 
-/** The news of a call that are only counted or kept. */
-export type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
+/** What a worker says that is counted or kept. */
+type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
 
 /**
- * What the main thread writes down of a call: metrics as they come, and at the end the record. Phone numbers are
- * masked here, so that nothing that is shown has them.
+ * What the main thread keeps of a call: its log, its timeline and its backend sessions, and the metrics that are made of them as they come.
+ * The live view, the timeline and the call record are put together here and nowhere else. Phone numbers are masked here, so that
+ * nothing that is shown has them.
  */
-export class CallBooks {
+export class CallRecordBuilder {
   readonly #call: NewCall
   /** The one that answers now. */
   #backend: string
@@ -53,21 +58,25 @@ export class CallBooks {
   readonly #numbers: CallNumbers
   readonly #startedAt: string
   readonly log = new CallLog()
+  readonly timeline: CallTimeline
   readonly #sessions: SessionOpened[] = []
   readonly #masksNumbers: boolean
 
   /**
-   * @param startedAtWallMs  calendar time of the webhook
+   * @param preparedAt  the webhook, on the common clock and in calendar time
    * @param masksNumbers  false: the record has phone numbers as they are; views and logs never do
    */
-  constructor(call: NewCall, backend: string, metrics: Metrics, series: CallSeries, startedAtWallMs: number, masksNumbers = true) {
+  constructor(
+    call: NewCall, backend: string, metrics: Metrics, series: CallSeries, preparedAt: { readonly ms: number; readonly wallMs: number }, masksNumbers = true,
+  ) {
+    this.timeline = new CallTimeline(preparedAt.ms)
     this.#masksNumbers = masksNumbers
     this.#call = call
     this.#backend = backend
     this.#metrics = metrics
     this.#series = series
     this.#numbers = series.open(call.callSid, call.agent, backend)
-    this.#startedAt = new Date(startedAtWallMs).toISOString()
+    this.#startedAt = new Date(preparedAt.wallMs).toISOString()
   }
 
   take(news: CallNews): void {
@@ -162,25 +171,7 @@ export class CallBooks {
     this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
   }
 
-  /** Turns as they are known now, with what came to the caller's ear. */
-  get turns(): readonly TurnRecord[] {
-    return wholeNumbers(this.log.turns)
-  }
-
-  get bargeIns(): readonly BargeInRecord[] {
-    return wholeNumbers(this.log.bargeIns)
-  }
-
-  /** Without their arguments, which may hold the caller's number. */
-  get toolTimes(): readonly Pick<ToolCallRecord, 'name' | 'startMs' | 'ms' | 'ok'>[] {
-    return this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok }))
-  }
-
-  get startedAt(): string {
-    return this.#startedAt
-  }
-
-  view(now: CallState): LiveCallView {
+  view(now: CallNow): LiveCallView {
     return {
       callSid: this.#call.callSid,
       agent: this.#call.agent,
@@ -194,6 +185,26 @@ export class CallBooks {
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
       rehomes: now.rehomes,
+    }
+  }
+
+  timelineView(live: boolean, traceId: string | null): CallTimelineView {
+    const { marks, dropped } = this.timeline
+    return {
+      version: CALL_TIMELINE_VERSION,
+      callSid: this.#call.callSid,
+      agent: this.#call.agent,
+      backend: this.#backend,
+      live,
+      startedAt: this.#startedAt,
+      streamOpenedMs: streamOpenedMs(marks),
+      traceId,
+      timeline: marks,
+      timelineDropped: dropped,
+      turns: wholeNumbers(this.log.turns),
+      bargeIns: wholeNumbers(this.log.bargeIns),
+      // Without their arguments, which may hold the caller's number.
+      tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok })),
     }
   }
 
@@ -234,12 +245,12 @@ export class CallBooks {
       greetingMs: wholeNumbers(result?.greetingMs ?? null),
       transcript: wholeNumbers(this.log.transcript),
       toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
-      turns: this.turns,
-      bargeIns: this.bargeIns,
+      turns: wholeNumbers(this.log.turns),
+      bargeIns: wholeNumbers(this.log.bargeIns),
       escalation: this.#escalation(escalation),
-      timeline: wholeNumbers(end.timeline.marks),
-      timelineDropped: end.timeline.dropped,
-      stops: wholeNumbers(end.timeline.stops),
+      timeline: wholeNumbers(this.timeline.marks),
+      timelineDropped: this.timeline.dropped,
+      stops: wholeNumbers(this.timeline.stops),
       usage: wholeNumbers(result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }),
       audio: {
         framesIn: result?.framesIn ?? 0,
@@ -262,7 +273,7 @@ export class CallBooks {
     }
   }
 
-  /** Closes the books. Once. */
+  /** The call is over: its record, which is counted too. Once. */
   close(end: CallEnding): CallRecord {
     const record = this.#record(end)
     const { result } = end
@@ -305,4 +316,105 @@ function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
   return {
     ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
   }
+}
+
+// --- calls that we placed -----------------------------------------------------------------------------------
+
+interface TakenFacts {
+  /** The carrier opened the stream. */
+  readonly streamOpened: boolean
+  readonly endReason: EndReason | null
+  /** What the carrier said last before the stream. */
+  readonly lastState: CarrierState
+  /** From the order to the stream, or to the end. */
+  readonly ringMs: number
+}
+
+/** How a call that we placed was taken. */
+export function outboundRecord(placed: PlacedCall, facts: TakenFacts): OutboundRecord {
+  return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId: placed.clientRequestId }
+}
+
+/** True when a person may have spoken. */
+function reached(result: OutboundResult): boolean {
+  return result === 'answered' || result === 'voicemail' || result === 'silence'
+}
+
+function resultOf({ streamOpened, endReason, lastState }: TakenFacts): OutboundResult {
+  if (streamOpened) {
+    if (endReason === 'answering-machine') return 'voicemail'
+    return endReason === 'nobody-there' ? 'silence' : 'answered'
+  }
+  switch (lastState) {
+    case 'busy': return 'busy'
+    case 'failed':
+    case 'stream-error': return 'failed'
+    default: return 'no-answer'
+  }
+}
+
+/** The record of a call that we placed and that never came to a stream. */
+export function unreachedRecord(
+  placed: PlacedCall, callSid: CallSid, outbound: OutboundRecord, startedAtWallMs: number, detail: string,
+): CallRecord {
+  return {
+    version: CALL_RECORD_VERSION,
+    callSid, agent: placed.agent, direction: 'outbound', backend: 'none',
+    from: maskNumber(placed.from), to: maskNumber(placed.to),
+    outcome: 'unreached', endReason: 'not-taken', endDetail: detail,
+    startedAt: new Date(startedAtWallMs).toISOString(), durationMs: 0, greetingMs: null,
+    transcript: [], toolCalls: [], turns: [], bargeIns: [], escalation: null,
+    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }], timelineDropped: 0, stops: [],
+    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
+    backends: { sessions: [], failover: null, irregular: {} },
+    budget: null, shadow: null, rehomes: 0, recording: null, carrier: null, outbound,
+  }
+}
+
+// --- the log line of an ended call ---------------------------------------------------------------------------
+
+/** Ends whose detail a model has worded: it may quote the caller, and does not go into a log. */
+const WORDED_BY_A_MODEL: ReadonlySet<EndReason> = new Set(['agent-goodbye', 'escalated'])
+
+/** The one line that a log has of an ended call: how it came out, how it felt, and what went wrong. */
+export function callSummary(record: CallRecord): LogFields {
+  const { turns, bargeIns, audio } = record
+  return {
+    outcome: record.outcome,
+    reason: record.endReason,
+    ...(WORDED_BY_A_MODEL.has(record.endReason) ? {} : { detail: record.endDetail }),
+    backend: record.backend,
+    duration_ms: Math.round(record.durationMs),
+    greeting_ms: record.greetingMs,
+    turns: turns.length,
+    turns_unanswered: turns.filter((turn) => turn.answerMs === null).length,
+    ...spread('first_sound', turns.map((turn) => turn.firstSoundMs)),
+    ...spread('answer', turns.map((turn) => turn.answerMs)),
+    tools: record.toolCalls.length,
+    tools_failed: record.toolCalls.filter((call) => !call.ok).length,
+    barge_ins: bargeIns.filter((made) => made.committed).length,
+    ...spread('barge_in_stop', bargeIns.map((made) => (made.committed ? made.stopMs : null))),
+    escalation: record.escalation?.outcome ?? null,
+    stops: stopsByKind(record.stops),
+    rehomes: record.rehomes,
+    underruns: audio.underruns,
+    frames_dropped: audio.framesDropped,
+    frames_concealed: audio.framesConcealed,
+    marks_dropped: record.timelineDropped,
+  }
+}
+
+/** Median and worst of what was measured; nothing where nothing was. */
+function spread(name: string, valuesMs: readonly (number | null)[]): LogFields {
+  const sorted = valuesMs.filter((value) => value !== null).sort((a, b) => a - b)
+  const worst = sorted.at(-1)
+  if (worst === undefined) return {}
+  return { [`${name}_p50_ms`]: sorted[Math.floor((sorted.length - 1) / 2)], [`${name}_max_ms`]: worst }
+}
+
+function stopsByKind(stops: readonly StopRecord[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const { kind } of stops) counts[kind] = (counts[kind] ?? 0) + 1
+  return counts
 }

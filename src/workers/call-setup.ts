@@ -1,8 +1,11 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
-import type { BackendCapabilities } from '../backends/backend.js'
+import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, EscalationOptions } from '../call/call-options.js'
+import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
+import type { TranscriptEntry } from '../call/record.js'
+import { resumedTools } from '../call/tool-ledger.js'
 import type { CallStart } from './call-messages.js'
 
 /** The session's options as an agent's definition and its backend make them. */
@@ -64,5 +67,36 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
     afterFailure: escalation.afterFailure,
     // Two strategies hold the stream; each may ring everybody.
     holdTimeoutMs: Math.max(DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
+  }
+}
+
+/** The tools a model is offered: the agent's own, then those that the session carries out itself. */
+function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
+  const { escalation } = agent
+  const gateway = GATEWAY_TOOLS.filter(({ name }) => {
+    if (name === ESCALATE_TOOL) return escalation !== null
+    return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
+  })
+  return [...offeredTools(agent, assets), ...gateway]
+}
+
+/** What the backend of a call is told when it is connected. @param history  what was said so far */
+export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
+  const { agent, resume } = start
+  return {
+    callSid: start.callSid,
+    agent: agent.name,
+    from: start.from,
+    to: start.to,
+    instructions: agent.instructions,
+    greeting: agent.greeting,
+    tools: toolSpecs(start),
+    language: agent.language,
+    voice: agent.voice[start.backends[0] ?? ''] ?? null,
+    history: history.map((entry) => ({ role: entry.role, text: entry.text })),
+    // Tools that still ran when the worker died are answered with an error: they may have had their effect.
+    toolLedger: resume === null ? [] : resumedTools(resume),
+    offline: agent.offline ?? null,
+    resume: resume?.backendState ?? null,
   }
 }

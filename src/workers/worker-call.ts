@@ -2,7 +2,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
-import type { SpeechClient } from '../speech/speech-client.js'
+import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
 import type { CallLogEntry } from '../call/call-log.js'
 import { parseResume } from '../call/checkpoint.js'
@@ -14,15 +14,14 @@ import { messageOf } from '../core/errors.js'
 import { plainJson } from '../core/json.js'
 import { frameSamples } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
-import { Announcer } from './announcer.js'
-import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
 import { CallSpeech } from './call-speech.js'
+import { backendSession } from './call-setup.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
-import { EarClock } from './ear-clock.js'
+import { CallerLatency } from './caller-latency.js'
 import type { ShardContext } from './shard-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
@@ -40,7 +39,7 @@ export interface CallParts {
   /** Voice of the gateway's own phrases. */
   readonly voice: string
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
-  readonly guard: (call: CallTask, work: () => void) => void
+  readonly guard: (call: WorkerCall, work: () => void) => void
 }
 
 /**
@@ -48,7 +47,7 @@ export interface CallParts {
  * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
  * `decide` and `speak` are the stages of the worker's tick.
  */
-export class CallTask implements BackendSink {
+export class WorkerCall implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
   readonly done: Promise<CallEnd>
   readonly callSid: string
@@ -65,10 +64,11 @@ export class CallTask implements BackendSink {
   readonly #journal: CallJournal | null
   readonly #intake: CallerIntake
   readonly #marks: CallMarks
-  readonly #ear = new EarClock()
+  readonly #callerLatency = new CallerLatency()
   readonly #abort = new AbortController()
   readonly #tools: CallTools
-  readonly #announcer: Announcer
+  /** Phrases of the gateway's own that are being spoken, by item. */
+  readonly #phrases = new Map<string, Speaking>()
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
   /** Samples that were taken from the playout ring when the ledger was told last. */
@@ -109,10 +109,9 @@ export class CallTask implements BackendSink {
     })
     this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, resume ?? undefined)
     this.#tools = this.#makeTools()
-    this.#announcer = this.#makeAnnouncer()
     const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
-      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#ear,
+      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#callerLatency,
       screening: options.screening !== null && resume === null ? screening : null,
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
@@ -135,23 +134,6 @@ export class CallTask implements BackendSink {
     })
   }
 
-  #makeAnnouncer(): Announcer {
-    const { speech, voice } = this.#parts
-    return new Announcer({
-      speech, voice,
-      guard: (work) => this.#guard(work),
-      spoken: (itemId, { pcm, sampleRateHz }) => {
-        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
-        this.#wake()
-      },
-      finished: (itemId) => {
-        this.#speech.finish('gateway', itemId)
-        this.#wake()
-      },
-      failed: (itemId) => this.#handle({ type: 'announce-failed', itemId }),
-    })
-  }
-
   /** Opens the backend and begins to listen to the main thread. */
   begin(): void {
     this.#port.on('message', (message: ToCall) => this.#guard(() => this.#receiveMessage(message)))
@@ -159,7 +141,7 @@ export class CallTask implements BackendSink {
     this.#port.on('close', () => this.#guard(() => this.#handle({
       type: 'hangup-requested', reason: 'call-fault', detail: 'the main thread let go of the call', speak: false,
     })))
-    const session = backendSession(this.#start, this.#session)
+    const session = backendSession(this.#start, this.#session.log.transcript)
     const askedAtMs = this.#context.clock()
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
@@ -367,7 +349,7 @@ export class CallTask implements BackendSink {
 
   #logged(entry: CallLogEntry): void {
     this.#entries.push(entry)
-    if (entry.kind === 'turn') this.#ear.turn(entry.record, this.#session.streamZeroMs)
+    if (entry.kind === 'turn') this.#callerLatency.turn(entry.record, this.#session.streamZeroMs)
   }
 
   #carryOut(output: CallOutput, nowMs: number): void {
@@ -382,7 +364,7 @@ export class CallTask implements BackendSink {
       case 'playout-pause': return this.#speech.pause()
       case 'playout-resume': return this.#speech.resume()
       case 'playout-clear': return this.#clear(nowMs)
-      case 'announce': return this.#announcer.announce(output.itemId, output.text)
+      case 'announce': return this.#announce(output.itemId, output.text)
       case 'run-tool': return this.#tools.run(output)
       case 'cancel-tools': return this.#tools.cancel(output.callIds)
       case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
@@ -403,12 +385,44 @@ export class CallTask implements BackendSink {
   #passMarks(nowMs: number): void {
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
-    const heard = this.#ear.take(nowMs)
+    const heard = this.#callerLatency.take(nowMs)
     if (heard !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...heard }], checkpoint: null, frameLatencyP99Ms: null })
   }
 
+  /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
+  #announce(itemId: string, text: string): void {
+    const { speech, voice } = this.#parts
+    const failed = (): void => this.#handle({ type: 'announce-failed', itemId })
+    if (speech === null) {
+      // Not from here: the session is in the middle of its outputs.
+      queueMicrotask(() => this.#guard(failed))
+      return
+    }
+    const speaking = speech.speak(text, voice, ({ pcm, sampleRateHz }) => this.#guard(() => {
+      if (this.#phrases.get(itemId) !== speaking) return
+      this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+      this.#wake()
+    }))
+    this.#phrases.set(itemId, speaking)
+    const over = (): boolean => {
+      if (!this.#phrases.delete(itemId)) return false
+      this.#speech.finish('gateway', itemId)
+      this.#wake()
+      return true
+    }
+    speaking.done.then(() => this.#guard(() => void over()), () => this.#guard(() => {
+      if (over()) failed()
+    }))
+  }
+
+  /** Nothing more comes of any phrase. */
+  #cancelPhrases(): void {
+    for (const speaking of this.#phrases.values()) speaking.cancel()
+    this.#phrases.clear()
+  }
+
   #clear(nowMs: number): void {
-    this.#announcer.cancel()
+    this.#cancelPhrases()
     this.#speech.clear(nowMs)
     this.#intake.playoutCleared()
   }
@@ -453,7 +467,7 @@ export class CallTask implements BackendSink {
     this.#over = true
     this.#abort.abort()
     this.#tools.release()
-    this.#announcer.cancel()
+    this.#cancelPhrases()
     await this.#closeBackend(reason)
     this.#parts.speech?.close()
     this.#speech.release()
