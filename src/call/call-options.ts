@@ -1,5 +1,5 @@
 /**
- * What one call session is told before it starts. Plain data without functions: it crosses threads, and a journal
+ * The settings of one call session. Plain data without functions: it crosses threads, and a journal
  * keeps it beside the inputs so that the call can be run again.
  */
 export interface CallSessionOptions {
@@ -81,12 +81,12 @@ export interface SilenceOptions {
   readonly prompts: readonly string[]
 }
 
-export interface DurationOptions {
+interface DurationOptions {
   readonly maxMs: number
   readonly text: string
 }
 
-export interface FillerOptions {
+interface FillerOptions {
   /** Used in turn; empty: no fillers. */
   readonly texts: readonly string[]
   /** Quiet while a tool runs before the first filler. */
@@ -95,7 +95,7 @@ export interface FillerOptions {
   readonly everyMs: number
 }
 
-export interface ScreeningOptions {
+interface ScreeningOptions {
   /** Said to an answering machine before hanging up; null for nothing. */
   readonly message: string | null
   readonly onSilence: 'speak' | 'hang-up'
@@ -128,7 +128,7 @@ export interface EscalationOptions {
   readonly holdTimeoutMs: number
 }
 
-export interface CallbackOptions {
+interface CallbackOptions {
   /** Asked after the words that nobody could be reached; the key 1 means yes. */
   readonly offerText: string
   /** Said when a key was the answer. */

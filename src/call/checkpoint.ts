@@ -1,8 +1,6 @@
 import { GatewayError } from '../core/errors.js'
-import type { CallLogRecords, LoggedToolCall } from './call-log.js'
-import { recordedArguments } from './gateway-tools.js'
-import type { EndReason, ToolCallRecord, TranscriptEntry } from './record.js'
-import { sameJson } from './tool-ledger.js'
+import type { CallLogRecords } from './call-log.js'
+import type { EndReason, TranscriptEntry } from './record.js'
 
 export const CALL_CHECKPOINT_VERSION = 2
 
@@ -72,41 +70,6 @@ export function parseResume(value: unknown): SessionResume {
   objectOf(dropped, 'the call log\'s dropped')
   // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were checked.
   return value as SessionResume
-}
-
-/** A checkpoint of version 1, which only journals of version 2 and before have: it had the lists of the log. */
-interface CheckpointVersion1 extends Omit<CallCheckpoint, 'version' | 'state' | 'openTranscript' | 'toolsRunning' | 'escalation'>,
-  Pick<CallLogRecords, 'transcript' | 'turns' | 'bargeIns'> {
-  readonly state: Exclude<CallCheckpoint['state'], 'escalating'> | 'handover'
-  readonly tools: readonly (Omit<RunningTool, 'startMs'> & { readonly state: 'running' | 'answered'; readonly ok: boolean; readonly result: unknown })[]
-  readonly toolCalls: readonly ToolCallRecord[]
-  readonly handover: CallCheckpoint['escalation']
-}
-
-/** @throws GatewayError CALL_FAULT when it is no checkpoint of version 1. */
-export function migrateCheckpoint(value: unknown): SessionResume {
-  const { version } = objectOf(value, 'a checkpoint')
-  if (version !== 1) throw new GatewayError('CALL_FAULT', `checkpoint version ${String(version)} in a journal that has version 1`)
-  const { state, tools, toolCalls, transcript, turns, bargeIns, handover, ...rest } = value as CheckpointVersion1
-  const { timeline: _, ...kept } = rest as typeof rest & { readonly timeline: unknown }
-  const answered = tools.filter((tool) => tool.state === 'answered')
-  // Version 1 kept the records apart from the answers: a record gets the answer of the first call that it fits.
-  const logged = toolCalls.map((record): LoggedToolCall => {
-    const at = answered.findIndex(({ name, args }) => name === record.name && sameJson(recordedArguments(name, args), record.args))
-    const [tool] = at < 0 ? [] : answered.splice(at, 1)
-    if (tool === undefined) return { callId: '', end: 'refused', record, args: record.args, result: null }
-    return { callId: tool.callId, end: 'answered', record, args: tool.args, result: tool.result }
-  })
-  return parseResume({
-    checkpoint: {
-      ...kept, version: CALL_CHECKPOINT_VERSION,
-      state: state === 'handover' ? 'escalating' : state,
-      openTranscript: [],
-      toolsRunning: tools.filter((tool) => tool.state === 'running').map(({ callId, name, args }) => ({ callId, name, args, startMs: 0 })),
-      escalation: handover,
-    },
-    log: { transcript, toolCalls: logged, turns, bargeIns, dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 } },
-  })
 }
 
 function objectOf(value: unknown, what: string): Readonly<Record<string, unknown>> {

@@ -145,7 +145,7 @@ export interface Handoff extends EscalationPacket {
 
 /** What the session must know of the speech that is on its way to the caller; `PlayoutLedger` answers. */
 export interface PlayoutView {
-  /** True while agent sound is at the caller's ear or will be without another output of ours. */
+  /** True while the caller hears agent sound, or will without another output of ours. */
   audible(nowMs: number): boolean
   /** Milliseconds of the item that the caller has heard; 0 for an unknown item. */
   heardMs(itemId: string, nowMs: number): number

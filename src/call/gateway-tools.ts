@@ -1,4 +1,4 @@
-/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this room knows no backend. */
+/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this layer imports no backend. */
 export interface GatewayTool {
   readonly name: string
   readonly description: string

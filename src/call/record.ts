@@ -42,7 +42,7 @@ export interface TurnRecord {
   readonly firstSoundMs: number | null
   /** From there to the first agent sample that is not a filler. */
   readonly answerMs: number | null
-  /** The same two clocks to the caller's ear; only where the carrier forks both tracks as stereo. */
+  /** The same two clocks as the caller perceives them; only where the carrier forks both tracks as stereo. */
   readonly ear?: PlayedTimes
 }
 
@@ -107,7 +107,7 @@ export interface EscalationAttempt {
 export type CallbackAsk = 'key' | 'words' | 'nobody-reached'
 
 /** A wish for a call back. */
-export interface CallbackRequest {
+interface CallbackRequest {
   readonly asked: CallbackAsk
   /** E.164; empty when the caller's number is withheld. Masked in records. */
   readonly number: string
@@ -155,7 +155,7 @@ export interface OutboundRecord {
 }
 
 /** One session of a backend on this call: each was opened for the whole rest of it. */
-export interface BackendSessionRecord {
+interface BackendSessionRecord {
   readonly backend: string
   readonly role: 'first' | 'takeover' | 'standby' | 'rotation'
   /** From the beginning of its connection until it was ready for audio; null when it never was. */
@@ -165,7 +165,7 @@ export interface BackendSessionRecord {
 }
 
 /** How the backends did. */
-export interface BackendsRecord {
+interface BackendsRecord {
   /** The newest, in the order in which they were ready or given up. */
   readonly sessions: readonly BackendSessionRecord[]
   /** Takeovers, rotations, gaps, audio given again; null where one backend stands alone. */

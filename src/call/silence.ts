@@ -88,7 +88,7 @@ type UnrecognisedDecision =
  * Sound from the caller that nobody understands: hold music, a television. It has no end that could be waited for, and what has
  * no end gets no answer.
  *
- *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend is told that the caller has stopped, and answers
+ *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of the speech, and answers
  *     listening --UNDERSTOOD_SPEECH_MS_MAX, with words-->     ignoring    the same
  *     (either)  --ASK_UNHEARD_MS without words or us-->       ignoring    the gateway asks by itself: to say it again, then the silence
  *                                                                         prompts, then the goodbye

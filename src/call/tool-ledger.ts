@@ -37,14 +37,14 @@ interface ToolAnswer {
   readonly value: unknown
 }
 
-/** What the model is told of a tool call whose worker died. */
+/** The model's answer to a tool call whose worker died. */
 const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. '
   + 'Check before you do it again.'
 
 /**
  * Which tool calls ran, run and may run. The promise: one tool call runs at most once and is answered at most once.
  *
- *     (new) --known name, good arguments, room--> running       `run`
+ *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
  *     (new) --otherwise--> answered with an error                `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped

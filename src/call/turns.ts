@@ -2,7 +2,7 @@ import type { SpeechKind } from './events.js'
 import type { TurnRecord } from './record.js'
 
 /** A sound that does not answer anything; it stops the first clock of a turn and not the second. */
-export function isAnswer(kind: SpeechKind): boolean {
+function isAnswer(kind: SpeechKind): boolean {
   return kind === 'answer' || kind === 'escalation' || kind === 'goodbye'
 }
 

@@ -1,12 +1,12 @@
-import { migrateCheckpoint } from '../call/checkpoint.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
+import { migrateCheckpoint } from '../call/journal/migration.js'
 import { replayJournal } from '../call/journal/replay.js'
 import type { Replay } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
 import { GatewayError } from '../core/errors.js'
 import { maskText } from '../telemetry/redact.js'
 
-export interface CutOptions {
+interface CutOptions {
   /** Seconds of the call that are kept; null: all of it. */
   readonly untilS: number | null
   /** Whether what was said stays readable; else every letter and digit of it is replaced. */
@@ -16,7 +16,7 @@ export interface CutOptions {
 }
 
 /** Call SID of every cut journal: whose call it was is nobody's business. */
-export const CUT_SID = 'HD_cut'
+const CUT_SID = 'HD_cut'
 
 type Line = Record<string, unknown>
 

@@ -1,11 +1,6 @@
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
-import { assertNever } from '../core/assert.js'
-import type { Clock, WallClock } from '../core/clock.js'
 import { CIRCUITS_MAX } from '../core/limits.js'
-import type { Log } from '../telemetry/log.js'
-import type { FromCall } from './call-messages.js'
-import type { CallRecordBuilder } from './call-record.js'
 
 /** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
@@ -132,48 +127,4 @@ function newEntry(): Entry {
 
 function rounded(ms: { readonly last: number; readonly max: number } | null): { readonly last: number; readonly max: number } | null {
   return ms === null ? null : { last: Math.round(ms.last), max: Math.round(ms.max) }
-}
-
-/** What a worker says of its backends. */
-type BackendMessage = Extract<FromCall, { type: 'backend-error' | 'backend-session' | 'circuit' | 'failover' }>
-
-/** What only a person can mend. */
-const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
-const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
-  auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
-  rate_limit: 'a backend limits our requests', session_expired: 'a backend ended a session at its time limit',
-}
-
-/** Enters what a task says of a backend where it belongs: the call's log and books, and those of all calls. */
-export function noteBackendMessage(message: BackendMessage, to: {
-  readonly log: Log
-  readonly call: CallRecordBuilder
-  readonly all: BackendStatus
-  readonly clock: Clock
-  readonly wallClock: WallClock
-}): void {
-  switch (message.type) {
-    case 'backend-error': {
-      const { backend, code, message: detail, sessionLost } = message.fault
-      const says = BACKEND_FAULT_WORDS[code] ?? 'a backend failed'
-      to.log[FINAL_FAULTS.has(code) ? 'error' : 'warn']({ backend, code, detail, session_lost: sessionLost }, says)
-      to.all.fault(message.fault, to.wallClock())
-      to.call.take(message)
-      return
-    }
-    case 'backend-session':
-      to.all.session(message.opened)
-      to.call.take(message)
-      return
-    case 'circuit':
-      to.all.circuit(message.worker, message.circuit, to.clock())
-      return
-    case 'failover':
-      to.log.warn({ fromBackend: message.from, toBackend: message.to, gap_ms: Math.round(message.gapMs), reason: message.reason }, 'another backend took over')
-      to.all.takeover(message.from, message.to, message.gapMs)
-      to.call.take(message)
-      return
-    default:
-      assertNever(message)
-  }
 }

@@ -11,7 +11,7 @@ export interface JournalKept {
   readonly audio: boolean
 }
 
-export interface CallJournalOptions extends JournalKept {
+interface CallJournalOptions extends JournalKept {
   readonly options: CallSessionOptions
   readonly resume: SessionResume | null
   readonly media: JournalMedia

@@ -107,7 +107,7 @@ export interface SavedState {
 export type CallEnd = CallResult | CallFault
 
 /** The call failed by a fault of ours, and only this call. */
-export interface CallFault {
+interface CallFault {
   readonly type: 'fault'
   readonly fault: string
 }

@@ -80,7 +80,7 @@ function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
   return [...offeredTools(agent, assets), ...gateway]
 }
 
-/** What the backend of a call is told when it is connected. @param history  what was said so far */
+/** What the backend of a call gets when it is connected. @param history  what was said so far */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
   const { agent, resume } = start
   return {

@@ -10,18 +10,18 @@ import { NumberGate } from './number-gate.js'
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
-export interface CallToolsOptions {
+interface CallToolsOptions {
   readonly start: CallStart
   readonly tools: Pick<ToolRunner, 'run'>
   readonly post: (message: FromCall) => void
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
-  /** The caller proved who he is; told before the answer of the tool that says so, because rules look at it. */
+  /** The caller proved who they are; called before the answer of the tool that found it, because rules look at it. */
   readonly identified: (identity: Readonly<Record<string, unknown>>) => void
   readonly answered: (result: ToolResult) => void
 }
 
-/** The tools of one call that run now, and the caller as they know him. */
+/** The tools of one call that run now, and what they know of the caller. */
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()

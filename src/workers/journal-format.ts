@@ -155,7 +155,7 @@ const mediaSchema = z.object({
 export const journalHeaderSchema = z.object({
   journal: z.literal(JOURNAL_VERSION),
   build: z.string().describe('Version of the gateway that wrote it.'),
-  options: sessionOptionsSchema.describe('What the session was told before it started.'),
+  options: sessionOptionsSchema.describe('The settings of the session.'),
   resume: z.object({ checkpoint: checkpointSchema, log: callLogSchema }).nullable().describe('What it went on from, in a call that changed its worker.'),
   media: mediaSchema.nullable().describe('What the caller\'s path was made for; null where the caller\'s audio is not kept.'),
 }).meta({ id: 'header', description: 'The first line.' })
@@ -183,12 +183,12 @@ const output = z.union([
 const out = z.array(output).exactOptional().describe('What the session wanted done (CallOutput), and what became part of the call\'s record.')
 
 /** `MediaEvent`. */
-export const mediaEventSchema = z.union([
+const mediaEventSchema = z.union([
   z.tuple([z.enum(['packet', 'played']), z.number(), z.string()]), z.tuple([z.literal('tick'), z.number()]),
 ]).meta({ id: 'media-event' })
 
 /** Every line after the first is one of these, told apart by its key. */
-export const journalLineSchemas = {
+const journalLineSchemas = {
   input: z.object({ t, in: callInputSchema, view, out }).meta({ id: 'input-line', description: 'Something happened.' }),
   frames: z.object({
     t,

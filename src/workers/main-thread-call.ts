@@ -21,13 +21,19 @@ import { CallRecorder } from './call-recorder.js'
 import type {
   CallTimelineView, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
 } from './live-call.js'
-import { noteBackendMessage } from './backend-status.js'
 import type { CallMemory } from './call-memory.js'
 import type { HostContext, HostedAgent } from './host-context.js'
 import { HostedPlayout } from './hosted-playout.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-loss.js'
 import type { Carried } from './worker-loss.js'
+
+/** Faults of a backend that only a person can mend. */
+const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
+const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
+  auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
+  rate_limit: 'a backend limits our requests', session_expired: 'a backend ended a session at its time limit',
+}
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker: the call
@@ -350,7 +356,7 @@ export class MainThreadCall implements LiveCall, Carried {
     this.#rehomes++
     this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
-    // A socket that closed meanwhile is told again: the first message went to the dead.
+    // The message of a socket that closed meanwhile went to the worker that died.
     if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
   }
 
@@ -434,14 +440,29 @@ export class MainThreadCall implements LiveCall, Carried {
   }
 
   #receive(message: FromCall): void {
-    const { clock, wallClock } = this.#context
     switch (message.type) {
-      case 'backend-error':
-      case 'backend-session':
-      case 'circuit':
-      case 'failover':
-        noteBackendMessage(message, { log: this.#log, call: this.#record, all: this.#context.backendStatus, clock, wallClock })
+      case 'backend-error': {
+        const { backend, code, message: detail, sessionLost } = message.fault
+        const level = FINAL_FAULTS.has(code) ? 'error' : 'warn'
+        this.#log[level]({ backend, code, detail, session_lost: sessionLost }, BACKEND_FAULT_WORDS[code] ?? 'a backend failed')
+        this.#context.backendStatus.fault(message.fault, this.#context.wallClock())
+        this.#record.take(message)
         return
+      }
+      case 'backend-session':
+        this.#context.backendStatus.session(message.opened)
+        this.#record.take(message)
+        return
+      case 'circuit':
+        this.#context.backendStatus.circuit(message.worker, message.circuit, this.#context.clock())
+        return
+      case 'failover': {
+        const { from, to, gapMs, reason } = message
+        this.#log.warn({ fromBackend: from, toBackend: to, gap_ms: Math.round(gapMs), reason }, 'another backend took over')
+        this.#context.backendStatus.takeover(from, to, gapMs)
+        this.#record.take(message)
+        return
+      }
       case 'log':
         this.#saved = message.checkpoint ?? this.#saved
         this.#record.take(message)
@@ -451,7 +472,7 @@ export class MainThreadCall implements LiveCall, Carried {
         this.#record.timeline.take(message.marks)
         return
       case 'end-stream':
-        // What the carrier does with the leg now is seen only where it is not told to end it.
+        // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.habits.closed(this.callSid, this.#context.clock())
         }

@@ -29,7 +29,7 @@ import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 const REST_MS_MAX = 100
 
 /** What one call is made of besides its start data; the worker's composition. */
-export interface CallParts {
+interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
   /** What the backends found out about this call, at its end. */
@@ -71,13 +71,13 @@ export class WorkerCall implements BackendSink {
   readonly #phrases = new Map<string, Speaking>()
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
-  /** Samples that were taken from the playout ring when the ledger was told last. */
+  /** Samples that were taken from the playout ring when the ledger got its last report. */
   #taken = 0
   /** An item was handed to playout of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
   #streamOpen: boolean
-  /** What happened since the main thread was told last. */
+  /** What happened since the last message to the main thread. */
   #entries: CallLogEntry[] = []
   #checkpointDue = false
   #stateRefused = false
@@ -208,7 +208,7 @@ export class WorkerCall implements BackendSink {
     }
   }
 
-  /** Speech that waited for room goes into the ring. */
+  /** Speech that waited goes into the ring. */
   speak(nowMs: number): void {
     this.#speech.refill()
     this.#journal?.pass()
@@ -220,7 +220,7 @@ export class WorkerCall implements BackendSink {
   #rest(nowMs: number): void {
     // A journal has each tick in it, and on a mixed line each tick takes up what was played.
     if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return this.#wake()
-    // How far playout is, is told with the next packet. When an item begins, and that there is room again, is told at once.
+    // Playout's progress can wait for the next packet. The beginning of an item cannot.
     this.#watchesPlayout = this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#intake.dueMs, this.#ledger.dueMs, wakeAtMs)

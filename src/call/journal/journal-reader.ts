@@ -2,11 +2,12 @@ import { GatewayError, messageOf } from '../../core/errors.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_LINE_CHARS_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
-import { migrateCheckpoint, parseResume } from '../checkpoint.js'
+import { parseResume } from '../checkpoint.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
-import { JOURNAL_VERSIONS, migrateOutput } from './journal.js'
+import { JOURNAL_VERSIONS } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import { migrateCheckpoint, migrateOutput } from './migration.js'
 
 /**
  * Reads one journal, header first. Blank lines are passed over.

@@ -3,7 +3,6 @@ import type { ForkedTrack } from '../../media/channel-layout.js'
 import type { CallSessionOptions } from '../call-options.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
-import type { BargeInRecord, TranscriptEntry, TurnRecord } from '../record.js'
 
 /**
  * A journal is JSON lines: a header, then everything that a session was given, in order, with its time, and what it
@@ -107,16 +106,5 @@ export function comparable(output: CallOutput, version: number): CallOutput | nu
     case 'barge-in': return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
     case 'tool-call':
     case 'turn-played': return null
-  }
-}
-
-/** An output of version 2 as `comparable` gives it. Its texts and figures were written from typed values; the version guards their shape. */
-export function migrateOutput(output: Readonly<Record<string, unknown>>): CallOutput {
-  const { type, ...rest } = output
-  switch (type) {
-    case 'transcript': return { type: 'log', entry: { kind: 'transcript', record: rest['entry'] as TranscriptEntry } }
-    case 'turn': return { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, ...rest } as TurnRecord } }
-    case 'barge-in': return { type: 'log', entry: { kind: 'barge-in', record: { atMs: 0, ...rest } as BargeInRecord } }
-    default: return output as unknown as CallOutput
   }
 }

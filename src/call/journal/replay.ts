@@ -48,7 +48,7 @@ export interface ReplayPath {
   release: () => void
 }
 
-export interface ReplayOptions {
+interface ReplayOptions {
   /** Other settings than the call had. */
   readonly options?: Partial<CallSessionOptions>
   /**
