@@ -450,7 +450,7 @@ export class WorkerCall implements BackendSink {
       dtmf: this.#digits,
     }
     this.#journal?.end()
-    this.#postLog(false)
+    if (this.#entries.length > 0) this.#postLog(false)
     this.#passMarks(nowMs)
     void this.#release('the call is over').then(() => this.#settle(result))
   }

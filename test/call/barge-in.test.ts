@@ -55,7 +55,7 @@ t.test('late audio of the dead response is dropped and counted, the next respons
   t.notMatch(rig.session.log.transcript, [{ text: 'Never said.' }])
 })
 
-t.test('a cough only pauses the agent', async (t) => {
+t.test('a false interruption only pauses the agent', async (t) => {
   const rig = listening()
   rig.speak(100)
   rig.run(880)
@@ -201,7 +201,7 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   t.same(patient.types(), ['backend-dtmf'])
 })
 
-t.test('speech after a cough in one breath reaches the backend once the agent is through', async (t) => {
+t.test('speech after a false interruption in one breath reaches the backend once the agent is through', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'a2', 1600)
   rig.run(200)

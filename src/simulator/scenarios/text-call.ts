@@ -125,7 +125,7 @@ class TextCall {
     }
   }
 
-  /** The gateway has closed its books, and the carrier has nothing left to play. */
+  /** The gateway has made the call's record, and the carrier has nothing left to play. */
   get #done(): boolean {
     return this.#record !== null && (this.#carrier === null || this.#ended !== null)
   }
