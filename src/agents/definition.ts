@@ -1,13 +1,13 @@
 import { z } from 'zod'
-import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_HANDOVER_OPTIONS as HANDOVER } from '../call/call-options.js'
+import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as HANDOVER } from '../call/call-options.js'
+import { SPAN, WEEKDAYS, isTimeZone, isOpen } from '../escalation/hours.js'
+import type { Weekday } from '../escalation/hours.js'
 import { isAgentName } from '../core/ids.js'
 import {
   AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, RULE_PHRASES_MAX,
   TEXT_FRAME_BYTES_MAX, VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
 import type { Human } from '../escalation/escalation-events.js'
-import { isOpen, isTimeZone, SPAN, WEEKDAYS } from '../escalation/hours.js'
-import type { Weekday } from '../escalation/hours.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
 import { sourcesOf } from './template.js'

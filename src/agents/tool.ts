@@ -1,4 +1,4 @@
-import type { ToolCheckpoint } from '../call/checkpoint.js'
+import type { LoggedToolCall } from '../call/call-log.js'
 import { VERIFY_TOOL } from '../call/gateway-tools.js'
 import type { ErrorCode } from '../core/errors.js'
 import { OPEN_GATE } from './verification-lock.js'
@@ -49,12 +49,12 @@ export class CallerIdentity {
 
   /** Restores the state after the death of the call's worker, so that the caller gets no new attempts. */
   static restored(
-    identity: Readonly<Record<string, unknown>> | null, tools: readonly ToolCheckpoint[], gate: AttemptGate = OPEN_GATE,
+    identity: Readonly<Record<string, unknown>> | null, tools: readonly LoggedToolCall[], gate: AttemptGate = OPEN_GATE,
   ): CallerIdentity {
     let right: readonly string[] = []
     let wrong = 0
-    for (const { name, state, ok, result } of tools) {
-      if (name !== VERIFY_TOOL || state !== 'answered' || typeof result !== 'object' || result === null) continue
+    for (const { record: { name, ok }, result } of tools) {
+      if (name !== VERIFY_TOOL || typeof result !== 'object' || result === null) continue
       const { answered } = result as Partial<VerificationAnswer> // our own answer, or an error without it
       if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')
       if (!ok && 'wrong' in result) wrong++

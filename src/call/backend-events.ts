@@ -1,5 +1,5 @@
 /**
- * What a backend tells the call. The vocabulary lives here, in a pure room, because the session decides by it;
+ * What a backend tells the call. The vocabulary lives here, in a pure layer, because the session decides by it;
  * `src/backends/backend.ts` is the contract that uses it.
  *
  * Every event that belongs to a response carries the response's `generation`: a number that the backend raises

@@ -1,4 +1,3 @@
-import { CALL_RECORDS_MAX } from '../core/limits.js'
 import type { BargeInOptions } from './call-options.js'
 import type { BargeInRecord } from './record.js'
 
@@ -8,34 +7,28 @@ export interface BargeInStart {
   /** What the caller was hearing, and how much of it had been heard when it was paused. */
   readonly itemId: string | null
   readonly heardMs: number
-  /** Agent sound was at the caller's ear, so that there is something to stop. */
+  /** The caller was hearing the agent, so that there is something to stop. */
   readonly audible: boolean
 }
-
-export type ResumeVerdict = 'resume' | 'wait'
 
 /**
  * Speech over speech, in two steps.
  *
  *     idle   --caller's onset, agent audible or about to be-->  paused  fall silent, keep everything
  *     paused --commitMs of voice, or the backend's decision-->  idle    committed: throw away, tell the backend
- *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a cough: go on where it paused
+ *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a false interruption: go on where it paused
  *     idle   --the backend's decision, or a digit-->  idle    committed at once
  *
- * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what must not be done
- * for a cough.
+ * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what a cough must not do.
  */
 export class BargeIn {
-  readonly records: BargeInRecord[]
-  dropped = 0
   start: BargeInStart | null = null
   /** Commits whose last sample has not gone out yet; null when there is none. */
   #settling: { readonly start: BargeInStart; readonly why: string } | null = null
   readonly #options: BargeInOptions
 
-  constructor(options: BargeInOptions, before: readonly BargeInRecord[]) {
+  constructor(options: BargeInOptions) {
     this.#options = options
-    this.records = before.slice(-CALL_RECORDS_MAX)
   }
 
   get paused(): boolean {
@@ -51,19 +44,19 @@ export class BargeIn {
     return this.start !== null && voicedMs >= this.#options.commitMs
   }
 
-  /** Asked when `resumeAfterMs` has passed since the pause, and again while the answer is `wait`. */
-  verdict(quietMs: number): ResumeVerdict {
-    return quietMs >= this.#options.quietMs ? 'resume' : 'wait'
+  /** Whether the caller is quiet enough to go on. Asked when `resumeAfterMs` has passed since the pause, and again until it is. */
+  mayResume(quietMs: number): boolean {
+    return quietMs >= this.#options.quietMs
   }
 
-  /** It was a cough. */
+  /** The interruption was false. */
   resume(voicedMs: number, nowMs: number, lastSentAtMs: number | null, streamZeroMs: number): BargeInRecord | null {
     const start = this.start
     if (start === null) return null
     this.start = null
     const sinceMs = Math.round(nowMs - start.firstVoicedMs)
     const why = `${Math.round(voicedMs)} ms of voice in ${sinceMs} ms, under ${this.#options.commitMs}`
-    return this.#record(start, stopMs(start, lastSentAtMs), false, why, streamZeroMs)
+    return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: false, why }
   }
 
   /** Leaves the pause without a record: what was paused is gone for another reason. */
@@ -84,19 +77,8 @@ export class BargeIn {
     const settling = this.#settling
     if (settling === null) return null
     this.#settling = null
-    return this.#record(settling.start, stopMs(settling.start, lastSentAtMs), true, settling.why, streamZeroMs)
-  }
-
-  #record(
-    start: BargeInStart, stop: number | null, committed: boolean, why: string, streamZeroMs: number,
-  ): BargeInRecord {
-    const record = { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stop, committed, why }
-    this.records.push(record)
-    if (this.records.length > CALL_RECORDS_MAX) {
-      this.records.shift()
-      this.dropped++
-    }
-    return record
+    const { start, why } = settling
+    return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: true, why }
   }
 }
 

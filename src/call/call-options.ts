@@ -1,5 +1,5 @@
 /**
- * What one call session is told before it starts. Plain data without functions: it crosses threads, and a journal
+ * The settings of one call session. Plain data without functions: it crosses threads, and a journal
  * keeps it beside the inputs so that the call can be run again.
  */
 export interface CallSessionOptions {
@@ -49,7 +49,7 @@ export interface CallSessionOptions {
   /** Said before anything else, and not to be interrupted: the call is recorded. Null: nothing has to be said. */
   readonly consentText: string | null
   /** Null: this agent cannot hand a caller to a human. */
-  readonly escalation: HandoverOptions | null
+  readonly escalation: EscalationOptions | null
 }
 
 export interface SpeechOptions {
@@ -81,12 +81,12 @@ export interface SilenceOptions {
   readonly prompts: readonly string[]
 }
 
-export interface DurationOptions {
+interface DurationOptions {
   readonly maxMs: number
   readonly text: string
 }
 
-export interface FillerOptions {
+interface FillerOptions {
   /** Used in turn; empty: no fillers. */
   readonly texts: readonly string[]
   /** Quiet while a tool runs before the first filler. */
@@ -95,7 +95,7 @@ export interface FillerOptions {
   readonly everyMs: number
 }
 
-export interface ScreeningOptions {
+interface ScreeningOptions {
   /** Said to an answering machine before hanging up; null for nothing. */
   readonly message: string | null
   readonly onSilence: 'speak' | 'hang-up'
@@ -110,7 +110,7 @@ export interface RuleOptions {
   readonly failures: number | null
 }
 
-export interface HandoverOptions {
+export interface EscalationOptions {
   /** Said before the stream is closed or held; null for nothing. */
   readonly announceText: string | null
   /** Said when no human could be reached. */
@@ -128,7 +128,7 @@ export interface HandoverOptions {
   readonly holdTimeoutMs: number
 }
 
-export interface CallbackOptions {
+interface CallbackOptions {
   /** Asked after the words that nobody could be reached; the key 1 means yes. */
   readonly offerText: string
   /** Said when a key was the answer. */
@@ -181,7 +181,7 @@ export const DEFAULT_CALL_OPTIONS = {
 } as const satisfies Partial<CallSessionOptions>
 
 /** What an agent with an escalation gets that says nothing else about it. */
-export const DEFAULT_HANDOVER_OPTIONS = {
+export const DEFAULT_ESCALATION_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
   closedText: 'I am sorry, our colleagues are not here at this hour.',
@@ -190,4 +190,4 @@ export const DEFAULT_HANDOVER_OPTIONS = {
   afterFailure: 'continue',
   stepTimeoutMs: 5000, // the machine answers in one thread hop; 5 s of hold is what a caller bears without a word
   holdTimeoutMs: 60_000, // two rings-out of 30 s
-} as const satisfies HandoverOptions
+} as const satisfies EscalationOptions

@@ -1,30 +1,98 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
-import { CHECKPOINT_MARKS_MAX } from '../core/limits.js'
-import type { BackendUsage } from './backend-events.js'
-import { BackendInbox } from './backend-inbox.js'
-import { CallCore, DEADLINES } from './call-core.js'
-import type { DeadlineName } from './call-core.js'
-import type { CallCounters, CallMachine, CallState } from './call-machine.js'
+import {
+  AFTER_KILL_SILENCE_MS, CALL_OUTPUTS_QUEUED_MAX, RESPONSES_FAILED_MAX, STREAM_CLOSE_WAIT_MS, TRANSCRIPT_ENTRIES_MAX, WORDS_HEARD_MS_MAX,
+} from '../core/limits.js'
+import { FRAME_MS } from '../core/units.js'
+import { AgentSpeech } from './agent-speech.js'
+import type { BackendEvent } from './backend-events.js'
+import { BargeIn } from './barge-in.js'
+import type { BargeInStart } from './barge-in.js'
+import { CallLog } from './call-log.js'
+import type { CallLogEntry } from './call-log.js'
 import type { CallSessionOptions } from './call-options.js'
+import { CallerSpeech } from './caller-speech.js'
 import { CALL_CHECKPOINT_VERSION } from './checkpoint.js'
-import type { CallCheckpoint, OwedAnswer } from './checkpoint.js'
-import { Conversation } from './conversation.js'
-import { Ending, wordsDeadlineMs } from './ending.js'
-import type { CallInput, CallOutput, CarrierState, PlayoutView } from './events.js'
-import { Handover } from './transfer.js'
-import type {
-  BargeInRecord, EndReason, EscalationRecord, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
-} from './record.js'
-import { Patience } from './patience.js'
-import { Rules } from './rules.js'
-import { Silence } from './silence.js'
-import { ToolDesk } from './tool-desk.js'
+import type { CallCheckpoint, OwedAnswer, SessionResume } from './checkpoint.js'
+import { Deadlines } from './deadlines.js'
+import { EscalationRules } from './escalation-rules.js'
+import type { CallInput, CallOutput, CarrierState, EscalationPacket, EscalationStep, PlayoutView, SpeechKind, StreamFault } from './events.js'
+import { CALLBACK_TOOL, END_CALL_TOOL, ESCALATE_TOOL, isBuiltIn } from './gateway-tools.js'
+import { closeCodeOf, outcomeOf } from './outcome.js'
+import type { OutcomeFacts } from './outcome.js'
+import type { CallbackAsk, EndReason, EscalationOutcome, EscalationRecord, EscalationStrategy, TurnRecord } from './record.js'
+import { Silence, UnrecognisedSpeech } from './silence.js'
+import { ToolLedger } from './tool-ledger.js'
+import { Transcript } from './transcript.js'
+import { Turns } from './turns.js'
+
+/** The states of a call, as an operator reads them. */
+export type CallState =
+  | 'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
+
+/** Every reason for which a session wants to be called again. */
+const DEADLINES = [
+  'backend-ready', 'answer', 'end-of-speech', 'not-understood', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
+  'duration', 'words-heard', 'escalation-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
+] as const
+type DeadlineName = (typeof DEADLINES)[number]
+
+const NOT_WHILE_CLOSING: readonly DeadlineName[] = ['silence', 'filler', 'answer', 'backend-ready', 'escalation-step', 'hold', 'words-heard']
+
+type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
+
+/** Why the call is being ended. */
+interface EndPlan {
+  readonly reason: EndReason
+  readonly detail: string
+  /** The agent's own end: a caller who speaks up takes it back. */
+  readonly cancellable: boolean
+  /** Answers the tool call that asked for the end, should it not come to it. */
+  readonly toolCallId: string | null
+  /** The phrase that must be heard first. */
+  itemId: string | null
+  quietSinceMs: number | null
+}
+
+interface EscalationRequest {
+  readonly reason: string
+  readonly summary: string
+  readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
+  /** The tool call that asked; it is answered when the escalation failed. */
+  readonly toolCallId: string | null
+}
 
 /** Speech that waits beyond this is not in the shared ring and dies with its worker. */
 const SURVIVING_SPEECH_MS = 2000
 /** How soon the limit of a call is looked at again while a human is being fetched or a goodbye is spoken. */
 const DURATION_POLL_MS = 5000
+/** Frames end a segment; only when none has come for this long past its end does the clock. */
+const FRAMES_STOPPED_MS = 500
+/** A pause that found the caller not quiet yet looks again after this. */
+const RESUME_POLL_MS = 60
+/** Quiet after which a backend with a turn detection of its own may have found the end of the caller's turn. */
+const EARLY_ANSWER_QUIET_MS = 100
+/** The backend's end of speech comes late; our own last voiced sample is taken when it is no older than this. */
+const OWN_CLOCK_MS_MAX = 3000
+/** Answers that may fail to come one after another before the backend counts as dead. */
+const ANSWERS_MISSING_MAX = 2
+/** How soon a filler is thought of again while somebody speaks. */
+const FILLER_POLL_MS = 100
+/** Characters of a tool's name, as a model made it up, that are kept. */
+const TOOL_NAME_CHARS_MAX = 64
+/** Longest reading time that we grant a phrase: slow speech has 11 characters a second. */
+const WORDS_MS_PER_CHAR = 90
+const WORDS_START_MS = 3000
+/** Quiet after the agent's last words before an agreed end; longer while the backend may still send some. */
+const QUIET_MS = 400
+const QUIET_WHILE_RESPONDING_MS = 1500
+const QUIET_POLL_MS = 100
+/** The key that accepts the offer of a call back. */
+const YES_KEY = '1'
+/** How long a key or a word is waited for when the question was heard: callers think for 3 to 5 s. */
+const OFFER_ANSWER_MS = 12_000
+const PHONE_DIGITS_MIN = 7
+const PHONE_DIGITS_MAX = 15
 
 /**
  * One call, decided: inputs with their time go in, outputs come out, nothing else happens. No sockets, timers,
@@ -32,171 +100,262 @@ const DURATION_POLL_MS = 5000
  *
  *     waiting    --stream-opened-->                          connecting   (greeting of ours, if one is set)
  *     connecting --backend ready-->                          live         (the backend is kicked off)
- *     connecting --not ready in time-->                      handover | closing   with an apology
- *     live       --backend died, answers nothing-->          handover | closing   with an apology
- *     live       --escalate_to_human, operator-->            handover     see `Handover`
- *     live       --end_call, silence, duration, operator-->  closing      see `Ending`
+ *     connecting --not ready in time-->                      escalating | closing   with an apology
+ *     live       --backend died, answers nothing-->          escalating | closing   with an apology
+ *     live       --escalate_to_human, operator, rule-->      escalating   see "escalation"
+ *     live       --end_call, silence, duration, operator-->  closing      see "the end"
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * The parts: `BackendInbox`, `Conversation` (who speaks), `Patience` (who is not understood), `ToolDesk`, `Silence`, `Handover`, `Ending`, on the shared
- * books of `CallCore`. This class hands inputs and due deadlines to them.
+ * What is a state machine of its own has a class of its own and is asked from here: the caller's segments of speech, the agent's
+ * responses and items, barge-in, turns, the words that are being said, tool calls, silence.
  */
-export class CallSession implements CallMachine {
-  readonly #core: CallCore
-  readonly #ending: Ending
-  readonly #handover: Handover
+export class CallSession {
+  /** What happened so far; each entry was an output. */
+  readonly log: CallLog
+  readonly usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+  readonly counters = {
+    /** Chunks of audio of a dead response, dropped. */
+    lateAudioDropped: 0,
+    /** Transcripts and tool calls of a dead response, dropped. */
+    lateEventsDropped: 0,
+    /** Tool calls answered with an error without running: unknown, invalid, too many. */
+    toolCallsRefused: 0,
+    /** Results that came after their call was cancelled, timed out or answered. */
+    toolResultsLate: 0,
+    silencePrompts: 0,
+    /** Times that the caller's sound was given up because nobody understood it. */
+    notUnderstood: 0,
+    /** Marks and checkpoint notices that nobody drained in time. */
+    outputsDropped: 0,
+  }
+
+  readonly #options: CallSessionOptions
+  readonly #playout: PlayoutView
+  readonly #deadlines = new Deadlines<DeadlineName>(DEADLINES)
+  readonly #callerSpeech: CallerSpeech
+  readonly #agentSpeech = new AgentSpeech()
+  readonly #bargeIn: BargeIn
+  readonly #turns = new Turns()
+  readonly #transcript: Transcript
+  readonly #tools: ToolLedger
   readonly #silence: Silence
-  readonly #tools: ToolDesk
-  readonly #patience: Patience
-  readonly #conversation: Conversation
-  readonly #backend: BackendInbox
-  readonly #rules: Rules | null
-  /** Checkpoint of the life before, until the stream is open again. */
-  #resume: CallCheckpoint | null
+  readonly #unrecognised: UnrecognisedSpeech
+  readonly #rules: EscalationRules | null
+  /** Outputs from `#outputsHead` on wait to be drained. */
+  readonly #outputs: CallOutput[] = []
+  #outputsHead = 0
+  /** A takeover must know more than the last checkpoint says; one notice an input. */
+  #checkpointDue = false
+  /** Of the worker before, until the stream is open again. */
+  readonly #resume: CallCheckpoint | null
 
-  /** @param resume  a checkpoint of the same call: the session goes on from it and does not greet again. */
-  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: CallCheckpoint) {
-    this.#core = new CallCore(options, playout, resume)
-    this.#ending = new Ending(this.#core)
-    this.#handover = new Handover(this.#core, this.#ending)
-    this.#silence = new Silence(this.#core, this.#ending, resume?.silencePrompts ?? 0)
-    this.#tools = new ToolDesk(this.#core, this.#ending, this.#handover)
-    this.#patience = new Patience(this.#core, this.#ending)
-    this.#conversation = new Conversation(this.#core, this.#ending, this.#silence, this.#tools, this.#patience)
-    this.#backend = new BackendInbox(this.#core, this.#conversation, this.#silence, this.#tools, this.#patience, {
-      ready: () => this.#backendReady(),
-      failed: (detail) => this.#backendFailed(detail),
-    })
-    this.#rules = options.rules === null ? null : new Rules(options.rules)
-    this.#resume = resume ?? null
+  #state: CallState = 'waiting'
+  #nowMs: number
+  #streamOpenedAtMs: number | null = null
+  #streamClosedAtMs: number | null = null
+  #identity: Readonly<Record<string, unknown>> | null
+  #nextAnnouncement: number
+
+  // The beginning.
+  #greetingMs: number | null
+  #greetingItemId: string | null = null
+  #greeted: boolean
+  /** Whether the caller has been told that they are recorded, where that is to be said. */
+  #consent: 'due' | 'saying' | 'said' = 'due'
+  #consentItemId: string | null = null
+  /** It is not known yet who took the call: the agent keeps silent and does not listen. */
+  #screening = false
+
+  // The backend.
+  #backendReady = false
+  #backendDead = false
+  #backendClosed = false
+  /** When the backend last gave a sign of a response. */
+  #backendActiveAtMs = -Infinity
+  #responsesFailed = 0
+  #answersMissing = 0
+  /** The last voiced sample to which words have come, and which. */
+  #wordsOfMs = NaN
+  #wordsItemId = ''
+
+  // Who speaks.
+  /** The backend knows of the caller's segment that runs. */
+  #speechStartSent = false
+  /** The last voiced sample to which an answer was heard before our own clock found the end of the turn; NaN before any. */
+  #answeredFromMs = NaN
+  /** Voice since the agent was paused, in all segments since. */
+  #voiceOverAgentMs = 0
+  #agentHeardAtMs = -Infinity
+  /** The agent has said something since the caller last did. */
+  #agentSpokeLast = false
+  /** Fillers since the tools that run now began, and the text whose turn it is. */
+  #fillersSpoken = 0
+  #nextFiller = 0
+
+  // Escalation.
+  #escalation: EscalationRecord | null = null
+  #request: EscalationRequest | null = null
+  /** The announcement that must be heard before the stream may close. */
+  #transferItemId: string | null = null
+  #transferAnnounced = false
+  #closeForTransfer = false
+  /** The wish for a call back that the caller is asked about; null while nothing is asked. */
+  #offer: { readonly reason: string; readonly summary: string } | null = null
+
+  // The end.
+  #plan: EndPlan | null = null
+  #outcomeFacts: OutcomeFacts | null = null
+  #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
+
+  /** @param resume  of the same call: the session goes on from it and does not greet again. */
+  constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume) {
+    const checkpoint = resume?.checkpoint ?? null
+    this.#options = options
+    this.#playout = playout
+    this.#nowMs = options.preparedAtMs
+    this.#resume = checkpoint
+    this.log = new CallLog(resume?.log)
+    this.#callerSpeech = new CallerSpeech(options.speech)
+    this.#bargeIn = new BargeIn(options.bargeIn)
+    this.#transcript = new Transcript((record) => this.#record({ kind: 'transcript', record }))
+    this.#tools = new ToolLedger(options.callSid, (call) => this.#record({ kind: 'tool-call', ...call }), resume)
+    this.#silence = new Silence(options.silence, checkpoint?.silencePrompts ?? 0)
+    this.#unrecognised = new UnrecognisedSpeech(options)
+    this.#rules = options.rules === null ? null : new EscalationRules(options.rules)
+    this.#identity = checkpoint?.identity ?? null
+    this.#greeted = checkpoint?.greeted ?? false
+    this.#greetingMs = checkpoint?.greetingMs ?? null
+    this.#nextAnnouncement = checkpoint?.nextAnnouncement ?? 1
+    for (const entry of checkpoint?.openTranscript ?? []) {
+      const text = entry.text.trim()
+      if (text !== '') this.#record({ kind: 'transcript', record: { ...entry, text } })
+    }
   }
 
-  get state(): CallState { return this.#core.state }
-  get transcript(): readonly TranscriptEntry[] { return this.#core.transcript.entries }
-  get toolCalls(): readonly ToolCallRecord[] { return this.#core.tools.records }
-  get turns(): readonly TurnRecord[] { return this.#core.turns.records }
-  get bargeIns(): readonly BargeInRecord[] { return this.#core.bargeIn.records }
-  get timeline(): readonly TimelineMark[] { return this.#core.timeline.marks }
-  get usage(): BackendUsage { return this.#core.usage }
-  get greetingMs(): number | null { return this.#core.greetingMs }
-  get escalation(): EscalationRecord | null { return this.#core.escalation }
-
-  get counters(): Readonly<CallCounters> {
-    this.#core.syncCounters()
-    return this.#core.counters
+  get state(): CallState {
+    return this.#state
   }
 
-  /** Time zero of turns, barge-ins and transcript, on the clock of the inputs. */
-  get streamZeroMs(): number { return this.#core.streamZeroMs }
+  /** From the opened stream to the first agent sound; null before. */
+  get greetingMs(): number | null {
+    return this.#greetingMs
+  }
 
+  get escalation(): EscalationRecord | null {
+    return this.#escalation
+  }
+
+  /** Time zero of transcript, turns and barge-ins, on the clock of the inputs. */
+  get streamZeroMs(): number {
+    return this.#streamOpenedAtMs ?? this.#options.preparedAtMs
+  }
+
+  /** Time the stream was open so far, or in all. */
   streamMs(nowMs: number): number {
-    const { streamOpenedAtMs, streamClosedAtMs } = this.#core
-    return streamOpenedAtMs === null ? 0 : (streamClosedAtMs ?? nowMs) - streamOpenedAtMs
+    return this.#streamOpenedAtMs === null ? 0 : (this.#streamClosedAtMs ?? nowMs) - this.#streamOpenedAtMs
   }
 
+  /** Who the caller is, once a tool has established it; goes into the escalation packet. */
   setIdentity(identity: Readonly<Record<string, unknown>>): void {
-    this.#core.identity = identity
-    this.#core.checkpointDue = true
+    this.#identity = identity
+    this.#checkpointDue = true
   }
 
+  /**
+   * Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. Never throws for what
+   * others did.
+   */
   handle(input: CallInput, nowMs: number): void {
-    if (this.#core.state === 'ended') return
-    this.#core.nowMs = Math.max(nowMs, this.#core.nowMs)
+    if (this.#state === 'ended') return
+    this.#nowMs = Math.max(nowMs, this.#nowMs)
     this.#input(input)
     this.#applyRules(input)
     this.#afterwards()
   }
 
+  /** One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes. */
   callerFrame(voiced: boolean, nowMs: number): void {
-    const core = this.#core
-    core.counters.frames++
-    if (voiced) core.counters.framesVoiced++
-    if (!core.streaming || core.screening) return
-    core.nowMs = Math.max(nowMs, core.nowMs)
-    if (this.#conversation.frame(voiced, nowMs)) this.#afterwards()
+    if (!this.#streaming || this.#screening) return
+    this.#nowMs = Math.max(nowMs, this.#nowMs)
+    if (this.#frame(voiced, nowMs)) this.#afterwards()
   }
 
+  /** Whether audio of that item may be played. False: it belongs to a dead response; drop it. */
   acceptAudio(itemId: string, generation: number, nowMs: number): boolean {
-    const core = this.#core
-    const known = core.items.get(itemId)
-    if (known !== undefined && known.generation === null) return known.over !== 'cut' && core.streaming
-    if (!core.streaming || !core.noteGeneration(generation) || known?.over === 'cut') {
-      core.counters.lateAudioDropped++
+    const known = this.#agentSpeech.item(itemId)
+    if (known !== undefined && known.generation === null) return known.over !== 'cut' && this.#streaming
+    const audio = this.#streaming ? this.#agentSpeech.audio(itemId, generation) : 'late'
+    if (audio === 'late') {
+      this.counters.lateAudioDropped++
       return false
     }
-    core.nowMs = Math.max(nowMs, core.nowMs)
-    core.backendActiveAtMs = core.nowMs
-    if (known === undefined) {
-      core.greetingGeneration ??= generation
-      core.addItem({ itemId, kind: 'answer', generation, started: false, over: 'no' })
-      core.mark('agent-audio')
-    }
+    this.#nowMs = Math.max(nowMs, this.#nowMs)
+    this.#backendActiveAtMs = this.#nowMs
+    if (audio === 'first') this.#mark('agent-audio')
     return true
   }
 
   pollOutput(): CallOutput | null {
-    return this.#core.outputs.poll()
+    const output = this.#outputs[this.#outputsHead]
+    if (output === undefined) return null
+    this.#outputsHead++
+    if (this.#outputsHead === this.#outputs.length) {
+      this.#outputs.length = 0
+      this.#outputsHead = 0
+    }
+    return output
   }
 
+  /** When to call `handle({ type: 'timer' })` at the latest; null when nothing is waited for. */
   nextWake(): Wake | null {
-    return this.#core.deadlines.next()
+    return this.#deadlines.next()
   }
 
   checkpoint(): CallCheckpoint {
-    const core = this.#core
-    const itemId = core.playout.currentItem(core.nowMs)
-    const plan = this.#ending.plan
-    const request = this.#handover.request
+    const itemId = this.#playout.currentItem(this.#nowMs)
+    const plan = this.#plan
     return {
       version: CALL_CHECKPOINT_VERSION,
-      callSid: core.options.callSid,
-      state: checkpointState(core.state),
-      streamOpenedWallMs: core.streamOpenedAtMs === null
+      callSid: this.#options.callSid,
+      state: checkpointState(this.#state),
+      streamOpenedWallMs: this.#streamOpenedAtMs === null
         ? this.#resume?.streamOpenedWallMs ?? null
-        : core.streamOpenedAtMs + core.options.wallOffsetMs,
+        : this.#streamOpenedAtMs + this.#options.wallOffsetMs,
       // A greeting that was asked for and never heard is still owed.
-      greeted: core.greeted && core.greetingMs !== null,
-      greetingMs: core.greetingMs,
-      owed: this.#owed(),
-      heard: itemId === null ? null : { itemId, heardMs: core.playout.heardMs(itemId, core.nowMs) },
+      greeted: this.#greeted && this.#greetingMs !== null,
+      greetingMs: this.#greetingMs,
+      owed: this.#owed,
+      heard: itemId === null ? null : { itemId, heardMs: this.#playout.heardMs(itemId, this.#nowMs) },
       silencePrompts: this.#silence.prompts,
-      nextAnnouncement: core.nextAnnouncement,
-      identity: core.identity,
-      transcript: core.transcript.snapshot(),
-      tools: core.tools.snapshot(),
-      toolCalls: [...core.tools.records],
-      turns: [...core.turns.records],
-      bargeIns: [...core.bargeIn.records],
-      timeline: core.timeline.newest(CHECKPOINT_MARKS_MAX),
+      nextAnnouncement: this.#nextAnnouncement,
+      identity: this.#identity,
+      openTranscript: this.#transcript.open,
+      toolsRunning: this.#tools.unanswered(this.streamZeroMs),
       ending: plan === null ? this.#resume?.ending ?? null : { reason: plan.reason, detail: plan.detail },
-      handover: request === null ? null : { reason: request.reason, summary: request.summary },
+      escalation: this.#request === null ? null : { reason: this.#request.reason, summary: this.#request.summary },
     }
   }
 
-  #owed(): OwedAnswer {
-    const core = this.#core
-    if (core.streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
-    if (core.turns.waitingForReal || core.deadlines.isSet('answer') || core.tools.running > 0) return 'answer'
-    return core.responseGeneration !== null || core.playout.pendingMs() > SURVIVING_SPEECH_MS
-      ? 'rest-of-answer'
-      : 'nothing'
+  get #owed(): OwedAnswer {
+    if (this.#streamOpenedAtMs === null) return this.#resume?.owed ?? 'nothing'
+    if (this.#turns.waitingForReal || this.#deadlines.isSet('answer') || this.#tools.running > 0) return 'answer'
+    return this.#agentSpeech.responding !== null || this.#playout.pendingMs() > SURVIVING_SPEECH_MS ? 'rest-of-answer' : 'nothing'
   }
 
   #input(input: CallInput): void {
-    const core = this.#core
     switch (input.type) {
       case 'stream-opened': return this.#streamOpened()
-      case 'stream-metadata': return core.mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
-      case 'stream-closed': return core.streamOpenedAtMs === null ? undefined : this.#ending.streamClosed(input.code, input.fault ?? null)
+      case 'stream-metadata': return this.#mark(input.matches ? 'stream-metadata' : 'stream-metadata-mismatch')
+      case 'stream-closed': return this.#streamOpenedAtMs === null ? undefined : this.#streamClosed(input.code, input.fault ?? null)
       case 'carrier-state': return this.#carrierState(input.state)
       case 'screened': return this.#screened(input.who, input.why)
       case 'hangup-requested': return this.#hangup(input.reason, input.detail, input.speak)
       case 'escalate-requested': return this.#operatorEscalates(input.reason)
-      case 'escalation': return this.#handover.step(input.step)
-      case 'dtmf': return this.#handover.callback.digit(input.digit) ? undefined : this.#conversation.digit(input.digit)
-      case 'backend': return this.#backend.event(input.event)
-      case 'tool-result': return this.#tools.result(input.callId, input.ok, input.value, input.error)
+      case 'escalation': return this.#escalationStep(input.step)
+      case 'dtmf': return this.#offerDigit(input.digit) ? undefined : this.#digit(input.digit)
+      case 'backend': return this.#backendEvent(input.event)
+      case 'tool-result': return this.#toolResult(input.callId, input.ok, input.value, input.error)
       case 'item-started': return this.#itemStarted(input.itemId, input.sentAtMs)
       case 'item-heard': return this.#itemOver(input.itemId, 'heard')
       case 'announce-failed': return this.#announceFailed(input.itemId)
@@ -206,124 +365,192 @@ export class CallSession implements CallMachine {
   }
 
   #afterwards(): void {
-    const core = this.#core
-    // Each pass clears a deadline; the bound only guards against a part that sets one in the past.
+    // Each pass clears a deadline; the bound only guards against one that is set in the past.
     for (let passes = 0; passes < 2 * DEADLINES.length; passes++) {
-      const due = core.deadlines.takeDue(core.nowMs)
+      const due = this.#deadlines.takeDue(this.#nowMs)
       if (due === null) break
       this.#due(due)
     }
-    if (!core.checkpointDue) return
-    core.checkpointDue = false
-    if (core.state !== 'ended') core.out({ type: 'checkpoint-due' })
+    if (!this.#checkpointDue) return
+    this.#checkpointDue = false
+    if (this.#state !== 'ended') this.#out({ type: 'checkpoint-due' })
   }
 
   #due(name: DeadlineName): void {
-    const core = this.#core
     switch (name) {
-      case 'backend-ready':
-        return this.#backendFailed(`not ready ${core.options.backendReadyTimeoutMs} ms after the stream opened`)
-      case 'answer': return this.#backend.answerDue()
-      case 'end-of-speech': return this.#conversation.endOfSpeechDue()
-      case 'not-understood': return this.#patience.due(() => this.#conversation.giveUpSegment())
-      case 'barge-in-resume': return this.#conversation.resumeDue()
-      case 'barge-in-settle': return this.#conversation.settleDue()
-      case 'filler': return this.#tools.fillerDue()
-      case 'tool-limit': return this.#tools.limitDue()
-      case 'silence': return this.#silence.due()
+      case 'backend-ready': return this.#backendFailed(`not ready ${this.#options.backendReadyTimeoutMs} ms after the stream opened`)
+      case 'answer': return this.#answerDue()
+      case 'end-of-speech': return this.#endOfSpeechDue()
+      case 'not-understood': return this.#notUnderstoodDue()
+      case 'barge-in-resume': return this.#resumeDue()
+      case 'barge-in-settle': return this.#settleBargeIn()
+      case 'filler': return this.#fillerDue()
+      case 'tool-limit': return this.#toolLimitDue()
+      case 'silence': return this.#silenceDue()
       case 'duration': return this.#durationDue()
-      case 'words-heard': return core.state === 'closing' ? this.#ending.wordsOverdue() : this.#handover.wordsOverdue()
-      case 'handover-step': return this.#handover.fail('failed', 'no step from the escalation machine')
-      case 'hold': return this.#handover.fail('no-answer', 'held too long')
-      case 'offer': return this.#handover.callback.due()
+      case 'words-heard': return this.#state === 'closing' ? this.#endAsPlanned() : this.#transferAnnouncementOver()
+      case 'escalation-step': return this.#unreached('failed', 'no step from the escalation machine', false, false)
+      case 'hold': return this.#unreached('no-answer', 'held too long', false, false)
+      case 'offer': return this.#offerDeclined()
       case 'consent': return this.#consented(false)
-      case 'quiet-goodbye': return this.#ending.checkQuiet()
-      case 'quiet-goodbye-limit': return this.#ending.wordsOverdue()
-      case 'stream-close': return this.#ending.streamCloseOverdue()
+      case 'quiet-goodbye': return this.#quietGoodbyeDue()
+      case 'quiet-goodbye-limit': return this.#endAsPlanned()
+      case 'stream-close': return this.#streamCloseOverdue()
       default: return assertNever(name)
     }
   }
 
+  // --- outputs and present state --------------------------------------------------------------------------
+
+  get #streamMs(): number {
+    return this.#nowMs - this.streamZeroMs
+  }
+
+  /** The stream is open and not being closed by us. */
+  get #streaming(): boolean {
+    return this.#streamOpenedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
+  }
+
+  /** The backend can be spoken to. */
+  get #backendUsable(): boolean {
+    return !this.#backendDead && !this.#backendClosed
+  }
+
+  /** Agent sound is being played to the caller or waits to be. */
+  get #sounding(): boolean {
+    return this.#playout.audible(this.#nowMs) || this.#playout.pendingMs() > 0
+  }
+
+  /** The agent sounds, or the backend is still giving a response. */
+  get #agentTalking(): boolean {
+    return this.#sounding || this.#agentSpeech.responding !== null
+  }
+
+  /** Past the bound only outputs that inform are dropped, never those that act. */
+  #out(output: CallOutput): void {
+    const informs = output.type === 'mark' || output.type === 'checkpoint-due'
+    if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
+    else this.#outputs.push(output)
+  }
+
+  #mark(name: string, detail?: string): void {
+    this.#out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
+  }
+
+  /** Something is part of the call's record now. */
+  #record(entry: CallLogEntry): void {
+    this.log.append(entry)
+    this.#out({ type: 'log', entry })
+    this.#checkpointDue = true
+  }
+
+  #recordTurn(record: TurnRecord | null): void {
+    if (record !== null) this.#record({ kind: 'turn', record })
+  }
+
+  #in(name: DeadlineName, afterMs: number): void {
+    this.#deadlines.set(name, this.#nowMs + afterMs)
+  }
+
+  #clear(...names: readonly DeadlineName[]): void {
+    for (const name of names) this.#deadlines.clear(name)
+  }
+
+  /** Has a phrase of the gateway spoken, behind whatever playout holds. @returns its item. */
+  #announce(text: string, kind: SpeechKind): string {
+    const itemId = `gw-${this.#nextAnnouncement++}`
+    this.#agentSpeech.add(itemId, kind, null)
+    this.#transcript.agentWords(itemId, text, true, this.#streamMs)
+    this.#out({ type: 'announce', itemId, text, kind })
+    this.#checkpointDue = true
+    return itemId
+  }
+
+  /** Until when words must have been heard: all that waits before them, and a slow reading of them. */
+  #wordsMs(text: string): number {
+    return Math.min(WORDS_HEARD_MS_MAX, this.#playout.pendingMs() + WORDS_START_MS + text.length * WORDS_MS_PER_CHAR)
+  }
+
+  /**
+   * Gives up everything the agent was saying and would still say: playout emptied, late audio fenced off, words
+   * entered as interrupted, backend told what was heard.
+   */
+  #cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
+    const item = this.#agentSpeech.item(heard.itemId)
+    // An item of the gateway's own, or of a response that is over, means nothing to the backend.
+    const known = this.#options.truncate && item !== undefined && item.generation !== null
+      && (item.over === 'no' || item.generation === this.#agentSpeech.responding)
+    const backendSpoke = this.#agentSpeech.cut(fence)
+    this.#out({ type: 'playout-clear' })
+    if (backendSpoke && this.#backendUsable) {
+      this.#out({ type: 'backend-interrupt', itemId: known ? heard.itemId : null, playedMs: known ? Math.max(0, Math.round(heard.heardMs)) : 0 })
+    }
+    this.#transcript.cut(this.#streamMs, (itemId) => (itemId === heard.itemId ? heard.heardMs : this.#playout.heardMs(itemId, this.#nowMs)))
+    this.#checkpointDue = true
+  }
+
+  /** Stops the agent at this moment, when there is something to stop. */
+  #stopAgent(): void {
+    if (this.#bargeIn.paused) {
+      this.#bargeIn.abandon()
+      this.#clear('barge-in-resume')
+    } else if (!this.#agentTalking && !this.#agentSpeech.anyOpen) {
+      return
+    }
+    const itemId = this.#playout.currentItem(this.#nowMs)
+    const heardMs = itemId === null ? 0 : this.#playout.heardMs(itemId, this.#nowMs)
+    this.#cutAgent({ itemId, heardMs }, this.#agentSpeech.latest)
+  }
+
+  #closeBackend(reason: string): void {
+    if (this.#backendClosed) return
+    this.#backendClosed = true
+    this.#out({ type: 'backend-close', reason })
+  }
+
+  #cancelTools(): void {
+    const callIds = this.#tools.cancel(this.#tools.runningIds(), this.#nowMs, this.streamZeroMs)
+    if (callIds.length > 0) this.#out({ type: 'cancel-tools', callIds })
+    this.#clear('tool-limit', 'filler')
+  }
+
+  // --- the stream and its beginning -----------------------------------------------------------------------
+
   #streamOpened(): void {
-    const core = this.#core
-    if (core.streamOpenedAtMs !== null || core.state !== 'waiting') return
+    if (this.#streamOpenedAtMs !== null || this.#state !== 'waiting') return
     const resume = this.#resume
     const openedWallMs = resume?.streamOpenedWallMs ?? null
-    core.streamOpenedAtMs = openedWallMs === null
-      ? core.nowMs
-      : Math.min(core.nowMs, openedWallMs - core.options.wallOffsetMs)
-    core.state = 'connecting'
-    core.mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
-    core.checkpointDue = true
-    core.deadlines.set('duration', core.streamOpenedAtMs + core.options.duration.maxMs)
-    core.agentHeardAtMs = core.nowMs
+    this.#streamOpenedAtMs = openedWallMs === null ? this.#nowMs : Math.min(this.#nowMs, openedWallMs - this.#options.wallOffsetMs)
+    this.#state = 'connecting'
+    this.#mark(openedWallMs === null ? 'stream-opened' : 'taken-over')
+    this.#checkpointDue = true
+    this.#deadlines.set('duration', this.#streamOpenedAtMs + this.#options.duration.maxMs)
+    this.#agentHeardAtMs = this.#nowMs
     if (resume !== null && this.#resumeElsewhere(resume)) return
-    if (core.options.screening !== null && resume === null) {
-      core.screening = true
-      core.mark('screening')
+    if (this.#options.screening !== null && resume === null) {
+      this.#screening = true
+      this.#mark('screening')
       return
     }
     this.#converse()
-  }
-
-  /** The agent and whoever has the line begin to talk; first of all the caller is told that they are recorded. */
-  #converse(): void {
-    const core = this.#core
-    const { consentText } = core.options
-    if (consentText !== null && this.#resume === null && core.consent === 'due') {
-      core.consent = 'saying'
-      core.consentItemId = core.announce(consentText, 'prompt')
-      core.in('consent', wordsDeadlineMs(core, consentText))
-      return
-    }
-    if (core.options.greeting !== null && !core.greeted) {
-      core.greeted = true
-      core.greetingItemId = core.announce(core.options.greeting, 'prompt')
-    }
-    if (core.backendDead) return this.#backendFailed('died before the stream opened')
-    if (core.backendReady) return this.#begin()
-    core.in('backend-ready', core.options.backendReadyTimeoutMs)
-  }
-
-  /** The words were heard, or never will be; then nothing of the recording is kept. */
-  #consented(heard: boolean): void {
-    const core = this.#core
-    if (core.consent !== 'saying') return
-    core.consent = 'said'
-    core.deadlines.clear('consent')
-    core.mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
-    if (heard) core.out({ type: 'recording-announced' })
-    if (core.state === 'connecting') this.#converse()
-  }
-
-  /** Who took a call that we placed. */
-  #screened(who: 'human' | 'machine' | 'silence', why: string): void {
-    const core = this.#core
-    const { screening } = core.options
-    if (!core.screening || screening === null) return
-    core.screening = false
-    core.mark('answered-by', `${who}: ${why}`)
-    if (core.state !== 'connecting') return
-    core.agentHeardAtMs = core.nowMs
-    if (who === 'human' || (who === 'silence' && screening.onSilence === 'speak')) return this.#converse()
-    if (who === 'silence') return this.#ending.endNow('nobody-there', why)
-    if (screening.message === null) return this.#ending.endNow('answering-machine', why)
-    this.#ending.speakThenEnd('answering-machine', why, screening.message, false)
   }
 
   /** A taken-over call that was not in conversation. @returns true when it is dealt with. */
   #resumeElsewhere(resume: CallCheckpoint): boolean {
     switch (resume.state) {
       case 'closing':
-        this.#ending.endNow(
-          resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
+        this.#endNow(resume.ending?.reason ?? 'call-fault', resume.ending?.detail ?? 'taken over while it was ending')
         return true
-      case 'handover':
-      case 'holding':
-        this.#handover.resume(resume.handover?.reason ?? '', resume.handover?.summary ?? '', resume.state === 'holding')
+      case 'escalating':
+      case 'holding': {
+        const { reason, summary } = resume.escalation ?? { reason: '', summary: '' }
+        this.#enterEscalation({ reason, summary, origin: this.#backendDead ? 'backend-failed' : 'agent', toolCallId: null })
+        this.#transferAnnounced = true
+        if (resume.state === 'holding') this.#hold()
         return true
+      }
       case 'bridged':
-        this.#handover.step({ type: 'bridged', strategy: 'supervision' })
+        this.#bridged('supervision')
         return true
       case 'waiting':
       case 'live':
@@ -333,58 +560,86 @@ export class CallSession implements CallMachine {
     }
   }
 
-  #backendReady(): void {
-    const core = this.#core
-    if (core.backendReady) return
-    core.backendReady = true
-    core.mark('backend-ready')
-    if (core.state === 'connecting' && !core.screening && core.consent !== 'saying') this.#begin()
+  /** The agent and whoever has the line begin to talk; first of all the caller is told that they are recorded. */
+  #converse(): void {
+    const { consentText, greeting } = this.#options
+    if (consentText !== null && this.#resume === null && this.#consent === 'due') {
+      this.#consent = 'saying'
+      this.#consentItemId = this.#announce(consentText, 'prompt')
+      this.#in('consent', this.#wordsMs(consentText))
+      return
+    }
+    if (greeting !== null && !this.#greeted) {
+      this.#greeted = true
+      this.#greetingItemId = this.#announce(greeting, 'prompt')
+    }
+    if (this.#backendDead) return this.#backendFailed('died before the stream opened')
+    if (this.#backendReady) return this.#begin()
+    this.#in('backend-ready', this.#options.backendReadyTimeoutMs)
+  }
+
+  /** The words were heard, or never will be; then nothing of the recording is kept. */
+  #consented(heard: boolean): void {
+    if (this.#consent !== 'saying') return
+    this.#consent = 'said'
+    this.#clear('consent')
+    this.#mark('recording', heard ? 'the caller was told' : 'the caller could not be told')
+    if (heard) this.#out({ type: 'recording-announced' })
+    if (this.#state === 'connecting') this.#converse()
+  }
+
+  /** Who took a call that we placed. */
+  #screened(who: 'human' | 'machine' | 'silence', why: string): void {
+    const { screening } = this.#options
+    if (!this.#screening || screening === null) return
+    this.#screening = false
+    this.#mark('answered-by', `${who}: ${why}`)
+    if (this.#state !== 'connecting') return
+    this.#agentHeardAtMs = this.#nowMs
+    if (who === 'human' || (who === 'silence' && screening.onSilence === 'speak')) return this.#converse()
+    if (who === 'silence') return this.#endNow('nobody-there', why)
+    if (screening.message === null) return this.#endNow('answering-machine', why)
+    this.#speakThenEnd('answering-machine', why, screening.message, false)
   }
 
   /** Stream open and backend ready: the conversation begins, or goes on. */
   #begin(): void {
-    const core = this.#core
-    core.deadlines.clear('backend-ready')
-    core.state = 'live'
-    this.#silence.start()
-    for (const { callId, value } of core.tools.takeLost()) {
-      core.out({ type: 'backend-tool-result', callId, ok: false, value })
-    }
-    if (core.greeted) {
-      core.greetingGeneration = 0 // no response of this backend is a greeting
-      if (core.greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
-      core.mark('resume', this.#resume.owed)
-      core.out({ type: 'backend-text', text: core.options.resumeText, role: 'system', respond: true })
+    this.#clear('backend-ready')
+    this.#state = 'live'
+    this.#in('silence', this.#options.silence.afterMs)
+    for (const { callId, value } of this.#tools.takeLost()) this.#out({ type: 'backend-tool-result', callId, ok: false, value })
+    if (this.#greeted) {
+      this.#agentSpeech.greetingOver()
+      if (this.#greetingItemId !== null || this.#resume === null || this.#resume.owed === 'nothing') return
+      this.#mark('resume', this.#resume.owed)
+      this.#out({ type: 'backend-text', text: this.#options.resumeText, role: 'system', respond: true })
     } else {
-      core.greeted = true
-      core.mark('kick-off')
-      core.out({ type: 'backend-text', text: core.options.kickOffText, role: 'system', respond: true })
+      this.#greeted = true
+      this.#mark('kick-off')
+      this.#out({ type: 'backend-text', text: this.#options.kickOffText, role: 'system', respond: true })
     }
-    core.in('answer', core.options.answerTimeoutMs)
+    this.#in('answer', this.#options.answerTimeoutMs)
   }
 
   #carrierState(state: CarrierState): void {
-    const core = this.#core
-    core.mark('carrier-state', state)
-    if (core.state === 'closed') return
-    const noStream = core.streamOpenedAtMs === null
+    this.#mark('carrier-state', state)
+    if (this.#state === 'closed') return
+    const noStream = this.#streamOpenedAtMs === null
     switch (state) {
       case 'completed':
       case 'failed':
-        if (noStream) {
-          return this.#ending.finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
-        }
+        if (noStream) return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
         // The socket may stay open for seconds after the leg is gone: stop speaking now.
-        core.hushAgent()
-        return core.state === 'bridged'
-          ? this.#ending.endNow('escalated', 'the call with the human ended', false)
-          : this.#ending.endNow('caller-hung-up', `carrier says ${state}`, false)
+        this.#stopAgent()
+        return this.#state === 'bridged'
+          ? this.#endNow('escalated', 'the call with the human ended', false)
+          : this.#endNow('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
       case 'no-answer':
         // With a stream they speak of another leg.
-        return noStream ? this.#ending.finish('caller-hung-up', state) : undefined
+        return noStream ? this.#finish('caller-hung-up', state) : undefined
       case 'stream-error':
-        return noStream ? this.#ending.endNow('stream-error', 'the carrier could not open the stream') : undefined
+        return noStream ? this.#endNow('stream-error', 'the carrier could not open the stream') : undefined
       case 'ringing':
       case 'answered':
       case 'stream-started':
@@ -397,105 +652,967 @@ export class CallSession implements CallMachine {
     }
   }
 
-  #hangup(reason: EndReason, detail: string, speak: boolean): void {
-    const core = this.#core
-    if (core.state === 'closed') return
-    if (!speak || !core.streaming) return this.#ending.endNow(reason, detail)
-    if (core.state === 'closing' && this.#ending.plan?.cancellable === false) return
-    // Whoever holds the line with a human is not spoken over.
-    if (core.state === 'bridged' || core.state === 'holding') return this.#ending.endNow(reason, detail)
-    this.#ending.speakThenEnd(reason, detail, core.options.goodbyeText, true)
-  }
-
-  /** The agent's own rules, whatever the backend makes of what happened. */
-  #applyRules(input: CallInput): void {
-    const core = this.#core
-    const reason = this.#rules?.applies(input, core.identity) ?? null
-    if (reason !== null && core.state === 'live') this.#handover.start({ reason, summary: '', origin: 'rule', toolCallId: null })
-  }
-
-  #operatorEscalates(reason: string): void {
-    const core = this.#core
-    const possible = core.state === 'live' || core.state === 'connecting'
-      || core.state === 'handover' || core.state === 'holding'
-    const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
-    if (!possible || !this.#handover.start(request)) core.mark('escalation-refused', core.state)
-  }
-
-  #durationDue(): void {
-    const core = this.#core
-    if (core.state === 'bridged') return
-    if (core.state === 'live' || core.state === 'connecting') {
-      const { text, maxMs } = core.options.duration
-      return this.#ending.speakThenEnd('duration-limit', `${maxMs} ms`, text, true)
-    }
-    core.in('duration', DURATION_POLL_MS)
-  }
-
   #itemStarted(itemId: string, sentAtMs: number): void {
-    const core = this.#core
-    const item = core.items.get(itemId)
+    const item = this.#agentSpeech.item(itemId)
     if (item?.over === 'cut' || item?.started === true) return
     if (item !== undefined) item.started = true
     const kind = item?.kind ?? 'answer'
-    core.transcript.started(itemId, sentAtMs - core.streamZeroMs)
-    if (core.greetingMs === null) {
-      core.greetingMs = sentAtMs - core.streamZeroMs
-      core.mark('greeting')
+    this.#transcript.started(itemId, sentAtMs - this.streamZeroMs)
+    if (this.#greetingMs === null) {
+      this.#greetingMs = sentAtMs - this.streamZeroMs
+      this.#mark('greeting')
     }
-    if (kind === 'answer') this.#backend.answered()
-    if (kind !== 'filler') core.agentSpokeLast = true
-    core.mark('agent-sound', kind)
-    this.#patience.agentSounds()
-    this.#conversation.agentSoundBegins(item?.generation ?? null, sentAtMs)
-    core.turn(core.turns.agentSound(kind, item?.generation ?? null, sentAtMs, core.streamZeroMs))
+    if (kind === 'answer') {
+      this.#clear('answer')
+      this.#answersMissing = 0
+    }
+    if (kind !== 'filler') this.#agentSpokeLast = true
+    this.#mark('agent-sound', kind)
+    this.#unrecognised.agentSounds()
+    this.#clear('not-understood')
+    this.#endTurnBeforeAnswer(item?.generation ?? null, sentAtMs)
+    this.#recordTurn(this.#turns.agentSound(kind, item?.generation ?? null, sentAtMs, this.streamZeroMs))
   }
 
   #itemOver(itemId: string, over: 'heard' | 'cut'): void {
-    const core = this.#core
-    const item = core.items.get(itemId)
+    const item = this.#agentSpeech.item(itemId)
     if (item !== undefined) {
       if (item.over !== 'no') return
       item.over = over
     }
-    core.agentHeardAtMs = core.nowMs
-    core.said([core.transcript.heard(itemId, core.streamMs)])
-    if (itemId === core.consentItemId) this.#consented(over === 'heard')
-    this.#handover.itemOver(itemId)
-    this.#ending.itemOver(itemId)
+    this.#agentHeardAtMs = this.#nowMs
+    this.#transcript.heard(itemId, this.#streamMs)
+    if (itemId === this.#consentItemId) this.#consented(over === 'heard')
+    if (itemId === this.#transferItemId) this.#transferAnnouncementOver()
+    if (this.#plan?.itemId === itemId) {
+      this.#plan.itemId = null
+      if (!this.#plan.cancellable) this.#endAsPlanned()
+    }
   }
 
   /** The phrase will never be heard: whatever waits for it goes on, and a lost greeting becomes the backend's. */
   #announceFailed(itemId: string): void {
-    const core = this.#core
-    core.counters.announcementsFailed++
-    core.mark('announce-failed')
-    if (itemId === core.greetingItemId && core.greetingMs === null && core.state !== 'handover') {
-      core.greetingItemId = null
-      core.greeted = false
-      if (core.state === 'live') this.#begin()
+    this.#mark('announce-failed')
+    if (itemId === this.#greetingItemId && this.#greetingMs === null && this.#state !== 'escalating') {
+      this.#greetingItemId = null
+      this.#greeted = false
+      if (this.#state === 'live') this.#begin()
     }
     this.#itemOver(itemId, 'cut')
   }
 
+  // --- the backend ----------------------------------------------------------------------------------------
+  //
+  //     response  --turn-start--> given --turn-done, cut, interrupted--> over; later events of it are dropped and counted
+  //     backend   --fatal error, closed--> dead
+  //     backend   --RESPONSES_FAILED_MAX responses failed in a row--> dead; the caller is asked to repeat before that
+  //     backend   --no sound in answerTimeoutMs, twice; or for the greeting--> dead
+
+  #backendEvent(event: BackendEvent): void {
+    switch (event.type) {
+      case 'ready': return this.#backendIsReady()
+      case 'turn-start':
+        if (this.#agentSpeech.begin(event.generation)) this.#backendActiveAtMs = this.#nowMs
+        return
+      case 'audio-done': return
+      case 'turn-done': return this.#turnDone(event.generation, event.status, event.reason)
+      case 'speech-started': return this.#backendHeardSpeech()
+      case 'speech-stopped': return this.#backendHeardStop()
+      case 'understood': return this.#understood()
+      case 'interrupted': return this.#backendInterrupted(event.generation)
+      case 'transcript': return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
+      case 'tool-call':
+        // With a human on the line the backend was told to close: nothing it says is acted on any more.
+        if (this.#streaming && this.#state !== 'bridged' && this.#agentSpeech.wanted(event.generation)) return this.#toolCall(event)
+        this.counters.lateEventsDropped++
+        return
+      case 'tool-cancel': return this.#toolsTakenBack(event.callIds)
+      case 'usage':
+        this.usage.inputTokens += event.usage.inputTokens
+        this.usage.outputTokens += event.usage.outputTokens
+        this.usage.audioInMs += event.usage.audioInMs
+        this.usage.audioOutMs += event.usage.audioOutMs
+        return
+      case 'error':
+        this.#mark('backend-error', event.code)
+        return event.fatal ? this.#backendFailed(`backend error ${event.code}`) : undefined
+      case 'expiring': return this.#mark('backend-expiring', String(event.inMs))
+      case 'failover':
+        this.#mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
+        // The new one has only now been asked.
+        if (this.#deadlines.isSet('answer')) this.#in('answer', this.#options.answerTimeoutMs)
+        return
+      case 'holding': return this.#backendHolding()
+      case 'closed': return this.#backendClosed ? undefined : this.#backendFailed(`backend closed with ${event.code}`)
+      default: return assertNever(event)
+    }
+  }
+
+  #backendIsReady(): void {
+    if (this.#backendReady) return
+    this.#backendReady = true
+    this.#mark('backend-ready')
+    if (this.#state === 'connecting' && !this.#screening && this.#consent !== 'saying') this.#begin()
+  }
+
+  #turnDone(generation: number, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
+    this.#agentSpeech.end(generation)
+    this.#transcript.withoutSound((itemId) => this.#agentSpeech.isOpen(itemId), this.#streamMs)
+    if (status === 'completed') this.#responsesFailed = 0
+    if (status !== 'failed' || this.#state !== 'live' || this.#agentSpeech.isDead(generation)) return
+    this.#mark('response-failed', reason)
+    if (++this.#responsesFailed >= RESPONSES_FAILED_MAX) return this.#backendFailed(`${this.#responsesFailed} responses failed in a row`)
+    this.#clear('answer')
+    this.#announce(this.#options.responseFailedText, 'apology')
+  }
+
+  /** The caller, or the kick-off, has waited too long for a sound of the backend. */
+  #answerDue(): void {
+    if (this.#state !== 'live') return
+    const { answerTimeoutMs, responseFailedText } = this.#options
+    if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking) return this.#in('answer', answerTimeoutMs)
+    // One missing answer may be a backend that did not take the caller's words for a question.
+    if (++this.#answersMissing >= ANSWERS_MISSING_MAX || this.#greetingMs === null) return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
+    this.#mark('answer-missing')
+    this.#announce(responseFailedText, 'apology')
+    this.#in('answer', answerTimeoutMs)
+  }
+
+  /** Another backend is being found, and the caller waits: a word is due. */
+  #backendHolding(): void {
+    const text = this.#options.filler.texts[0]
+    this.#mark('backend-holding')
+    if (text === undefined || this.#state !== 'live' || this.#sounding || this.#agentSpeech.anyOpen) return
+    if (!this.#callerSpeech.speaking && !this.#bargeIn.paused) this.#announce(text, 'filler')
+  }
+
+  #callerWords(itemId: string, text: string, final: boolean): void {
+    const { firstVoicedMs, lastVoicedMs } = this.#callerSpeech
+    // What was keyed in comes without a voice: the last one belongs to words before.
+    const spoken = !Number.isNaN(lastVoicedMs) && (lastVoicedMs !== this.#wordsOfMs || itemId === this.#wordsItemId)
+    const startMs = spoken && !Number.isNaN(firstVoicedMs) ? firstVoicedMs : this.#nowMs
+    const endMs = spoken ? lastVoicedMs : this.#nowMs
+    if (spoken) {
+      this.#wordsOfMs = lastVoicedMs
+      this.#wordsItemId = itemId
+    }
+    this.#transcript.callerWords(itemId, text, final, startMs - this.streamZeroMs, endMs - this.streamZeroMs)
+    if (text.trim() === '') return
+    this.#understood()
+    this.#callerActive()
+    this.#agentSpokeLast = false
+    this.#turns.confirm()
+    if (final && this.#state === 'live' && this.#turns.waiting) this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  #agentWords(event: Extract<BackendEvent, { readonly type: 'transcript' }>): void {
+    if (!this.#agentSpeech.wanted(event.generation) || this.#agentSpeech.isCut(event.itemId)) {
+      this.counters.lateEventsDropped++
+      return
+    }
+    this.#transcript.agentWords(event.itemId, event.text, event.final, this.#streamMs)
+  }
+
   /** The backend is dead, in one way or another. Never silence: words, then a human or the end. */
   #backendFailed(detail: string): void {
-    const core = this.#core
-    if (core.backendDead && core.streaming && core.state !== 'connecting') return
-    core.backendDead = true
-    if (core.state === 'waiting' || core.screening) return
-    core.mark('backend-failed', detail)
-    if (core.state !== 'live' && core.state !== 'connecting') return
-    if (core.bargeIn.paused) core.hushAgent()
-    core.responseGeneration = null
-    core.cancelTools()
-    core.closeBackend('backend-failed')
-    const request = {
-      reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null,
-    } as const
-    if (core.options.onBackendFailure === 'escalate' && this.#handover.start(request)) return
-    this.#ending.speakThenEnd('backend-failed', detail, core.options.apologyText, false)
+    if (this.#backendDead && this.#streaming && this.#state !== 'connecting') return
+    this.#backendDead = true
+    if (this.#state === 'waiting' || this.#screening) return
+    this.#mark('backend-failed', detail)
+    if (this.#state !== 'live' && this.#state !== 'connecting') return
+    if (this.#bargeIn.paused) this.#stopAgent()
+    this.#agentSpeech.responding = null
+    this.#cancelTools()
+    this.#closeBackend('backend-failed')
+    const request = { reason: 'technical problem', summary: detail, origin: 'backend-failed', toolCallId: null } as const
+    if (this.#options.onBackendFailure === 'escalate' && this.#escalate(request)) return
+    this.#speakThenEnd('backend-failed', detail, this.#options.apologyText, false)
   }
+
+  // --- who speaks -----------------------------------------------------------------------------------------
+  //
+  //     caller's onset, agent silent         --> backend-speech-start (backends without their own VAD)
+  //     caller's onset, agent talking        --> playout-pause; the backend is told nothing yet, the interruption may be false
+  //     commitMs of voice | backend decides  --> playout-clear, backend-interrupt, backend-speech-start from the onset
+  //     no commit, caller quiet              --> playout-resume; the backend never hears of it
+  //     caller's onset over protected speech --> backend-speech-start, the agent talks on
+  //     caller stopped                       --> backend-speech-end, a turn begins
+  //     caller goes on and nobody understands --> the same, see `UnrecognisedSpeech`
+  //     backend speech-stopped (its own VAD) --> a turn begins, on our clock
+  //
+  // A pause that finds only the lead left (nothing pending, response over) stops nothing, so none is made: the caller
+  // is answering, not interrupting.
+
+  /** One frame whose last sample is of `atMs`. @returns true when something changed. */
+  #frame(voiced: boolean, atMs: number): boolean {
+    const speech = this.#callerSpeech
+    const bargeIn = this.#bargeIn
+    if (this.#unrecognised.ignoring && this.#unrecognised.ignores(voiced, this.#agentTalking || this.#agentSpeech.anyOpen)) return false
+    const edge = speech.frame(voiced, atMs)
+    if (edge === 'none' && !voiced) return false
+    if (edge === 'end') {
+      this.#segmentEnded()
+      return true
+    }
+    let changed = false
+    if (edge === 'onset') {
+      this.#deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
+      this.#speechStartSent = false
+      this.#mark('caller-speech')
+    }
+    if (bargeIn.paused) {
+      if (speech.speaking) this.#voiceOverAgentMs += edge === 'onset' ? speech.voicedMs : FRAME_MS
+    } else if (speech.speaking) {
+      changed = this.#callerSpeaks(edge === 'onset', atMs)
+    }
+    if (speech.real && !this.#unrecognised.timing && !this.#agentTalking && !this.#agentSpeech.anyOpen) {
+      this.#deadlines.set('not-understood', this.#unrecognised.begin(Math.max(speech.firstVoicedMs, this.#agentHeardAtMs)))
+    }
+    if (speech.real && edge !== 'none') {
+      this.#callerActive()
+      changed = true
+    }
+    if (bargeIn.paused && bargeIn.shouldCommit(this.#voiceOverAgentMs)) {
+      this.#commitBargeIn(`${this.#voiceOverAgentMs} ms of voice, ${this.#options.bargeIn.commitMs} needed`, this.#agentSpeech.latest)
+      return true
+    }
+    return changed || edge !== 'none'
+  }
+
+  /** A frame of the caller's speech, which may meet the agent's. @returns true when something changed */
+  #callerSpeaks(onset: boolean, atMs: number): boolean {
+    // Later than the onset only where the segment's beginning was a false interruption.
+    const fromMs = onset ? this.#callerSpeech.firstVoicedMs : atMs - FRAME_MS
+    const pausable = this.#interruptible && (this.#playout.pendingMs() > 0 || this.#agentSpeech.responding !== null)
+    if (!pausable) return this.#sendSpeechStart(fromMs)
+    this.#voiceOverAgentMs = onset ? this.#callerSpeech.voicedMs : FRAME_MS
+    this.#bargeIn.pause(this.#bargeInStart(fromMs))
+    this.#out({ type: 'playout-pause' })
+    this.#in('barge-in-resume', this.#options.bargeIn.resumeAfterMs)
+    this.#mark('barge-in-pause', `${this.#voiceOverAgentMs} ms of voice over the agent, ${this.#options.speech.onsetMs} needed`)
+    return true
+  }
+
+  #bargeInStart(firstVoicedMs: number): BargeInStart {
+    const itemId = this.#playout.currentItem(this.#nowMs)
+    const heardMs = itemId === null ? 0 : this.#playout.heardMs(itemId, this.#nowMs)
+    return { firstVoicedMs, itemId, heardMs, audible: this.#playout.audible(this.#nowMs) }
+  }
+
+  /** What counts as the caller being there. */
+  #callerActive(): void {
+    this.#silence.callerSpoke(this.#nowMs)
+  }
+
+  #sendSpeechStart(atMs: number): boolean {
+    if (this.#speechStartSent) return false
+    this.#speechStartSent = true
+    const listening = this.#state === 'live' || this.#state === 'connecting' || this.#state === 'escalating'
+      || (this.#state === 'closing' && this.#plan?.cancellable === true)
+    if (this.#options.serverVad || !this.#backendUsable || !listening) return false
+    this.#out({ type: 'backend-speech-start', atMs })
+    return true
+  }
+
+  #segmentEnded(): void {
+    const { lastVoicedMs, real } = this.#callerSpeech
+    this.#clear('end-of-speech')
+    this.#mark('caller-speech-end')
+    if (!this.#speechStartSent) return // a false interruption: nobody waits for an answer to it
+    this.#speechStartSent = false
+    this.#agentSpokeLast = false
+    if (this.#options.serverVad) return
+    if (this.#backendUsable) this.#out({ type: 'backend-speech-end', atMs: lastVoicedMs })
+    // The answer to it may have begun already.
+    if (lastVoicedMs !== this.#answeredFromMs) this.#callerStopped(lastVoicedMs, real)
+  }
+
+  #callerStopped(atMs: number, real: boolean, generation = this.#agentSpeech.latest): void {
+    this.#recordTurn(this.#turns.callerStopped(atMs, real, generation, this.streamZeroMs))
+  }
+
+  /**
+   * Agent sound while our own clock still waits for the end of the caller's turn: a backend that detects turns by itself
+   * has found the end first, and this is its answer.
+   * @param generation  of the response, null for an item of the gateway's own
+   */
+  #endTurnBeforeAnswer(generation: number | null, sentAtMs: number): void {
+    const { speaking, lastVoicedMs, real } = this.#callerSpeech
+    if (!speaking || generation === null || this.#options.serverVad || sentAtMs - lastVoicedMs < EARLY_ANSWER_QUIET_MS) return
+    this.#answeredFromMs = lastVoicedMs
+    this.#callerStopped(lastVoicedMs, real, generation - 1)
+  }
+
+  /** Frames may have stopped coming in the middle of a segment. */
+  #endOfSpeechDue(): void {
+    const speech = this.#callerSpeech
+    if (!speech.speaking) return
+    if (speech.overdue(this.#nowMs - FRAMES_STOPPED_MS) === 'end') this.#segmentEnded()
+    else this.#deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
+  }
+
+  /** There is agent speech, and it may be given up for the caller. */
+  get #interruptible(): boolean {
+    const { protectGreeting, protectEscalation } = this.#options.bargeIn
+    const open = this.#state === 'live' || this.#state === 'connecting'
+      || (this.#state === 'closing' && this.#plan?.cancellable === true)
+      || (this.#state === 'escalating' && !protectEscalation)
+    if (!open || !this.#agentTalking || this.#consent === 'saying') return false
+    if (!protectGreeting && !protectEscalation) return true
+    const itemId = this.#playout.currentItem(this.#nowMs)
+    const item = this.#agentSpeech.item(itemId)
+    if (item === undefined || item.over !== 'no') return true
+    const greeting = itemId === this.#greetingItemId || this.#agentSpeech.greets(item)
+    return !(protectGreeting && greeting) && !(protectEscalation && item.kind === 'escalation')
+  }
+
+  /** Gives the agent's speech up for the caller's. */
+  #commitBargeIn(why: string, fence: number): void {
+    const speech = this.#callerSpeech
+    this.#settleBargeIn()
+    const start = this.#bargeIn.start ?? this.#bargeInStart(speech.speaking ? speech.firstVoicedMs : this.#nowMs)
+    this.#clear('barge-in-resume')
+    const paused = this.#bargeIn.paused
+    this.#bargeIn.commit(start, why)
+    this.#mark('barge-in', `${why}; ${Math.round(start.heardMs)} ms of it heard`)
+    this.#cutAgent(start, fence)
+    this.#takeEndBack()
+    this.#agentHeardAtMs = this.#nowMs
+    this.#agentSpokeLast = false
+    this.#callerActive()
+    // Its announcement is cut: an escalation goes on without.
+    if (this.#state === 'escalating') this.#in('words-heard', 0)
+    if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs))
+    // After a pause the last sample has long left; after a decision at once it leaves now.
+    if (paused) this.#settleBargeIn()
+    else this.#in('barge-in-settle', AFTER_KILL_SILENCE_MS)
+  }
+
+  /** A commit's last agent sample has gone out, so that its record is complete. */
+  #settleBargeIn(): void {
+    const record = this.#bargeIn.settle(this.#playout.lastSentAtMs(), this.streamZeroMs)
+    if (record !== null) this.#record({ kind: 'barge-in', record })
+  }
+
+  /** No commit came: the interruption was false, and the agent goes on. */
+  #resumeDue(): void {
+    if (!this.#bargeIn.paused) return
+    if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs))) return this.#in('barge-in-resume', RESUME_POLL_MS)
+    const record = this.#bargeIn.resume(this.#voiceOverAgentMs, this.#nowMs, this.#playout.lastSentAtMs(), this.streamZeroMs)
+    this.#out({ type: 'playout-resume' })
+    if (record !== null) this.#record({ kind: 'barge-in', record })
+    this.#mark('barge-in-resume', record?.why)
+  }
+
+  /** The backend's own VAD. */
+  #backendHeardSpeech(): void {
+    this.#mark('backend-speech-started')
+    this.#unrecognised.backendHeardSpeech()
+    if (this.#interruptible) this.#commitBargeIn('the backend heard speech', this.#agentSpeech.latest)
+    this.#callerActive()
+  }
+
+  #backendHeardStop(): void {
+    const own = this.#callerSpeech.quietMs(this.#nowMs)
+    this.#callerStopped(own <= OWN_CLOCK_MS_MAX ? this.#callerSpeech.lastVoicedMs : this.#nowMs, true)
+    this.#agentSpokeLast = false
+  }
+
+  #backendInterrupted(generation: number): void {
+    if (this.#agentSpeech.isDead(generation)) return
+    if (this.#interruptible) this.#commitBargeIn('the backend gave its answer up', generation)
+    else this.#agentSpeech.raiseFence(generation)
+  }
+
+  #digit(digit: string): void {
+    if (!this.#backendUsable || (this.#state !== 'live' && this.#state !== 'connecting' && this.#state !== 'closing')) return
+    // Who keys "4127#" may hear the answer begin before the #: it ends an entry, and never interrupts one's answer.
+    if (digit === '#' && this.#interruptible) return this.#out({ type: 'backend-dtmf', digit })
+    if (this.#options.bargeIn.onDtmf && this.#interruptible) this.#commitBargeIn('a digit', this.#agentSpeech.latest)
+    this.#understood()
+    this.#callerActive()
+    this.#agentSpokeLast = false
+    this.#out({ type: 'backend-dtmf', digit })
+    this.#callerStopped(this.#nowMs, true)
+  }
+
+  #silenceDue(): void {
+    if (this.#state !== 'live') return
+    const decision = this.#silence.due(this.#nowMs, this.#busy, Math.max(this.#agentHeardAtMs, this.streamZeroMs))
+    switch (decision.type) {
+      case 'wait': return this.#deadlines.set('silence', decision.untilMs)
+      case 'end': return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+      case 'prompt':
+        this.counters.silencePrompts++
+        this.#mark('silence-prompt', decision.detail)
+        this.#announce(decision.text, 'prompt')
+        return this.#in('silence', this.#options.silence.afterMs)
+      default: return assertNever(decision)
+    }
+  }
+
+  /** Somebody speaks, or the caller waits for us and not we for the caller. */
+  get #busy(): boolean {
+    const responding = this.#agentSpeech.responding !== null
+      && this.#nowMs - this.#backendActiveAtMs < this.#options.answerTimeoutMs // a lost turn-done must not stop the clock
+    return this.#sounding || responding || this.#tools.running > 0 || this.#bargeIn.paused
+      || (this.#callerSpeech.speaking && this.#callerSpeech.real)
+      || (this.#unrecognised.ignoring && this.#deadlines.isSet('not-understood')) || this.#deadlines.isSet('answer')
+  }
+
+  /** Words of the caller were understood, or a key was pressed. */
+  #understood(): void {
+    const { speaking, firstVoicedMs } = this.#callerSpeech
+    const dueMs = this.#unrecognised.understood(speaking, this.#nowMs, firstVoicedMs)
+    if (Number.isNaN(dueMs)) this.#clear('not-understood')
+    else this.#deadlines.set('not-understood', dueMs)
+  }
+
+  #notUnderstoodDue(): void {
+    if (this.#state !== 'live') return
+    const { speaking, firstVoicedMs } = this.#callerSpeech
+    const decision = this.#unrecognised.due({
+      nowMs: this.#nowMs, speaking, firstVoicedMs, quietMs: this.#callerSpeech.quietMs(this.#nowMs),
+      agentHeard: this.#sounding || this.#bargeIn.paused, anyItemOpen: this.#agentSpeech.anyOpen,
+    })
+    switch (decision.type) {
+      case 'none': return
+      case 'wait': break
+      case 'give-up':
+        this.#mark('not-understood', `${Math.round(decision.unrecognisedMs)} ms of sound without words`)
+        this.counters.notUnderstood++
+        this.#callerSpeech.giveUp()
+        this.#segmentEnded()
+        break
+      case 'ask':
+        this.#announce(decision.text, 'prompt')
+        break
+      case 'end': return this.#speakThenEnd('silence-limit', decision.detail, this.#options.goodbyeText, false)
+      default: return assertNever(decision)
+    }
+    this.#deadlines.set('not-understood', decision.untilMs)
+  }
+
+  // --- tools ----------------------------------------------------------------------------------------------
+  //
+  //     tool-call --refused (unknown, invalid, too many)--> error to the model at once
+  //     tool-call --the agent's--> run-tool; filler after afterMs of quiet; result to the model, exactly once
+  //     tool-call --escalate_to_human--> an escalation; answered only when it fails
+  //     tool-call --request_callback--> noted; answered at once
+  //     tool-call --end_call--> the end; answered only when the caller speaks up
+
+  #toolCall(event: ToolCallEvent): void {
+    const { callId, name, args } = event
+    const fault = this.#toolFault(event)
+    if (fault !== null) return this.#refuseTool(event, fault)
+    const decision = this.#tools.call(callId, name, args, this.#nowMs, isBuiltIn(name))
+    switch (decision.type) {
+      case 'refuse': return this.#refuseTool(event, decision.error)
+      case 'ignore': return
+      case 'answer': return this.#out({ type: 'backend-tool-result', callId, ok: decision.ok, value: decision.value })
+      case 'run': break
+      default: return assertNever(decision)
+    }
+    this.#mark('tool-start', name)
+    this.#checkpointDue = true
+    if (name === ESCALATE_TOOL) return void this.#escalate({ reason: String(args['reason']), summary: textOf(args['summary']), origin: 'agent', toolCallId: callId })
+    if (name === END_CALL_TOOL) return this.#endAfterSpeech(textOf(args['reason']), callId)
+    if (name === CALLBACK_TOOL) {
+      const refusal = this.#requestCallback(typeof args['number'] === 'string' ? args['number'] : null, textOf(args['note']))
+      return this.#toolResult(callId, refusal === null, refusal === null ? { noted: true } : { error: refusal }, refusal ?? undefined)
+    }
+    this.#out({ type: 'run-tool', callId, name, args, idempotencyKey: decision.idempotencyKey })
+    if (!this.#deadlines.isSet('filler')) {
+      this.#fillersSpoken = 0
+      this.#in('filler', this.#options.filler.afterMs)
+    }
+    if (!this.#deadlines.isSet('tool-limit')) this.#in('tool-limit', this.#options.toolLimitMs)
+  }
+
+  /** What is wrong with a call before it is looked up whether it ran already; null: nothing. */
+  #toolFault({ name, args, invalid }: ToolCallEvent): string | null {
+    if (invalid !== undefined) return invalid
+    if (!isBuiltIn(name)) return this.#options.toolNames.includes(name) ? null : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
+    for (const key of ['reason', 'summary', 'number', 'note']) {
+      const required = name === ESCALATE_TOOL && key === 'reason'
+      if ((args[key] !== undefined || required) && typeof args[key] !== 'string') return `${key} must be a text.`
+    }
+    if (name !== END_CALL_TOOL && this.#options.escalation === null) return 'No human can be reached from this line.'
+    if (this.#state !== 'live' && this.#state !== 'connecting') return 'The call is already being ended or handed over.'
+    return null
+  }
+
+  #refuseTool({ callId, name, args }: ToolCallEvent, error: string): void {
+    const shortName = name.slice(0, TOOL_NAME_CHARS_MAX)
+    this.counters.toolCallsRefused++
+    this.#tools.refused(callId, shortName, args, this.#streamMs, error)
+    this.#mark('tool-refused', `${shortName}: ${error}`)
+    this.#out({ type: 'backend-tool-result', callId, ok: false, value: { error } })
+    if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  #toolResult(callId: string, ok: boolean, value: unknown, error: string | undefined, end: 'answered' | 'overdue' = 'answered'): void {
+    const answer = this.#tools.result(callId, { ok, value, error }, this.#nowMs, this.streamZeroMs, end)
+    if (answer === null) {
+      this.counters.toolResultsLate++
+      return
+    }
+    this.#mark('tool-end', answer.name)
+    if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
+    if (!this.#backendUsable) return
+    this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
+    // The model must say something now, whatever it heard.
+    if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
+  }
+
+  /** The backend takes tool calls back. */
+  #toolsTakenBack(callIds: readonly string[]): void {
+    const cancelled = this.#tools.cancel(callIds, this.#nowMs, this.streamZeroMs)
+    if (cancelled.length === 0) return
+    this.#out({ type: 'cancel-tools', callIds: cancelled })
+    if (this.#tools.running === 0) this.#clear('filler')
+  }
+
+  /** Gives up on tools that never came back. */
+  #toolLimitDue(): void {
+    const { toolLimitMs } = this.#options
+    const overdue = this.#tools.overdue(this.#nowMs - toolLimitMs)
+    if (overdue.length > 0) this.#out({ type: 'cancel-tools', callIds: overdue })
+    for (const callId of overdue) this.#toolResult(callId, false, { error: 'The tool did not answer in time.' }, 'no answer in time', 'overdue')
+    const oldestMs = this.#tools.oldestStartMs()
+    if (oldestMs !== null) this.#deadlines.set('tool-limit', oldestMs + toolLimitMs)
+  }
+
+  #fillerDue(): void {
+    const { texts, afterMs, everyMs } = this.#options.filler
+    const text = texts[this.#nextFiller % texts.length]
+    if (this.#state !== 'live' || this.#tools.running === 0 || text === undefined) return
+    if (this.#sounding || this.#callerSpeech.speaking || this.#bargeIn.paused) return this.#in('filler', FILLER_POLL_MS)
+    const quietMs = this.#nowMs - this.#agentHeardAtMs
+    const neededMs = this.#fillersSpoken > 0 ? everyMs : afterMs
+    if (quietMs < neededMs) return this.#in('filler', neededMs - quietMs)
+    this.#fillersSpoken++
+    this.#nextFiller++
+    this.#announce(text, 'filler')
+    this.#in('filler', everyMs)
+  }
+
+  // --- escalation -----------------------------------------------------------------------------------------
+  //
+  // What reaches the human is decided outside (`Escalation`), because it outlives the stream; here the caller is told, and
+  // the stream is kept, closed or gone on with. Nothing is promised before the first step says that there is somebody to try.
+  //
+  //     live       --asked for-->                       escalating  packet out
+  //     escalating --step close-stream-->               closed      once the announcement was heard
+  //     escalating --step hold-->                       holding     announced, then silent, stream kept
+  //     escalating | holding --step bridged-->          bridged     backend let go, no limits of ours any more
+  //     escalating | holding --step offer-->            live | escalating   the caller is asked whether to be called back
+  //     escalating | holding --step failed, no step in stepTimeoutMs, hold too long-->  live | closing   the caller is told
+  //     holding    --step close-stream-->               closed      the next strategy needs the stream gone
+  //
+  //     offer  --key 1, request_callback--> noted, told outside
+  //     offer  --OFFER_ANSWER_MS, another key while the backend is dead--> told outside; then the goodbye, where one is due
+
+  /** The agent's own rules, whatever the backend makes of what happened. */
+  #applyRules(input: CallInput): void {
+    const reason = this.#rules?.applies(input, this.#identity) ?? null
+    if (reason !== null && this.#state === 'live') this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
+  }
+
+  #operatorEscalates(reason: string): void {
+    const possible = this.#state === 'live' || this.#state === 'connecting' || this.#state === 'escalating' || this.#state === 'holding'
+    const request = { reason, summary: '', origin: 'operator', toolCallId: null } as const
+    if (!possible || !this.#escalate(request)) this.#mark('escalation-refused', this.#state)
+  }
+
+  /** @returns false when this agent cannot escalate. Asking again while one is under way changes nothing. */
+  #escalate(request: EscalationRequest): boolean {
+    if (this.#options.escalation === null) return false
+    if (this.#state === 'escalating' || this.#state === 'holding' || this.#state === 'bridged') return true
+    this.#enterEscalation(request)
+    this.#transferAnnounced = false
+    if (request.origin === 'operator' || request.origin === 'rule') this.#stopAgent()
+    if (request.origin === 'backend-failed') this.#sayBeforeTransfer(this.#options.apologyText)
+    return true
+  }
+
+  #enterEscalation(request: EscalationRequest): void {
+    const { reason, summary, origin } = request
+    this.#withdrawOffer()
+    this.#request = request
+    this.#state = 'escalating'
+    this.#agentSpeech.close()
+    this.#clear('silence', 'filler', 'answer', 'backend-ready')
+    this.#escalation = { reason, strategy: null, outcome: null }
+    this.#in('escalation-step', this.#options.escalation?.stepTimeoutMs ?? 0)
+    this.#mark('escalation', origin)
+    this.#out({ type: 'escalate', packet: this.#packet(reason, summary) })
+    this.#checkpointDue = true
+  }
+
+  #packet(reason: string, summary: string): EscalationPacket {
+    const { callSid, agent, wallOffsetMs } = this.#options
+    return {
+      version: 1, callSid, agent, reason, summary,
+      identity: this.#identity,
+      tried: this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
+      transcript: [...this.log.transcript, ...this.#transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
+      // Only formats a number; the clock was read by whoever made `wallOffsetMs`.
+      at: new Date(this.#nowMs + wallOffsetMs).toISOString(),
+    }
+  }
+
+  #escalationStep(step: EscalationStep): void {
+    if (!this.#streaming || this.#state === 'closing') return
+    const under = this.#state === 'escalating' || this.#state === 'holding'
+    switch (step.type) {
+      case 'close-stream':
+        this.#clear('escalation-step', 'hold')
+        this.#announceTransfer(step.mayBeSilent)
+        this.#closeForTransfer = true
+        if (this.#transferItemId === null) this.#closeStreamForTransfer()
+        return
+      case 'hold':
+        this.#announceTransfer(false)
+        return this.#hold()
+      case 'bridged': return this.#bridged(step.strategy)
+      case 'offer':
+      case 'failed': return under ? this.#unreached(step.outcome, step.detail, step.closed, step.type === 'offer') : undefined
+      default: return assertNever(step)
+    }
+  }
+
+  /** There is somebody to try. */
+  #announceTransfer(mayBeSilent: boolean): void {
+    const { announceText = null, silentLineText = null } = this.#options.escalation ?? {}
+    const texts = [this.#transferAnnounced ? null : announceText, mayBeSilent ? silentLineText : null]
+    this.#sayBeforeTransfer(texts.filter((text) => text !== null).join(' '))
+    this.#transferAnnounced = true
+  }
+
+  #sayBeforeTransfer(text: string): void {
+    if (text === '') return
+    this.#transferItemId = this.#announce(text, 'escalation')
+    this.#in('words-heard', this.#wordsMs(text))
+  }
+
+  /** The announcement was heard, or will never be: on with it. */
+  #transferAnnouncementOver(): void {
+    this.#transferItemId = null
+    this.#clear('words-heard')
+    if (this.#closeForTransfer) this.#closeStreamForTransfer()
+  }
+
+  #closeStreamForTransfer(): void {
+    this.#closeForTransfer = false
+    this.#endNow('escalated', this.#request?.reason ?? 'operator', false)
+  }
+
+  #hold(): void {
+    this.#clear('escalation-step', 'silence', 'filler', 'answer')
+    if (this.#state === 'holding' || this.#state === 'bridged') return
+    this.#state = 'holding'
+    this.#agentSpeech.close()
+    this.#in('hold', this.#options.escalation?.holdTimeoutMs ?? 0)
+    this.#mark('hold')
+    this.#checkpointDue = true
+  }
+
+  #bridged(strategy: EscalationStrategy): void {
+    if (this.#state === 'bridged') return
+    this.#stopAgent()
+    this.#state = 'bridged'
+    this.#agentSpeech.close()
+    this.#deadlines.clearAll()
+    this.#escalation = { reason: this.#escalation?.reason ?? 'operator', strategy, outcome: 'answered' }
+    this.#mark('bridged', strategy)
+    this.#cancelTools()
+    this.#closeBackend('bridged')
+    this.#checkpointDue = true
+    // The conference holds the call; an idle stream would only cost. Any other leg would end with it.
+    if (strategy === 'conference') this.#endNow('escalated', 'a human joined the conference', false)
+  }
+
+  /** Tells caller and backend that nobody can be reached; `offer` asks whether to call back. */
+  #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
+    const request = this.#request
+    const options = this.#options.escalation
+    this.#clear('escalation-step', 'hold', 'words-heard')
+    if (this.#escalation !== null) this.#escalation = { ...this.#escalation, outcome }
+    this.#mark('escalation-failed', detail)
+    this.#request = null
+    this.#transferItemId = null
+    this.#closeForTransfer = false
+    const words = (closed ? options?.closedText : options?.failedText) ?? ''
+    if (!offer && this.#endsAfterFailure) {
+      const text = `${words} ${this.#options.goodbyeText}`.trim()
+      this.#speakThenEnd(this.#reasonAfterFailure, `escalation failed: ${detail}`, text, true)
+      return
+    }
+    // What the backend began to say meanwhile was not let through and must not come out in halves.
+    this.#stopAgent()
+    this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
+    this.#checkpointDue = true
+    this.#agentHeardAtMs = this.#nowMs
+    if (offer) this.#offerCallback(words, request)
+    else if (words !== '') this.#announce(words, 'escalation')
+    if (this.#backendDead) return
+    this.#agentSpeech.open()
+    this.#state = 'live'
+    this.#tellBackendUnreached(request?.toolCallId ?? null, outcome, closed, offer)
+    this.#in('silence', this.#options.silence.afterMs)
+    if (this.#tools.running > 0) this.#in('filler', this.#options.filler.afterMs)
+  }
+
+  #tellBackendUnreached(toolCallId: string | null, outcome: EscalationOutcome, closed: boolean, offer: boolean): void {
+    const why = closed ? 'No human is there at this hour.' : 'No human could be reached.'
+    const next = offer
+      ? 'The caller has been told, and was asked whether to be called back: the system takes the key 1 for yes. If they say '
+        + 'yes in words, call request_callback.'
+      : 'The caller has been told. Go on helping.'
+    const note = `${why} ${next}`
+    if (toolCallId === null) return this.#out({ type: 'backend-text', text: note, role: 'system', respond: false })
+    const value = { error: note, outcome }
+    this.#out({ type: 'backend-tool-result', callId: toolCallId, ok: false, value })
+    const answer = this.#tools.result(toolCallId, { ok: false, value, error: outcome }, this.#nowMs, this.streamZeroMs)
+    if (answer !== null) this.#mark('tool-end', answer.name)
+  }
+
+  /** Says why nobody comes and asks whether to call back. */
+  #offerCallback(words: string, wish: { readonly reason: string; readonly summary: string } | null): void {
+    const text = `${words} ${this.#options.escalation?.callback?.offerText ?? ''}`.trim()
+    this.#offer = wish ?? { reason: '', summary: '' }
+    this.#announce(text, 'escalation')
+    this.#in('offer', this.#wordsMs(text) + OFFER_ANSWER_MS)
+    this.#mark('callback-offered')
+  }
+
+  #withdrawOffer(): void {
+    this.#offer = null
+    this.#clear('offer')
+  }
+
+  /** @returns true when the key was an answer to the offer. */
+  #offerDigit(digit: string): boolean {
+    if (this.#offer === null) return false
+    if (digit === YES_KEY) {
+      // Whatever else is being said, the answer to it is known.
+      this.#stopAgent()
+      this.#noteCallback('key', null, '')
+      const confirmed = this.#options.escalation?.callback?.confirmedText ?? ''
+      if (this.#endsAfterFailure) {
+        this.#goodbyeAfterOffer(confirmed)
+      } else {
+        if (confirmed !== '') this.#announce(confirmed, 'escalation')
+        this.#out({ type: 'backend-text', text: 'The caller pressed 1: the call back is noted and they have been told.', role: 'system', respond: false })
+      }
+      return true
+    }
+    if (!this.#backendDead) return false
+    this.#offerDeclined()
+    return true
+  }
+
+  /** No answer in time, or another one. */
+  #offerDeclined(): void {
+    if (this.#offer === null) return
+    this.#withdrawOffer()
+    this.#out({ type: 'callback', wish: null })
+    this.#mark('callback-declined')
+    if (this.#endsAfterFailure) this.#goodbyeAfterOffer('')
+  }
+
+  /**
+   * The model's `request_callback`.
+   * @param number  as the caller gave it; null for the number that they call from
+   * @returns what is wrong with it, for the model; null when it is noted
+   */
+  #requestCallback(number: string | null, note: string): string | null {
+    const { callback } = this.#options.escalation ?? {}
+    if (callback === null || callback === undefined) return 'This line does not call back.'
+    if (number === null && !callback.numberKnown) return 'The caller\'s number is withheld; ask for it and give it as number.'
+    const digits = number?.replace(/[ ().-]/g, '') ?? null
+    if (digits !== null && !(/^\+?\d+$/.test(digits) && digits.length >= PHONE_DIGITS_MIN && digits.length <= PHONE_DIGITS_MAX + 1)) {
+      return 'number must be a phone number, digits only.'
+    }
+    this.#noteCallback('words', digits, note)
+    return null
+  }
+
+  #noteCallback(asked: CallbackAsk, number: string | null, note: string): void {
+    const { reason, summary } = this.#offer ?? { reason: 'a call back', summary: note }
+    this.#withdrawOffer()
+    this.#escalation = { reason, strategy: 'callback', outcome: 'answered' }
+    this.#out({ type: 'callback', wish: { asked, number, note, packet: this.#packet(reason, summary) } })
+    this.#mark('callback-noted', asked)
+    this.#checkpointDue = true
+  }
+
+  /** The call ends when no human could be reached. */
+  get #endsAfterFailure(): boolean {
+    return this.#backendDead || this.#options.escalation?.afterFailure === 'goodbye'
+  }
+
+  get #reasonAfterFailure(): EndReason {
+    return this.#backendDead ? 'backend-failed' : 'agent-goodbye'
+  }
+
+  #goodbyeAfterOffer(words: string): void {
+    this.#speakThenEnd(this.#reasonAfterFailure, 'after the offer of a call back', `${words} ${this.#options.goodbyeText}`.trim(), false)
+  }
+
+  // --- the end --------------------------------------------------------------------------------------------
+  //
+  //     (any)    --goodbye of ours-->  closing  words announced, then end-stream when they were heard (or by deadline)
+  //     live     --end_call-->         closing  current words heard and QUIET_MS of quiet, then end-stream
+  //     closing  --caller speaks up, end_call only-->  live
+  //     (any)    --end now-->          closed   end-stream sent, tools and backend let go
+  //     closed   --stream-closed, or STREAM_CLOSE_WAIT_MS-->  ended
+  //     (any)    --stream-closed-->    ended    the caller hung up, or what the socket's fault says
+  //     waiting  --end-->              ended    there is no stream to close
+
+  #hangup(reason: EndReason, detail: string, speak: boolean): void {
+    if (this.#state === 'closed') return
+    if (!speak || !this.#streaming) return this.#endNow(reason, detail)
+    if (this.#state === 'closing' && this.#plan?.cancellable === false) return
+    // Whoever holds the line with a human is not spoken over.
+    if (this.#state === 'bridged' || this.#state === 'holding') return this.#endNow(reason, detail)
+    this.#speakThenEnd(reason, detail, this.#options.goodbyeText, true)
+  }
+
+  #durationDue(): void {
+    if (this.#state === 'bridged') return
+    if (this.#state !== 'live' && this.#state !== 'connecting') return this.#in('duration', DURATION_POLL_MS)
+    const { text, maxMs } = this.#options.duration
+    this.#speakThenEnd('duration-limit', `${maxMs} ms`, text, true)
+  }
+
+  /** Says `text` and ends the stream when it was heard. `interrupt` cuts what the agent is saying. */
+  #speakThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
+    if (!this.#streaming || text === '') return this.#endNow(reason, detail)
+    if (interrupt) this.#stopAgent()
+    this.#beginClosing()
+    const itemId = this.#announce(text, reason === 'backend-failed' ? 'apology' : 'goodbye')
+    this.#plan = { reason, detail, cancellable: false, toolCallId: null, itemId, quietSinceMs: null }
+    this.#in('words-heard', this.#wordsMs(text))
+    this.#mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
+  }
+
+  /** The agent asked for the end: lets its current words be heard. Without any, says the goodbye. */
+  #endAfterSpeech(detail: string, toolCallId: string): void {
+    const { goodbyeText } = this.#options
+    this.#beginClosing()
+    const itemId = !this.#agentSpokeLast && !this.#sounding && goodbyeText !== '' ? this.#announce(goodbyeText, 'goodbye') : null
+    this.#plan = { reason: 'agent-goodbye', detail, cancellable: true, toolCallId, itemId, quietSinceMs: null }
+    this.#in('quiet-goodbye', QUIET_POLL_MS)
+    this.#in('quiet-goodbye-limit', WORDS_HEARD_MS_MAX + this.#playout.pendingMs())
+    this.#mark('goodbye', 'agent-goodbye')
+  }
+
+  #beginClosing(): void {
+    this.#state = 'closing'
+    this.#agentSpeech.close()
+    this.#clear(...NOT_WHILE_CLOSING)
+    this.#checkpointDue = true
+  }
+
+  /** The caller spoke up before an agreed end: the call goes on, and the model must know. */
+  #takeEndBack(): void {
+    const plan = this.#plan
+    if (plan === null || !plan.cancellable) return
+    this.#plan = null
+    this.#clear('quiet-goodbye', 'quiet-goodbye-limit')
+    this.#state = 'live'
+    this.#agentSpeech.open()
+    this.#mark('goodbye-taken-back')
+    if (plan.toolCallId !== null) this.#toolResult(plan.toolCallId, false, { error: 'The caller spoke up; the call goes on.' }, 'taken back')
+    this.#in('silence', this.#options.silence.afterMs)
+  }
+
+  /** Looks whether the agent's last words were heard and nothing follows. */
+  #quietGoodbyeDue(): void {
+    const plan = this.#plan
+    if (plan === null || !plan.cancellable) return
+    if (this.#sounding || plan.itemId !== null || this.#bargeIn.paused) {
+      plan.quietSinceMs = null
+    } else {
+      plan.quietSinceMs ??= this.#nowMs
+      const neededMs = this.#agentSpeech.responding === null ? QUIET_MS : QUIET_WHILE_RESPONDING_MS
+      if (this.#nowMs - plan.quietSinceMs >= neededMs) return this.#endAsPlanned()
+    }
+    this.#in('quiet-goodbye', QUIET_POLL_MS)
+  }
+
+  #endAsPlanned(): void {
+    if (this.#plan !== null) this.#endNow(this.#plan.reason, this.#plan.detail)
+  }
+
+  /** Ends without another word. `hangup` false: the leg lives on, for a human. */
+  #endNow(reason: EndReason, detail: string, hangup = true): void {
+    if (this.#state === 'closed' || this.#state === 'ended') return
+    const hadStream = this.#streaming
+    this.#out({ type: 'end-stream', code: closeCodeOf(reason), reason, detail, hangup })
+    if (!hadStream) return this.#finish(reason, detail)
+    this.#closedFor = { reason, detail }
+    this.#release(reason)
+    this.#state = 'closed'
+    this.#deadlines.clearAll()
+    this.#in('stream-close', STREAM_CLOSE_WAIT_MS)
+  }
+
+  /** The socket is gone. @param fault  null where it was closed in order */
+  #streamClosed(code: number, fault: StreamFault | null): void {
+    this.#streamClosedAtMs = this.#nowMs
+    if (this.#closedFor !== null) return this.#finish(this.#closedFor.reason, this.#closedFor.detail)
+    if (this.#state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
+    if (fault === null) return this.#finish('caller-hung-up', `in ${this.#state}`)
+    // The carrier holds the leg of a socket that failed, in silence, unless a human is on the way. One that is lost has
+    // most often lost its leg too.
+    if (fault.reason !== 'socket-lost' && this.#escalation?.outcome !== null) this.#out({ type: 'end-stream', code, ...fault, hangup: true })
+    this.#finish(fault.reason, fault.detail)
+  }
+
+  #streamCloseOverdue(): void {
+    if (this.#closedFor === null) return
+    this.#mark('stream-close-overdue')
+    this.#finish(this.#closedFor.reason, this.#closedFor.detail)
+  }
+
+  #finish(reason: EndReason, detail: string): void {
+    if (this.#state === 'ended') return
+    const facts = this.#release(reason)
+    this.#state = 'ended'
+    this.#streamClosedAtMs ??= this.#nowMs
+    this.#deadlines.clearAll()
+    const { turns, turnsAnswered } = this.log
+    const figures = `${Math.round(this.#streamMs)} ms of stream, ${turnsAnswered} of ${turns.length} turns answered${facts.waiting ? ', the caller was waiting' : ''}`
+    this.#mark('ended', `${reason}${detail === '' ? '' : `: ${detail}`}; ${figures}`)
+    this.#out({ type: 'ended', outcome: outcomeOf(reason, facts), reason, detail })
+  }
+
+  /** Lets go of tools and backend, and logs everything that is still open. Idempotent. @returns what the outcome is judged by */
+  #release(reason: EndReason): OutcomeFacts {
+    const bridged = this.#escalation?.outcome === 'answered'
+    // Asked before the turn is closed: a caller who waits at the end was not served.
+    const facts = this.#outcomeFacts ??= {
+      handedOver: bridged,
+      answered: this.log.turnsAnswered > 0,
+      waiting: this.#turns.waitingForReal || (this.#escalation !== null && !bridged && this.#state !== 'live'),
+    }
+    const asAsked = reason === 'escalated' || reason === 'agent-goodbye' || bridged
+    this.#tools.closeGateway(asAsked, this.#nowMs, this.streamZeroMs)
+    this.#settleBargeIn()
+    this.#bargeIn.abandon()
+    this.#cancelTools()
+    this.#closeBackend(reason)
+    this.#transcript.close(this.#streamMs)
+    this.#recordTurn(this.#turns.close(this.streamZeroMs))
+    return facts
+  }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
 }
 
 function checkpointState(state: CallState): CallCheckpoint['state'] {

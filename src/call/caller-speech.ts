@@ -2,12 +2,12 @@ import { FRAME_MS } from '../core/units.js'
 import type { SpeechOptions } from './call-options.js'
 
 /**
- * Frames are told at the ticks of a clock that is a little early or late: without this allowance every other segment would miss its
+ * Frames come with the ticks of a clock that is a little early or late: without this allowance every other segment would miss its
  * last frame by a fraction of a millisecond and end one frame, 20 ms of the caller's waiting, later.
  */
 const FRAME_TIME_JITTER_MS = FRAME_MS / 2
 
-export type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
+type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
 
 /**
  * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame.

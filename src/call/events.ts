@@ -1,4 +1,5 @@
 import type { BackendEvent } from './backend-events.js'
+import type { CallLogEntry } from './call-log.js'
 import type {
   CallOutcome, CallbackAsk, EndReason, EscalationHistory, EscalationOutcome, EscalationStrategy, TranscriptEntry,
 } from './record.js'
@@ -81,7 +82,7 @@ export type CallOutput =
   | { readonly type: 'backend-close'; readonly reason: string }
   /** Barge-in, step one: fall silent with a fade, keep everything. */
   | { readonly type: 'playout-pause' }
-  /** It was a cough: go on where it paused, with a fade. */
+  /** A false interruption: go on where it paused, with a fade. */
   | { readonly type: 'playout-resume' }
   /** Step two: throw away what was not yet sent and flush the carrier. */
   | { readonly type: 'playout-clear' }
@@ -100,10 +101,8 @@ export type CallOutput =
   | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
   | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
-  | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
-  /** One turn's clocks, for the metrics. Null where that sound never came. */
-  | { readonly type: 'turn'; readonly firstSoundMs: number | null; readonly answerMs: number | null }
-  | { readonly type: 'barge-in'; readonly stopMs: number | null; readonly committed: boolean; readonly why: string }
+  /** Something is part of the call's record now. */
+  | { readonly type: 'log'; readonly entry: CallLogEntry }
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
   /** The session changed in a way that a takeover must know. Read it with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }
@@ -146,7 +145,7 @@ export interface Handoff extends EscalationPacket {
 
 /** What the session must know of the speech that is on its way to the caller; `PlayoutLedger` answers. */
 export interface PlayoutView {
-  /** True while agent sound is at the caller's ear or will be without another output of ours. */
+  /** True while the caller hears agent sound, or will without another output of ours. */
   audible(nowMs: number): boolean
   /** Milliseconds of the item that the caller has heard; 0 for an unknown item. */
   heardMs(itemId: string, nowMs: number): number

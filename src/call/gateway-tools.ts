@@ -1,4 +1,4 @@
-/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this room knows no backend. */
+/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this layer imports no backend. */
 export interface GatewayTool {
   readonly name: string
   readonly description: string
@@ -13,6 +13,11 @@ export const CALLBACK_TOOL = 'request_callback'
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
 export const NOTE_FIX_TOOL = 'note_fix'
+
+/** The session carries it out itself; no tool runs. */
+export function isBuiltIn(name: string): boolean {
+  return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL
+}
 
 /** Arguments as records, logs and a human may see them: what a caller proved their identity with is left out. */
 export function recordedArguments(name: string, args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {

@@ -3,14 +3,14 @@ import { samplesToMs } from '../core/units.js'
 import type { LegRateHz } from '../core/units.js'
 import type { CallInput, PlayoutView } from './events.js'
 
-export interface PlayoutLedgerOptions {
+interface PlayoutLedgerOptions {
   readonly sampleRateHz: LegRateHz
   /** Count of the first sample that will be appended, on the playout ring's scale; 0 for a new ring. */
   readonly startSample?: number
 }
 
 /** What playout says of itself; read by the ledger during the call only. */
-export interface PlayoutReport {
+interface PlayoutReport {
   /** Samples ever taken from the playout ring, discarded ones included, modulo 2^32. */
   readonly sentSamples: number
   /** When all that was sent will have been played, zeros after the speech included. */
@@ -41,8 +41,8 @@ interface Run {
 const NOTHING: readonly CallInput[] = []
 
 /**
- * Keeps the book of which sample of the playout belongs to which item, so that "how much did the caller hear" has
- * an answer. Heard = sent, less what is still ahead of the caller's ear: playout's lead and the carrier's
+ * Knows which sample of the playout belongs to which item, and so how much of an item the caller has heard: what was
+ * sent, less what is still on its way, which is playout's lead and the carrier's
  * hold-back. Positions are counted without wrap-around here; the ring's counts are modulo 2^32.
  *
  *     appended --> waiting in ring or backlog --> sent --> (lead + hold-back) --> heard
@@ -50,7 +50,7 @@ const NOTHING: readonly CallInput[] = []
  *                      cleared: never heard     cleared: frozen at what was heard
  */
 export class PlayoutLedger implements PlayoutView {
-  /** Runs that were booked on the run before them because there were too many. */
+  /** Runs that were counted with the run before them because there were too many. */
   runsMerged = 0
   /** Items that were forgotten before they were heard because there were too many. */
   itemsForgotten = 0
@@ -64,7 +64,7 @@ export class PlayoutLedger implements PlayoutView {
   #appendedAt: number
   #sentAt: number
   #heardAt: number
-  /** When the last speech sample sent so far is at the caller's ear, hold-back included. */
+  /** When the caller hears the last speech sample sent so far, hold-back included. */
   #speechHeardMs = -Infinity
   /** NaN before any speech; as null it would be a new object with each report. */
   #lastSentAtMs = NaN
@@ -224,7 +224,7 @@ export class PlayoutLedger implements PlayoutView {
       first = this.#runs[0]
     }
     if (first !== undefined && first.start < heardAt) this.#current = first.item.itemId
-    // Items behind the first start while the first is still ahead of the ear: the lead may span several.
+    // Items behind the first start while the first is not yet heard: the lead may span several.
     for (let i = 1; i < this.#runs.length; i++) {
       const run = this.#runs[i] as Run
       if (run.start >= this.#sentAt) break

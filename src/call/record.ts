@@ -42,12 +42,12 @@ export interface TurnRecord {
   readonly firstSoundMs: number | null
   /** From there to the first agent sample that is not a filler. */
   readonly answerMs: number | null
-  /** The same two clocks to the caller's ear; only where the carrier forks both tracks as stereo. */
-  readonly ear?: EarTimes
+  /** The same two clocks as the caller perceives them; only where the carrier forks both tracks as stereo. */
+  readonly ear?: PlayedTimes
 }
 
 /** To the agent's voice as it comes back on the outbound track; null where no beginning of a sound was heard there. */
-export interface EarTimes {
+export interface PlayedTimes {
   readonly firstSoundMs: number | null
   readonly answerMs: number | null
 }
@@ -57,7 +57,7 @@ export interface BargeInRecord {
   readonly atMs: number
   /** From the first voiced sample to the last agent sample sent; null when nothing had to be stopped. */
   readonly stopMs: number | null
-  /** False: it was a cough, and the speech was resumed. */
+  /** False: a false interruption, after which the speech was resumed. */
   readonly committed: boolean
   /** Why it was decided so, with the figures. */
   readonly why: string
@@ -107,7 +107,7 @@ export interface EscalationAttempt {
 export type CallbackAsk = 'key' | 'words' | 'nobody-reached'
 
 /** A wish for a call back. */
-export interface CallbackRequest {
+interface CallbackRequest {
   readonly asked: CallbackAsk
   /** E.164; empty when the caller's number is withheld. Masked in records. */
   readonly number: string
@@ -155,7 +155,7 @@ export interface OutboundRecord {
 }
 
 /** One session of a backend on this call: each was opened for the whole rest of it. */
-export interface BackendSessionRecord {
+interface BackendSessionRecord {
   readonly backend: string
   readonly role: 'first' | 'takeover' | 'standby' | 'rotation'
   /** From the beginning of its connection until it was ready for audio; null when it never was. */
@@ -165,7 +165,7 @@ export interface BackendSessionRecord {
 }
 
 /** How the backends did. */
-export interface BackendsRecord {
+interface BackendsRecord {
   /** The newest, in the order in which they were ready or given up. */
   readonly sessions: readonly BackendSessionRecord[]
   /** Takeovers, rotations, gaps, audio given again; null where one backend stands alone. */

@@ -1,7 +1,7 @@
 import { TOOL_CALLS_MAX, TOOLS_RUNNING_MAX } from '../core/limits.js'
-import type { ToolCheckpoint } from './checkpoint.js'
-import { recordedArguments } from './gateway-tools.js'
-import type { ToolCallRecord } from './record.js'
+import type { LoggedToolCall, ToolCallEnd } from './call-log.js'
+import type { RunningTool, SessionResume } from './checkpoint.js'
+import { isBuiltIn, recordedArguments } from './gateway-tools.js'
 
 /** One tool call of the model. */
 interface LedgerCall {
@@ -16,7 +16,7 @@ interface LedgerCall {
   result: unknown
 }
 
-export type ToolDecision =
+type ToolDecision =
   | { readonly type: 'run'; readonly idempotencyKey: string }
   | { readonly type: 'refuse'; readonly error: string }
   /** Came before and runs still: its result answers both. */
@@ -25,54 +25,62 @@ export type ToolDecision =
   | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
 
 /** What a tool came back with. */
-export interface ToolResult {
+interface ToolResult {
   readonly ok: boolean
   readonly value: unknown
   readonly error: string | undefined
 }
 
-export interface ToolAnswer {
-  readonly callId: string
+interface ToolAnswer {
+  readonly name: string
   readonly ok: boolean
   readonly value: unknown
-  readonly record: ToolCallRecord
 }
 
-/** What the model is told of a tool call whose worker died. */
+/** The model's answer to a tool call whose worker died. */
 const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. '
   + 'Check before you do it again.'
 
 /**
  * Which tool calls ran, run and may run. The promise: one tool call runs at most once and is answered at most once.
  *
- *     (new) --known name, good arguments, room--> running       `run`
+ *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
  *     (new) --otherwise--> answered with an error                `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
- *     running --the worker died--> answered with an error in the call's next life, never run again
+ *     running --the worker died--> answered with an error by the next worker, never run again
  *
  * A call that was running when its worker died is answered with an error, whatever tool it was: nobody knows whether
  * it took effect, a second try would have a second idempotency key at best, and the model can look and decide.
+ *
+ * Each call is logged once, when it is answered, however that came.
  */
 export class ToolLedger {
-  readonly records: ToolCallRecord[]
   running = 0
-  resultsLate = 0
-  repeated = 0
-  recordsDropped = 0
   readonly #callSid: string
+  readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
   /** Calls whose id had been used for something else before: a new backend instance counts from 1 again. */
   #reusedIds = 0
   readonly #lost: string[] = []
 
-  constructor(callSid: string, before: readonly ToolCheckpoint[], records: readonly ToolCallRecord[]) {
+  /**
+   * @param log  takes each call when it is answered
+   * @param resume  of the worker before: what it answered is known, and what it was running is lost
+   */
+  constructor(callSid: string, log: (call: LoggedToolCall) => void, resume?: SessionResume) {
     this.#callSid = callSid
-    this.records = records.slice(-TOOL_CALLS_MAX)
-    for (const tool of resumedTools(before)) {
+    this.#log = log
+    if (resume === undefined) return
+    for (const tool of resumedTools(resume)) {
       this.#calls.set(tool.callId, { ...tool, startedAtMs: 0, gateway: false, state: 'answered' })
     }
-    for (const tool of before) if (tool.state === 'running') this.#lost.push(tool.callId)
+    for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
+      this.#lost.push(callId)
+      if (isBuiltIn(name)) continue // the next worker goes on with what it began
+      const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error: 'lost with its worker' }
+      log({ callId, end: 'lost', record, args, result: { error: LOST } })
+    }
   }
 
   /** `gateway`: the session carries it out itself. */
@@ -83,7 +91,6 @@ export class ToolLedger {
     let key = `${this.#callSid}:${callId}`
     if (known !== undefined) {
       if (known.name === name && sameJson(known.args, args)) {
-        this.repeated++
         return known.state === 'running' ? { type: 'ignore' } : { type: 'answer', ok: known.ok, value: known.result }
       }
       if (known.state === 'running') {
@@ -104,26 +111,21 @@ export class ToolLedger {
   }
 
   /** Null: the result is late (cancelled, timed out, answered, never asked for). */
-  result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number): ToolAnswer | null {
+  result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number, end: 'answered' | 'overdue' = 'answered'): ToolAnswer | null {
     const { ok, value, error } = result
     const call = this.#calls.get(callId)
-    if (call === undefined || call.state !== 'running') {
-      this.resultsLate++
-      return null
-    }
-    const answer = ok ? value : (value ?? { error: error ?? 'The tool failed.' })
-    if (!call.gateway) this.running--
-    call.state = 'answered'
+    if (call === undefined || call.state !== 'running') return null
+    const answer = ok ? (value ?? null) : (value ?? { error: error ?? 'The tool failed.' })
     call.ok = ok
     call.result = answer
-    const timing = { startMs: call.startedAtMs - streamZeroMs, ms: nowMs - call.startedAtMs }
-    const record = this.#record(call.name, call.args, timing, ok, ok ? undefined : (error ?? 'failed'))
-    return { callId, ok, value: answer, record }
+    this.#answered(call, call.gateway ? 'built-in' : end, ok ? undefined : error ?? 'failed', nowMs, streamZeroMs)
+    return { name: call.name, ok, value: answer }
   }
 
-  /** A call that was answered without running, for the record. */
-  refused(name: string, args: Readonly<Record<string, unknown>>, startMs: number, error: string): ToolCallRecord {
-    return this.#record(name, args, { startMs, ms: 0 }, false, error)
+  /** A call that is answered with an error and does not run. */
+  refused(callId: string, name: string, args: Readonly<Record<string, unknown>>, startMs: number, error: string): void {
+    const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error }
+    this.#log({ callId, end: 'refused', record, args, result: { error } })
   }
 
   /** Those of `callIds` that ran; their results are late from now on. */
@@ -133,11 +135,8 @@ export class ToolLedger {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
       // Remembered: it may have taken effect, and the same call must not run again.
-      call.state = 'answered'
       call.result = { error: 'This call was cancelled.' }
-      if (!call.gateway) this.running--
-      const timing = { startMs: call.startedAtMs - streamZeroMs, ms: nowMs - call.startedAtMs }
-      this.#record(call.name, call.args, timing, false, 'cancelled')
+      this.#answered(call, 'cancelled', 'cancelled', nowMs, streamZeroMs)
       cancelled.push(callId)
     }
     return cancelled
@@ -178,28 +177,21 @@ export class ToolLedger {
     return this.#lost.splice(0).map((callId) => ({ callId, value: { error: LOST } }))
   }
 
-  snapshot(): ToolCheckpoint[] {
-    const tools: ToolCheckpoint[] = []
-    for (const { callId, name, args, state, ok, result } of this.#calls.values()) {
-      tools.push({ callId, name, args, state, ok, result })
-    }
-    return tools
+  /** Calls without a result. */
+  unanswered(streamZeroMs: number): RunningTool[] {
+    return [...this.#calls.values()].filter(({ state }) => state === 'running')
+      .map(({ callId, name, args, startedAtMs }) => ({ callId, name, args, startMs: startedAtMs - streamZeroMs }))
   }
 
-  #record(
-    name: string, args: Readonly<Record<string, unknown>>, timing: { readonly startMs: number; readonly ms: number },
-    ok: boolean, error: string | undefined,
-  ): ToolCallRecord {
-    const shown = recordedArguments(name, args)
-    const record: ToolCallRecord = error === undefined
-      ? { name, args: shown, ...timing, ok }
-      : { name, args: shown, ...timing, ok, error }
-    this.records.push(record)
-    if (this.records.length > TOOL_CALLS_MAX) {
-      this.records.shift()
-      this.recordsDropped++
+  #answered(call: LedgerCall, end: ToolCallEnd, error: string | undefined, nowMs: number, streamZeroMs: number): void {
+    const { callId, name, args, ok, result, startedAtMs } = call
+    if (!call.gateway) this.running--
+    call.state = 'answered'
+    const record = {
+      name, args: recordedArguments(name, args), startMs: startedAtMs - streamZeroMs, ms: nowMs - startedAtMs, ok,
+      ...(error === undefined ? {} : { error }),
     }
-    return record
+    this.#log({ callId, end, record, args, result })
   }
 
   #forgetOld(): void {
@@ -212,12 +204,13 @@ export class ToolLedger {
   }
 }
 
-/** The tool calls of a checkpoint as a new backend must know them: those that still ran have an error for an answer. */
-export function resumedTools(tools: readonly ToolCheckpoint[]): Omit<ToolCheckpoint, 'state'>[] {
-  return tools.map(({ callId, name, args, state, ok, result }) => (
-    state === 'answered'
-      ? { callId, name, args, ok, result }
-      : { callId, name, args, ok: false, result: { error: LOST } }))
+/** The tool calls of a call as its next worker and backend must know them: those that still ran have an error for an answer. */
+export function resumedTools({ checkpoint, log }: SessionResume): { callId: string; name: string; args: Readonly<Record<string, unknown>>; ok: boolean; result: unknown }[] {
+  return [
+    ...log.toolCalls.filter(({ end }) => end !== 'refused')
+      .map(({ callId, args, result, record }) => ({ callId, name: record.name, args, ok: record.ok, result })),
+    ...checkpoint.toolsRunning.map(({ callId, name, args }) => ({ callId, name, args, ok: false, result: { error: LOST } })),
+  ]
 }
 
 /** Equal as JSON, whatever the order of the members. Bounded by what a model can send. */

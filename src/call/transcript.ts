@@ -1,4 +1,4 @@
-import { TRANSCRIPT_ENTRIES_MAX, TRANSCRIPT_OPEN_MAX, TRANSCRIPT_TEXT_CHARS_MAX } from '../core/limits.js'
+import { TRANSCRIPT_OPEN_MAX, TRANSCRIPT_TEXT_CHARS_MAX } from '../core/limits.js'
 import type { TranscriptEntry } from './record.js'
 
 /** Words of one item that may still change. Times are since the stream opened. */
@@ -15,37 +15,36 @@ interface OpenEntry {
 }
 
 /**
- * What was said, in order, bounded. An entry stays open while its words or its sound may still change:
+ * The words that are being said. An entry stays open while its words or its sound may still change:
  *
  *     caller   partial words --final words--> settled
  *     agent    words, sound in any order --final words and (heard | no sound came)--> settled
  *     agent    open --the caller interrupts--> settled, `interrupted`, with how much was heard
- *     any      open --the call ends--> settled with the words it has
+ *     any      open --the call ends, or too many are open--> settled with the words it has
  *
- * Settling is what makes an entry part of the record; every method returns the entries that it settled.
+ * Settling makes an entry part of the call log.
  */
 export class Transcript {
-  readonly entries: TranscriptEntry[]
-  /** Entries dropped for want of room, oldest first. */
-  dropped = 0
+  readonly #settled: (entry: TranscriptEntry) => void
   readonly #open = new Map<string, OpenEntry>()
 
-  constructor(before: readonly TranscriptEntry[]) {
-    this.entries = before.slice(-TRANSCRIPT_ENTRIES_MAX)
+  /** @param settled  takes each entry that will not change any more */
+  constructor(settled: (entry: TranscriptEntry) => void) {
+    this.#settled = settled
   }
 
-  callerWords(itemId: string, text: string, final: boolean, startMs: number, endMs: number): TranscriptEntry | null {
+  callerWords(itemId: string, text: string, final: boolean, startMs: number, endMs: number): void {
     const entry = this.#entry('caller', itemId, startMs)
     entry.text = text
     entry.endMs = Math.max(entry.startMs, endMs)
-    return final ? this.#settle(entry) : null
+    if (final) this.#settle(entry)
   }
 
-  agentWords(itemId: string, text: string, final: boolean, nowMs: number): TranscriptEntry | null {
+  agentWords(itemId: string, text: string, final: boolean, nowMs: number): void {
     const entry = this.#entry('agent', itemId, nowMs)
     entry.text = text
     entry.final ||= final
-    return entry.final && entry.heard ? this.#settle(entry) : null
+    if (entry.final && entry.heard) this.#settle(entry)
   }
 
   /** Sound of an agent item has begun; only the first time counts. */
@@ -57,58 +56,44 @@ export class Transcript {
     entry.endMs = startMs
   }
 
-  heard(itemId: string, nowMs: number): TranscriptEntry | null {
+  heard(itemId: string, nowMs: number): void {
     const entry = this.#open.get(`agent ${itemId}`)
-    if (entry === undefined) return null
+    if (entry === undefined) return
     entry.heard = true
     entry.endMs = Math.max(entry.startMs, nowMs)
-    return entry.final ? this.#settle(entry) : null
+    if (entry.final) this.#settle(entry)
   }
 
   /** The caller interrupted: every open agent entry ends here. One whose sound never began was heard 0 ms. */
-  cut(nowMs: number, heardMs: (itemId: string) => number): TranscriptEntry[] {
-    const cut: TranscriptEntry[] = []
+  cut(nowMs: number, heardMs: (itemId: string) => number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent') continue
       if (!entry.heard) entry.endMs = Math.max(entry.startMs, nowMs)
-      const settled = this.#settle(entry, entry.heard ? undefined : Math.round(heardMs(entry.itemId)))
-      if (settled !== null) cut.push(settled)
+      this.#settle(entry, entry.heard ? undefined : Math.round(heardMs(entry.itemId)))
     }
-    return cut
   }
 
   /** Agent words for which no sound will come: its response is over and none began. */
-  withoutSound(expectsSound: (itemId: string) => boolean, nowMs: number): TranscriptEntry[] {
-    const settled: TranscriptEntry[] = []
+  withoutSound(expectsSound: (itemId: string) => boolean, nowMs: number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent' || entry.started || expectsSound(entry.itemId)) continue
       entry.endMs = Math.max(entry.startMs, nowMs)
-      const done = this.#settle(entry)
-      if (done !== null) settled.push(done)
+      this.#settle(entry)
     }
-    return settled
   }
 
   /** The call is over. */
-  close(nowMs: number): TranscriptEntry[] {
-    const settled: TranscriptEntry[] = []
+  close(nowMs: number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role === 'agent' && entry.started && !entry.heard) entry.endMs = Math.max(entry.startMs, nowMs)
-      const done = this.#settle(entry)
-      if (done !== null) settled.push(done)
+      this.#settle(entry)
     }
-    return settled
   }
 
-  /** Record and open entries together, as a takeover or a human must see them. */
-  snapshot(): TranscriptEntry[] {
-    const open: TranscriptEntry[] = []
-    for (const entry of this.#open.values()) {
-      if (entry.text !== '') {
-        open.push({ role: entry.role, text: entry.text, startMs: entry.startMs, endMs: entry.endMs })
-      }
-    }
-    return [...this.entries, ...open].slice(-TRANSCRIPT_ENTRIES_MAX)
+  /** Open entries as they are now: a takeover and a human must see them too. */
+  get open(): TranscriptEntry[] {
+    return [...this.#open.values()].filter(({ text }) => text !== '')
+      .map(({ role, text, startMs, endMs }) => ({ role, text: text.slice(0, TRANSCRIPT_TEXT_CHARS_MAX), startMs, endMs }))
   }
 
   #entry(role: 'caller' | 'agent', itemId: string, startMs: number): OpenEntry {
@@ -124,19 +109,11 @@ export class Transcript {
     return entry
   }
 
-  #settle(entry: OpenEntry, heardMs?: number): TranscriptEntry | null {
+  #settle(entry: OpenEntry, heardMs?: number): void {
     this.#open.delete(`${entry.role} ${entry.itemId}`)
     const text = entry.text.trim().slice(0, TRANSCRIPT_TEXT_CHARS_MAX)
-    if (text === '') return null
+    if (text === '') return
     const { role, startMs, endMs } = entry
-    const settled: TranscriptEntry = heardMs === undefined
-      ? { role, text, startMs, endMs }
-      : { role, text, startMs, endMs, interrupted: true, heardMs }
-    this.entries.push(settled)
-    if (this.entries.length > TRANSCRIPT_ENTRIES_MAX) {
-      this.entries.shift()
-      this.dropped++
-    }
-    return settled
+    this.#settled(heardMs === undefined ? { role, text, startMs, endMs } : { role, text, startMs, endMs, interrupted: true, heardMs })
   }
 }

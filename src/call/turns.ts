@@ -1,9 +1,8 @@
-import { CALL_RECORDS_MAX } from '../core/limits.js'
 import type { SpeechKind } from './events.js'
 import type { TurnRecord } from './record.js'
 
 /** A sound that does not answer anything; it stops the first clock of a turn and not the second. */
-export function isAnswer(kind: SpeechKind): boolean {
+function isAnswer(kind: SpeechKind): boolean {
   return kind === 'answer' || kind === 'escalation' || kind === 'goodbye'
 }
 
@@ -27,16 +26,7 @@ interface OpenTurn {
  *     open --caller stopped again after a sound | call over--> none, recorded with what it has
  */
 export class Turns {
-  readonly records: TurnRecord[]
-  dropped = 0
-  /** Turns that got an answer. */
-  answered: number
   #open: OpenTurn | null = null
-
-  constructor(before: readonly TurnRecord[]) {
-    this.records = before.slice(-CALL_RECORDS_MAX)
-    this.answered = this.records.filter((turn) => turn.answerMs !== null).length
-  }
 
   /** The caller waits: a turn is open and no answer began. */
   get waiting(): boolean {
@@ -72,24 +62,17 @@ export class Turns {
     open.firstSoundMs ??= sentAtMs - open.stoppedAtMs
     if (!isAnswer(kind)) return null
     this.#open = null
-    this.answered++
-    return this.#record(open, sentAtMs - open.stoppedAtMs, streamZeroMs)
+    return recordOf(open, sentAtMs - open.stoppedAtMs, streamZeroMs)
   }
 
   /** Nothing more will answer it. */
   close(streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     this.#open = null
-    return open !== null && open.real ? this.#record(open, null, streamZeroMs) : null
+    return open !== null && open.real ? recordOf(open, null, streamZeroMs) : null
   }
+}
 
-  #record(open: OpenTurn, answerMs: number | null, streamZeroMs: number): TurnRecord {
-    const turn = { callerStoppedMs: open.stoppedAtMs - streamZeroMs, firstSoundMs: open.firstSoundMs, answerMs }
-    this.records.push(turn)
-    if (this.records.length > CALL_RECORDS_MAX) {
-      this.records.shift()
-      this.dropped++
-    }
-    return turn
-  }
+function recordOf(open: OpenTurn, answerMs: number | null, streamZeroMs: number): TurnRecord {
+  return { callerStoppedMs: open.stoppedAtMs - streamZeroMs, firstSoundMs: open.firstSoundMs, answerMs }
 }

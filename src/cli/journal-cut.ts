@@ -1,10 +1,12 @@
+import { JOURNAL_VERSION } from '../call/journal/journal.js'
+import { migrateCheckpoint } from '../call/journal/migration.js'
 import { replayJournal } from '../call/journal/replay.js'
 import type { Replay } from '../call/journal/replay.js'
 import { diffOutputs } from '../call/journal/replay-diff.js'
 import { GatewayError } from '../core/errors.js'
 import { maskText } from '../telemetry/redact.js'
 
-export interface CutOptions {
+interface CutOptions {
   /** Seconds of the call that are kept; null: all of it. */
   readonly untilS: number | null
   /** Whether what was said stays readable; else every letter and digit of it is replaced. */
@@ -14,21 +16,23 @@ export interface CutOptions {
 }
 
 /** Call SID of every cut journal: whose call it was is nobody's business. */
-export const CUT_SID = 'HD_cut'
+const CUT_SID = 'HD_cut'
 
 type Line = Record<string, unknown>
 
 /** Keys of what came in whose texts are what somebody said, typed, or a tool looked up. */
-const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', 'summary', 'detail', 'digit', 'identity', 'error', 'message', 'handover'])
+const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', 'summary', 'detail', 'digit', 'identity', 'error', 'message', 'escalation'])
 
 /**
  * A journal made fit to be kept as a test: another SID, no phone numbers, and unless asked for no words and no audio.
- * The cut call is run, and what it wanted is written anew, so that nothing that was said stays in its outputs either.
+ * The cut call is run, and what it wanted is written anew, so that nothing that was said stays in its outputs either. The test has this
+ * build's version, whatever the recording had.
  * @throws GatewayError JOURNAL_INVALID where the call goes otherwise without its words, or cannot be run at all.
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
   const kept = until(journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line), options.untilS)
     .filter((line) => options.withAudio || !('media' in line && Array.isArray(line['media'])))
+    .map(upgraded)
   const callSid = (kept[0]?.['options'] as { callSid?: string } | undefined)?.callSid ?? ''
   const cut = kept.map((line) => {
     const scrubbed = JSON.stringify(scrub(line, options))
@@ -40,18 +44,27 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
     throw new GatewayError('JOURNAL_INVALID', 'the call goes otherwise when its words are taken out: cut it --with-words')
   }
   cut.forEach((line, index) => {
-    if ('journal' in line || Array.isArray(line['media'])) return
+    if ('journal' in line || Array.isArray(line['media'])) return // neither asks for anything
     const out = is.outputs.filter((timed) => timed.entry === index).map(({ output }) => output)
-    delete line['out']
     if (out.length > 0) line['out'] = out
   })
   const lines = cut.map((line) => JSON.stringify(line))
   const { outputs, recorded } = replayJournal(lines)
-  // A version 1 journal has no outputs to compare with, and gets none.
-  if (recorded !== null && diffOutputs(recorded, outputs, { toleranceMs: 0 }).length > 0) {
+  if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0) {
     throw new GatewayError('JOURNAL_INVALID', 'the cut call does not run as it says: this is a fault of the gateway')
   }
   return lines
+}
+
+/** A header as this build writes it; other lines without what was wanted then. */
+function upgraded(line: Line): Line {
+  if (!('journal' in line)) {
+    const { out: _, ...rest } = line
+    return rest
+  }
+  const { journal, build = 'unknown', options, resume = null, media = null } = line
+  const old = typeof journal === 'number' && journal < 3
+  return { journal: JOURNAL_VERSION, build, options, resume: resume !== null && old ? migrateCheckpoint(resume) : resume, media }
 }
 
 /** What a call did, without what was said. */

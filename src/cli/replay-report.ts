@@ -1,3 +1,4 @@
+import type { CallLogEntry } from '../call/call-log.js'
 import type { CallOutput } from '../call/events.js'
 import type { FrameDifference, TimedOutput } from '../call/journal/replay.js'
 import type { OutputDifference } from '../call/journal/replay-diff.js'
@@ -81,13 +82,21 @@ function named(output: CallOutput): string {
     case 'mark': return `mark ${output.name}`
     case 'announce': return `announce ${output.kind}`
     case 'run-tool': return `run-tool ${output.name}`
-    case 'transcript': return `transcript of the ${output.entry.role}`
-    case 'turn': return `turn: first sound ${ms(output.firstSoundMs)}, answer ${ms(output.answerMs)}`
-    case 'barge-in': return `barge-in ${output.committed ? 'committed' : 'not committed'}, stopped after ${ms(output.stopMs)}`
+    case 'log': return logged(output.entry)
     case 'backend-interrupt': return `backend-interrupt after ${ms(output.playedMs)} heard`
     case 'end-stream': return `end-stream ${output.reason}`
     case 'ended': return `ended ${output.outcome}, ${output.reason}`
     default: return output.type
+  }
+}
+
+function logged(entry: CallLogEntry): string {
+  switch (entry.kind) {
+    case 'transcript': return `transcript of the ${entry.record.role}`
+    case 'tool-call': return `tool-call ${entry.record.name} ${entry.end}`
+    case 'turn': return `turn: first sound ${ms(entry.record.firstSoundMs)}, answer ${ms(entry.record.answerMs)}`
+    case 'barge-in': return `barge-in ${entry.record.committed ? 'committed' : 'not committed'}, stopped after ${ms(entry.record.stopMs)}`
+    case 'turn-played': return `turn played: first sound ${ms(entry.ear.firstSoundMs)}, answer ${ms(entry.ear.answerMs)}`
   }
 }
 

@@ -78,8 +78,6 @@ export const TRANSCRIPT_OPEN_MAX = 32
 export const SPEECH_ITEMS_MAX = 128
 /** Responses that may fail one after another before the backend counts as dead. */
 export const RESPONSES_FAILED_MAX = 3
-/** Marks that a checkpoint carries, the newest: it is written at every turn and must stay small. */
-export const CHECKPOINT_MARKS_MAX = 100
 /** Runs of samples of one item that playout has not finished with. */
 export const PLAYOUT_SEGMENTS_MAX = 512
 /** Samples that the carrier keeps back until more come; observed with the lineage's client. docs/PROTOCOL.md. */

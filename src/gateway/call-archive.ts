@@ -14,7 +14,7 @@ import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
-/** What outlives a call: its record, what a human was given with it, its recording, and who was told of it. */
+/** What outlives a call: its record, what a human was given with it, its recording, and the posts about it. */
 export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
@@ -113,8 +113,8 @@ function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): v
     metrics.defineCounter('archive_recording_bytes_dropped', 'Bytes of recordings that the disk did not take in time', [])({}),
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
-  const told = metrics.defineCounter('handoff_posts', 'News of handoffs and call backs, by what became of them', ['result'])
-  metrics.countFrom(told({ result: 'delivered' }), () => posts.delivered)
-  metrics.countFrom(told({ result: 'retried' }), () => posts.retries)
-  metrics.countFrom(told({ result: 'failed' }), () => posts.failed)
+  const results = metrics.defineCounter('handoff_posts', 'News of handoffs and call backs, by what became of them', ['result'])
+  metrics.countFrom(results({ result: 'delivered' }), () => posts.delivered)
+  metrics.countFrom(results({ result: 'retried' }), () => posts.retries)
+  metrics.countFrom(results({ result: 'failed' }), () => posts.failed)
 }

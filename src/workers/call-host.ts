@@ -27,14 +27,14 @@ import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
 import type { CarrierControl } from './call-handover.js'
 import type { JournalKept } from './call-journal.js'
-import { BackendBooks } from './backend-books.js'
-import type { BackendView } from './backend-books.js'
+import { BackendStatus } from './backend-status.js'
+import type { BackendView } from './backend-status.js'
 import { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
 import type { HostContext, HostedAgent, OpenCallRecords, RecordCall } from './host-context.js'
-import { HostedCall } from './hosted-call.js'
+import { MainThreadCall } from './main-thread-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type { MediaAssets } from './media-assets.js'
 import { MediaPool } from './media-pool.js'
@@ -113,14 +113,14 @@ export class CallHost implements CallDirectory {
   readonly #pool: MediaPool
   /** Workers of calls that are suspected of a worker's death: one call each. */
   readonly #lonePool: MediaPool
-  readonly #calls = new Map<string, HostedCall>()
+  readonly #calls = new Map<string, MainThreadCall>()
   readonly #ended: LRUCache<string, CallRecord>
   readonly #handoffs: LRUCache<string, Handoff>
   readonly #habits: CarrierHabits
   readonly #locks: VerificationLocks
   readonly #known: LRUCache<string, true>
   readonly #ticker: Ticker
-  readonly #backendBooks = new BackendBooks()
+  readonly #backendStatus = new BackendStatus()
   readonly #context: HostContext
   readonly #letGo: (() => void)[] = []
   /** Of the playout tick on this thread. */
@@ -194,7 +194,7 @@ export class CallHost implements CallDirectory {
       clock, wallClock, metrics, log, callSeries, traces, carrier,
       journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
-      backendBooks: this.#backendBooks,
+      backendStatus: this.#backendStatus,
       habits: this.#habits,
       locks: this.#locks,
       record: this.#options.record ?? null,
@@ -277,7 +277,7 @@ export class CallHost implements CallDirectory {
   }
 
   /** Over all calls; a walk of two words a call. */
-  #fullest(fill: (call: HostedCall) => number): number {
+  #fullest(fill: (call: MainThreadCall) => number): number {
     let fullest = 0
     for (const call of this.#calls.values()) fullest = Math.max(fullest, fill(call))
     return fullest
@@ -319,7 +319,7 @@ export class CallHost implements CallDirectory {
     }
     if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
-    const hosted = new HostedCall(call, agent, this.#context)
+    const hosted = new MainThreadCall(call, agent, this.#context)
     this.#calls.set(call.callSid, hosted)
     this.#known.set(call.callSid, true)
     this.#tasks++
@@ -376,7 +376,7 @@ export class CallHost implements CallDirectory {
 
   backends(): readonly BackendView[] {
     const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
-    return this.#backendBooks.view(users, new Set(this.threads.map((thread) => thread.threadId)), this.#options.clock())
+    return this.#backendStatus.view(users, new Set(this.threads.map((thread) => thread.threadId)), this.#options.clock())
   }
 
   async drain(timeoutMs: number): Promise<void> {
@@ -454,7 +454,7 @@ export class CallHost implements CallDirectory {
     }
   }
 
-  #workerDied({ thread, pulse, verdict }: DeadWorker, carried: readonly HostedCall[], thrown: unknown): void {
+  #workerDied({ thread, pulse, verdict }: DeadWorker, carried: readonly MainThreadCall[], thrown: unknown): void {
     const cause = verdict?.cause ?? deathCause(thrown)
     const number = whoRan(cause, pulse, verdict)
     const parts = partsOf(carried, number)
@@ -476,7 +476,7 @@ export class CallHost implements CallDirectory {
     }
   }
 
-  #over(call: Pick<HostedCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
+  #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
     this.#calls.delete(call.callSid)
     const record = this.#redacted(whole)
     this.#ended.set(call.callSid, record)

@@ -1,5 +1,5 @@
 import type { CallSessionOptions } from '../call/call-options.js'
-import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { SessionResume } from '../call/checkpoint.js'
 import type { JournalMedia } from '../call/journal/journal.js'
 import { JournalWriter } from '../call/journal/journal-writer.js'
 
@@ -11,9 +11,9 @@ export interface JournalKept {
   readonly audio: boolean
 }
 
-export interface CallJournalOptions extends JournalKept {
+interface CallJournalOptions extends JournalKept {
   readonly options: CallSessionOptions
-  readonly resume: CallCheckpoint | null
+  readonly resume: SessionResume | null
   readonly media: JournalMedia
   /** Gets some lines at a time; the array is the receiver's. */
   readonly post: (lines: readonly string[]) => void

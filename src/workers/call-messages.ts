@@ -5,11 +5,10 @@ import type { Verdict } from '../agents/verification-lock.js'
 import type { CircuitReport } from '../backends/failover/circuit-breaker.js'
 import type { BackendReport } from '../backends/compose.js'
 import type { BackendFaultNews, SessionOpened } from '../backends/watch.js'
-import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CallLogEntry } from '../call/call-log.js'
+import type { CallCheckpoint, SessionResume } from '../call/checkpoint.js'
 import type { CallInput, CallbackWish, CarrierState, EscalationPacket, EscalationStep } from '../call/events.js'
-import type {
-  BargeInRecord, CallOutcome, EarTimes, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
-} from '../call/record.js'
+import type { CallOutcome, EndReason, TimelineMark } from '../call/record.js'
 import type { BackendUsage } from '../call/backend-events.js'
 import type { LegRateHz } from '../core/units.js'
 import type { StreamTrack } from '../sautikit/actions.js'
@@ -43,8 +42,8 @@ export interface CallStart {
   readonly speech: MessagePort | null
   /** Common-clock time of the webhook: time zero of the timeline. */
   readonly preparedAtMs: number
-  /** Set when the call comes from a worker that died: the socket is open already. */
-  readonly resume: { readonly checkpoint: CallCheckpoint | null; readonly backendState: unknown } | null
+  /** Set when the call comes from a worker that died; null too when that one had not come far enough for a checkpoint. */
+  readonly resume: (SessionResume & { readonly backendState: unknown }) | null
   readonly streamOpen: boolean
   readonly rehomes: number
   /** Null: no journal. */
@@ -78,36 +77,42 @@ export type FromCall =
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   | { readonly type: 'recording-announced' }
-  | { readonly type: 'transcript'; readonly entry: TranscriptEntry }
-  | { readonly type: 'tool'; readonly call: ToolCallRecord }
+  /**
+   * What happened since the last message of this kind, and the state of the session after it: together, so that the log of the main
+   * thread and the checkpoint always fit each other.
+   */
   | {
-      readonly type: 'turn'; readonly turn: TurnRecord
-      /** Of this call's frames so far, carrier's socket to backend. */
-      readonly frameLatencyP99Ms: number
+      readonly type: 'log'; readonly entries: readonly CallLogEntry[]
+      /** Null where the session's state is as it was, or the call is over. */
+      readonly checkpoint: SavedState | null
+      /** Of this call's frames so far, carrier's socket to backend; null where no turn has come. */
+      readonly frameLatencyP99Ms: number | null
     }
-  | { readonly type: 'barge-in'; readonly bargeIn: BargeInRecord }
-  /** When the agent's voice came back on the outbound track, for the turn whose caller stopped then. */
-  | { readonly type: 'ear'; readonly callerStoppedMs: number; readonly ear: EarTimes }
   /** Marks since the last message of this kind. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
-  | { readonly type: 'checkpoint'; readonly checkpoint: CallCheckpoint; readonly backendState: unknown }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
-  | { readonly type: 'log'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
+  | { readonly type: 'log-line'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
   /** May an answer of the caller's be compared? Reserved until its verdict follows; one at a time. */
   | { readonly type: 'verification-attempt' }
   | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
   | { readonly type: 'speech-lost' }
 
+/** What is kept of a worker's half, so that another worker can go on. Plain JSON. */
+export interface SavedState {
+  readonly session: CallCheckpoint
+  readonly backend: unknown
+}
+
 /** What a call's task settles with. A rejection means that the whole worker died. */
 export type CallEnd = CallResult | CallFault
 
 /** The call failed by a fault of ours, and only this call. */
-export interface CallFault {
+interface CallFault {
   readonly type: 'fault'
   readonly fault: string
 }
 
-/** The worker's part of the call record. */
+/** The worker's part of the call record; what happened is in the call log. */
 export interface CallResult {
   readonly type: 'result'
   readonly outcome: CallOutcome
@@ -116,10 +121,6 @@ export interface CallResult {
   readonly backend: string
   readonly durationMs: number
   readonly greetingMs: number | null
-  readonly transcript: readonly TranscriptEntry[]
-  readonly toolCalls: readonly ToolCallRecord[]
-  readonly turns: readonly TurnRecord[]
-  readonly bargeIns: readonly BargeInRecord[]
   readonly usage: BackendUsage
   readonly report: BackendReport
   /** Tool calls that were never run: an unknown name, arguments that are none, too many. */

@@ -6,7 +6,7 @@ import { StereoTimeline } from '../media/stereo-timeline.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'
 
-export interface CallRecorderOptions {
+interface CallRecorderOptions {
   readonly rateHz: LegRateHz
   readonly track: StreamTrack
   /** When the stream opened: the recording begins there. */
@@ -50,7 +50,7 @@ export class CallRecorder {
     this.#batch = msToSamples(RECORDING_BATCH_MS, rateHz)
   }
 
-  /** The caller has been told: what was recorded may be kept. */
+  /** The caller knows of the recording: it may be kept. */
   announced(): void {
     this.#announced = true
     this.#sink.announced()
@@ -86,7 +86,7 @@ export class CallRecorder {
     if (!this.#over) this.#timeline.agent(samples, playedAtMs)
   }
 
-  /** The carrier was told to throw away what it has. */
+  /** The carrier throws away what it has. */
   agentCut(nowMs: number): void {
     if (!this.#over) this.#timeline.agentCut(nowMs)
   }

@@ -1,22 +1,55 @@
-import { STOPS_KEPT_PER_KIND } from '../core/limits.js'
-import type { StopRecord, TimelineMark } from '../call/record.js'
-import { stopOf } from '../call/stops.js'
-import { Timeline } from '../call/timeline.js'
+import { MARKS_PASSED_MS, MARKS_PER_MESSAGE_MAX, STOPS_KEPT_PER_KIND, TIMELINE_MARKS_MAX } from '../core/limits.js'
+import type { StopKind, StopRecord, TimelineMark } from '../call/record.js'
+import type { CallerPathStats } from '../media/caller-path.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
+
+/** The marks that say why the agent fell silent or somebody was not served, and as what they count. */
+const STOP_KINDS: Readonly<Record<string, StopKind>> = {
+  'barge-in-pause': 'interruption',
+  'barge-in-resume': 'interruption',
+  'barge-in': 'interruption',
+  'audio-dropped': 'drop',
+  'carrier-stall': 'drop',
+  underrun: 'drop',
+  'socket-stuck': 'drop',
+  'silence-prompt': 'silence-prompt',
+  'tool-refused': 'refusal',
+  'escalation-refused': 'refusal',
+  'answer-missing': 'failure',
+  'response-failed': 'failure',
+  'backend-failed': 'failure',
+  'escalation-failed': 'failure',
+  'worker-lost': 'failure',
+  goodbye: 'hang-up',
+  'hang-up': 'hang-up',
+  forced: 'hang-up',
+  ended: 'hang-up',
+}
+
+/** Share of the bound that is kept from the beginning: it explains the start, as the rest explains the end. */
+const FIRST_SHARE = 0.25
 
 /**
  * What happened in one call and when, as the main thread keeps it: its own marks (webhook, socket, worker) and those
- * that come from the media worker, so that a dead worker takes nothing with it. Phone numbers are masked.
+ * that come from the media worker, so that a dead worker takes nothing with it. Phone numbers are masked. Bounded: the first
+ * quarter stays for good; of what comes then the newest stay, and those between are counted in `dropped`.
  */
 export class CallTimeline {
+  dropped = 0
   readonly #zeroMs: number
-  readonly #timeline: Timeline
-  readonly #stops = new Map<string, StopRecord[]>()
+  readonly #firstMax: number
+  readonly #ringMax: number
+  readonly #first: TimelineMark[] = []
+  /** The newest, from `#oldest` on around its end. */
+  readonly #ring: TimelineMark[] = []
+  #oldest = 0
+  readonly #stops = new Map<StopKind, StopRecord[]>()
 
   /** @param zeroMs  the webhook, on the common clock */
-  constructor(zeroMs: number) {
+  constructor(zeroMs: number, marksMax = TIMELINE_MARKS_MAX) {
     this.#zeroMs = zeroMs
-    this.#timeline = new Timeline(zeroMs, [])
+    this.#firstMax = Math.floor(marksMax * FIRST_SHARE)
+    this.#ringMax = marksMax - this.#firstMax
   }
 
   /** A mark of the main thread's own. */
@@ -30,28 +63,104 @@ export class CallTimeline {
     for (const mark of marks) this.#keep(mark)
   }
 
-  get dropped(): number {
-    return this.#timeline.dropped
-  }
-
   /** In the order of their times: those of the worker come a little later than they happened. */
   get marks(): TimelineMark[] {
-    return this.#timeline.marks.sort((a, b) => a.atMs - b.atMs)
+    const marks = [...this.#first, ...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)]
+    return marks.sort((a, b) => a.atMs - b.atMs)
   }
 
-  /** The newest decisions of each kind, in the order of their times. */
+  /** Why the agent stopped talking: the newest decisions of each kind, in the order of their times. */
   get stops(): StopRecord[] {
     return [...this.#stops.values()].flat().sort((a, b) => a.atMs - b.atMs)
   }
 
   #keep(mark: TimelineMark): void {
     const kept = mark.detail === undefined ? mark : { ...mark, detail: maskNumbersIn(mark.detail) }
-    this.#timeline.put(kept)
-    const stop = stopOf(kept)
-    if (stop === null) return
-    const ofKind = this.#stops.get(stop.kind) ?? []
-    ofKind.push(stop)
+    if (this.#first.length < this.#firstMax) this.#first.push(kept)
+    else if (this.#ring.length < this.#ringMax) this.#ring.push(kept)
+    else {
+      this.#ring[this.#oldest] = kept
+      this.#oldest = (this.#oldest + 1) % this.#ringMax
+      this.dropped++
+    }
+    const kind = STOP_KINDS[kept.name]
+    if (kind === undefined) return
+    const ofKind = this.#stops.get(kind) ?? []
+    ofKind.push({ kind, atMs: kept.atMs, mark: kept.name, why: kept.detail ?? kept.name })
     if (ofKind.length > STOPS_KEPT_PER_KIND) ofKind.shift()
-    this.#stops.set(stop.kind, ofKind)
+    this.#stops.set(kind, ofKind)
+  }
+}
+
+/** Stalls that nobody heard are marked together, at most this often. */
+const SILENT_STALLS_EVERY_MS = 5000
+
+/** What the carrier's line did to the caller's audio, as far as a mark tells. */
+type LineStats = Pick<CallerPathStats, 'stalls' | 'framesConcealed' | 'framesDropped'>
+
+/**
+ * The marks of one call on their way from the worker to the main thread, which keeps the timeline: a few at a time,
+ * four times a second at most, so that a turn costs one message and a frame none.
+ */
+export class CallMarks {
+  readonly #zeroMs: number
+  readonly #post: (marks: readonly TimelineMark[]) => void
+  #marks: TimelineMark[] = []
+  #passedAtMs = 0
+  #stalls = 0
+  #stallMarkedAtMs = -Infinity
+  #concealed = 0
+  #dropped = 0
+  #speechDropped = 0
+
+  /**
+   * @param zeroMs  the webhook, on the clock of `add`
+   * @param post  gets some marks at a time; the array is the receiver's
+   */
+  constructor(zeroMs: number, post: (marks: readonly TimelineMark[]) => void) {
+    this.#zeroMs = zeroMs
+    this.#post = post
+  }
+
+  add(name: string, nowMs: number, detail?: string): void {
+    const atMs = nowMs - this.#zeroMs
+    this.#marks.push(detail === undefined ? { name, atMs } : { name, atMs, detail })
+    if (this.#marks.length >= MARKS_PER_MESSAGE_MAX) this.#pass(nowMs)
+  }
+
+  /** True when it is time to look and to pass on; asked once a tick. */
+  due(nowMs: number): boolean {
+    return nowMs - this.#passedAtMs >= MARKS_PASSED_MS
+  }
+
+  /** Notes what happened to audio since the last look. Counts only grow. */
+  watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
+    const made = line.framesConcealed - this.#concealed
+    if (line.stalls > this.#stalls && (made > 0 || nowMs - this.#stallMarkedAtMs >= SILENT_STALLS_EVERY_MS)) {
+      this.add('carrier-stall', nowMs, `${line.stalls - this.#stalls} stalls of the carrier's audio, ${made} frames made up`)
+      this.#stallMarkedAtMs = nowMs
+      this.#stalls = line.stalls
+    }
+    if (line.framesDropped > this.#dropped) {
+      this.add('audio-dropped', nowMs, `${line.framesDropped - this.#dropped} frames of the caller beyond the jitter buffer's bound`)
+    }
+    if (speechDroppedSamples > this.#speechDropped) {
+      this.add('audio-dropped', nowMs, `${speechDroppedSamples - this.#speechDropped} samples of the agent beyond the backlog's bound`)
+    }
+    this.#concealed = line.framesConcealed
+    this.#dropped = line.framesDropped
+    this.#speechDropped = speechDroppedSamples
+  }
+
+  /** Passes on what has collected. */
+  pass(nowMs: number): void {
+    this.#passedAtMs = nowMs
+    if (this.#marks.length > 0) this.#pass(nowMs)
+  }
+
+  #pass(nowMs: number): void {
+    this.#passedAtMs = nowMs
+    this.#post(this.#marks)
+    this.#marks = []
   }
 }

@@ -1,33 +1,27 @@
 import { CallerIdentity } from '../agents/tool.js'
+import type { ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
-import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
-import { recordedArguments } from '../call/gateway-tools.js'
-import type { ToolCallRecord } from '../call/record.js'
-import type { Clock } from '../core/clock.js'
+import { messageOf } from '../core/errors.js'
+import { plainJson } from '../core/json.js'
 import type { CallStart, FromCall } from './call-messages.js'
 import { NumberGate } from './number-gate.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
 
-export interface CallToolsOptions {
+interface CallToolsOptions {
   readonly start: CallStart
-  readonly checkpoint: CallCheckpoint | null
   readonly tools: Pick<ToolRunner, 'run'>
-  readonly clock: Clock
-  /** On the clock of the stream. */
-  readonly streamMs: (nowMs: number) => number
   readonly post: (message: FromCall) => void
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
-  /** The caller proved who he is; told before the answer of the tool that says so, because rules look at it. */
+  /** The caller proved who they are; called before the answer of the tool that found it, because rules look at it. */
   readonly identified: (identity: Readonly<Record<string, unknown>>) => void
-  /** A tool has answered: for the record, then for the session. */
-  readonly answered: (record: ToolCallRecord, result: ToolResult) => void
+  readonly answered: (result: ToolResult) => void
 }
 
-/** The tools of one call that run now, and the caller as they know him. */
+/** The tools of one call that run now, and what they know of the caller. */
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
@@ -37,30 +31,23 @@ export class CallTools {
 
   constructor(options: CallToolsOptions) {
     this.#options = options
-    const { checkpoint } = options
+    const { resume } = options.start
     this.#gate = new NumberGate(options.post)
-    this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [], this.#gate)
+    this.#caller = CallerIdentity.restored(resume?.checkpoint.identity ?? null, resume?.log.toolCalls ?? [], this.#gate)
     this.#identified = this.#caller.verified !== null
   }
 
   run(run: ToolRun): void {
-    const { start, tools, clock, streamMs, guard, answered } = this.#options
+    const { start, tools, guard, answered } = this.#options
     const abort = new AbortController()
     this.#running.set(run.callId, abort)
-    const startedAtMs = clock()
-    const startMs = streamMs(startedAtMs)
     tools.run(run.name, run.args, {
       callSid: start.callSid, from: start.from, to: start.to, agent: start.agent.name,
       caller: this.#caller, idempotencyKey: run.idempotencyKey, signal: abort.signal,
     }).then((outcome) => guard(() => {
       this.#noteIdentity()
       if (!this.#running.delete(run.callId)) return
-      const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
-      const ms = clock() - startedAtMs
-      answered(
-        { name: run.name, args: recordedArguments(run.name, run.args), startMs, ms, ok: outcome.ok, ...error },
-        { type: 'tool-result', callId: run.callId, ok: outcome.ok, value: outcome.value, ...error },
-      )
+      answered(resultOf(run, outcome))
     }), (thrown: unknown) => guard(() => {
       throw thrown
     }))
@@ -85,6 +72,16 @@ export class CallTools {
     const { verified } = this.#caller
     if (verified === null || this.#identified) return
     this.#identified = true
-    this.#options.identified(verified)
+    this.#options.identified(plainJson(verified, 'an identity') as typeof verified)
+  }
+}
+
+/** What goes into the session and its checkpoint is plain JSON, whatever code of others answered. */
+function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
+  const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
+  try {
+    return { type: 'tool-result', callId, ok: outcome.ok, value: plainJson(outcome.value, 'the result'), ...error }
+  } catch (thrown) {
+    return { type: 'tool-result', callId, ok: false, value: { error: messageOf(thrown) }, error: 'TOOL_RESPONSE' }
   }
 }

@@ -18,12 +18,12 @@ import { ResamplerBank } from '../media/resample/resampler.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
-import { CallTask } from './call-task.js'
+import { WorkerCall } from './worker-call.js'
 import type { ShardContext } from './shard-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './process-clock.js'
 import { RunningCode } from './running-code.js'
-import { sessionOptions } from './session-options.js'
+import { sessionOptions } from './call-setup.js'
 import { ShardLoop } from './shard-loop.js'
 import { Word, wordsOf } from './shared-call.js'
 import { claimShardSeat } from './shard-seats.js'
@@ -82,7 +82,7 @@ class CallCode {
   readonly number: number
   /** Resolves when it failed before it had a task. */
   readonly failedEarly: Promise<CallEnd>
-  #task: CallTask | null = null
+  #task: WorkerCall | null = null
   #failed: CallEnd | null = null
   #fail!: (end: CallEnd) => void
 
@@ -94,7 +94,7 @@ class CallCode {
   }
 
   /** @returns false when it has failed already: there is nobody who would wait for the task */
-  carriedBy(task: CallTask): boolean {
+  carriedBy(task: WorkerCall): boolean {
     this.#task = task
     return this.#failed === null
   }
@@ -193,7 +193,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
     },
   })
   const tools = await runnerOf(start)
-  const guard = (task: CallTask, work: () => void): void => {
+  const guard = (task: WorkerCall, work: () => void): void => {
     const before = running.enter(start.number)
     try {
       owner.run(code, work)
@@ -203,7 +203,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
       running.leave(before)
     }
   }
-  const call = new CallTask(start, context, {
+  const call = new WorkerCall(start, context, {
     options: (capabilities) => sessionOptions(start, capabilities, Date.now() - clock()),
     backend: backend.create,
     report: backend.report,

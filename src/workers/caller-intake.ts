@@ -11,7 +11,7 @@ import { isPureTone } from '../media/vad/tone-guard.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
-import type { EarClock } from './ear-clock.js'
+import type { CallerLatency } from './caller-latency.js'
 import type { ShardContext } from './shard-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
@@ -30,7 +30,7 @@ export interface CallerIntakeOptions {
   readonly session: CallSession
   readonly backend: Backend
   readonly journal: CallJournal | null
-  readonly ear: EarClock
+  readonly ear: CallerLatency
   /** Of a call that we placed and do not know yet who took; null for any other. */
   readonly screening: AnswerGuardOptions | null
   readonly digit: (digit: string) => void

@@ -11,7 +11,7 @@ import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
-import type { BackendBooks } from './backend-books.js'
+import type { BackendStatus } from './backend-status.js'
 import type { CarrierControl } from './call-handover.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
@@ -43,7 +43,7 @@ export interface HostContext {
   readonly carrier: CarrierControl | null
   readonly journal: JournalKept | null
   readonly memory: CallMemoryPool
-  readonly backendBooks: BackendBooks
+  readonly backendStatus: BackendStatus
   readonly habits: CarrierHabits
   /** Wrong answers by number, for the calls of all workers. */
   readonly locks: VerificationLocks

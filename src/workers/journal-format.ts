@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { CALL_CHECKPOINT_VERSION } from '../call/checkpoint.js'
 import { JOURNAL_VERSION } from '../call/journal/journal.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX } from '../core/limits.js'
-import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema, measuredParts, publishedSchema } from './record-format.js'
+import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema, callLogEntrySchema, callLogSchema, measuredTranscript, publishedSchema } from './record-format.js'
 
 /**
  * The lines of a journal as they lie in the file. The types are the call's (`call/journal/journal.ts` and what it holds); a
@@ -57,7 +57,7 @@ export const sessionOptionsSchema = z.object({
 export const checkpointSchema = z.object({
   version: z.literal(CALL_CHECKPOINT_VERSION),
   callSid: z.string(),
-  state: z.enum(['waiting', 'live', 'handover', 'holding', 'bridged', 'closing']),
+  state: z.enum(['waiting', 'live', 'escalating', 'holding', 'bridged', 'closing']),
   streamOpenedWallMs: z.number().nullable(),
   greeted: z.boolean(),
   greetingMs: z.number().nullable(),
@@ -66,12 +66,10 @@ export const checkpointSchema = z.object({
   silencePrompts: z.number(),
   nextAnnouncement: z.number(),
   identity: anyObject.nullable(),
-  ...measuredParts,
-  tools: z.array(z.object({
-    callId: z.string(), name: z.string(), args: anyObject, state: z.enum(['running', 'answered']), ok: z.boolean(), result: anyAnswer,
-  })),
+  openTranscript: measuredTranscript,
+  toolsRunning: z.array(z.object({ callId: z.string(), name: z.string(), args: anyObject, startMs: z.number() })),
   ending: z.object({ reason: endReasonSchema, detail: z.string() }).nullable(),
-  handover: z.object({ reason: z.string(), summary: z.string() }).nullable(),
+  escalation: z.object({ reason: z.string(), summary: z.string() }).nullable(),
 }).meta({ id: 'checkpoint' })
 
 /** `BackendEvent`. */
@@ -157,8 +155,8 @@ const mediaSchema = z.object({
 export const journalHeaderSchema = z.object({
   journal: z.literal(JOURNAL_VERSION),
   build: z.string().describe('Version of the gateway that wrote it.'),
-  options: sessionOptionsSchema.describe('What the session was told before it started.'),
-  resume: checkpointSchema.nullable().describe('The checkpoint that it was started from.'),
+  options: sessionOptionsSchema.describe('The settings of the session.'),
+  resume: z.object({ checkpoint: checkpointSchema, log: callLogSchema }).nullable().describe('What it went on from, in a call that changed its worker.'),
   media: mediaSchema.nullable().describe('What the caller\'s path was made for; null where the caller\'s audio is not kept.'),
 }).meta({ id: 'header', description: 'The first line.' })
 
@@ -171,15 +169,26 @@ export const playoutAnswersSchema = z.record(z.string(), z.union([z.boolean(), z
 
 const t = z.number().describe('Monotonic milliseconds.')
 const view = playoutAnswersSchema.exactOptional()
-const out = z.array(z.looseObject({ type: z.string() })).exactOptional().describe('What the session wanted done (CallOutput).')
+/** A `CallOutput`; the entries of the call log are whole records. */
+const output = z.union([
+  z.object({ type: z.literal('log'), entry: callLogEntrySchema }),
+  z.looseObject({
+    type: z.enum([
+      'backend-speech-start', 'backend-speech-end', 'backend-text', 'backend-dtmf', 'backend-tool-result', 'backend-interrupt', 'backend-close',
+      'playout-pause', 'playout-resume', 'playout-clear', 'announce', 'run-tool', 'cancel-tools', 'escalate', 'callback', 'recording-announced',
+      'end-stream', 'mark', 'ended',
+    ]),
+  }),
+])
+const out = z.array(output).exactOptional().describe('What the session wanted done (CallOutput), and what became part of the call\'s record.')
 
 /** `MediaEvent`. */
-export const mediaEventSchema = z.union([
+const mediaEventSchema = z.union([
   z.tuple([z.enum(['packet', 'played']), z.number(), z.string()]), z.tuple([z.literal('tick'), z.number()]),
 ]).meta({ id: 'media-event' })
 
 /** Every line after the first is one of these, told apart by its key. */
-export const journalLineSchemas = {
+const journalLineSchemas = {
   input: z.object({ t, in: callInputSchema, view, out }).meta({ id: 'input-line', description: 'Something happened.' }),
   frames: z.object({
     t,

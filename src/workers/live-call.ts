@@ -1,5 +1,5 @@
 import type { CallSid } from '../core/ids.js'
-import type { BackendView } from './backend-books.js'
+import type { BackendView } from './backend-status.js'
 import type { LegRateHz } from '../core/units.js'
 import type {
   BargeInRecord, CallRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,

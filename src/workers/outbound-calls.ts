@@ -10,7 +10,7 @@ import { isTerminal } from '../sautikit/carrier-state.js'
 import { digitsOf } from '../sautikit/phone.js'
 import type { Log } from '../telemetry/log.js'
 import type { PlacedCall } from './live-call.js'
-import { outboundRecord, unreachedRecord } from './outbound-record.js'
+import { outboundRecord, unreachedRecord } from './call-record.js'
 
 /** What somebody wants. */
 export interface OutboundOrder {

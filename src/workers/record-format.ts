@@ -42,7 +42,7 @@ const turn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
 const bargeIn = <Ms extends z.ZodNumber>(ms: Ms) => z.object({
   atMs: ms.describe('First voiced sample, in milliseconds since the stream opened.'),
   stopMs: ms.nullable().describe('From there to the last agent sample sent; null when nothing had to be stopped.'),
-  committed: z.boolean().describe('False: it was a cough, and the speech was resumed.'),
+  committed: z.boolean().describe('False: a false interruption, after which the speech was resumed.'),
   why: z.string().describe('Why it was decided so, with the figures.'),
 })
 
@@ -67,14 +67,37 @@ export const endReasonSchema = z.enum([
 export const escalationStrategySchema = z.enum(['after-stream-dial', 'supervision', 'conference', 'callback'])
 export const escalationOutcomeSchema = z.enum(['answered', 'busy', 'no-answer', 'declined', 'failed'])
 
-/** The parts of a record as a checkpoint has them, with times as they were measured. */
-export const measuredParts = {
-  transcript: z.array(transcriptEntry(measuredMs)),
-  toolCalls: z.array(toolCall(measuredMs)),
-  turns: z.array(turn(measuredMs)),
-  bargeIns: z.array(bargeIn(measuredMs)),
-  timeline: z.array(timelineMark(measuredMs)),
-}
+const measuredTranscriptEntry = transcriptEntry(measuredMs).meta({ id: 'transcript-entry' })
+const measuredTurn = turn(measuredMs).meta({ id: 'turn' })
+const measuredBargeIn = bargeIn(measuredMs).meta({ id: 'barge-in' })
+const loggedToolCall = z.object({
+  callId: z.string(),
+  end: z.enum(['answered', 'built-in', 'refused', 'cancelled', 'overdue', 'lost']),
+  record: toolCall(measuredMs).meta({ id: 'tool-call' }),
+  args: anyArguments,
+  result: z.unknown().default(null),
+}).meta({ id: 'logged-tool-call' })
+
+/** `CallLogEntry`, with times as they were measured. */
+export const callLogEntrySchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('transcript'), record: measuredTranscriptEntry }),
+  loggedToolCall.extend({ kind: z.literal('tool-call') }),
+  z.object({ kind: z.literal('turn'), record: measuredTurn }),
+  z.object({ kind: z.literal('barge-in'), record: measuredBargeIn }),
+  z.object({ kind: z.literal('turn-played'), callerStoppedMs: measuredMs, ear: z.object({ firstSoundMs: measuredMs.nullable(), answerMs: measuredMs.nullable() }) }),
+]).meta({ id: 'call-log-entry' })
+
+/** Entries with times as they were measured. */
+export const measuredTranscript = z.array(measuredTranscriptEntry)
+
+/** `CallLogRecords`. */
+export const callLogSchema = z.object({
+  transcript: measuredTranscript,
+  toolCalls: z.array(loggedToolCall),
+  turns: z.array(measuredTurn),
+  bargeIns: z.array(measuredBargeIn),
+  dropped: z.object({ transcript: z.int(), toolCalls: z.int(), turns: z.int(), bargeIns: z.int() }),
+}).meta({ id: 'call-log' })
 
 /** `EscalationHistory`. */
 const escalationHistory = (number: string) => z.object({

@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.js'
 import { TICK_MS } from '../core/limits.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
-import type { CallTask } from './call-task.js'
+import type { WorkerCall } from './worker-call.js'
 import type { RunningCode } from './running-code.js'
 import { Ticker } from './ticker.js'
 import { NO_CALL } from './worker-pulse.js'
@@ -11,7 +11,7 @@ import { NO_CALL } from './worker-pulse.js'
  * so that the samples of many calls meet the same code and tables while they are hot. A call that throws fails alone.
  */
 export class ShardLoop {
-  readonly #calls = new Set<CallTask>()
+  readonly #calls = new Set<WorkerCall>()
   readonly #ticker: Ticker
   readonly #lateness: FrameHistogram
   readonly #busy: FrameHistogram
@@ -34,12 +34,12 @@ export class ShardLoop {
     return this.#calls.size
   }
 
-  add(call: CallTask): void {
+  add(call: WorkerCall): void {
     this.#calls.add(call)
     this.#ticker.start()
   }
 
-  remove(call: CallTask): void {
+  remove(call: WorkerCall): void {
     this.#calls.delete(call)
     if (this.#calls.size === 0) this.#ticker.stop()
   }
@@ -65,11 +65,11 @@ export class ShardLoop {
 
 /** Calls that go through a stage together. */
 interface CallList {
-  readonly calls: (CallTask | null)[]
+  readonly calls: (WorkerCall | null)[]
   count: number
 }
 
-function add(list: CallList, call: CallTask): void {
+function add(list: CallList, call: WorkerCall): void {
   list.calls[list.count++] = call
 }
 
@@ -84,7 +84,7 @@ function take(from: CallList, heard: CallList, nowMs: number): void {
   const { calls, count } = from
   let kept = 0
   for (let i = 0; i < count; i++) {
-    const call = calls[i] as CallTask | null
+    const call = calls[i] as WorkerCall | null
     if (call === null) continue
     try {
       if (call.take(nowMs)) heard.calls[kept++] = call
@@ -97,10 +97,10 @@ function take(from: CallList, heard: CallList, nowMs: number): void {
 }
 
 /** A call that throws leaves the list. */
-function stage(list: CallList, each: (call: CallTask, nowMs: number) => void, nowMs: number, running: RunningCode): void {
+function stage(list: CallList, each: (call: WorkerCall, nowMs: number) => void, nowMs: number, running: RunningCode): void {
   const before = running.enter(NO_CALL)
   for (let i = 0; i < list.count; i++) {
-    const call = list.calls[i] as CallTask | null
+    const call = list.calls[i] as WorkerCall | null
     if (call === null) continue
     try {
       running.enter(call.number)
@@ -114,22 +114,22 @@ function stage(list: CallList, each: (call: CallTask, nowMs: number) => void, no
 }
 
 // The stages as plain functions: one call site each, always of the same type.
-function receive(call: CallTask, nowMs: number): void {
+function receive(call: WorkerCall, nowMs: number): void {
   call.receive(nowMs)
 }
 
-function detect(call: CallTask): void {
+function detect(call: WorkerCall): void {
   call.detect()
 }
 
-function attend(call: CallTask, nowMs: number): void {
+function attend(call: WorkerCall, nowMs: number): void {
   call.attend(nowMs)
 }
 
-function decide(call: CallTask, nowMs: number): void {
+function decide(call: WorkerCall, nowMs: number): void {
   call.decide(nowMs)
 }
 
-function speak(call: CallTask, nowMs: number): void {
+function speak(call: WorkerCall, nowMs: number): void {
   call.speak(nowMs)
 }

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { CallerIdentity } from '../../src/agents/tool.js'
 import { HttpClient } from '../../src/http/http-client.js'
+import type { LoggedToolCall } from '../../src/call/call-log.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 import { AMINA, BRIAN, CYNTHIA, DANIEL, NOBODY, contextOf, openLine, textCall } from './support-line.js'
 
@@ -162,10 +163,10 @@ t.test('the shipped agent escalates VIPs, upset callers and repeated failures by
 
 t.test('a call whose worker died has no new attempts, and stays verified', async (t) => {
   const context = contextOf(AMINA)
-  const tools = []
+  const tools: LoggedToolCall[] = []
   for (const [question, answer] of [['id-number', '0001'], ['id-number', '0002'], ['id-number', '7386']] as const) {
     const { ok, value: result } = await line.tools.run('verify_caller', { question, answer }, context)
-    tools.push({ callId: answer, name: 'verify_caller', args: {}, state: 'answered', ok, result } as const)
+    tools.push({ callId: answer, end: 'answered', record: { name: 'verify_caller', args: {}, startMs: 0, ms: 1, ok }, args: {}, result })
   }
   const restored = CallerIdentity.restored(null, tools)
   t.same([restored.wrong, [...restored.right]], [2, ['id-number']])

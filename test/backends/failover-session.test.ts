@@ -31,7 +31,7 @@ t.test('a failover is in the timeline, and the new backend gets the time to answ
   rig.backend({ type: 'failover', from: 'a', to: 'b', gapMs: 250.4, reason: 'network' })
   rig.run(11_000)
   t.same(announced(rig), [], 'neither an apology nor an end')
-  t.match(rig.session.timeline.find((mark) => mark.name === 'backend-failover'), { detail: 'a to b in 250 ms: network' })
+  t.match(rig.all('mark').find((mark) => mark.name === 'backend-failover'), { detail: 'a to b in 250 ms: network' })
   t.equal(rig.session.state, 'live')
 })
 

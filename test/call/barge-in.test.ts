@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 
 /** A caller who hears a 5 s answer since 1 s. */
@@ -24,11 +24,11 @@ t.test('the agent falls silent within two frames when the caller speaks, and sto
     ['playout-pause', 'playout-clear', 'backend-interrupt', 'transcript', 'backend-speech-start', 'barge-in'],
   )
   t.match(rig.only('backend-speech-start'), { atMs: startMs }, 'the backend gets the speech from its first sample')
-  const { stopMs, committed, why } = rig.only('barge-in')
+  const { stopMs, committed, why } = rig.onlyLogged('barge-in')
   t.ok(committed)
   t.ok(stopMs !== null && stopMs >= 0 && stopMs <= 40, `stopMs ${stopMs}`)
   t.match(why, /200 ms of voice/)
-  t.match(rig.session.bargeIns, [{ committed: true, atMs: startMs - 1000 }])
+  t.match(rig.session.log.bargeIns, [{ committed: true, atMs: startMs - 1000 }])
 })
 
 t.test('the backend is told how much was heard when the caller began to speak', async (t) => {
@@ -38,7 +38,7 @@ t.test('the backend is told how much was heard when the caller began to speak', 
   t.equal(itemId, 'long')
   // 1,040 ms after its first sample, of which the carrier's hold-back of 40 ms is not heard yet.
   t.ok(playedMs > 960 && playedMs <= 1040, `played ${playedMs}`)
-  t.match(rig.only('transcript').entry, { role: 'agent', text: 'A long answer.', interrupted: true, heardMs: playedMs })
+  t.match(rig.onlyLogged('transcript'), { role: 'agent', text: 'A long answer.', interrupted: true, heardMs: playedMs })
 })
 
 t.test('late audio of the dead response is dropped and counted, the next response is heard', async (t) => {
@@ -52,22 +52,22 @@ t.test('late audio of the dead response is dropped and counted, the next respons
   t.same(rig.all('run-tool'), [])
   t.equal(rig.session.counters.lateEventsDropped, 2)
   t.ok(rig.audio(3, 'next', 200))
-  t.notMatch(rig.session.transcript, [{ text: 'Never said.' }])
+  t.notMatch(rig.session.log.transcript, [{ text: 'Never said.' }])
 })
 
-t.test('a cough only pauses the agent', async (t) => {
+t.test('a false interruption only pauses the agent', async (t) => {
   const rig = listening()
   rig.speak(100)
   rig.run(880)
   t.same(rig.types(), ['playout-pause'])
   rig.run(60)
   t.same(rig.types(), ['playout-pause', 'playout-resume', 'barge-in'])
-  t.match(rig.only('barge-in'), { committed: false, why: /100 ms of voice in \d+ ms, under 200/ })
+  t.match(rig.onlyLogged('barge-in'), { committed: false, why: /100 ms of voice in \d+ ms, under 200/ })
   rig.run(6000)
   t.same(rig.all('backend-speech-start'), [], 'the backend never hears of it')
   t.same(rig.all('backend-speech-end'), [])
-  t.same(rig.all('turn'), [])
-  t.equal(rig.only('transcript').entry.interrupted, undefined, 'the agent said all of it')
+  t.same(rig.logged('turn'), [])
+  t.equal(rig.onlyLogged('transcript').interrupted, undefined, 'the agent said all of it')
 })
 
 t.test('a caller who is not quiet yet keeps the agent waiting', async (t) => {
@@ -86,7 +86,7 @@ t.test('two sounds that make 200 ms of voice together are speech', async (t) => 
   rig.speak(120)
   rig.run(200)
   rig.speak(80)
-  t.equal(rig.only('barge-in').committed, true)
+  t.equal(rig.onlyLogged('barge-in').committed, true)
 })
 
 t.test('a caller who answers in the last moment of the agent\'s words is not taken for an interruption', async (t) => {
@@ -110,7 +110,7 @@ t.test('a response that has not made a sound yet is cancelled too', async (t) =>
   rig.speak(400)
   t.same(rig.types(), ['playout-pause', 'playout-clear', 'backend-interrupt', 'backend-speech-start', 'barge-in'])
   t.match(rig.only('backend-interrupt'), { itemId: null, playedMs: 0 })
-  t.equal(rig.only('barge-in').stopMs, null, 'nothing was audible')
+  t.equal(rig.onlyLogged('barge-in').stopMs, null, 'nothing was audible')
   t.notOk(rig.audio(2, 'late', 100))
 })
 
@@ -131,7 +131,7 @@ t.test('the backend\'s own decision needs no second opinion', async (t) => {
     rig.backend(event)
     t.same(rig.types(), ['playout-clear', 'backend-interrupt', 'transcript'], event.type)
     rig.run(80)
-    t.match(rig.only('barge-in'), { committed: true, why: /the backend/ })
+    t.match(rig.onlyLogged('barge-in'), { committed: true, why: /the backend/ })
     t.notOk(rig.audio(2, 'long', 100))
   }
 })
@@ -142,7 +142,7 @@ t.test('our decision and the backend\'s own are one barge-in', async (t) => {
   rig.backend({ type: 'speech-started' })
   rig.backend({ type: 'interrupted', generation: 2 })
   rig.run(200)
-  t.equal(rig.all('barge-in').length, 1)
+  t.equal(rig.logged('barge-in').length, 1)
   t.equal(rig.all('playout-clear').length, 1)
 })
 
@@ -175,7 +175,7 @@ t.test('a protected greeting is not stopped, and the caller is heard all the sam
 })
 
 t.test('the announcement of an escalation is not stopped, and the caller is heard all the same', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.run(200)
   rig.speak(500)
@@ -188,7 +188,7 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   rig.in({ type: 'dtmf', digit: '1' })
   t.same(rig.types().slice(0, 2), ['playout-clear', 'backend-interrupt'])
   rig.run(100)
-  t.match(rig.only('barge-in'), { committed: true, why: 'a digit' })
+  t.match(rig.onlyLogged('barge-in'), { committed: true, why: 'a digit' })
 
   const hashed = listening()
   hashed.in({ type: 'dtmf', digit: '#' })
@@ -201,7 +201,7 @@ t.test('a digit interrupts at once, unless told not to', async (t) => {
   t.same(patient.types(), ['backend-dtmf'])
 })
 
-t.test('speech after a cough in one breath reaches the backend once the agent is through', async (t) => {
+t.test('speech after a false interruption in one breath reaches the backend once the agent is through', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'a2', 1600)
   rig.run(200)
@@ -244,7 +244,7 @@ t.test('an escalation that may be talked over goes on without its announcement',
   const bargeIn = {
     commitMs: 200, resumeAfterMs: 1000, quietMs: 200, onDtmf: true, protectGreeting: false, protectEscalation: false,
   }
-  const rig = Rig.talking({ escalation: handover, bargeIn })
+  const rig = Rig.talking({ escalation, bargeIn })
   rig.announceMs = 4000
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })

@@ -6,10 +6,10 @@ t.test('keys are in the transcript when they were pressed, not when the caller l
   rig.speak(600)
   rig.run(1000)
   rig.heardWords('my account please', 'c1')
-  const spokeMs = rig.session.transcript.at(-1)?.startMs ?? NaN
+  const spokeMs = rig.session.log.transcript.at(-1)?.startMs ?? NaN
   rig.run(3000)
   rig.heardWords('7386', 'c2')
-  const [spoken, keyed] = rig.session.transcript.slice(-2)
+  const [spoken, keyed] = rig.session.log.transcript.slice(-2)
   t.match(spoken, { text: 'my account please', startMs: spokeMs })
   t.ok((keyed?.startMs ?? 0) > (spoken?.endMs ?? Infinity) + 2500, `${keyed?.startMs ?? 0} after ${spoken?.endMs ?? 0}`)
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { outcomeOf } from '../../src/call/outcome.js'
-import type { CallState } from '../../src/call/call-machine.js'
-import { handover, Rig } from './rig.js'
+import type { CallState } from '../../src/call/call-session.js'
+import { escalation, Rig } from './rig.js'
 
 /** A call in each state that it can be in. */
 const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
@@ -12,13 +12,13 @@ const inState: Readonly<Record<Exclude<CallState, 'ended'>, () => Rig>> = {
     return rig
   },
   live: () => Rig.talking(),
-  handover: () => {
-    const rig = Rig.talking({ escalation: handover })
+  escalating: () => {
+    const rig = Rig.talking({ escalation })
     rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
     return rig
   },
   holding: () => {
-    const rig = inState.handover()
+    const rig = inState.escalating()
     rig.in({ type: 'escalation', step: { type: 'hold' } })
     return rig
   },
@@ -191,7 +191,7 @@ t.test('the time limit is announced, and a call in a human\'s hands has none', a
   rig.run(1500)
   t.match(rig.only('end-stream'), { reason: 'duration-limit' })
 
-  const held = Rig.talking({ duration: { maxMs: 20_000, text: 'Time is up.' }, escalation: handover })
+  const held = Rig.talking({ duration: { maxMs: 20_000, text: 'Time is up.' }, escalation })
   held.in({ type: 'escalate-requested', reason: 'vip' })
   held.in({ type: 'escalation', step: { type: 'hold' } })
   held.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
@@ -213,7 +213,7 @@ t.test('a backend that dies in mid-call is apologised for, and the call ends or 
     rig.run(2000)
     t.match(rig.only('end-stream'), { reason: 'backend-failed' })
 
-    const helped = Rig.talking({ escalation: handover })
+    const helped = Rig.talking({ escalation })
     helped.backend(event)
     t.equal(helped.all('escalate').length, 1)
     helped.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 t.test('the backend is asked to greet once, when the stream is open and it is ready', async (t) => {
   for (const order of ['ready first', 'stream first']) {
@@ -26,7 +26,7 @@ t.test('a greeting of the gateway is spoken before the backend is ready, and the
   rig.run(100)
   t.same(rig.all('backend-text'), [])
   t.equal(rig.session.greetingMs, 20)
-  t.same(rig.session.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
+  t.same(rig.session.log.transcript.map(({ role, text }) => ({ role, text })), [{ role: 'agent', text: 'Welcome.' }])
 })
 
 t.test('a greeting that cannot be synthesised is left to the backend', async (t) => {
@@ -51,7 +51,7 @@ t.test('a caller whose backend never gets ready hears an apology, then a human o
   alone.in({ type: 'stream-closed', code: 1000 })
   t.match(alone.only('ended'), { outcome: 'failed', reason: 'backend-failed' })
 
-  const helped = new Rig({ escalation: handover })
+  const helped = new Rig({ escalation })
   helped.open()
   helped.run(4020)
   t.match(helped.only('escalate').packet, { reason: 'technical problem', callSid: 'HD_test' })
@@ -103,7 +103,7 @@ t.test('a caller who is recorded is told so before anything else, and cannot tal
   t.equal(rig.all('recording-announced').length, 1)
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
-  t.same(rig.session.transcript.map(({ text }) => text), ['This call is recorded.'])
+  t.same(rig.session.log.transcript.map(({ text }) => text), ['This call is recorded.'])
 })
 
 t.test('a caller who could not be told is served, and nothing of the recording is kept', async (t) => {

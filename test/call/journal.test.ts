@@ -4,12 +4,12 @@ import { isJournalled } from '../../src/call/journal/journal.js'
 import { readJournal } from '../../src/call/journal/journal-reader.js'
 import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
-import { handover, Rig } from './rig.js'
+import { escalation, options, Rig } from './rig.js'
 
 /** What a call left behind; a replay must leave the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
-  const { transcript, turns, bargeIns, toolCalls, timeline, usage, greetingMs, escalation, state } = session
-  return { log: log.filter(({ output }) => isJournalled(output)), transcript, turns, bargeIns, toolCalls, timeline, usage, greetingMs, escalation, state }
+  const { usage, greetingMs, escalation, state } = session
+  return { outputs: log.filter(({ output }) => isJournalled(output)), log: session.log.records(), usage, greetingMs, escalation, state }
 }
 
 function replayed(rig: Rig) {
@@ -23,7 +23,7 @@ function replayed(rig: Rig) {
 const asJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
 
 function scripted(): Rig {
-  const rig = new Rig({ escalation: handover })
+  const rig = new Rig({ escalation })
   rig.open()
   rig.ready()
   rig.answer(1, 'hello', 1200, 'Hello.')
@@ -61,7 +61,7 @@ t.test('a recorded call runs again, output for output', async (t) => {
 
 t.test('any call runs again, output for output', async () => {
   fc.assert(fc.property(fc.array(callStep, { maxLength: 60 }), fc.boolean(), (steps, serverVad) => {
-    const rig = new Rig({ escalation: handover, serverVad })
+    const rig = new Rig({ escalation, serverVad })
     rig.open()
     for (const step of steps) play(rig, step)
     rig.run(500)
@@ -73,7 +73,7 @@ t.test('any call runs again, output for output', async () => {
 t.test('a taken-over call is replayed from its checkpoint', async (t) => {
   const before = Rig.talking()
   before.toolCall('t1', 'refund', { order: 5 })
-  const rig = new Rig({}, before.session.checkpoint())
+  const rig = new Rig({}, before.resume)
   rig.nowMs = before.nowMs
   rig.open()
   rig.ready()
@@ -126,8 +126,41 @@ t.test('a line that cannot be read is named', async (t) => {
   t.throws(broken('{"t":1,"in":{"type":"no-such-input"}}'), { code: 'JOURNAL_INVALID', message: /entry 3/ })
   t.throws(() => replayJournal([]), { code: 'JOURNAL_INVALID' })
   t.throws(
-    () => replayJournal(['{"journal":3,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
+    () => replayJournal(['{"journal":4,"options":{"callSid":"x"}}']), { code: 'JOURNAL_INVALID', message: /line 1/ },
   )
   t.throws(() => replayJournal(['{"journal":1}']), { code: 'JOURNAL_INVALID', message: /line 1/ })
   t.doesNotThrow(() => replayJournal([header, '', ...rest, '']))
+})
+
+t.test('a taken-over call of a journal of version 2 goes on from its checkpoint, whose lists become the log', async (t) => {
+  const words = [{ role: 'caller', text: 'Where is order five?', startMs: 10, endMs: 900 }]
+  const lookup = { name: 'find_order', args: { order: 5 }, startMs: 1000, ms: 200, ok: true }
+  const refused = { name: 'nonsense', args: {}, startMs: 1300, ms: 0, ok: false, error: 'There is no tool named nonsense.' }
+  const turn = { callerStoppedMs: 900, firstSoundMs: 300, answerMs: 300 }
+  const resume = {
+    version: 1, callSid: 'HD_test', state: 'handover', streamOpenedWallMs: 1_700_000_001_000, greeted: true, greetingMs: 40, owed: 'nothing',
+    heard: null, silencePrompts: 0, nextAnnouncement: 3, identity: null, transcript: words, toolCalls: [lookup, refused],
+    tools: [
+      { callId: 't1', name: 'find_order', args: { order: 5 }, state: 'answered', ok: true, result: { status: 'sent' } },
+      { callId: 'e1', name: 'escalate_to_human', args: { reason: 'asked' }, state: 'running', ok: false, result: null },
+    ],
+    turns: [turn], bargeIns: [], timeline: [{ name: 'stream-opened', atMs: 0 }], ending: null, handover: { reason: 'asked', summary: 's' },
+  }
+  const header = JSON.stringify({ journal: 2, build: 'old', options: options({ escalation }), resume, media: null })
+  const opened = '{"t":9000,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"turn","firstSoundMs":1,"answerMs":null}]}'
+  const { session, recorded, outputs } = replayJournal([header, opened])
+  t.equal(session.state, 'escalating')
+  t.same(session.log.records(), {
+    transcript: words, turns: [turn], bargeIns: [], dropped: { transcript: 0, toolCalls: 0, turns: 0, bargeIns: 0 },
+    toolCalls: [
+      { callId: 't1', end: 'answered', record: lookup, args: { order: 5 }, result: { status: 'sent' } },
+      { callId: '', end: 'refused', record: refused, args: {}, result: null },
+    ],
+  })
+  t.match(outputs.find(({ output }) => output.type === 'escalate'), { output: { packet: { reason: 'asked', summary: 's', transcript: words } } })
+  t.same(recorded?.map(({ output }) => output), [
+    { type: 'log', entry: { kind: 'turn', record: { callerStoppedMs: 0, firstSoundMs: 1, answerMs: null } } },
+  ])
+  const broken = header.replace('"version":1', '"version":7')
+  t.throws(() => replayJournal([broken, opened]), { code: 'JOURNAL_INVALID', message: /line 1/ })
 })

@@ -1,11 +1,13 @@
-import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../../src/call/call-options.js'
+import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../../src/call/call-options.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 import { CallSession } from '../../src/call/call-session.js'
-import type { CallCheckpoint } from '../../src/call/checkpoint.js'
+import { CallLog } from '../../src/call/call-log.js'
+import type { SessionResume } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, CallOutput } from '../../src/call/events.js'
 import { JournalWriter } from '../../src/call/journal/journal-writer.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
+import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../../src/call/record.js'
 
 const RATE_HZ = 16000
 const FRAME_MS = 20
@@ -28,7 +30,15 @@ export function options(overrides: Partial<CallSessionOptions> = {}): CallSessio
   }
 }
 
-export const handover = { ...DEFAULT_HANDOVER_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
+export const escalation = { ...DEFAULT_ESCALATION_OPTIONS, announceText: 'Connecting you.', failedText: 'Nobody is free.' }
+
+/** Records by kind of log entry. */
+interface Logged {
+  readonly transcript: TranscriptEntry
+  readonly 'tool-call': ToolCallRecord
+  readonly turn: TurnRecord
+  readonly 'barge-in': BargeInRecord
+}
 
 /**
  * A call session with its real playout ledger, on a clock that only moves when told to. Playout sends at real time with
@@ -39,6 +49,8 @@ export class Rig {
   readonly session: CallSession
   readonly ledger = new PlayoutLedger({ sampleRateHz: RATE_HZ })
   readonly log: { readonly atMs: number; readonly output: CallOutput }[] = []
+  /** Made of the session's outputs alone, as the main thread makes its own. */
+  readonly mirror: CallLog
   readonly journal: string[] = []
   readonly writer: JournalWriter
   /** How long a phrase of the gateway takes to say; null: synthesis never answers. */
@@ -50,8 +62,9 @@ export class Rig {
   #lastSentAtMs: number | null = null
   #announced: { readonly itemId: string; readonly samples: number }[] = []
 
-  constructor(overrides: Partial<CallSessionOptions> = {}, resume?: CallCheckpoint) {
+  constructor(overrides: Partial<CallSessionOptions> = {}, resume?: SessionResume) {
     const all = options(overrides)
+    this.mirror = new CallLog(resume?.log)
     this.writer = new JournalWriter((line) => this.journal.push(line), {
       options: all, resume: resume ?? null, build: 'test', media: null,
     })
@@ -140,6 +153,23 @@ export class Rig {
     )
   }
 
+  /** Records that became part of the call log, of one kind. */
+  logged<Kind extends keyof Logged>(kind: Kind): Logged[Kind][] {
+    return this.all('log').flatMap(({ entry }) => (entry.kind === kind ? [entry.record as Logged[Kind]] : []))
+  }
+
+  /** The only record of that kind. */
+  onlyLogged<Kind extends keyof Logged>(kind: Kind): Logged[Kind] {
+    const found = this.logged(kind)
+    const first = found[0]
+    if (first === undefined || found.length > 1) throw new Error(`${found.length} entries of kind ${kind}: ${this.types().join(' ')}`)
+    return first
+  }
+
+  get toolCalls(): readonly ToolCallRecord[] {
+    return this.session.log.toolCalls.map(({ record }) => record)
+  }
+
   /** The only output of that type. */
   only<Type extends CallOutput['type']>(type: Type): Extract<CallOutput, { readonly type: Type }> {
     const found = this.all(type)
@@ -156,8 +186,14 @@ export class Rig {
     return entry.atMs
   }
 
+  /** What the next worker goes on from. */
+  get resume(): SessionResume {
+    return { checkpoint: this.session.checkpoint(), log: this.mirror.records() }
+  }
+
   types(): string[] {
-    return this.log.map(({ output }) => output.type).filter((type) => type !== 'mark' && type !== 'checkpoint-due')
+    return this.log.map(({ output }) => (output.type === 'log' ? output.entry.kind : output.type))
+      .filter((type) => type !== 'mark' && type !== 'checkpoint-due')
   }
 
   texts(): string[] {
@@ -196,6 +232,7 @@ export class Rig {
     for (let output = this.session.pollOutput(); output !== null; output = this.session.pollOutput()) {
       this.log.push({ atMs: this.nowMs, output })
       this.writer.output(output)
+      if (output.type === 'log') this.mirror.append(output.entry)
       if (output.type === 'playout-pause') this.paused = true
       if (output.type === 'playout-resume') this.paused = false
       if (output.type === 'playout-clear') {

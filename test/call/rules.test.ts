@@ -1,5 +1,5 @@
 import t from 'tap'
-import { Rig, handover } from './rig.js'
+import { Rig, escalation } from './rig.js'
 
 const rules = { words: { phrases: ['fed up', 'ridiculous'], times: 2 }, vip: 'vip', failures: 2 }
 
@@ -13,24 +13,24 @@ function toolEnds(rig: Rig, callId: string, result: { readonly ok: boolean; read
 }
 
 t.test('a caller who is upset is handed over, whatever the model says', async (t) => {
-  const rig = Rig.talking({ rules, escalation: handover })
+  const rig = Rig.talking({ rules, escalation })
   callerSays(rig, 'I am FED UP, really.', 'c1')
   callerSays(rig, 'That fedora is up there.', 'c2')
   t.same(rig.all('escalate'), [], 'once is not twice, and words count as wholes')
   callerSays(rig, 'This is ridiculous!', 'c3')
   t.match(rig.only('escalate').packet, { reason: 'The caller is upset.', transcript: [{ text: 'Hello.' }, { text: 'I am FED UP, really.' }, {}, {}] })
-  t.equal(rig.session.state, 'handover')
+  t.equal(rig.session.state, 'escalating')
 })
 
 t.test('a VIP is handed over as soon as it is known who calls', async (t) => {
-  const rig = Rig.talking({ rules, escalation: handover })
+  const rig = Rig.talking({ rules, escalation })
   rig.identity({ accountId: 'AC-1', vip: true })
   toolEnds(rig, 't1', { ok: true, value: { verified: true } })
   t.match(rig.only('escalate').packet, { reason: /VIP/, identity: { accountId: 'AC-1', vip: true } })
 })
 
 t.test('failed tools and fixes that did not help count; mistakes of the model do not', async (t) => {
-  const rig = Rig.talking({ rules, escalation: handover })
+  const rig = Rig.talking({ rules, escalation })
   toolEnds(rig, 't1', { ok: false, value: { error: 'bad' }, error: 'TOOL_ARGUMENTS' })
   toolEnds(rig, 't2', { ok: false, value: { error: 'who are you' }, error: 'TOOL_UNVERIFIED' })
   toolEnds(rig, 't3', { ok: true, value: { noted: true, helped: true } })
@@ -41,7 +41,7 @@ t.test('failed tools and fixes that did not help count; mistakes of the model do
 })
 
 t.test('a rule that led to nobody is not applied again and again', async (t) => {
-  const rig = Rig.talking({ rules, escalation: handover })
+  const rig = Rig.talking({ rules, escalation })
   callerSays(rig, 'ridiculous', 'c1')
   callerSays(rig, 'ridiculous', 'c2')
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'no-answer', detail: 'nobody', closed: false } })
@@ -50,13 +50,13 @@ t.test('a rule that led to nobody is not applied again and again', async (t) => 
 })
 
 t.test('an agent without rules hands nobody over by itself', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
   t.same(rig.all('escalate'), [])
 })
 
 t.test('what a caller proves their identity with is in no record and in no handoff', async (t) => {
-  const rig = Rig.talking({ escalation: handover, toolNames: ['verify_caller'] })
+  const rig = Rig.talking({ escalation, toolNames: ['verify_caller'] })
   rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })
   rig.toolCall('t2', 'verify_caller', { question: 'birth-year', answer: '1988' }, 2)
@@ -65,5 +65,5 @@ t.test('what a caller proves their identity with is in no record and in no hando
   rig.in({ type: 'escalate-requested', reason: 'test' })
   const { packet } = rig.only('escalate')
   t.match(packet, { identity: { accountId: 'AC-1' }, tried: [{ name: 'verify_caller', args: { question: 'id-number', answer: '…' } }, {}] })
-  t.notMatch(JSON.stringify([packet, rig.session.toolCalls]), /7386|1988/)
+  t.notMatch(JSON.stringify([packet, rig.toolCalls]), /7386|1988/)
 })

@@ -14,7 +14,7 @@ t.test('a called line is not spoken to, and not heard by the model, until it is 
   rig.in({ type: 'screened', who: 'human', why: 'a short hello' })
   t.equal(rig.only('backend-text').text, 'greet')
   t.equal(rig.session.state, 'live')
-  t.match(rig.session.timeline.find(({ name }) => name === 'answered-by'), { detail: 'human: a short hello' })
+  t.match(rig.all('mark').find(({ name }) => name === 'answered-by'), { detail: 'human: a short hello' })
 })
 
 t.test('an answering machine gets the message, then the call ends', async (t) => {

@@ -1,14 +1,13 @@
 import t from 'tap'
-import { parseCheckpoint } from '../../src/call/checkpoint.js'
-import type { CallCheckpoint } from '../../src/call/checkpoint.js'
+import { parseResume } from '../../src/call/checkpoint.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 /** As another process gets it, whose monotonic clock stands elsewhere. */
 function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
-  const checkpoint = parseCheckpoint(JSON.parse(JSON.stringify(rig.session.checkpoint())))
+  const resume = parseResume(JSON.parse(JSON.stringify(rig.resume)))
   const elsewhere = new Rig(
-    { preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides }, checkpoint,
+    { preparedAtMs: 500_000, wallOffsetMs: 1_700_000_000_000 + rig.nowMs - 500_000, ...overrides }, resume,
   )
   elsewhere.nowMs = 500_000
   return elsewhere
@@ -26,8 +25,8 @@ t.test('a call that was taken over goes on and does not greet again', async (t) 
   rig.ready()
   t.same(rig.texts(), [])
   t.same(rig.all('backend-text'), [], 'nothing is owed')
-  t.same(rig.session.transcript, before.session.transcript)
-  t.same(rig.session.turns, before.session.turns)
+  t.same(rig.session.log.transcript, before.session.log.transcript)
+  t.same(rig.session.log.turns, before.session.log.turns)
   t.equal(rig.session.streamMs(rig.nowMs), before.nowMs - 1000, 'the stream is as old as it was')
   t.ok(rig.audio(1, 'new', 200), 'the new backend counts its responses from one again')
 })
@@ -69,8 +68,7 @@ t.test('a tool that ran when its worker died is never run again: the model is to
   before.toolCall('t1', 'find_order', { order: 5 })
   before.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
   before.toolCall('t2', 'refund', { order: 5 })
-  const checkpoint = before.session.checkpoint()
-  t.match(resumedTools(checkpoint.tools), [
+  t.match(resumedTools(before.resume), [
     { callId: 't1', ok: true, result: { status: 'sent' } },
     { callId: 't2', ok: false, result: { error: /unknown/ } },
   ])
@@ -86,9 +84,9 @@ t.test('a tool that ran when its worker died is never run again: the model is to
 })
 
 t.test('a taken-over escalation asks for its step again without telling the caller twice', async (t) => {
-  const before = Rig.talking({ escalation: handover })
+  const before = Rig.talking({ escalation })
   before.toolCall('e1', 'escalate_to_human', { reason: 'asked', summary: 's' })
-  const rig = taken(before, { escalation: handover })
+  const rig = taken(before, { escalation })
   rig.open()
   t.match(rig.only('escalate').packet, { reason: 'asked', summary: 's' })
   t.same(rig.texts(), [])
@@ -96,11 +94,11 @@ t.test('a taken-over escalation asks for its step again without telling the call
   t.match(rig.only('end-stream'), { reason: 'escalated', hangup: false })
 
   before.in({ type: 'escalation', step: { type: 'hold' } })
-  const holding = taken(before, { escalation: handover })
+  const holding = taken(before, { escalation })
   holding.open()
   t.equal(holding.session.state, 'holding')
   before.in({ type: 'escalation', step: { type: 'bridged', strategy: 'supervision' } })
-  const bridged = taken(before, { escalation: handover })
+  const bridged = taken(before, { escalation })
   bridged.open()
   t.equal(bridged.session.state, 'bridged')
   t.equal(bridged.all('backend-close').length, 1)
@@ -139,9 +137,11 @@ t.test('a checkpoint is due whenever a takeover must know more, and stays small'
 })
 
 t.test('a checkpoint of another version, or of nothing, is refused', async (t) => {
-  const good: CallCheckpoint = new Rig().session.checkpoint()
-  t.same(parseCheckpoint(good), good)
-  for (const bad of [null, 5, {}, { ...good, version: 2 }, { ...good, tools: undefined }]) {
-    t.throws(() => parseCheckpoint(bad), { code: 'CALL_FAULT' })
-  }
+  const { checkpoint, log } = new Rig().resume
+  t.same(parseResume({ checkpoint, log }), { checkpoint, log })
+  const bad = [
+    null, 5, {}, { checkpoint }, { checkpoint: { ...checkpoint, version: 1 }, log }, { checkpoint: { ...checkpoint, toolsRunning: undefined }, log },
+    { checkpoint, log: { ...log, turns: {} } }, { checkpoint, log: { ...log, dropped: null } },
+  ]
+  for (const value of bad) t.throws(() => parseResume(value), { code: 'CALL_FAULT' }, JSON.stringify(value))
 })

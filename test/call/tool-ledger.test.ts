@@ -1,19 +1,22 @@
 import t from 'tap'
+import type { LoggedToolCall } from '../../src/call/call-log.js'
 import { sameJson, ToolLedger } from '../../src/call/tool-ledger.js'
 import { TOOL_CALLS_MAX } from '../../src/core/limits.js'
 import { Rig } from './rig.js'
 
 t.test('the ledger is bounded: what was answered long ago is forgotten, what runs is not', async (t) => {
-  const ledger = new ToolLedger('HD_test', [], [])
+  const logged: LoggedToolCall[] = []
+  const ledger = new ToolLedger('HD_test', (call) => logged.push(call))
   t.equal(ledger.call('first', 'refund', {}, 0).type, 'run')
   for (let i = 0; i < TOOL_CALLS_MAX + 50; i++) {
     ledger.call(`t${i}`, 'find_order', { i }, i)
     ledger.result(`t${i}`, { ok: true, value: {}, error: undefined }, i + 1, 0)
   }
-  t.ok(ledger.snapshot().length <= TOOL_CALLS_MAX)
-  t.equal(ledger.records.length, TOOL_CALLS_MAX)
-  t.equal(ledger.recordsDropped, 50)
-  t.same(ledger.runningIds(), ['first'])
+  t.equal(logged.length, TOOL_CALLS_MAX + 50, 'each once')
+  t.equal(ledger.call('t0', 'find_order', { i: 0 }, 999).type, 'run')
+  t.equal(ledger.call(`t${TOOL_CALLS_MAX}`, 'find_order', { i: TOOL_CALLS_MAX }, 999).type, 'answer')
+  t.same(ledger.unanswered(500).map(({ callId, startMs }) => [callId, startMs]), [['first', -500], ['t0', 499]])
+  t.same(ledger.runningIds(), ['first', 't0'])
   t.equal(ledger.call('first', 'refund', {}, 999).type, 'ignore')
   t.equal(ledger.call('first', 'refund', { other: true }, 999).type, 'refuse', 'an id in use is not another call')
 })

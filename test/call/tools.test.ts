@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GATEWAY_TOOLS } from '../../src/call/gateway-tools.js'
 import { TOOLS_RUNNING_MAX } from '../../src/core/limits.js'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 t.test('a tool runs once, and its result reaches the model once', async (t) => {
   const rig = Rig.talking()
@@ -19,7 +19,7 @@ t.test('a tool runs once, and its result reaches the model once', async (t) => {
     rig.only('backend-tool-result'), { type: 'backend-tool-result', callId: 't1', ok: true, value: { status: 'sent' } },
   )
   t.equal(rig.session.counters.toolResultsLate, 1)
-  t.match(rig.session.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
+  t.match(rig.toolCalls, [{ name: 'find_order', args: { order: 5 }, ms: 200, ok: true }])
 })
 
 t.test('a call that comes again after its result is answered from the ledger', async (t) => {
@@ -63,7 +63,7 @@ t.test('a tool that fails is an answer for the model', async (t) => {
   rig.toolCall('t1', 'find_order')
   rig.in({ type: 'tool-result', callId: 't1', ok: false, value: undefined, error: 'HTTP 500' })
   t.match(rig.only('backend-tool-result'), { ok: false, value: { error: 'HTTP 500' } })
-  t.match(rig.session.toolCalls, [{ ok: false, error: 'HTTP 500' }])
+  t.match(rig.toolCalls, [{ ok: false, error: 'HTTP 500' }])
 })
 
 t.test('a slow tool is bridged with words, only while nobody speaks, and not too often', async (t) => {
@@ -99,7 +99,7 @@ t.test('a call that the backend takes back is cancelled, and its result is late'
   t.same(rig.only('cancel-tools').callIds, ['t1'])
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: {} })
   t.same(rig.all('backend-tool-result'), [])
-  t.match(rig.session.toolCalls, [{ ok: false, error: 'cancelled' }])
+  t.match(rig.toolCalls, [{ ok: false, error: 'cancelled' }])
 })
 
 t.test('a tool that never answers is given up, and the model is told', async (t) => {
@@ -134,7 +134,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.same(rig.texts(), [], 'the agent said goodbye itself')
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'deflected', reason: 'agent-goodbye' })
-  t.match(rig.session.toolCalls, [{ name: 'end_call', ok: true }])
+  t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
 t.test('end_call without a word gets the gateway\'s goodbye', async (t) => {
@@ -164,7 +164,7 @@ t.test('a caller who speaks up during the agent\'s goodbye takes the end back', 
 
 t.test('the gateway\'s tools are described for a model, and their arguments are checked', async (t) => {
   t.same(GATEWAY_TOOLS.map(({ name }) => name), ['escalate_to_human', 'request_callback', 'end_call'])
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('e1', 'escalate_to_human', {})
   rig.toolCall('e2', 'escalate_to_human', { reason: 5 })
   rig.toolCall('e3', 'end_call', { reason: [] })
@@ -180,7 +180,7 @@ t.test('the gateway\'s tools are described for a model, and their arguments are 
 })
 
 t.test('a tool call that was cancelled is not run again, and none runs once a human has the caller', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.toolCall('t1', 'find_order', { order: 5 }, 2)
   rig.backend({ type: 'tool-cancel', callIds: ['t1'] })
   rig.toolCall('t1', 'find_order', { order: 5 }, 2)

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { handover, Rig } from './rig.js'
+import { escalation, Rig } from './rig.js'
 
 function escalating(): Rig {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.session.setIdentity({ accountId: 'A-1', verified: true })
   rig.toolCall('t1', 'find_order', { order: 5 })
   rig.in({ type: 'tool-result', callId: 't1', ok: false, value: null, error: 'not found' })
@@ -35,18 +35,18 @@ t.test('the stream is closed when the announcement was heard, and the leg lives 
   t.match(rig.only('end-stream'), { code: 1000, reason: 'escalated', hangup: false })
   rig.in({ type: 'stream-closed', code: 1000 })
   t.match(rig.only('ended'), { outcome: 'escalated', reason: 'escalated' })
-  t.match(rig.session.toolCalls.at(-1), { name: 'escalate_to_human', ok: true })
+  t.match(rig.toolCalls.at(-1), { name: 'escalate_to_human', ok: true })
 })
 
 t.test('an announcement that is never heard does not hold the caller', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.announceMs = null
   rig.in({ type: 'escalate-requested', reason: 'operator' })
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
   rig.run(5000)
   t.equal(rig.all('end-stream').length, 1)
 
-  const failed = Rig.talking({ escalation: handover })
+  const failed = Rig.talking({ escalation })
   failed.announceMs = null
   failed.in({ type: 'escalate-requested', reason: 'operator' })
   failed.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: false } })
@@ -92,7 +92,7 @@ t.test('when nobody can be reached caller and model are told once, and the call 
 })
 
 t.test('an operator\'s escalation tells the model by a system text', async (t) => {
-  const rig = Rig.talking({ escalation: handover })
+  const rig = Rig.talking({ escalation })
   rig.answer(2, 'long', 20_000)
   rig.run(500)
   rig.in({ type: 'escalate-requested', reason: 'vip' })
@@ -104,7 +104,7 @@ t.test('an operator\'s escalation tells the model by a system text', async (t) =
 })
 
 t.test('an agent may end the call instead when nobody can be reached', async (t) => {
-  const rig = Rig.talking({ escalation: { ...handover, afterFailure: 'goodbye' } })
+  const rig = Rig.talking({ escalation: { ...escalation, afterFailure: 'goodbye' } })
   rig.toolCall('e1', 'escalate_to_human', { reason: 'asked' })
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'busy', detail: 'all busy', closed: false } })
   rig.run(3000)
@@ -116,7 +116,7 @@ t.test('an agent may end the call instead when nobody can be reached', async (t)
 t.test('an escalation machine that says nothing counts as failed', async (t) => {
   const rig = escalating()
   rig.run(4900)
-  t.equal(rig.session.state, 'handover')
+  t.equal(rig.session.state, 'escalating')
   rig.run(200)
   t.equal(rig.session.state, 'live')
   t.same(rig.texts(), ['Nobody is free.'])
@@ -165,7 +165,7 @@ t.test('a caller who hangs up while a human is fetched was not reached', async (
 })
 
 const callsBack = {
-  ...handover, callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
+  ...escalation, callback: { offerText: 'Press 1 for a call back.', confirmedText: 'We will call you.', numberKnown: true },
 }
 const offerStep = { type: 'offer', outcome: 'busy', detail: '', closed: false } as const
 
@@ -207,14 +207,14 @@ t.test('the answer may come in words, by the model, also for another number and 
   own.toolCall('c1', 'request_callback', { note: 'wants a call' })
   t.match(own.only('callback').wish, { asked: 'words', number: null, packet: { summary: 'wants a call' } })
 
-  for (const [args, escalation, why] of [
+  for (const [args, offered, why] of [
     [{ number: 'tomorrow' }, callsBack, /digits only/],
     [{}, { ...callsBack, callback: { ...callsBack.callback, numberKnown: false } }, /withheld/],
-    [{}, handover, /does not call back/],
+    [{}, escalation, /does not call back/],
     [{}, null, /No human/],
     [{ number: 5 }, callsBack, /must be a text/],
   ] as const) {
-    const refused = Rig.talking({ escalation })
+    const refused = Rig.talking({ escalation: offered })
     refused.toolCall('c1', 'request_callback', args)
     t.match(refused.only('backend-tool-result'), { ok: false, value: { error: why } })
     t.same(refused.all('callback'), [])
@@ -259,14 +259,14 @@ t.test('with the backend dead only the key is left, and then the goodbye', async
 t.test('outside of the hours the caller hears so', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'failed', outcome: 'failed', detail: '', closed: true } })
-  t.same(rig.texts(), [handover.closedText])
+  t.same(rig.texts(), [escalation.closedText])
   t.match(rig.all('backend-tool-result').at(-1), { value: { error: /at this hour/ } })
 })
 
 t.test('before a stream is closed on a carrier that may be silent, the caller is told what to do', async (t) => {
   const rig = escalating()
   rig.in({ type: 'escalation', step: { type: 'close-stream', mayBeSilent: true } })
-  t.same(rig.texts(), [`Connecting you. ${handover.silentLineText}`])
+  t.same(rig.texts(), [`Connecting you. ${escalation.silentLineText}`])
   rig.run(2000)
   t.equal(rig.all('end-stream').length, 1)
 })

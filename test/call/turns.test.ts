@@ -45,19 +45,19 @@ t.test('a turn has two clocks, and a filler stops only the first', async (t) => 
   rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
   rig.run(760)
   t.equal(rig.only('announce').kind, 'filler')
-  t.same(rig.all('turn'), [])
+  t.same(rig.logged('turn'), [])
   rig.run(1300)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { status: 'sent' } })
   rig.answer(3, 'a3', 1000)
   rig.run(40)
-  const turn = rig.only('turn')
+  const turn = rig.onlyLogged('turn')
   const fillerMs = rig.atMs('announce') - stoppedMs
   t.ok(
     turn.firstSoundMs !== null && turn.firstSoundMs >= fillerMs && turn.firstSoundMs <= fillerMs + 40,
     `first sound ${turn.firstSoundMs}`,
   )
   t.ok(turn.answerMs !== null && turn.answerMs > 2600 && turn.answerMs < 2800, `answer ${turn.answerMs}`)
-  t.equal(rig.session.turns.length, 1)
+  t.equal(rig.session.log.turns.length, 1)
 })
 
 t.test('both clocks are equal when the answer is the first sound', async (t) => {
@@ -66,7 +66,7 @@ t.test('both clocks are equal when the answer is the first sound', async (t) => 
   rig.run(620)
   rig.answer(2, 'a2', 1000)
   rig.run(40)
-  t.same(rig.only('turn'), { type: 'turn', firstSoundMs: 640, answerMs: 640 })
+  t.match(rig.onlyLogged('turn'), { firstSoundMs: 640, answerMs: 640 })
 })
 
 t.test('a caller who goes on before any sound has one turn, from the later stop', async (t) => {
@@ -77,7 +77,7 @@ t.test('a caller who goes on before any sound has one turn, from the later stop'
   rig.run(640)
   rig.answer(2, 'a2', 500)
   rig.run(40)
-  t.same(rig.all('turn').map(({ answerMs }) => answerMs), [660])
+  t.same(rig.logged('turn').map(({ answerMs }) => answerMs), [660])
 })
 
 t.test('a turn that nothing answers is recorded without an answer; a click is not recorded', async (t) => {
@@ -85,13 +85,13 @@ t.test('a turn that nothing answers is recorded without an answer; a click is no
   rig.speak(500)
   rig.run(700)
   rig.in({ type: 'stream-closed', code: 1006 })
-  t.match(rig.only('turn'), { firstSoundMs: null, answerMs: null })
+  t.match(rig.onlyLogged('turn'), { firstSoundMs: null, answerMs: null })
 
   const click = Rig.talking()
   click.speak(60)
   click.run(700)
   click.in({ type: 'stream-closed', code: 1006 })
-  t.same(click.all('turn'), [])
+  t.same(click.logged('turn'), [])
 })
 
 t.test('with the backend\'s own VAD a turn still runs from our last voiced sample', async (t) => {
@@ -104,7 +104,7 @@ t.test('with the backend\'s own VAD a turn still runs from our last voiced sampl
   rig.answer(2, 'a2', 500)
   rig.run(40)
   t.same(rig.all('backend-speech-start'), [])
-  t.same(rig.only('turn'), { type: 'turn', firstSoundMs: 520, answerMs: 520 })
+  t.match(rig.onlyLogged('turn'), { firstSoundMs: 520, answerMs: 520 })
 })
 
 t.test('a response that began before the caller stopped is no answer to it', async (t) => {
@@ -123,8 +123,8 @@ t.test('a response that began before the caller stopped is no answer to it', asy
   fresh.run(700)
   fresh.audio(1, 'g2', 500)
   fresh.run(1500)
-  t.same(fresh.all('turn'), [], 'the rest of the greeting is not an answer')
-  t.equal(rig.session.turns.length, 0)
+  t.same(fresh.logged('turn'), [], 'the rest of the greeting is not an answer')
+  t.equal(rig.session.log.turns.length, 0)
 })
 
 t.test('a transcript has who said what and when, in order', async (t) => {
@@ -135,10 +135,10 @@ t.test('a transcript has who said what and when, in order', async (t) => {
   rig.answer(2, 'a2', 1000, 'It was sent.')
   rig.run(1500)
   t.same(
-    rig.session.transcript.map(({ role, text }) => `${role}: ${text}`),
+    rig.session.log.transcript.map(({ role, text }) => `${role}: ${text}`),
     ['agent: Hello.', 'caller: Where is order five?', 'agent: It was sent.'],
   )
-  const [, caller, agent] = rig.session.transcript
+  const [, caller, agent] = rig.session.log.transcript
   t.equal(caller && caller.endMs - caller.startMs, 500)
   t.ok(agent && agent.endMs - agent.startMs >= 1000 && agent.endMs - agent.startMs < 1200)
 })
@@ -147,9 +147,9 @@ t.test('words without sound are entered when their response is over', async (t) 
   const rig = Rig.talking()
   rig.backend({ type: 'turn-start', generation: 2 })
   rig.backend({ type: 'transcript', role: 'agent', text: 'Silent words.', final: true, itemId: 'a2', generation: 2 })
-  t.same(rig.all('transcript'), [])
+  t.same(rig.logged('transcript'), [])
   rig.backend({ type: 'turn-done', generation: 2, status: 'completed' })
-  t.equal(rig.only('transcript').entry.text, 'Silent words.')
+  t.equal(rig.onlyLogged('transcript').text, 'Silent words.')
 })
 
 t.test('a digit goes to the backend and begins a turn', async (t) => {
@@ -159,18 +159,18 @@ t.test('a digit goes to the backend and begins a turn', async (t) => {
   rig.run(200)
   rig.answer(2, 'a2', 500)
   rig.run(40)
-  t.match(rig.only('turn'), { answerMs: 220 })
+  t.match(rig.onlyLogged('turn'), { answerMs: 220 })
 })
 
 t.test('a backend that hears the end of speech before we do has its answer counted from the last voiced sample', async (t) => {
   const rig = Rig.talking()
-  const before = rig.session.turns.length
+  const before = rig.session.log.turns.length
   rig.speak(600)
   // 300 ms of quiet: our own clock wants 600.
   rig.run(300)
   rig.answer(2, 'early', 500)
   rig.run(1500)
-  const turns = rig.session.turns.slice(before)
+  const turns = rig.session.log.turns.slice(before)
   t.equal(turns.length, 1, JSON.stringify(turns))
   const [turn] = turns
   t.ok(turn !== undefined && turn.firstSoundMs !== null && turn.firstSoundMs >= 300 && turn.firstSoundMs < 400, JSON.stringify(turn))

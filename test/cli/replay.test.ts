@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
+import { replayJournal } from '../../src/call/journal/replay.js'
 import { replay } from '../../src/cli/replay.js'
 import { packageRoot } from '../../src/config/package-root.js'
 
@@ -35,6 +36,21 @@ t.test('every call that was kept as a test runs as it was recorded, to the bit',
   t.equal(code, 0)
 })
 
+t.test('a journal of version 2 gives the same decisions at the same times as the same call in this version', async (t) => {
+  const { code, printed } = await run(join(journals, 'version-2'), '--json')
+  const { calls } = JSON.parse(printed) as { calls: { file: string; same: boolean; comparable: boolean }[] }
+  t.same(calls.map(({ same, comparable }) => [same, comparable]), [[true, true], [true, true]])
+  t.equal(code, 0)
+  for (const name of ['caller-id.jsonl.gz', 'caller-interrupts.jsonl.gz']) {
+    const [was, is] = [join(journals, 'version-2', name), join(journals, name)].map((file) => gunzipSync(readFileSync(file)).toString().split('\n'))
+    t.match(was?.[0], /^\{"journal":2,/)
+    t.match(is?.[0], /^\{"journal":3,/)
+    const [migrated, current] = [was, is].map((lines) => replayJournal(lines ?? [], { whole: true }).outputs)
+    t.ok(current?.some(({ output }) => output.type === 'log' && output.entry.kind === 'turn' && output.entry.record.callerStoppedMs > 0))
+    t.same(migrated, current)
+  }
+})
+
 t.test('another setting shows what would have been decided otherwise', async (t) => {
   const { code, printed } = await run(interrupted, '--set', 'bargeIn.commitMs=900')
   t.equal(code, 0, 'differences are the answer here')
@@ -59,7 +75,7 @@ t.test('a recording is cut into a test that tells nothing of its caller', async 
   const file = join(folder, 'short.jsonl.gz')
   const text = gunzipSync(readFileSync(file)).toString()
   t.notMatch(text, /"media":\[/, 'no audio')
-  const said = [...text.matchAll(/"entry":\{"role":"\w+","text":"([^"]*)"/g)].map(([, words]) => words ?? '')
+  const said = [...text.matchAll(/"record":\{"role":"\w+","text":"([^"]*)"/g)].map(([, words]) => words ?? '')
   t.ok(said.length > 0)
   for (const words of said) t.match(words, /^[x0 .,?!'-]*$/)
   t.match(text, /"callSid":"HD_cut"/)
@@ -74,7 +90,7 @@ t.test('what cannot be run is refused with what is wrong', async (t) => {
   const refused = (message: RegExp, ...argv: readonly string[]) => t.rejects(run(...argv), { message }, argv.join(' '))
   await refused(/broken\.jsonl.*journal line 2: not JSON/, join(folder, 'broken.jsonl'))
   await refused(/no\.jsonl\.gz/, join(folder, 'no.jsonl.gz'))
-  await refused(/line 1: not the header of a journal that this version reads \(1, 2\)/, join(folder, 'other.jsonl'))
+  await refused(/line 1: not the header of a journal that this version reads \(1, 2, 3\)/, join(folder, 'other.jsonl'))
   await refused(/no journal/, join(folder, 'empty'))
   await refused(/ENOENT/, join(folder, 'none.jsonl'))
   await refused(/name a journal/)

@@ -5,7 +5,7 @@ import type { CallRecord, EndReason } from '../../src/call/record.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
-import type { BackendView } from '../../src/workers/backend-books.js'
+import type { BackendView } from '../../src/workers/backend-status.js'
 import type {
   AgentFacts,
   CallDirectory,

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { callSummary } from '../../src/workers/call-summary.js'
+import { callSummary } from '../../src/workers/call-record.js'
 import { endedCall } from '../support/record.js'
 
 t.test('the summary line has the figures of the call and nobody\'s words', async (t) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { z } from 'zod'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
+import type { CallLogEntry, CallLogRecords } from '../../src/call/call-log.js'
 import type { CallCheckpoint } from '../../src/call/checkpoint.js'
 import type { BackendEvent } from '../../src/call/backend-events.js'
 import type { CallInput, Handoff } from '../../src/call/events.js'
@@ -15,7 +16,7 @@ import type {
   backendEventSchema, callInputSchema, checkpointSchema, playoutAnswersSchema, sessionOptionsSchema,
 } from '../../src/workers/journal-format.js'
 import { journalHeaderSchema, journalJsonSchema, journalLineSchema } from '../../src/workers/journal-format.js'
-import type { timelineSchema } from '../../src/workers/record-format.js'
+import type { callLogEntrySchema, callLogSchema, timelineSchema } from '../../src/workers/record-format.js'
 import { callRecordJsonSchema, callRecordSchema, handoffJsonSchema, handoffSchema, timelineJsonSchema } from '../../src/workers/record-format.js'
 import { TestLine, callerSays, repositoryRoot, startHost, until } from '../support/host.js'
 
@@ -34,6 +35,8 @@ const SAME_TYPES: readonly true[] = [
   true satisfies Same<OfSchema<typeof timelineSchema>, DeepReadonly<CallTimelineView>>,
   true satisfies Same<OfSchema<typeof sessionOptionsSchema>, DeepReadonly<CallSessionOptions>>,
   true satisfies Same<OfSchema<typeof checkpointSchema>, DeepReadonly<CallCheckpoint>>,
+  true satisfies Same<OfSchema<typeof callLogEntrySchema>, DeepReadonly<CallLogEntry>>,
+  true satisfies Same<OfSchema<typeof callLogSchema>, DeepReadonly<CallLogRecords>>,
   true satisfies Same<OfSchema<typeof backendEventSchema>, DeepReadonly<BackendEvent>>,
   true satisfies Same<OfSchema<typeof callInputSchema>, DeepReadonly<CallInput>>,
   true satisfies Same<OfSchema<typeof journalHeaderSchema>, DeepReadonly<JournalHeaderLine>>,
@@ -114,5 +117,6 @@ t.test('what is not a record, a handoff or a journal line is refused by the publ
   t.notOk(line.safeParse({ t: 1, in: { type: 'no-such-input' } }).success)
   t.notOk(line.safeParse({ t: 1, runs: [-1] }).success)
   t.notOk(line.safeParse({ t: 1 }).success)
-  t.notOk(line.safeParse({ journal: 3, options: {}, resume: null }).success)
+  t.notOk(line.safeParse({ journal: 4, options: {}, resume: null }).success)
+  t.notOk(line.safeParse({ t: 1, in: { type: 'timer' }, out: [{ type: 'log', entry: { kind: 'turn', record: {} } }] }).success)
 })

@@ -1,11 +1,13 @@
-import { GatewayError } from '../../core/errors.js'
+import { GatewayError, messageOf } from '../../core/errors.js'
 import { JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_LINE_CHARS_MAX } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
-import type { CallCheckpoint } from '../checkpoint.js'
+import { parseResume } from '../checkpoint.js'
+import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 import { JOURNAL_VERSIONS } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
+import { migrateCheckpoint, migrateOutput } from './migration.js'
 
 /**
  * Reads one journal, header first. Blank lines are passed over.
@@ -51,14 +53,23 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
     throw invalid(number, `not the header of a journal that this version reads (${JOURNAL_VERSIONS.join(', ')})`)
   }
   if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(number, 'the header has no options')
-  // Options and checkpoint were written by the writer from typed values; the version guards their shape.
+  // The options were written by the writer from typed values; the version guards their shape.
   return {
     type: 'header',
     version: journal,
     build: typeof build === 'string' ? build : null,
     options: options as unknown as CallSessionOptions,
-    resume: (resume ?? null) as CallCheckpoint | null,
+    resume: readResume(resume, journal, number),
     media: parseMedia(media, number),
+  }
+}
+
+function readResume(resume: unknown, version: number, number: number): SessionResume | null {
+  if (resume === undefined || resume === null) return null
+  try {
+    return version < 3 ? migrateCheckpoint(resume) : parseResume(resume)
+  } catch (thrown) {
+    throw invalid(number, messageOf(thrown), thrown)
   }
 }
 
@@ -78,7 +89,7 @@ function parseEntry(line: Record<string, unknown>, number: number, version: numb
   if (typeof atMs !== 'number' || !Number.isFinite(atMs)) throw invalid(number, 't is not a time')
   if (answers !== undefined && !isObject(answers)) throw invalid(number, 'view is not an object')
   const view = (answers ?? {}) as PlayoutAnswers
-  const out = version === 1 ? null : parseOutputs(line['out'], number)
+  const out = version === 1 ? null : parseOutputs(line['out'], number, version)
   if (isObject(input)) {
     if (typeof input['type'] !== 'string') throw invalid(number, 'the input has no type')
     return { type: 'input', atMs, view, out, input: input as unknown as CallInput }
@@ -95,12 +106,12 @@ function parseEntry(line: Record<string, unknown>, number: number, version: numb
   throw invalid(number, 'neither an input, frames, audio, media nor an identity')
 }
 
-function parseOutputs(out: unknown, number: number): readonly CallOutput[] {
+function parseOutputs(out: unknown, number: number, version: number): readonly CallOutput[] {
   if (out === undefined) return []
   if (!Array.isArray(out)) throw invalid(number, 'out is not a list')
   return out.map((output: unknown) => {
     if (!isObject(output) || typeof output['type'] !== 'string') throw invalid(number, 'an output has no type')
-    return output as unknown as CallOutput
+    return version < 3 ? migrateOutput(output) : output as unknown as CallOutput
   })
 }
 

@@ -1,26 +1,26 @@
 import { JOURNAL_ANSWERS_MAX, JOURNAL_FRAMES_PER_LINE_MAX, JOURNAL_MEDIA_CHARS_PER_LINE } from '../../core/limits.js'
 import { FRAME_MS } from '../../core/units.js'
 import type { CallSessionOptions } from '../call-options.js'
-import type { CallCheckpoint } from '../checkpoint.js'
+import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 
-/** What a media event takes in its line besides its audio, with some room. */
+/** What a media event takes in its line besides its audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40
 
-export interface JournalWriterOptions {
+interface JournalWriterOptions {
   readonly options: CallSessionOptions
-  readonly resume: CallCheckpoint | null
+  readonly resume: SessionResume | null
   /** Version of the gateway. */
   readonly build: string
-  /** Set: `media` is told of everything that comes to the caller's path. */
+  /** Set: `media` is called with everything that comes to the caller's path. */
   readonly media: JournalMedia | null
 }
 
 /**
- * Writes a journal: tell it of each call to the session *before* making it and of each output after, and give the
- * session `watch(playout)` for its playout, so that the playout's answers are noted with the entry that asked for them.
+ * Writes a journal. Call it *before* each call to the session and after each output, and give the
+ * session `watch(playout)` for its playout: the playout's answers are then noted with the entry that asked for them.
  */
 export class JournalWriter {
   linesWritten = 0
@@ -79,12 +79,12 @@ export class JournalWriter {
     this.#open = { t: nowMs, identity }
   }
 
-  /** What the session wanted, in answer to what was told last. */
+  /** What the session wanted because of the last entry. */
   output(output: CallOutput): void {
     if (isJournalled(output)) this.#out.push(output)
   }
 
-  /** What the caller's path is about to be told; only where the header has `media`. */
+  /** What the caller's path is about to get; only where the header has `media`. */
   media(event: MediaEvent): void {
     if (this.#open !== null || this.#timesMs.length > 0 || this.#mediaChars >= JOURNAL_MEDIA_CHARS_PER_LINE) this.flush()
     this.#media.push(event)

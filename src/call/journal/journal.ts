@@ -1,14 +1,14 @@
 import type { LegRateHz } from '../../core/units.js'
 import type { ForkedTrack } from '../../media/channel-layout.js'
 import type { CallSessionOptions } from '../call-options.js'
-import type { CallCheckpoint } from '../checkpoint.js'
+import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'
 
 /**
  * A journal is JSON lines: a header, then everything that a session was given, in order, with its time, and what it
  * wanted done about it. It holds what callers said and is only written where recording is on.
  *
- *     {"journal":2,"build":"0.1.0","options":{...},"resume":null,"media":null}
+ *     {"journal":3,"build":"0.1.0","options":{...},"resume":null,"media":null}
  *     {"t":1020.5,"in":{"type":"stream-opened","sampleRateHz":16000},"out":[{"type":"mark","name":"stream"}]}
  *     {"t":1040.5,"runs":[3,2,7]}                         12 frames, 20 ms apart: 3 unvoiced, 2 voiced, 7 unvoiced
  *     {"t":1280.5,"runs":[0,2],"at":[1280.5,1303.1]}      frames at other times
@@ -25,9 +25,12 @@ import type { CallInput, CallOutput } from '../events.js'
  *
  * A call that was taken over by another worker has one header for each.
  */
-export const JOURNAL_VERSION = 2
-/** Versions that can be read. 1 had neither `out` nor `media`. */
-export const JOURNAL_VERSIONS: readonly number[] = [1, 2]
+export const JOURNAL_VERSION = 3
+/**
+ * Versions that can be read. 1 had neither `out` nor `media`. 2 had the lists of the call log in the checkpoint, only the durations of turns
+ * and barge-ins in `out`, and no tool calls there.
+ */
+export const JOURNAL_VERSIONS: readonly number[] = [1, 2, 3]
 
 /** What the caller's path was made for. */
 export interface JournalMedia {
@@ -41,7 +44,7 @@ export interface JournalHeaderLine {
   /** Version of the gateway that wrote it. */
   readonly build: string
   readonly options: CallSessionOptions
-  readonly resume: CallCheckpoint | null
+  readonly resume: SessionResume | null
   /** Null: the caller's audio was not kept, only what was made of it. */
   readonly media: JournalMedia | null
 }
@@ -87,4 +90,21 @@ export type JournalEntry =
 /** Outputs that are kept and compared: not those that only ask for a checkpoint. */
 export function isJournalled(output: CallOutput): boolean {
   return output.type !== 'checkpoint-due'
+}
+
+/**
+ * An output of this build as a journal of that version has it, so that the two can be compared; null where it has none. What version
+ * 2 did not say of turns and barge-ins is 0.
+ */
+export function comparable(output: CallOutput, version: number): CallOutput | null {
+  if (!isJournalled(output)) return null
+  if (version >= 3 || output.type !== 'log') return output
+  const { entry } = output
+  switch (entry.kind) {
+    case 'transcript': return output
+    case 'turn': return { type: 'log', entry: { kind: 'turn', record: { ...entry.record, callerStoppedMs: 0 } } }
+    case 'barge-in': return { type: 'log', entry: { kind: 'barge-in', record: { ...entry.record, atMs: 0 } } }
+    case 'tool-call':
+    case 'turn-played': return null
+  }
 }

@@ -7,7 +7,7 @@ export type OutputDifference =
   | { readonly kind: 'new'; readonly is: TimedOutput }
   | { readonly kind: 'moved'; readonly was: TimedOutput; readonly is: TimedOutput }
 
-export interface DiffOptions {
+interface DiffOptions {
   /** Times that differ by less are the same. 0: to the bit. */
   readonly toleranceMs: number
 }

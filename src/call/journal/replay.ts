@@ -3,7 +3,7 @@ import { DEFAULT_CALL_OPTIONS } from '../call-options.js'
 import type { CallSessionOptions } from '../call-options.js'
 import { CallSession } from '../call-session.js'
 import type { CallOutput, PlayoutView } from '../events.js'
-import { isJournalled } from './journal.js'
+import { JOURNAL_VERSION, comparable } from './journal.js'
 import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 import { readJournal } from './journal-reader.js'
 
@@ -48,7 +48,7 @@ export interface ReplayPath {
   release: () => void
 }
 
-export interface ReplayOptions {
+interface ReplayOptions {
   /** Other settings than the call had. */
   readonly options?: Partial<CallSessionOptions>
   /**
@@ -60,6 +60,8 @@ export interface ReplayOptions {
   readonly openPath?: (media: JournalMedia) => ReplayPath
   /** base64 to bytes; needed with `openPath`. */
   readonly decode?: (base64: string) => Uint8Array
+  /** Outputs are given as this build has them, also where the journal's version said less. */
+  readonly whole?: boolean
 }
 
 /**
@@ -247,7 +249,8 @@ class Replayer {
     this.#firstAtMs = Math.min(this.#firstAtMs, atMs)
     this.#lastAtMs = Math.max(this.#lastAtMs, atMs)
     for (let output = session.pollOutput(); output !== null; output = session.pollOutput()) {
-      if (isJournalled(output)) this.#outputs.push({ atMs, entry: this.#entry, output })
+      const journalled = comparable(output, this.#options.whole === true ? JOURNAL_VERSION : this.#header?.version ?? JOURNAL_VERSION)
+      if (journalled !== null) this.#outputs.push({ atMs, entry: this.#entry, output: journalled })
     }
   }
 }

@@ -20,16 +20,16 @@ import { CallSeries } from '../../telemetry/call-series.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { createLog } from '../../telemetry/log.js'
 import { Metrics } from '../../telemetry/metrics.js'
-import { BackendBooks } from '../../workers/backend-books.js'
+import { BackendStatus } from '../../workers/backend-status.js'
 import { CallMemoryPool } from '../../workers/call-memory.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
-import { CallTask } from '../../workers/call-task.js'
+import { WorkerCall } from '../../workers/worker-call.js'
 import { CarrierHabits } from '../../workers/carrier-habits.js'
 import type { HostContext, HostedAgent } from '../../workers/host-context.js'
-import { HostedCall } from '../../workers/hosted-call.js'
+import { MainThreadCall } from '../../workers/main-thread-call.js'
 import type { ContinuationAsker, MediaSink } from '../../workers/live-call.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
-import { sessionOptions } from '../../workers/session-options.js'
+import { sessionOptions } from '../../workers/call-setup.js'
 import type { AfterStream, HumanOutcome, SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
@@ -81,11 +81,11 @@ class TextCall {
   readonly #tools: WatchedTools
   readonly #caller: TextCaller
   readonly #speech: TextSpeech
-  readonly #call: HostedCall
+  readonly #call: MainThreadCall
   readonly #speechPort: MessagePort
   readonly #sentences: string[] = []
   readonly #keys: string[] = []
-  #task: CallTask | null = null
+  #task: WorkerCall | null = null
   #carrier: TextCarrier | null = null
   #openedMs = NaN
   #streamOver = false
@@ -106,7 +106,7 @@ class TextCall {
       onKeys: (keys) => { this.#keys.push(...keys) }, onHungUp: (why) => { this.#hangUp(why) },
     }, this.#clock.nowMs())
     this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
-    this.#call = new HostedCall({
+    this.#call = new MainThreadCall({
       callSid: parseCallSid(`HD_${randomBytes(6).toString('hex')}`), agent: hosted.definition.name,
       from: options.from, to: options.to, direction: 'inbound',
     }, { ...hosted, backends: ['embedded'], shadow: null }, this.#context())
@@ -129,7 +129,7 @@ class TextCall {
     }
   }
 
-  /** The call record is written, and the carrier has nothing left to play. */
+  /** The gateway has made the call's record, and the carrier has nothing left to play. */
   get #done(): boolean {
     return this.#record !== null && (this.#carrier === null || this.#ended !== null)
   }
@@ -146,7 +146,7 @@ class TextCall {
     const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {
       clock, wallClock: () => clock() + wallOffsetMs, metrics: this.#media.metrics, log: createLog({ level: 'silent' }),
-      callSeries: new CallSeries({ clock }), backendBooks: new BackendBooks(),
+      callSeries: new CallSeries({ clock }), backendStatus: new BackendStatus(),
       carrier: null, journal: null, memory: this.#media.memory,
       callNumber: () => 1,
       run: (start) => this.#carry(start, wallOffsetMs),
@@ -163,7 +163,7 @@ class TextCall {
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
     const speech = new SpeechClient({ port: this.#speechPort, reopen })
     const { latency, resamplers } = this.#media
-    const task = new CallTask(start, {
+    const task = new WorkerCall(start, {
       clock: this.#clock.nowMs, resamplers, vads: levelVad, latencyIn: latency, latencyOut: latency,
     }, {
       options: (capabilities) => sessionOptions(start, capabilities, wallOffsetMs),

@@ -1,8 +1,11 @@
 import type { AgentDefinition } from '../agents/definition.js'
 import { offeredTools } from '../agents/offered-tools.js'
-import type { BackendCapabilities } from '../backends/backend.js'
-import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../call/call-options.js'
-import type { CallSessionOptions, HandoverOptions } from '../call/call-options.js'
+import type { BackendCapabilities, BackendSession, ToolSpec } from '../backends/backend.js'
+import { DEFAULT_CALL_OPTIONS, DEFAULT_ESCALATION_OPTIONS } from '../call/call-options.js'
+import type { CallSessionOptions, EscalationOptions } from '../call/call-options.js'
+import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
+import type { TranscriptEntry } from '../call/record.js'
+import { resumedTools } from '../call/tool-ledger.js'
 import type { CallStart } from './call-messages.js'
 
 /** The session's options as an agent's definition and its backend make them. */
@@ -44,25 +47,56 @@ export function sessionOptions(
     screening: start.direction === 'outbound' && agent.outbound.screening !== null
       ? { message: agent.outbound.screening.message, onSilence: agent.outbound.screening.onSilence } : null,
     consentText: agent.recording.enabled ? agent.recording.consent : null,
-    escalation: agent.escalation === null ? null : handoverOptions(agent.escalation, start.from),
+    escalation: agent.escalation === null ? null : escalationOptions(agent.escalation, start.from),
   }
 }
 
 /** A number's ringing time, and what the machine gives it beyond, and one thread hop. */
 const RING_MARGIN_MS = 7000
 
-function handoverOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): HandoverOptions {
+function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
   const callsBack = escalation.strategies.includes('callback')
   return {
-    ...DEFAULT_HANDOVER_OPTIONS,
+    ...DEFAULT_ESCALATION_OPTIONS,
     announceText: escalation.announce,
     failedText: escalation.failed,
     closedText: escalation.closed,
     silentLineText: escalation.silentLine
-      ?? (callsBack ? 'If the line stays silent, please hang up and we will call you back.' : DEFAULT_HANDOVER_OPTIONS.silentLineText),
+      ?? (callsBack ? 'If the line stays silent, please hang up and we will call you back.' : DEFAULT_ESCALATION_OPTIONS.silentLineText),
     callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' } : null,
     afterFailure: escalation.afterFailure,
     // Two strategies hold the stream; each may ring everybody.
-    holdTimeoutMs: Math.max(DEFAULT_HANDOVER_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
+    holdTimeoutMs: Math.max(DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
+  }
+}
+
+/** The tools a model is offered: the agent's own, then those that the session carries out itself. */
+function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
+  const { escalation } = agent
+  const gateway = GATEWAY_TOOLS.filter(({ name }) => {
+    if (name === ESCALATE_TOOL) return escalation !== null
+    return name !== CALLBACK_TOOL || escalation?.strategies.includes('callback') === true
+  })
+  return [...offeredTools(agent, assets), ...gateway]
+}
+
+/** What the backend of a call gets when it is connected. @param history  what was said so far */
+export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
+  const { agent, resume } = start
+  return {
+    callSid: start.callSid,
+    agent: agent.name,
+    from: start.from,
+    to: start.to,
+    instructions: agent.instructions,
+    greeting: agent.greeting,
+    tools: toolSpecs(start),
+    language: agent.language,
+    voice: agent.voice[start.backends[0] ?? ''] ?? null,
+    history: history.map((entry) => ({ role: entry.role, text: entry.text })),
+    // Tools that still ran when the worker died are answered with an error: they may have had their effect.
+    toolLedger: resume === null ? [] : resumedTools(resume),
+    offline: agent.offline ?? null,
+    resume: resume?.backendState ?? null,
   }
 }

@@ -8,7 +8,7 @@ const NOT_FAILURES: readonly string[] = ['TOOL_ARGUMENTS', 'TOOL_UNKNOWN', 'TOOL
  * The agent's rules for when a caller is handed to a human, whatever the backend thinks of it. It watches what happens to
  * the session and says once, for each rule, that it applies.
  */
-export class Rules {
+export class EscalationRules {
   readonly #options: RuleOptions
   readonly #phrases: readonly string[]
   readonly #applied = new Set<'words' | 'vip' | 'failures'>()

@@ -2,25 +2,26 @@ import type { MessagePort } from 'node:worker_threads'
 import type { ToolRunner } from '../agents/tool-runner.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSink } from '../backends/backend.js'
 import type { BackendReport } from '../backends/compose.js'
-import type { SpeechClient } from '../speech/speech-client.js'
+import type { SpeechClient, Speaking } from '../speech/speech-client.js'
 import { CallSession } from '../call/call-session.js'
-import type { CallCheckpoint } from '../call/checkpoint.js'
+import type { CallLogEntry } from '../call/call-log.js'
+import { parseResume } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { PlayoutLedger } from '../call/playout-ledger.js'
 import type { CallSessionOptions } from '../call/call-options.js'
 import { assertNever } from '../core/assert.js'
 import { messageOf } from '../core/errors.js'
+import { plainJson } from '../core/json.js'
 import { frameSamples } from '../core/units.js'
 import type { SampleRateHz } from '../core/units.js'
-import { Announcer } from './announcer.js'
-import { backendSession } from './backend-session.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallJournal } from './call-journal.js'
-import { CallMarks } from './call-marks.js'
 import { CallSpeech } from './call-speech.js'
+import { backendSession } from './call-setup.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
-import { EarClock } from './ear-clock.js'
+import { CallMarks } from './call-timeline.js'
+import { CallerLatency } from './caller-latency.js'
 import type { ShardContext } from './shard-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
@@ -28,7 +29,7 @@ import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 const REST_MS_MAX = 100
 
 /** What one call is made of besides its start data; the worker's composition. */
-export interface CallParts {
+interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
   /** What the backends found out about this call, at its end. */
@@ -38,7 +39,7 @@ export interface CallParts {
   /** Voice of the gateway's own phrases. */
   readonly voice: string
   /** Runs work of a call outside the tick; a fault in it fails that call alone. */
-  readonly guard: (call: CallTask, work: () => void) => void
+  readonly guard: (call: WorkerCall, work: () => void) => void
 }
 
 /**
@@ -46,7 +47,7 @@ export interface CallParts {
  * decisions are the session's; this class only carries them out. Its methods `receive`, `take`, `detect`, `attend`,
  * `decide` and `speak` are the stages of the worker's tick.
  */
-export class CallTask implements BackendSink {
+export class WorkerCall implements BackendSink {
   /** Resolves when the call is over and everything it held is free; never rejects. */
   readonly done: Promise<CallEnd>
   readonly callSid: string
@@ -63,19 +64,23 @@ export class CallTask implements BackendSink {
   readonly #journal: CallJournal | null
   readonly #intake: CallerIntake
   readonly #marks: CallMarks
-  readonly #ear = new EarClock()
+  readonly #callerLatency = new CallerLatency()
   readonly #abort = new AbortController()
   readonly #tools: CallTools
-  readonly #announcer: Announcer
+  /** Phrases of the gateway's own that are being spoken, by item. */
+  readonly #phrases = new Map<string, Speaking>()
   /** What playout says of itself at a tick: one object, filled anew. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
-  /** Samples that were taken from the playout ring when the ledger was told last. */
+  /** Samples that were taken from the playout ring when the ledger got its last report. */
   #taken = 0
   /** An item was handed to playout of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
   #streamOpen: boolean
+  /** What happened since the last message to the main thread. */
+  #entries: CallLogEntry[] = []
   #checkpointDue = false
+  #stateRefused = false
   #backendFailed = false
   #digits = 0
   #over = false
@@ -97,18 +102,17 @@ export class CallTask implements BackendSink {
     this.#marks = new CallMarks(start.preparedAtMs, (marks) => this.#post({ type: 'marks', marks }))
     this.#backend = parts.backend(this)
     const options = parts.options(this.#backend.capabilities)
-    const checkpoint = start.resume?.checkpoint ?? null
+    const resume = start.resume === null ? null : parseResume({ checkpoint: start.resume.checkpoint, log: start.resume.log })
     this.#journal = start.journal === null ? null : new CallJournal({
-      ...start.journal, options, resume: checkpoint, media: { sampleRateHz: start.legRateHz, track: start.track },
+      ...start.journal, options, resume, media: { sampleRateHz: start.legRateHz, track: start.track },
       post: (lines) => this.#post({ type: 'journal', lines }),
     })
-    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, checkpoint ?? undefined)
-    this.#tools = this.#makeTools(checkpoint)
-    this.#announcer = this.#makeAnnouncer()
+    this.#session = new CallSession(options, this.#journal?.writer.watch(this.#ledger) ?? this.#ledger, resume ?? undefined)
+    this.#tools = this.#makeTools()
     const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
-      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#ear,
-      screening: options.screening !== null && checkpoint === null ? screening : null,
+      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#callerLatency,
+      screening: options.screening !== null && resume === null ? screening : null,
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
     })
@@ -117,37 +121,16 @@ export class CallTask implements BackendSink {
     })
   }
 
-  #makeTools(checkpoint: CallCheckpoint | null): CallTools {
+  #makeTools(): CallTools {
     const { clock } = this.#context
     return new CallTools({
-      start: this.#start, checkpoint, tools: this.#parts.tools, clock, post: (message) => this.#post(message),
-      streamMs: (nowMs) => this.#session.streamMs(nowMs),
+      start: this.#start, tools: this.#parts.tools, post: (message) => this.#post(message),
       guard: (work) => this.#guard(work),
       identified: (identity) => {
         this.#journal?.writer.identity(identity, clock())
         this.#session.setIdentity(identity)
       },
-      answered: (call, result) => {
-        this.#post({ type: 'tool', call })
-        this.#handle(result)
-      },
-    })
-  }
-
-  #makeAnnouncer(): Announcer {
-    const { speech, voice } = this.#parts
-    return new Announcer({
-      speech, voice,
-      guard: (work) => this.#guard(work),
-      spoken: (itemId, { pcm, sampleRateHz }) => {
-        this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
-        this.#wake()
-      },
-      finished: (itemId) => {
-        this.#speech.finish('gateway', itemId)
-        this.#wake()
-      },
-      failed: (itemId) => this.#handle({ type: 'announce-failed', itemId }),
+      answered: (result) => this.#handle(result),
     })
   }
 
@@ -158,7 +141,7 @@ export class CallTask implements BackendSink {
     this.#port.on('close', () => this.#guard(() => this.#handle({
       type: 'hangup-requested', reason: 'call-fault', detail: 'the main thread let go of the call', speak: false,
     })))
-    const session = backendSession(this.#start, this.#session)
+    const session = backendSession(this.#start, this.#session.log.transcript)
     const askedAtMs = this.#context.clock()
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
@@ -225,7 +208,7 @@ export class CallTask implements BackendSink {
     }
   }
 
-  /** Speech that waited for room goes into the ring. */
+  /** Speech that waited goes into the ring. */
   speak(nowMs: number): void {
     this.#speech.refill()
     this.#journal?.pass()
@@ -237,7 +220,7 @@ export class CallTask implements BackendSink {
   #rest(nowMs: number): void {
     // A journal has each tick in it, and on a mixed line each tick takes up what was played.
     if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return this.#wake()
-    // How far playout is, is told with the next packet. When an item begins, and that there is room again, is told at once.
+    // Playout's progress can wait for the next packet. The beginning of an item cannot.
     this.#watchesPlayout = this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#intake.dueMs, this.#ledger.dueMs, wakeAtMs)
@@ -262,7 +245,7 @@ export class CallTask implements BackendSink {
       }
       if (event.type === 'turn-start') this.#marks.add('backend-response', this.#context.clock())
       this.#backendFailed ||= event.type === 'error' && event.fatal
-      this.#handle({ type: 'backend', event })
+      this.#handle({ type: 'backend', event: event.type === 'tool-call' ? withPlainArguments(event) : event })
     })
   }
 
@@ -340,9 +323,33 @@ export class CallTask implements BackendSink {
       this.#carryOut(output, nowMs)
       if (this.#over) return
     }
-    if (!this.#checkpointDue) return
+    if (this.#entries.length > 0 || this.#checkpointDue) this.#postLog(true)
+  }
+
+  /** @param live  the call goes on, and another worker may have to go on with it */
+  #postLog(live: boolean): void {
+    const entries = this.#entries
+    const checkpoint = live ? { session: this.#session.checkpoint(), backend: this.#backendState() } : null
+    const frameLatencyP99Ms = entries.some(({ kind }) => kind === 'turn') ? this.#intake.frameLatencyP99Ms : null
+    this.#post({ type: 'log', entries, checkpoint, frameLatencyP99Ms })
+    this.#entries = []
     this.#checkpointDue = false
-    this.#post({ type: 'checkpoint', checkpoint: this.#session.checkpoint(), backendState: this.#backend.snapshot() })
+  }
+
+  /** Null where a backend of others gives what another worker could not read. */
+  #backendState(): unknown {
+    try {
+      return plainJson(this.#backend.snapshot(), 'its state')
+    } catch (thrown) {
+      if (!this.#stateRefused) this.#post({ type: 'log-line', level: 'warn', message: 'the state of a backend is not kept', fields: { detail: messageOf(thrown) } })
+      this.#stateRefused = true
+      return null
+    }
+  }
+
+  #logged(entry: CallLogEntry): void {
+    this.#entries.push(entry)
+    if (entry.kind === 'turn') this.#callerLatency.turn(entry.record, this.#session.streamZeroMs)
   }
 
   #carryOut(output: CallOutput, nowMs: number): void {
@@ -357,19 +364,14 @@ export class CallTask implements BackendSink {
       case 'playout-pause': return this.#speech.pause()
       case 'playout-resume': return this.#speech.resume()
       case 'playout-clear': return this.#clear(nowMs)
-      case 'announce': return this.#announcer.announce(output.itemId, output.text)
+      case 'announce': return this.#announce(output.itemId, output.text)
       case 'run-tool': return this.#tools.run(output)
       case 'cancel-tools': return this.#tools.cancel(output.callIds)
       case 'escalate': return this.#post({ type: 'escalate', packet: output.packet })
       case 'callback': return this.#post({ type: 'callback', wish: output.wish })
       case 'recording-announced': return this.#post({ type: 'recording-announced' })
       case 'end-stream': return this.#post({ type: 'end-stream', code: output.code, hangup: output.hangup })
-      case 'transcript': return this.#post({ type: 'transcript', entry: output.entry })
-      case 'turn': return this.#turn(output)
-      case 'barge-in': {
-        const bargeIn = this.#session.bargeIns.findLast((made) => made.why === output.why && made.stopMs === output.stopMs)
-        return bargeIn === undefined ? undefined : this.#post({ type: 'barge-in', bargeIn })
-      }
+      case 'log': return this.#logged(output.entry)
       case 'mark': return this.#marks.add(output.name, nowMs, output.detail)
       case 'checkpoint-due':
         this.#checkpointDue = true
@@ -379,24 +381,48 @@ export class CallTask implements BackendSink {
     }
   }
 
-  #turn(output: Extract<CallOutput, { type: 'turn' }>): void {
-    const turn = this.#session.turns.findLast((made) => (
-      made.answerMs === output.answerMs && made.firstSoundMs === output.firstSoundMs))
-    if (turn === undefined) return
-    this.#post({ type: 'turn', turn, frameLatencyP99Ms: this.#intake.frameLatencyP99Ms })
-    this.#ear.turn(turn, this.#session.streamZeroMs)
-  }
-
   /** Off the frames' path, a few times a second. */
   #passMarks(nowMs: number): void {
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
-    const heard = this.#ear.take(nowMs)
-    if (heard !== null) this.#post({ type: 'ear', ...heard })
+    const heard = this.#callerLatency.take(nowMs)
+    if (heard !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...heard }], checkpoint: null, frameLatencyP99Ms: null })
+  }
+
+  /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
+  #announce(itemId: string, text: string): void {
+    const { speech, voice } = this.#parts
+    const failed = (): void => this.#handle({ type: 'announce-failed', itemId })
+    if (speech === null) {
+      // Not from here: the session is in the middle of its outputs.
+      queueMicrotask(() => this.#guard(failed))
+      return
+    }
+    const speaking = speech.speak(text, voice, ({ pcm, sampleRateHz }) => this.#guard(() => {
+      if (this.#phrases.get(itemId) !== speaking) return
+      this.#speech.append('gateway', itemId, pcm, sampleRateHz, this.#context.clock())
+      this.#wake()
+    }))
+    this.#phrases.set(itemId, speaking)
+    const over = (): boolean => {
+      if (!this.#phrases.delete(itemId)) return false
+      this.#speech.finish('gateway', itemId)
+      this.#wake()
+      return true
+    }
+    speaking.done.then(() => this.#guard(() => void over()), () => this.#guard(() => {
+      if (over()) failed()
+    }))
+  }
+
+  /** Nothing more comes of any phrase. */
+  #cancelPhrases(): void {
+    for (const speaking of this.#phrases.values()) speaking.cancel()
+    this.#phrases.clear()
   }
 
   #clear(nowMs: number): void {
-    this.#announcer.cancel()
+    this.#cancelPhrases()
     this.#speech.clear(nowMs)
     this.#intake.playoutCleared()
   }
@@ -414,10 +440,6 @@ export class CallTask implements BackendSink {
       backend: this.#backend.capabilities.name,
       durationMs: session.streamMs(nowMs),
       greetingMs: session.greetingMs,
-      transcript: session.transcript,
-      toolCalls: session.toolCalls,
-      turns: session.turns,
-      bargeIns: session.bargeIns,
       usage: session.usage,
       report: this.#parts.report(),
       toolCallsRefused: session.counters.toolCallsRefused,
@@ -428,6 +450,7 @@ export class CallTask implements BackendSink {
       dtmf: this.#digits,
     }
     this.#journal?.end()
+    if (this.#entries.length > 0) this.#postLog(false)
     this.#passMarks(nowMs)
     void this.#release('the call is over').then(() => this.#settle(result))
   }
@@ -444,7 +467,7 @@ export class CallTask implements BackendSink {
     this.#over = true
     this.#abort.abort()
     this.#tools.release()
-    this.#announcer.cancel()
+    this.#cancelPhrases()
     await this.#closeBackend(reason)
     this.#parts.speech?.close()
     this.#speech.release()
@@ -457,7 +480,7 @@ export class CallTask implements BackendSink {
     try {
       await this.#backend.close(reason)
     } catch (thrown) {
-      this.#post({ type: 'log', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
+      this.#post({ type: 'log-line', level: 'warn', message: 'a backend did not close in order', fields: { detail: messageOf(thrown) } })
     }
   }
 
@@ -467,5 +490,16 @@ export class CallTask implements BackendSink {
 
   #post(message: FromCall): void {
     this.#port.postMessage(message)
+  }
+}
+
+type ToolCallEvent = Extract<BackendEvent, { type: 'tool-call' }>
+
+/** Arguments go into the call log, which is plain JSON: what a backend of others gives besides is refused. */
+function withPlainArguments(event: ToolCallEvent): ToolCallEvent {
+  try {
+    return { ...event, args: plainJson(event.args, 'the arguments') as ToolCallEvent['args'] }
+  } catch (thrown) {
+    return { ...event, args: {}, invalid: messageOf(thrown) }
   }
 }

@@ -39,15 +39,15 @@ interface Entry {
 }
 
 /** The agents and their backends, as they were resolved. */
-export type BackendUsers = Iterable<{
+type BackendUsers = Iterable<{
   readonly name: string; readonly backends: readonly string[]; readonly shadow: string | null
 }>
 
 /**
- * The backends as an operator sees them. Bounded: backends are few, since their names come from settings and agent files;
+ * The backends as an operator sees them, over all calls of this process. Bounded: backends are few, since their names come from settings and agent files;
  * what is beyond `CIRCUITS_MAX` is counted as `other`.
  */
-export class BackendBooks {
+export class BackendStatus {
   readonly #entries = new Map<string, Entry>()
 
   session(opened: SessionOpened): void {

@@ -1,10 +1,10 @@
 import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
-import type { EarTimes, TurnRecord } from '../call/record.js'
+import type { PlayedTimes, TurnRecord } from '../call/record.js'
 
 /** The turn it belongs to, and its times. */
-export interface HeardTurn {
+interface HeardTurn {
   readonly callerStoppedMs: number
-  readonly ear: EarTimes
+  readonly ear: PlayedTimes
 }
 
 interface OpenTurn {
@@ -18,7 +18,7 @@ interface OpenTurn {
 const GRAIN_MS = 20
 
 /**
- * The two clocks of a turn, on to the caller's ear: where the carrier forks both tracks as stereo, the second channel is
+ * The two clocks of a turn, as the caller perceives them: where the carrier forks both tracks as stereo, the second channel is
  * what it plays to the caller, so our own voice comes back there when the caller hears it. A turn is joined with the
  * first beginning of a sound on that track after its sound was sent.
  *
@@ -26,7 +26,7 @@ const GRAIN_MS = 20
  *     open --a beginning at or after the answer's send--> none, with both times
  *     open --EAR_WAIT_MS--> none, with what was heard; the answer followed other speech without a gap
  */
-export class EarClock {
+export class CallerLatency {
   readonly #onsetsMs: number[] = []
   #open: OpenTurn | null = null
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { EAR_WAIT_MS } from '../../src/core/limits.js'
-import { EarClock } from '../../src/workers/ear-clock.js'
+import { CallerLatency } from '../../src/workers/caller-latency.js'
 import { loadVads } from '../support/media-modules.js'
 
 const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }
@@ -9,7 +9,7 @@ const turn = { callerStoppedMs: 4000, firstSoundMs: 300, answerMs: 900 }
 const ZERO_MS = 10_000
 
 t.test('a turn is timed to the first sounds at the ear after its filler and its answer were sent', async (t) => {
-  const clock = new EarClock()
+  const clock = new CallerLatency()
   clock.onset(12_000) // the greeting, long before
   clock.onset(14_380) // the filler: sent at 14,300
   clock.turn(turn, ZERO_MS)
@@ -20,7 +20,7 @@ t.test('a turn is timed to the first sounds at the ear after its filler and its 
 })
 
 t.test('an answer that follows its filler without a gap has no beginning of its own', async (t) => {
-  const clock = new EarClock()
+  const clock = new CallerLatency()
   clock.onset(14_380)
   clock.turn(turn, ZERO_MS)
   t.equal(clock.take(14_900 + EAR_WAIT_MS - 1), null)
@@ -28,7 +28,7 @@ t.test('an answer that follows its filler without a gap has no beginning of its 
 })
 
 t.test('a carrier that forks one track only is never heard, and says nothing', async (t) => {
-  const clock = new EarClock()
+  const clock = new CallerLatency()
   clock.turn(turn, ZERO_MS)
   t.equal(clock.take(20_000), null)
   clock.turn({ callerStoppedMs: 9000, firstSoundMs: 100, answerMs: null }, ZERO_MS)

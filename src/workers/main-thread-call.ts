@@ -1,45 +1,49 @@
-import type { MessagePort, TransferListItem } from 'node:worker_threads'
+import { MessageChannel, receiveMessageOnPort } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { LockRule, Verdict } from '../agents/verification-lock.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
 import type { EndReason, OutboundRecord } from '../call/record.js'
 import { assertNever } from '../core/assert.js'
-import { GatewayError } from '../core/errors.js'
+import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
-import { REHOMES_MAX, SOCKET_WAIT_MS } from '../core/limits.js'
+import { REHOMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 import type { Log } from '../telemetry/log.js'
-import type { CallEnd, CallResult, CallStart, ToCall } from './call-messages.js'
-import { CallBooks } from './call-books.js'
-import type { CallEnding } from './call-books.js'
+import type { CallResult, CallStart, FromCall, SavedState, ToCall } from './call-messages.js'
+import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
+import type { CallEnding } from './call-record.js'
 import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
-import { callSummary } from './call-summary.js'
-import { CallTimeline } from './call-timeline.js'
-import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type {
   CallTimelineView, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
 } from './live-call.js'
-import { noteBackendNews } from './backend-news.js'
 import type { CallMemory } from './call-memory.js'
 import type { HostContext, HostedAgent } from './host-context.js'
-import { outboundRecord } from './outbound-record.js'
 import { HostedPlayout } from './hosted-playout.js'
-import { HostedTask } from './hosted-task.js'
-import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-loss.js'
 import type { Carried } from './worker-loss.js'
 
+/** Faults of a backend that only a person can mend. */
+const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
+const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
+  auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
+  rate_limit: 'a backend limits our requests', session_expired: 'a backend ended a session at its time limit',
+}
+
 /**
- * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker:
- * the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
+ * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker: the call
+ * log, the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
  * half only paces it out, also while the worker is dead.
+ *
+ * A lost worker's call moves to another one. A call that may have ended its worker goes on alone, and ends with the second one, so
+ * that it does not walk through all of them.
  */
-export class HostedCall implements LiveCall, TaskOwner, Carried {
+export class MainThreadCall implements LiveCall, Carried {
   readonly callSid: CallSid
   readonly number: number
   readonly agent: string
@@ -53,12 +57,19 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   readonly #memory: CallMemory
   readonly #shared: SharedCall
   readonly #playout: HostedPlayout
-  readonly #task: HostedTask
   readonly #preparedAtMs: number
   readonly #socketWaitMs: number
   #lastState: CarrierState = 'unknown'
-  readonly #books: CallBooks
-  readonly #timeline: CallTimeline
+  readonly #record: CallRecordBuilder
+  /** To the worker's half; null while there is none. */
+  #port: MessagePort | null = null
+  /** From `begin` until the end of the last worker's half. */
+  #taskRunning = false
+  /** What another worker would go on from, with the log. */
+  #saved: SavedState | null = null
+  /** Moves to another worker so far. */
+  #rehomes = 0
+  #suspicions = 0
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
@@ -90,10 +101,11 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#preparedAtMs = context.clock()
     // A call that we placed rings first.
     this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
-    this.#timeline = new CallTimeline(this.#preparedAtMs)
+    this.#record = new CallRecordBuilder(
+      call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries,
+      { ms: this.#preparedAtMs, wallMs: context.wallClock() }, context.maskNumbers,
+    )
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
-    this.#task = new HostedTask(this.#taskStart(), this)
-    this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock(), context.maskNumbers)
     this.#handover = new CallHandover({
       callSid: call.callSid,
       agent: hosted.definition,
@@ -107,7 +119,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       continuationUrl: () => this.afterStreamUrl,
       humanUrl: () => this.humanUrl,
       afterStream: () => context.habits.afterStream(context.clock()),
-      toSession: (step) => this.#task.send({ type: 'escalation', step }),
+      toSession: (step) => this.#send({ type: 'escalation', step }),
       settled: () => this.#endWhenDone(),
       mark: (name, detail) => this.#mark(name, detail),
       news: (news) => context.handoffNews(news),
@@ -143,7 +155,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   }
 
   get carriesTask(): boolean {
-    return this.#task.running
+    return this.#taskRunning
   }
 
   /** Thread of the worker that has, or had, its task; 0 while none has begun it. */
@@ -151,13 +163,14 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     return Atomics.load(this.#shared.words, Word.worker)
   }
 
+  /** How often it was suspected of the death of its worker, or failed by a fault of its own. */
   get suspicions(): number {
-    return this.#task.suspicions
+    return this.#suspicions
   }
 
   /** Starts the call's task; the backend connects while the webhook is being answered. */
   begin(): void {
-    this.#task.begin()
+    this.#start(false)
   }
 
   // --- the media socket -----------------------------------------------------------------------------------
@@ -172,8 +185,8 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#mark('socket')
     this.#log.info({ setup_ms: Math.round(this.#attachedAtMs - this.#preparedAtMs) }, 'stream opened')
     this.#recorder = this.#openRecorder()
-    this.#context.openRecords?.open(this.callSid, () => this.#books.open(this.#ending(), this.#context.wallClock()))
-    this.#task.send({ type: 'stream-opened' })
+    this.#context.openRecords?.open(this.callSid, () => this.#record.open(this.#ending(), this.#context.wallClock()))
+    this.#send({ type: 'stream-opened' })
   }
 
   audio(bytes: Uint8Array): void {
@@ -188,7 +201,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   }
 
   text(messages: readonly StreamText[]): void {
-    if (messages.length > 0) this.#task.send({ type: 'stream-text', messages })
+    if (messages.length > 0) this.#send({ type: 'stream-text', messages })
   }
 
   detach(code: number, fault?: StreamFault): void {
@@ -199,14 +212,14 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#log.info({ code, ...fault }, 'stream closed')
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     if (this.#state === 'streaming') this.#state = 'after'
-    this.#task.send(streamClosed(code, fault))
+    this.#send(streamClosed(code, fault))
     this.#handover.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
-    this.#task.send({ type: 'carrier-state', state })
+    this.#send({ type: 'carrier-state', state })
     this.#handover.handle({ type: 'carrier-state', state })
   }
 
@@ -232,11 +245,11 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   hangup(reason: EndReason, detail: string, speak: boolean): void {
     this.#log.info({ reason, detail }, 'call is being ended')
     this.#mark('hang-up', `${reason}: ${detail}`)
-    this.#task.send({ type: 'hangup', reason, detail, speak })
+    this.#send({ type: 'hangup', reason, detail, speak })
   }
 
   escalate(reason: string): void {
-    this.#task.send({ type: 'escalate', reason })
+    this.#send({ type: 'escalate', reason })
   }
 
   /** Ends the call without its session's consent: the end of a drain, or a task that answers nothing. */
@@ -278,17 +291,21 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   }
 
   #mark(name: string, detail?: string): void {
-    this.#timeline.mark(name, this.#context.clock(), detail)
+    this.#record.timeline.mark(name, this.#context.clock(), detail)
     this.#context.openRecords?.changed(this.callSid)
   }
 
-  // --- the task -------------------------------------------------------------------------------------------
+  // --- the worker's half ----------------------------------------------------------------------------------
 
-  #taskStart(): TaskStart {
+  /** @param alone  on a worker that carries nothing else */
+  #start(alone: boolean): void {
+    const { port1, port2 } = new MessageChannel()
+    const speech = this.#context.openSpeech()
     const { callSid, number, legRateHz } = this
     const { direction, from, to } = this.#call
-    return {
-      callSid, number, legRateHz, direction,
+    const saved = this.#saved
+    const start: CallStart = {
+      callSid, number, legRateHz, direction, speech,
       agent: this.#hosted.definition,
       assets: this.#hosted.assets ?? NO_ASSETS,
       backends: this.#hosted.backends,
@@ -297,41 +314,65 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       to: direction === 'inbound' ? to : from,
       track: this.#hosted.facts.stream.track,
       shared: this.#memory,
+      port: port2,
       preparedAtMs: this.#preparedAtMs,
+      resume: saved === null ? null : { checkpoint: saved.session, log: this.#record.log.records(), backendState: saved.backend },
+      streamOpen: this.#sink !== null,
+      rehomes: this.#rehomes,
       journal: this.#context.journal,
     }
-  }
-
-  get streamOpen(): boolean {
-    return this.#sink !== null
-  }
-
-  run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
+    this.#port = port1
+    port1.on('message', (message: FromCall) => this.#receive(message))
+    port1.unref()
+    this.#taskRunning = true
     Atomics.store(this.#shared.words, Word.worker, 0) // the worker before is gone
-    return this.#context.run(start, transfer, alone)
+    this.#context.run(start, speech === null ? [port2] : [port2, speech], alone).then(
+      (end) => {
+        if (end.type === 'result') this.#taskEnded(end, null)
+        else this.#lost(end.fault)
+      },
+      (thrown: unknown) => this.#lost(thrown),
+    )
   }
 
-  openSpeech(): MessagePort | null {
-    return this.#context.openSpeech()
+  /** To the call's session; lost when there is none any more. */
+  #send(message: ToCall): void {
+    this.#port?.postMessage(message)
   }
 
-  lost(thrown: unknown): boolean {
+  /** The worker died, or the call failed by a fault of ours: another worker goes on with it, or it ends. */
+  #lost(thrown: unknown): void {
+    this.#closePort()
     this.#verdict('unjudged')
-    const { rehomes, suspicions } = this.#task
-    const part = thrown instanceof WorkerLostError ? thrown.part : 'own-fault'
-    this.#log.error({ err: thrown, rehomes, suspicions, part }, 'call lost its worker')
+    const part = thrown instanceof WorkerLostError ? thrown.part : null // null: its own fault, and its worker lives
+    if (part !== 'bystander') this.#suspicions++
+    const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
+    this.#log.error({ err: thrown, rehomes, suspicions, part: part ?? 'own-fault' }, 'call lost its worker')
     this.#mark('worker-lost', `${lossOf(thrown)}; ${rehomes} of ${REHOMES_MAX} moves to another worker used`)
     this.#playout.letGo()
-    return this.#state !== 'ended'
-  }
-
-  moved(): void {
+    // One of many is suspected with the others; of them the next death tells more.
+    const guilty = part !== 'bystander' && part !== 'one-of-many' && suspicions > SUSPICIONS_MAX
+    if (this.#state === 'ended' || guilty || rehomes >= REHOMES_MAX) return this.#taskEnded(null, messageOf(thrown))
+    this.#rehomes++
+    this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
-    // A socket that closed meanwhile is told again: the first message went to the dead.
-    if (this.#attached && this.#sink === null) this.#task.send(streamClosed(1006, this.#streamFault))
+    // The message of a socket that closed meanwhile went to the worker that died.
+    if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
   }
 
-  ended(result: CallResult | null, fault: string | null): void {
+  /** The task's end and its last messages come by two ways; what it still said is read first. */
+  #closePort(): void {
+    const port = this.#port
+    if (port === null) return
+    for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port)) this.#receive(last.message as FromCall)
+    port.close()
+    this.#port = null
+  }
+
+  /** Nothing more comes of a worker. Exactly one of the two is null. */
+  #taskEnded(result: CallResult | null, fault: string | null): void {
+    this.#closePort()
+    this.#taskRunning = false
     this.#verdict('unjudged')
     this.#result = result
     this.#fault = fault
@@ -346,9 +387,9 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   }
 
   #endWhenDone(): void {
-    if (this.#task.running || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
+    if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
     this.#state = 'ended'
-    const record = this.#books.close(this.#ending())
+    const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
     this.#context.over(this, record)
     // No worker has the call any more, and no socket.
@@ -362,7 +403,6 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
-      timeline: this.#timeline,
     }
   }
 
@@ -395,32 +435,44 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#recorder?.end(this.#context.clock())
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
-    this.#task.send({ type: 'stream-closed', code })
+    this.#send({ type: 'stream-closed', code })
     this.#handover.handle({ type: 'stream-closed' })
   }
 
-  heard(message: TaskNews): void {
-    const { clock, wallClock } = this.#context
+  #receive(message: FromCall): void {
     switch (message.type) {
-      case 'backend-error':
-      case 'backend-session':
-      case 'circuit':
-      case 'failover':
-        noteBackendNews(message, { log: this.#log, call: this.#books, all: this.#context.backendBooks, clock, wallClock })
+      case 'backend-error': {
+        const { backend, code, message: detail, sessionLost } = message.fault
+        const level = FINAL_FAULTS.has(code) ? 'error' : 'warn'
+        this.#log[level]({ backend, code, detail, session_lost: sessionLost }, BACKEND_FAULT_WORDS[code] ?? 'a backend failed')
+        this.#context.backendStatus.fault(message.fault, this.#context.wallClock())
+        this.#record.take(message)
         return
-      case 'transcript':
-      case 'tool':
-      case 'turn':
-      case 'ear':
-      case 'barge-in':
-        this.#books.take(message)
+      }
+      case 'backend-session':
+        this.#context.backendStatus.session(message.opened)
+        this.#record.take(message)
+        return
+      case 'circuit':
+        this.#context.backendStatus.circuit(message.worker, message.circuit, this.#context.clock())
+        return
+      case 'failover': {
+        const { from, to, gapMs, reason } = message
+        this.#log.warn({ fromBackend: from, toBackend: to, gap_ms: Math.round(gapMs), reason }, 'another backend took over')
+        this.#context.backendStatus.takeover(from, to, gapMs)
+        this.#record.take(message)
+        return
+      }
+      case 'log':
+        this.#saved = message.checkpoint ?? this.#saved
+        this.#record.take(message)
         this.#context.openRecords?.changed(this.callSid)
         return
       case 'marks':
-        this.#timeline.take(message.marks)
+        this.#record.timeline.take(message.marks)
         return
       case 'end-stream':
-        // What the carrier does with the leg now is seen only where it is not told to end it.
+        // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
           this.#context.habits.closed(this.callSid, this.#context.clock())
         }
@@ -434,8 +486,13 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       case 'callback':
         this.#handover.callback(message.wish)
         return
+      case 'speech-lost': {
+        const port = this.#context.openSpeech()
+        if (port !== null) this.#port?.postMessage({ type: 'speech', port } satisfies ToCall, [port])
+        return
+      }
       case 'verification-attempt':
-        this.#task.send({ type: 'verification-attempts', left: this.#takeAttempt() })
+        this.#send({ type: 'verification-attempts', left: this.#takeAttempt() })
         return
       case 'verification-verdict':
         this.#verdict(message.verdict)
@@ -447,7 +504,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       case 'journal':
         this.#context.keepJournal(this.callSid, message.lines)
         return
-      case 'log':
+      case 'log-line':
         this.#log[message.level](message.fields, message.message)
         return
       default:
@@ -495,32 +552,16 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   // --- what is shown --------------------------------------------------------------------------------------
 
   view(): LiveCallView {
-    return this.#books.view(this.#now())
+    return this.#record.view(this.#now())
   }
 
   timeline(): CallTimelineView {
-    const { marks, dropped } = this.#timeline
-    const { agent, backend } = this.#books.view(this.#now())
-    return {
-      version: CALL_TIMELINE_VERSION,
-      callSid: this.callSid,
-      agent,
-      backend,
-      live: this.#state !== 'ended',
-      startedAt: this.#books.startedAt,
-      streamOpenedMs: streamOpenedMs(marks),
-      traceId: this.#context.traces?.traceId(this.callSid) ?? null,
-      timeline: marks,
-      timelineDropped: dropped,
-      turns: this.#books.turns(),
-      bargeIns: this.#books.bargeIns,
-      tools: this.#books.toolTimes,
-    }
+    return this.#record.timelineView(this.#state !== 'ended', this.#context.traces?.traceId(this.callSid) ?? null)
   }
 
   #now(): { state: LiveCallState; streamMs: number; rehomes: number } {
     return {
-      state: this.#state, rehomes: this.#task.rehomes, streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
+      state: this.#state, rehomes: this.#rehomes, streamMs: this.#attached ? this.#context.clock() - this.#attachedAtMs : 0,
     }
   }
 }

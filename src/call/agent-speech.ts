@@ -1,0 +1,134 @@
+import { SPEECH_ITEMS_MAX } from '../core/limits.js'
+import type { SpeechKind } from './events.js'
+
+/** One piece of agent speech, of the backend or of the gateway. */
+interface SpeechItem {
+  readonly kind: SpeechKind
+  /** Of the response that it belongs to; null for the gateway's own. */
+  readonly generation: number | null
+  started: boolean
+  /** Heard to its end, or thrown away. */
+  over: 'no' | 'heard' | 'cut'
+}
+
+/**
+ * What the agent says: the responses of the backend by their generation, and the items of speech.
+ *
+ *     response  --turn-start--> given --turn-done, interrupted--> over
+ *     response  at or below the fence: dead, what still comes of it is late; above the ceiling: unwanted
+ *     item      --first sample sent--> started --heard | cut--> over
+ */
+export class AgentSpeech {
+  /** The response that is being given; null when the backend is done. */
+  responding: number | null = null
+  /** The highest generation that was heard of. */
+  #latest = 0
+  #fence = 0
+  #ceiling = Infinity
+  /** The response that greets: the first one of a call that the backend greets. */
+  #greeting: number | null = null
+  readonly #items = new Map<string, SpeechItem>()
+
+  get latest(): number {
+    return this.#latest
+  }
+
+  /** A response was heard of. @returns false when it is dead or unwanted */
+  wanted(generation: number): boolean {
+    if (generation > this.#latest) this.#latest = generation
+    return generation > this.#fence && generation <= this.#ceiling
+  }
+
+  isDead(generation: number): boolean {
+    return generation <= this.#fence
+  }
+
+  /** The backend begins a response. @returns false when it is dead or unwanted */
+  begin(generation: number): boolean {
+    if (!this.wanted(generation)) return false
+    this.#greeting ??= generation
+    this.responding = generation
+    return true
+  }
+
+  /** The backend is done with a response. */
+  end(generation: number): void {
+    if (this.responding !== null && generation >= this.responding) this.responding = null
+  }
+
+  /** Audio came. @returns `first` for the first of its item, `late` when it must not be played */
+  audio(itemId: string, generation: number): 'first' | 'more' | 'late' {
+    const known = this.#items.get(itemId)
+    if (!this.wanted(generation) || known?.over === 'cut') return 'late'
+    if (known !== undefined) return 'more'
+    this.#greeting ??= generation
+    this.add(itemId, 'answer', generation)
+    return 'first'
+  }
+
+  add(itemId: string, kind: SpeechKind, generation: number | null): void {
+    if (this.#items.size >= SPEECH_ITEMS_MAX) {
+      for (const oldest of this.#items.keys()) {
+        this.#items.delete(oldest)
+        break
+      }
+    }
+    this.#items.set(itemId, { kind, generation, started: false, over: 'no' })
+  }
+
+  item(itemId: string | null): SpeechItem | undefined {
+    return itemId === null ? undefined : this.#items.get(itemId)
+  }
+
+  /** Some item is on its way to the caller. */
+  get anyOpen(): boolean {
+    for (const item of this.#items.values()) if (item.over === 'no') return true
+    return false
+  }
+
+  isOpen(itemId: string): boolean {
+    return this.#items.get(itemId)?.over === 'no'
+  }
+
+  isCut(itemId: string): boolean {
+    return this.#items.get(itemId)?.over === 'cut'
+  }
+
+  /** The item belongs to the backend's greeting. */
+  greets(item: SpeechItem): boolean {
+    return item.generation !== null && item.generation === this.#greeting
+  }
+
+  /** No response from here on is a greeting. */
+  greetingOver(): void {
+    this.#greeting = 0
+  }
+
+  /** Everything open is given up, and responses up to `fence` are dead. @returns whether the backend was speaking */
+  cut(fence: number): boolean {
+    let backendSpoke = this.responding !== null
+    for (const item of this.#items.values()) {
+      if (item.over !== 'no') continue
+      if (item.generation !== null) backendSpoke = true
+      item.over = 'cut'
+    }
+    this.raiseFence(fence)
+    this.responding = null
+    return backendSpoke
+  }
+
+  /** Responses up to `fence` are dead. */
+  raiseFence(fence: number): void {
+    this.#fence = Math.max(this.#fence, fence)
+    if (this.responding !== null && this.responding <= fence) this.responding = null
+  }
+
+  /** Responses that begin from here on are unwanted. */
+  close(): void {
+    this.#ceiling = this.#latest
+  }
+
+  open(): void {
+    this.#ceiling = Infinity
+  }
+}

@@ -1,0 +1,15 @@
+import { GatewayError, messageOf } from './errors.js'
+
+/**
+ * A copy of `value` that is plain JSON: keys without a value are left out, dates become texts, `undefined` becomes null. For what
+ * code of others hands in (a tool's result, a backend's state) and another process may have to read.
+ * @param what  names the value in the error
+ * @throws GatewayError CALL_FAULT when JSON cannot hold it: a bigint, a cycle
+ */
+export function plainJson(value: unknown, what: string): unknown {
+  try {
+    return JSON.parse(JSON.stringify(value) ?? 'null') as unknown
+  } catch (thrown) {
+    throw new GatewayError('CALL_FAULT', `${what} is not JSON: ${messageOf(thrown)}`, { cause: thrown })
+  }
+}

@@ -1,0 +1,420 @@
+import { CALL_RECORD_VERSION } from '../call/record.js'
+import { CallLog } from '../call/call-log.js'
+import type { CallLogEntry, LoggedToolCall, ToolCallEnd } from '../call/call-log.js'
+import type { CarrierState } from '../call/events.js'
+import type {
+  BargeInRecord, CallRecord, EndReason, EscalationHistory, OutboundRecord, OutboundResult, StopRecord, ToolCallRecord, TurnRecord,
+} from '../call/record.js'
+import { assertNever } from '../core/assert.js'
+import type { ErrorCode } from '../core/errors.js'
+import type { SessionOpened } from '../backends/watch.js'
+import { BACKEND_SESSIONS_KEPT } from '../core/limits.js'
+import { maskNumber, maskNumbersIn } from '../sautikit/phone.js'
+import { MODULE_PREFIX } from '../backends/registry.js'
+import type { CallSid } from '../core/ids.js'
+import type { CallNumbers, CallSeries } from '../telemetry/call-series.js'
+import type { LogFields } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import type { CallResult, FromCall } from './call-messages.js'
+import { CallTimeline } from './call-timeline.js'
+import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
+import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
+
+/** What view and record need to know of the call as it is now. */
+interface CallNow {
+  readonly state: LiveCallState
+  /** Since the stream opened; 0 before. */
+  readonly streamMs: number
+  readonly rehomes: number
+}
+
+export interface CallEnding extends CallNow {
+  /** The worker's part; null when the call failed by a fault of ours. */
+  readonly result: CallResult | null
+  readonly fault: string | null
+  readonly escalation: EscalationHistory | null
+  /** File of the recording, below DATA_DIR. */
+  readonly recording: string | null
+  readonly packetsDropped: number
+  readonly underruns: number
+  /** Null for a call that we did not place. */
+  readonly outbound: OutboundRecord | null
+}
+
+/** What a worker says that is counted or kept. */
+type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
+
+/**
+ * What the main thread keeps of a call: its log, its timeline and its backend sessions, and the metrics that are made of them as they come.
+ * The live view, the timeline and the call record are put together here and nowhere else. Phone numbers are masked here, so that
+ * nothing that is shown has them.
+ */
+export class CallRecordBuilder {
+  readonly #call: NewCall
+  /** The one that answers now. */
+  #backend: string
+  readonly #metrics: Metrics
+  readonly #series: CallSeries
+  readonly #numbers: CallNumbers
+  readonly #startedAt: string
+  readonly log = new CallLog()
+  readonly timeline: CallTimeline
+  readonly #sessions: SessionOpened[] = []
+  readonly #masksNumbers: boolean
+
+  /**
+   * @param preparedAt  the webhook, on the common clock and in calendar time
+   * @param masksNumbers  false: the record has phone numbers as they are; views and logs never do
+   */
+  constructor(
+    call: NewCall, backend: string, metrics: Metrics, series: CallSeries, preparedAt: { readonly ms: number; readonly wallMs: number }, masksNumbers = true,
+  ) {
+    this.timeline = new CallTimeline(preparedAt.ms)
+    this.#masksNumbers = masksNumbers
+    this.#call = call
+    this.#backend = backend
+    this.#metrics = metrics
+    this.#series = series
+    this.#numbers = series.open(call.callSid, call.agent, backend)
+    this.#startedAt = new Date(preparedAt.wallMs).toISOString()
+  }
+
+  take(news: CallNews): void {
+    const { callSid } = this.#call
+    const metrics = this.#metrics
+    switch (news.type) {
+      case 'backend-session': {
+        const { backend, role, connectMs } = news.opened
+        this.#sessions.push({ ...news.opened, connectMs: wholeNumbers(connectMs) })
+        if (this.#sessions.length > BACKEND_SESSIONS_KEPT) this.#sessions.shift()
+        if (connectMs === null) return
+        metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
+        // A module is called by its address until it has said its name.
+        if (this.#backend.startsWith(MODULE_PREFIX) && role === 'first') this.#answering(backend)
+        return
+      }
+      case 'backend-error':
+        metrics.backendErrors({ backend: news.fault.backend, code: news.fault.code }).inc(1, callSid)
+        return
+      case 'log':
+        for (const entry of news.entries) {
+          this.log.append(entry)
+          this.#observe(entry)
+        }
+        if (news.frameLatencyP99Ms !== null) this.#numbers.frameLatencyP99Ms = news.frameLatencyP99Ms
+        return
+      case 'failover':
+        this.#answering(news.to)
+        // A rotation is no failure: the same backend, with a fresh session.
+        if (news.from === news.to) {
+          metrics.backendRotations({ backend: news.to }).inc(1, callSid)
+          return
+        }
+        metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
+        metrics.backendFailoverGap({ to: news.to }).observe(news.gapMs / 1000, callSid)
+        return
+    }
+  }
+
+  #observe(entry: CallLogEntry): void {
+    const { callSid, agent } = this.#call
+    const labels = { agent, backend: this.#backend }
+    switch (entry.kind) {
+      case 'transcript':
+        return
+      case 'tool-call':
+        this.#toolCall(entry)
+        return
+      case 'turn':
+        this.#turn(entry.record, labels)
+        return
+      case 'turn-played': {
+        const { firstSoundMs, answerMs } = entry.ear
+        if (firstSoundMs !== null) this.#metrics.turnResponseEar(labels).observe(firstSoundMs / 1000, callSid)
+        if (answerMs !== null) this.#metrics.turnAnswerEar(labels).observe(answerMs / 1000, callSid)
+        return
+      }
+      case 'barge-in':
+        this.#bargeIn(entry.record)
+        return
+      default:
+        assertNever(entry)
+    }
+  }
+
+  /** Tools of the agent's own that ran: the name of a refused call is whatever a model made up, and is no label. */
+  #toolCall({ end, record: { name, ok, ms, error } }: LoggedToolCall): void {
+    if (end === 'built-in' || end === 'refused') return
+    const { callSid } = this.#call
+    this.#metrics.toolSeconds({ tool: name, outcome: ok ? 'ok' : 'error' }).observe(ms / 1000, callSid)
+    const code = END_CODES[end] ?? error
+    if (code !== undefined) this.#metrics.toolErrors({ tool: name, code }).inc(1, callSid)
+  }
+
+  #answering(backend: string): void {
+    this.#backend = backend
+    this.#numbers.backend = backend
+  }
+
+  #turn(turn: TurnRecord, labels: { readonly agent: string; readonly backend: string }): void {
+    const { callSid } = this.#call
+    if (turn.answerMs !== null) this.#metrics.turnAnswer(labels).observe(turn.answerMs / 1000, callSid)
+    if (turn.firstSoundMs === null) return
+    this.#numbers.turnResponseLastMs = turn.firstSoundMs
+    this.#metrics.turnResponse(labels).observe(turn.firstSoundMs / 1000, callSid)
+  }
+
+  #bargeIn(bargeIn: BargeInRecord): void {
+    this.#metrics.bargeIns({ committed: bargeIn.committed ? 'yes' : 'no' }).inc(1, this.#call.callSid)
+    if (!bargeIn.committed || bargeIn.stopMs === null) return
+    this.#numbers.bargeInStopLastMs = bargeIn.stopMs
+    this.#metrics.bargeInStop.observe(bargeIn.stopMs / 1000, this.#call.callSid)
+  }
+
+  view(now: CallNow): LiveCallView {
+    return {
+      callSid: this.#call.callSid,
+      agent: this.#call.agent,
+      backend: this.#backend,
+      state: now.state,
+      direction: this.#call.direction,
+      from: maskNumber(this.#call.from),
+      to: maskNumber(this.#call.to),
+      startedAt: this.#startedAt,
+      durationMs: Math.round(now.streamMs),
+      transcript: wholeNumbers(this.log.transcript),
+      toolCalls: this.log.toolCalls.map(({ record }) => kept(record, true)),
+      rehomes: now.rehomes,
+    }
+  }
+
+  timelineView(live: boolean, traceId: string | null): CallTimelineView {
+    const { marks, dropped } = this.timeline
+    return {
+      version: CALL_TIMELINE_VERSION,
+      callSid: this.#call.callSid,
+      agent: this.#call.agent,
+      backend: this.#backend,
+      live,
+      startedAt: this.#startedAt,
+      streamOpenedMs: streamOpenedMs(marks),
+      traceId,
+      timeline: marks,
+      timelineDropped: dropped,
+      turns: wholeNumbers(this.log.turns),
+      bargeIns: wholeNumbers(this.log.bargeIns),
+      // Without their arguments, which may hold the caller's number.
+      tools: this.log.toolCalls.map(({ record: { name, startMs, ms, ok } }) => ({ name, startMs: Math.round(startMs), ms: Math.round(ms), ok })),
+    }
+  }
+
+  #shown(number: string): string {
+    return this.#masksNumbers ? maskNumber(number) : number
+  }
+
+  #escalation(history: EscalationHistory | null): EscalationHistory | null {
+    if (history?.callback == null) return history
+    const { callback } = history
+    return { ...history, callback: { ...callback, number: this.#shown(callback.number) } }
+  }
+
+  /** The record as it is if the process dies now, before the call has come to its end. */
+  open(end: CallEnding, nowWallMs: number): CallRecord {
+    return {
+      ...this.#record(end), outcome: 'failed', endReason: 'process-died',
+      endDetail: `the gateway process died; what is here was written down at ${new Date(nowWallMs).toISOString()}`,
+    }
+  }
+
+  #record(end: CallEnding): CallRecord {
+    const { result, escalation } = end
+    const { callSid, agent, direction, from, to } = this.#call
+    const settled = escalation === null || escalation.outcome === 'answered'
+    const untaken = end.outbound !== null && !reached(end.outbound.result) ? end.outbound.result : null
+    return {
+      version: CALL_RECORD_VERSION,
+      callSid, agent, direction,
+      backend: result?.backend ?? this.#backend,
+      from: this.#shown(from),
+      to: this.#shown(to),
+      outcome: untaken !== null ? 'unreached' : settled ? result?.outcome ?? 'failed' : 'failed',
+      endReason: untaken !== null ? 'not-taken' : result?.endReason ?? 'call-fault',
+      endDetail: result?.endDetail ?? end.fault ?? '',
+      startedAt: this.#startedAt,
+      durationMs: Math.round(result?.durationMs ?? end.streamMs),
+      greetingMs: wholeNumbers(result?.greetingMs ?? null),
+      transcript: wholeNumbers(this.log.transcript),
+      toolCalls: this.log.toolCalls.map(({ record }) => kept(record, this.#masksNumbers)),
+      turns: wholeNumbers(this.log.turns),
+      bargeIns: wholeNumbers(this.log.bargeIns),
+      escalation: this.#escalation(escalation),
+      timeline: wholeNumbers(this.timeline.marks),
+      timelineDropped: this.timeline.dropped,
+      stops: wholeNumbers(this.timeline.stops),
+      usage: wholeNumbers(result?.usage ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }),
+      audio: {
+        framesIn: result?.framesIn ?? 0,
+        framesConcealed: result?.framesConcealed ?? 0,
+        framesDropped: (result?.framesDropped ?? 0) + end.packetsDropped,
+        underruns: end.underruns,
+        dtmf: result?.dtmf ?? 0,
+      },
+      backends: {
+        sessions: this.#sessions,
+        failover: plain(result?.report.failover ?? null),
+        irregular: result?.report.irregular ?? {},
+      },
+      budget: plain(result?.report.budget ?? null),
+      shadow: plain(result?.report.shadow ?? null),
+      rehomes: end.rehomes,
+      recording: end.recording,
+      carrier: null,
+      outbound: end.outbound,
+    }
+  }
+
+  /** The call is over: its record, which is counted too. Once. */
+  close(end: CallEnding): CallRecord {
+    const record = this.#record(end)
+    const { result } = end
+    const { callSid, agent } = this.#call
+    this.#series.end(this.#numbers)
+    this.#metrics.callEnded(record)
+    if (record.greetingMs !== null) this.#metrics.greeting({ agent, backend: this.#sessions[0]?.backend ?? this.#backend }).observe(record.greetingMs / 1000, callSid)
+    this.#metrics.toolCallsRefused.inc(result?.toolCallsRefused ?? 0, callSid)
+    for (const [backend, counters] of Object.entries(record.backends.irregular)) {
+      for (const [kind, count] of Object.entries(counters)) this.#metrics.backendIrregular({ backend, kind }).inc(count, callSid)
+    }
+    this.#metrics.framesDropped({ where: 'caller' }).inc(record.audio.framesDropped, callSid)
+    this.#metrics.framesDropped({ where: 'agent' }).inc(result?.agentFramesDropped ?? 0, callSid)
+    return record
+  }
+}
+
+/** Codes of tool calls that ended without an answer; the others have their own. */
+const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = { cancelled: 'TOOL_CANCELLED', overdue: 'TOOL_TIMEOUT', lost: 'WORKER_DIED' }
+
+/** Times in a record are whole milliseconds: what is behind the point is noise, and people read these. */
+function wholeNumbers<T>(value: T): T {
+  if (typeof value === 'number') return Math.round(value) as T
+  if (Array.isArray(value)) return value.map(wholeNumbers) as T
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
+}
+
+/** A report as the record keeps it: JSON, in whole numbers but for the cost. */
+function plain(report: object | null): Readonly<Record<string, unknown>> | null {
+  if (report === null) return null
+  const rounded = wholeNumbers(report) as Record<string, unknown>
+  return 'cost' in report ? { ...rounded, cost: report.cost } : rounded
+}
+
+/** Arguments may hold the caller's number. */
+function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
+  const args = Object.entries(call.args)
+    .map(([name, value]) => [name, masksNumbers && typeof value === 'string' ? maskNumbersIn(value) : value])
+  return {
+    ...call, startMs: Math.round(call.startMs), ms: Math.round(call.ms), args: Object.fromEntries(args) as ToolCallRecord['args'],
+  }
+}
+
+// --- calls that we placed -----------------------------------------------------------------------------------
+
+interface TakenFacts {
+  /** The carrier opened the stream. */
+  readonly streamOpened: boolean
+  readonly endReason: EndReason | null
+  /** What the carrier said last before the stream. */
+  readonly lastState: CarrierState
+  /** From the order to the stream, or to the end. */
+  readonly ringMs: number
+}
+
+/** How a call that we placed was taken. */
+export function outboundRecord(placed: PlacedCall, facts: TakenFacts): OutboundRecord {
+  return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId: placed.clientRequestId }
+}
+
+/** True when a person may have spoken. */
+function reached(result: OutboundResult): boolean {
+  return result === 'answered' || result === 'voicemail' || result === 'silence'
+}
+
+function resultOf({ streamOpened, endReason, lastState }: TakenFacts): OutboundResult {
+  if (streamOpened) {
+    if (endReason === 'answering-machine') return 'voicemail'
+    return endReason === 'nobody-there' ? 'silence' : 'answered'
+  }
+  switch (lastState) {
+    case 'busy': return 'busy'
+    case 'failed':
+    case 'stream-error': return 'failed'
+    default: return 'no-answer'
+  }
+}
+
+/** The record of a call that we placed and that never came to a stream. */
+export function unreachedRecord(
+  placed: PlacedCall, callSid: CallSid, outbound: OutboundRecord, startedAtWallMs: number, detail: string,
+): CallRecord {
+  return {
+    version: CALL_RECORD_VERSION,
+    callSid, agent: placed.agent, direction: 'outbound', backend: 'none',
+    from: maskNumber(placed.from), to: maskNumber(placed.to),
+    outcome: 'unreached', endReason: 'not-taken', endDetail: detail,
+    startedAt: new Date(startedAtWallMs).toISOString(), durationMs: 0, greetingMs: null,
+    transcript: [], toolCalls: [], turns: [], bargeIns: [], escalation: null,
+    timeline: [{ name: 'ended', atMs: outbound.ringMs, detail: outbound.result }], timelineDropped: 0, stops: [],
+    usage: { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 },
+    audio: { framesIn: 0, framesConcealed: 0, framesDropped: 0, underruns: 0, dtmf: 0 },
+    backends: { sessions: [], failover: null, irregular: {} },
+    budget: null, shadow: null, rehomes: 0, recording: null, carrier: null, outbound,
+  }
+}
+
+// --- the log line of an ended call ---------------------------------------------------------------------------
+
+/** Ends whose detail a model has worded: it may quote the caller, and does not go into a log. */
+const WORDED_BY_A_MODEL: ReadonlySet<EndReason> = new Set(['agent-goodbye', 'escalated'])
+
+/** The one line that a log has of an ended call: how it came out, how it felt, and what went wrong. */
+export function callSummary(record: CallRecord): LogFields {
+  const { turns, bargeIns, audio } = record
+  return {
+    outcome: record.outcome,
+    reason: record.endReason,
+    ...(WORDED_BY_A_MODEL.has(record.endReason) ? {} : { detail: record.endDetail }),
+    backend: record.backend,
+    duration_ms: Math.round(record.durationMs),
+    greeting_ms: record.greetingMs,
+    turns: turns.length,
+    turns_unanswered: turns.filter((turn) => turn.answerMs === null).length,
+    ...spread('first_sound', turns.map((turn) => turn.firstSoundMs)),
+    ...spread('answer', turns.map((turn) => turn.answerMs)),
+    tools: record.toolCalls.length,
+    tools_failed: record.toolCalls.filter((call) => !call.ok).length,
+    barge_ins: bargeIns.filter((made) => made.committed).length,
+    ...spread('barge_in_stop', bargeIns.map((made) => (made.committed ? made.stopMs : null))),
+    escalation: record.escalation?.outcome ?? null,
+    stops: stopsByKind(record.stops),
+    rehomes: record.rehomes,
+    underruns: audio.underruns,
+    frames_dropped: audio.framesDropped,
+    frames_concealed: audio.framesConcealed,
+    marks_dropped: record.timelineDropped,
+  }
+}
+
+/** Median and worst of what was measured; nothing where nothing was. */
+function spread(name: string, valuesMs: readonly (number | null)[]): LogFields {
+  const sorted = valuesMs.filter((value) => value !== null).sort((a, b) => a - b)
+  const worst = sorted.at(-1)
+  if (worst === undefined) return {}
+  return { [`${name}_p50_ms`]: sorted[Math.floor((sorted.length - 1) / 2)], [`${name}_max_ms`]: worst }
+}
+
+function stopsByKind(stops: readonly StopRecord[]): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {}
+  for (const { kind } of stops) counts[kind] = (counts[kind] ?? 0) + 1
+  return counts
+}
