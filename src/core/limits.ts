@@ -96,7 +96,7 @@ export const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
 export const JOURNAL_ANSWERS_MAX = 512
 /** Characters of one journal line that are read back. */
 export const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
-/** Numbers that an escalation hunts through. */
+/** Numbers of a hunt group. */
 export const ESCALATION_NUMBERS_MAX = 10
 /** Attempts to reach a human that one call's record keeps. */
 export const ESCALATION_ATTEMPTS_MAX = 50
@@ -158,14 +158,14 @@ export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 export const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
 /** Journals that are replayed by one command. */
 export const REPLAY_FILES_MAX = 10_000
-/** Pieces of news of handoffs that are on their way, how often each is tried, and how long one attempt may take. */
+/** Handoff posts that are pending at once, attempts of each, and the timeout of one attempt. */
 export const HANDOFF_POSTS_PENDING_MAX = 1000
 export const HANDOFF_POST_ATTEMPTS_MAX = 6
 export const HANDOFF_POST_TIMEOUT_MS = 5000
-/** At shutdown: how long the last of them are waited for. */
+/** How long a shutdown waits for pending handoff posts. */
 export const HANDOFF_POSTS_CLOSE_MS = 3000
 /** Calls whose end is watched at once, to learn what the carrier does after a stream. */
-export const CARRIER_HABITS_CALLS_MAX = 1000
+export const AFTER_STREAM_CALLS_MAX = 1000
 /** Journals that are open at once. */
 export const JOURNAL_FILES_MAX = 2000
 /** Bytes of one journal that may wait for the disk. */

@@ -267,7 +267,7 @@ export class Webhooks {
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // nobody is left to hear it
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // Who is being fetched must not be hung up on by the agent's goodbye.
-    if (actions.length > 0 || call?.handingOver === true) return xmlReply(this.#write(callSid, actions, []))
+    if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, request)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }

@@ -3,7 +3,7 @@ import type { MessagePort, TransferListItem } from 'node:worker_threads'
 import { LRUCache } from 'lru-cache'
 import type { Environment } from '../agents/environment.js'
 import { VerificationLocks } from '../agents/verification-lock.js'
-import type { AfterStream } from '../escalation/escalation-events.js'
+import type { AfterStream } from '../escalation/escalation.js'
 import type { Handoff } from '../call/events.js'
 import type { CallRecord, CarrierDetail } from '../call/record.js'
 import type { SpeechPool } from '../speech/speech-pool.js'
@@ -25,15 +25,14 @@ import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
-import type { CarrierControl } from './call-handover.js'
+import { AfterStreamBehaviour } from './after-stream-behaviour.js'
 import type { JournalKept } from './call-journal.js'
 import { BackendBooks } from './backend-books.js'
 import type { BackendView } from './backend-books.js'
-import { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import type { HostContext, HostedAgent, OpenCallRecords, RecordCall } from './host-context.js'
+import type { CarrierControl, HostContext, HostedAgent, OpenCallRecords, RecordCall } from './host-context.js'
 import { HostedCall } from './hosted-call.js'
 import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
 import type { MediaAssets } from './media-assets.js'
@@ -116,7 +115,7 @@ export class CallHost implements CallDirectory {
   readonly #calls = new Map<string, HostedCall>()
   readonly #ended: LRUCache<string, CallRecord>
   readonly #handoffs: LRUCache<string, Handoff>
-  readonly #habits: CarrierHabits
+  readonly #afterStream: AfterStreamBehaviour
   readonly #locks: VerificationLocks
   readonly #known: LRUCache<string, true>
   readonly #ticker: Ticker
@@ -145,7 +144,7 @@ export class CallHost implements CallDirectory {
     this.capacity = options.maxCalls
     this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
     this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
-    this.#habits = new CarrierHabits(options.afterStream ?? null)
+    this.#afterStream = new AfterStreamBehaviour(options.afterStream ?? null)
     this.#locks = new VerificationLocks(options.clock, () => options.metrics.verificationNumbersEvicted.inc())
     this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
     for (const record of options.ended ?? []) {
@@ -195,7 +194,7 @@ export class CallHost implements CallDirectory {
       journal: keepJournal === null ? null : journal,
       memory: new CallMemoryPool(),
       backendBooks: this.#backendBooks,
-      habits: this.#habits,
+      afterStream: this.#afterStream,
       locks: this.#locks,
       record: this.#options.record ?? null,
       openRecords: openRecords === null ? null : {
@@ -370,8 +369,8 @@ export class CallHost implements CallDirectory {
   }
 
   afterStream(callSid: string, news: 'asked' | 'over'): void {
-    if (news === 'asked') this.#habits.asked(callSid, this.#options.clock())
-    else this.#habits.over(callSid, this.#options.clock())
+    if (news === 'asked') this.#afterStream.asked(callSid, this.#options.clock())
+    else this.#afterStream.over(callSid, this.#options.clock())
   }
 
   backends(): readonly BackendView[] {

@@ -11,12 +11,11 @@ import type { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
+import type { AfterStreamBehaviour } from './after-stream-behaviour.js'
 import type { BackendBooks } from './backend-books.js'
-import type { CarrierControl } from './call-handover.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import type { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { AgentFacts } from './live-call.js'
 
@@ -29,6 +28,15 @@ export interface OpenCallRecords {
   open(callSid: CallSid, compose: () => CallRecord): void
   /** There is more in that record. */
   changed(callSid: CallSid): void
+}
+
+/** The carrier's REST API, as far as a call needs it. Rejections carry the carrier's code and message. */
+export interface CarrierControl {
+  hangup(callSid: string): Promise<void>
+  /** Adds a human to the live call. */
+  supervise(callSid: string, phone: string): Promise<void>
+  /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's room. */
+  callHuman(from: string, phone: string, voiceUrl: string): Promise<void>
 }
 
 /** What the host of a call gives it. */
@@ -44,7 +52,7 @@ export interface HostContext {
   readonly journal: JournalKept | null
   readonly memory: CallMemoryPool
   readonly backendBooks: BackendBooks
-  readonly habits: CarrierHabits
+  readonly afterStream: AfterStreamBehaviour
   /** Wrong answers by number, for the calls of all workers. */
   readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */
@@ -67,7 +75,7 @@ export interface HostContext {
   /** Nothing more will happen to this call. */
   over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
-  /** Keeps what a human gets with a caller, and tells who is to be told. */
+  /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
 }
 

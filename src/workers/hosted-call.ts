@@ -8,6 +8,7 @@ import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { REHOMES_MAX, SOCKET_WAIT_MS } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
+import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/supervision.js'
@@ -15,18 +16,18 @@ import type { Log } from '../telemetry/log.js'
 import type { CallEnd, CallResult, CallStart, ToCall } from './call-messages.js'
 import { CallBooks } from './call-books.js'
 import type { CallEnding } from './call-books.js'
-import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
 import { callSummary } from './call-summary.js'
 import { CallTimeline } from './call-timeline.js'
 import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type {
-  CallTimelineView, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
+  CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
 } from './live-call.js'
 import { noteBackendNews } from './backend-news.js'
 import type { CallMemory } from './call-memory.js'
 import type { HostContext, HostedAgent } from './host-context.js'
 import { outboundRecord } from './outbound-record.js'
+import { EscalationDriver } from './escalation-driver.js'
 import { HostedPlayout } from './hosted-playout.js'
 import { HostedTask } from './hosted-task.js'
 import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
@@ -62,7 +63,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
-  readonly #handover: CallHandover
+  readonly #escalation: EscalationDriver
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
@@ -94,24 +95,16 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
     this.#task = new HostedTask(this.#taskStart(), this)
     this.#books = new CallBooks(call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries, context.wallClock(), context.maskNumbers)
-    this.#handover = new CallHandover({
-      callSid: call.callSid,
+    this.#escalation = new EscalationDriver({
+      call: this,
       agent: hosted.definition,
-      caller: call.direction === 'inbound' ? call.from : call.to,
+      caller: this.#caller,
       ours: call.direction === 'inbound' ? call.to : call.from,
-      carrier: context.carrier,
-      metrics: context.metrics,
       log: this.#log,
-      clock: context.clock,
-      wallClock: context.wallClock,
-      continuationUrl: () => this.afterStreamUrl,
-      humanUrl: () => this.humanUrl,
-      afterStream: () => context.habits.afterStream(context.clock()),
       toSession: (step) => this.#task.send({ type: 'escalation', step }),
       settled: () => this.#endWhenDone(),
       mark: (name, detail) => this.#mark(name, detail),
-      news: (news) => context.handoffNews(news),
-    })
+    }, context)
   }
 
   /** The XML this call was answered with. */
@@ -139,7 +132,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
 
   /** What the human gets; null while nobody was asked for. */
   get handoff(): Handoff | null {
-    return this.#handover.handoff
+    return this.#escalation.handoff
   }
 
   get carriesTask(): boolean {
@@ -200,33 +193,33 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#task.send(streamClosed(code, fault))
-    this.#handover.handle({ type: 'stream-closed' })
+    this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
     this.#task.send({ type: 'carrier-state', state })
-    this.#handover.handle({ type: 'carrier-state', state })
+    this.#escalation.handle({ type: 'carrier-state', state })
   }
 
   human(event: HumanEvent): void {
-    this.#handover.handle({ type: 'human', event })
+    this.#escalation.handle({ type: 'human', event })
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
-    const onward = this.#handover.ask(asker, digits)
+    const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
-    if (asker !== 'after-stream' || this.#handover.active) return []
+    if (asker !== 'after-stream' || this.#escalation.active) return []
     return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
   }
 
-  get handingOver(): boolean {
-    return this.#handover.active
+  get escalating(): boolean {
+    return this.#escalation.active
   }
 
   humanDocument(): readonly VoiceAction[] {
-    return this.#handover.humanDocument()
+    return this.#escalation.humanDocument()
   }
 
   hangup(reason: EndReason, detail: string, speak: boolean): void {
@@ -257,7 +250,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     }
     this.#recorder?.pump(nowMs)
-    this.#handover.wake(nowMs)
+    this.#escalation.wake(nowMs)
   }
 
   #play(sink: MediaSink, nowMs: number): void {
@@ -338,7 +331,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#context.taskOver()
     if (fault !== null) {
       this.#closeSink(1011)
-      this.#handover.hangup()
+      this.#escalation.hangup()
     } else {
       this.#closeSink(1000)
     }
@@ -346,7 +339,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   }
 
   #endWhenDone(): void {
-    if (this.#task.running || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
+    if (this.#task.running || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
     this.#state = 'ended'
     const record = this.#books.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
@@ -359,7 +352,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     const { words } = this.#shared
     return {
       outbound: this.#taken(),
-      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
+      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
       timeline: this.#timeline,
@@ -396,7 +389,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#task.send({ type: 'stream-closed', code })
-    this.#handover.handle({ type: 'stream-closed' })
+    this.#escalation.handle({ type: 'stream-closed' })
   }
 
   heard(message: TaskNews): void {
@@ -422,17 +415,17 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       case 'end-stream':
         // What the carrier does with the leg now is seen only where it is not told to end it.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
-          this.#context.habits.closed(this.callSid, this.#context.clock())
+          this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#handover.hangup()
+        if (message.hangup) this.#escalation.hangup()
         this.#endWhenDone()
         return
       case 'escalate':
-        this.#handover.escalate(message.packet)
+        this.#escalation.escalate(message.packet)
         return
       case 'callback':
-        this.#handover.callback(message.wish)
+        this.#escalation.callback(message.wish)
         return
       case 'verification-attempt':
         this.#task.send({ type: 'verification-attempts', left: this.#takeAttempt() })

@@ -3,6 +3,7 @@ import { offeredTools } from '../agents/offered-tools.js'
 import type { BackendCapabilities } from '../backends/backend.js'
 import { DEFAULT_CALL_OPTIONS, DEFAULT_HANDOVER_OPTIONS } from '../call/call-options.js'
 import type { CallSessionOptions, HandoverOptions } from '../call/call-options.js'
+import { RING_GRACE_MS } from '../escalation/escalation.js'
 import type { CallStart } from './call-messages.js'
 
 /** The session's options as an agent's definition and its backend make them. */
@@ -48,8 +49,8 @@ export function sessionOptions(
   }
 }
 
-/** A number's ringing time, and what the machine gives it beyond, and one thread hop. */
-const RING_MARGIN_MS = 7000
+/** Beyond a number's ringing time: what the escalation machine waits for, and messages between the threads. */
+const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
 function handoverOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): HandoverOptions {
   const callsBack = escalation.strategies.includes('callback')

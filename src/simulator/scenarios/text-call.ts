@@ -10,7 +10,7 @@ import type { CallRecord } from '../../call/record.js'
 import { GatewayError } from '../../core/errors.js'
 import { parseCallSid } from '../../core/ids.js'
 import { FRAME_MS } from '../../core/units.js'
-import { CarrierHabits } from '../../workers/carrier-habits.js'
+import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendBooks } from '../../workers/backend-books.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { CallTask } from '../../workers/call-task.js'
@@ -150,7 +150,7 @@ class TextCall {
       taskOver: () => undefined,
       over: (_call, record) => { this.#record = record },
       keepJournal: () => undefined,
-      habits: new CarrierHabits('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
+      afterStream: new AfterStreamBehaviour('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
     }
   }
 

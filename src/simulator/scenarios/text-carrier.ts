@@ -1,6 +1,6 @@
 import type { CarrierState } from '../../call/events.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
-import type { ContinuationAsker } from '../../workers/live-call.js'
+import type { ContinuationAsker } from '../../escalation/documents.js'
 import type { AfterStream, HumanOutcome, SimulatedHuman } from '../call-options.js'
 import type { SpokenLine } from './observed-call.js'
 
