@@ -1,6 +1,6 @@
 import { startEdge } from '../../src/edge/edge.js'
 import type { Edge } from '../../src/edge/edge.js'
-import { processClock } from '../../src/workers/process-clock.js'
+import { processClock } from '../../src/workers/ticker.js'
 import type { CallDirectory } from '../../src/workers/live-call.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'

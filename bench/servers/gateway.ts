@@ -1,5 +1,5 @@
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { CallHost } from '../../src/workers/call-host.js'
+import { CallRegistry } from '../../src/workers/call-registry.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
 import { agentFacts } from '../../src/gateway/agent-facts.js'
 import { backendSettings } from '../../src/gateway/backend-settings.js'
@@ -23,7 +23,7 @@ const backend = production ? 'openai' : `module:${new URL(options.level === 'L1'
 const settings: Record<string, string> = production ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' } : {}
 if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options.level)
-const calls = new CallHost({
+const calls = new CallRegistry({
   agents: new Map([['bench', {
     definition, facts: agentFacts(definition), backends: [backend], shadow: null,
     ...(production ? { assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] } } : {}),

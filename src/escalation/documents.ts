@@ -13,7 +13,7 @@ export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 export type ContinuationAsker = 'after-stream' | 'voice' | 'stream-status' | 'events'
 
 /** The offer of a call back in the carrier's voice, for a caller whose stream is closed. */
-export interface SpokenOffer {
+interface SpokenOffer {
   readonly ask: SayAction
   readonly confirmed: SayAction
   /** How long the carrier waits for a digit. */

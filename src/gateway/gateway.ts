@@ -15,11 +15,11 @@ import { startEdge } from '../edge/edge.js'
 import type { Edge } from '../edge/edge.js'
 import type { Siblings } from '../edge/siblings.js'
 import { isCallSid } from '../core/ids.js'
-import { CallHost } from '../workers/call-host.js'
+import { CallRegistry } from '../workers/call-registry.js'
 import { liveCount } from '../workers/live-call.js'
 import { OutboundCalls } from '../workers/outbound-calls.js'
 import { loadMediaAssets } from '../workers/media-assets.js'
-import { processClock } from '../workers/process-clock.js'
+import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
@@ -56,7 +56,7 @@ export interface Gateway {
   readonly publicPort: number
   readonly opsPort: number
   readonly agents: readonly string[]
-  readonly calls: CallHost
+  readonly calls: CallRegistry
   /** Told of each call that ended. */
   onRecord(listener: (record: CallRecord) => void): void
   /** Told of the record of an ended call again, when what the carrier wrote of it has come. */
@@ -109,7 +109,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('shard'),
+    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('workers'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
@@ -121,12 +121,12 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
   countCarrier(metrics, api, details, outbound)
   const kept = await openCallArchive(
     config, folder, log, metrics, place === undefined || place.siblings.index === 0 ? leftFolders(config.dataDir, place?.siblings.count ?? 1) : [], workerEnv)
-  let calls: CallHost | null = null
+  let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
   try {
     const assets = await loadMediaAssets()
-    calls = new CallHost({
+    calls = new CallRegistry({
       agents, defaultAgent, assets, env, workerEnv, speech, clock, metrics,
       backends: backendSettings(config),
       workers: config.mediaWorkers,
@@ -135,7 +135,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
       wallClock: Date.now,
-      log: log.room('shard'),
+      log: log.room('workers'),
       callSeries,
       traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),

@@ -11,7 +11,7 @@ import type { Metrics } from '../telemetry/metrics.js'
 import type { CallResult, FromCall } from './call-messages.js'
 import type { CallTimeline } from './call-timeline.js'
 import type { LiveCallState, LiveCallView, NewCall } from './live-call.js'
-import { reached } from './outbound-record.js'
+import { reached } from './outbound-calls.js'
 
 /** What the record and the view need that the books do not keep. */
 export interface CallState {

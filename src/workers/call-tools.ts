@@ -1,12 +1,12 @@
 import { CallerIdentity } from '../agents/caller-identity.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
+import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
 import type { CallCheckpoint } from '../call/checkpoint.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { recordedArguments } from '../call/gateway-tools.js'
 import type { ToolCallRecord } from '../call/record.js'
 import type { Clock } from '../core/clock.js'
 import type { CallStart, FromCall } from './call-messages.js'
-import { NumberGate } from './number-gate.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
@@ -31,14 +31,14 @@ export interface CallToolsOptions {
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
-  readonly #gate: NumberGate
+  readonly #gate: MainThreadGate
   readonly #caller: CallerIdentity
   #identified: boolean
 
   constructor(options: CallToolsOptions) {
     this.#options = options
     const { checkpoint } = options
-    this.#gate = new NumberGate(options.post)
+    this.#gate = new MainThreadGate(options.post)
     this.#caller = CallerIdentity.restored(checkpoint?.identity ?? null, checkpoint?.tools ?? [], this.#gate)
     this.#identified = this.#caller.verified !== null
   }
@@ -86,5 +86,36 @@ export class CallTools {
     if (verified === null || this.#identified) return
     this.#identified = true
     this.#options.identified(verified)
+  }
+}
+
+/**
+ * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all media
+ * workers. One attempt at a time, as `VerifyTool` takes them.
+ */
+class MainThreadGate implements AttemptGate {
+  readonly #post: (message: FromCall) => void
+  #waiting: ((left: number) => void) | null = null
+
+  constructor(post: (message: FromCall) => void) {
+    this.#post = post
+  }
+
+  /** Never settles once the call is over: its tools are cancelled by their own signal. */
+  take(): Promise<number> {
+    return new Promise((resolve) => {
+      this.#waiting = resolve
+      this.#post({ type: 'verification-attempt' })
+    })
+  }
+
+  /** The answer of the main thread. */
+  answered(left: number): void {
+    this.#waiting?.(left)
+    this.#waiting = null
+  }
+
+  judged(verdict: Verdict): void {
+    this.#post({ type: 'verification-verdict', verdict })
   }
 }

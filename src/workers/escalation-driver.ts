@@ -11,14 +11,14 @@ import type { EscalationCommand, EscalationInput, EscalationOptions, EscalationO
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 import type { Log } from '../telemetry/log.js'
 import type { HandoffNews } from './handoff-post.js'
-import type { CarrierControl, HostContext } from './host-context.js'
+import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
 import { roomOf } from './live-call.js'
 import type { LiveCall } from './live-call.js'
 
 /** Services of the main thread that an escalation uses. */
-type Services = Pick<HostContext, 'carrier' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'>
+type Services = Pick<MainThreadContext, 'carrier' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'>
 
-export interface EscalationDriverOptions {
+interface EscalationDriverOptions {
   /** Its URLs are read when the escalation begins: the edge sets them with the first document. */
   readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
   readonly agent: AgentDefinition

@@ -25,22 +25,22 @@ import type {
 } from './live-call.js'
 import { noteBackendNews } from './backend-news.js'
 import type { CallMemory } from './call-memory.js'
-import type { HostContext, HostedAgent } from './host-context.js'
-import { outboundRecord } from './outbound-record.js'
+import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
+import { outboundRecord } from './outbound-calls.js'
 import { EscalationDriver } from './escalation-driver.js'
 import { HostedPlayout } from './hosted-playout.js'
 import { HostedTask } from './hosted-task.js'
 import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
-import { WorkerLostError } from './worker-loss.js'
-import type { Carried } from './worker-loss.js'
+import { WorkerLostError } from './worker-watchdog.js'
+import type { CarriedCall } from './worker-watchdog.js'
 
 /**
  * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker:
  * the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
  * half only paces it out, also while the worker is dead.
  */
-export class HostedCall implements LiveCall, TaskOwner, Carried {
+export class HostedCall implements LiveCall, TaskOwner, CarriedCall {
   readonly callSid: CallSid
   readonly number: number
   readonly agent: string
@@ -49,7 +49,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   humanUrl: string | null = null
   readonly #call: NewCall
   readonly #hosted: HostedAgent
-  readonly #context: HostContext
+  readonly #context: MainThreadContext
   readonly #log: Log
   readonly #memory: CallMemory
   readonly #shared: SharedCall
@@ -75,7 +75,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   /** An answer of the caller's is being compared in the worker. */
   #attemptOpen = false
 
-  constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
+  constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent

@@ -4,7 +4,7 @@ import type { CallCheckpoint } from '../call/checkpoint.js'
 import { messageOf } from '../core/errors.js'
 import { REHOMES_MAX, SUSPICIONS_MAX } from '../core/limits.js'
 import type { CallEnd, CallResult, CallStart, FromCall, ToCall } from './call-messages.js'
-import { WorkerLostError } from './worker-loss.js'
+import { WorkerLostError } from './worker-watchdog.js'
 
 /** What stays the same of a call's start when another worker goes on with it. */
 export type TaskStart = Omit<CallStart, 'port' | 'speech' | 'resume' | 'streamOpen' | 'rehomes'>

@@ -6,7 +6,7 @@ import { joinedRecord, resumeDetails } from '../../src/gateway/carrier-side.js'
 import { carrierFindings } from '../../src/cli/carrier-check.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
-import { outboundRecord, unreachedRecord } from '../../src/workers/outbound-record.js'
+import { outboundRecord, unreachedRecord } from '../../src/workers/outbound-calls.js'
 import { KEY, simulatedApi } from '../support/carrier-api.js'
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url))

@@ -14,7 +14,7 @@ import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
 import { BackendBooks } from '../../workers/backend-books.js'
 import type { CallEnd, CallStart } from '../../workers/call-messages.js'
 import { CallTask } from '../../workers/call-task.js'
-import type { HostContext, HostedAgent } from '../../workers/host-context.js'
+import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
 import { HostedCall } from '../../workers/hosted-call.js'
 import type { MediaSink } from '../../workers/live-call.js'
 import { sessionOptions } from '../../workers/session-options.js'
@@ -137,7 +137,7 @@ class TextCall {
     while (this.#record === null && this.#clock.nowMs() < untilMs) await this.#tick()
   }
 
-  #context(): HostContext {
+  #context(): MainThreadContext {
     const clock = this.#clock.nowMs
     const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {

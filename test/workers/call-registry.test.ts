@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { SOCKET_WAIT_MS } from '../../src/core/limits.js'
-import { processClock } from '../../src/workers/process-clock.js'
+import { processClock } from '../../src/workers/ticker.js'
 import { TestLine, sid, startHost, until } from '../support/host.js'
 
 const call = (callSid: string) => ({
