@@ -24,7 +24,7 @@ const JOBS = 3
 const SUBTEST_TIMEOUT_S = 120
 const PROCESS_TIMEOUT_S = 600
 /** The folders whose files take longest, where no earlier run says which do. */
-const LONG = ['grafana', 'cli', 'simulator', 'shard', 'bench']
+const LONG = ['grafana', 'cli', 'simulator', 'workers', 'bench']
 /** Where the duration of each unit is kept, so that the longest starts first the next time. */
 const TIMES = join(root, '.build', 'test-times.json')
 

@@ -1,7 +1,7 @@
 import { YES_DIGIT } from '../call/callback-offer.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
-/** A carrier that goes on with a call asks for a document within this time after the socket's close; else it holds the leg in silence. */
+/** A carrier that continues with a call asks for a document within this time after the stream closes; else it holds the leg in silence. */
 export const CONTINUATION_MS = 3000
 /** A second request of the same asker within this time repeats one whose answer was lost. */
 const REPEAT_MS = 1000
@@ -9,7 +9,7 @@ const REPEAT_MS = 1000
 export const NO_ACTIONS: readonly VoiceAction[] = []
 export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]
 
-/** The carrier's requests that can ask how a call goes on after its stream. The same list as the edge's routes. */
+/** The carrier's requests that can ask for a document after the stream. The same list as the edge's routes. */
 export type ContinuationAsker = 'after-stream' | 'voice' | 'stream-status' | 'events'
 
 /** The offer of a call back in the carrier's voice, for a caller whose stream is closed. */

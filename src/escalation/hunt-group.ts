@@ -1,6 +1,6 @@
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
 
-/** When somebody can be reached. Plain data, with the names of the agent's file. */
+/** When a desk or a human can be reached. Plain data, with the names of the agent's file. */
 export interface OpeningHours {
   /** IANA name, such as `Africa/Nairobi`. */
   readonly timeZone: string

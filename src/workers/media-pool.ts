@@ -47,8 +47,8 @@ interface DeadWorker {
 
 /**
  * The media workers of this process. Most share all calls; a call that is suspected of a worker's death gets one of its own.
- * The pool ends workers that its watchdog condemns, and finds out after each death which call's code ran. It does not count
- * slots: piscina would keep a task that it refused and run it later, as the ghost of a call, so admission is in front of it.
+ * The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It refuses no call:
+ * piscina would keep a refused task and run it later, so admission comes before the pool.
  */
 export class MediaPool {
   readonly #options: MediaPoolOptions
@@ -214,7 +214,7 @@ class WorkerGroup {
     return this.pool.run(start, { transferList: [...transfer] })
   }
 
-  /** Ends the workers that the watchdog condemns; piscina rejects their tasks and starts others. */
+  /** Ends the workers that the watchdog names; piscina rejects their tasks and starts others. */
   look(nowMs: number, rssBytes: number): void {
     for (const verdict of this.#watchdog.look(nowMs, rssBytes, workersWithMemory(this.#memories))) {
       const worker = this.pool.threads.find(({ threadId }) => threadId === verdict.thread)

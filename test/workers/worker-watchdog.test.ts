@@ -36,7 +36,7 @@ t.test('a worker that is silent for 2 s is named once, and the other one is not'
   t.end()
 })
 
-t.test('whose code ran in a silence is what most looks say at which any call ran', (t) => {
+t.test('the call whose code ran in a silence is the one at most looks at which any call ran', (t) => {
   const { state, look, looks } = machine()
   state.running = 5
   looks(1000)
@@ -51,7 +51,7 @@ t.test('whose code ran in a silence is what most looks say at which any call ran
   t.end()
 })
 
-t.test('a process that stood still ends no worker, however long it did', (t) => {
+t.test('a process that was paused ends no worker, however long the pause', (t) => {
   const { look, looks } = machine()
   looks(1000)
   for (const pauseMs of [3000, 60_000, 3_600_000]) {
@@ -70,7 +70,7 @@ t.test('a machine on which the main thread itself is late at every look ends onl
   t.end()
 })
 
-t.test('a worker that is not watched yet, or is gone, is nobody\'s concern', (t) => {
+t.test('a worker that has not started, or is gone, is not watched', (t) => {
   const watchdog = new WorkerWatchdog(MEMORY)
   for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
     t.same(watchdog.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []), [])
@@ -98,7 +98,7 @@ t.test('memory: buffers beyond the bound, and a process that grows while a worke
   t.end()
 })
 
-t.test('who is suspected: whose code ran, else who was suspected before, else all', (t) => {
+t.test('suspected is the call whose code ran, else the calls that were suspected before, else all', (t) => {
   const call = (number: number, suspicions = 0) => ({ number, callSid: `HD_${number}`, suspicions })
   const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
   t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])
