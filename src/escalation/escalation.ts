@@ -5,6 +5,7 @@ import { Deadlines } from '../call/deadlines.js'
 import type { CarrierState, EscalationStep } from '../call/events.js'
 import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/record.js'
 import type { VoiceAction } from '../sautikit/actions.js'
+import type { HumanEvent } from '../sautikit/supervision.js'
 import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } from './documents.js'
 import type { ContinuationAsker, DocumentOptions } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
@@ -22,8 +23,8 @@ export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   readonly strategies: readonly EscalationStrategy[]
   /** Calendar time = monotonic time + this. */
   readonly wallOffsetMs: number
-  /** The conference room in which the call was answered; null when it was answered without one. */
-  readonly conferenceRoom: string | null
+  /** The call was answered into a conference room, where a human can join it. */
+  readonly inConference: boolean
   /** REST calls can be made (there is an API key). */
   readonly restAvailable: boolean
   readonly afterStream: AfterStream
@@ -33,20 +34,16 @@ export type EscalationInput =
   | { readonly type: 'escalate' }
   | { readonly type: 'stream-closed' }
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
-  /** Answer to a command. `outcome` where the API said how the human's leg went. */
-  | {
-      readonly type: 'rest-result'; readonly requestId: string
-      readonly ok: boolean; readonly detail: string; readonly outcome?: EscalationOutcome
-    }
+  /** Answer to a command. */
+  | { readonly type: 'rest-result'; readonly requestId: string; readonly ok: boolean; readonly detail: string }
   /** The human's leg, from the carrier's supervision or conference events. */
-  | { readonly type: 'human'; readonly event: 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left' }
+  | { readonly type: 'human'; readonly event: HumanEvent }
   /** The caller's answer to the call back that the session offered. */
   | { readonly type: 'callback'; readonly accepted: boolean }
   | { readonly type: 'timer' }
 
 export type EscalationCommand =
-  | { readonly type: 'supervise'; readonly requestId: string; readonly number: string }
-  | { readonly type: 'create-conference-call'; readonly requestId: string; readonly number: string; readonly room: string }
+  | { readonly type: 'supervise' | 'create-conference-call'; readonly requestId: string; readonly number: string }
   | { readonly type: 'hangup'; readonly requestId: string }
 
 export type EscalationOutput =
@@ -140,7 +137,7 @@ export class Escalation {
       case 'escalate': this.#escalate(); break
       case 'stream-closed': this.#onStreamClosed(); break
       case 'carrier-state': this.#onCarrierState(input.state); break
-      case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail, input.outcome); break
+      case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail); break
       case 'human': this.#onHuman(input.event); break
       case 'callback': this.#onCallback(input.accepted); break
       case 'timer': break
@@ -253,7 +250,7 @@ export class Escalation {
     }
   }
 
-  #onRestResult(requestId: string, ok: boolean, detail: string, outcome: EscalationOutcome | undefined): void {
+  #onRestResult(requestId: string, ok: boolean, detail: string): void {
     const request = this.#openRequest
     if (request === null || request.requestId !== requestId) return
     this.#openRequest = null
@@ -263,14 +260,11 @@ export class Escalation {
       else this.callsLeft++
       return
     }
-    if (this.state !== 'dialing') return
-    if (outcome === 'answered') return this.#bridged('answered')
-    if (outcome !== undefined && outcome !== 'failed') return this.#numberFailed(outcome)
     // A refusal is about our account or the call, not about this number: the other numbers would be refused too.
-    if (!ok) this.#fallBack('failed', `the carrier's API refused: ${detail}`)
+    if (!ok && this.state === 'dialing') this.#fallBack('failed', `the carrier's API refused: ${detail}`)
   }
 
-  #onHuman(event: 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left'): void {
+  #onHuman(event: HumanEvent): void {
     if (event === 'left') {
       // With the human gone the caller would be alone on a silent line.
       if (this.state === 'bridged' && this.#strategy !== 'after-stream-dial' && !this.#terminal) this.#hangup()
@@ -337,14 +331,13 @@ export class Escalation {
 
   #possible(strategy: EscalationStrategy): boolean {
     if (this.#terminal) return false
-    const { restAvailable, conferenceRoom, afterStream } = this.#options
+    const { restAvailable, inConference, afterStream } = this.#options
     const someone = !this.#huntGroup.empty
     switch (strategy) {
       // A leg that the carrier holds would stay in silence: a closed stream cannot be opened again.
       case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
       case 'supervision': return someone && restAvailable && !this.#streamClosed
-      // Only a call that was answered into a conference room can be joined there.
-      case 'conference': return someone && restAvailable && conferenceRoom !== null
+      case 'conference': return someone && restAvailable && inConference
       // With the stream the session asks the caller; after it the farewell document does.
       case 'callback': return !this.#streamClosed
       default: return assertNever(strategy)
@@ -378,9 +371,7 @@ export class Escalation {
     const { number } = this.#huntGroup
     this.#attemptSinceMs = this.#nowMs
     const requestId = this.#requestId()
-    this.#command(strategy === 'supervision'
-      ? { type: 'supervise', requestId, number }
-      : { type: 'create-conference-call', requestId, number, room: this.#options.conferenceRoom as string })
+    this.#command({ type: strategy === 'supervision' ? 'supervise' : 'create-conference-call', requestId, number })
     this.#in('ring', this.#options.ringTimeoutMs + RING_GRACE_MS)
   }
 

@@ -151,7 +151,7 @@ export class EscalationDriver {
       failedSay: this.#spoken(failed),
       offer: !strategies.includes('callback') || caller === '' ? null
         : { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S },
-      conferenceRoom: call.humanUrl === null ? null : roomOf(call.callSid),
+      inConference: call.humanUrl !== null,
       restAvailable: carrier !== null,
       afterStream: afterStream.known(clock()),
     }

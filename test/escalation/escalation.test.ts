@@ -23,7 +23,7 @@ class Rig {
   constructor(overrides: Partial<EscalationOptions> = {}) {
     this.machine = new Escalation({
       strategies: ['after-stream-dial'], humans: humans(A), hours: null, wallOffsetMs: 0, callerId: '+254700000009', ringTimeoutMs: 20_000,
-      redirectUrl: redirect.url, failedSay, offer: null, conferenceRoom: null, restAvailable: true, afterStream: 'unknown', ...overrides,
+      redirectUrl: redirect.url, failedSay, offer: null, inConference: false, restAvailable: true, afterStream: 'unknown', ...overrides,
     })
   }
 
@@ -285,11 +285,11 @@ t.test('strategies that were not set up are passed over', async (t) => {
 })
 
 t.test('a call that was answered into a room is joined there', async (t) => {
-  const rig = new Rig({ strategies: ['conference'], conferenceRoom: 'room-1' }).escalate()
+  const rig = new Rig({ strategies: ['conference'], inConference: true }).escalate()
   t.match(
-    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A, room: 'room-1' } }],
+    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A } }],
   )
-  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '', outcome: 'answered' })
+  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' }, { type: 'human', event: 'joined' })
   t.match(
     rig.take(),
     [{ type: 'step', step: { type: 'bridged', strategy: 'conference' } }, settled('answered', 'conference')],
@@ -492,7 +492,7 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
   const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
   fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), afterStream, (steps, order, restAvailable, behaviour) => {
     const rig = new Rig({
-      strategies: order, humans: humans(A, B), restAvailable, conferenceRoom: 'room', afterStream: behaviour, offer: order.includes('callback') ? offer : null,
+      strategies: order, humans: humans(A, B), restAvailable, inConference: true, afterStream: behaviour, offer: order.includes('callback') ? offer : null,
     }).escalate()
     let over = false
     for (const action of steps) {
