@@ -4,8 +4,8 @@ import { wordsDeadlineMs } from './ending.js'
 import type { EscalationPacket } from './events.js'
 import type { CallbackAsk } from './record.js'
 
-/** The DTMF digit that means yes, here and in the carrier's own question after the stream. */
-export const YES_DIGIT = '1'
+/** A key that stands for yes. */
+const YES_KEY = '1'
 /** How long a key or a word is waited for when the question was heard: callers think for 3 to 5 s. */
 const ANSWER_MS = 12_000
 const DIGITS_MIN = 7
@@ -57,7 +57,7 @@ export class CallbackOffer {
   digit(digit: string): boolean {
     const core = this.#core
     if (this.#open === null) return false
-    if (digit === YES_DIGIT) {
+    if (digit === YES_KEY) {
       // Whatever else is being said, the answer to it is known.
       core.hushAgent()
       this.#take('key', null, '')

@@ -1,10 +1,12 @@
-import { YES_DIGIT } from '../call/callback-offer.js'
 import type { SayAction, VoiceAction } from '../sautikit/actions.js'
 
 /** A carrier that continues with a call asks for a document within this time after the stream closes; else it holds the leg in silence. */
 export const CONTINUATION_MS = 3000
 /** A second request of the same asker within this time repeats one whose answer was lost. */
 const REPEAT_MS = 1000
+
+/** The DTMF digit that means yes; the session asks for the same one while the stream is open. */
+const YES_DIGIT = '1'
 
 export const NO_ACTIONS: readonly VoiceAction[] = []
 export const HANG_UP: readonly VoiceAction[] = [{ verb: 'hangup' }]

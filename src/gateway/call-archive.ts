@@ -43,7 +43,7 @@ export async function openCallArchive(
 ): Promise<CallArchive> {
   if (folder?.locked === false) log.warn({ data_dir: config.dataDir }, 'DATA_DIR cannot be locked: another gateway on it would not be noticed')
   const left = await holdLeftFolders(leftFolders)
-  const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.room('workers') })
+  const posts = new HandoffPost({ url: config.handoffUrl, secret: config.handoffSecret, wallClock: Date.now, log: log.room('shard') })
   const archive = !config.keepCalls ? null : await Archive.start({
     folder: config.dataDir, leftFolders: left.map(({ path }) => path), alone: folder?.locked === true, fsync: config.recordsFsync, fileBytes: config.recordsFileMb * MB,
     recordsKeepDays: config.recordsKeepDays, recordsKeepBytes: config.recordsKeepMb * MB,
@@ -52,7 +52,7 @@ export async function openCallArchive(
   count(metrics, archive, posts)
   for (const record of recordsOf(archive?.died ?? [])) {
     metrics.callEnded(record)
-    log.room('workers').warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
+    log.room('shard').warn({ call_sid: record.callSid, agent: record.agent }, 'call was live when an earlier process died')
   }
   return {
     ended: recordsOf(archive?.newest ?? []),

@@ -109,7 +109,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
     }, (thrown: unknown) => log.warn({ err: thrown, call_sid: callSid }, 'the carrier\'s account of a call could not be joined to its record'))
   })
   const outbound = new OutboundCalls({
-    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('workers'),
+    carrier: api === null ? null : place === undefined ? api.calls : announcedOrders(api.calls, place.siblings), clock, wallClock: Date.now, log: log.room('shard'),
     agent: (name) => agents.get(name)?.facts.outbound,
     agentNames: () => [...agents.keys()],
     voiceUrl: (agent) => voiceUrlOf(config, edge?.publicPort ?? config.port, agent),
@@ -135,7 +135,7 @@ export async function startGateway({ config, env, log, place }: GatewayOptions):
       workerMemoryMb: config.workerMemoryMb ?? WORKER_MEMORY_BASE_MB + config.maxCalls * WORKER_MEMORY_CALL_MB,
       carrier: api === null ? null : carrierControl(api),
       wallClock: Date.now,
-      log: log.room('workers'),
+      log: log.room('shard'),
       callSeries,
       traces,
       keepJournal: journals === null ? null : (callSid, lines) => journals.append(callSid, lines),

@@ -21,7 +21,7 @@ import { CallSpeech } from './call-speech.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { EarClock } from './ear-clock.js'
-import type { WorkerContext } from './media-assets.js'
+import type { WorkerContext } from './worker-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
 /** A call that rests is looked at all the same, for what is done now and then. */

@@ -12,7 +12,7 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
 import type { EarClock } from './ear-clock.js'
-import type { WorkerContext } from './media-assets.js'
+import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 

@@ -76,7 +76,7 @@ t.test('one call can be followed live, in its record, in the log, by exemplars a
   callRecordSchema.parse(JSON.parse(JSON.stringify(record)))
   t.match(record?.stops.find((stop) => stop.mark === 'ended'), { kind: 'hang-up', why: /^caller-hung-up: .*; \d+ ms of stream, [1-9] of [1-9] turns answered/ })
 
-  const ofCall = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['call_sid'] === SID && line['room'] === 'workers')
+  const ofCall = lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line['call_sid'] === SID && line['room'] === 'shard')
   t.ok(ofCall.length >= 3 && ofCall.every((line) => line['trace_id'] === live.traceId), 'every line of the call names its trace')
   t.match(ofCall.find((line) => line['msg'] === 'call ended'), { reason: 'caller-hung-up', turns: Number, tools: 1, answer_p50_ms: Number })
   await until(() => collector.spans.some((span) => span.name === 'call'), 10_000, 'the trace')

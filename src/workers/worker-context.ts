@@ -1,0 +1,18 @@
+import type { Clock } from '../core/clock.js'
+import type { ResamplerBank } from '../media/resample/resampler.js'
+import type { VadBank } from '../media/vad/vad.js'
+import type { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { SlowestFrame } from '../telemetry/slowest-frame.js'
+
+/** What the calls of one media worker share. */
+export interface WorkerContext {
+  readonly clock: Clock
+  readonly resamplers: ResamplerBank
+  readonly vads: VadBank
+  /** Carrier's socket to backend, for each frame. */
+  readonly latencyIn: FrameHistogram
+  /** Whose frame was the slowest of those. */
+  readonly slowestIn?: SlowestFrame
+  /** Backend's first sample to the carrier's socket, for each item. */
+  readonly latencyOut: FrameHistogram
+}
