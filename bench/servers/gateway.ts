@@ -1,5 +1,5 @@
 import { NO_ASSETS } from '../../src/agents/assets.js'
-import { CallHost } from '../../src/workers/call-host.js'
+import { CallRegistry } from '../../src/workers/call-registry.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
 import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
@@ -20,7 +20,7 @@ const backend = production ? 'openai' : `module:${new URL(options.level === 'L1'
 const settings: Record<string, string> = production ? { OPENAI_API_KEY: 'of-the-bench', OPENAI_BASE_URL: options.backendUrl ?? '' } : {}
 if (production && options.messageMs !== null) settings['BACKEND_MESSAGE_MS'] = String(options.messageMs)
 const definition = benchAgent(options.level)
-const calls = new CallHost({
+const calls = new CallRegistry({
   agents: new Map([['bench', {
     definition, facts: agentFacts(definition), backends: [backend], shadow: null,
     ...(production ? { assets: { ...NO_ASSETS, version: 'bench', modules: [new URL('./worker-probe.js', import.meta.url).href] } } : {}),

@@ -34,7 +34,7 @@ class RingCall implements LiveCall {
   document: string | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
-  readonly handingOver = false
+  readonly escalating = false
   state: LiveCallState = 'waiting'
   readonly worker: Worker
   readonly #memory = memory.take()

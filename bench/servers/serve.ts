@@ -6,7 +6,7 @@ import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog, type Log } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
 import type { CallDirectory } from '../../src/workers/live-call.js'
-import { processClock } from '../../src/workers/process-clock.js'
+import { processClock } from '../../src/workers/ticker.js'
 import { endWithParent, tellParent } from '../kit/process.js'
 import type { FromServer, Level, ServerOptions, ToServer } from '../protocol.js'
 import {

@@ -1,13 +1,12 @@
 import { z } from 'zod'
-import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as HANDOVER } from '../call/call-options.js'
-import { SPAN, WEEKDAYS, isTimeZone, isOpen } from '../escalation/hours.js'
-import type { Weekday } from '../escalation/hours.js'
+import { DEFAULT_CALL_OPTIONS as CALL, DEFAULT_ESCALATION_OPTIONS as ESCALATION } from '../call/call-options.js'
+import { SPAN, WEEKDAYS, isTimeZone, openHumans } from '../escalation/hunt-group.js'
+import type { Human, Weekday } from '../escalation/hunt-group.js'
 import { isAgentName } from '../core/ids.js'
 import {
   AGENT_MODULES_MAX, AGENT_TOOLS_MAX, ESCALATION_NUMBERS_MAX, KNOWLEDGE_FILES_MAX, RULE_PHRASES_MAX,
   TEXT_FRAME_BYTES_MAX, VERIFICATION_QUESTIONS_MAX,
 } from '../core/limits.js'
-import type { Human } from '../escalation/escalation-events.js'
 import { backendOptionsSchema } from './backend-options.js'
 import { offlineShape } from './offline.js'
 import { sourcesOf } from './template.js'
@@ -295,9 +294,9 @@ const escalationSchema = z.strictObject({
     .default(['supervision', 'after-stream-dial', 'callback'])
     .describe('Ways to reach a human, tried in this order (docs/AGENTS.md). With conference the call is answered into a room.'),
   timeoutS: z.int().min(5).max(120).default(25).describe('How long one number may ring.'),
-  announce: spoken.nullable().default(HANDOVER.announceText).describe('Spoken before the transfer; null for nothing.'),
-  failed: spoken.default(HANDOVER.failedText).describe('Spoken when every strategy failed.'),
-  closed: spoken.default(HANDOVER.closedText).describe('Spoken instead when nobody is there at this hour.'),
+  announce: spoken.nullable().default(ESCALATION.announceText).describe('Spoken before the transfer; null for nothing.'),
+  failed: spoken.default(ESCALATION.failedText).describe('Spoken when every strategy failed.'),
+  closed: spoken.default(ESCALATION.closedText).describe('Spoken instead when nobody is there at this hour.'),
   offer: spoken.default('If you would like us to call you back, press 1.').describe('Then asked, where callback is a strategy; the key 1 means yes.'),
   offerAccepted: spoken.default('Thank you. A colleague will call you back.').describe('Spoken when the key was pressed.'),
   silentLine: spoken.optional()
@@ -305,7 +304,7 @@ const escalationSchema = z.strictObject({
   whisper: spoken.nullable().default('A caller for you.')
     .describe('Said to the human before the caller is put through (conference only), followed by reason and summary; null for nothing.'),
   webhook: httpUrl.optional().describe('Gets the context of each escalation. Default: HANDOFF_URL, where it is set.'),
-  afterFailure: z.enum(['continue', 'goodbye']).default(HANDOVER.afterFailure)
+  afterFailure: z.enum(['continue', 'goodbye']).default(ESCALATION.afterFailure)
     .describe('Then the agent goes on with the caller, or says goodbye.'),
 })
 
@@ -464,7 +463,5 @@ export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
 
 /** The numbers that may be rung at a time. @param wallMs calendar time */
 export function numbersOpen(escalation: AgentDefinition['escalation'], wallMs: number): string[] {
-  const desk = escalation?.hours ?? null
-  if (desk !== null && !isOpen(desk, wallMs)) return []
-  return humansOf(escalation).filter(({ hours }) => hours === null || isOpen(hours, wallMs)).map(({ number }) => number)
+  return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null }, wallMs).map(({ number }) => number)
 }

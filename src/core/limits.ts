@@ -94,19 +94,19 @@ export const JOURNAL_MEDIA_CHARS_PER_LINE = 256 * 1024
 export const JOURNAL_ANSWERS_MAX = 512
 /** Characters of one journal line that are read back. */
 export const JOURNAL_LINE_CHARS_MAX = 1024 * 1024
-/** Numbers that an escalation hunts through. */
+/** Numbers of a hunt group. */
 export const ESCALATION_NUMBERS_MAX = 10
 /** Attempts to reach a human that one call's record keeps. */
 export const ESCALATION_ATTEMPTS_MAX = 50
-/** Tries to hang a call up by REST before its leg is left to the carrier's own timeouts. */
+/** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
 export const HANGUP_TRIES_MAX = 3
 
-// --- shard ------------------------------------------------------------------------------------------------
-/** How often a worker takes its calls through the stages, and main looks what is to be sent. docs/adr/0006. */
+// --- workers ----------------------------------------------------------------------------------------------
+/** Period of the tick of each media worker, and of the main thread's playout. docs/adr/0006. */
 export const TICK_MS = 5
 /**
- * How long after the workers' tick the main thread's comes. Less and a full worker's frames miss it, so that they wait
- * for the next one; more and every frame waits for nothing. docs/LATENCY.md.
+ * How long after the workers' tick the main thread's tick comes. With less, the frames of a full worker miss it and wait
+ * for the next one; with more, every frame waits longer than it must. docs/LATENCY.md.
  */
 export const PLAYOUT_TICK_PHASE_MS = 2.5
 /** Calls that one media worker carries at most. */
@@ -122,23 +122,23 @@ export const CALL_SLAB_CALLS = 128
  * pauses under 1 ms, in place of 260 KB and 6.5 ms with V8's 48 (bench L2, 60 calls).
  */
 export const WORKER_YOUNG_HEAP_MB = 6
-/** How often a call may be given to another worker, whoever ended the one before. docs/ARCHITECTURE.md. */
+/** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 5
 /** How often a call may be suspected of its worker's death, or fail by a fault of its own, and be tried again. docs/ARCHITECTURE.md. */
 export const SUSPICIONS_MAX = 1
 /**
- * Workers that carry one suspected call each. They are started when there is one, so that they cost nothing before; further
- * suspects go among the others.
+ * Workers that carry one suspected call each. They are started when a call is suspected, and cost nothing before; further
+ * suspects go to the shared workers.
  */
 export const LONE_WORKERS_MAX = 4
 /** How long such a worker stays after its call, for the next one. */
 export const LONE_WORKER_IDLE_MS = 5000
-/** How often a worker says that it lives, and how often the main thread looks at that. */
+/** How often a worker beats, and how often the main thread looks at the beats. */
 export const WORKER_BEAT_MS = 100
 export const WORKER_WATCH_MS = 250
-/** A worker that has not beaten for so long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
+/** A worker without a beat for this long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
 export const WORKER_SILENT_MS = 2000
-/** The same when the process has meanwhile grown by a worker's memory bound: a loop fills a gigabyte in half a second. */
+/** The same when the process has grown by a worker's memory bound since the beat: a loop fills a gigabyte in half a second. */
 export const WORKER_GROWTH_SILENT_MS = 500
 /**
  * Memory of one media worker, heap and buffers outside of it each: what it takes by itself, and what one call may take. A call was
@@ -156,14 +156,14 @@ export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
 export const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
 /** Journals that are replayed by one command. */
 export const REPLAY_FILES_MAX = 10_000
-/** Pieces of news of handoffs that are on their way, how often each is tried, and how long one attempt may take. */
+/** Handoff posts that are pending at once, attempts of each, and the timeout of one attempt. */
 export const HANDOFF_POSTS_PENDING_MAX = 1000
 export const HANDOFF_POST_ATTEMPTS_MAX = 6
 export const HANDOFF_POST_TIMEOUT_MS = 5000
-/** At shutdown: how long the last of them are waited for. */
+/** How long a shutdown waits for pending handoff posts. */
 export const HANDOFF_POSTS_CLOSE_MS = 3000
-/** Calls whose end is watched at once, to learn what the carrier does after a stream. */
-export const CARRIER_HABITS_CALLS_MAX = 1000
+/** Calls that are observed at once, to learn what the carrier does after a stream. */
+export const AFTER_STREAM_CALLS_MAX = 1000
 /** Journals that are open at once. */
 export const JOURNAL_FILES_MAX = 2000
 /** Bytes of one journal that may wait for the disk. */

@@ -4,13 +4,10 @@ import type { CallSid } from '../core/ids.js'
 import { ANSWERED_CALLS_MAX, EVENT_IDS_MAX } from '../core/limits.js'
 import type { NoRoom, ProvenWebhook } from '../fleet/proven-webhook.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import type { CarrierEvent } from '../sautikit/webhook.js'
-import { isTerminal } from '../sautikit/carrier-state.js'
-import { humanEvent, humanLeg } from '../sautikit/carrier-state.js'
-import { decideVoicePost } from '../sautikit/carrier-state.js'
+import type { CarrierEvent, Webhook } from '../sautikit/webhook.js'
+import { isTerminal, humanEvent, humanLeg, decideVoicePost } from '../sautikit/carrier-state.js'
 import { EMPTY_RESPONSE, voiceXml } from '../sautikit/actions.js'
 import { normaliseParties } from '../sautikit/webhook.js'
-import type { Webhook } from '../sautikit/webhook.js'
 import type { Log } from '../telemetry/log.js'
 import { roomOf } from '../workers/live-call.js'
 import type { AgentFacts, LiveCall, PlacedCall } from '../workers/live-call.js'
@@ -270,7 +267,7 @@ export class Webhooks {
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
     // While a human is being reached the agent's `afterCall` must not hang up.
-    if (actions.length > 0 || call?.handingOver === true) return xmlReply(this.#write(callSid, actions, []))
+    if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, named)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
   }

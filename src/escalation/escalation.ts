@@ -1,68 +1,116 @@
 import { assertNever } from '../core/assert.js'
 import type { Wake } from '../core/clock.js'
 import { HANGUP_TRIES_MAX } from '../core/limits.js'
-import type { VoiceAction } from '../sautikit/actions.js'
 import { Deadlines } from '../call/deadlines.js'
-import { CONTINUATION_MS, DialDocument, HANG_UP, NO_ACTIONS, dialActions } from './escalation-documents.js'
-import type {
-  EscalationAsker, EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput, EscalationState,
-} from './escalation-events.js'
-import { Hunt } from './escalation-hunt.js'
 import type { CarrierState, EscalationStep } from '../call/events.js'
-import { LastWords } from './last-words.js'
-import type { CallbackAsk, EscalationOutcome, EscalationStrategy } from '../call/record.js'
+import type { CallbackAsk, EscalationAttempt, EscalationOutcome, EscalationStrategy } from '../call/record.js'
+import type { VoiceAction } from '../sautikit/actions.js'
+import type { HumanEvent } from '../sautikit/carrier-state.js'
+import { CONTINUATION_MS, DialDocument, FarewellDocument, HANG_UP, NO_ACTIONS } from './documents.js'
+import type { ContinuationAsker, DocumentOptions } from './documents.js'
+import { HuntGroup } from './hunt-group.js'
+import type { HuntGroupOptions } from './hunt-group.js'
 
-/** The session speaks its announcement first (WORDS_HEARD_MS_MAX) and closes then. */
+/** What a carrier does with a leg whose stream we closed: observed on earlier calls, or set. */
+export type AfterStream = 'continues' | 'holds' | 'unknown'
+
+/** How one call may reach a human. Plain data. */
+export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
+  /**
+   * Tried in order. A strategy that cannot run (it needs a stream that is closed, or was not set up) is passed over.
+   * `callback` is the last: it offers the caller a call back.
+   */
+  readonly strategies: readonly EscalationStrategy[]
+  /** Calendar time = monotonic time + this. */
+  readonly wallOffsetMs: number
+  /** The call was answered into a conference room, where a human can join it. */
+  readonly inConference: boolean
+  /** REST calls can be made (there is an API key). */
+  readonly restAvailable: boolean
+  readonly afterStream: AfterStream
+}
+
+export type EscalationInput =
+  | { readonly type: 'escalate' }
+  | { readonly type: 'stream-closed' }
+  | { readonly type: 'carrier-state'; readonly state: CarrierState }
+  /** Answer to a command. */
+  | { readonly type: 'rest-result'; readonly requestId: string; readonly ok: boolean; readonly detail: string }
+  /** The human's leg, from the carrier's supervision or conference events. */
+  | { readonly type: 'human'; readonly event: HumanEvent }
+  /** The caller's answer to the call back that the session offered. */
+  | { readonly type: 'callback'; readonly accepted: boolean }
+  | { readonly type: 'timer' }
+
+export type EscalationCommand =
+  | { readonly type: 'supervise' | 'create-conference-call'; readonly requestId: string; readonly number: string }
+  | { readonly type: 'hangup'; readonly requestId: string }
+
+export type EscalationOutput =
+  /** For the call session. */
+  | { readonly type: 'step'; readonly step: EscalationStep }
+  /** For the carrier's REST API; answered with `rest-result`. */
+  | { readonly type: 'command'; readonly command: EscalationCommand }
+  /** One strategy with one human, and its outcome. */
+  | { readonly type: 'attempt'; readonly attempt: EscalationAttempt }
+  /** The caller is to be called back. */
+  | { readonly type: 'callback'; readonly asked: CallbackAsk }
+  /** The outcome of the escalation; exactly once. `strategy` is null when none could be tried. */
+  | {
+      readonly type: 'settled'; readonly strategy: EscalationStrategy | null
+      readonly outcome: EscalationOutcome; readonly detail: string
+    }
+
+/** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000
-/** Past its ringing time by this much, a dial that nobody reported on has been answered. */
-const RING_GRACE_MS = 5000
+/** A dial without news for this long after its ringing time has been answered. */
+export const RING_GRACE_MS = 5000
 const HANGUP_RETRY_MS = 1000
-/** The caller's answer to the offer of a call back: the session's words, its own wait, and some talk about it. */
+/** Bound of the caller's answer to the offer of a call back: the session's words, its own wait, and some talk about the offer. */
 const OFFER_MS = 120_000
-/** The same where the carrier asks: its voice reads at most 1,000 characters, 11 a second. */
+/** The same where the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
 
-const DEADLINES = ['stream-close', 'continuation', 'ring', 'words', 'offer', 'hangup-retry'] as const
+const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 'hangup-retry'] as const
 
 /**
- * Gets one caller to a human. Lives on the main thread, outside the session: it must outlive the stream and the
- * worker. What the carrier does after a closed stream is not the same everywhere (it goes on with its document, asks
- * a webhook, or holds the leg in silence), so whoever asks first gets the Dial, and a watchdog covers nobody asking.
+ * The escalation of one call: a state machine that gets a caller to a human. It runs on the main thread, outside the
+ * session, because it must outlive the stream and the worker. Carriers differ in what they do after a stream closes
+ * (continue with their document, ask a webhook, or hold the leg in silence), so the first request gets the Dial, and a
+ * watchdog covers the case that no request comes.
  *
  *     none    --escalate--> pending (after-stream-dial: close-stream) | dialing (supervision, conference: hold)
- *     pending --stream closed, somebody asks--> dialing     with a Dial document, one at a time
- *     pending --nobody asks in CONTINUATION_MS--> the next strategy
+ *     pending --stream closed, a request--> dialing         with a Dial document, one at a time
+ *     pending --no request in CONTINUATION_MS--> the next strategy
  *     dialing --answered, joined, dial-completed, no news past the ringing time--> bridged
  *     dialing --busy, no-answer, declined--> the next number, then the next strategy
  *     dialing --the API refuses--> the next strategy
  *     (any)   --call back, stream open--> offering          the session asks the caller
  *     offering --accepted--> failed (called back)    --declined, no answer in OFFER_MS--> failed
  *     (any)   --no strategy left, stream open--> failed     the session tells the caller and goes on
- *     (any)   --no strategy left, stream closed--> failed   words, perhaps the offer, and a hang-up for who asks, else a
- *                                                           hang-up by REST, and a call back that nobody had to ask for
- *     (any)   --carrier: completed--> failed | bridged      nobody is left to be dialled for
+ *     (any)   --no strategy left, stream closed--> failed   a request gets words, perhaps the offer, and a hang-up; without
+ *                                                           one a hang-up by REST, and a call back without a question
+ *     (any)   --carrier: completed--> failed | bridged      the call is over
  *     failed  --escalate, stream open--> a new attempt
  *
- * Outside the desk's hours, and those of every number, nobody is rung. A carrier that is known to hold the leg is never
- * given a closed stream. An `escalate` while one is under way repeats the last step: a session that was taken over asks
- * again.
+ * Outside the hours of the desk and of every number nobody is rung. The stream is never closed on a carrier that is known
+ * to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks again.
  */
 export class Escalation {
-  state: EscalationState = 'none'
-  /** Commands that the carrier's API refused. */
-  restFailures = 0
-  /** Calls that nobody could hang up: no API, or it failed HANGUP_TRIES_MAX times. */
+  /** `offering`: the session has offered a call back and waits for the caller's answer. */
+  state: 'none' | 'pending' | 'dialing' | 'offering' | 'bridged' | 'failed' = 'none'
+  /** Hang-ups that could not be made: there is no API, or it failed HANGUP_TRIES_MAX times. */
   callsLeft = 0
   readonly #options: EscalationOptions
-  readonly #hunt = new Hunt()
-  readonly #lastWords: LastWords
+  readonly #farewell: FarewellDocument
+  #huntGroup = new HuntGroup({ humans: [], hours: null }, 0)
   readonly #deadlines = new Deadlines(DEADLINES)
   readonly #outputs: EscalationOutput[] = []
   #nowMs = 0
   #strategyIndex = -1
   #strategy: EscalationStrategy | null = null
   #lastOutcome: EscalationOutcome = 'failed'
-  #lastDetail = 'no way to reach a human is set up'
+  #lastDetail = ''
   #settled = false
   #lastStep: EscalationStep | null = null
   #streamClosed = false
@@ -70,17 +118,17 @@ export class Escalation {
   /** The call is over for the carrier: nothing can be dialled any more. */
   #terminal = false
   #dial: DialDocument | null = null
-  /** When the attempt that runs began; null when none does. */
+  /** When the current attempt began; null when there is none. */
   #attemptSinceMs: number | null = null
-  /** It failed after the stream: only the carrier can still tell the caller. */
-  #owesWords = false
+  /** The escalation failed after the stream: only the carrier can still speak to the caller. */
+  #owesFarewell = false
   #requests = 0
   #openRequest: EscalationCommand | null = null
   #hangupTries = 0
 
   constructor(options: EscalationOptions) {
     this.#options = options
-    this.#lastWords = new LastWords(options)
+    this.#farewell = new FarewellDocument(options)
   }
 
   handle(input: EscalationInput, nowMs: number): void {
@@ -89,7 +137,7 @@ export class Escalation {
       case 'escalate': this.#escalate(); break
       case 'stream-closed': this.#onStreamClosed(); break
       case 'carrier-state': this.#onCarrierState(input.state); break
-      case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail, input.outcome); break
+      case 'rest-result': this.#onRestResult(input.requestId, input.ok, input.detail); break
       case 'human': this.#onHuman(input.event); break
       case 'callback': this.#onCallback(input.accepted); break
       case 'timer': break
@@ -103,15 +151,15 @@ export class Escalation {
   }
 
   /**
-   * How the call goes on, for whichever of the carrier's requests asks. Only voice webhooks and the after-stream URL
-   * are known to be obeyed; a Dial given to a status callback does not stop the watchdog, and moves to the first
-   * sure asker. Tell the carrier state that came with a request (`carrier-state`) before asking.
-   * @param digits  keys that came with the request; null when it is no answer to a question for keys
+   * The document for a request of the carrier. Only the answers to voice webhooks and the after-stream URL are known to be
+   * obeyed; a Dial given to a status callback does not stop the watchdog, and is served again to the first sure asker. The
+   * carrier state of a request comes first, as `carrier-state`.
+   * @param digits  DTMF digits of the request; null when it answers no question
    */
-  ask(asker: EscalationAsker, nowMs: number, digits: string | null = null): readonly VoiceAction[] {
+  ask(asker: ContinuationAsker, nowMs: number, digits: string | null = null): readonly VoiceAction[] {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
     if (this.state === 'none' || this.#terminal) return NO_ACTIONS
-    // An events answer is never read by the carrier: giving it the document would only take it from the next asker.
+    // The carrier never reads the answer to an event.
     if (asker === 'events') return NO_ACTIONS
     if (this.state === 'failed') return this.#askFailed(asker, digits)
     if (this.#strategy !== 'after-stream-dial') return NO_ACTIONS
@@ -123,7 +171,7 @@ export class Escalation {
     return this.#dial === null ? this.#serveDial(asker) : this.#askAgain(asker, this.#dial)
   }
 
-  /** Something may still come of it: the call must not be forgotten. */
+  /** More may happen: the call must be kept. */
   get busy(): boolean {
     return this.state === 'pending' || this.state === 'dialing' || this.state === 'offering' || this.#deadlines.next() !== null
       || this.#openRequest?.type === 'hangup'
@@ -151,9 +199,8 @@ export class Escalation {
     this.#settled = false
     this.#lastStep = null
     this.#lastOutcome = 'failed'
-    this.#lastDetail = 'no way to reach a human is set up'
-    this.#hunt.begin(this.#options, this.#nowMs)
-    if (this.#hunt.closed) this.#lastDetail = 'nobody is there at this hour'
+    this.#huntGroup = new HuntGroup(this.#options, this.#nowMs + this.#options.wallOffsetMs)
+    this.#lastDetail = this.#huntGroup.closed ? 'nobody is there at this hour' : 'no way to reach a human is set up'
     this.#nextStrategy()
   }
 
@@ -163,7 +210,7 @@ export class Escalation {
     this.#deadlines.clear('stream-close')
     if (this.state !== 'pending' && this.state !== 'dialing' && this.state !== 'offering') return
     if (this.state === 'offering') return this.#onCallback(false)
-    // A dial that was served before the socket went needs no second asker.
+    // A Dial that was served before the stream closed needs no second request.
     if (this.#strategy === 'after-stream-dial') {
       if (this.#dial?.sure !== true) this.#in('continuation', CONTINUATION_MS)
     } else if (this.#strategy === 'supervision') {
@@ -203,29 +250,25 @@ export class Escalation {
     }
   }
 
-  #onRestResult(requestId: string, ok: boolean, detail: string, outcome: EscalationOutcome | undefined): void {
+  #onRestResult(requestId: string, ok: boolean, detail: string): void {
     const request = this.#openRequest
     if (request === null || request.requestId !== requestId) return
     this.#openRequest = null
-    if (!ok) this.restFailures++
     if (request.type === 'hangup') {
       if (ok) return
       if (this.#hangupTries < HANGUP_TRIES_MAX) this.#in('hangup-retry', HANGUP_RETRY_MS)
       else this.callsLeft++
       return
     }
-    if (this.state !== 'dialing') return
-    if (outcome === 'answered') return this.#bridged('answered')
-    if (outcome !== undefined && outcome !== 'failed') return this.#numberFailed(outcome)
-    // A refusal speaks of our account or of the call, not of this number: the others would be refused too.
-    if (!ok) this.#fallBack('failed', `the carrier's API refused: ${detail}`)
+    // A refusal is about our account or the call, not about this number: the other numbers would be refused too.
+    if (!ok && this.state === 'dialing') this.#fallBack('failed', `the carrier's API refused: ${detail}`)
   }
 
-  #onHuman(event: 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left'): void {
+  #onHuman(event: HumanEvent): void {
     if (event === 'left') {
       // With the human gone the caller would be alone on a silent line.
       if (this.state === 'bridged' && this.#strategy !== 'after-stream-dial' && !this.#terminal) this.#hangup()
-      // The leg that rang is over, and nobody was heard on it.
+      // The leg ended without an answer.
       else if (this.state === 'dialing' && this.#strategy !== 'after-stream-dial') this.#numberFailed('no-answer')
       return
     }
@@ -250,13 +293,13 @@ export class Escalation {
       case 'continuation':
         return this.#fallBack('failed', `nobody asked how to go on in ${CONTINUATION_MS} ms`)
       case 'ring':
-        // A dial's only news may be its end; the API's calls report when they are answered.
+        // The only event of a Dial may be its end; calls by the API report when they are answered.
         if (this.#strategy === 'after-stream-dial') return this.#bridged('no news past the ringing time')
         return this.#numberFailed('no-answer')
       case 'offer':
         if (this.state === 'offering') return this.#onCallback(false)
         return
-      case 'words':
+      case 'farewell':
       case 'hangup-retry':
         return this.#terminal ? undefined : this.#leave()
       default:
@@ -276,7 +319,7 @@ export class Escalation {
   #nextStrategy(): void {
     this.#deadlines.clearAll()
     this.#dial = null
-    this.#hunt.again()
+    this.#huntGroup.restart()
     for (this.#strategyIndex++; this.#strategyIndex < this.#options.strategies.length; this.#strategyIndex++) {
       const strategy = this.#options.strategies[this.#strategyIndex] as EscalationStrategy
       if (!this.#possible(strategy)) continue
@@ -288,15 +331,14 @@ export class Escalation {
 
   #possible(strategy: EscalationStrategy): boolean {
     if (this.#terminal) return false
-    const { restAvailable, conferenceRoom, afterStream } = this.#options
-    const { someone } = this.#hunt
+    const { restAvailable, inConference, afterStream } = this.#options
+    const someone = !this.#huntGroup.empty
     switch (strategy) {
-      // A leg that the carrier holds would stay in silence: its stream, once closed, is not to be had again.
+      // A leg that the carrier holds would stay in silence: a closed stream cannot be opened again.
       case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
       case 'supervision': return someone && restAvailable && !this.#streamClosed
-      // Only a call that was answered into a room can be joined there.
-      case 'conference': return someone && restAvailable && conferenceRoom !== null
-      // With the stream the session asks the caller; without it whoever asks how to go on gets the question.
+      case 'conference': return someone && restAvailable && inConference
+      // With the stream the session asks the caller; after it the farewell document does.
       case 'callback': return !this.#streamClosed
       default: return assertNever(strategy)
     }
@@ -308,7 +350,7 @@ export class Escalation {
       case 'after-stream-dial':
         this.state = 'pending'
         if (this.#streamClosed) return this.#in('continuation', CONTINUATION_MS)
-        // Nobody could end the silence of a carrier that is not known to go on: the caller is told what to do in it.
+        // Without an API we cannot end a held leg, so the session tells the caller what to do in the silence.
         this.#step({ type: 'close-stream', mayBeSilent: !this.#options.restAvailable && this.#options.afterStream !== 'continues' })
         return this.#in('stream-close', STREAM_CLOSE_MS)
       case 'supervision':
@@ -318,7 +360,7 @@ export class Escalation {
         return this.#callHuman(strategy)
       case 'callback':
         this.state = 'offering'
-        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#hunt.closed })
+        this.#step({ type: 'offer', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#huntGroup.closed })
         return this.#in('offer', OFFER_MS)
       default:
         assertNever(strategy)
@@ -326,23 +368,21 @@ export class Escalation {
   }
 
   #callHuman(strategy: 'supervision' | 'conference'): void {
-    const { number } = this.#hunt
+    const { number } = this.#huntGroup
     this.#attemptSinceMs = this.#nowMs
     const requestId = this.#requestId()
-    this.#command(strategy === 'supervision'
-      ? { type: 'supervise', requestId, number }
-      : { type: 'create-conference-call', requestId, number, room: this.#options.conferenceRoom as string })
+    this.#command({ type: strategy === 'supervision' ? 'supervise' : 'create-conference-call', requestId, number })
     this.#in('ring', this.#options.ringTimeoutMs + RING_GRACE_MS)
   }
 
   #numberFailed(outcome: EscalationOutcome): void {
     this.#lastOutcome = outcome
-    this.#lastDetail = `${this.#hunt.position}: ${outcome}`
+    this.#lastDetail = `${this.#huntGroup.position}: ${outcome}`
     this.#attemptOver(outcome, '')
     this.#deadlines.clear('ring')
     this.#dial = null
-    if (!this.#hunt.next()) {
-      // The carrier asks again after a failed dial: those words are for it, whatever strategy would be next.
+    if (!this.#huntGroup.next()) {
+      // The carrier asks again after a failed dial, and its answer is the farewell, whatever strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }
     if (this.#strategy !== 'after-stream-dial') return this.#callHuman(this.#strategy as 'supervision' | 'conference')
@@ -361,16 +401,16 @@ export class Escalation {
     this.#settle('answered', detail)
   }
 
-  /** `asked`: the carrier is about to ask how to go on, so that words can be said. */
-  #fail(asked: boolean): void {
+  /** @param carrierAsks  the carrier is about to ask for a document, so that the farewell can be spoken */
+  #fail(carrierAsks: boolean): void {
     this.state = 'failed'
-    this.#owesWords = this.#streamClosed
+    this.#owesFarewell = this.#streamClosed
     this.#deadlines.clearAll()
     this.#dial = null
     if (!this.#terminal) {
       if (!this.#streamClosed) {
-        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#hunt.closed })
-      } else if (asked) this.#in('words', CONTINUATION_MS)
+        this.#step({ type: 'failed', outcome: this.#lastOutcome, detail: this.#lastDetail, closed: this.#huntGroup.closed })
+      } else if (carrierAsks) this.#in('farewell', CONTINUATION_MS)
       else this.#leave()
     }
     this.#settle(this.#lastOutcome, this.#lastDetail)
@@ -395,22 +435,22 @@ export class Escalation {
 
   // --- documents ------------------------------------------------------------------------------------------
 
-  #serveDial(asker: EscalationAsker): readonly VoiceAction[] {
-    this.#dial = new DialDocument(asker, dialActions(this.#options, this.#hunt.number), this.#nowMs)
+  #serveDial(asker: ContinuationAsker): readonly VoiceAction[] {
+    this.#dial = new DialDocument(this.#options, this.#huntGroup.number, asker, this.#nowMs)
     this.#strategy = 'after-stream-dial'
     this.#attemptSinceMs ??= this.#nowMs
     if (asker !== 'stream-status') this.#makeSure(this.#dial)
     return this.#dial.actions
   }
 
-  #askAgain(asker: EscalationAsker, dial: DialDocument): readonly VoiceAction[] {
+  #askAgain(asker: ContinuationAsker, dial: DialDocument): readonly VoiceAction[] {
     const again = dial.askedAgain(asker, this.#nowMs)
     switch (again) {
       case 'repeat': return dial.actions
-      case 'hand-over': return this.#serveDial(asker)
+      case 'serve-again': return this.#serveDial(asker)
       case 'nothing': return NO_ACTIONS
       case 'dial-is-over':
-        // Nobody said how it went; only somebody who talked can have made it last.
+        // No event told the outcome; only a conversation lasts longer than the ringing time.
         if (this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
           this.#bridged('the dial was over after the ringing time')
           return HANG_UP
@@ -421,15 +461,15 @@ export class Escalation {
     }
   }
 
-  #askFailed(asker: EscalationAsker, digits: string | null): readonly VoiceAction[] {
-    // With the stream open the session has told the caller; what comes after it is not the escalation's.
-    if (!this.#owesWords || this.#hangupTries > 0) return NO_ACTIONS
-    if (asker !== 'stream-status') this.#deadlines.clear('words')
-    const word = this.#lastWords.ask(asker, digits, this.#nowMs)
-    if (word.asks) this.#in('offer', SPOKEN_OFFER_MS)
+  #askFailed(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
+    // With the stream open the session has told the caller, and the document after the stream is not the escalation's.
+    if (!this.#owesFarewell || this.#hangupTries > 0) return NO_ACTIONS
+    if (asker !== 'stream-status') this.#deadlines.clear('farewell')
+    const { actions, asks, accepted } = this.#farewell.ask(asker, digits, this.#nowMs)
+    if (asks) this.#in('offer', SPOKEN_OFFER_MS)
     else if (digits !== null) this.#deadlines.clear('offer')
-    if (word.accepted) this.#callBack('key')
-    return word.actions
+    if (accepted) this.#outputs.push({ type: 'callback', asked: 'key' })
+    return actions
   }
 
   /** The carrier has the document and dials. */
@@ -454,21 +494,17 @@ export class Escalation {
     const sinceMs = this.#attemptSinceMs
     if (sinceMs === null || this.#strategy === null) return
     this.#attemptSinceMs = null
-    // Where the carrier never asked, nobody was rung.
+    // Without a Dial document nobody was rung.
     const rang = this.#strategy !== 'callback' && (this.#strategy !== 'after-stream-dial' || this.#dial !== null)
     this.#outputs.push({ type: 'attempt', attempt: {
-      strategy: this.#strategy, human: rang ? this.#hunt.place : null, outcome, detail,
+      strategy: this.#strategy, human: rang ? this.#huntGroup.place : null, outcome, detail,
       ms: Math.round(this.#nowMs - sinceMs),
     } })
   }
 
-  #callBack(asked: CallbackAsk): void {
-    this.#outputs.push({ type: 'callback', asked })
-  }
-
-  /** Nobody asks how to go on with a caller whom nobody reached. */
+  /** The carrier has not asked for the farewell of a caller whom nobody reached. */
   #leave(): void {
-    if (this.#hangupTries === 0 && this.#lastWords.nobodyAsks()) this.#callBack('nobody-reached')
+    if (this.#hangupTries === 0 && this.#farewell.notAsked()) this.#outputs.push({ type: 'callback', asked: 'nobody-reached' })
     this.#hangup()
   }
 

@@ -10,8 +10,8 @@ import { CallDetails } from '../sautikit-api/call-details.js'
 import { SautikitClient } from '../sautikit-api/client.js'
 import { CarrierHttp } from '../sautikit-api/http.js'
 import { CarrierNumbers } from '../sautikit-api/numbers.js'
-import type { CarrierControl } from '../workers/call-handover.js'
-import type { CallHost } from '../workers/call-host.js'
+import type { CarrierControl } from '../workers/main-thread-context.js'
+import type { CallRegistry } from '../workers/call-registry.js'
 import type { OutboundCalls } from '../workers/outbound-calls.js'
 import { callRecordSchema } from '../workers/record-format.js'
 import type { Log } from '../telemetry/log.js'
@@ -65,7 +65,7 @@ export function callDetails(
  * the archive has it. @returns null when neither has it
  */
 export async function joinedRecord(
-  callSid: CallSid, detail: CarrierDetail, calls: Pick<CallHost, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
+  callSid: CallSid, detail: CarrierDetail, calls: Pick<CallRegistry, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
 ): Promise<CallRecord | null> {
   const here = calls?.joinCarrier(callSid, detail) ?? null
   if (here !== null) return here

@@ -15,11 +15,11 @@ import type { Edge } from '../edge/edge.js'
 import type { NodeLink } from '../fleet/node-channel.js'
 import { announcedOrders } from '../fleet/routing.js'
 import { isCallSid } from '../core/ids.js'
-import { CallHost } from '../workers/call-host.js'
+import { CallRegistry } from '../workers/call-registry.js'
 import { liveCount } from '../workers/live-call.js'
 import { OutboundCalls } from '../workers/outbound-calls.js'
 import { loadMediaAssets } from '../workers/media-assets.js'
-import { processClock } from '../workers/process-clock.js'
+import { processClock } from '../workers/ticker.js'
 import { holdDataFolder } from '../telemetry/archive/data-folder.js'
 import { CallSeries } from '../telemetry/call-series.js'
 import type { Log } from '../telemetry/log.js'
@@ -55,7 +55,7 @@ export interface Gateway {
   readonly publicPort: number
   readonly opsPort: number
   readonly agents: readonly string[]
-  readonly calls: CallHost
+  readonly calls: CallRegistry
   /** Called with the record of each call that ended. */
   onRecord(listener: (record: CallRecord) => void): void
   /** Called again with the record of an ended call when the carrier's detail has been joined to it. */
@@ -120,12 +120,12 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   countCarrier(metrics, api, details, outbound)
   const kept = await openCallArchive(
     config, folder, log, metrics, node === undefined || node.link.index === 0 ? leftFolders(config.dataDir, node?.link.count ?? 1) : [], workerEnv)
-  let calls: CallHost | null = null
+  let calls: CallRegistry | null = null
   let edge: Edge | null = null
   let watch: AgentWatch | null = null
   try {
     const assets = await loadMediaAssets()
-    calls = new CallHost({
+    calls = new CallRegistry({
       agents, defaultAgent, assets, env, workerEnv, speech, clock, metrics,
       backends: backendSettings(config),
       workers: config.mediaWorkers,

@@ -14,7 +14,7 @@ import type { Config } from '../config/settings.js'
 import type { WallClock } from '../core/clock.js'
 import { GatewayError, messageOf } from '../core/errors.js'
 import type { VoiceAction } from '../sautikit/actions.js'
-import type { HostedAgent } from '../workers/host-context.js'
+import type { HostedAgent } from '../workers/main-thread-context.js'
 import type { AgentFacts } from '../workers/live-call.js'
 import type { Log } from '../telemetry/log.js'
 

@@ -6,6 +6,7 @@ import type { CallSessionOptions, EscalationOptions } from '../call/call-options
 import { CALLBACK_TOOL, ESCALATE_TOOL, GATEWAY_TOOLS } from '../call/gateway-tools.js'
 import type { TranscriptEntry } from '../call/record.js'
 import { resumedTools } from '../call/tool-ledger.js'
+import { RING_GRACE_MS } from '../escalation/escalation.js'
 import type { CallStart } from './call-messages.js'
 
 /** The session's options as an agent's definition and its backend make them. */
@@ -51,8 +52,8 @@ export function sessionOptions(
   }
 }
 
-/** A number's ringing time, and what the machine gives it beyond, and one thread hop. */
-const RING_MARGIN_MS = 7000
+/** Beyond a number's ringing time: what the escalation machine waits for, and messages between the threads. */
+const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
 function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
   const callsBack = escalation.strategies.includes('callback')

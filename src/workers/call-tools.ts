@@ -1,11 +1,11 @@
 import { CallerIdentity } from '../agents/tool.js'
 import type { ToolOutcome } from '../agents/tool.js'
 import type { ToolRunner } from '../agents/tool-runner.js'
+import type { AttemptGate, Verdict } from '../agents/verification-lock.js'
 import type { CallInput, CallOutput } from '../call/events.js'
 import { messageOf } from '../core/errors.js'
 import { plainJson } from '../core/json.js'
 import type { CallStart, FromCall } from './call-messages.js'
-import { NumberGate } from './number-gate.js'
 
 type ToolResult = Extract<CallInput, { type: 'tool-result' }>
 type ToolRun = Extract<CallOutput, { type: 'run-tool' }>
@@ -25,14 +25,14 @@ interface CallToolsOptions {
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
-  readonly #gate: NumberGate
+  readonly #gate: MainThreadGate
   readonly #caller: CallerIdentity
   #identified: boolean
 
   constructor(options: CallToolsOptions) {
     this.#options = options
     const { resume } = options.start
-    this.#gate = new NumberGate(options.post)
+    this.#gate = new MainThreadGate(options.post)
     this.#caller = CallerIdentity.restored(resume?.checkpoint.identity ?? null, resume?.log.toolCalls ?? [], this.#gate)
     this.#identified = this.#caller.verified !== null
   }
@@ -83,5 +83,36 @@ function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
     return { type: 'tool-result', callId, ok: outcome.ok, value: plainJson(outcome.value, 'the result'), ...error }
   } catch (thrown) {
     return { type: 'tool-result', callId, ok: false, value: { error: messageOf(thrown) }, error: 'TOOL_RESPONSE' }
+  }
+}
+
+/**
+ * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all media
+ * workers. One attempt at a time, as `VerifyTool` takes them.
+ */
+class MainThreadGate implements AttemptGate {
+  readonly #post: (message: FromCall) => void
+  #waiting: ((left: number) => void) | null = null
+
+  constructor(post: (message: FromCall) => void) {
+    this.#post = post
+  }
+
+  /** Never settles once the call is over: its tools are cancelled by their own signal. */
+  take(): Promise<number> {
+    return new Promise((resolve) => {
+      this.#waiting = resolve
+      this.#post({ type: 'verification-attempt' })
+    })
+  }
+
+  /** The answer of the main thread. */
+  answered(left: number): void {
+    this.#waiting?.(left)
+    this.#waiting = null
+  }
+
+  judged(verdict: Verdict): void {
+    this.#post({ type: 'verification-verdict', verdict })
   }
 }

@@ -19,52 +19,51 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import { WorkerCall } from './worker-call.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
-import { processClock } from './process-clock.js'
-import { RunningCode } from './running-code.js'
+import { processClock } from './ticker.js'
+
 import { sessionOptions } from './call-setup.js'
 import { ShardLoop } from './shard-loop.js'
 import { Word, wordsOf } from './shared-call.js'
-import { claimShardSeat } from './shard-seats.js'
-import type { ShardWorkerData } from './shard-seats.js'
-import { NO_CALL, WorkerPulse } from './worker-pulse.js'
+import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
+import type { WorkerData } from './worker-memory.js'
 
 /**
  * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end; all calls of
  * the worker share the tick, the WebAssembly memories and the connections of their tools.
  *
- * A fault of one call must not reach the others. In the tick it is caught where the stage is called; in whatever
- * a call started outside the tick the async context says whose fault it was. What cannot be caught (code that exits, spins or
- * eats memory) takes the worker with it; the pulse then says to the main thread whose code ran.
+ * A fault of one call must not reach the others. In the tick it is caught where the stage is called; for everything that a call
+ * started outside the tick, the async context tells which call it belongs to. Faults that cannot be caught (code that exits,
+ * spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
  */
-const data = workerData as ShardWorkerData
-const seat = claimShardSeat(data.seats, threadId)
+const data = workerData as WorkerData
+const memory = claimWorkerMemory(data.memories, threadId)
 const clock = processClock()
 const memoryBytes = data.memoryMb * 1024 * 1024
-const pulse = new WorkerPulse(seat.pulse)
-/** Whom the code belongs to that runs now; nobody in the tick and in what all calls share. */
+const pulse = new WorkerPulse(memory.pulse)
+/** The call that the running code belongs to; none in the tick and in what all calls share. */
 const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
-/** Work of the worker itself that a call happens to start. */
+/** For work of the worker itself that a call happens to start. */
 const ownWork = new AsyncResource('media-worker')
-const loop = new ShardLoop(clock, running, new FrameHistogram(seat.tickLateness), new FrameHistogram(seat.tickBusy))
+const loop = new ShardLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
 const transport = new HttpClient()
-const context: ShardContext = {
+const context: WorkerContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
   vads: voiceDetectors(data.assets.callerKernel),
-  latencyIn: new FrameHistogram(seat.latencyIn),
-  slowestIn: new SlowestFrame(seat.slowestIn),
-  latencyOut: new FrameHistogram(seat.latencyOut),
+  latencyIn: new FrameHistogram(memory.latencyIn),
+  slowestIn: new SlowestFrame(memory.slowestIn),
+  latencyOut: new FrameHistogram(memory.latencyOut),
 }
 
-/** What all calls of this worker have found out about each backend. */
+/** The circuit breaker of each backend, shared by all calls of this worker. */
 const circuits = new Circuits()
 
 function blame(thrown: unknown): void {
   const code = owner.getStore()
-  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls go to another.
+  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls are re-homed.
   if (code === undefined) throw thrown
   code.fail(thrown)
 }
@@ -77,7 +76,7 @@ setInterval(() => {
   pulse.beat(clock(), bufferBytes)
 }, WORKER_BEAT_MS).unref()
 
-/** A call's code from the moment that its backend is loaded: who it is, and how it fails alone. */
+/** The code of one call from the moment that its backend is loaded; a fault in it fails this call alone. */
 class CallCode {
   readonly number: number
   /** Resolves when it failed before it had a task. */
@@ -106,7 +105,7 @@ class CallCode {
   }
 }
 
-/** One runner an agent: definitions are plain data that arrive anew with each call, so they are told apart by value. */
+/** One runner for each agent. Definitions are plain data that arrive anew with each call, so they are compared by value. */
 const runners = new Map<string, Promise<ToolRunner>>()
 const RUNNERS_MAX = 64
 
@@ -116,7 +115,7 @@ function runnerOf({ agent, assets }: CallStart): Promise<ToolRunner> {
   if (runner === undefined) {
     if (runners.size >= RUNNERS_MAX) runners.clear()
     runner = ToolRunner.open(agent, assets, data.env, transport)
-    // A module that could be loaded once may not be twice: the next call tries again.
+    // A failed load must not stay: the next call tries again.
     runner.catch(() => runners.delete(key))
     runners.set(key, runner)
   }
@@ -136,7 +135,7 @@ function budgetOf(agent: AgentDefinition): CompositionOptions['budget'] {
   }
 }
 
-/** A new way to a speech worker, from the main thread, after the old one's worker died. */
+/** Gets a new port to a speech worker from the main thread, after the worker of the old one died. */
 function reopenSpeech(port: MessagePort): Promise<MessagePort> {
   return new Promise((resolve, reject) => {
     const onMessage = (message: ToCall): void => {
@@ -160,7 +159,7 @@ function reopenSpeech(port: MessagePort): Promise<MessagePort> {
 
 /**
  * Runs one call to its end; null is a probe, answered when the worker has loaded what it needs. Never rejects: a
- * rejection is how the main thread learns that a whole worker died.
+ * rejection tells the main thread that the whole worker died.
  */
 export default async function runCall(start: CallStart | null): Promise<CallEnd | null> {
   if (start === null) return null
@@ -171,7 +170,7 @@ export default async function runCall(start: CallStart | null): Promise<CallEnd 
   return await Promise.race([carried, code.failedEarly])
 }
 
-/** Code that is not the gateway's own: a backend of one's own, tools in code. */
+/** Code that is not the gateway's own: a `module:` backend, or tools in code. */
 function hasForeignCode({ backends, shadow, assets }: CallStart): boolean {
   return [...backends, shadow ?? ''].some((name) => name.startsWith(MODULE_PREFIX)) || assets.modules.length > 0
 }

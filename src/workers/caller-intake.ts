@@ -12,7 +12,7 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
 import type { CallerLatency } from './caller-latency.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
@@ -25,7 +25,7 @@ const convertedViews = new Views(converted)
 
 export interface CallerIntakeOptions {
   readonly start: CallStart
-  readonly context: ShardContext
+  readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
   readonly backend: Backend

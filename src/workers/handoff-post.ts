@@ -6,45 +6,45 @@ import { HttpClient, discard, networkReason } from '../http/http-client.js'
 import type { Log } from '../telemetry/log.js'
 
 /** Version of the body; `schema/handoff.schema.json` describes the handoff in it. */
-export const HANDOFF_POST_VERSION = 1
+const HANDOFF_POST_VERSION = 1
 
-/** What somebody outside is told of a handoff. */
+/** One event of an escalation, for the owner's webhook. */
 export interface HandoffNews {
   readonly kind: 'handoff.requested' | 'handoff.settled' | 'callback.requested'
-  /** Its own for each piece of news; the same with every attempt. */
+  /** Unique for each event; the same with every attempt. */
   readonly id: string
-  /** The agent's own webhook; null for the one of the settings. */
+  /** The agent's own webhook; null: the one of the settings. */
   readonly url: string | null
   readonly handoff: Handoff
 }
 
 export interface HandoffPostOptions {
-  /** Null: only agents that name a webhook of their own are heard of. */
+  /** The webhook of the settings; null: only agents with a webhook of their own are posted for. */
   readonly url: string | null
-  /** Signs what is posted; null leaves it unsigned. */
+  /** Signs each post; null leaves it unsigned. */
   readonly secret: string | null
-  /** Calendar; the signature is dated by it. */
+  /** Calendar time, for the signature. */
   readonly wallClock: () => number
   readonly log: Log
   /** For tests; real time otherwise. Ends early when the signal aborts. */
   readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
-/** First pause; doubled with each attempt, the second half of it random. Six attempts take about half a minute. */
+/** First pause; doubled with each attempt, half of it random. Six attempts take about half a minute. */
 const FIRST_PAUSE_MS = 1000
-/** Refusals that may be another answer later. */
+/** Refusals that may pass. */
 const RETRY_STATUSES: readonly number[] = [408, 425, 429]
 
 /**
- * Tells the line's owner of handoffs and call backs: a signed POST, tried again within bounds. What could not be told is
- * counted and logged; it stays to be asked for at `GET /api/calls/{sid}/handoff`.
+ * Posts the handoff packet to the owner's webhook: a signed POST, tried again within bounds. A post that is given up is
+ * counted and logged; the packet is still served at `GET /api/calls/{sid}/handoff`.
  *
- * `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`, as the carrier signs its own.
+ * `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`, as in the carrier's webhooks.
  */
 export class HandoffPost {
   delivered = 0
   retries = 0
-  /** Refused, or out of attempts, or too many waited. */
+  /** Refused, out of attempts, or too many were pending. */
   failed = 0
   readonly #options: HandoffPostOptions
   readonly #pending = new Set<Promise<void>>()
@@ -59,19 +59,19 @@ export class HandoffPost {
     return this.#pending.size
   }
 
-  /** Begins to tell; never throws, never waits. */
+  /** Begins to post; never throws, never waits. */
   post(news: HandoffNews): void {
     const url = news.url ?? this.#options.url
     if (url === null) return
     if (this.#pending.size >= HANDOFF_POSTS_PENDING_MAX || this.#closing.signal.aborted) {
-      this.#gaveUp(news, 'too many wait')
+      this.#giveUp(news, 'too many wait')
       return
     }
-    const telling = this.#tell(url, news).finally(() => this.#pending.delete(telling))
-    this.#pending.add(telling)
+    const sending = this.#send(url, news).finally(() => this.#pending.delete(sending))
+    this.#pending.add(sending)
   }
 
-  /** Waits for what is under way, then gives the rest up. */
+  /** Waits for pending posts, then gives the rest up. */
   async close(waitMs: number): Promise<void> {
     const timer = setTimeout(() => this.#closing.abort(), waitMs)
     await Promise.all(this.#pending)
@@ -80,7 +80,7 @@ export class HandoffPost {
     this.#client.close()
   }
 
-  async #tell(url: string, news: HandoffNews): Promise<void> {
+  async #send(url: string, news: HandoffNews): Promise<void> {
     const { id, kind, handoff } = news
     const body = JSON.stringify({ version: HANDOFF_POST_VERSION, kind, id, callSid: handoff.callSid, handoff })
     for (let attempt = 1; ; attempt++) {
@@ -89,7 +89,7 @@ export class HandoffPost {
         this.delivered++
         return
       }
-      if (!fault.again || attempt >= HANDOFF_POST_ATTEMPTS_MAX || this.#closing.signal.aborted) return this.#gaveUp(news, fault.why)
+      if (!fault.again || attempt >= HANDOFF_POST_ATTEMPTS_MAX || this.#closing.signal.aborted) return this.#giveUp(news, fault.why)
       this.retries++
       const pauseMs = FIRST_PAUSE_MS * 2 ** (attempt - 1)
       await this.#pause(pauseMs * (0.5 + Math.random() / 2))
@@ -103,7 +103,7 @@ export class HandoffPost {
         headers: { 'content-type': 'application/json', 'user-agent': 'mkondo', 'idempotency-key': id, ...this.#signature(body) },
         signal: AbortSignal.any([AbortSignal.timeout(HANDOFF_POST_TIMEOUT_MS), this.#closing.signal]),
       })
-      discard(response) // nothing in it is of use; unread it would hold the socket
+      discard(response) // the body is of no use; unread it would hold the socket
       const { statusCode: status } = response
       if (status >= 200 && status < 300) return null
       return { why: `answered ${status}`, again: status >= 500 || RETRY_STATUSES.includes(status) }
@@ -124,12 +124,12 @@ export class HandoffPost {
     try {
       await pause(ms, this.#closing.signal)
     } catch {
-      // The process ends: one last attempt.
+      // The process is shutting down: one last attempt.
     }
   }
 
-  #gaveUp(news: HandoffNews, why: string): void {
+  #giveUp(news: HandoffNews, why: string): void {
     this.failed++
-    this.#options.log.error({ call_sid: news.handoff.callSid, kind: news.kind, reason: why }, 'nobody could be told of a handoff')
+    this.#options.log.error({ call_sid: news.handoff.callSid, kind: news.kind, reason: why }, 'a handoff post was given up')
   }
 }

@@ -5,6 +5,7 @@ import type {
   BargeInRecord, CallRecord, EndReason, TimelineMark, ToolCallRecord, TranscriptEntry, TurnRecord,
 } from '../call/record.js'
 import type { CarrierState, Handoff, StreamFault } from '../call/events.js'
+import type { ContinuationAsker } from '../escalation/documents.js'
 import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
@@ -139,9 +140,6 @@ export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
 /** `waiting` for its socket, `streaming`, `after` the stream while an escalation is pending, `ended`. */
 export type LiveCallState = 'waiting' | 'streaming' | 'after' | 'ended'
 
-/** Who asks how a call goes on after its stream. */
-export type ContinuationAsker = 'after-stream' | 'voice' | 'stream-status' | 'events'
-
 /** A call as the edge handles it. No method throws for what the other side did, unless it says so. */
 export interface LiveCall {
   readonly callSid: CallSid
@@ -171,8 +169,8 @@ export interface LiveCall {
    * @param digits  keys that the carrier was asked to take; null when it brings none
    */
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
-  /** A human is being fetched, or it is not known yet what came of it. */
-  readonly handingOver: boolean
+  /** An escalation runs: its outcome is not known yet. */
+  readonly escalating: boolean
   /** The document for the leg of a human who was called in; empty when nobody was. */
   humanDocument(): readonly VoiceAction[]
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */

@@ -9,6 +9,7 @@ import { GatewayError, messageOf } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import { REHOMES_MAX, SOCKET_WAIT_MS, SUSPICIONS_MAX } from '../core/limits.js'
 import type { LegRateHz } from '../core/units.js'
+import type { ContinuationAsker } from '../escalation/documents.js'
 import type { VoiceAction } from '../sautikit/actions.js'
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
@@ -16,17 +17,17 @@ import type { Log } from '../telemetry/log.js'
 import type { CallResult, CallStart, FromCall, SavedState, ToCall } from './call-messages.js'
 import { CallRecordBuilder, callSummary, outboundRecord } from './call-record.js'
 import type { CallEnding } from './call-record.js'
-import { CallHandover } from './call-handover.js'
 import { CallRecorder } from './call-recorder.js'
 import type {
-  CallTimelineView, ContinuationAsker, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
+  CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall,
 } from './live-call.js'
 import type { CallMemory } from './call-memory.js'
-import type { HostContext, HostedAgent } from './host-context.js'
+import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
+import { EscalationDriver } from './escalation-driver.js'
 import { HostedPlayout } from './hosted-playout.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
-import { WorkerLostError } from './worker-loss.js'
-import type { Carried } from './worker-loss.js'
+import { WorkerLostError } from './worker-watchdog.js'
+import type { CarriedCall } from './worker-watchdog.js'
 
 /** Faults of a backend that only a person can mend. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
@@ -43,7 +44,7 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
  * A lost worker's call moves to another one. A call that may have ended its worker goes on alone, and ends with the second one, so
  * that it does not walk through all of them.
  */
-export class MainThreadCall implements LiveCall, Carried {
+export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
   readonly number: number
   readonly agent: string
@@ -52,7 +53,7 @@ export class MainThreadCall implements LiveCall, Carried {
   humanUrl: string | null = null
   readonly #call: NewCall
   readonly #hosted: HostedAgent
-  readonly #context: HostContext
+  readonly #context: MainThreadContext
   readonly #log: Log
   readonly #memory: CallMemory
   readonly #shared: SharedCall
@@ -73,7 +74,7 @@ export class MainThreadCall implements LiveCall, Carried {
   #document: string | null = null
   #heard = false
   #underrunsSeen = 0
-  readonly #handover: CallHandover
+  readonly #escalation: EscalationDriver
   #state: LiveCallState = 'waiting'
   #sink: MediaSink | null = null
   #recorder: CallRecorder | null = null
@@ -85,7 +86,7 @@ export class MainThreadCall implements LiveCall, Carried {
   /** An answer of the caller's is being compared in the worker. */
   #attemptOpen = false
 
-  constructor(call: NewCall, hosted: HostedAgent, context: HostContext) {
+  constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
     this.callSid = call.callSid
     this.number = context.callNumber()
     this.agent = call.agent
@@ -106,24 +107,16 @@ export class MainThreadCall implements LiveCall, Carried {
       { ms: this.#preparedAtMs, wallMs: context.wallClock() }, context.maskNumbers,
     )
     this.#mark('webhook', `${call.direction} to ${call.agent}`)
-    this.#handover = new CallHandover({
-      callSid: call.callSid,
+    this.#escalation = new EscalationDriver({
+      call: this,
       agent: hosted.definition,
-      caller: call.direction === 'inbound' ? call.from : call.to,
+      caller: this.#caller,
       ours: call.direction === 'inbound' ? call.to : call.from,
-      carrier: context.carrier,
-      metrics: context.metrics,
       log: this.#log,
-      clock: context.clock,
-      wallClock: context.wallClock,
-      continuationUrl: () => this.afterStreamUrl,
-      humanUrl: () => this.humanUrl,
-      afterStream: () => context.habits.afterStream(context.clock()),
       toSession: (step) => this.#send({ type: 'escalation', step }),
       settled: () => this.#endWhenDone(),
       mark: (name, detail) => this.#mark(name, detail),
-      news: (news) => context.handoffNews(news),
-    })
+    }, context)
   }
 
   /** The XML this call was answered with. */
@@ -151,7 +144,7 @@ export class MainThreadCall implements LiveCall, Carried {
 
   /** What the human gets; null while nobody was asked for. */
   get handoff(): Handoff | null {
-    return this.#handover.handoff
+    return this.#escalation.handoff
   }
 
   get carriesTask(): boolean {
@@ -213,33 +206,33 @@ export class MainThreadCall implements LiveCall, Carried {
     this.#mark('socket-closed', fault === undefined ? `code ${code}` : `code ${code}, ${fault.reason}: ${fault.detail}`)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#send(streamClosed(code, fault))
-    this.#handover.handle({ type: 'stream-closed' })
+    this.#escalation.handle({ type: 'stream-closed' })
     this.#endWhenDone()
   }
 
   carrierState(state: CarrierState): void {
     if (!this.#attached) this.#lastState = state
     this.#send({ type: 'carrier-state', state })
-    this.#handover.handle({ type: 'carrier-state', state })
+    this.#escalation.handle({ type: 'carrier-state', state })
   }
 
   human(event: HumanEvent): void {
-    this.#handover.handle({ type: 'human', event })
+    this.#escalation.handle({ type: 'human', event })
   }
 
   continuation(asker: ContinuationAsker, digits: string | null = null): readonly VoiceAction[] {
-    const onward = this.#handover.ask(asker, digits)
+    const onward = this.#escalation.ask(asker, digits)
     if (onward.length > 0) return onward
-    if (asker !== 'after-stream' || this.#handover.active) return []
+    if (asker !== 'after-stream' || this.#escalation.active) return []
     return this.#fault === null ? this.#hosted.facts.afterCall : this.#hosted.facts.fallback
   }
 
-  get handingOver(): boolean {
-    return this.#handover.active
+  get escalating(): boolean {
+    return this.#escalation.active
   }
 
   humanDocument(): readonly VoiceAction[] {
-    return this.#handover.humanDocument()
+    return this.#escalation.humanDocument()
   }
 
   hangup(reason: EndReason, detail: string, speak: boolean): void {
@@ -270,7 +263,7 @@ export class MainThreadCall implements LiveCall, Carried {
       this.hangup('socket-never-came', `no socket within ${this.#socketWaitMs} ms of the webhook`, false)
     }
     this.#recorder?.pump(nowMs)
-    this.#handover.wake(nowMs)
+    this.#escalation.wake(nowMs)
   }
 
   #play(sink: MediaSink, nowMs: number): void {
@@ -379,7 +372,7 @@ export class MainThreadCall implements LiveCall, Carried {
     this.#context.taskOver()
     if (fault !== null) {
       this.#closeSink(1011)
-      this.#handover.hangup()
+      this.#escalation.hangup()
     } else {
       this.#closeSink(1000)
     }
@@ -387,7 +380,7 @@ export class MainThreadCall implements LiveCall, Carried {
   }
 
   #endWhenDone(): void {
-    if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#handover.active) return
+    if (this.#taskRunning || this.#state === 'ended' || this.#sink !== null || this.#escalation.active) return
     this.#state = 'ended'
     const record = this.#record.close(this.#ending())
     this.#log.info(callSummary(record), 'call ended')
@@ -400,7 +393,7 @@ export class MainThreadCall implements LiveCall, Carried {
     const { words } = this.#shared
     return {
       outbound: this.#taken(),
-      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
+      ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
       packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
     }
@@ -436,7 +429,7 @@ export class MainThreadCall implements LiveCall, Carried {
     sink.close(code)
     if (this.#state === 'streaming') this.#state = 'after'
     this.#send({ type: 'stream-closed', code })
-    this.#handover.handle({ type: 'stream-closed' })
+    this.#escalation.handle({ type: 'stream-closed' })
   }
 
   #receive(message: FromCall): void {
@@ -474,17 +467,17 @@ export class MainThreadCall implements LiveCall, Carried {
       case 'end-stream':
         // The carrier's after-stream behaviour shows only where we do not have it end the leg.
         if (this.#sink !== null && (!message.hangup || this.#context.carrier === null)) {
-          this.#context.habits.closed(this.callSid, this.#context.clock())
+          this.#context.afterStream.closed(this.callSid, this.#context.clock())
         }
         this.#closeSink(message.code)
-        if (message.hangup) this.#handover.hangup()
+        if (message.hangup) this.#escalation.hangup()
         this.#endWhenDone()
         return
       case 'escalate':
-        this.#handover.escalate(message.packet)
+        this.#escalation.escalate(message.packet)
         return
       case 'callback':
-        this.#handover.callback(message.wish)
+        this.#escalation.callback(message.wish)
         return
       case 'speech-lost': {
         const port = this.#context.openSpeech()

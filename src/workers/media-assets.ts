@@ -6,7 +6,7 @@ import type { VadBank } from '../media/vad/vad.js'
 import { VoiceBank } from '../media/vad/voice-detector.js'
 import { VOICE_MODEL } from '../media/vad/voice-model.js'
 
-/** What every media worker needs and what is dear to make: made once by the main thread, then cloned. */
+/** What every media worker needs and what is expensive to make: made once by the main thread, then cloned. */
 export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
   readonly firKernel: WebAssembly.Module
@@ -33,7 +33,7 @@ export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
   return new VoiceBank({ model: VOICE_MODEL, kernel: callerKernel })
 }
 
-/** The same for a thread that has no other use for the media assets. */
+/** The same for a thread that needs no other media assets. */
 export async function loadVoiceDetectors(): Promise<VadBank> {
   return voiceDetectors(await compiled('vad/caller-kernel'))
 }

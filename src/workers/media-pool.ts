@@ -1,78 +1,239 @@
+import { fileURLToPath } from 'node:url'
 import type { TransferListItem } from 'node:worker_threads'
 import { Piscina } from 'piscina'
+import { assert } from '../core/assert.js'
+import type { Clock } from '../core/clock.js'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { LONE_WORKERS_MAX, LONE_WORKER_IDLE_MS, WORKER_WATCH_MS, WORKER_YOUNG_HEAP_MB } from '../core/limits.js'
+import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import { freeShardSeat, seatedWorkers } from './shard-seats.js'
-import type { SeatedWorker, ShardSeats } from './shard-seats.js'
-import type { WorkerVerdict } from './worker-watch.js'
-import { WorkerWatch } from './worker-watch.js'
+import { makeWorkerMemories, releaseWorkerMemory, workersWithMemory } from './worker-memory.js'
+import type { WorkerData, WorkerMemories, WorkerPulse } from './worker-memory.js'
+import { WORKER_DEATH_CAUSES, WorkerLostError, WorkerWatchdog, deathCause, partsOf, whoRan } from './worker-watchdog.js'
+import type { CarriedCall, WorkerVerdict } from './worker-watchdog.js'
 
-export type PoolOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
+type PiscinaOptions = NonNullable<ConstructorParameters<typeof Piscina>[0]>
 
-/** A worker that is gone: what it said last, and why it was ended, where we did that. */
-export interface DeadWorker extends SeatedWorker {
+interface MediaPoolOptions {
+  /** Media worker threads. */
+  readonly workers: number
+  /** Calls at once, over all workers. */
+  readonly maxCalls: number
+  readonly workerData: Omit<WorkerData, 'memories'>
+  /** `process.env` of the workers; this process's own when absent. */
+  readonly workerEnv?: Readonly<Record<string, string>> | undefined
+  readonly clock: Clock
+  readonly log: Log
+  readonly metrics: Metrics
+  /** The live calls by SID. */
+  readonly calls: ReadonlyMap<string, PooledCall>
+}
+
+/** A call and the thread of the worker that has, or had, its task; 0 while no worker has started it. */
+interface PooledCall extends CarriedCall {
+  readonly carriesTask: boolean
+  readonly worker: number
+}
+
+/** A worker that is gone, and why it was ended, where we ended it. */
+interface DeadWorker {
+  readonly thread: number
+  readonly pulse: WorkerPulse
   readonly verdict: WorkerVerdict | null
 }
 
-/** A piscina pool of media workers, with their seats: knows which of them are gone, and ends those that its watch condemns. */
+/**
+ * The media workers of this process. Most share all calls; a call that is suspected of a worker's death gets one of its own.
+ * The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It refuses no call:
+ * piscina would keep a refused task and run it later, so admission comes before the pool.
+ */
 export class MediaPool {
-  readonly seats: ShardSeats
-  readonly #pool: Piscina<CallStart | null, CallEnd | null>
-  readonly #watch: WorkerWatch
+  readonly #options: MediaPoolOptions
+  readonly #shared: WorkerGroup
+  /** Of one call each. */
+  readonly #lone: WorkerGroup
+  readonly #groups: readonly WorkerGroup[]
+  readonly #watch: NodeJS.Timeout
+  readonly #metricSources: (() => void)[] = []
+  /** By call number: what the calls of a dead worker are rejected with, until each has been. */
+  readonly #losses = new Map<number, WorkerLostError>()
+  /** Calls on workers of their own. */
+  #alone = 0
+  #closed = false
+
+  constructor(options: MediaPoolOptions) {
+    const { workers, maxCalls, workerData, workerEnv, metrics, log } = options
+    this.#options = options
+    const open = (count: number, label: (index: number) => number | 'lone', limits: PiscinaOptions): WorkerGroup => {
+      const memories = makeWorkerMemories(count)
+      const group = new WorkerGroup({
+        filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
+        // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
+        atomics: 'disabled',
+        // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
+        execArgv: [],
+        ...(workerEnv === undefined ? {} : { env: workerEnv }),
+        resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB, maxOldGenerationSizeMb: workerData.memoryMb },
+        recordTiming: false,
+        workerData: { ...workerData, memories } satisfies WorkerData,
+        ...limits,
+      }, memories, workerData.memoryMb * 1024 * 1024)
+      group.pool.on('error', (thrown) => log.error({ err: thrown }, 'a media worker failed that carried no call'))
+      // After the rejections of the worker's tasks, which carry the error.
+      group.pool.on('workerDestroy', () => setImmediate(() => this.#workersGone(null)))
+      memories.memories.forEach((memory, index) => this.#metricSources.push(
+        metrics.tickLatenessFrom(label(index), new FrameHistogram(memory.tickLateness)),
+        metrics.tickBusyFrom(label(index), new FrameHistogram(memory.tickBusy)),
+        metrics.frameLatencyFrom('in', new FrameHistogram(memory.latencyIn), this.#slowest(new SlowestFrame(memory.slowestIn))),
+        metrics.frameLatencyFrom('out', new FrameHistogram(memory.latencyOut)),
+      ))
+      return group
+    }
+    this.#shared = open(workers, (index) => index, {
+      minThreads: workers,
+      maxThreads: workers,
+      // Every worker could carry all calls: when one is down the others take them. Admission is the limit.
+      concurrentTasksPerWorker: maxCalls + 1,
+      idleTimeout: Infinity,
+    })
+    this.#lone = open(LONE_WORKERS_MAX, () => 'lone', {
+      minThreads: 0, maxThreads: LONE_WORKERS_MAX, concurrentTasksPerWorker: 1, idleTimeout: LONE_WORKER_IDLE_MS,
+    })
+    this.#groups = [this.#shared, this.#lone]
+    this.#metricSources.push(
+      metrics.workers.from({ pool: 'media' }, () => this.threads.length),
+      metrics.callsAlone.from(() => this.#alone),
+    )
+    metrics.workerDeaths({ pool: 'media' })
+    for (const cause of WORKER_DEATH_CAUSES) metrics.mediaWorkerEnds({ cause })
+    this.#watch = setInterval(() => this.#lookAtWorkers(), WORKER_WATCH_MS).unref()
+  }
+
+  /** Resolves when every worker has loaded what it needs, so that the first call does not wait for it. */
+  async ready(): Promise<void> {
+    // Least-busy placement puts one probe (null) on each worker.
+    await Promise.all(Array.from({ length: this.#options.workers }, () => this.#shared.run(null, [])))
+  }
+
+  /** The workers that are alive; those of lone calls come last. */
+  get threads(): Piscina['threads'] {
+    return this.#groups.flatMap(({ pool }) => pool.threads)
+  }
+
+  /**
+   * Runs a call on the least loaded worker, or, `alone`, on one that carries nothing else, as far as there are such.
+   * @throws WorkerLostError when its worker is gone
+   */
+  async run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
+    if (this.#closed) throw new GatewayError('DRAINING', 'the media workers are closed')
+    const lone = alone && this.#alone < LONE_WORKERS_MAX
+    if (alone && !lone) this.#options.log.warn({ call_sid: start.callSid }, 'a suspected call is not alone: all workers for that are taken')
+    if (lone) this.#alone++
+    try {
+      const end = await (lone ? this.#lone : this.#shared).run(start, transfer)
+      assert(end !== null, 'a call was answered as a probe')
+      return end
+    } catch (thrown) {
+      this.#workersGone(thrown)
+      const loss = this.#losses.get(start.number)
+      this.#losses.delete(start.number)
+      // Without a loss the worker was gone before it had begun the call.
+      throw loss ?? new WorkerLostError(messageOf(thrown), 'bystander', null, thrown)
+    } finally {
+      if (lone) this.#alone--
+    }
+  }
+
+  /** Ends all workers; calls that are still there are lost. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    clearInterval(this.#watch)
+    for (const remove of this.#metricSources) remove()
+    await Promise.all(this.#groups.map(({ pool }) => pool.destroy()))
+  }
+
+  /** For an exemplar, which must name a call that can still be looked at. */
+  #slowest(frame: SlowestFrame): () => { callSid: string; ms: number } | null {
+    return () => {
+      const slowest = frame.take()
+      return slowest === null || !this.#options.calls.has(slowest.callSid) ? null : slowest
+    }
+  }
+
+  #lookAtWorkers(): void {
+    const nowMs = this.#options.clock()
+    const rssBytes = process.memoryUsage.rss()
+    for (const group of this.#groups) group.look(nowMs, rssBytes)
+  }
+
+  /** Finds out, once for each worker that is gone, whose code ran there, and what its calls are rejected with. */
+  #workersGone(thrown: unknown): void {
+    if (this.#closed) return
+    for (const group of this.#groups) {
+      for (const worker of group.dead()) {
+        const carried = [...this.#options.calls.values()].filter((call) => call.carriesTask && call.worker === worker.thread)
+        // A worker for lone calls ends by itself when it is idle.
+        if (group === this.#shared || carried.length > 0) this.#workerDied(worker, carried, thrown)
+        group.release(worker)
+      }
+    }
+  }
+
+  #workerDied({ thread, pulse, verdict }: DeadWorker, carried: readonly CarriedCall[], thrown: unknown): void {
+    const cause = verdict?.cause ?? deathCause(thrown)
+    const parts = partsOf(carried, whoRan(cause, pulse, verdict))
+    const suspect = carried.find((call) => parts.get(call.number) === 'suspect')?.callSid ?? null
+    const why = verdict?.why ?? messageOf(thrown ?? 'ended without an error')
+    for (const [call, part] of parts) this.#losses.set(call, new WorkerLostError(`its media worker ended (${why})`, part, suspect, thrown))
+    const { metrics, log } = this.#options
+    metrics.workerDeaths({ pool: 'media' }).inc()
+    metrics.mediaWorkerEnds({ cause }).inc()
+    log.error({ thread, cause, why, calls: carried.length, ...(suspect === null ? {} : { call_sid: suspect }), err: thrown ?? undefined }, 'a media worker died')
+  }
+}
+
+/** Workers with the same limits: a piscina pool, the shared memory of its workers, and their watchdog. */
+class WorkerGroup {
+  readonly pool: Piscina<CallStart | null, CallEnd | null>
+  readonly #memories: WorkerMemories
+  readonly #watchdog: WorkerWatchdog
+  /** By thread: workers that we end. */
   readonly #verdicts = new Map<number, WorkerVerdict>()
 
-  /** @param memoryBytes  bound of one worker's memory outside of its heap */
-  constructor(options: PoolOptions, seats: ShardSeats, memoryBytes: number) {
-    this.seats = seats
-    this.#pool = new Piscina<CallStart | null, CallEnd | null>(options)
-    this.#watch = new WorkerWatch(memoryBytes)
+  constructor(options: PiscinaOptions, memories: WorkerMemories, memoryBytes: number) {
+    this.pool = new Piscina<CallStart | null, CallEnd | null>(options)
+    this.#memories = memories
+    this.#watchdog = new WorkerWatchdog(memoryBytes)
   }
 
-  /** The threads that are alive. */
-  get threads(): Piscina['threads'] {
-    return this.#pool.threads
-  }
-
-  /** @param fault  told of an error of a worker that carries nothing; those of others reject their tasks */
-  onFault(fault: (thrown: unknown) => void): void {
-    this.#pool.on('error', fault)
-  }
-
-  /** @param gone  told after a worker has left the pool, whatever the reason, and after its tasks were rejected */
-  onGone(gone: () => void): void {
-    this.#pool.on('workerDestroy', () => setImmediate(gone))
-  }
-
-  /** Starts a task on the least loaded worker. */
   run(start: CallStart | null, transfer: readonly TransferListItem[]): Promise<CallEnd | null> {
-    return this.#pool.run(start, { transferList: [...transfer] })
+    return this.pool.run(start, { transferList: [...transfer] })
   }
 
-  /** Ends the workers that the watch condemns; piscina rejects their tasks and starts others. To be called every `WORKER_WATCH_MS`. */
-  watch(nowMs: number, rssBytes: number): void {
-    const signs = seatedWorkers(this.seats).map(({ thread, pulse }) => (
-      { thread, beatAtMs: pulse.beatAtMs, bufferBytes: pulse.bufferBytes, running: pulse.running }))
-    for (const verdict of this.#watch.look(nowMs, rssBytes, signs)) {
-      const worker = this.#pool.threads.find(({ threadId }) => threadId === verdict.thread)
+  /** Ends the workers that the watchdog names; piscina rejects their tasks and starts others. */
+  look(nowMs: number, rssBytes: number): void {
+    for (const verdict of this.#watchdog.look(nowMs, rssBytes, workersWithMemory(this.#memories))) {
+      const worker = this.pool.threads.find(({ threadId }) => threadId === verdict.thread)
       if (worker === undefined) continue
       this.#verdicts.set(verdict.thread, verdict)
       void worker.terminate()
     }
   }
 
-  /** The workers that are gone since it was asked last. `free` their seats once they have been looked at. */
+  /** The workers that are gone and not yet released. */
   dead(): DeadWorker[] {
-    const alive = new Set(this.#pool.threads.map(({ threadId }) => threadId))
-    return seatedWorkers(this.seats)
+    const alive = new Set(this.pool.threads.map(({ threadId }) => threadId))
+    return workersWithMemory(this.#memories)
       .filter(({ thread }) => !alive.has(thread))
-      .map((seated) => ({ ...seated, verdict: this.#verdicts.get(seated.thread) ?? null }))
+      .map(({ thread, pulse }) => ({ thread, pulse, verdict: this.#verdicts.get(thread) ?? null }))
   }
 
-  free(worker: DeadWorker): void {
-    this.#verdicts.delete(worker.thread)
-    freeShardSeat(this.seats, worker)
-  }
-
-  destroy(): Promise<void> {
-    return this.#pool.destroy()
+  release({ thread, pulse }: DeadWorker): void {
+    this.#verdicts.delete(thread)
+    releaseWorkerMemory(this.#memories, thread, pulse)
   }
 }

@@ -12,7 +12,7 @@ import type { Log } from '../telemetry/log.js'
 import type { PlacedCall } from './live-call.js'
 import { outboundRecord, unreachedRecord } from './call-record.js'
 
-/** What somebody wants. */
+/** A call to place. */
 export interface OutboundOrder {
   readonly agent: string
   /** E.164. Never logged. */
@@ -21,21 +21,21 @@ export interface OutboundOrder {
   readonly from?: string | undefined
 }
 
-/** What the carrier made of it. */
-export interface OutboundPlaced {
-  /** Null when the carrier did not say it; the first webhook will. */
+/** The carrier's answer. */
+interface OutboundPlaced {
+  /** Null when the answer does not have it; the first webhook does. */
   readonly callSid: string | null
   readonly clientRequestId: string
   readonly status: string
 }
 
-/** An agent, as far as calling out needs it. */
-export interface OutboundAgent {
+/** An agent, as far as outbound calls need it. */
+interface OutboundAgent {
   readonly from: string | null
   readonly ringMs: number
 }
 
-/** The carrier's part of it; rejections carry the carrier's code and message. */
+/** The carrier's REST API, as far as outbound calls need it. Rejections carry the carrier's code and message. */
 export interface OutboundCarrier {
   createCall(call: {
     readonly from: string; readonly to: string; readonly voiceCallbackUrl: string; readonly clientRequestId: string
@@ -49,28 +49,29 @@ export interface OutboundCallsOptions {
   readonly carrier: OutboundCarrier | null
   readonly agent: (name: string) => OutboundAgent | undefined
   readonly agentNames: () => readonly string[]
-  /** Where the carrier posts of an agent's calls; null while that is not known. */
+  /** The voice webhook of an agent's calls; null while our address is not known. */
   readonly voiceUrl: (agent: string) => string | null
-  /** Calls that may still be taken. */
+  /** Remaining capacity: how many more calls this gateway takes. */
   readonly free: () => number
   readonly draining: () => boolean
-  /** Calls that may be placed in a minute. */
+  /** Calls that may be placed in one minute. */
   readonly perMinute: number
-  /** Beginnings of numbers that may be called, such as +254; empty for all. */
+  /** Prefixes of the numbers that may be called, such as +254; empty for all. */
   readonly prefixes: readonly string[]
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly log: Log
-  /** A call that was placed and came to nothing. */
+  /** Receives the record of each placed call that was not answered. */
   readonly onUnreached: (record: CallRecord) => void
   /** For tests; real time otherwise. */
   readonly schedule?: (ms: number, work: () => void) => () => void
 }
 
+/** A placed call that is not answered yet. */
 interface Waiting extends PlacedCall {
   readonly orderedAtWallMs: number
   callSid: CallSid | null
-  /** The carrier's other id of it. */
+  /** The carrier's other id of the call. */
   callId: string | null
   cancel: () => void
 }
@@ -78,17 +79,17 @@ interface Waiting extends PlacedCall {
 const E164 = /^\+[1-9]\d{6,14}$/
 
 /** Counts since the start. */
-export interface OutboundCounters {
+interface OutboundCounters {
   placed: number
   refused: number
   unreached: number
-  /** Taken, but by another process. */
+  /** Answered, and its webhooks went to another process. */
   elsewhere: number
 }
 
 /**
- * Calls that this gateway places. From the order until the carrier's webhook opens a stream they are here; then they
- * are calls like any other. One that is not taken is hung up when it has rung long enough, and leaves a record.
+ * Calls that this gateway places. They are kept here from the order until the carrier's webhook opens a stream; then they
+ * are calls like any other. A call that is not answered is hung up after its ringing time, and leaves a record.
  */
 export class OutboundCalls {
   readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0, elsewhere: 0 }
@@ -109,7 +110,7 @@ export class OutboundCalls {
   }
 
   /**
-   * Asks the carrier to ring a number and to lead whoever answers to an agent.
+   * Asks the carrier to ring a number; an agent talks to the person who answers.
    * @throws GatewayError CALL_REFUSED, CAPACITY, DRAINING, RATE_LIMITED, AGENT_UNKNOWN; CarrierApiError
    */
   async place(order: OutboundOrder): Promise<OutboundPlaced> {
@@ -121,7 +122,7 @@ export class OutboundCalls {
       clientRequestId, agent: order.agent, from, to: order.to, ringMs: agent.ringMs,
       orderedAtMs: clock(), orderedAtWallMs: wallClock(), callSid: null, callId: null, cancel: () => undefined,
     }
-    // Known before it is asked for: its first webhook may be here before the answer.
+    // Before the request: the first webhook may arrive before its answer.
     this.#waiting.set(clientRequestId, waiting)
     try {
       const created = await carrier.createCall({ from, to: order.to, voiceCallbackUrl: url, clientRequestId })
@@ -130,7 +131,7 @@ export class OutboundCalls {
       waiting.callId = created.callId
       log.info({ agent: order.agent, call_sid: created.callSid }, 'a call is placed')
       if (this.#waiting.has(clientRequestId)) {
-        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { void this.#rangLongEnough(waiting, carrier) })
+        waiting.cancel = schedule(waiting.ringMs + OUTBOUND_GRACE_MS, () => { void this.#ringTimedOut(waiting, carrier) })
       }
       return { callSid: created.callSid, clientRequestId, status: created.status }
     } catch (thrown) {
@@ -140,20 +141,20 @@ export class OutboundCalls {
     }
   }
 
-  /** The placed call that a webhook speaks of; undefined when it is none of ours, or no longer waits. */
+  /** The placed call of a webhook; undefined when it is not ours, or no longer waits. */
   find(callSid: CallSid, clientRequestId: string | null): PlacedCall | undefined {
     const waiting = this.#find(callSid, clientRequestId)
     if (waiting !== undefined) waiting.callSid = callSid
     return waiting
   }
 
-  /** The call has a stream document: from here it is watched as any other. */
+  /** The call was answered with a stream document: from here on it is a call like any other. */
   taken(placed: PlacedCall): void {
     this.#waiting.get(placed.clientRequestId)?.cancel()
     this.#waiting.delete(placed.clientRequestId)
   }
 
-  /** What the carrier says of a call; the end of one that nobody took leaves a record. @returns true for that. */
+  /** A lifecycle event of the carrier. @returns true when it ended a call that was not answered, which leaves a record */
   state(callSid: CallSid, clientRequestId: string | null, state: CarrierState): boolean {
     const waiting = this.#find(callSid, clientRequestId)
     if (waiting === undefined || !isTerminal(state)) return false
@@ -162,7 +163,7 @@ export class OutboundCalls {
     return true
   }
 
-  /** Stops waiting; calls that ring are hung up. */
+  /** Hangs up the calls that ring. */
   close(): void {
     for (const waiting of [...this.#waiting.values()]) this.#over(waiting, 'failed', 'the gateway is being stopped', true)
   }
@@ -210,15 +211,15 @@ export class OutboundCalls {
     return undefined
   }
 
-  /** Its webhooks may have gone to another process behind the same address: a call that lives there is not hung up. */
-  async #rangLongEnough(waiting: Waiting, carrier: OutboundCarrier): Promise<void> {
+  /** Asks the carrier first: the webhooks may have gone to another process behind the same address, and a call that lives there is not hung up. */
+  async #ringTimedOut(waiting: Waiting, carrier: OutboundCarrier): Promise<void> {
     const name = waiting.callSid ?? waiting.callId
-    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // then it counts as not taken
+    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // then it counts as not answered
     const taken = call !== null && (call.answeredAt !== null || /^(answered|in.?progress)$/i.test(call.status ?? ''))
     if (!taken) return this.#over(waiting, 'no-answer', 'it rang long enough', true)
     if (!this.#waiting.delete(waiting.clientRequestId)) return
     this.counters.elsewhere++
-    this.#options.log.info({ call_sid: waiting.callSid, agent: waiting.agent }, 'a placed call was taken, and its webhooks went elsewhere')
+    this.#options.log.info({ call_sid: waiting.callSid, agent: waiting.agent }, 'a placed call was answered, and its webhooks went elsewhere')
   }
 
   #over(waiting: Waiting, state: CarrierState, detail: string, hangUp: boolean): void {
@@ -228,14 +229,14 @@ export class OutboundCalls {
     this.counters.unreached++
     const name = waiting.callSid ?? waiting.callId
     if (hangUp && name !== null) {
-      carrier?.hangup(name).catch((thrown: unknown) => { log.warn({ err: thrown }, 'the carrier did not end a call that nobody took') })
+      carrier?.hangup(name).catch((thrown: unknown) => { log.warn({ err: thrown }, 'the carrier did not end a call that was not answered') })
     }
     const outbound = outboundRecord(waiting, {
       streamOpened: false, endReason: null, lastState: state, ringMs: clock() - waiting.orderedAtMs,
     })
-    // Without the carrier's id its own label names the call.
+    // Without the carrier's id our own one names the call.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
-    log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not taken')
+    log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not answered')
     onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))
   }
 }

@@ -2,9 +2,9 @@ import type { Clock } from '../core/clock.js'
 import { TICK_MS } from '../core/limits.js'
 import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { WorkerCall } from './worker-call.js'
-import type { RunningCode } from './running-code.js'
+import type { RunningCode } from './worker-memory.js'
 import { Ticker } from './ticker.js'
-import { NO_CALL } from './worker-pulse.js'
+import { NO_CALL } from './worker-memory.js'
 
 /**
  * The one tick of a media worker. Every 5 ms it takes all calls that have something to do through each stage in turn,

@@ -1,10 +1,19 @@
 import type { Clock } from '../core/clock.js'
 
 /**
+ * The common clock of all threads of this process. `performance.now()` counts from each thread's own start, so
+ * its distance to CLOCK_MONOTONIC (the same for all threads) is taken once per thread and added.
+ */
+export function processClock(): Clock {
+  const offsetMs = Number(process.hrtime.bigint()) / 1e6 - performance.now()
+  return () => performance.now() + offsetMs
+}
+
+/**
  * Calls back every `periodMs` without drift: each tick is due at a multiple of the period on the given clock, plus the
- * phase, and a late one does not move those after it. So tickers of several threads that share a clock keep the distance
- * of their phases, whenever each was started. Ticks missed by more than a period are counted and not made up: who is
- * called looks at the clock, not at the number of calls.
+ * phase, and a late tick does not move the later ones. So tickers of several threads that share a clock keep the distance
+ * of their phases, whenever each was started. A tick that is more than a period late is counted and not made up: the callback
+ * must look at the clock, not at the number of its calls.
  */
 export class Ticker {
   /** Ticks that began more than one period late. */
@@ -51,7 +60,7 @@ export class Ticker {
       this.#dueMs += skipped * this.#periodMs
     }
     this.#dueMs += this.#periodMs
-    // Before the callback: one that throws must not stop the clock of all other calls.
+    // Before the callback: an exception in it must not stop the clock of all other calls.
     this.#timer = setTimeout(this.#run, Math.max(0, this.#dueMs - this.#clock()))
     this.#onTick(nowMs, latenessMs)
   }

@@ -22,7 +22,7 @@ import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { CallMarks } from './call-timeline.js'
 import { CallerLatency } from './caller-latency.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
 /** A call that rests is looked at all the same, for what is done now and then. */
@@ -53,7 +53,7 @@ export class WorkerCall implements BackendSink {
   readonly callSid: string
   readonly number: number
   readonly #start: CallStart
-  readonly #context: ShardContext
+  readonly #context: WorkerContext
   readonly #parts: CallParts
   readonly #shared: SharedCall
   readonly #port: MessagePort
@@ -86,7 +86,7 @@ export class WorkerCall implements BackendSink {
   #over = false
   #settle!: (end: CallEnd) => void
 
-  constructor(start: CallStart, context: ShardContext, parts: CallParts) {
+  constructor(start: CallStart, context: WorkerContext, parts: CallParts) {
     this.#start = start
     this.callSid = start.callSid
     this.number = start.number

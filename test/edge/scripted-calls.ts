@@ -2,6 +2,7 @@ import { GatewayError } from '../../src/core/errors.js'
 import type { CallSid } from '../../src/core/ids.js'
 import type { CarrierState, Handoff, StreamFault } from '../../src/call/events.js'
 import type { CallRecord, EndReason } from '../../src/call/record.js'
+import type { ContinuationAsker } from '../../src/escalation/documents.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import type { HumanEvent } from '../../src/sautikit/carrier-state.js'
 import type { StreamText } from '../../src/sautikit/stream-messages.js'
@@ -10,7 +11,6 @@ import type {
   AgentFacts,
   CallDirectory,
   CallTimelineView,
-  ContinuationAsker,
   LiveCall,
   LiveCallState,
   LiveCallView,
@@ -27,7 +27,7 @@ export class ScriptedCall implements LiveCall {
   document: string | null = null
   afterStreamUrl: string | null = null
   humanUrl: string | null = null
-  handingOver = false
+  escalating = false
   sink: MediaSink | null = null
   /** Sends every frame back. */
   echo = false

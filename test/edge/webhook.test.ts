@@ -376,7 +376,7 @@ t.test('while a human is being fetched the goodbye is not given to whoever asks 
   const url = /<Redirect[^>]*>([^<]+)</.exec(document)?.[1]?.replaceAll('&amp;', '&') ?? ''
   const call = gateway.calls.get(sid)
   call.state = 'after'
-  call.handingOver = true
+  call.escalating = true
   t.equal((await post(url)).text, '<Response></Response>')
   t.same(gateway.calls.afterStreams, [[sid, 'asked']], 'the carrier was seen going on')
 })

@@ -1,14 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Escalation } from '../../src/escalation/escalation.js'
-import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/escalation/escalation-events.js'
-import type { EscalationPacket } from '../../src/call/events.js'
+import type { EscalationInput, EscalationOptions, EscalationOutput } from '../../src/escalation/escalation.js'
 import type { EscalationAttempt } from '../../src/call/record.js'
 
-const packet: EscalationPacket = {
-  version: 1, callSid: 'HD_test', agent: 'support', reason: 'asked', summary: '', identity: null, tried: [], transcript: [],
-  at: '2026-01-01T00:00:00.000Z',
-}
 const failedSay = { verb: 'say', text: 'Nobody can take your call.' } as const
 const words = [failedSay, { verb: 'hangup' }]
 const redirect = { verb: 'redirect', url: 'https://gw.example/after-stream?t=1', method: 'POST' }
@@ -28,7 +23,7 @@ class Rig {
   constructor(overrides: Partial<EscalationOptions> = {}) {
     this.machine = new Escalation({
       strategies: ['after-stream-dial'], humans: humans(A), hours: null, wallOffsetMs: 0, callerId: '+254700000009', ringTimeoutMs: 20_000,
-      redirectUrl: redirect.url, failedSay, offer: null, conferenceRoom: null, restAvailable: true, afterStream: 'unknown', ...overrides,
+      redirectUrl: redirect.url, failedSay, offer: null, inConference: false, restAvailable: true, afterStream: 'unknown', ...overrides,
     })
   }
 
@@ -38,7 +33,7 @@ class Rig {
   }
 
   escalate(): this {
-    return this.in({ type: 'escalate', packet })
+    return this.in({ type: 'escalate' })
   }
 
   carrier(state: Extract<EscalationInput, { type: 'carrier-state' }>['state']): this {
@@ -142,7 +137,6 @@ t.test('a carrier that holds the leg in silence is asked by REST to hang up, and
   rig.in({ type: 'rest-result', requestId: 'esc-3', ok: false, detail: '503' }).run(10_000)
   t.same(rig.take(), [])
   t.equal(rig.machine.callsLeft, 1)
-  t.equal(rig.machine.restFailures, 3)
 })
 
 t.test('a status callback may get the Dial, but neither stops the watchdog nor takes it from the next asker', async (t) => {
@@ -291,11 +285,11 @@ t.test('strategies that were not set up are passed over', async (t) => {
 })
 
 t.test('a call that was answered into a room is joined there', async (t) => {
-  const rig = new Rig({ strategies: ['conference'], conferenceRoom: 'room-1' }).escalate()
+  const rig = new Rig({ strategies: ['conference'], inConference: true }).escalate()
   t.match(
-    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A, room: 'room-1' } }],
+    rig.take(), [hold, { type: 'command', command: { type: 'create-conference-call', number: A } }],
   )
-  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '', outcome: 'answered' })
+  rig.in({ type: 'rest-result', requestId: 'esc-1', ok: true, detail: '' }, { type: 'human', event: 'joined' })
   t.match(
     rig.take(),
     [{ type: 'step', step: { type: 'bridged', strategy: 'conference' } }, settled('answered', 'conference')],
@@ -496,9 +490,9 @@ t.test('whatever comes, it settles once, never dials for a call that is over, an
   const ways = fc.shuffledSubarray(['after-stream-dial', 'supervision', 'conference'] as const)
   const strategies = fc.tuple(ways, fc.boolean()).map(([order, callsBack]) => [...order, ...(callsBack ? ['callback' as const] : [])])
   const afterStream = fc.constantFrom('continues' as const, 'holds' as const, 'unknown' as const)
-  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), afterStream, (steps, order, restAvailable, habit) => {
+  fc.assert(fc.property(fc.array(step, { maxLength: 40 }), strategies, fc.boolean(), afterStream, (steps, order, restAvailable, behaviour) => {
     const rig = new Rig({
-      strategies: order, humans: humans(A, B), restAvailable, conferenceRoom: 'room', afterStream: habit, offer: order.includes('callback') ? offer : null,
+      strategies: order, humans: humans(A, B), restAvailable, inConference: true, afterStream: behaviour, offer: order.includes('callback') ? offer : null,
     }).escalate()
     let over = false
     for (const action of steps) {

@@ -11,11 +11,11 @@ import { agentFacts, backendSettings } from '../../src/gateway/hosted-agents.js'
 import { loadConfig } from '../../src/config/load-config.js'
 import { parseCallSid } from '../../src/core/ids.js'
 import { startShopApi } from '../../examples/shop-api/server.js'
-import { CallHost } from '../../src/workers/call-host.js'
-import type { CallHostOptions } from '../../src/workers/call-host.js'
+import { CallRegistry } from '../../src/workers/call-registry.js'
+import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
 import type { LiveCall, MediaSink } from '../../src/workers/live-call.js'
 import { loadMediaAssets } from '../../src/workers/media-assets.js'
-import { processClock } from '../../src/workers/process-clock.js'
+import { processClock } from '../../src/workers/ticker.js'
 import { CallSeries } from '../../src/telemetry/call-series.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { Metrics } from '../../src/telemetry/metrics.js'
@@ -28,7 +28,7 @@ export function repositoryRoot(): string {
 }
 
 export interface TestHost {
-  readonly host: CallHost
+  readonly host: CallRegistry
   readonly records: CallRecord[]
   readonly metrics: Metrics
   /** Resolves with the record of a call when it has ended. */
@@ -56,7 +56,7 @@ async function sharedSpeech(): Promise<SpeechPool> {
 
 /** A call host with real workers, real speech and the demo shop, but without sockets: the test is the edge. */
 export async function startHost(
-  changes: Partial<CallHostOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
+  changes: Partial<CallRegistryOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
 ): Promise<TestHost> {
   const shop = await startShopApi({ port: 0, host: '127.0.0.1' })
   const env = { SHOP_API_URL: shop.url }
@@ -67,7 +67,7 @@ export async function startHost(
   const metrics = new Metrics({ version: 'test', processMetrics: false })
   const records: CallRecord[] = []
   const waiting = new Map<string, (record: CallRecord) => void>()
-  const host = new CallHost({
+  const host = new CallRegistry({
     agents: new Map([['order-status', { definition, facts: agentFacts(definition), backends: ['embedded'], shadow: null }]]),
     defaultAgent: 'order-status', workers: 1, maxCalls: 8, workerMemoryMb: 512, assets: await loadMediaAssets(), env, backends: backendSettings(loadConfig({}, null)), speech, carrier: null,
     clock, wallClock: Date.now, log: createLog({ level: (process.env['TEST_LOG'] ?? 'silent') as 'silent' }), metrics,

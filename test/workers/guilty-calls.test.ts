@@ -10,7 +10,7 @@ t.test('a call whose backend spins in a timer ends alone, and the others are mov
 t.test('a call whose backend fills the heap in one go ends alone, and the others are moved once', (t) => endsAlone(t, 'heap', 'heap', 'silent'))
 t.test('a call whose backend fills the memory beside the heap bit by bit ends alone, and the others are moved once', (t) => endsAlone(t, 'buffers', 'buffers'))
 
-t.test('where nobody can say whose code it was, all go on alone, and the second death is its own', async (t) => {
+t.test('where it is not known whose code it was, all go on alone, and the second death is its own', async (t) => {
   const test = await poisonHost()
   t.teardown(() => test.close())
   const lines = ['HD_fine1', 'HD_fine2', 'HD_fine3'].map((callSid) => lineOf(test, callSid))

@@ -4,7 +4,6 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import { CarrierHabits } from '../../src/workers/carrier-habits.js'
 import { HandoffPost } from '../../src/workers/handoff-post.js'
 import type { HandoffNews, HandoffPostOptions } from '../../src/workers/handoff-post.js'
 import { createLog } from '../../src/telemetry/log.js'
@@ -106,31 +105,4 @@ t.test('at the end of the process what hangs is let go', async (t) => {
   t.equal(posts.failed, 1)
   posts.post(news('2'))
   t.equal(posts.failed, 2, 'and nothing new is begun')
-})
-
-t.test('what the carrier does after a stream is learnt from the calls that end', async (t) => {
-  const habits = new CarrierHabits(null)
-  t.equal(habits.afterStream(0), 'unknown')
-  habits.closed('a', 1000)
-  t.equal(habits.afterStream(2000), 'unknown', 'it may still ask')
-  habits.asked('a', 2500)
-  t.equal(habits.afterStream(9000), 'continues')
-  habits.closed('b', 10_000)
-  t.equal(habits.afterStream(13_600), 'holds', 'the newest counts')
-  habits.closed('c', 20_000)
-  habits.over('c', 21_000)
-  habits.closed('d', 30_000)
-  habits.asked('d', 30_100)
-  t.equal(habits.afterStream(99_000), 'continues', 'a caller who hung up says nothing of it')
-  habits.closed('gave-up', 99_000)
-  habits.over('gave-up', 106_000)
-  t.equal(habits.afterStream(106_000), 'holds', 'but one who gave up after that time does')
-  habits.asked('nobody', 106_000)
-  habits.closed('e', 110_000)
-  habits.asked('e', 119_000)
-  t.equal(habits.afterStream(120_000), 'holds', 'too late to be of use')
-  t.equal(new CarrierHabits('holds').afterStream(0), 'holds', 'or it is set')
-  const many = new CarrierHabits(null)
-  for (let n = 0; n < 5000; n++) many.closed(String(n), n)
-  t.equal(many.afterStream(100_000), 'holds', 'within bounds')
 })

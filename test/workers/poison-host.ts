@@ -1,13 +1,13 @@
 import type { Test } from 'tap'
 import { agentFacts } from '../../src/gateway/hosted-agents.js'
-import type { CallHostOptions } from '../../src/workers/call-host.js'
-import type { WorkerDeathCause } from '../../src/workers/worker-loss.js'
+import type { CallRegistryOptions } from '../../src/workers/call-registry.js'
+import type { WorkerDeathCause } from '../../src/workers/worker-watchdog.js'
 import { createLog } from '../../src/telemetry/log.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 import type { TestHost } from '../support/host.js'
 
 /** A host without speech whose calls have the poison backend: a call's SID says what it does. */
-export async function poisonHost(changes: Partial<CallHostOptions> = {}): Promise<TestHost> {
+export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Promise<TestHost> {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`
   return startHost({

@@ -16,20 +16,21 @@ import { ResamplerBank } from '../../media/resample/resampler.js'
 import type { VadBank } from '../../media/vad/vad.js'
 import type { VoiceAction } from '../../sautikit/actions.js'
 import { SpeechClient } from '../../speech/speech-client.js'
+import { AfterStreamBehaviour } from '../../workers/after-stream-behaviour.js'
+import { BackendStatus } from '../../workers/backend-status.js'
+import type { CallEnd, CallStart } from '../../workers/call-messages.js'
+import { WorkerCall } from '../../workers/worker-call.js'
+import type { MainThreadContext, HostedAgent } from '../../workers/main-thread-context.js'
+import { MainThreadCall } from '../../workers/main-thread-call.js'
+import type { ContinuationAsker } from '../../escalation/documents.js'
+import type { MediaSink } from '../../workers/live-call.js'
+import { sessionOptions } from '../../workers/call-setup.js'
 import { CallSeries } from '../../telemetry/call-series.js'
 import { FrameHistogram } from '../../telemetry/frame-histogram.js'
 import { createLog } from '../../telemetry/log.js'
 import { Metrics } from '../../telemetry/metrics.js'
-import { BackendStatus } from '../../workers/backend-status.js'
 import { CallMemoryPool } from '../../workers/call-memory.js'
-import type { CallEnd, CallStart } from '../../workers/call-messages.js'
-import { WorkerCall } from '../../workers/worker-call.js'
-import { CarrierHabits } from '../../workers/carrier-habits.js'
-import type { HostContext, HostedAgent } from '../../workers/host-context.js'
-import { MainThreadCall } from '../../workers/main-thread-call.js'
-import type { ContinuationAsker, MediaSink } from '../../workers/live-call.js'
 import { loadMediaAssets } from '../../workers/media-assets.js'
-import { sessionOptions } from '../../workers/call-setup.js'
 import type { AfterStream, HumanOutcome, SimulatedHuman } from '../call-options.js'
 import type { CallerScript } from '../caller-script.js'
 import { HOLD_BACK_FIRST_SAMPLES } from '../playout-queue.js'
@@ -141,7 +142,7 @@ class TextCall {
     while (this.#record === null && this.#clock.nowMs() < untilMs) await this.#tick()
   }
 
-  #context(): HostContext {
+  #context(): MainThreadContext {
     const clock = this.#clock.nowMs
     const wallOffsetMs = this.#options.startedAtWallMs - CLOCK_START_MS
     return {
@@ -154,7 +155,7 @@ class TextCall {
       taskOver: () => undefined,
       over: (_call, record) => { this.#record = record },
       keepJournal: () => undefined,
-      habits: new CarrierHabits('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
+      afterStream: new AfterStreamBehaviour('continues'), locks: new VerificationLocks(clock), record: null, openRecords: null, maskNumbers: true, handoffNews: () => undefined,
     }
   }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { SPAN, isOpen, isTimeZone } from '../../src/escalation/hours.js'
-import type { OpeningHours } from '../../src/escalation/hours.js'
+import { SPAN, isOpen, isTimeZone } from '../../src/escalation/hunt-group.js'
+import type { OpeningHours } from '../../src/escalation/hunt-group.js'
 
 const nairobi: OpeningHours = {
   timeZone: 'Africa/Nairobi', holidays: ['12-25', '2026-10-20'],

@@ -1,23 +1,22 @@
 import t from 'tap'
 import { WORKER_GROWTH_SILENT_MS, WORKER_SILENT_MS, WORKER_WATCH_MS } from '../../src/core/limits.js'
-import { partsOf } from '../../src/workers/worker-loss.js'
-import { WorkerWatch } from '../../src/workers/worker-watch.js'
-import type { WorkerVerdict } from '../../src/workers/worker-watch.js'
+import { WorkerWatchdog, partsOf } from '../../src/workers/worker-watchdog.js'
+import type { WorkerVerdict } from '../../src/workers/worker-watchdog.js'
 
 const MIB = 1024 * 1024
 const MEMORY = 100 * MIB
 
 /** Two workers and a clock. Worker 1 beats at each look unless it is stuck. */
 function machine() {
-  const watch = new WorkerWatch(MEMORY)
+  const watchdog = new WorkerWatchdog(MEMORY)
   const state = { nowMs: 1000, rss: 500 * MIB, stuck: new Set<number>(), buffers: 0, running: 0 }
   const beats = new Map([[1, 1000], [2, 1000]])
   const look = (aheadMs: number): WorkerVerdict[] => {
     state.nowMs += aheadMs
-    const signs = [...beats].map(([thread, beatAtMs]) => ({ thread, beatAtMs, bufferBytes: state.buffers, running: state.running }))
+    const workers = [...beats].map(([thread, beatAtMs]) => ({ thread, pulse: { beatAtMs, bufferBytes: state.buffers, running: state.running } }))
     // After the look: a worker that was paused with the main thread beats only once that has looked.
     for (const thread of beats.keys()) if (!state.stuck.has(thread)) beats.set(thread, state.nowMs)
-    return watch.look(state.nowMs, state.rss, signs)
+    return watchdog.look(state.nowMs, state.rss, workers)
   }
   const looks = (ms: number, everyMs = WORKER_WATCH_MS): WorkerVerdict[] => {
     const verdicts: WorkerVerdict[] = []
@@ -37,7 +36,7 @@ t.test('a worker that is silent for 2 s is named once, and the other one is not'
   t.end()
 })
 
-t.test('whose code ran in a silence is what most looks say at which any call ran', (t) => {
+t.test('the call whose code ran in a silence is the one at most looks at which any call ran', (t) => {
   const { state, look, looks } = machine()
   state.running = 5
   looks(1000)
@@ -52,7 +51,7 @@ t.test('whose code ran in a silence is what most looks say at which any call ran
   t.end()
 })
 
-t.test('a process that stood still ends no worker, however long it did', (t) => {
+t.test('a process that was paused ends no worker, however long the pause', (t) => {
   const { look, looks } = machine()
   looks(1000)
   for (const pauseMs of [3000, 60_000, 3_600_000]) {
@@ -71,10 +70,10 @@ t.test('a machine on which the main thread itself is late at every look ends onl
   t.end()
 })
 
-t.test('a worker that is not watched yet, or is gone, is nobody\'s concern', (t) => {
-  const watch = new WorkerWatch(MEMORY)
+t.test('a worker that has not started, or is gone, is not watched', (t) => {
+  const watchdog = new WorkerWatchdog(MEMORY)
   for (let nowMs = 0; nowMs < 10_000; nowMs += WORKER_WATCH_MS) {
-    t.same(watch.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, beatAtMs: 0, bufferBytes: 0, running: 0 }] : []), [])
+    t.same(watchdog.look(nowMs, 0, nowMs < 5000 ? [{ thread: 7, pulse: { beatAtMs: 0, bufferBytes: 0, running: 0 } }] : []), [])
   }
   t.end()
 })
@@ -99,7 +98,7 @@ t.test('memory: buffers beyond the bound, and a process that grows while a worke
   t.end()
 })
 
-t.test('who is suspected: whose code ran, else who was suspected before, else all', (t) => {
+t.test('suspected is the call whose code ran, else the calls that were suspected before, else all', (t) => {
   const call = (number: number, suspicions = 0) => ({ number, callSid: `HD_${number}`, suspicions })
   const parts = (calls: ReturnType<typeof call>[], running: number) => [...partsOf(calls, running).values()]
   t.same(parts([call(1), call(2), call(3)], 2), ['bystander', 'suspect', 'bystander'])

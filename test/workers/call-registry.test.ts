@@ -1,7 +1,7 @@
 import t from 'tap'
 import { GatewayError } from '../../src/core/errors.js'
 import { SOCKET_WAIT_MS } from '../../src/core/limits.js'
-import { processClock } from '../../src/workers/process-clock.js'
+import { processClock } from '../../src/workers/ticker.js'
 import { TestLine, sid, startHost, until } from '../support/host.js'
 
 const call = (callSid: string) => ({
@@ -36,7 +36,7 @@ t.test('calls are taken up to the capacity, each once, and a slot is free again 
   t.equal(record.endReason, 'caller-hung-up')
   t.equal(test.host.free, 1)
   t.equal(codeOf(() => test.host.prepare(call('HD_slots0000001'))), 'DUPLICATE_CALL', 'an ended call is not opened again')
-  t.match(record.from, /\+?254.*[•*…x]/i, 'numbers are masked in the record')
+  t.equal(record.from, '+2547…01', 'numbers are masked in the record')
   t.notMatch(JSON.stringify(record), /254700000001/)
 })
 
@@ -64,7 +64,7 @@ t.test('a drain lets calls finish, says goodbye at its limit and takes none mean
   t.equal(codeOf(() => test.host.prepare(call('HD_drain0000002'))), 'DRAINING')
   await drained
   t.equal((await test.recordOf(live.callSid)).endReason, 'drain-limit')
-  t.ok(line.closedWith === 1000 || line.closedWith === 1001, `closed ${String(line.closedWith)}`)
+  t.equal(line.closedWith, 1001)
 })
 
 t.test('twenty calls come and go without leaving a slot, a task or a ring behind', async (t) => {

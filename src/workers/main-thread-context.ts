@@ -12,72 +12,85 @@ import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 import type { TraceExport } from '../telemetry/trace-export.js'
 import type { BackendStatus } from './backend-status.js'
-import type { CarrierControl } from './call-handover.js'
+import type { AfterStreamBehaviour } from './after-stream-behaviour.js'
 import type { JournalKept } from './call-journal.js'
 import type { CallMemoryPool } from './call-memory.js'
 import type { CallEnd, CallStart } from './call-messages.js'
-import type { CarrierHabits } from './carrier-habits.js'
 import type { HandoffNews } from './handoff-post.js'
 import type { AgentFacts } from './live-call.js'
 
 /** Begins a recording. `announced`: the caller knows of it already. */
 export type RecordCall = (callSid: CallSid, rateHz: number, announced: boolean) => RecordingSink
 
-/** Where records of live calls go, for the start after a process that died. */
+/** Where records of live calls are kept, for the next start if the process dies. */
 export interface OpenCallRecords {
-  /** A stream opened. @param compose  the call's record as it is if the process dies when this is called */
+  /** A stream opened. @param compose  makes the call's record as it would be if the process died now */
   open(callSid: CallSid, compose: () => CallRecord): void
-  /** There is more in that record. */
+  /** That record has changed. */
   changed(callSid: CallSid): void
 }
 
-/** What the host of a call gives it. */
-export interface HostContext {
+/** The carrier's REST API, as far as a call needs it. Rejections carry the carrier's code and message. */
+export interface CarrierControl {
+  hangup(callSid: string): Promise<void>
+  /** Adds a human to the live call. */
+  supervise(callSid: string, phone: string): Promise<void>
+  /** Rings a human, whose leg then gets the document at `voiceUrl`: it joins the caller's conference room. */
+  callHuman(from: string, phone: string, voiceUrl: string): Promise<void>
+}
+
+/** An agent as this gateway serves it: the definition for the worker, the facts for the edge, the backends resolved. */
+export interface HostedAgent {
+  readonly definition: AgentDefinition
+  /** Knowledge and modules that its file names; none when absent. */
+  readonly assets?: AgentAssets
+  readonly facts: AgentFacts
+  /** Resolved names, in the order in which they are tried. */
+  readonly backends: readonly string[]
+  readonly shadow: string | null
+}
+
+/** Services of the gateway that calls use on the main thread. */
+export interface MainThreadServices {
   readonly clock: Clock
   readonly wallClock: WallClock
   readonly metrics: Metrics
   readonly log: Log
   readonly callSeries: CallSeries
-  /** Absent or null where no collector is set. */
+  /** Where ended calls go as spans; absent or null where no collector is set. */
   readonly traces?: TraceExport | null
+  /** Null without an API key. */
   readonly carrier: CarrierControl | null
+}
+
+/** What the main thread's halves of all calls share. */
+export interface MainThreadContext extends MainThreadServices {
   readonly journal: JournalKept | null
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
-  readonly habits: CarrierHabits
+  readonly afterStream: AfterStreamBehaviour
   /** Wrong answers by number, for the calls of all workers. */
   readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null
-  /** What is written down of live calls; null where nothing is kept. */
+  /** Null where nothing is kept. */
   readonly openRecords: OpenCallRecords | null
   /** False: records have phone numbers as they are. */
   readonly maskNumbers: boolean
-  /** Of a new call, among all of this process; never 0. */
+  /** A number for a new call, unique in this process; never 0. */
   callNumber(): number
   /**
-   * Starts the call's task on the least loaded worker, or on one that carries nothing else. Rejects with a `WorkerLostError` when
-   * that worker is gone.
+   * Runs the call's task on the least loaded worker, or, `alone`, on one that carries nothing else.
+   * @throws WorkerLostError when its worker is gone
    */
   run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>
-  /** A way to a speech worker; null when there is none to be had. */
+  /** A port to a speech worker; null when there is none. */
   openSpeech(): MessagePort | null
   /** The task of a call is over: its slot is free. */
   taskOver(): void
   /** Nothing more will happen to this call. */
   over(call: { readonly callSid: CallSid; readonly handoff: Handoff | null }, record: CallRecord): void
   keepJournal(callSid: CallSid, lines: readonly string[]): void
-  /** Keeps what a human gets with a caller, and tells who is to be told. */
+  /** Stores the handoff packet and posts it to the owner's webhook. */
   handoffNews(news: HandoffNews): void
-}
-
-/** An agent as the host keeps it: the definition for the worker, the facts for the edge, the backend resolved. */
-export interface HostedAgent {
-  readonly definition: AgentDefinition
-  /** What its file names besides; nothing when it is not given. */
-  readonly assets?: AgentAssets
-  readonly facts: AgentFacts
-  /** Resolved, in the order in which they are tried. */
-  readonly backends: readonly string[]
-  readonly shadow: string | null
 }

@@ -1,0 +1,60 @@
+import { AFTER_STREAM_CALLS_MAX } from '../core/limits.js'
+import { CONTINUATION_MS } from '../escalation/documents.js'
+import type { AfterStream } from '../escalation/escalation.js'
+
+/** A carrier that continues asks within this of the stream's end: the watchdog's time, and one webhook. */
+const ASKS_WITHIN_MS = CONTINUATION_MS + 500
+
+/**
+ * What the carrier does with a leg after we have closed its stream: it asks how to go on, or holds the leg in silence. Sources
+ * contradict each other (docs/PROTOCOL.md), so it is learnt from every call that ends this way, and no escalation has to find
+ * it out at the caller's expense. The newest observation counts. A call whose caller hung up in the meantime tells nothing.
+ */
+export class AfterStreamBehaviour {
+  readonly #fixed: AfterStream | null
+  /** By call SID, in the order of closing. */
+  readonly #closedAtMs = new Map<string, number>()
+  #seen: AfterStream = 'unknown'
+
+  /** @param fixed  the behaviour where it is set; null to learn it */
+  constructor(fixed: AfterStream | null) {
+    this.#fixed = fixed
+  }
+
+  /** We closed the stream of a call and did not ask the carrier to end it. */
+  closed(callSid: string, nowMs: number): void {
+    this.#closedAtMs.delete(callSid)
+    this.#closedAtMs.set(callSid, nowMs)
+    if (this.#closedAtMs.size <= AFTER_STREAM_CALLS_MAX) return
+    for (const oldest of this.#closedAtMs.keys()) {
+      this.#closedAtMs.delete(oldest)
+      return
+    }
+  }
+
+  /** The carrier asked how that call goes on. */
+  asked(callSid: string, nowMs: number): void {
+    const closedAtMs = this.#closedAtMs.get(callSid)
+    if (closedAtMs === undefined) return
+    this.#closedAtMs.delete(callSid)
+    // A request after the watchdog's time is as good as none.
+    this.#seen = nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds'
+  }
+
+  /** That call is over. Before ASKS_WITHIN_MS this says nothing about the carrier. */
+  over(callSid: string, nowMs: number): void {
+    this.known(nowMs)
+    this.#closedAtMs.delete(callSid)
+  }
+
+  /** The behaviour as far as it is known now. */
+  known(nowMs: number): AfterStream {
+    if (this.#fixed !== null) return this.#fixed
+    for (const [callSid, closedAtMs] of this.#closedAtMs) {
+      if (nowMs - closedAtMs <= ASKS_WITHIN_MS) break
+      this.#closedAtMs.delete(callSid)
+      this.#seen = 'holds'
+    }
+    return this.#seen
+  }
+}

@@ -1,0 +1,358 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { MessagePort } from 'node:worker_threads'
+import { LRUCache } from 'lru-cache'
+import type { Environment } from '../agents/template.js'
+import { VerificationLocks } from '../agents/verification-lock.js'
+import { MODULE_PREFIX } from '../backends/registry.js'
+import type { BackendSettings } from '../backends/registry.js'
+import type { Handoff } from '../call/events.js'
+import type { CallRecord, CarrierDetail } from '../call/record.js'
+import { assert } from '../core/assert.js'
+import { GatewayError } from '../core/errors.js'
+import type { CallSid } from '../core/ids.js'
+import { CALLS_PER_WORKER_MAX, ENDED_CALLS_KEPT, KNOWN_CALLS_KEPT, PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../core/limits.js'
+import type { AfterStream } from '../escalation/escalation.js'
+import type { SpeechPool } from '../speech/speech-pool.js'
+import { redactRecord } from '../telemetry/archive/redaction.js'
+import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
+import { FrameHistogram } from '../telemetry/frame-histogram.js'
+import type { Log } from '../telemetry/log.js'
+import type { Metrics } from '../telemetry/metrics.js'
+import { AfterStreamBehaviour } from './after-stream-behaviour.js'
+import { BackendStatus } from './backend-status.js'
+import type { BackendView } from './backend-status.js'
+import type { JournalKept } from './call-journal.js'
+import { CallMemoryPool } from './call-memory.js'
+import type { HandoffNews } from './handoff-post.js'
+import { MainThreadCall } from './main-thread-call.js'
+import type { AgentFacts, CallDirectory, LiveCall, NewCall } from './live-call.js'
+import type { HostedAgent, MainThreadContext, MainThreadServices, OpenCallRecords, RecordCall } from './main-thread-context.js'
+import type { MediaAssets } from './media-assets.js'
+import { MediaPool } from './media-pool.js'
+import { endReasonSchema } from './record-format.js'
+import { Ticker } from './ticker.js'
+import { NO_CALL } from './worker-memory.js'
+
+export interface CallRegistryOptions extends MainThreadServices {
+  readonly agents: ReadonlyMap<string, HostedAgent>
+  readonly defaultAgent: string | null
+  /** Media worker threads. */
+  readonly workers: number
+  /** Calls at once, over all workers. */
+  readonly maxCalls: number
+  /** Bound of one media worker's heap, and of its memory outside of the heap. */
+  readonly workerMemoryMb: number
+  readonly assets: MediaAssets
+  /** Variables that tool templates may read. */
+  readonly env: Environment
+  /** `process.env` of the media workers; this process's own when absent. The agents' own code can read it. */
+  readonly workerEnv?: Readonly<Record<string, string>>
+  /** Keys, addresses and models of the backends. */
+  readonly backends: BackendSettings
+  readonly speech: SpeechPool | null
+  /** Receives the journal of each call, a few lines at a time; null keeps none. */
+  readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
+  readonly journal: JournalKept
+  /** Where recordings of calls go; absent or null: nowhere. */
+  readonly record?: RecordCall | null
+  /** What records hold of numbers and words; masked numbers and all words when absent. */
+  readonly privacy?: RecordPrivacy
+  /** Records of an earlier run, oldest first: their calls are known, and shown. */
+  readonly ended?: readonly CallRecord[]
+  /** What the carrier does after a stream, where it is known; learnt when absent or null. */
+  readonly afterStream?: AfterStream | null
+  /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
+  readonly onHandoff?: (news: HandoffNews) => void
+  /** Receives the records of live calls, redacted; absent or null: they are not kept. */
+  readonly openRecords?: OpenCallRecords | null
+  /** Called with the record of each call that has ended. */
+  readonly onRecord: (record: CallRecord) => void
+}
+
+interface RecordPrivacy {
+  readonly maskNumbers: boolean
+  readonly transcript: TranscriptPolicy
+}
+
+/** How long a call that was asked to end may take before it is ended by force. */
+const FORCE_AFTER_MS = 8000
+
+/**
+ * The live and the ended calls of this process, and admission: it counts the slots and takes or refuses each new call. It also
+ * runs the main thread's playout tick over all live calls.
+ */
+export class CallRegistry implements CallDirectory {
+  readonly defaultAgent: string | null
+  readonly capacity: number
+  readonly #options: CallRegistryOptions
+  readonly #log: Log
+  readonly #calls = new Map<string, MainThreadCall>()
+  readonly #ended: LRUCache<string, CallRecord>
+  readonly #handoffs: LRUCache<string, Handoff>
+  readonly #known: LRUCache<string, true>
+  readonly #pool: MediaPool
+  readonly #context: MainThreadContext
+  readonly #ticker: Ticker
+  readonly #metricSources: readonly (() => void)[]
+  /** Of the playout tick on this thread. */
+  readonly #tickLateness = new FrameHistogram()
+  readonly #tickBusy = new FrameHistogram()
+  /** Slots that are taken: calls whose task is not over. */
+  #tasks = 0
+  /** Number of the newest call. */
+  #numbered = NO_CALL
+  #draining = false
+  #closed = false
+  #drained: (() => void) | null = null
+
+  constructor(options: CallRegistryOptions) {
+    const { agents, workers, maxCalls, workerMemoryMb, assets, env, workerEnv, backends, clock, log, metrics } = options
+    assert(maxCalls <= workers * CALLS_PER_WORKER_MAX, 'more calls than the workers may carry')
+    this.#options = options
+    this.#log = log
+    this.defaultAgent = options.defaultAgent
+    this.capacity = maxCalls
+    this.#ended = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#handoffs = new LRUCache({ max: ENDED_CALLS_KEPT })
+    this.#known = new LRUCache({ max: KNOWN_CALLS_KEPT })
+    for (const record of options.ended ?? []) {
+      this.#ended.set(record.callSid, record)
+      this.#known.set(record.callSid, true)
+    }
+    this.#pool = new MediaPool({
+      workers, maxCalls, workerEnv, clock, log, metrics, calls: this.#calls, workerData: { assets, env, backends, memoryMb: workerMemoryMb },
+    })
+    this.#ticker = new Ticker({ periodMs: TICK_MS, phaseMs: PLAYOUT_TICK_PHASE_MS }, clock, (nowMs, latenessMs) => this.#tick(nowMs, latenessMs))
+    this.#context = this.#makeContext()
+    this.#metricSources = [
+      metrics.callsLive.from(() => this.#tasks),
+      metrics.callCapacity.from(() => this.capacity),
+      metrics.callCapacityRemaining.from(() => this.free),
+      metrics.draining.from(() => (this.#draining ? 1 : 0)),
+      metrics.tickLatenessFrom('main', this.#tickLateness),
+      metrics.tickBusyFrom('main', this.#tickBusy),
+      metrics.workerTasks.from({ pool: 'media' }, () => this.#tasks),
+      metrics.ringFill.from({ ring: 'in' }, () => this.#fullest((call) => call.inboundFill)),
+      metrics.ringFill.from({ ring: 'out' }, () => this.#fullest((call) => call.outboundFill)),
+    ]
+    beginSeries(metrics, agents)
+  }
+
+  #makeContext(): MainThreadContext {
+    const { clock, wallClock, metrics, log, callSeries, traces = null, carrier, keepJournal, journal, openRecords = null, record = null } = this.#options
+    return {
+      clock, wallClock, metrics, log, callSeries, traces, carrier, record,
+      journal: keepJournal === null ? null : journal,
+      memory: new CallMemoryPool(),
+      backendStatus: new BackendStatus(),
+      afterStream: new AfterStreamBehaviour(this.#options.afterStream ?? null),
+      locks: new VerificationLocks(clock, () => metrics.verificationNumbersEvicted.inc()),
+      openRecords: openRecords === null ? null : {
+        open: (callSid, compose) => openRecords.open(callSid, () => this.#redacted(compose())),
+        changed: (callSid) => openRecords.changed(callSid),
+      },
+      maskNumbers: this.#options.privacy?.maskNumbers ?? true,
+      handoffNews: (news) => this.#options.onHandoff?.(news),
+      callNumber: () => {
+        this.#numbered = this.#numbered >= 0x7fff_ffff ? 1 : this.#numbered + 1
+        return this.#numbered
+      },
+      run: (start, transfer, alone) => this.#pool.run(start, transfer, alone),
+      openSpeech: () => this.#openSpeech(),
+      taskOver: () => {
+        this.#tasks--
+      },
+      over: (call, record) => this.#over(call, record),
+      keepJournal: (callSid, lines) => keepJournal?.(callSid, lines),
+    }
+  }
+
+  /** Over all calls; it reads two words of each. */
+  #fullest(fill: (call: MainThreadCall) => number): number {
+    let fullest = 0
+    for (const call of this.#calls.values()) fullest = Math.max(fullest, fill(call))
+    return fullest
+  }
+
+  /** Resolves when every media worker is ready for calls. */
+  ready(): Promise<void> {
+    return this.#pool.ready()
+  }
+
+  // --- the directory --------------------------------------------------------------------------------------
+
+  agent(name: string): AgentFacts | undefined {
+    return this.#options.agents.get(name)?.facts
+  }
+
+  agentNames(): readonly string[] {
+    return [...this.#options.agents.keys()]
+  }
+
+  get free(): number {
+    return this.#draining || this.#closed ? 0 : Math.max(0, this.capacity - this.#tasks)
+  }
+
+  traceId(callSid: string): string | null {
+    return this.#options.traces?.traceId(callSid) ?? null
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  prepare(call: NewCall): LiveCall {
+    if (this.#draining || this.#closed) throw new GatewayError('DRAINING', 'this node takes no more calls')
+    const agent = this.#options.agents.get(call.agent)
+    if (agent === undefined) {
+      throw new GatewayError('AGENT_UNKNOWN', `there is no agent ${call.agent}; allowed: ${this.agentNames().join(', ')}`)
+    }
+    if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
+    if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
+    const hosted = new MainThreadCall(call, agent, this.#context)
+    this.#calls.set(call.callSid, hosted)
+    this.#known.set(call.callSid, true)
+    this.#tasks++
+    hosted.begin()
+    this.#ticker.start()
+    return hosted
+  }
+
+  find(callSid: string): LiveCall | undefined {
+    return this.#calls.get(callSid)
+  }
+
+  live(): Iterable<LiveCall> {
+    return this.#calls.values()
+  }
+
+  known(callSid: string): boolean {
+    return this.#known.has(callSid)
+  }
+
+  ended(): readonly CallRecord[] {
+    return [...this.#ended.rvalues()].filter((record) => record !== undefined)
+  }
+
+  record(callSid: string): CallRecord | undefined {
+    return this.#ended.get(callSid)
+  }
+
+  /** Enters the record of a call that was placed and not answered. */
+  enter(record: CallRecord): void {
+    this.#known.set(record.callSid, true)
+    this.#options.metrics.callEnded(record)
+    this.#ended.set(record.callSid, record)
+    this.#options.onRecord(record)
+  }
+
+  /** Adds the carrier's call detail record to the record of an ended call. @returns the joined record, null when the record is no longer kept */
+  joinCarrier(callSid: CallSid, carrier: CarrierDetail): CallRecord | null {
+    const record = this.#ended.peek(callSid)
+    if (record === undefined) return null
+    const joined = { ...record, carrier }
+    this.#ended.set(callSid, joined)
+    return joined
+  }
+
+  handoff(callSid: string): Handoff | undefined {
+    return this.#calls.get(callSid)?.handoff ?? this.#handoffs.get(callSid)
+  }
+
+  afterStream(callSid: string, news: 'asked' | 'over'): void {
+    this.#context.afterStream[news](callSid, this.#options.clock())
+  }
+
+  backends(): readonly BackendView[] {
+    const users = [...this.#options.agents].map(([name, { backends, shadow }]) => ({ name, backends, shadow }))
+    return this.#context.backendStatus.view(users, new Set(this.threads.map((thread) => thread.threadId)), this.#options.clock())
+  }
+
+  async drain(timeoutMs: number): Promise<void> {
+    this.#draining = true
+    if (this.#calls.size === 0) return
+    const drained = new Promise<void>((resolve) => {
+      this.#drained = resolve
+    })
+    await Promise.race([drained, sleep(timeoutMs, undefined, { ref: false })])
+    if (this.#calls.size === 0) return
+    this.#log.warn({ calls: this.#calls.size }, 'the drain timeout has passed: the remaining calls end with a goodbye')
+    for (const call of this.#calls.values()) call.hangup('drain-limit', 'the node is being stopped', true)
+    await Promise.race([drained, sleep(FORCE_AFTER_MS, undefined, { ref: false })])
+    for (const call of [...this.#calls.values()]) call.force('the node is being stopped')
+  }
+
+  /** Ends all workers; calls that are still there are lost. Call `drain` first. Idempotent. */
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    this.#ticker.stop()
+    for (const remove of this.#metricSources) remove()
+    await this.#pool.close()
+  }
+
+  /** The media workers that are alive, for tests and for the operator's view. */
+  get threads(): MediaPool['threads'] {
+    return this.#pool.threads
+  }
+
+  #openSpeech(): MessagePort | null {
+    try {
+      return this.#options.speech?.openSession() ?? null
+    } catch (thrown) {
+      this.#log.warn({ err: thrown }, 'no speech session could be opened')
+      return null
+    }
+  }
+
+  #over(call: Pick<MainThreadCall, 'callSid' | 'handoff'>, whole: CallRecord): void {
+    this.#calls.delete(call.callSid)
+    const record = this.#redacted(whole)
+    this.#ended.set(call.callSid, record)
+    const { handoff } = call
+    if (handoff !== null) this.#handoffs.set(call.callSid, handoff)
+    if (this.#calls.size === 0) {
+      this.#ticker.stop()
+      this.#drained?.()
+    }
+    this.#options.traces?.add(record)
+    this.#options.onRecord(record)
+  }
+
+  #redacted(record: CallRecord): CallRecord {
+    return redactRecord(record, this.#options.privacy?.transcript ?? 'full')
+  }
+
+  #tick(nowMs: number, latenessMs: number): void {
+    this.#tickLateness.observeMs(latenessMs)
+    for (const call of this.#calls.values()) {
+      try {
+        call.pump(nowMs)
+      } catch (thrown) {
+        this.#log.error({ err: thrown, call_sid: call.callSid }, 'playout of a call failed')
+        call.force('playout failed')
+      }
+    }
+    this.#tickBusy.observeMs(this.#options.clock() - nowMs)
+  }
+}
+
+/** Every series that the settings name exists from the start: a rate sees the first increase of a series that began at 0. */
+function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): void {
+  for (const [agent, { backends, definition }] of agents) {
+    for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
+    for (const outcome of ['ok', 'error']) for (const { name } of definition.tools) metrics.toolSeconds({ tool: name, outcome })
+    for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
+    if (definition.verification !== null) for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
+    for (const backend of backends) {
+      if (backend.startsWith(MODULE_PREFIX)) continue // its name is not known before it is made
+      metrics.turnResponse({ agent, backend })
+      metrics.turnAnswer({ agent, backend })
+      metrics.backendConnect({ backend, role: 'first' })
+      for (const code of ['auth', 'quota']) metrics.backendErrors({ backend, code })
+    }
+  }
+  for (const reason of endReasonSchema.options) metrics.callEnds({ reason })
+  for (const where of ['caller', 'agent']) metrics.framesDropped({ where })
+  for (const committed of ['yes', 'no']) metrics.bargeIns({ committed })
+}

@@ -1,0 +1,240 @@
+import type { AgentDefinition } from '../agents/definition.js'
+import { humansOf } from '../agents/definition.js'
+import type { CallbackWish, EscalationPacket, EscalationStep, Handoff } from '../call/events.js'
+import type { CallbackAsk, EscalationHistory } from '../call/record.js'
+import { assertNever } from '../core/assert.js'
+import { messageOf } from '../core/errors.js'
+import { ESCALATION_ATTEMPTS_MAX } from '../core/limits.js'
+import type { ContinuationAsker } from '../escalation/documents.js'
+import { Escalation } from '../escalation/escalation.js'
+import type { EscalationCommand, EscalationInput, EscalationOptions, EscalationOutput } from '../escalation/escalation.js'
+import type { SayAction, VoiceAction } from '../sautikit/actions.js'
+import type { Log } from '../telemetry/log.js'
+import type { HandoffNews } from './handoff-post.js'
+import type { CarrierControl, MainThreadContext } from './main-thread-context.js'
+import { roomOf } from './live-call.js'
+import type { LiveCall } from './live-call.js'
+
+/** Services of the main thread that an escalation uses. */
+type Services = Pick<MainThreadContext, 'carrier' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'>
+
+interface EscalationDriverOptions {
+  /** Its URLs are read when the escalation begins: the edge sets them with the first document. */
+  readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
+  readonly agent: AgentDefinition
+  /** The person on the line, empty when withheld, and our own number, from which a human is rung. E.164. */
+  readonly caller: string
+  readonly ours: string
+  readonly log: Log
+  readonly toSession: (step: EscalationStep) => void
+  /** Enters an event into the call's timeline. */
+  readonly mark: (name: string, detail?: string) => void
+  /** The machine is no longer busy: nothing more can come of the escalation. */
+  readonly settled: () => void
+}
+
+type EscalationSettings = NonNullable<AgentDefinition['escalation']>
+
+/** How long the carrier waits for a digit after the words of an offer. */
+const OFFER_WAIT_S = 6
+
+/**
+ * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the handoff
+ * packet to whoever takes the caller. It runs on the main thread because it must outlive both the stream and the worker.
+ */
+export class EscalationDriver {
+  /** Kept for the call's record; null before a human or a call back was asked for. */
+  history: EscalationHistory | null = null
+  readonly #options: EscalationDriverOptions
+  readonly #context: Services
+  #machine: Escalation | null = null
+  #packet: EscalationPacket | null = null
+  #newsSent = 0
+  #hungUp = false
+
+  constructor(options: EscalationDriverOptions, context: Services) {
+    this.#options = options
+    this.#context = context
+  }
+
+  /** True from the request for a human until nothing more can come of it. */
+  get active(): boolean {
+    return this.#machine?.busy === true
+  }
+
+  /** The handoff packet with the escalation so far; null while nobody was asked for. */
+  get handoff(): Handoff | null {
+    if (this.#packet === null) return null
+    return { ...this.#packet, from: this.#options.caller, to: this.#options.ours, escalation: this.history }
+  }
+
+  escalate(packet: EscalationPacket): void {
+    const { escalation: settings } = this.#options.agent
+    if (settings === null) return // a session escalates only where its agent has an escalation section
+    const again = this.active
+    this.#packet = packet
+    this.#options.log.info({ again }, 'escalation requested')
+    if (!again) {
+      this.#note({ reason: packet.reason, strategy: null, outcome: null })
+      // Before any step: the human's side has the packet before the stream ends.
+      this.#tell('handoff.requested')
+    }
+    // A second request goes to the same machine: a re-homed session must get its step again, and after a failure it is a
+    // new attempt.
+    this.#machine ??= new Escalation(this.#machineOptions(settings))
+    this.handle({ type: 'escalate' })
+  }
+
+  /** The caller's answer to the offer of a call back (null: no), or a request for one. */
+  callback(wish: CallbackWish | null): void {
+    if (wish === null) return this.handle({ type: 'callback', accepted: false })
+    this.#packet ??= wish.packet
+    this.#callBack(wish.asked, wish.number ?? this.#options.caller, wish.note)
+    if (this.active) this.handle({ type: 'callback', accepted: true })
+    else this.#note({ strategy: 'callback', outcome: 'answered' })
+  }
+
+  handle(input: EscalationInput): void {
+    if (this.#machine === null) return
+    this.#machine.handle(input, this.#context.clock())
+    this.#drain(this.#machine)
+  }
+
+  /** The document for a webhook that asks how the call goes on; empty when there is nothing to do. */
+  ask(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
+    if (this.#machine === null) return []
+    const actions = this.#machine.ask(asker, this.#context.clock(), digits)
+    this.#drain(this.#machine)
+    return actions
+  }
+
+  /** The document of the human's own leg: words about the caller that only the human hears, then the conference room. */
+  humanDocument(): readonly VoiceAction[] {
+    const whisper = this.#options.agent.escalation?.whisper ?? null
+    const packet = this.#packet
+    if (packet === null) return []
+    const words = [whisper, sentence(packet.reason), sentence(packet.summary)].filter((text) => text !== null && text !== '').join(' ')
+    return [
+      ...(whisper === null ? [] : [this.#spoken(words)]),
+      { verb: 'conference', name: roomOf(this.#options.call.callSid), startOnEnter: true, endOnExit: true, beep: false },
+    ]
+  }
+
+  wake(nowMs: number): void {
+    const wake = this.#machine?.nextWake() ?? null
+    if (wake !== null && wake.atMs <= nowMs) this.handle({ type: 'timer' })
+  }
+
+  /** Asks the carrier to end the call: a closed socket alone leaves the caller in silence (docs/PROTOCOL.md). */
+  hangup(): void {
+    const { log, call } = this.#options
+    const { carrier } = this.#context
+    if (this.#hungUp) return
+    this.#hungUp = true
+    if (carrier === null) {
+      log.info({}, 'no API key: the carrier is left to end the call')
+      return
+    }
+    carrier.hangup(call.callSid).catch((thrown: unknown) => log.warn({ err: thrown }, 'the carrier did not hang up'))
+  }
+
+  #machineOptions(settings: EscalationSettings): EscalationOptions {
+    const { call, caller } = this.#options
+    const { carrier, clock, wallClock, afterStream } = this.#context
+    const { strategies, hours, callerId = null, timeoutS, failed, offer, offerAccepted } = settings
+    return {
+      strategies, hours, callerId,
+      humans: humansOf(settings),
+      wallOffsetMs: wallClock() - clock(),
+      ringTimeoutMs: timeoutS * 1000,
+      redirectUrl: call.afterStreamUrl,
+      failedSay: this.#spoken(failed),
+      offer: !strategies.includes('callback') || caller === '' ? null
+        : { ask: this.#spoken(offer), confirmed: this.#spoken(offerAccepted), waitS: OFFER_WAIT_S },
+      inConference: call.humanUrl !== null,
+      restAvailable: carrier !== null,
+      afterStream: afterStream.known(clock()),
+    }
+  }
+
+  #spoken(text: string): SayAction {
+    const { voice, language } = this.#options.agent.say
+    return { verb: 'say', text, ...(voice === undefined ? {} : { voice }), ...(language === undefined ? {} : { language }) }
+  }
+
+  #drain(machine: Escalation): void {
+    for (let output = machine.pollOutput(); output !== null; output = machine.pollOutput()) this.#carryOut(output)
+    if (!machine.busy) this.#options.settled()
+  }
+
+  #carryOut(output: EscalationOutput): void {
+    const { log, mark, call, toSession } = this.#options
+    switch (output.type) {
+      case 'step':
+        mark('escalation-step', output.step.type)
+        return toSession(output.step)
+      case 'command':
+        return this.#command(output.command)
+      case 'attempt': {
+        const { strategy, human, outcome, ms } = output.attempt
+        mark('escalation-attempt', `${strategy}${human === null ? '' : ` number ${human}`}: ${outcome} in ${ms} ms`)
+        return this.#note({ attempts: [...this.history?.attempts ?? [], output.attempt].slice(-ESCALATION_ATTEMPTS_MAX) })
+      }
+      case 'callback':
+        return this.#callBack(output.asked, this.#options.caller, '')
+      case 'settled': {
+        const { strategy, outcome, detail } = output
+        this.#note({ strategy, outcome })
+        this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
+        mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
+        log.info({ strategy, outcome, detail }, 'escalation settled')
+        return this.#tell('handoff.settled')
+      }
+      default:
+        return assertNever(output)
+    }
+  }
+
+  #callBack(asked: CallbackAsk, number: string, note: string): void {
+    this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
+    this.#options.mark('callback', asked)
+    this.#options.log.info({ asked }, 'callback requested')
+    this.#tell('callback.requested')
+  }
+
+  #note(change: Partial<EscalationHistory>): void {
+    const before = this.history ?? { reason: this.#packet?.reason ?? '', strategy: null, outcome: null, attempts: [], callback: null }
+    this.history = { ...before, ...change }
+  }
+
+  #tell(kind: HandoffNews['kind']): void {
+    const { handoff } = this
+    if (handoff === null) return
+    const { call, agent } = this.#options
+    this.#context.handoffNews({ kind, id: `${call.callSid}:${++this.#newsSent}`, url: agent.escalation?.webhook ?? null, handoff })
+  }
+
+  #command(command: EscalationCommand): void {
+    const { carrier } = this.#context
+    const answer = (ok: boolean, detail: string): void => this.handle({ type: 'rest-result', requestId: command.requestId, ok, detail })
+    if (carrier === null) return answer(false, 'there is no API key')
+    this.#request(command, carrier).then(() => answer(true, ''), (thrown: unknown) => answer(false, messageOf(thrown)))
+  }
+
+  #request(command: EscalationCommand, carrier: CarrierControl): Promise<void> {
+    const { call, ours } = this.#options
+    switch (command.type) {
+      case 'supervise': return carrier.supervise(call.callSid, command.number)
+      case 'create-conference-call': return carrier.callHuman(ours, command.number, call.humanUrl ?? '')
+      case 'hangup':
+        this.#hungUp = true
+        return carrier.hangup(call.callSid)
+      default: return assertNever(command)
+    }
+  }
+}
+
+function sentence(text: string): string {
+  const trimmed = text.trim().slice(0, 400)
+  return trimmed === '' || /[.!?]$/.test(trimmed) ? trimmed : `${trimmed}.`
+}

@@ -1,0 +1,168 @@
+import { assertNever } from '../core/assert.js'
+import { WORKER_GROWTH_SILENT_MS, WORKER_SILENT_MS, WORKER_WATCH_MS } from '../core/limits.js'
+import { NO_CALL } from './worker-memory.js'
+import type { WorkerPulse } from './worker-memory.js'
+
+/** One worker as the watchdog sees it. A worker whose beat time is 0 has not started yet and is not watched. */
+interface WatchedWorker {
+  readonly thread: number
+  readonly pulse: Pick<WorkerPulse, 'beatAtMs' | 'bufferBytes' | 'running'>
+}
+
+/** Why we end a worker: it no longer answers, or its code holds too much memory outside of the heap. */
+export interface WorkerVerdict {
+  readonly thread: number
+  readonly cause: 'silent' | 'buffers'
+  readonly why: string
+  /** Number of the call whose code ran at most looks of a silence. */
+  readonly ran: number
+}
+
+interface Silence {
+  /** The last beat before it. */
+  beatAtMs: number
+  /** Its counted length, see `WorkerWatchdog`. */
+  ms: number
+  /** Resident memory of the whole process at that beat. */
+  rssBytes: number
+  /**
+   * The number of looks since then at which each call's code ran. One look is not enough: code that goes from promise to
+   * promise without end is between two of them now and then.
+   */
+  readonly ran: Map<number, number>
+  /** A verdict was given; the thread may take a while to end. */
+  judged: boolean
+}
+
+const MIB = 1024 * 1024
+
+/**
+ * Decides by the workers' pulses which of them must be ended. A process that was paused or is overloaded must end none: a look
+ * counts at most `WORKER_WATCH_MS`, however long after the previous one it comes.
+ */
+export class WorkerWatchdog {
+  readonly #memoryBytes: number
+  /** By thread. */
+  readonly #silences = new Map<number, Silence>()
+  #lookedAtMs: number | null = null
+
+  /** @param memoryBytes  bound of one worker's memory outside of its heap */
+  constructor(memoryBytes: number) {
+    this.#memoryBytes = memoryBytes
+  }
+
+  /**
+   * To be called every `WORKER_WATCH_MS`.
+   * @param rssBytes  resident memory of the whole process
+   * @returns the workers to end, each once
+   */
+  look(nowMs: number, rssBytes: number, workers: readonly WatchedWorker[]): WorkerVerdict[] {
+    const countsMs = Math.min(WORKER_WATCH_MS, nowMs - (this.#lookedAtMs ?? nowMs))
+    this.#lookedAtMs = nowMs
+    const here = new Set(workers.map(({ thread }) => thread))
+    for (const thread of this.#silences.keys()) if (!here.has(thread)) this.#silences.delete(thread)
+    return workers.flatMap((worker) => {
+      const verdict = worker.pulse.beatAtMs === 0 ? null : this.#judge(worker, countsMs, rssBytes)
+      return verdict === null ? [] : [verdict]
+    })
+  }
+
+  #judge({ thread, pulse }: WatchedWorker, countsMs: number, rssBytes: number): WorkerVerdict | null {
+    const { beatAtMs, bufferBytes, running } = pulse
+    const known = this.#silences.get(thread)
+    if (known?.judged === true) return null
+    const silence: Silence = known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), judged: false }
+    this.#silences.set(thread, silence)
+    silence.ms += countsMs
+    silence.ran.set(running, (silence.ran.get(running) ?? 0) + 1)
+    const fault = this.#faultOf(silence.ms, rssBytes - silence.rssBytes, bufferBytes)
+    silence.judged = fault !== null
+    return fault === null ? null : { thread, ...fault, ran: mostSeen(silence.ran) }
+  }
+
+  #faultOf(silentMs: number, grownBytes: number, bufferBytes: number): Pick<WorkerVerdict, 'cause' | 'why'> | null {
+    const memoryBytes = this.#memoryBytes
+    if (silentMs >= WORKER_SILENT_MS) return { cause: 'silent', why: `silent for ${WORKER_SILENT_MS} ms` }
+    if (silentMs >= WORKER_GROWTH_SILENT_MS && grownBytes > memoryBytes) {
+      return { cause: 'silent', why: `silent for ${WORKER_GROWTH_SILENT_MS} ms, in which the process grew by ${mib(grownBytes)} MB` }
+    }
+    if (bufferBytes <= memoryBytes) return null
+    return { cause: 'buffers', why: `holds ${mib(bufferBytes)} MB outside of its heap; at most ${mib(memoryBytes)} are allowed` }
+  }
+}
+
+/** Looks at which no call's code ran do not count: between two promises of one call there is none. */
+function mostSeen(ran: ReadonlyMap<number, number>): number {
+  return [...ran].reduce((most, each) => (each[0] !== NO_CALL && each[1] > most[1] ? each : most), [NO_CALL, 0])[0]
+}
+
+function mib(bytes: number): number {
+  return Math.round(bytes / MIB)
+}
+
+/** Why a media worker ended. `exit`: the thread was ended from within or from outside; `fault`: by an error that belongs to no call. */
+export const WORKER_DEATH_CAUSES = ['silent', 'heap', 'buffers', 'exit', 'fault'] as const
+export type WorkerDeathCause = (typeof WORKER_DEATH_CAUSES)[number]
+
+/** The cause of a worker's death that no verdict explains. @param thrown  the rejection of its tasks; null when it carried none */
+export function deathCause(thrown: unknown): WorkerDeathCause {
+  if (!(thrown instanceof Error)) return 'exit'
+  if ('code' in thrown && thrown.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'heap'
+  // Piscina's message for a thread that ended without an error of its own.
+  return thrown.message.startsWith('worker exited with code') ? 'exit' : 'fault'
+}
+
+/** Number of the call whose code ended a worker, `NO_CALL` when that is not known. */
+export function whoRan(cause: WorkerDeathCause, { running, heaviest }: WorkerPulse, verdict: WorkerVerdict | null): number {
+  switch (cause) {
+    case 'silent': return verdict?.ran ?? running
+    // The worker ran normally until it was ended, so whose code ran then is chance.
+    case 'buffers': return heaviest
+    // Any call may be the one that asks for the last memory: the call that took most of it says more, where it is known.
+    case 'heap': return heaviest === NO_CALL ? running : heaviest
+    case 'exit':
+    case 'fault': return running
+    default: return assertNever(cause)
+  }
+}
+
+/** A call on a worker. */
+export interface CarriedCall {
+  readonly number: number
+  readonly callSid: string
+  /** How often it was suspected before. */
+  readonly suspicions: number
+}
+
+/**
+ * What a worker's death says about one of its calls. `suspect`: its code ended the worker; `one-of-many`: the code of some call
+ * did, and it is not known which; `bystander`: another call did.
+ */
+type PartInDeath = 'suspect' | 'one-of-many' | 'bystander'
+
+/** Rejection of a call's task: its whole worker is gone. */
+export class WorkerLostError extends Error {
+  readonly part: PartInDeath
+  /** SID of the suspected call; null when there is no single one. */
+  readonly suspect: string | null
+
+  constructor(why: string, part: PartInDeath, suspect: string | null, cause?: unknown) {
+    super(why, { cause })
+    this.name = 'WorkerLostError'
+    this.part = part
+    this.suspect = suspect
+  }
+}
+
+/**
+ * The part of each call in the death of its worker, by the call's number. Suspected is the call whose code ran, where that is
+ * known; else the calls that were suspected before, because two deaths with the same call are no accident; else all.
+ * @param running  number of the call whose code ran, or `NO_CALL`
+ */
+export function partsOf(carried: readonly CarriedCall[], running: number): ReadonlyMap<number, PartInDeath> {
+  const ran = carried.filter(({ number }) => number === running && running !== NO_CALL)
+  const suspectedBefore = carried.filter(({ suspicions }) => suspicions > 0)
+  const suspects = new Set([ran, suspectedBefore, carried].find((calls) => calls.length > 0))
+  const suspected: PartInDeath = suspects.size === 1 ? 'suspect' : 'one-of-many'
+  return new Map(carried.map((call) => [call.number, suspects.has(call) ? suspected : 'bystander']))
+}
