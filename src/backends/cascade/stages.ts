@@ -1,10 +1,10 @@
+import { createParser } from 'eventsource-parser'
 import { messageOf } from '../../core/errors.js'
 import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { LLM_TIMEOUT_MS, PROBE_TIMEOUT_MS, STT_TIMEOUT_MS, TTS_TIMEOUT_MS } from './options.js'
 import type { CascadeOptions, StageOptions } from './options.js'
-import { EventLines } from './sse.js'
 import { SpeechBody, UnplayableSpeech } from './speech-body.js'
 import type { ChatChunk, ChatRequest, SpeechRequest } from './wire.js'
 import type { SampleRateHz } from '../../core/units.js'
@@ -78,15 +78,14 @@ export class Stages {
         ...request, ...(temperature === undefined ? {} : { temperature }), ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
       }),
     }, signal)
-    if (contentType.includes('application/json')) {
-      // A server that does not stream.
-      yield* this.#chunks([await body.text()])
-      return
+    // A server that does not stream answers with one JSON document.
+    const texts = contentType.includes('application/json') ? [await body.text()] : eventData(body.pieces(), () => {
+      this.malformedChunks++
+    })
+    for await (const text of texts) {
+      const chunk = this.#chunk(text)
+      if (chunk !== null) yield chunk
     }
-    const lines = new EventLines()
-    for await (const bytes of body.pieces()) yield* this.#chunks(lines.push(bytes))
-    yield* this.#chunks(lines.end())
-    this.malformedChunks += lines.oversize
   }
 
   /** Samples of one sentence as they come. */
@@ -110,26 +109,21 @@ export class Stages {
     }
   }
 
-  *#chunks(texts: readonly string[]): Generator<ChatChunk> {
-    for (const text of texts) {
-      let value: unknown
-      try {
-        value = JSON.parse(text)
-      } catch {
-        this.malformedChunks++
-        continue
-      }
-      if (typeof value !== 'object' || value === null) {
-        this.malformedChunks++
-        continue
-      }
-      const chunk = value as ChatChunk
-      if (chunk.error !== undefined) {
-        const body = JSON.stringify({ error: chunk.error })
-        throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
-      }
-      yield chunk
+  #chunk(text: string): ChatChunk | null {
+    let value: unknown = null
+    try {
+      value = JSON.parse(text)
+    } catch {
+      // Counted below.
     }
+    if (typeof value !== 'object' || value === null) {
+      this.malformedChunks++
+      return null
+    }
+    const chunk = value as ChatChunk
+    if (chunk.error === undefined) return chunk
+    const body = JSON.stringify({ error: chunk.error })
+    throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
   }
 
   get #secrets(): readonly (string | null)[] {
@@ -168,6 +162,33 @@ export class Stages {
     // A wrong key, an empty account or a wrong address do not mend within the call.
     throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404 })
   }
+}
+
+/**
+ * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line after it.
+ * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; what was kept of it is dropped
+ */
+export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: () => void): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  const events: string[] = []
+  const parser = createParser({
+    maxBufferSize: BACKEND_MESSAGE_BYTES_MAX,
+    onEvent: ({ data }) => {
+      const text = data.trim()
+      if (text !== '' && text !== '[DONE]') events.push(text)
+    },
+    onError: ({ type }) => {
+      if (type !== 'max-buffer-size-exceeded') return
+      oversize()
+      parser.reset()
+    },
+  })
+  for await (const bytes of stream) {
+    parser.feed(decoder.decode(bytes, { stream: true }))
+    yield* events.splice(0)
+  }
+  parser.feed(`${decoder.decode()}\n\n`)
+  yield* events
 }
 
 /** Aborts when nothing happens for a while. */
