@@ -3,7 +3,7 @@ import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
 import { eventData } from '../../src/backends/cascade/stages.js'
-import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/wire.js'
+import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/stages.js'
 
 /** Compiles only where a value of the first type may stand for one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours

@@ -10,8 +10,9 @@ import { DialogueEngine } from './dialogue/engine.js'
 import type { DialogueAction, DialogueEvent, DialogueState, HeardBy } from './dialogue/state.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { PreRoll } from './pre-roll.js'
+import { PreRoll } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
+import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
 export interface EmbeddedBackendOptions {
@@ -85,7 +86,7 @@ export class EmbeddedBackend implements Backend {
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX)
+  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
   /** How the dialogue's language says the digits. */
