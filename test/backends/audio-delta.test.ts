@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import type { OpenAiStats } from '../../src/backends/openai-realtime/incoming.js'
 import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
 import { MessageReader } from '../../src/backends/openai-realtime/message-reader.js'
 import { parseServerEvent } from '../../src/backends/openai-realtime/wire.js'
+import type { OpenAiStats } from '../../src/backends/openai-realtime/wire.js'
 
 const audioOf = (bytes: number): string => Buffer.alloc(bytes, 'mkondo').toString('base64')
 

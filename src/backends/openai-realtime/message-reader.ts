@@ -1,19 +1,18 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { AudioCut } from '../transport/base64-json.js'
 import { AudioDelta } from './audio-delta.js'
-import type { OpenAiStats } from './incoming.js'
 import { looksLikeAudio, parseServerEvent } from './wire.js'
-import type { ServerEvent } from './wire.js'
+import type { OpenAiStats, ServerEvent } from './wire.js'
 
 // Shared by all calls of a thread: a message is read to its end before the next one.
 const deltaCut = new AudioCut('delta')
 
 /**
- * The service's messages as events. What is no event is counted and dropped. The base64 of audio is cut out before the parser
- * sees the rest, and stays where it is.
+ * Reads the service's messages as events; malformed and unknown ones are counted and dropped. The base64 of audio is not parsed as
+ * JSON: it stays in the message, between `from` and `to`.
  */
 export class MessageReader {
-  /** Where the audio of the event that was read last lies in its message; both 0 where it has none there. */
+  /** Position of the last event's audio in its message; both 0 when it has none there. */
   from = 0
   to = 0
   readonly #stats: OpenAiStats
@@ -23,7 +22,7 @@ export class MessageReader {
     this.#stats = stats
   }
 
-  /** @returns an event that is overwritten by the next one, or null */
+  /** @returns the event, valid until the next `read`, or null */
   read(data: Buffer): ServerEvent | null {
     this.#stats.messagesIn++
     this.from = this.to = 0
@@ -38,7 +37,7 @@ export class MessageReader {
     }
     if (!looksLikeAudio(data) || !deltaCut.find(data)) return this.#parse(data.toString())
     const event = this.#parse(deltaCut.rest(data))
-    // Something else than the audio was cut out.
+    // What was cut out was not the audio.
     if (event === null || event.type !== 'response.output_audio.delta' || event.delta !== '') return this.#parse(data.toString())
     this.from = deltaCut.from
     this.to = deltaCut.to
