@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import type { GeminiStats } from '../../src/backends/gemini-live/incoming.js'
-import { MessageReader } from '../../src/backends/gemini-live/message-reader.js'
+import { MessageReader } from '../../src/backends/gemini-live/wire.js'
+import type { GeminiStats } from '../../src/backends/gemini-live/wire.js'
 
 const statsOf = (): GeminiStats => ({ messagesIn: 0, malformedMessages: 0, unknownMessages: 0, oversizeMessages: 0 }) as GeminiStats
 const audioOf = (bytes: number, of: string): string => Buffer.alloc(bytes, of).toString('base64')

@@ -1,5 +1,10 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { AudioCut } from '../transport/base64-json.js'
+import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+
 /**
- * The part of the Gemini Live protocol that is spoken here: JSON both ways, text or binary frames alike. Field names are
+ * The part of the Gemini Live protocol that is used here: JSON both ways, in text or binary frames. Field names are
  * the vendor's. Checked against the vendor's published types by test/backends/gemini-wire.test.ts.
  */
 
@@ -43,7 +48,7 @@ export interface WireFunctionResponse {
   readonly response: { readonly output: unknown } | { readonly error: unknown }
 }
 
-/** What is sent, but for the caller's audio, whose JSON is never built as an object. */
+/** Messages that are sent, except the caller's audio, whose JSON is never built as an object. */
 export type ClientMessage =
   | { readonly setup: WireSetup }
   | { readonly clientContent: { readonly turns: WireContent[]; readonly turnComplete: boolean } }
@@ -53,7 +58,7 @@ export type ClientMessage =
   | { readonly toolResponse: { readonly functionResponses: WireFunctionResponse[] } }
   | { readonly contextUpdate: { readonly systemInstruction?: { readonly parts: { readonly text: string }[] }; readonly tools?: { readonly tools: { readonly functionDeclarations: WireFunction[] }[] } } }
 
-/** `realtimeInput.audio`, in the two halves around its samples. */
+/** `realtimeInput.audio`: its JSON before and after the base64 audio. */
 export const AUDIO_PREFIX = '{"realtimeInput":{"audio":{"data":"'
 export const AUDIO_SUFFIX = '","mimeType":"audio/pcm;rate=16000"}}}'
 
@@ -63,7 +68,14 @@ export interface WirePart {
   readonly inlineData?: { readonly mimeType?: string; readonly data?: string }
 }
 
-/** What is read; any number of the members at once. */
+/** A tool call with what it needs to be answered; the arguments may be anything. */
+export interface FunctionCall {
+  readonly id: string
+  readonly name: string
+  readonly args: unknown
+}
+
+/** A message that is read; it has any number of these members at once. */
 export interface ServerMessage {
   readonly setupComplete?: object
   readonly serverContent?: {
@@ -89,7 +101,7 @@ const MEMBERS: readonly string[] = [
 
 /**
  * @returns the message; `unknown` for one with none of the members that are read, `malformed` where one of them is no
- *   object. What is inside of them is read as what it may be: anything.
+ *   object. Fields inside of the members are not checked.
  */
 export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'malformed'
@@ -105,7 +117,7 @@ export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 
 
 const NO_PARTS: readonly WirePart[] = []
 
-/** Parts of a turn; none where the message holds something else in their place. */
+/** The parts of a turn that are objects. */
 export function partsOf(message: ServerMessage): readonly WirePart[] {
   const parts: unknown = message.serverContent?.modelTurn?.parts
   if (!Array.isArray(parts)) return NO_PARTS
@@ -116,15 +128,148 @@ function isObject(part: unknown): boolean {
   return typeof part === 'object' && part !== null
 }
 
-/** Milliseconds of a duration such as `9.5s`; 0 for anything else: then there is no time left. */
+/** Milliseconds of a duration such as `9.5s`; 0 for anything else. */
 export function durationMs(text: unknown): number {
   const match = typeof text === 'string' ? /^(\d+(?:\.\d+)?)s$/.exec(text) : null
   return match === null ? 0 : Math.round(Number(match[1]) * 1000)
 }
 
-/** Samples a second, from `audio/pcm;rate=24000`. Null for what is no PCM. */
+/** Samples a second, from `audio/pcm;rate=24000`. Null for formats other than PCM. */
 export function rateOf(mimeType: string | undefined): number | null {
   if (mimeType === undefined || !mimeType.startsWith('audio/pcm')) return null
   const match = /;\s*rate=(\d{4,6})/.exec(mimeType)
   return match === null ? 24_000 : Number(match[1])
+}
+
+/** The fault of a close by the service, which has no error messages: a code and up to 123 bytes of text are all it sends. */
+export function closeFault(service: string, code: number, words: string): VendorFault {
+  const message = `${service}: closed with ${code}${words === '' ? '' : `: ${words}`}`
+  if (speaksOfQuota(words)) return vendorFault('quota', message, true)
+  if (speaksOfKey(words)) return vendorFault('auth', message, true)
+  if (/resource.?exhausted|rate limit|too many requests/i.test(words) || code === 1013) return vendorFault('rate_limit', message, true)
+  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(words)) return vendorFault('session_expired', message, true)
+  if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
+  if (code === 1011) return vendorFault('internal', message, true)
+  return vendorFault('network', message, true)
+}
+
+/** Counters of one session; plain fields. */
+export interface GeminiStats {
+  messagesIn: number
+  malformedMessages: number
+  unknownMessages: number
+  oversizeMessages: number
+  malformedAudio: number
+  /** Pieces of audio in a format or at a rate that cannot be played. */
+  unplayableAudio: number
+  rateChanges: number
+  latePieces: number
+  invalidToolArguments: number
+  toolCallsCancelled: number
+  resumesRefused: number
+  audioDroppedMs: number
+}
+
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
+/** Longest JSON around the audio that is kept; the service's has about a hundred bytes. */
+const AROUND_BYTES_MAX = 512
+const NO_CALLS: readonly FunctionCall[] = []
+
+/** Parsing a smaller message takes no longer than searching it. */
+const CUT_BYTES_MIN = 512
+
+// Shared by all calls of a thread: a message is read to its end before the next one.
+const dataCut = new AudioCut('data')
+
+/**
+ * Reads the service's messages, in text or binary frames; malformed and unknown ones are counted and dropped. The base64 of a single
+ * audio part is not parsed as JSON: it stays in the message, between `from` and `to`.
+ */
+export class MessageReader {
+  /** Position of the last message's audio in it; both 0 when it has none there. */
+  from = 0
+  to = 0
+  readonly #stats: GeminiStats
+  /** The JSON around the last audio, of which `aroundHead` bytes precede the audio, and that JSON parsed. */
+  #around: Buffer = Buffer.alloc(0)
+  #aroundHead = 0
+  #aroundMessage: ServerMessage | null = null
+
+  constructor(stats: GeminiStats) {
+    this.#stats = stats
+  }
+
+  /** @returns the message, which may be the same object as the last one with other audio, or null */
+  read(data: Buffer): ServerMessage | null {
+    this.#stats.messagesIn++
+    this.from = this.to = 0
+    if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
+      this.#stats.oversizeMessages++
+      return null
+    }
+    if (data.length >= CUT_BYTES_MIN && this.#sameAround(data)) return this.#aroundMessage
+    if (data.length >= CUT_BYTES_MIN && dataCut.find(data)) {
+      const message = this.#parse(dataCut.rest(data))
+      // It is audio only if exactly one part lacks its data now.
+      if (message !== null && partsOf(message).filter((part) => part.inlineData?.data === '').length === 1) {
+        this.from = dataCut.from
+        this.to = dataCut.to
+        this.#remember(data, message)
+        return message
+      }
+    }
+    const message = this.#parse(data.toString())
+    if (message === null) this.#stats.malformedMessages++
+    return message
+  }
+
+  /** The calls of a message that can be answered: those with an id and a name. */
+  calls(message: ServerMessage): readonly FunctionCall[] {
+    const wire = message.toolCall?.functionCalls
+    if (!Array.isArray(wire)) return NO_CALLS
+    return (wire as readonly unknown[]).flatMap((value) => {
+      const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
+      if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
+      this.#stats.malformedMessages++
+      return []
+    })
+  }
+
+  /** Messages of one answer differ only in their audio: the JSON around it is not parsed again. */
+  #sameAround(data: Buffer): boolean {
+    const around = this.#around
+    const head = this.#aroundHead
+    const to = data.length - around.length + head
+    if (this.#aroundMessage === null || to <= head) return false
+    for (let i = 0; i < head; i++) if (data[i] !== around[i]) return false
+    for (let i = head; i < around.length; i++) if (data[to - head + i] !== around[i]) return false
+    // The next quote ends the audio, and nothing in it is escaped.
+    if (data.indexOf(QUOTE, head) !== to) return false
+    const escape = data.indexOf(BACKSLASH, head)
+    if (escape >= 0 && escape < to) return false
+    this.from = head
+    this.to = to
+    return true
+  }
+
+  #remember(data: Buffer, message: ServerMessage): void {
+    this.#aroundMessage = null
+    if (data.length - (this.to - this.from) > AROUND_BYTES_MAX) return
+    this.#around = Buffer.concat([data.subarray(0, this.from), data.subarray(this.to)])
+    this.#aroundHead = this.from
+    this.#aroundMessage = message
+  }
+
+  #parse(text: string): ServerMessage | null {
+    try {
+      const message = parseServerMessage(JSON.parse(text))
+      if (message !== 'unknown') return message === 'malformed' ? null : message
+      this.#stats.unknownMessages++
+      return {}
+    } catch {
+      // Counted by `read`, which may parse the whole message again.
+      return null
+    }
+  }
 }
