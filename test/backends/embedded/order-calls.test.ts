@@ -116,7 +116,7 @@ t.test('a caller who interrupts ends the response, and nothing of it follows', a
   await end()
 })
 
-t.test('a cough that did not interrupt is no answer', async (t) => {
+t.test('a noise that did not interrupt is not answered', async (t) => {
   const { line, backend, speech, end } = await open()
   await line.when(() => line.events.at(-1)?.type === 'turn-done')
   const before = line.events.length
@@ -125,7 +125,7 @@ t.test('a cough that did not interrupt is no answer', async (t) => {
   backend.speechEnd(0)
   // Its result and this sentence come from the same worker, in order.
   await speech.synthesise('Done.', 'kal')
-  t.equal(backend.stats.coughs, 1)
+  t.equal(backend.stats.falseInterruptions, 1)
   t.equal(line.events.length, before)
   await end()
 })
@@ -138,7 +138,7 @@ t.test('an answer over words that go on is understood all the same', async (t) =
   }
   backend.speechEnd(performance.now())
   await line.says(/4127 is out for delivery/)
-  t.equal(backend.stats.coughs, 0)
+  t.equal(backend.stats.falseInterruptions, 0)
   await end()
 })
 
