@@ -146,7 +146,7 @@ t.test('a wrong key that only shows in mid-call ends it', async (t) => {
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
 })
 
-t.test('a voice that answers with a WAV file of any rate is heard at its length', async (t) => {
+t.test('a voice that answers with a WAV file of any rate is played at its length', async (t) => {
   for (const voice of ['wav', 'wav-22050'] as const) {
     const { double, backend, recorder } = await line(t)
     double.voice = voice
@@ -204,8 +204,8 @@ t.test('text is cut into sentences and clauses', async (t) => {
   t.same(cut('**Order 4711** is `ready`.\n- Pick it up'), ['Order 4711 is ready.', 'Pick it up'])
   t.same(cut('<think>The caller wants. Their order.</think>On its way.'), ['On its way.'])
   t.same(cut('<think>never ends'), [])
-  t.ok(cut('I have looked at your account and found it, and I can see that the order was sent yesterday evening.')[0]?.endsWith('it,'))
-  t.ok(cut('word '.repeat(200)).every((piece) => piece.length <= 300))
+  t.equal(cut('I have looked at your account and found it, and I can see that the order was sent yesterday evening.')[0], 'I have looked at your account and found it,')
+  t.same(cut('word '.repeat(200)).map((piece) => piece.length), [299, 299, 299, 99])
 })
 
 t.test('history keeps the words that were heard', async (t) => {
@@ -228,7 +228,6 @@ t.test('long speech is transcribed in pieces, and reported as understood only wh
   t.equal(double.requests.stt, 0, 'not in a sentence of usual length')
   speak(2)
   await recorder.until('the recogniser', () => recorder.all('understood').length === 1)
-  t.ok((double.heardBytes[0] ?? 0) <= 2 * 16_000 * 4.5, 'a piece')
   speak(4)
   await recorder.until('the second piece', () => double.requests.stt === 2)
   t.same(recorder.all('transcript').filter(({ role }) => role === 'caller'), [], 'no transcript before the end')
@@ -237,5 +236,5 @@ t.test('long speech is transcribed in pieces, and reported as understood only wh
   await recorder.next('turn-done')
   t.equal(recorder.all('understood').length, 1, 'what is made of music is no word')
   t.match(recorder.all('transcript').filter(({ role }) => role === 'caller'), [{ text: 'I would like to know where my order is.' }])
-  t.ok((double.heardBytes[2] ?? 0) >= 2 * 16_000 * 9, 'the whole of it, once')
+  t.same(double.heardBytes.map((bytes) => bytes / 32), [4000, 4000, 9000], 'milliseconds of two pieces, then of the whole utterance')
 })

@@ -14,9 +14,8 @@ const CALLS_MAX = 16
 /** These tools end the conversation: they are called only after the words before them have been delivered. */
 const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 
-/** Counters of one call; plain fields. Times are of the last turn, NaN before any. */
+/** Counters of one call; plain fields. */
 export interface CascadeStats {
-  utterances: number
   /** Too short to be speech, or a text that the recogniser is known to make of noise. */
   noises: number
   sttFaults: number
@@ -24,11 +23,6 @@ export interface CascadeStats {
   invalidToolArguments: number
   malformedChunks: number
   samplesDropped: number
-  sttMsLast: number
-  /** From the start of the answer to the first piece of the model's text. */
-  firstTokenMsLast: number
-  /** From the start of the answer to its first sample. */
-  firstSoundMsLast: number
 }
 
 interface AnswerContext {
@@ -59,7 +53,6 @@ export class Answer {
   readonly entry: AgentEntry
   readonly #context: AnswerContext
   readonly #abort = new AbortController()
-  readonly #startedAtMs: number
   readonly #bodies: { readonly sentence: SpokenSentence; readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }> }[] = []
   readonly #unspoken: SpokenSentence[] = []
   readonly #calls: WrittenCall[] = []
@@ -73,7 +66,6 @@ export class Answer {
     this.itemId = `cascade-${generation}`
     this.#context = context
     this.entry = context.conversation.agent(this.itemId)
-    this.#startedAtMs = context.nowMs()
   }
 
   get interrupted(): boolean {
@@ -120,16 +112,13 @@ export class Answer {
   }
 
   async #write(): Promise<void> {
-    const { stages, conversation, stats, model, nowMs } = this.#context
+    const { stages, conversation, model } = this.#context
     const sentences = new Sentences()
-    let first = true
     for await (const chunk of stages.chat(conversation.request(model), this.#abort.signal)) {
       this.#abort.signal.throwIfAborted()
       const choice = chunk.choices?.[0]
       const delta = choice?.delta ?? choice?.message
       if (delta !== undefined) {
-        if (first) stats.firstTokenMsLast = nowMs() - this.#startedAtMs
-        first = false
         if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
         this.#collect(delta)
       }
@@ -197,11 +186,7 @@ export class Answer {
   }
 
   #firstSamplesOf(sentence: SpokenSentence): void {
-    const { nowMs, stats } = this.#context
-    if (this.entry.sentences.length === 0) {
-      this.entry.firstAtMs = nowMs()
-      stats.firstSoundMsLast = nowMs() - this.#startedAtMs
-    }
+    if (this.entry.sentences.length === 0) this.entry.firstAtMs = this.#context.nowMs()
     this.entry.sentences.push(sentence)
     this.#emitTranscript(false)
   }

@@ -47,8 +47,7 @@ const UTTERANCE_MS_MIN = 250
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly stats: CascadeStats = {
-    utterances: 0, noises: 0, sttFaults: 0, answersFailed: 0, invalidToolArguments: 0, malformedChunks: 0, samplesDropped: 0,
-    sttMsLast: NaN, firstTokenMsLast: NaN, firstSoundMsLast: NaN,
+    noises: 0, sttFaults: 0, answersFailed: 0, invalidToolArguments: 0, malformedChunks: 0, samplesDropped: 0,
   }
 
   readonly #sink: BackendSink
@@ -137,7 +136,6 @@ export class CascadeBackend implements Backend {
       this.#startAnswer()
       return
     }
-    this.stats.utterances++
     this.#transcribing++
     this.#whenReady(() => this.#transcribe(pcm))
   }
@@ -193,8 +191,7 @@ export class CascadeBackend implements Backend {
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped } = this.stats
-    return { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped }
+    return { ...this.stats }
   }
 
   close(reason: string): Promise<void> {
@@ -213,15 +210,11 @@ export class CascadeBackend implements Backend {
   }
 
   #transcribe(pcm: Int16Array): void {
-    const startedAtMs = this.#nowMs()
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
     // Awaited below, after the transcripts before it; until then a rejection has no handler.
     text.catch(() => undefined)
     this.#transcripts = this.#transcripts.then(() => text).then(
-      (words) => {
-        this.stats.sttMsLast = this.#nowMs() - startedAtMs
-        this.#transcribed(words)
-      },
+      (words) => this.#transcribed(words),
       (error: unknown) => this.#transcriptionFailed(error),
     )
   }

@@ -9,7 +9,7 @@ import type { VendorFault } from '../transport/vendor-fault.js'
 import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
 
 /** One of the three services. */
-export interface StageOptions {
+interface StageOptions {
   /** Up to and with the version: `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
   /** Null or missing: no `Authorization` header. Never shown. */

@@ -39,9 +39,6 @@ interface EmbeddedStats {
   /** Sounds without words during which the agent continued to speak. */
   falseInterruptions: number
   notUnderstood: number
-  speechFaults: number
-  /** From `speechEnd` to the first sample of the answer, last turn; NaN before any. */
-  answerMsLast: number
 }
 
 /** While the agent speaks, speech is reported only when it has become a barge-in: up to a second late. */
@@ -81,7 +78,7 @@ export class EmbeddedBackend implements Backend {
     name: 'embedded', inputRateHz: 8000, outputRateHz: 16000, serverVad: false, truncate: true, maxSessionMs: null,
   }
 
-  readonly stats: EmbeddedStats = { utterances: 0, falseInterruptions: 0, notUnderstood: 0, speechFaults: 0, answerMsLast: NaN }
+  readonly stats: EmbeddedStats = { utterances: 0, falseInterruptions: 0, notUnderstood: 0 }
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
@@ -103,7 +100,6 @@ export class EmbeddedBackend implements Backend {
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
   readonly #after: BackendTimers['after']
   #stopKeyTimer: (() => void) | null = null
-  #speechEndedAtMs = NaN
   #closed = false
 
   constructor(sink: BackendSink, options: EmbeddedBackendOptions) {
@@ -112,10 +108,7 @@ export class EmbeddedBackend implements Backend {
     this.#nowMs = options.nowMs ?? (() => performance.now())
     const timers = clockTimers(this.#nowMs)
     this.#after = options.after ?? ((ms, work) => timers.after(ms, work))
-    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, {
-      firstSound: () => this.#firstSound(),
-      failed: (error) => this.#fail(error),
-    })
+    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, (error) => this.#fail(error))
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
@@ -174,8 +167,7 @@ export class EmbeddedBackend implements Backend {
     if (utterance === null) return
     this.#utterance = null
     this.#preRoll.clear()
-    this.#speechEndedAtMs = this.#nowMs()
-    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > FALSE_INTERRUPTION_MARGIN_MS
+    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     utterance.end().then(
       ({ text, fit = 1 }) => {
@@ -315,7 +307,6 @@ export class EmbeddedBackend implements Backend {
       this.#handle({ type: 'not-heard' })
       return
     }
-    this.stats.speechFaults++
     if (code !== 'SPEECH_FAULT') {
       this.#fail(error)
       return
@@ -365,12 +356,6 @@ export class EmbeddedBackend implements Backend {
       this.#stopKeyTimer = null
       this.#handle({ type: 'keys-timeout' })
     })
-  }
-
-  #firstSound(): void {
-    if (Number.isNaN(this.#speechEndedAtMs)) return
-    this.stats.answerMsLast = this.#nowMs() - this.#speechEndedAtMs
-    this.#speechEndedAtMs = NaN
   }
 
   /** Reports the fault and ends the session. */

@@ -26,12 +26,6 @@ interface Response {
   over: boolean
 }
 
-interface ResponseListener {
-  /** The first sample of a response was delivered. */
-  firstSound(): void
-  failed(error: unknown): void
-}
-
 /** These tools end the conversation: they are called only after the speech before them was delivered. */
 const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 /** Responses that are kept to find out which sentences an interruption cut off. */
@@ -52,7 +46,7 @@ export class ResponseQueue {
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #listener: ResponseListener
+  readonly #failed: (error: unknown) => void
   /** The first one is being spoken. */
   readonly #queue: Response[] = []
   #kept: Response[] = []
@@ -60,11 +54,11 @@ export class ResponseQueue {
   #unheard: readonly string[] = []
   #closed = false
 
-  constructor(sink: BackendSink, speech: SpeechClient, nowMs: Clock, listener: ResponseListener) {
+  constructor(sink: BackendSink, speech: SpeechClient, nowMs: Clock, failed: (error: unknown) => void) {
     this.#sink = sink
     this.#speech = speech
     this.#nowMs = nowMs
-    this.#listener = listener
+    this.#failed = failed
   }
 
   /** True while speech is being synthesised or is probably still being played. */
@@ -157,12 +151,10 @@ export class ResponseQueue {
   #deliver(response: Response, chunk: SpeechChunk): void {
     if (this.#isOver(response)) return
     const ms = samplesToMs(chunk.pcm.length, chunk.sampleRateHz)
-    const first = response.deliveredMs.length === 0
     response.deliveredMs.push(ms)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#nowMs()) + ms
     this.#sink.audio(chunk.pcm, chunk.sampleRateHz, response.itemId, response.generation)
     if (this.#isOver(response)) return
-    if (first) this.#listener.firstSound()
     this.#sink.event({
       type: 'transcript', role: 'agent', final: chunk.last, itemId: response.itemId, generation: response.generation,
       text: response.sentences.slice(0, response.deliveredMs.length).join(' '),
@@ -175,7 +167,7 @@ export class ResponseQueue {
     const died = error instanceof GatewayError && error.code === 'SPEECH_FAULT' && error.retryable
     if (!died || response.faults++ > 0) {
       this.#next(response, 'failed')
-      this.#listener.failed(error)
+      this.#failed(error)
       return
     }
     void this.#speech.recovered().then((recovered) => {
@@ -185,7 +177,7 @@ export class ResponseQueue {
         return
       }
       this.#next(response, 'failed')
-      this.#listener.failed(error)
+      this.#failed(error)
     })
   }
 

@@ -62,7 +62,7 @@ export type ClientMessage =
 export const AUDIO_PREFIX = '{"realtimeInput":{"audio":{"data":"'
 export const AUDIO_SUFFIX = '","mimeType":"audio/pcm;rate=16000"}}}'
 
-export interface WirePart {
+interface WirePart {
   readonly text?: string
   readonly thought?: boolean
   readonly inlineData?: { readonly mimeType?: string; readonly data?: string }

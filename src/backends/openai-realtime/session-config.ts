@@ -6,7 +6,7 @@ import { replyText } from '../tool-text.js'
 import type { AudioFormat, BetaSessionConfig, FunctionTool, NewItem, SessionConfig, TurnDetection } from './wire.js'
 
 /** Who does turn detection. */
-export type TurnTaking =
+type TurnTaking =
   /** The gateway's VAD: the input buffer is committed by us. Needs no support from the server. */
   | { readonly by: 'gateway' }
   /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */

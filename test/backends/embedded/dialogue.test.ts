@@ -157,7 +157,7 @@ t.test('one word that may have been something else is asked about, also while a 
   t.match(meant.calls.join('; '), /escalate_to_human/)
 })
 
-t.test('a failing order system is tried again and then handed over', async (t) => {
+t.test('a failing order system is tried again and then escalated', async (t) => {
   const { calls, said, input } = drive({ from: STRANGER, tool: (_name, args) => ({ ok: false, value: { error: 'timeout', args } }) })
   for (const key of '4127') input(key)
   t.match(said.join(' '), /trying again/)
@@ -172,7 +172,7 @@ t.test('when no human is free the dialogue goes on', async (t) => {
   t.match(input('where is my order').join(' '), /4127/)
 })
 
-t.test('a caller who speaks up at the goodbye is heard', async (t) => {
+t.test('a caller who speaks at the goodbye is answered', async (t) => {
   const { input } = drive({ tool: (name, args) => (name === 'lookup_order' ? { ok: true, value: lookUp(args) } : { ok: false, value: {} }) })
   input('where is my order')
   input('no')

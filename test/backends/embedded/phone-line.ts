@@ -1,6 +1,7 @@
 import { msToSamples } from '../../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../../src/media/pcm.js'
-import type { Flite } from '../../../src/speech/flite.js'
+import type { Flite, Speech } from '../../../src/speech/flite.js'
+import type { SpeechClient } from '../../../src/speech/speech-client.js'
 
 /** What a caller's voice is at the gateway: 8 kHz, through G.711 mu-law, with a little silence around. */
 export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {
@@ -35,4 +36,15 @@ function halved(pcm: Int16Array): Int16Array {
     for (let k = 0; k < TAPS; k++) sum += (taps[k] ?? 0) * (pcm[2 * i + k - middle] ?? 0)
     return Math.max(-32768, Math.min(32767, Math.round(sum)))
   })
+}
+
+/** All of `text` in one piece. Rejects as `Speaking.done`. */
+export async function synthesise(speech: SpeechClient, text: string, voice: string): Promise<Speech> {
+  const pcm: number[] = []
+  let sampleRateHz: Speech['sampleRateHz'] = 16000
+  await speech.speak(text, voice, (chunk) => {
+    for (const sample of chunk.pcm) pcm.push(sample)
+    sampleRateHz = chunk.sampleRateHz
+  }).done
+  return { pcm: Int16Array.from(pcm), sampleRateHz }
 }
