@@ -1,10 +1,9 @@
 import { AudioMessage, Base64Audio } from '../../src/backends/transport/base64-json.js'
 import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { ComposedJudge } from '../../src/media/vad/frame-judge.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
-import type { VadBank } from '../../src/media/vad/vad.js'
+import { ComposedDetector, type VadBank } from '../../src/media/vad/vad.js'
 import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
 import { SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
@@ -40,7 +39,7 @@ export async function makeStages(): Promise<readonly Stage[]> {
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
   const vads = voiceDetectors(assets.callerKernel)
   return [
-    packetRing(), sampleRing(), callerPath(vads), judge(vads), vad(vads),
+    packetRing(), sampleRing(), callerPath(vads), detector(vads), vad(vads),
     resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
     encode(), decode(), playout(), histogram(),
   ]
@@ -83,7 +82,7 @@ function callerPath(vadBank: VadBank): Stage {
   let nowMs = 0
   let turn = 0
   return {
-    name: 'media/caller-path: reframe, jitter, echo, voice, keys',
+    name: 'media/caller-path: reframe, jitter, echo, voice, digits',
     frame: () => {
       nowMs += FRAME_MS
       for (const path of paths) {
@@ -94,14 +93,14 @@ function callerPath(vadBank: VadBank): Stage {
   }
 }
 
-function judge(bank: VadBank): Stage {
-  const judges = calls(() => bank.openJudge?.(16000) ?? new ComposedJudge({ sampleRateHz: 16000, vad: bank.open(16000) }))
+function detector(bank: VadBank): Stage {
+  const detectors = calls(() => bank.openDetector?.(16000) ?? new ComposedDetector({ sampleRateHz: 16000, vad: bank.open(16000) }))
   const frames = material(16000)
   let turn = 0
   return {
-    name: 'media/caller-path: voice, tones and keys of one frame',
+    name: 'media/voice-detector: voice, tones and digits of one frame',
     frame: () => {
-      for (const one of judges) one.judge(frames[turn++ & 7] as Int16Array, -20)
+      for (const one of detectors) one.detect(frames[turn++ & 7] as Int16Array, -20)
     },
   }
 }
@@ -111,7 +110,7 @@ function vad(bank: VadBank): Stage {
   const frames = material(16000)
   let turn = 0
   return {
-    name: 'media/voice-detector: one frame',
+    name: 'media/voice-detector: voice alone of one frame',
     frame: () => {
       for (const one of vads) one.isSpeech(frames[turn++ & 7] as Int16Array)
     },

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
-import { BLOCK_SAMPLES } from '../../src/media/resample/fir-kernels.js'
+import { BLOCK_SAMPLES } from '../../src/media/resample/resampler.js'
 import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/resample/polyphase.js'
 import { ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'

@@ -1,6 +1,6 @@
 import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
-import { HALF_BAND_HISTORY } from './echo-sent.js'
+import { HALF_BAND_HISTORY } from './echo-canceller.js'
 import { dbfsOfEnergy, energyOf } from '../pcm.js'
 
 export interface EchoGateOptions {
