@@ -27,7 +27,7 @@ export interface PolyphaseRows {
 }
 
 /** What is used of a libsamplerate-js converter. */
-export interface SincConverter {
+interface SincConverter {
   full(input: Float32Array): Float32Array
   destroy(): void
 }
@@ -35,7 +35,7 @@ export interface SincConverter {
 /** Makes a mono SINC_MEDIUM converter; given in, because loading the library is I/O. */
 export type CreateConverter = (inRateHz: number, outRateHz: number) => Promise<SincConverter>
 
-export type RatePair = readonly [inRateHz: SampleRateHz, outRateHz: SampleRateHz]
+type RatePair = readonly [inRateHz: SampleRateHz, outRateHz: SampleRateHz]
 
 /** Every pair of different rates that audio has in the gateway. */
 export const ALL_RATE_PAIRS: readonly RatePair[] = [
