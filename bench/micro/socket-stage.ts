@@ -80,7 +80,7 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     const times = await takeRounds(cpuUs)
     const weights = await takeRounds(heapBytes)
     const rowOf = (name: string, way: keyof Cost): MicroTimes => ({
-      name: `backends/realtime-socket: ${name}, 60 ms messages`, us: times.map((cost) => cost[way]),
+      name: `backends/vendor-connection: ${name}, 60 ms messages`, us: times.map((cost) => cost[way]),
       heapBytesPerFrame: median(weights.map((cost) => cost[way])),
     })
     return [rowOf('caller audio out', 'out'), rowOf('agent audio in', 'in')]

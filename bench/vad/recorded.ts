@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { isPureTone } from '../../src/media/vad/tone-guard.js'
+import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import type { CallerFile } from '../../src/simulator/caller.js'
 import { readWavFile } from '../../src/simulator/wav-file.js'
 import { type Utterances, powerOf, utterancesOf } from './corpus.js'

@@ -502,6 +502,8 @@ export const PROCESS_STOP_GRACE_MS = 30_000
 export const RESAMPLER_STREAMS_MAX = 4000
 /** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
 export const JITTER_FRAMES_MAX = 150
+/** Frames of a call that wait in the memory of the frame detector, which reads them there. More wait in memory of their own. */
+export const JITTER_SLOTS = 8
 /** Deepest delay that the jitter buffer learns; what comes later is a stall. */
 export const JITTER_DEPTH_MS_MAX = 160
 /** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */

@@ -3,29 +3,24 @@ import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
 import type { CallSession } from '../call/call-session.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
-import { Views } from '../core/views.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import type { StreamResampler } from '../media/resample/resampler.js'
-import { isPureTone } from '../media/vad/tone-guard.js'
+import { isPureTone } from '../media/vad/pure-tone.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
 import type { EarClock } from './ear-clock.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
 /** A tone below this is hum of the line. */
 const TONE_DBFS_MIN = -45
 
-// A frame at the backend's rate, which copies it: all calls of a worker share the place.
-const converted = new Int16Array(frameSamples(24000))
-const convertedViews = new Views(converted)
-
-export interface CallerIntakeOptions {
+interface CallerIntakeOptions {
   readonly start: CallStart
-  readonly context: ShardContext
+  readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
   readonly backend: Backend
@@ -45,7 +40,6 @@ export class CallerIntake {
   readonly #options: CallerIntakeOptions
   readonly #path: CallerPath
   readonly #toBackend: StreamResampler
-  readonly #backendFrameSamples: number
   readonly #latency = new FrameHistogram()
   readonly #referenceFrame: Int16Array
   #referenced: number
@@ -59,7 +53,6 @@ export class CallerIntake {
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
-    this.#backendFrameSamples = frameSamples(inputRateHz)
     this.#referenceFrame = new Int16Array(frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
     // What was played is read again.
@@ -113,8 +106,9 @@ export class CallerIntake {
     session.callerFrame(path.voiced, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
-    const samples = this.#toBackend.process(path.frame, converted)
-    if (samples === this.#backendFrameSamples && this.#answerGuard === null) backend.pushAudio(convertedViews.at(0, samples))
+    // Also where the backend does not get it: the filter goes on.
+    const pcm = this.#toBackend.convert(path.frame)
+    if (this.#answerGuard === null) backend.pushAudio(pcm)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)

@@ -6,18 +6,15 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
-import { RealtimeSocket } from '../../src/backends/transport/realtime-socket.js'
-import type { SocketFailure } from '../../src/backends/transport/realtime-socket.js'
+import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.js'
+import type { SocketFailure } from '../../src/backends/transport/vendor-connection.js'
 
 export const MIB = 1024 * 1024
 export const TEXT = 0x81
-const READ_BYTES = 64 * 1024
 
-/** What a socket heard, as copies: the memory is only its own during the call. */
+/** What a socket's listener got. */
 export class Ear {
   readonly messages: string[] = []
-  /** Whether the message lay in the memory that all sockets read into. */
-  readonly inPlace: boolean[] = []
   open = false
   closed: { readonly code: number; readonly reason: string; readonly failure: SocketFailure | null } | null = null
 
@@ -26,7 +23,6 @@ export class Ear {
       this.open = true
     },
     message: (data: Buffer): void => {
-      this.inPlace.push(data.buffer.byteLength === READ_BYTES)
       this.messages.push(data.toString('latin1'))
     },
     closed: (code: number, reason: string, failure: SocketFailure | null): void => {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import type { ForkedTrack } from '../../src/media/channel-layout.js'
+import type { ForkedTrack } from '../../src/media/reframer.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { loadVads } from '../support/media-modules.js'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelJudge } from '../../src/media/vad/caller-kernel.js'
+import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
@@ -30,17 +30,17 @@ function press(key: string, sampleRateHz: number, { onMs = 80, offMs = 80, rowAm
 
 /** What the kernel of the calls hears, and its twin: both where they differ, which no test expects. */
 function heard(samples: Int16Array, sampleRateHz: LegRateHz): string {
-  const detector = new DtmfDetector({ sampleRateHz })
-  const judge = new KernelJudge(kernel, sampleRateHz)
+  const twin = new DtmfDetector({ sampleRateHz })
+  const detector = new KernelStream(kernel, sampleRateHz)
   let keys = ''
   let twins = ''
   for (const frame of framesOf(samples, frameSamples(sampleRateHz))) {
     const level = levelDbfs(frame)
-    judge.judge(frame, level)
-    keys += judge.digit ?? ''
-    twins += detector.detect(frame, level) ?? ''
+    detector.detect(frame, level)
+    keys += detector.digit ?? ''
+    twins += twin.detect(frame, level) ?? ''
   }
-  judge.release()
+  detector.release()
   return keys === twins ? keys : `${keys}, its twin ${twins}`
 }
 
@@ -136,7 +136,7 @@ t.test('while a key sounds the detector says so, so that it does not pass for sp
   t.same(active.slice(0, 5), Array(5).fill(false))
   t.same(active.slice(5, 15), Array(10).fill(true))
   t.same(active.slice(17), Array(active.length - 17).fill(false))
-  t.equal(detector.keys, 1)
+  t.equal(detector.digits, 1)
   t.end()
 })
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { fit, lossOf } from '../../bench/vad/fit.js'
 import { modelSource, rounded } from '../../bench/vad/model-source.js'
 import { type TrainingOptions, trainingExamples } from '../../bench/vad/training.js'
-import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-kernel.js'
+import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 
 // The whole derivation takes minutes: `node dist/bench/vad/train.js --check`. This is the same in small.
@@ -17,7 +17,7 @@ const judgeOf = (model: ArrayLike<number>) => {
   const kernel = new JsVoiceKernel(model)
   return (inputs: Float32Array): number => {
     kernel.inputs.set(inputs)
-    return kernel.judge()
+    return kernel.odds()
   }
 }
 const lossAfter = (epochs: number): number => lossOf(examples, judgeOf(fit(examples, { epochs, seed: 1 })))

@@ -4,7 +4,7 @@ import {
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage, Base64Audio } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -12,7 +12,7 @@ import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { GEMINI_CONNECTION_MS, GEMINI_INPUT_RATE_HZ, GEMINI_OUTPUT_RATE_HZ, functionOf, historyOf, liveUrl, setupOf } from './setup.js'
 import type { GeminiLiveOptions } from './setup.js'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, MessageReader, closeFault, durationMs, partsOf, rateOf } from './wire.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, closeFault, durationMs, functionCallsOf, partsOf, rateOf, readMessage } from './wire.js'
 import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage, WireFunctionResponse } from './wire.js'
 
 /** What `snapshot` returns: the handle resumes the session on the service's side. */
@@ -23,11 +23,6 @@ interface GeminiSnapshot {
 }
 
 const MESSAGE_MS = 60
-/** The longest message of caller audio: 100 ms at 16 kHz. */
-const AUDIO_BYTES_MAX = 3200
-
-// Shared by all calls of a thread: each message is copied while it is sent.
-const audioMessage = new AudioMessage(AUDIO_PREFIX, AUDIO_SUFFIX, AUDIO_BYTES_MAX)
 
 /** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
 interface Turn {
@@ -71,7 +66,6 @@ export class GeminiLiveBackend implements Backend {
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
-  readonly #reader: MessageReader
   readonly #audio = new Base64Audio('pcm16')
   readonly #calls = new ToolBatches()
   readonly #keys: KeyEntry
@@ -117,7 +111,6 @@ export class GeminiLiveBackend implements Backend {
       sampleRateHz: GEMINI_INPUT_RATE_HZ, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#sendAudio(pcm, length),
     })
-    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
       service,
@@ -237,7 +230,7 @@ export class GeminiLiveBackend implements Backend {
   #sendAudio(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#connection.send(audioMessage.encode(pcm, length))
+    this.#connection.send(AUDIO_PREFIX + pcm.toString('base64', 0, length) + AUDIO_SUFFIX)
     return true
   }
 
@@ -302,7 +295,7 @@ export class GeminiLiveBackend implements Backend {
   }
 
   #message(data: Buffer): void {
-    const message = this.#reader.read(data)
+    const message = readMessage(data, this.stats)
     if (message === null) return
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.#connection.isReady) return
@@ -314,8 +307,8 @@ export class GeminiLiveBackend implements Backend {
       this.#usage = { inputTokens: count(promptTokenCount), outputTokens: count(responseTokenCount) }
     }
     if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
-    this.#content(message, data)
-    this.#toolCalls(this.#reader.calls(message))
+    this.#content(message)
+    this.#toolCalls(functionCallsOf(message, this.stats))
     if (Array.isArray(toolCallCancellation?.ids)) this.#cancelled(toolCallCancellation.ids as readonly unknown[])
   }
 
@@ -350,7 +343,7 @@ export class GeminiLiveBackend implements Backend {
 
   // --- turns ----------------------------------------------------------------------------------------------
 
-  #content(message: ServerMessage, data: Buffer): void {
+  #content(message: ServerMessage): void {
     const content = message.serverContent
     if (content === undefined) return
     const { inputTranscription, outputTranscription } = content
@@ -358,7 +351,7 @@ export class GeminiLiveBackend implements Backend {
     for (const part of partsOf(message)) {
       // The model's reasoning.
       if (part.thought === true) continue
-      if (part.inlineData !== undefined) this.#audioPart(part.inlineData, data)
+      if (part.inlineData !== undefined) this.#audioPart(part.inlineData)
       else if (typeof part.text === 'string' && part.text !== '') this.#agentTranscript(part.text)
     }
     if (typeof outputTranscription?.text === 'string') this.#agentTranscript(outputTranscription.text)
@@ -381,7 +374,7 @@ export class GeminiLiveBackend implements Backend {
     return turn
   }
 
-  #audioPart(inline: { readonly mimeType?: string; readonly data?: string }, data: Buffer): void {
+  #audioPart(inline: { readonly mimeType?: string; readonly data?: string }): void {
     const turn = this.#active()
     if (turn.state === 'cancelled') {
       this.stats.latePieces++
@@ -393,10 +386,7 @@ export class GeminiLiveBackend implements Backend {
       return
     }
     this.#audioTurn = turn
-    const { from, to } = this.#reader
-    const text = typeof inline.data === 'string' ? inline.data : ''
-    const good = text === '' && to > from ? this.#audio.decode(data, from, to, this.#take) : this.#audio.decodeText(text, this.#take)
-    if (!good) this.stats.malformedAudio++
+    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#take)) this.stats.malformedAudio++
   }
 
   // One function for the session: audio messages are frequent.

@@ -1,5 +1,4 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../transport/base64-json.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -170,106 +169,35 @@ export interface GeminiStats {
   audioDroppedMs: number
 }
 
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
-/** Longest JSON around the audio that is kept; the service's has about a hundred bytes. */
-const AROUND_BYTES_MAX = 512
+/** Reads a message in a text or binary frame; a malformed or unknown one is counted and dropped. */
+export function readMessage(data: Buffer, stats: GeminiStats): ServerMessage | null {
+  stats.messagesIn++
+  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
+    stats.oversizeMessages++
+    return null
+  }
+  let message: ServerMessage | 'unknown' | 'malformed' = 'malformed'
+  try {
+    message = parseServerMessage(JSON.parse(data.toString()))
+  } catch {
+    // Counted below.
+  }
+  if (typeof message !== 'string') return message
+  if (message === 'unknown') stats.unknownMessages++
+  else stats.malformedMessages++
+  return null
+}
+
 const NO_CALLS: readonly FunctionCall[] = []
 
-/** Parsing a smaller message takes no longer than searching it. */
-const CUT_BYTES_MIN = 512
-
-// Shared by all calls of a thread: a message is read to its end before the next one.
-const dataCut = new AudioCut('data')
-
-/**
- * Reads the service's messages, in text or binary frames; malformed and unknown ones are counted and dropped. The base64 of a single
- * audio part is not parsed as JSON: it stays in the message, between `from` and `to`.
- */
-export class MessageReader {
-  /** Position of the last message's audio in it; both 0 when it has none there. */
-  from = 0
-  to = 0
-  readonly #stats: GeminiStats
-  /** The JSON around the last audio, of which `aroundHead` bytes precede the audio, and that JSON parsed. */
-  #around: Buffer = Buffer.alloc(0)
-  #aroundHead = 0
-  #aroundMessage: ServerMessage | null = null
-
-  constructor(stats: GeminiStats) {
-    this.#stats = stats
-  }
-
-  /** @returns the message, which may be the same object as the last one with other audio, or null */
-  read(data: Buffer): ServerMessage | null {
-    this.#stats.messagesIn++
-    this.from = this.to = 0
-    if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
-      this.#stats.oversizeMessages++
-      return null
-    }
-    if (data.length >= CUT_BYTES_MIN && this.#sameAround(data)) return this.#aroundMessage
-    if (data.length >= CUT_BYTES_MIN && dataCut.find(data)) {
-      const message = this.#parse(dataCut.rest(data))
-      // It is audio only if exactly one part lacks its data now.
-      if (message !== null && partsOf(message).filter((part) => part.inlineData?.data === '').length === 1) {
-        this.from = dataCut.from
-        this.to = dataCut.to
-        this.#remember(data, message)
-        return message
-      }
-    }
-    const message = this.#parse(data.toString())
-    if (message === null) this.#stats.malformedMessages++
-    return message
-  }
-
-  /** The calls of a message that can be answered: those with an id and a name. */
-  calls(message: ServerMessage): readonly FunctionCall[] {
-    const wire = message.toolCall?.functionCalls
-    if (!Array.isArray(wire)) return NO_CALLS
-    return (wire as readonly unknown[]).flatMap((value) => {
-      const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
-      if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
-      this.#stats.malformedMessages++
-      return []
-    })
-  }
-
-  /** Messages of one answer differ only in their audio: the JSON around it is not parsed again. */
-  #sameAround(data: Buffer): boolean {
-    const around = this.#around
-    const head = this.#aroundHead
-    const to = data.length - around.length + head
-    if (this.#aroundMessage === null || to <= head) return false
-    for (let i = 0; i < head; i++) if (data[i] !== around[i]) return false
-    for (let i = head; i < around.length; i++) if (data[to - head + i] !== around[i]) return false
-    // The next quote ends the audio, and nothing in it is escaped.
-    if (data.indexOf(QUOTE, head) !== to) return false
-    const escape = data.indexOf(BACKSLASH, head)
-    if (escape >= 0 && escape < to) return false
-    this.from = head
-    this.to = to
-    return true
-  }
-
-  #remember(data: Buffer, message: ServerMessage): void {
-    this.#aroundMessage = null
-    if (data.length - (this.to - this.from) > AROUND_BYTES_MAX) return
-    this.#around = Buffer.concat([data.subarray(0, this.from), data.subarray(this.to)])
-    this.#aroundHead = this.from
-    this.#aroundMessage = message
-  }
-
-  #parse(text: string): ServerMessage | null {
-    try {
-      const message = parseServerMessage(JSON.parse(text))
-      if (message !== 'unknown') return message === 'malformed' ? null : message
-      this.#stats.unknownMessages++
-      return {}
-    } catch {
-      // Counted by `read`, which may parse the whole message again.
-      return null
-    }
-  }
+/** The calls of a message that can be answered: those with an id and a name. Others are counted as malformed. */
+export function functionCallsOf(message: ServerMessage, stats: GeminiStats): readonly FunctionCall[] {
+  const wire = message.toolCall?.functionCalls
+  if (!Array.isArray(wire)) return NO_CALLS
+  return (wire as readonly unknown[]).flatMap((value) => {
+    const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
+    if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
+    stats.malformedMessages++
+    return []
+  })
 }

@@ -6,7 +6,7 @@ import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage, Base64Audio } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -14,14 +14,13 @@ import { resumedGeneration } from '../resumed-generation.js'
 import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { MessageReader } from './message-reader.js'
 import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
 import type { Response, ToolCall } from './responses.js'
 import {
   MESSAGE_MS, OPENAI_EXPIRING_LEAD_MS, OPENAI_SESSION_MS, betaSessionConfig, functionTool, ratesOf, replayItems, sessionConfig, targetOf,
 } from './session-config.js'
 import type { OpenAiRealtimeOptions } from './session-config.js'
-import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, wireFault } from './wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, readEvent, wireFault } from './wire.js'
 import type {
   ClientEvent, NewItem, OpenAiStats, ServerEvent, SessionUpdate, WireError, WireItem, WireResponse, WireSession,
 } from './wire.js'
@@ -40,8 +39,7 @@ const RESPONSE_QUIET_MS = 2000
 /** A commit of less audio is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
-// Shared by all calls of a thread: each message is copied while it is sent.
-const append = new AudioMessage(APPEND_PREFIX, APPEND_SUFFIX, APPEND_AUDIO_BYTES_MAX)
+// Shared by all calls of a thread.
 const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 
 /**
@@ -73,7 +71,6 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #calls = new ToolCalls()
   readonly #transcripts = new PartialTranscripts()
   readonly #audio: Base64Audio
-  readonly #reader: MessageReader
   readonly #keys: KeyEntry
   readonly #waitingTexts: (() => void)[] = []
   #session: BackendSession | null = null
@@ -106,7 +103,6 @@ export class OpenAiRealtimeBackend implements Backend {
       sampleRateHz: inputRateHz, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#append(pcm, length),
     })
-    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
       service: this.#service,
@@ -231,9 +227,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (this.#options.audio === 'pcmu') {
       const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.send(append.encode(g711, bytes))
+      this.#connection.send(APPEND_PREFIX + g711.toString('base64', 0, bytes) + APPEND_SUFFIX)
     } else {
-      this.#connection.send(append.encode(pcm, length))
+      this.#connection.send(APPEND_PREFIX + pcm.toString('base64', 0, length) + APPEND_SUFFIX)
     }
     return true
   }
@@ -279,14 +275,10 @@ export class OpenAiRealtimeBackend implements Backend {
   // --- in -------------------------------------------------------------------------------------------------
 
   #message(data: Buffer): void {
-    const event = this.#reader.read(data)
+    const event = readEvent(data, this.stats)
     if (event === null) return
-    if (event.type === 'response.output_audio.delta') this.#audioDelta(event, data, this.#reader.from, this.#reader.to)
-    else this.#event(event)
-  }
-
-  #event(event: ServerEvent): void {
     switch (event.type) {
+      case 'response.output_audio.delta': return this.#audioDelta(event)
       case 'session.created': return this.#configure()
       case 'session.updated':
         this.#setOutputRate(event.session)
@@ -326,9 +318,10 @@ export class OpenAiRealtimeBackend implements Backend {
       case 'conversation.item.input_audio_transcription.failed':
         this.#transcripts.finish(event.item_id, '')
         return
-      default:
-        // Audio is handled before.
-        return
+      default: {
+        const never: never = event
+        return never
+      }
     }
   }
 
@@ -434,8 +427,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }, RESPONSE_QUIET_MS).unref()
   }
 
-  /** `message` holds the base64 between `from` and `to`; where both are 0 the event itself does. */
-  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>, message: Buffer, from: number, to: number): void {
+  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>): void {
     const response = this.#active(event.response_id)
     if (response === null) return
     if (this.#audioItem !== event.item_id) {
@@ -444,8 +436,7 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    const good = to > from ? this.#audio.decode(message, from, to, this.#take) : this.#audio.decodeText(event.delta, this.#take)
-    if (!good) this.stats.malformedAudio++
+    if (!this.#audio.decode(event.delta, this.#take)) this.stats.malformedAudio++
   }
 
   // One function for the session: audio messages are frequent.

@@ -1,3 +1,4 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -225,12 +226,6 @@ export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'mal
   return event as unknown as ServerEvent
 }
 
-/** True when the message is probably one of audio: no other type ends like this. */
-export function looksLikeAudio(message: Buffer): boolean {
-  // Parsing a small message takes no longer than searching it.
-  return message.length > 512 && message.includes('audio.delta"', 0, 'latin1')
-}
-
 /** Counters of one session; plain fields. */
 export interface OpenAiStats {
   messagesIn: number
@@ -250,6 +245,27 @@ export interface OpenAiStats {
   endsMissing: number
   /** Changes of the output rate by the server. */
   rateChanges: number
+}
+
+/** Reads a message; what is no event that is read is counted and dropped. */
+export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null {
+  stats.messagesIn++
+  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
+    stats.oversizeMessages++
+    return null
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(data.toString())
+  } catch {
+    stats.malformedMessages++
+    return null
+  }
+  const event = parseServerEvent(value)
+  if (typeof event !== 'string') return event
+  if (event === 'unknown') stats.unknownEvents++
+  else stats.malformedEvents++
+  return null
 }
 
 /** Errors of two messages that crossed on the way: counted, not reported. */
