@@ -79,7 +79,7 @@ export class CascadeBackend implements Backend {
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
     this.#options = options
-    this.#stages = new Stages(options)
+    this.#stages = new Stages(options, this.stats)
     this.#nowMs = options.nowMs ?? (() => performance.now())
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
@@ -306,7 +306,6 @@ export class CascadeBackend implements Backend {
   }
 
   #delivered(answer: Answer, error: unknown): void {
-    this.stats.malformedChunks = this.#stages.malformedChunks
     if (this.#answer !== answer) return
     this.#answer = null
     const { generation } = answer

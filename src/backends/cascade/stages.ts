@@ -12,14 +12,14 @@ import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
 interface StageOptions {
   /** Up to and with the version: `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
-  /** Null or missing: no `Authorization` header. Never shown. */
+  /** Null or missing: no `Authorization` header. Never logged. */
   readonly apiKey?: string | null
   readonly model: string
   /** Longest time without data, in milliseconds: until the first byte, and between two pieces of an answer. */
   readonly timeoutMs?: number
 }
 
-/** Plain data (but for the clock). */
+/** Plain data except for the clock. */
 export interface CascadeOptions {
   readonly stt: StageOptions & {
     /** Words that callers are likely to say, such as names of products. */
@@ -50,7 +50,7 @@ const STT_TIMEOUT_MS = 10_000
 const LLM_TIMEOUT_MS = 8000
 const TTS_TIMEOUT_MS = 5000
 const PROBE_TIMEOUT_MS = 2000
-/** Of the caller's speech. */
+/** Rate of the caller's speech. */
 const STT_RATE_HZ = 16_000
 
 // The parts of the OpenAI-compatible HTTP endpoints that are used: `/audio/transcriptions`, `/chat/completions` and `/audio/speech`.
@@ -118,13 +118,14 @@ export class StageFault extends Error {
 
 /** Requests to the three services. The requests of one turn share a signal and end together. */
 export class Stages {
-  /** Events of streamed answers that are no chunks. */
-  malformedChunks = 0
   readonly #options: CascadeOptions
+  readonly #stats: { malformedChunks: number }
   readonly #name: string
 
-  constructor(options: CascadeOptions) {
+  /** @param stats  `malformedChunks` counts the events of streamed answers that are no chunks */
+  constructor(options: CascadeOptions, stats: { malformedChunks: number }) {
     this.#options = options
+    this.#stats = stats
     this.#name = options.name ?? 'cascade'
   }
 
@@ -177,7 +178,7 @@ export class Stages {
     }, signal)
     // A server that does not stream answers with one JSON document.
     const texts = contentType.includes('application/json') ? [await body.text()] : eventData(body.pieces(), () => {
-      this.malformedChunks++
+      this.#stats.malformedChunks++
     })
     for await (const text of texts) {
       const chunk = this.#chunk(text)
@@ -214,7 +215,7 @@ export class Stages {
       // Counted below.
     }
     if (typeof value !== 'object' || value === null) {
-      this.malformedChunks++
+      this.#stats.malformedChunks++
       return null
     }
     const chunk = value as ChatChunk
