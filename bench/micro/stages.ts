@@ -1,5 +1,5 @@
-import { AudioMessage, Base64Audio } from '../../src/backends/transport/base64-json.js'
-import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
+import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
@@ -135,14 +135,13 @@ const MESSAGE_FRAMES = 3
 const MESSAGE_BYTES = 24 * 60 * 2
 
 function encode(): Stage {
-  const message = new AudioMessage('{"type":"input_audio_buffer.append","audio":"', '"}', MESSAGE_BYTES)
   const audio = Buffer.alloc(MESSAGE_BYTES, 7)
   let turn = 0
   return {
-    name: 'backends/base64-json: caller audio into 60 ms messages',
+    name: 'backends/openai-realtime: caller audio into 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) message.encode(audio, MESSAGE_BYTES)
+      for (let i = 0; i < STAGE_CALLS; i++) lastSample += Buffer.from(APPEND_PREFIX + audio.toString('base64', 0, MESSAGE_BYTES) + APPEND_SUFFIX).length
     },
   }
 }
@@ -155,17 +154,14 @@ function swallow(pcm: Int16Array): void {
 }
 
 function decode(): Stage {
-  const delta = new AudioDelta()
   const audio = new Base64Audio('pcm16')
   const message = Buffer.from(`{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`)
   let turn = 0
   return {
-    name: 'backends/base64-json: agent audio out of 60 ms messages',
+    name: 'backends/openai-realtime: agent audio out of 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) {
-        if (delta.read(message)) audio.decode(message, delta.from, delta.to, swallow)
-      }
+      for (let i = 0; i < STAGE_CALLS; i++) audio.decode((JSON.parse(message.toString()) as { readonly delta: string }).delta, swallow)
     },
   }
 }

@@ -1,6 +1,5 @@
 import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage } from '../transport/base64-json.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -26,11 +25,6 @@ export interface GeminiSnapshot {
 }
 
 const MESSAGE_MS = 60
-/** The longest message of caller audio: 100 ms at 16 kHz. */
-const AUDIO_BYTES_MAX = 3200
-
-// Shared by all calls of a thread: each message is copied while it is sent.
-const audioMessage = new AudioMessage(AUDIO_PREFIX, AUDIO_SUFFIX, AUDIO_BYTES_MAX)
 
 /**
  * Gemini Live over a WebSocket.
@@ -202,7 +196,7 @@ export class GeminiLiveBackend implements Backend {
   #sendAudio(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#connection.send(audioMessage.encode(pcm, length))
+    this.#connection.send(AUDIO_PREFIX + pcm.toString('base64', 0, length) + AUDIO_SUFFIX)
     return true
   }
 
@@ -268,16 +262,16 @@ export class GeminiLiveBackend implements Backend {
 
   #message(data: Buffer): void {
     const message = this.#reader.read(data)
-    if (message !== null) this.#take(message, data)
+    if (message !== null) this.#take(message)
   }
 
-  #take(message: ServerMessage, data: Buffer): void {
+  #take(message: ServerMessage): void {
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.#connection.isReady) return
     const { sessionResumptionUpdate: update, goAway, toolCallCancellation } = message
     if (update?.resumable === true && typeof update.newHandle === 'string') this.#handle = update.newHandle
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
-    this.#incoming.handle(message, data, this.#reader.from, this.#reader.to)
+    this.#incoming.handle(message)
     this.#toolCalls(this.#reader.calls(message))
     if (Array.isArray(toolCallCancellation?.ids)) this.#cancelled(toolCallCancellation.ids as readonly unknown[])
   }

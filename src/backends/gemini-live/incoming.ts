@@ -2,7 +2,7 @@ import { BACKEND_TRANSCRIPT_CHARS_MAX } from '../../core/limits.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
-import { Base64Audio } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { GEMINI_OUTPUT_RATE_HZ } from './options.js'
 import { partsOf, rateOf } from './wire.js'
 import type { ServerMessage } from './wire.js'
@@ -82,7 +82,7 @@ export class Incoming {
     return this.#serverBusy
   }
 
-  handle(message: ServerMessage, data: Buffer, from: number, to: number): void {
+  handle(message: ServerMessage): void {
     const content = message.serverContent
     const usage = message.usageMetadata
     if (usage !== undefined) this.#usage = { inputTokens: count(usage.promptTokenCount), outputTokens: count(usage.responseTokenCount) }
@@ -92,7 +92,7 @@ export class Incoming {
     for (const part of partsOf(message)) {
       // Thoughts are not for the caller.
       if (part.thought === true) continue
-      if (part.inlineData !== undefined) this.#sound(part.inlineData, data, from, to)
+      if (part.inlineData !== undefined) this.#sound(part.inlineData)
       else if (typeof part.text === 'string' && part.text !== '') this.#agentSays(part.text, false)
     }
     if (typeof content.outputTranscription?.text === 'string') this.#agentSays(content.outputTranscription.text, false)
@@ -141,7 +141,7 @@ export class Incoming {
     return turn
   }
 
-  #sound(inline: { readonly mimeType?: string; readonly data?: string }, data: Buffer, from: number, to: number): void {
+  #sound(inline: { readonly mimeType?: string; readonly data?: string }): void {
     const { stats } = this.#parts
     const turn = this.#given()
     if (turn.state === 'cancelled') {
@@ -154,9 +154,7 @@ export class Incoming {
       return
     }
     this.#soundTurn = turn
-    const text = typeof inline.data === 'string' ? inline.data : ''
-    const good = text === '' && to > from ? this.#audio.decode(data, from, to, this.#take) : this.#audio.decodeText(text, this.#take)
-    if (!good) stats.malformedAudio++
+    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#take)) stats.malformedAudio++
   }
 
   // Made once: a message of sound comes many times a second.

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.js'
 import { isSampleRateHz, samplesToMs } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
-import type { Base64Audio } from '../transport/base64-json.js'
+import type { Base64Audio } from '../transport/base64-audio.js'
 import { parseArguments } from '../tool-text.js'
 import { GrowingTexts } from './growing-texts.js'
 import type { HeardItems } from './heard-items.js'
@@ -89,8 +89,8 @@ export class Incoming {
     this.#begin(id ?? null, metadata?.['mkondo'] ?? null)
   }
 
-  /** Samples of the agent. `message` holds the base64 between `from` and `to`, or `text` is it. */
-  audio(event: ServerEventOf<'response.output_audio.delta'>, message: Buffer, from: number, to: number): void {
+  /** Samples of the agent. */
+  audio(event: ServerEventOf<'response.output_audio.delta'>): void {
     const { stats, audio } = this.#parts
     const response = this.#given(event.response_id)
     if (response === null) return
@@ -101,8 +101,7 @@ export class Incoming {
     }
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    const good = to > from ? audio.decode(message, from, to, this.#take) : audio.decodeText(event.delta, this.#take)
-    if (!good) stats.malformedAudio++
+    if (!audio.decode(event.delta, this.#take)) stats.malformedAudio++
   }
 
   // Made once: a message of audio comes many times a second.

@@ -1,54 +1,26 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
-import { AudioCut } from '../transport/base64-json.js'
-import { AudioDelta } from './audio-delta.js'
 import type { OpenAiStats } from './incoming.js'
-import { looksLikeAudio, parseServerEvent } from './wire.js'
+import { parseServerEvent } from './wire.js'
 import type { ServerEvent } from './wire.js'
 
-// Shared by all calls of a thread: a message is read to its end before the next one.
-const deltaCut = new AudioCut('delta')
-
-/**
- * The service's messages as events. What is no event is counted and dropped. The base64 of audio is cut out before the parser
- * sees the rest, and stays where it is.
- */
+/** The service's messages as events. What is no event is counted and dropped. */
 export class MessageReader {
-  /** Where the audio of the event that was read last lies in its message; both 0 where it has none there. */
-  from = 0
-  to = 0
   readonly #stats: OpenAiStats
-  readonly #delta = new AudioDelta()
 
   constructor(stats: OpenAiStats) {
     this.#stats = stats
   }
 
-  /** @returns an event that is overwritten by the next one, or null */
+  /** @returns null for what is no event that is read */
   read(data: Buffer): ServerEvent | null {
     this.#stats.messagesIn++
-    this.from = this.to = 0
     if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
       this.#stats.oversizeMessages++
       return null
     }
-    if (this.#delta.read(data)) {
-      this.from = this.#delta.from
-      this.to = this.#delta.to
-      return this.#delta.event
-    }
-    if (!looksLikeAudio(data) || !deltaCut.find(data)) return this.#parse(data.toString())
-    const event = this.#parse(deltaCut.rest(data))
-    // Something else than the audio was cut out.
-    if (event === null || event.type !== 'response.output_audio.delta' || event.delta !== '') return this.#parse(data.toString())
-    this.from = deltaCut.from
-    this.to = deltaCut.to
-    return event
-  }
-
-  #parse(text: string): ServerEvent | null {
     let value: unknown
     try {
-      value = JSON.parse(text)
+      value = JSON.parse(data.toString())
     } catch {
       this.#stats.malformedMessages++
       return null

@@ -4,7 +4,7 @@ import {
 } from '../../core/limits.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage, Base64Audio } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
@@ -33,8 +33,7 @@ const SERVER_ANSWER_MS = 1500
 /** Less than this in the input buffer is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
-// Shared by all calls of a thread: each message is copied while it is sent.
-const append = new AudioMessage(APPEND_PREFIX, APPEND_SUFFIX, APPEND_AUDIO_BYTES_MAX)
+// Shared by all calls of a thread.
 const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 
 /**
@@ -219,9 +218,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (this.#options.audio === 'pcmu') {
       const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.send(append.encode(g711, bytes))
+      this.#connection.send(APPEND_PREFIX + g711.toString('base64', 0, bytes) + APPEND_SUFFIX)
     } else {
-      this.#connection.send(append.encode(pcm, length))
+      this.#connection.send(APPEND_PREFIX + pcm.toString('base64', 0, length) + APPEND_SUFFIX)
     }
     return true
   }
@@ -269,7 +268,7 @@ export class OpenAiRealtimeBackend implements Backend {
   #message(data: Buffer): void {
     const event = this.#reader.read(data)
     if (event === null) return
-    if (event.type === 'response.output_audio.delta') this.#incoming.audio(event, data, this.#reader.from, this.#reader.to)
+    if (event.type === 'response.output_audio.delta') this.#incoming.audio(event)
     else this.#event(event)
   }
 

@@ -221,9 +221,3 @@ export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'mal
   // Types of the required fields were checked; all others are read as what they may be: anything.
   return event as unknown as ServerEvent
 }
-
-/** The message is one of audio, by the look of its first bytes: nothing else ends its type like this. */
-export function looksLikeAudio(message: Buffer): boolean {
-  // Small messages are parsed as fast as they are searched.
-  return message.length > 512 && message.includes('audio.delta"', 0, 'latin1')
-}
