@@ -6,7 +6,7 @@ import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
 import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
 import { ComposedDetector, type FrameDetector, type VadBank } from './vad/vad.js'
 
-export interface CallerPathOptions {
+interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz
   /** What the carrier was asked to fork. */
   readonly track: ForkedTrack

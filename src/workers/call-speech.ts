@@ -8,7 +8,7 @@ import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
 import type { SharedCall } from './shared-call.js'
 
 /** Who speaks: the backend, or the gateway itself (fillers, prompts, apologies). */
-export type SpeechSource = 'backend' | 'gateway'
+type SpeechSource = 'backend' | 'gateway'
 
 /** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
 const SLICE_SAMPLES = 2400
@@ -25,7 +25,7 @@ interface Item {
   finished: boolean
 }
 
-export interface CallSpeechOptions {
+interface CallSpeechOptions {
   readonly shared: SharedCall
   readonly ledger: PlayoutLedger
   readonly rateHz: LegRateHz

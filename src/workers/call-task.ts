@@ -21,7 +21,7 @@ import { CallSpeech } from './call-speech.js'
 import { CallTools } from './call-tools.js'
 import { CallerIntake } from './caller-intake.js'
 import { EarClock } from './ear-clock.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
 /** A call that rests is looked at all the same, for what is done now and then. */
@@ -52,7 +52,7 @@ export class CallTask implements BackendSink {
   readonly callSid: string
   readonly number: number
   readonly #start: CallStart
-  readonly #context: ShardContext
+  readonly #context: WorkerContext
   readonly #parts: CallParts
   readonly #shared: SharedCall
   readonly #port: MessagePort
@@ -81,7 +81,7 @@ export class CallTask implements BackendSink {
   #over = false
   #settle!: (end: CallEnd) => void
 
-  constructor(start: CallStart, context: ShardContext, parts: CallParts) {
+  constructor(start: CallStart, context: WorkerContext, parts: CallParts) {
     this.#start = start
     this.callSid = start.callSid
     this.number = start.number

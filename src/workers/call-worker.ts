@@ -19,12 +19,12 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { SlowestFrame } from '../telemetry/slowest-frame.js'
 import type { CallEnd, CallStart, FromCall, ToCall } from './call-messages.js'
 import { CallTask } from './call-task.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './process-clock.js'
 import { RunningCode } from './running-code.js'
 import { sessionOptions } from './session-options.js'
-import { ShardLoop } from './shard-loop.js'
+import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
 import { claimShardSeat } from './shard-seats.js'
 import type { ShardWorkerData } from './shard-seats.js'
@@ -48,9 +48,9 @@ const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
 /** Work of the worker itself that a call happens to start. */
 const ownWork = new AsyncResource('media-worker')
-const loop = new ShardLoop(clock, running, new FrameHistogram(seat.tickLateness), new FrameHistogram(seat.tickBusy))
+const loop = new TickLoop(clock, running, new FrameHistogram(seat.tickLateness), new FrameHistogram(seat.tickBusy))
 const transport = new HttpTransport()
-const context: ShardContext = {
+const context: WorkerContext = {
   clock,
   resamplers: new ResamplerBank({ rows: data.assets.rows, kernel: data.assets.firKernel }),
   vads: voiceDetectors(data.assets.callerKernel),

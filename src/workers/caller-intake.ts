@@ -11,16 +11,16 @@ import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
 import type { EarClock } from './ear-clock.js'
-import type { ShardContext } from './shard-context.js'
+import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
 /** A tone below this is hum of the line. */
 const TONE_DBFS_MIN = -45
 
-export interface CallerIntakeOptions {
+interface CallerIntakeOptions {
   readonly start: CallStart
-  readonly context: ShardContext
+  readonly context: WorkerContext
   readonly shared: SharedCall
   readonly session: CallSession
   readonly backend: Backend

@@ -27,7 +27,7 @@ import { noteBackendNews } from './backend-news.js'
 import type { CallMemory } from './call-memory.js'
 import type { HostContext, HostedAgent } from './host-context.js'
 import { outboundRecord } from './outbound-record.js'
-import { HostedPlayout } from './hosted-playout.js'
+import { PlayoutClock } from './playout-clock.js'
 import { HostedTask } from './hosted-task.js'
 import type { TaskNews, TaskOwner, TaskStart } from './hosted-task.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
@@ -52,7 +52,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
   readonly #log: Log
   readonly #memory: CallMemory
   readonly #shared: SharedCall
-  readonly #playout: HostedPlayout
+  readonly #playout: PlayoutClock
   readonly #task: HostedTask
   readonly #preparedAtMs: number
   readonly #socketWaitMs: number
@@ -86,7 +86,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
     this.#log = context.log.call(call.callSid, { agent: call.agent, ...(traceId === null ? {} : { trace_id: traceId }) })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-    this.#playout = new HostedPlayout(this.#shared, this.legRateHz)
+    this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#preparedAtMs = context.clock()
     // A call that we placed rings first.
     this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)

@@ -11,7 +11,7 @@ const decodedSamples = new Int16Array(decoded.buffer, 0, decoded.length / BYTES_
 const expanded = new Int16Array(PIECE_BYTES)
 
 /** How the bytes of a stream of audio become samples: as they are, or through a table such as mu-law's. */
-export type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out: Int16Array) => number }
+type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out: Int16Array) => number }
 
 /** Decodes the base64 of one stream of audio. A sample may be cut in two between messages: the odd byte waits here. */
 export class Base64Audio {

@@ -1,7 +1,7 @@
 import { msToSamples, samplesToMs, BYTES_PER_SAMPLE } from '../../core/units.js'
 import { bytesOfSamples } from '../../media/pcm.js'
 
-export interface CallerUplinkOptions {
+interface CallerUplinkOptions {
   readonly sampleRateHz: number
   /** How much audio goes into one message. */
   readonly messageMs: number

@@ -7,7 +7,7 @@ import { ODDS_BEGIN, ODDS_ON } from './detection-limits.js'
 import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
 import { JsVoiceKernel, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
 
-export interface VoiceBankOptions {
+interface VoiceBankOptions {
   /** The numbers of the units, of voice-model.ts. */
   readonly model: readonly number[]
   /** The compiled caller-kernel.wasm; null decides the same in TypeScript, at several times the cost. */

@@ -5,7 +5,7 @@ const WINDOW = 64
 export const LAG_MIN = 5
 const LAG_MAX = 28
 export const LAGS = LAG_MAX - LAG_MIN + 1
-export const HISTORY_SAMPLES = WINDOW + LAG_MAX
+const HISTORY_SAMPLES = WINDOW + LAG_MAX
 
 /** What is known of a frame (`voice-features.ts`), and the units that judge it. */
 export const INPUTS = 48

@@ -10,7 +10,7 @@ import { NO_CALL } from './worker-pulse.js'
  * The one tick of a media worker. Every 5 ms it takes all calls that have something to do through each stage in turn,
  * so that the samples of many calls meet the same code and tables while they are hot. A call that throws fails alone.
  */
-export class ShardLoop {
+export class TickLoop {
   readonly #calls = new Set<CallTask>()
   readonly #ticker: Ticker
   readonly #lateness: FrameHistogram

@@ -5,7 +5,7 @@ import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { SlowestFrame } from '../telemetry/slowest-frame.js'
 
 /** What the calls of one media worker share. */
-export interface ShardContext {
+export interface WorkerContext {
   readonly clock: Clock
   readonly resamplers: ResamplerBank
   readonly vads: VadBank

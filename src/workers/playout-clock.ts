@@ -16,7 +16,7 @@ const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
  * Main's end of a call's speech: follows the worker's orders in the shared memory, has the playout clock say what is due,
  * sends it, and writes down what became of it. Works on while the worker is dead.
  */
-export class HostedPlayout {
+export class PlayoutClock {
   readonly #shared: SharedCall
   readonly #rateHz: LegRateHz
   readonly #playout: Playout
