@@ -361,7 +361,7 @@ export class HostedCall implements LiveCall, TaskOwner, Carried {
       outbound: this.#taken(),
       ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#handover.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
-      packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
+      packetsDropped: this.#shared.inbound.dropped, underruns: Atomics.load(words, Word.underruns),
       timeline: this.#timeline,
     }
   }

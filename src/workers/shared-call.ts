@@ -143,6 +143,11 @@ export class PacketRing {
     this.#mask = bytes.length - 1
   }
 
+  /** Packets that did not fit, ever. */
+  get dropped(): number {
+    return Atomics.load(this.#words, Word.inDropped)
+  }
+
   /** Share of the ring that waits to be taken, 0 to 1. */
   get fill(): number {
     const head = Atomics.load(this.#words, Word.inHead) >>> 0
