@@ -1,5 +1,5 @@
 /**
- * Every bound of the gateway, by room. A bound that an operator may want to change is also a setting
+ * Every bound of the gateway, by layer. A bound that an operator may want to change is also a setting
  * (src/config); the value here is then its default. What is dropped at a bound is counted by the part that
  * drops it.
  */
@@ -103,7 +103,7 @@ export const ESCALATION_ATTEMPTS_MAX = 50
 /** Tries to hang a call up by REST before its leg is left to the carrier's own timeouts. */
 export const HANGUP_TRIES_MAX = 3
 
-// --- shard ------------------------------------------------------------------------------------------------
+// --- media workers ------------------------------------------------------------------------------------------
 /** How often a worker takes its calls through the stages, and main looks what is to be sent. docs/adr/0006. */
 export const TICK_MS = 5
 /**

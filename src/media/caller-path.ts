@@ -68,7 +68,7 @@ export class CallerPath {
   /** This frame is our own speech coming back. */
   echo = false
   /**
-   * When sound last began on the outbound track, after a gap: the agent's voice at the caller's ear. -Infinity before
+   * When sound last began on the outbound track, after a gap: the agent's voice as the caller hears it. -Infinity before
    * any, and for ever where the stream is not stereo.
    */
   agentHeardAtMs = -Infinity

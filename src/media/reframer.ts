@@ -223,7 +223,7 @@ export class ChannelLayout {
   }
 }
 
-// A steady stream is judged after ten packets.
+// A steady stream is clear after ten packets.
 const CLEAR_AFTER_MS = 200
 // The carrier's own buffer and a tenth more.
 const STEREO_PROOF_MS = CARRIER_BURST_MS * 1.1

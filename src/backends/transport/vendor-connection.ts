@@ -64,7 +64,7 @@ export class VendorConnection {
     return this.#state === 'ready'
   }
 
-  /** Neither closed nor being closed: events may be told. */
+  /** Neither closed nor being closed: events may be emitted. */
   get alive(): boolean {
     return this.#state === 'connecting' || this.#state === 'ready'
   }
@@ -324,10 +324,10 @@ export class RealtimeSocket {
   #refused(response: IncomingMessage): void {
     const pieces: Buffer[] = []
     let bytes = 0
-    let told = false
-    const tell = (): void => {
-      if (told) return
-      told = true
+    let reported = false
+    const report = (): void => {
+      if (reported) return
+      reported = true
       response.destroy()
       const header = (name: string): string | undefined => [response.headers[name] ?? []].flat()[0]
       this.#failure = {
@@ -341,12 +341,12 @@ export class RealtimeSocket {
     response.on('data', (piece: Buffer) => {
       bytes += piece.length
       pieces.push(piece.subarray(0, Math.max(0, piece.length - Math.max(0, bytes - BACKEND_FAULT_BYTES_MAX))))
-      if (bytes >= BACKEND_FAULT_BYTES_MAX) tell()
+      if (bytes >= BACKEND_FAULT_BYTES_MAX) report()
     })
-    response.on('end', tell)
-    response.on('error', tell)
-    response.on('close', tell)
-    setTimeout(tell, BACKEND_CLOSE_MS).unref()
+    response.on('end', report)
+    response.on('error', report)
+    response.on('close', report)
+    setTimeout(report, BACKEND_CLOSE_MS).unref()
   }
 
   #ended(code: number, reason: string): void {

@@ -19,7 +19,7 @@ export interface SampleSource {
 
 interface PlayoutOptions {
   readonly sampleRateHz: LegRateHz
-  /** How far ahead of the caller's ear we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
+  /** The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
   readonly leadMs?: number
 }
 

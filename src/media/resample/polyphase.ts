@@ -5,7 +5,7 @@ import type { SampleRateHz } from '../../core/units.js'
  * A sinc converter at a fixed rational ratio is a periodic linear filter: output n is a weighted sum of the input
  * round n x downBy / upBy, and the weights depend only on (n x downBy) mod upBy. So libsamplerate is driven once
  * with impulses, its weights are kept as rows, and the hot path runs the rows (`fir-kernel/`). The library stays
- * the source and the judge of the quality; see docs/LATENCY.md for what that saves.
+ * the source and the reference for the quality; see docs/LATENCY.md for what that saves.
  */
 
 /** The polyphase rows of one ratio: plain data, can be posted to a worker. */

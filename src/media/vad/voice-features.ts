@@ -7,7 +7,7 @@ const LAG_MAX = 28
 export const LAGS = LAG_MAX - LAG_MIN + 1
 const HISTORY_SAMPLES = WINDOW + LAG_MAX
 
-/** What is known of a frame (`voice-features.ts`), and the units that judge it. */
+/** The features of a frame, and the units that weigh them. */
 export const INPUTS = 48
 export const UNITS = 32
 /** Biases of the units, for each input its weights, weights of the output, its bias. */
@@ -274,7 +274,7 @@ export class VoiceFeatures {
 /**
  * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is known is this frame: a
  * level is compared with itself as it is kept, so rounding decides, and the first step is a large one. The kernel, whose levels are not
- * as fine, is told this, so that it begins where the units were derived.
+ * as fine, gets these bits, so that it begins where the units were derived.
  */
 export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
   new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
