@@ -1,5 +1,5 @@
 import { loadFlite } from '../../src/speech/flite.js'
-import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { music } from './music.js'
