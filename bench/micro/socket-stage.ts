@@ -29,7 +29,7 @@ interface Cost { readonly out: number; readonly in: number }
 export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<readonly MicroTimes[]> {
   const service = new Child<ToBackend, FromBackend>({
     name: 'stand-in backend', file: fileURLToPath(new URL('../backend/main.js', import.meta.url)), variable: 'BENCH_BACKEND',
-    options: { leadMs: 0, thinkMs: 0 },
+    options: { leadMs: 0, thinkMs: 0, tls: null, oneResponse: false },
   })
   const opened: OpenAiRealtimeBackend[] = []
   try {

@@ -1,5 +1,5 @@
 import { loadFlite } from '../../src/speech/flite.js'
-import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
+import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import { music } from './music.js'
@@ -54,7 +54,7 @@ export function utterancesOf(
   return { rateHz, split, voices }
 }
 
-export interface CallPlan {
+interface CallPlan {
   readonly utterances: Utterances
   readonly noise: Noise | null
   /** Speech over noise, where somebody speaks. */
@@ -217,8 +217,4 @@ export function joined(parts: readonly Float64Array[]): Float64Array {
     at += part.length
   }
   return all
-}
-
-export function msOf(call: LabelledCall): number {
-  return call.speech.length * FRAME_MS
 }

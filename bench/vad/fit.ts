@@ -8,7 +8,7 @@ export interface Examples {
   readonly weights: Float32Array
 }
 
-export interface FitOptions {
+interface FitOptions {
   readonly epochs: number
   readonly seed: number
 }

@@ -5,13 +5,13 @@ import { type Score, ON_FRAMES, decisionsOf, scoreOf, shareOf, smoothed } from '
 import { NOISES, NON_SPEECH, type Noise, holdMusic } from './sounds.js'
 import { HOLD_MUSIC, type MeasuredSplit, SPLITS } from './splits.js'
 
-export interface SpeechRow extends Score {
+interface SpeechRow extends Score {
   readonly rateHz: LegRateHz
   readonly noise: Noise | 'none'
   readonly snrDb: number | null
 }
 
-export interface NonSpeechRow {
+interface NonSpeechRow {
   readonly rateHz: LegRateHz
   readonly name: string
   readonly signal: boolean
@@ -26,7 +26,7 @@ export interface Quality {
   readonly nonSpeech: readonly NonSpeechRow[]
 }
 
-export interface QualityOptions {
+interface QualityOptions {
   readonly vadBank: VadBank
   /** `heldOut` when it is not given. */
   readonly split?: MeasuredSplit

@@ -9,7 +9,7 @@ import type { LabelledCall } from './corpus.js'
 export const ON_FRAMES = 2
 export const OFF_FRAMES = 4
 
-export interface Echo {
+interface Echo {
   /** What the agent says; it comes back that much softer and later. */
   readonly agent: Int16Array
   readonly delayMs: number

@@ -105,13 +105,13 @@ export function babble(extent: Extent, speech: readonly Float64Array[]): Float64
 }
 
 /** Tones in turn, repeated: frequencies, and how long with and without sound. */
-export interface Cadence {
+interface Cadence {
   readonly hz: readonly number[]
   readonly onMs: number
   readonly offMs: number
 }
 
-export function cadence(parts: readonly Cadence[], extent: Extent, peak = 3000): Float64Array {
+function cadence(parts: readonly Cadence[], extent: Extent, peak = 3000): Float64Array {
   const out = new Float64Array(samplesOf(extent))
   const fade = extent.rateHz / 500
   let at = 0
@@ -128,7 +128,7 @@ export function cadence(parts: readonly Cadence[], extent: Extent, peak = 3000):
   return out
 }
 
-export function keys(extent: Extent): Float64Array {
+function keys(extent: Extent): Float64Array {
   const random = seededRandom(extent.seed)
   const out = new Float64Array(samplesOf(extent))
   for (let at = 0; at < out.length;) {
@@ -139,7 +139,7 @@ export function keys(extent: Extent): Float64Array {
   return out
 }
 
-export interface NonSpeech {
+interface NonSpeech {
   readonly name: string
   /** Steady tones, signals and keys: what must pass for speech in less than 2 % of the frames. */
   readonly signal: boolean

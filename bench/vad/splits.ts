@@ -13,7 +13,7 @@ export type MeasuredSplit = Exclude<Split, 'training'>
 
 export const HOLD_MUSIC: Readonly<Record<MeasuredSplit, readonly MusicStyle[]>> = { heldOut: HELD_OUT_STYLES, validation: VALIDATION_STYLES }
 
-export interface SplitMaterial {
+interface SplitMaterial {
   readonly sentences: readonly string[]
   readonly voices: readonly [FliteVoice, FliteVoice]
   /** Played faster or slower: a smaller or a larger speaker. */

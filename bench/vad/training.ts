@@ -10,7 +10,7 @@ import { drawnStyle, music } from './music.js'
 import { NOISES, type Noise, knocks } from './sounds.js'
 
 /** Where a frame to learn from comes from, for what it counts. */
-export interface Origin {
+interface Origin {
   /** A caller over a noise; over one that comes and goes; nobody at all. */
   readonly scene: 'call' | 'changing' | 'nobody'
   readonly sound: Noise | 'none' | 'knocks'
@@ -20,7 +20,7 @@ export interface Origin {
 }
 
 /** @param sinceOnset frames since the caller began to speak; null where he does not */
-export type Weigh = (origin: Origin, sinceOnset: number | null) => number
+type Weigh = (origin: Origin, sinceOnset: number | null) => number
 
 export interface TrainingOptions {
   readonly utterances: number
@@ -37,7 +37,7 @@ export interface TrainingOptions {
  * The hard ones count more, the hopeless ones less. A voice that is none stops the agent, so it costs more than a frame of a voice that
  * is missed; but the first frames of one are what an interruption waits for.
  */
-export const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
+const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
   const weight = scene === 'nobody' ? 1
     : scene === 'changing' ? CHANGING_WEIGHT
       : snrDb === 0 ? HOPELESS_WEIGHT

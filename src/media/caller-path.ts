@@ -31,7 +31,8 @@ export interface CallerPathStats {
   framesWaiting: number
   /** 0 while it is not known. */
   channels: 0 | 1 | 2
-  keys: number
+  /** DTMF digits. */
+  digits: number
 }
 
 // What goes through the jitter buffer beside a frame. Echo is `TAG_LEARNT` too when it is known to come back, and how.
@@ -126,7 +127,7 @@ export class CallerPath {
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
       channels: this.#layout.channels,
-      keys: this.#digits,
+      digits: this.#digits,
     }
   }
 

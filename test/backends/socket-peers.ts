@@ -11,10 +11,13 @@ import type { SocketFailure } from '../../src/backends/transport/vendor-connecti
 
 export const MIB = 1024 * 1024
 export const TEXT = 0x81
+const READ_BYTES = 64 * 1024
 
-/** What a socket's listener got. */
+/** What a socket heard, as copies: the memory is only its own during the call. */
 export class Ear {
   readonly messages: string[] = []
+  /** Whether the message lay in the memory that all sockets read into. */
+  readonly inPlace: boolean[] = []
   open = false
   closed: { readonly code: number; readonly reason: string; readonly failure: SocketFailure | null } | null = null
 
@@ -23,7 +26,8 @@ export class Ear {
       this.open = true
     },
     message: (data: Buffer): void => {
-      this.messages.push(data.toString('latin1'))
+      this.inPlace.push(data.buffer.byteLength === READ_BYTES)
+      this.messages.push(data.toString())
     },
     closed: (code: number, reason: string, failure: SocketFailure | null): void => {
       if (this.closed !== null) throw new Error('closed was told twice')

@@ -58,7 +58,7 @@ const words = (detector: FrameDetector, frame: Int16Array): string => {
 for (const rate of [8000, 16000] as const) {
   const length = frameSamples(rate)
 
-  t.test(`${rate} Hz: what is known of a frame is what the twin knows`, (t) => {
+  t.test(`${rate} Hz: the features of a frame are those of the twin`, (t) => {
     for (const [name, samples] of SOUNDS[rate]) {
       const kernel = newKernel()
       const vad = new KernelStream(kernel, rate)
@@ -80,7 +80,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: voice, keys and tones are decided as the twin does, frame by frame`, (t) => {
+  t.test(`${rate} Hz: voice, digits and tones are decided as the twin does, frame by frame`, (t) => {
     const ours = new KernelStream(newKernel(), rate)
     const twin = twins.openDetector(rate)
     const said = { voice: 0, keys: 0, nothing: 0 }
@@ -96,7 +96,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: streams in any order say what each says alone`, (t) => {
+  t.test(`${rate} Hz: streams in any order decide as each does alone`, (t) => {
     const random = seededRandom(rate)
     const kernel = newKernel()
     const lines = [1, 2, 3, 4, 5].map((seed) => {
@@ -142,7 +142,7 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a level is that of pcm.ts, exactly, and is not heard', (t) => {
+t.test('a level is that of pcm.ts, exactly, and does not change the stream', (t) => {
   for (const rate of [8000, 16_000] as const) {
     const kernel = newKernel()
     const ours = new KernelStream(kernel, rate)

@@ -70,7 +70,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: who speaks the moment a loud noise ends is heard`, async (t) => {
+  t.test(`${rate} Hz: a voice at the moment at which a loud noise ends is heard`, async (t) => {
     const { voices } = await speakUtterances(rate, 8)
     let heard = 0
     let spoken = 0

@@ -43,7 +43,7 @@ t.test('the same numbers are fitted to it each time, others from another seed', 
   t.end()
 })
 
-t.test('what is fitted is what the kernel reads: its judgement gets better', (t) => {
+t.test('what is fitted is what the kernel reads: its decisions get better', (t) => {
   const losses = [0, 3, 12].map(lossAfter) as [number, number, number]
   t.ok(losses[1] < 0.8 * losses[0] && losses[2] < 0.8 * losses[1], losses.map((loss) => loss.toFixed(3)).join(', '))
   const judge = judgeOf(rounded(fit(examples, { epochs: 12, seed: 1 })))

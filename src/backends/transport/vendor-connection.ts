@@ -1,4 +1,5 @@
-import type { IncomingMessage } from 'node:http'
+import type { ClientRequestArgs, IncomingMessage } from 'node:http'
+import type { createConnection } from 'node:net'
 import { WebSocket } from 'ws'
 import { GatewayError } from '../../core/errors.js'
 import {
@@ -6,6 +7,7 @@ import {
   BACKEND_PING_MS, BACKEND_UNSENT_BYTES_MAX,
 } from '../../core/limits.js'
 import type { BackendSink } from '../backend.js'
+import { MessageLane } from './message-lane.js'
 import { faultError, faultEvent, httpFault, retryAfterOf, vendorFault, vendorText } from './vendor-fault.js'
 import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 
@@ -220,7 +222,7 @@ export type SocketFailure =
 
 interface SocketListener {
   opened(): void
-  /** One message, text or binary. */
+  /** One message, text or binary; the memory is the socket's and only valid during the call. */
   message(data: Buffer): void
   /** Exactly once, last. `failure` is null when the other side closed it in order, or we did. */
   closed(code: number, reason: string, failure: SocketFailure | null): void
@@ -243,6 +245,7 @@ const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 export class RealtimeSocket {
   readonly #socket: WebSocket
   readonly #listener: SocketListener
+  readonly #lane = new MessageLane((data) => this.#receive(data))
   readonly #pulse: NodeJS.Timeout
   #failure: SocketFailure | null = null
   #silentPulses = 0
@@ -251,6 +254,8 @@ export class RealtimeSocket {
 
   constructor(url: string, options: RealtimeSocketOptions, listener: SocketListener) {
     this.#listener = listener
+    const lane = this.#lane
+    const secure = /^(wss|https):/i.test(url)
     this.#socket = new WebSocket(url, {
       headers: options.headers,
       // Base64 does not get smaller, and deflate costs ten times what the message does.
@@ -259,9 +264,13 @@ export class RealtimeSocket {
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
+      createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure)) as typeof createConnection,
     })
     this.#pulse = setInterval(() => this.#feelPulse(), options.pingMs).unref()
-    this.#socket.on('open', () => listener.opened())
+    this.#socket.on('open', () => {
+      lane.opened()
+      listener.opened()
+    })
     // With the default binaryType a message is one Buffer.
     this.#socket.on('message', (data) => this.#receive(data as Buffer))
     this.#socket.on('pong', () => {
@@ -269,6 +278,7 @@ export class RealtimeSocket {
     })
     this.#socket.on('unexpected-response', (_request, response: IncomingMessage) => this.#refused(response))
     this.#socket.on('error', (error: Error & { readonly code?: unknown }) => {
+      lane.stop()
       this.#failure ??= { kind: 'broken', detail: typeof error.code === 'string' ? error.code : 'no connection' }
     })
     this.#socket.on('close', (code, reason) => this.#ended(code, reason.toString()))
@@ -284,7 +294,7 @@ export class RealtimeSocket {
   }
 
   send(message: string): void {
-    if (this.isOpen) this.#socket.send(message)
+    if (this.isOpen && !this.#lane.send(message)) this.#socket.send(message)
   }
 
   /** Closes in order, or not, within BACKEND_CLOSE_MS. Idempotent. */
