@@ -1,5 +1,5 @@
 // Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
-// WebAssembly kernels come from their text form or from AssemblyScript when they are older than their sources.
+// WebAssembly kernels are compiled from AssemblyScript when they are older than their sources.
 // What no longer has a source is deleted, so that a deleted test does not run again.
 //
 //   node scripts/build.mjs [--types]
@@ -41,18 +41,6 @@ await build({
 
 const isCurrent = (target, inputs) => existsSync(target) && inputs.every((file) => statSync(file).mtimeMs < statSync(target).mtimeMs)
 
-const texts = sources.filter((file) => file.endsWith('.wat'))
-for (const source of texts) {
-  const target = built(source).replace(/\.wat$/, '.wasm')
-  if (isCurrent(target, [source])) continue
-  const { default: wabt } = await import('wabt')
-  const assembler = await wabt()
-  mkdirSync(dirname(target), { recursive: true })
-  const parsed = assembler.parseWat(basename(source), readFileSync(source, 'utf8'), { simd: true, bulk_memory: true, sat_float_to_int: true })
-  writeFileSync(target, parsed.toBinary({}).buffer)
-  parsed.destroy()
-}
-
 for (const folder of kernels) {
   const target = built(folder) + '.wasm'
   // A kernel may import from the folder above it.
@@ -68,7 +56,6 @@ for (const folder of kernels) {
 
 const kept = new Set([
   ...modules.flatMap((file) => ['.js', '.js.map', '.d.ts'].map((end) => built(file).replace(/\.ts$/, end))),
-  ...texts.map((file) => built(file).replace(/\.wat$/, '.wasm')),
   ...kernels.map((folder) => built(folder) + '.wasm'),
 ])
 for (const file of files(outDir)) {

@@ -37,7 +37,7 @@ export async function provenance(command: string): Promise<Provenance> {
     },
     versions: {
       mkondo: packageVersion(), node: process.versions.node, v8: process.versions.v8,
-      ...packages(join(packageRoot(), 'package.json'), ['uWebSockets.js', 'ws', 'piscina', '@echogarden/fvad-wasm', '@alexanderolsen/libsamplerate-js', 'bufferutil']),
+      ...packages(join(packageRoot(), 'package.json'), ['uWebSockets.js', 'ws', 'piscina', '@alexanderolsen/libsamplerate-js', 'bufferutil']),
       ...packages(join(packageRoot(), 'bench/peers/package.json'), [
         'fastify', '@fastify/websocket', '@openai/agents', '@openai/agents-extensions', '@livekit/rtc-node', '@livekit/agents-plugin-silero',
       ]),

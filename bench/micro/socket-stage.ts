@@ -29,7 +29,7 @@ interface Cost { readonly out: number; readonly in: number }
 export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<readonly MicroTimes[]> {
   const service = new Child<ToBackend, FromBackend>({
     name: 'stand-in backend', file: fileURLToPath(new URL('../backend/main.js', import.meta.url)), variable: 'BENCH_BACKEND',
-    options: { leadMs: 0, thinkMs: 0 },
+    options: { leadMs: 0, thinkMs: 0, tls: null, oneResponse: false },
   })
   const opened: OpenAiRealtimeBackend[] = []
   try {
@@ -80,7 +80,7 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     const times = await takeRounds(cpuUs)
     const weights = await takeRounds(heapBytes)
     const rowOf = (name: string, way: keyof Cost): MicroTimes => ({
-      name: `backends/realtime-socket: ${name}, 60 ms messages`, us: times.map((cost) => cost[way]),
+      name: `backends/vendor-connection: ${name}, 60 ms messages`, us: times.map((cost) => cost[way]),
       heapBytesPerFrame: median(weights.map((cost) => cost[way])),
     })
     return [rowOf('caller audio out', 'out'), rowOf('agent audio in', 'in')]

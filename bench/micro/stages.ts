@@ -1,10 +1,9 @@
-import { AudioMessage, Base64Audio } from '../../src/backends/transport/base64-json.js'
-import { AudioDelta } from '../../src/backends/openai-realtime/audio-delta.js'
+import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
+import { APPEND_PREFIX, APPEND_SUFFIX } from '../../src/backends/openai-realtime/wire.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { ComposedJudge } from '../../src/media/vad/frame-judge.js'
 import { Playout } from '../../src/media/playout/playout.js'
 import { ResamplerBank } from '../../src/media/resample/resampler.js'
-import type { VadBank } from '../../src/media/vad/vad.js'
+import { ComposedDetector, type VadBank } from '../../src/media/vad/vad.js'
 import { loadMediaAssets, voiceDetectors } from '../../src/workers/media-assets.js'
 import { SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
 import { FrameHistogram } from '../../src/telemetry/frame-histogram.js'
@@ -40,7 +39,7 @@ export async function makeStages(): Promise<readonly Stage[]> {
   const resamplers = new ResamplerBank({ rows: assets.rows, kernel: assets.firKernel })
   const vads = voiceDetectors(assets.callerKernel)
   return [
-    packetRing(), sampleRing(), callerPath(vads), judge(vads), vad(vads),
+    packetRing(), sampleRing(), callerPath(vads), detector(vads), vad(vads),
     resampler(resamplers, 16000, 24000), resampler(resamplers, 24000, 16000), resampler(resamplers, 8000, 24000), resampler(resamplers, 24000, 8000),
     encode(), decode(), playout(), histogram(),
   ]
@@ -83,7 +82,7 @@ function callerPath(vadBank: VadBank): Stage {
   let nowMs = 0
   let turn = 0
   return {
-    name: 'media/caller-path: reframe, jitter, echo, voice, keys',
+    name: 'media/caller-path: reframe, jitter, echo, voice, digits',
     frame: () => {
       nowMs += FRAME_MS
       for (const path of paths) {
@@ -94,14 +93,14 @@ function callerPath(vadBank: VadBank): Stage {
   }
 }
 
-function judge(bank: VadBank): Stage {
-  const judges = calls(() => bank.openJudge?.(16000) ?? new ComposedJudge({ sampleRateHz: 16000, vad: bank.open(16000) }))
+function detector(bank: VadBank): Stage {
+  const detectors = calls(() => bank.openDetector?.(16000) ?? new ComposedDetector({ sampleRateHz: 16000, vad: bank.open(16000) }))
   const frames = material(16000)
   let turn = 0
   return {
-    name: 'media/caller-path: voice, tones and keys of one frame',
+    name: 'media/voice-detector: voice, tones and digits of one frame',
     frame: () => {
-      for (const one of judges) one.judge(frames[turn++ & 7] as Int16Array, -20)
+      for (const one of detectors) one.detect(frames[turn++ & 7] as Int16Array, -20)
     },
   }
 }
@@ -111,7 +110,7 @@ function vad(bank: VadBank): Stage {
   const frames = material(16000)
   let turn = 0
   return {
-    name: 'media/voice-detector: one frame',
+    name: 'media/voice-detector: voice alone of one frame',
     frame: () => {
       for (const one of vads) one.isSpeech(frames[turn++ & 7] as Int16Array)
     },
@@ -136,14 +135,13 @@ const MESSAGE_FRAMES = 3
 const MESSAGE_BYTES = 24 * 60 * 2
 
 function encode(): Stage {
-  const message = new AudioMessage('{"type":"input_audio_buffer.append","audio":"', '"}', MESSAGE_BYTES)
   const audio = Buffer.alloc(MESSAGE_BYTES, 7)
   let turn = 0
   return {
-    name: 'backends/base64-json: caller audio into 60 ms messages',
+    name: 'backends/openai-realtime: caller audio into 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) message.encode(audio, MESSAGE_BYTES)
+      for (let i = 0; i < STAGE_CALLS; i++) lastSample += Buffer.from(APPEND_PREFIX + audio.toString('base64', 0, MESSAGE_BYTES) + APPEND_SUFFIX).length
     },
   }
 }
@@ -156,17 +154,14 @@ function swallow(pcm: Int16Array): void {
 }
 
 function decode(): Stage {
-  const delta = new AudioDelta()
   const audio = new Base64Audio('pcm16')
   const message = Buffer.from(`{"type":"response.output_audio.delta","event_id":"e","response_id":"r","item_id":"i","output_index":0,"content_index":0,"delta":"${Buffer.alloc(MESSAGE_BYTES, 7).toString('base64')}"}`)
   let turn = 0
   return {
-    name: 'backends/base64-json: agent audio out of 60 ms messages',
+    name: 'backends/openai-realtime: agent audio out of 60 ms messages',
     frame: () => {
       if (++turn % MESSAGE_FRAMES !== 0) return
-      for (let i = 0; i < STAGE_CALLS; i++) {
-        if (delta.read(message)) audio.decode(message, delta.from, delta.to, swallow)
-      }
+      for (let i = 0; i < STAGE_CALLS; i++) audio.decode((JSON.parse(message.toString()) as { readonly delta: string }).delta, swallow)
     },
   }
 }

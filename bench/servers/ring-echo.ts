@@ -5,7 +5,7 @@ import { PLAYOUT_TICK_PHASE_MS, TICK_MS } from '../../src/core/limits.js'
 import type { VoiceAction } from '../../src/sautikit/actions.js'
 import { CallMemoryPool } from '../../src/workers/call-memory.js'
 import type { CallMemory } from '../../src/workers/call-memory.js'
-import { HostedPlayout } from '../../src/workers/hosted-playout.js'
+import { PlayoutClock } from '../../src/workers/playout-clock.js'
 import type { CallDirectory, CallTimelineView, LiveCall, LiveCallState, LiveCallView, MediaSink, NewCall } from '../../src/workers/live-call.js'
 import { SharedCall } from '../../src/workers/shared-call.js'
 import { Ticker } from '../../src/workers/ticker.js'
@@ -39,7 +39,7 @@ class RingCall implements LiveCall {
   readonly worker: Worker
   readonly #memory = memory.take()
   readonly #shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-  readonly #playout = new HostedPlayout(this.#shared, this.legRateHz)
+  readonly #playout = new PlayoutClock(this.#shared, this.legRateHz)
   readonly #parts: EdgeParts
   readonly #over: (call: RingCall) => void
   #sink: MediaSink | null = null

@@ -1,4 +1,4 @@
-import { INPUTS, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-kernel.js'
+import { INPUTS, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
 /** Frames to learn from: `INPUTS` numbers each, what is true of it, and how much it counts. */

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { isPureTone } from '../../src/media/vad/tone-guard.js'
+import { isPureTone } from '../../src/media/vad/pure-tone.js'
 import { type CallerFile, readWavFile } from '../../src/simulator/caller-leg.js'
 import { type Utterances, powerOf, utterancesOf } from './corpus.js'
 

@@ -1,6 +1,6 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import type { ForkedTrack } from '../../src/media/channel-layout.js'
+import type { ForkedTrack } from '../../src/media/reframer.js'
 import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'

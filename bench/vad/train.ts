@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { INPUTS } from '../../src/media/vad/voice-kernel.js'
+import { INPUTS } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { fit } from './fit.js'
 import { modelSource, rounded, trainingExamples } from './training.js'

@@ -1,9 +1,8 @@
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import { VOICE_DBFS_MIN } from '../../src/media/vad/judge-limits.js'
-import { isPureTone } from '../../src/media/vad/tone-guard.js'
-import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
-import { INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-kernel.js'
+import { VOICE_DBFS_MIN } from '../../src/media/vad/detection-limits.js'
+import { isPureTone } from '../../src/media/vad/pure-tone.js'
+import { VoiceFeatures, INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-features.js'
 import { seededRandom } from '../../src/simulator/random.js'
 import {
   comesAndGoes, joined, type LabelledCall, makeCalls, noiseOf, powerOf, speakUtterances, throughLine, type Utterances,

@@ -92,12 +92,12 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
     missing: ({ gemini }, { gemini: own }) => (
       gemini.apiKey === null ? 'GEMINI_API_KEY' : (own?.model ?? gemini.model) === null ? 'GEMINI_MODEL' : null),
     detectsTurns: ({ gemini }, { gemini: own }) => (own?.turns?.by ?? gemini.turns) !== 'gateway',
-    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, clock, gatewayTurns }) => {
+    make: (sink, { settings: { gemini, messageMs }, options: { gemini: own }, gatewayTurns }) => {
       const model = own?.model ?? gemini.model
       const turns = own?.turns ?? { by: gatewayTurns ? 'gateway' : gemini.turns }
       if (model === null) throw unusable('gemini')
       return new GeminiLiveBackend(sink, {
-        apiKey: gemini.apiKey, messageMs: messageLength(messageMs, turns), nowMs: clock,
+        apiKey: gemini.apiKey, messageMs: messageLength(messageMs, turns),
         ...(gemini.baseUrl === null ? {} : { baseUrl: gemini.baseUrl }),
         ...own,
         model, turns,

@@ -1,6 +1,6 @@
 /**
  * Monotonic milliseconds with a fraction, on one time base for all threads of a process (CLOCK_MONOTONIC).
- * Pure rooms take `nowMs` from this clock as an argument and never read it themselves.
+ * Pure layers take `nowMs` from this clock as an argument and never read it themselves.
  */
 export type Clock = () => number
 
@@ -11,11 +11,4 @@ export type WallClock = () => number
 export interface Wake {
   readonly atMs: number
   readonly reason: string
-}
-
-/** The earlier of two wishes; null when neither has one. */
-export function earlier(a: Wake | null, b: Wake | null): Wake | null {
-  if (a === null) return b
-  if (b === null) return a
-  return b.atMs < a.atMs ? b : a
 }

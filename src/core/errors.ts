@@ -26,7 +26,7 @@ export type ErrorCode =
   | 'WAV_INVALID' | 'SCRIPT_INVALID' | 'JOURNAL_INVALID'
 
 /** What `GatewayError` needs besides its sentence. */
-export interface GatewayErrorOptions {
+interface GatewayErrorOptions {
   /** True when the same request may succeed later without a change. */
   readonly retryable?: boolean
   readonly cause?: unknown

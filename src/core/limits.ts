@@ -1,5 +1,5 @@
 /**
- * Every bound of the gateway, by room. A bound that an operator may want to change is also a setting
+ * Every bound of the gateway, by layer. A bound that an operator may want to change is also a setting
  * (src/config); the value here is then its default. What is dropped at a bound is counted by the part that
  * drops it.
  */
@@ -101,7 +101,7 @@ export const ESCALATION_ATTEMPTS_MAX = 50
 /** Attempts to hang a call up by REST; then its leg is left to the carrier's timeouts. */
 export const HANGUP_TRIES_MAX = 3
 
-// --- workers ----------------------------------------------------------------------------------------------
+// --- media workers ------------------------------------------------------------------------------------------
 /** Period of the tick of each media worker, and of the main thread's playout. docs/adr/0006. */
 export const TICK_MS = 5
 /**
@@ -500,6 +500,8 @@ export const PROCESS_STOP_GRACE_MS = 30_000
 export const RESAMPLER_STREAMS_MAX = 4000
 /** Caller frames that the jitter buffer holds: the carrier's own 2 s and one more. */
 export const JITTER_FRAMES_MAX = 150
+/** Frames of a call that wait in the memory of the frame detector, which reads them there. More wait in memory of their own. */
+export const JITTER_SLOTS = 8
 /** Deepest delay that the jitter buffer learns; what comes later is a stall. */
 export const JITTER_DEPTH_MS_MAX = 160
 /** Audio of a `both_tracks` stream that waits until its channels are known. docs/PROTOCOL.md. */

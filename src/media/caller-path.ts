@@ -1,15 +1,12 @@
 import { FRAME_MS, frameSamples, type LegRateHz } from '../core/units.js'
-import { ChannelLayout, type ForkedTrack } from './channel-layout.js'
+import { EchoMatcher, type EchoMatch } from './echo/echo-canceller.js'
 import { EchoGate, telephoneDbfs } from './echo/echo-gate.js'
-import { EchoMatcher, type EchoMatch } from './echo/echo-match.js'
-import { EnergyGate } from './vad/energy-gate.js'
-import { ComposedJudge } from './vad/frame-judge.js'
 import { JitterBuffer } from './jitter/jitter-buffer.js'
-import { LEVEL_DBFS_MIN } from './pcm.js'
-import { Reframer } from './reframer.js'
-import type { FrameJudge, VadBank } from './vad/vad.js'
+import { LEVEL_DBFS_MIN, levelDbfs } from './pcm.js'
+import { ChannelLayout, Reframer, type ForkedTrack } from './reframer.js'
+import { ComposedDetector, type FrameDetector, type VadBank } from './vad/vad.js'
 
-export interface CallerPathOptions {
+interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz
   /** What the carrier was asked to fork. */
   readonly track: ForkedTrack
@@ -34,7 +31,8 @@ export interface CallerPathStats {
   framesWaiting: number
   /** 0 while it is not known. */
   channels: 0 | 1 | 2
-  keys: number
+  /** DTMF digits. */
+  digits: number
 }
 
 // What goes through the jitter buffer beside a frame. Echo is `TAG_LEARNT` too when it is known to come back, and how.
@@ -47,38 +45,31 @@ const AGENT_DBFS_MIN = -45
 // A gap of speech is shorter than this more often than not; between a filler and its answer it is longer.
 const AGENT_GAP_MS = 160
 
-// A frame on its way from the reframer to the jitter buffer: all calls of a thread share the place.
-const narrow = scratch(8000)
-const wide = scratch(16000)
-
-function scratch(sampleRateHz: LegRateHz): { readonly left: Int16Array, readonly right: Int16Array } {
-  return { left: new Int16Array(frameSamples(sampleRateHz)), right: new Int16Array(frameSamples(sampleRateHz)) }
-}
-
 /**
- * One call's caller side: bytes of the socket in, steady frames with what is known of them out. `push` when bytes
+ * One call's caller side: bytes of the socket in, steady frames with what was detected in them out. `push` when bytes
  * come; at each tick `while (path.pull(nowMs)) { use its fields }`. Or stage by stage over all calls of a worker:
  * `take` on each, then `detect` on those that took one.
  *
- * Level, echo and the noise floor are judged as frames arrive, in order and without gaps; voice, tones and keys when
- * frames leave, so that a burst costs its tick no more than its frames.
+ * A frame is written once, from the packet to its place in the jitter buffer, which is memory of the frame detector. All that
+ * follows reads it there. Level, echo and the noise floor are measured as frames arrive, in order and without gaps; voice, tones
+ * and DTMF digits when frames leave, so that a burst costs its tick no more than its frames.
  */
 export class CallerPath {
   readonly sampleRateHz: LegRateHz
   /** The frame that was pulled last: 20 ms of the caller, mono, at the leg's rate. Valid until the next `push` or `pull`. */
   frame: Int16Array
-  /** Raw decision for this frame: speech of the caller; not echo, not a key, not a tone. No hang-over. */
+  /** Raw decision for this frame: speech of the caller; not echo, not a DTMF digit, not a tone. No hang-over. */
   voiced = false
   /** Level of the frame, -96 to 0. */
   levelDbfs = LEVEL_DBFS_MIN
-  /** A key (0-9, *, #, A-D) that was recognised in this frame; each press once. */
+  /** A DTMF digit (0-9, *, #, A-D) that was recognised in this frame; each press once. */
   digit: string | null = null
-  /** This frame was made up to bridge a stall; it is never voiced. */
+  /** This frame was concealed, that is made up to bridge a stall; it is never voiced. */
   concealed = false
   /** This frame is our own speech coming back. */
   echo = false
   /**
-   * When sound last began on the outbound track, after a gap: the agent's voice at the caller's ear. -Infinity before
+   * When sound last began on the outbound track, after a gap: the agent's voice as the caller hears it. -Infinity before
    * any, and for ever where the stream is not stereo.
    */
   agentHeardAtMs = -Infinity
@@ -90,25 +81,26 @@ export class CallerPath {
   /** Only where the carrier may mix our own speech into the one channel. */
   #matcher: EchoMatcher | null
   #framesOfEcho = 0
-  readonly #judge: FrameJudge
-  #keys = 0
+  readonly #detector: FrameDetector
+  #digits = 0
   /** Packets that wait until the channels are known; bounded by `ChannelLayout`'s time to decide. */
   #held: { readonly bytes: Uint8Array, readonly arrivalMs: number }[] = []
   #tags = 0
+  /** A frame of the outbound track; null where the stream has none. */
+  #right: Int16Array | null = null
   /** When the outbound track was last loud. */
   #agentLoudAtMs = -Infinity
 
   constructor(options: CallerPathOptions) {
-    const { sampleRateHz, track } = options
+    const { sampleRateHz, track, vadBank } = options
     this.sampleRateHz = sampleRateHz
     this.#layout = new ChannelLayout({ sampleRateHz, track })
     this.#reframer = new Reframer({ sampleRateHz, channels: 1 })
-    this.#jitter = new JitterBuffer({ sampleRateHz })
+    this.#detector = vadBank.openDetector?.(sampleRateHz) ?? new ComposedDetector({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
+    this.#jitter = new JitterBuffer({ sampleRateHz, slots: this.#detector.slots })
     this.frame = this.#jitter.frame
     this.#echoGate = new EchoGate({ assumeEcho: track === 'both_tracks' })
     this.#matcher = track === 'both_tracks' ? new EchoMatcher({ sampleRateHz }) : null
-    const { vadBank } = options
-    this.#judge = vadBank.openJudge?.(sampleRateHz) ?? new ComposedJudge({ sampleRateHz, vad: vadBank.open(sampleRateHz) })
   }
 
   /** Media time of the frame's end: samples received up to it x 1000 / rate. */
@@ -135,7 +127,7 @@ export class CallerPath {
       depthMs: this.#jitter.depthMs,
       framesWaiting: this.#jitter.waiting,
       channels: this.#layout.channels,
-      keys: this.#keys,
+      digits: this.#digits,
     }
   }
 
@@ -177,7 +169,7 @@ export class CallerPath {
     this.frame = this.#jitter.frame
     this.concealed = got === 'concealed'
     this.#tags = this.#jitter.tags
-    this.levelDbfs = this.concealed ? this.#judge.levelDbfs(this.frame) : this.#jitter.levelDbfs
+    this.levelDbfs = this.concealed ? this.#detector.levelDbfs(this.frame) : this.#jitter.levelDbfs
     this.echo = (this.#tags & TAG_ECHO) !== 0
     return true
   }
@@ -188,12 +180,12 @@ export class CallerPath {
     this.voiced = false
     // A frame that we made up says nothing about the caller.
     if (this.concealed) return
-    // Our own speech says nothing about the caller's line. While it is only expected to come back, a key may be the caller's.
+    // Our own speech says nothing about the caller's line. While it is only expected to come back, a digit may be the caller's.
     if ((this.#tags & TAG_LEARNT) !== 0) return
-    this.#judge.judge(this.frame, this.levelDbfs)
-    this.voiced = this.#judge.voiced && !this.echo
-    this.digit = this.#judge.digit
-    if (this.digit !== null) this.#keys++
+    this.#detector.detect(this.frame, this.levelDbfs)
+    this.voiced = this.#detector.voiced && !this.echo
+    this.digit = this.#detector.digit
+    if (this.digit !== null) this.#digits++
   }
 
   /** 20 ms that the carrier plays from `playedAtMs` on, so that they are known when they come back. */
@@ -206,48 +198,49 @@ export class CallerPath {
 
   /** Gives the detector back; the object must not be used afterwards. */
   release(): void {
-    this.#judge.release()
+    this.#detector.release()
   }
 
   #changeChannels(channels: 1 | 2): void {
     this.#reframer.setChannels(channels)
+    this.#right = channels === 2 ? new Int16Array(frameSamples(this.sampleRateHz)) : null
     this.#echoGate = new EchoGate({ assumeEcho: channels === 1 })
     this.#matcher = channels === 1 ? new EchoMatcher({ sampleRateHz: this.sampleRateHz }) : null
   }
 
   #ingest(bytes: Uint8Array, arrivalMs: number): void {
     const reframer = this.#reframer
+    const right = this.#right
     reframer.push(bytes)
-    // Read where it lies, unless our own voice may have to be taken out of it.
-    const whole = this.#matcher === null ? reframer.whole() : null
-    if (whole !== null) return this.#enter(whole, null, arrivalMs)
-    const { left, right } = this.sampleRateHz === 8000 ? narrow : wide
-    const other = reframer.channels === 2 ? right : null
-    while (reframer.next(left, other)) this.#enter(left, other, arrivalMs)
+    for (let frame = this.#jitter.place(); reframer.next(frame, right); frame = this.#jitter.place()) this.#enter(frame, right, arrivalMs)
   }
 
-  /** Judges a frame on its way into the jitter buffer. @param right the outbound track of a stereo stream */
+  /**
+   * Measures a frame on its way into the jitter buffer.
+   * @param left  the caller's frame, in the jitter buffer's place for it; our own speech is taken out of it there
+   * @param right the outbound track of a stereo stream
+   */
   #enter(left: Int16Array, right: Int16Array | null, arrivalMs: number): void {
     // When the carrier took this frame: on a line without jitter it would arrive at that time, plus a constant.
     const capturedAtMs = Math.min(arrivalMs, this.#jitter.expectedArrivalMs)
     if (right !== null) {
       this.#echoGate.referenceAt(right, capturedAtMs - FRAME_MS)
-      this.#hear(this.#judge.levelDbfs(right), capturedAtMs - FRAME_MS)
+      this.#hear(levelDbfs(right), capturedAtMs - FRAME_MS)
     }
-    let level = this.#judge.levelDbfs(left)
+    let level = this.#detector.levelDbfs(left)
     const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
     const exact = this.#matcher?.exact === true
     // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
     const cancelled = exact && (match === 'own' || match === 'mixed')
     const caller = cancelled && this.#matcher?.cancel(left) === true
-    if (cancelled) level = this.#judge.levelDbfs(left)
+    if (cancelled) level = this.#detector.levelDbfs(left)
     const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
     // Only what is surely not the caller may be given up after a stall.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
     const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
-    this.#jitter.push(left, arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
+    this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
   }
 
   /** Looks for a beginning on the outbound track, in a frame that begins at `atMs`. */
@@ -263,5 +256,72 @@ export class CallerPath {
     const gate = this.#echoGate
     if (matcher !== null && matcher.proven) return match !== 'clear' && gate.couldBeEcho(level, capturedAtMs, matcher.gainDb)
     return gate.awaits(capturedAtMs) && gate.isEcho(telephoneDbfs(frame), capturedAtMs, level)
+  }
+}
+
+// 6 dB let 92 % of the speech through at 10 dB of noise.
+const OPEN_OVER_FLOOR_DB = 6
+// Quieter than any line that has a person on it; keeps digital silence from opening the gate for a whisper of noise.
+const FLOOR_DBFS_MIN = -66
+const FALL_SHARE = 0.2
+const RISE_SHARE = 0.002
+const RISE_DB_MAX = 0.02
+// Levels of the last 640 ms. Speech moves by 6 to 15 dB in that time, steady noise by 1 to 3.
+const WINDOW_FRAMES = 32
+const STEADY_DEVIATION_DB = 3.5
+const STEADY_SHARE = 0.1
+const SETTLED_FRAMES = 50
+
+/**
+ * Tells loud frames from the noise of the line. The floor falls quickly and rises slowly, as speech would drag it up;
+ * but a level that has been steady for 640 ms is noise however loud it is, and becomes the floor within the next 200
+ * ms. So noise that is loud from the first frame, or that begins in mid-call, does not hold the gate open.
+ */
+export class EnergyGate {
+  floorDbfs = LEVEL_DBFS_MIN
+  readonly #levels = new Float32Array(WINDOW_FRAMES)
+  #frames = 0
+  #sum = 0
+  #sumOfSquares = 0
+
+  /** False in the first second: a call that begins with a voice has no floor yet. */
+  get settled(): boolean {
+    return this.#frames >= SETTLED_FRAMES
+  }
+
+  /**
+   * @param feedsFloor false for a frame that says nothing about the line: our own echo
+   * @param marginDb by which it must be
+   * @returns true when the frame is louder than the noise
+   */
+  isOpen(levelDbfs: number, feedsFloor: boolean, marginDb = OPEN_OVER_FLOOR_DB): boolean {
+    if (feedsFloor) this.#learn(Math.max(levelDbfs, FLOOR_DBFS_MIN))
+    return this.#frames > 0 && levelDbfs > this.floorDbfs + marginDb
+  }
+
+  #learn(level: number): void {
+    if (this.#frames === 0) this.floorDbfs = level
+    const slot = this.#frames % WINDOW_FRAMES
+    const old = this.#levels[slot] as number
+    // As the window keeps it, so that what is added is what will be taken away.
+    const rounded = Math.fround(level)
+    this.#levels[slot] = rounded
+    if (this.#frames >= WINDOW_FRAMES) {
+      this.#sum -= old
+      this.#sumOfSquares -= old * old
+    }
+    this.#sum += rounded
+    this.#sumOfSquares += rounded * rounded
+    this.#frames++
+
+    const above = level - this.floorDbfs
+    const mean = this.#sum / WINDOW_FRAMES
+    if (this.#frames >= WINDOW_FRAMES && this.#sumOfSquares / WINDOW_FRAMES - mean * mean < STEADY_DEVIATION_DB ** 2) {
+      this.floorDbfs += (mean - this.floorDbfs) * STEADY_SHARE
+    } else if (above < 0) {
+      this.floorDbfs += above * FALL_SHARE
+    } else {
+      this.floorDbfs += Math.min(RISE_DB_MAX, above * RISE_SHARE)
+    }
   }
 }

@@ -1,16 +1,16 @@
 import { frameSamples, type LegRateHz } from '../core/units.js'
 import {
-  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, KEY_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD,
+  DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, OFF_FREQUENCY_MAX, PHASE_BLUR_RAD,
   PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX,
-} from './vad/judge-limits.js'
+} from './vad/detection-limits.js'
 
 const ROWS_HZ = [697, 770, 852, 941] as const
 const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
-const KEYS = '123A456B789C*0#D'
+const DIGITS = '123A456B789C*0#D'
 
-/** The key at row x 4 + column. */
-export function keyOf(place: number): string {
-  return KEYS.charAt(place)
+/** The digit at row x 4 + column. */
+export function digitOf(place: number): string {
+  return DIGITS.charAt(place)
 }
 
 // Blocks are of 10 ms; a window is two of them. Legs of 16 kHz are halved to 8 kHz first.
@@ -19,17 +19,17 @@ const BLOCK = 80
 const WINDOW = 160
 
 /**
- * Finds keys in the caller's voice channel (the carrier's stream has no message for them). A key is reported once, as
+ * Finds DTMF digits in the caller's voice channel (the carrier's stream has no message for them). A digit is reported once, as
  * soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40 ms counts
- * whatever its place. A gap of 40 ms makes the same key count again, one of 20 ms does not.
- * caller-kernel/keys.ts is its twin.
+ * whatever its place. A gap of 40 ms makes the same digit count again, one of 20 ms does not.
+ * Its twin is in vad/caller-kernel/.
  * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
  */
 export class DtmfDetector {
-  /** True while a key sounds, or what may become one: such a frame is not voice. */
+  /** True while a digit sounds, or what may become one: such a frame is not voice. */
   active = false
-  /** Keys reported, ever. */
-  keys = 0
+  /** Digits reported, ever. */
+  digits = 0
   readonly #step: 1 | 2
   readonly #frameBlocks = 2
   /** The window as 8 kHz samples, newest block second. */
@@ -52,23 +52,23 @@ export class DtmfDetector {
 
   /**
    * @param frame 20 ms at the leg's rate
-   * @returns the key that was recognised in this frame, else null
+   * @returns the digit that was recognised in this frame, else null
    */
   detect(frame: Int16Array, levelDbfs: number): string | null {
-    if (levelDbfs < KEY_DBFS_MIN) {
+    if (levelDbfs < DTMF_DBFS_MIN) {
       this.#rest()
       return null
     }
-    let key: string | null = null
+    let digit: string | null = null
     this.active = false
     for (let block = 0; block < this.#frameBlocks; block++) {
       this.#load(frame, block * BLOCK * this.#step)
       const heard = this.#classify()
       if (heard >= 0) this.active = true
-      key = this.#follow(heard) ?? key
+      digit = this.#follow(heard) ?? digit
     }
     this.active ||= this.#down >= 0
-    return key
+    return digit
   }
 
   /** A frame of silence: both of its blocks are misses, and the window starts anew. */
@@ -91,14 +91,14 @@ export class DtmfDetector {
     if (this.#step === 1) {
       for (let i = 0; i < BLOCK; i++) window[BLOCK + i] = frame[from + i] as number
     } else {
-      // The mean of two: 4 kHz and up are weakened enough not to be taken for keys.
+      // The mean of two: 4 kHz and up are weakened enough not to be taken for digits.
       for (let i = 0; i < BLOCK; i++) {
         window[BLOCK + i] = ((frame[from + 2 * i] as number) + (frame[from + 2 * i + 1] as number)) / 2
       }
     }
   }
 
-  /** The key in the window, as row x 4 + column; -1 for none. */
+  /** The digit in the window, as row x 4 + column; -1 for none. */
   #classify(): number {
     const older = this.#older
     const newer = this.#newer
@@ -127,8 +127,8 @@ export class DtmfDetector {
     const columnPower = this.#tonePower(column)
     if ((rowPower + columnPower) * (2 / WINDOW) < PURITY_MIN * total) return -1
     if (columnPower > rowPower * TWIST_MAX || rowPower > columnPower * REVERSE_TWIST_MAX) return -1
-    if (powerAt(this.#window, 2 * (KEY_TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
-    if (powerAt(this.#window, 2 * (KEY_TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
+    if (powerAt(this.#window, 2 * (DTMF_TONES_HZ[row] as number)) > OCTAVE_MAX * rowPower + OCTAVE_LEAK * columnPower) return -1
+    if (powerAt(this.#window, 2 * (DTMF_TONES_HZ[column] as number)) > OCTAVE_MAX * columnPower) return -1
     return row * 4 + column - 4
   }
 
@@ -143,7 +143,7 @@ export class DtmfDetector {
     const newRe = this.#newer[2 * tone] as number
     const newIm = this.#newer[2 * tone + 1] as number
     const phase = Math.abs(Math.atan2(newIm * re - newRe * im, newRe * re + newIm * im))
-    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (KEY_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
+    const allowed = (2 * Math.PI * OFF_FREQUENCY_MAX * (DTMF_TONES_HZ[tone] as number) * BLOCK) / RATE_HZ + PHASE_BLUR_RAD
     if (phase > allowed) return 0
     // A tone that turns by `phase` in a block turns by twice that in the window, which the filter sums to a sinc.
     const loss = phase < 0.01 ? 1 : Math.sin(phase) / phase
@@ -160,21 +160,21 @@ export class DtmfDetector {
     if (heard < 0 || ++this.#hits < HITS_TO_REPORT || heard === this.#down) return null
     this.#down = heard
     this.#misses = 0
-    this.keys++
-    return keyOf(heard)
+    this.digits++
+    return digitOf(heard)
   }
 }
 
 /** Four rows, then four columns. */
-export const KEY_TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
+export const DTMF_TONES_HZ: readonly number[] = [...ROWS_HZ, ...COLUMNS_HZ]
 /** 2 cos(w), cos(w), sin(w) of each tone. */
 const TONES = Float64Array.from({ length: 24 }, (_, i) => {
-  const w = (2 * Math.PI * (KEY_TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
+  const w = (2 * Math.PI * (DTMF_TONES_HZ[Math.floor(i / 3)] as number)) / RATE_HZ
   return i % 3 === 0 ? 2 * Math.cos(w) : i % 3 === 1 ? Math.cos(w) : Math.sin(w)
 })
 /** How far each tone turns in one block, (re, im). */
 const TURN = Float64Array.from({ length: 16 }, (_, i) => {
-  const angle = (2 * Math.PI * (KEY_TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
+  const angle = (2 * Math.PI * (DTMF_TONES_HZ[i >> 1] as number) * BLOCK) / RATE_HZ
   return i % 2 === 0 ? Math.cos(angle) : Math.sin(angle)
 })
 

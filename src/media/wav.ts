@@ -3,7 +3,7 @@ import { BYTES_PER_SAMPLE, isSampleRateHz, type SampleRateHz } from '../core/uni
 import { decodeMuLaw, samplesOf, bytesOfSamples } from './pcm.js'
 
 /** Sound out of a WAV file, always as s16. */
-export interface WavAudio {
+interface WavAudio {
   readonly sampleRateHz: SampleRateHz
   readonly channels: 1 | 2
   /** Interleaved when there are two channels. */

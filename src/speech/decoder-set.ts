@@ -5,14 +5,14 @@ import { MODEL_BASE } from './dictionary.js'
 import { RECOGNISER_RATE_HZ, type DictionaryEntry, type Recognised } from './speech-protocol.js'
 
 /**
- * Word insertion penalty. Of 20 digit strings of 4-6 digits from flite voices over an 8 kHz mu-law line 19 were
- * right with it, 14 with the default.
+ * Word insertion penalty. Of 20 strings of 4-6 digits (flite voices, 8 kHz mu-law) 19 were right with it, 14 with the
+ * default.
  */
 const WORD_INSERTION_PENALTY = 0.001
-/** Words that were added to one decoder's dictionary stay there; beyond this the decoder is made anew. */
+/** Words that are added to a decoder's dictionary stay there; a decoder with more than this is replaced. */
 const ADDED_WORDS_MAX = 500
 
-/** A decoder that one utterance has to itself until it is released. All calls are synchronous. */
+/** A decoder that is reserved for one utterance until it is released. All calls are synchronous. */
 export interface LeasedDecoder {
   /** Float samples within ±1 at 8 kHz; about 0.6 ms for 20 ms of speech. @throws GatewayError SPEECH_FAULT */
   decode(pcm: Float32Array): void
@@ -20,20 +20,16 @@ export interface LeasedDecoder {
   partial(): Recognised
   /** Ends the utterance; the words, empty when none fit. @throws GatewayError SPEECH_FAULT */
   finish(): Recognised
-  /** Gives the decoder back, in whatever state it is. Idempotent. */
+  /** Releases the decoder in any state. Idempotent. */
   release(): void
 }
 
 /** Counters; plain fields. */
-export interface DecoderSetStats {
+interface DecoderSetStats {
   leased: number
   waiting: number
-  /** Utterances that were refused because too many waited. */
+  /** Utterances that were refused because the queue was full. */
   refused: number
-  /** Leases that had to load another grammar (20-45 ms at full size). */
-  grammarsLoaded: number
-  /** Decoders that failed and were replaced. */
-  replaced: number
 }
 
 interface Slot {
@@ -55,17 +51,17 @@ interface Waiter {
 export interface DecoderRequest {
   /** Rejects with SPEECH_BUSY when the queue is full, AGENT_INVALID when the grammar cannot be used. */
   readonly lease: Promise<LeasedDecoder>
-  /** Leaves the queue; a lease that was granted meanwhile is given back. Idempotent. */
+  /** Leaves the queue; a lease that was granted meanwhile is released. Idempotent. */
   cancel(): void
 }
 
 /**
- * The decoders of one speech worker: made at start, because one takes 190 ms and 28 MB, and leased for one utterance
- * at a time. Each is a module of its own, so that one that fails is replaced without touching the others. A lease
- * prefers a decoder that has this grammar loaded, then the one that was unused for longest.
+ * The decoders of one speech worker: made at start, because one takes 190 ms and 28 MB, and leased for one utterance at a time.
+ * Each has its own WebAssembly module, so that a failed one is replaced without the others. A lease prefers a decoder that has
+ * the grammar loaded, then the one that was unused for longest.
  */
 export class DecoderSet {
-  readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0, grammarsLoaded: 0, replaced: 0 }
+  readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0 }
   readonly #slots: Slot[]
   readonly #waiting: Waiter[] = []
   #uses = 0
@@ -77,7 +73,7 @@ export class DecoderSet {
   /** @throws GatewayError SPEECH_FAULT when the models cannot be loaded */
   static async create(count: number): Promise<DecoderSet> {
     const slots: Slot[] = []
-    // One after the other: the loading is computation, and a crowd of them would only need more memory at once.
+    // One after the other: loading is CPU work, and in parallel it would only need more memory.
     for (let i = 0; i < count; i++) slots.push(await makeSlot())
     return new DecoderSet(slots)
   }
@@ -169,7 +165,6 @@ export class DecoderSet {
       throw new GatewayError('AGENT_INVALID', `the recogniser refuses a grammar: ${messageOf(error)}`, { cause: error })
     }
     slot.grammar = grammar
-    this.stats.grammarsLoaded++
   }
 
   #leaseOf(slot: Slot): LeasedDecoder {
@@ -218,7 +213,7 @@ export class DecoderSet {
           try {
             slot.decoder.stop()
           } catch {
-            // It has heard too little to end an utterance; a decoder in doubt is replaced.
+            // An utterance that is too short to be ended; the decoder is replaced.
             void this.#replace(slot)
           }
         }
@@ -236,7 +231,6 @@ export class DecoderSet {
     if (this.#replacing.has(slot)) return
     this.#replacing.add(slot)
     slot.busy = true
-    this.stats.replaced++
     try {
       const fresh = await makeSlot()
       slot.decoder = fresh.decoder
@@ -244,7 +238,7 @@ export class DecoderSet {
       slot.words = fresh.words
       slot.busy = false
     } catch {
-      // Without its models the worker could not have started; the slot stays out of use, and the others go on.
+      // The slot stays out of use.
       slot.busy = true
     }
     this.#replacing.delete(slot)
@@ -265,7 +259,7 @@ async function makeSlot(): Promise<Slot> {
   } catch (error) {
     throw new GatewayError('SPEECH_FAULT', `the recogniser's models could not be loaded: ${messageOf(error)}`, { cause: error })
   } finally {
-    // Emscripten's runtime adds process-wide listeners that rethrow whatever they get; errors here are ours to handle.
+    // Emscripten's runtime adds process-wide listeners that rethrow every error.
     for (const listener of process.listeners('uncaughtException')) {
       if (!listenersBefore.has(listener)) process.removeListener('uncaughtException', listener)
     }
@@ -279,8 +273,8 @@ function known(decoder: NativeDecoder, word: string): boolean {
   return Boolean(decoder.lookup_word(word))
 }
 
-/** The words of a JSGF document: what is left without header, rule names, weights, tags and operators. */
-export function wordsOf(grammar: string): Set<string> {
+/** The words of a JSGF document: without header, rule names, weights, tags and operators. */
+function wordsOf(grammar: string): Set<string> {
   const body = grammar
     .replace(/^#JSGF[^;]*;/, ' ')
     .replace(/\bgrammar\s+[^;]*;/, ' ')
@@ -298,8 +292,8 @@ function heardBy(decoder: NativeDecoder): Recognised {
 }
 
 /**
- * How well the sound fits the words, each as likely as the other sounds of its length: the geometric mean over the frames of all
- * words, silences aside. Costs 0.1 ms, the alignment is a by-product.
+ * How well the sound fits the words: the geometric mean of the words' probabilities, weighted by their durations, without silences.
+ * Costs 0.1 ms; the alignment is a by-product of decoding.
  */
 function fitOf(decoder: NativeDecoder): number {
   let sum = 0

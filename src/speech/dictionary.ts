@@ -3,9 +3,9 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
 
-/** Folder of the recogniser's models, with a slash behind it. The package's own default is a path below the working directory. */
+/** Folder of the recogniser's models, with a trailing slash. The package's default is relative to the working directory. */
 export const MODEL_BASE = join(dirname(createRequire(import.meta.url).resolve('soundswallower')), 'model/')
-/** The model that the recogniser loads when it is told of no other. */
+/** The recogniser's default model. */
 const MODEL = 'en-us'
 /** 134,784 lines; twice as many slots, a power of two. */
 const SLOTS_PER_LINE = 2
@@ -16,8 +16,8 @@ const HASH_START = 0x811c9dc5
 const HASH_FACTOR = 0x01000193
 
 /**
- * The pronouncing dictionary of the recogniser, without the recogniser: the same file, 3.2 MB, under a table of where each word's
- * line begins. A decoder takes 28 MB and 190 ms or more; this takes 5 MB and 35 ms of one core, once, and makes no garbage.
+ * The recogniser's pronouncing dictionary without the recogniser: the same file, 3.2 MB, with a hash table of the offset of each
+ * word's line. A decoder takes 28 MB and at least 190 ms; this takes 5 MB and 35 ms, once, without garbage.
  */
 export class Dictionary {
   readonly #bytes: Buffer
@@ -56,7 +56,7 @@ export class Dictionary {
     }
   }
 
-  /** Whether the recogniser knows how a word sounds. */
+  /** True when the dictionary has the word. */
   has(word: string): boolean {
     const bytes = Buffer.from(`${word} `)
     let hash = HASH_START
@@ -77,11 +77,11 @@ export class Dictionary {
   }
 }
 
-/** The sounds of the model, ARPAbet without stress digits. @throws GatewayError SPEECH_FAULT */
+/** The phones of the model, ARPAbet without stress digits. @throws GatewayError SPEECH_FAULT */
 export async function modelPhones(): Promise<readonly string[]> {
   try {
     const phones = JSON.parse(await readFile(join(MODEL_BASE, MODEL, 'phoneset.json'), 'utf8')) as Record<string, string>
-    // The rest is silence and noise.
+    // The others are silence and noise.
     return Object.keys(phones).filter((phone) => /^[A-Z]{1,2}$/.test(phone))
   } catch (cause) {
     throw new GatewayError('SPEECH_FAULT', `the recogniser's sounds cannot be read: ${messageOf(cause)}`, { cause })

@@ -17,11 +17,11 @@ export interface SpeechChunk {
   readonly last: boolean
 }
 
-/** Speech that is being made. */
+/** Speech that is being synthesised. */
 export interface Speaking {
   /**
    * Resolves after the last chunk, also after `cancel`.
-   * Rejects with SPEECH_FAULT (the worker died; retryable) or SPEECH_BUSY (too much is being spoken).
+   * Rejects with SPEECH_FAULT (the worker died; retryable) or SPEECH_BUSY (too many or too long texts).
    */
   readonly done: Promise<void>
   /** No chunk arrives after it. Idempotent. */
@@ -30,7 +30,7 @@ export interface Speaking {
 
 /** A caller's utterance that is being recognised while it is spoken. */
 export interface Utterance {
-  /** 8 kHz mono samples, copied before return. What exceeds the longest utterance is dropped and counted. */
+  /** 8 kHz mono samples, copied before return. Samples beyond the longest utterance are dropped and counted. */
   push(pcm: Int16Array): void
   /**
    * The caller stopped. Resolves with the words, empty when none fit the grammar.
@@ -38,26 +38,26 @@ export interface Utterance {
    * AGENT_INVALID (the grammar cannot be used, for example a word that is in no dictionary).
    */
   end(): Promise<Recognised>
-  /** The result is not wanted any more: frees the decoder. Idempotent, safe after `end` (which then yields no words). */
+  /** Drops the result and frees the decoder. Idempotent, safe after `end`, which then resolves without words. */
   abandon(): void
 }
 
-export interface SpeechClientOptions {
+interface SpeechClientOptions {
   /** From `SpeechPool.openSession`. The client owns it and closes it. */
   readonly port: MessagePort
   /**
-   * Asks the main thread for another session when this one's worker has died. Without it the client is dead after
-   * the first fault, and everything rejects with SPEECH_FAULT.
+   * Requests another session from the main thread when this one's worker has died. Without it every request after the
+   * first fault rejects with SPEECH_FAULT.
    */
   readonly reopen?: () => Promise<MessagePort>
-  /** Told of each fault, before what was under way rejects. */
+  /** Called at each fault, before pending requests reject. */
   readonly onFault?: () => void
 }
 
 /** Counters of one call's speech; plain fields. */
-export interface SpeechClientStats {
+interface SpeechClientStats {
   utterances: number
-  /** Samples beyond the longest utterance, or that came while no worker was there. */
+  /** Samples beyond the longest utterance, or without a worker. */
   samplesDropped: number
   sentences: number
   /** Requests refused because too many were under way. */
@@ -75,25 +75,24 @@ interface SpeakingState {
 
 interface UtteranceState {
   readonly id: number
-  readonly hearing: (soFar: Recognised) => void
+  readonly onPartial: (soFar: Recognised) => void
   samples: number
   ended: boolean
-  /** What `end` will reject or resolve with when the answer came before `end` was called. */
+  /** The result, where it arrived before `end` was called. */
   outcome: Recognised | GatewayError | null
   resolve: ((heard: Recognised) => void) | null
   reject: ((error: GatewayError) => void) | null
 }
 
-/** Times the number of deaths so far. A worker is replaced, models and all, in about a second; the session waits for it. */
+/** Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the models. */
 const REOPEN_PAUSE_MS = 50
 const DIED = 'the speech worker of this call died'
 
 /**
- * The call's end of a speech session; lives in the media worker. Nothing here computes: text and samples go to a
- * speech worker, speech and words come back. The port keeps the thread alive only while an answer is due.
+ * The call's end of a speech session, in the media worker: it sends text and samples to a speech worker and receives speech and
+ * words. The port keeps the thread alive only while a result is pending.
  *
- * A client belongs to its call and may be used by several parts of it at once (the agent and the gateway's own
- * phrases); whoever made it closes it.
+ * Several parts of a call may use its client at once (the agent and the gateway's own phrases). Its creator closes it.
  */
 export class SpeechClient {
   readonly stats: SpeechClientStats = { utterances: 0, samplesDropped: 0, sentences: 0, refused: 0, faults: 0, reopened: 0 }
@@ -117,13 +116,13 @@ export class SpeechClient {
     return !this.#closed && (this.#port !== null || this.#reopening !== null)
   }
 
-  /** Resolves when a session is there again after a fault; false when there will be none. */
+  /** Resolves with true when a session is open again after a fault, with false when there will be none. */
   async recovered(): Promise<boolean> {
     if (this.#reopening !== null) return this.#reopening
     return this.#port !== null && !this.#closed
   }
 
-  /** Speaks `text` sentence by sentence; the first is delivered while the others are still being made. */
+  /** Speaks `text` sentence by sentence; the first is delivered while the others are being synthesised. */
   speak(text: string, voice: string, onChunk: (chunk: SpeechChunk) => void): Speaking {
     const id = this.#nextId++
     let cancelled = false
@@ -136,7 +135,7 @@ export class SpeechClient {
       this.#speaking.set(id, { id, onChunk, resolve, reject })
       this.#post({ type: 'speak', id, text, voice })
     })
-    // The caller may only be interested in the chunks.
+    // `done` may be unused.
     done.catch(() => undefined)
     return {
       done,
@@ -146,40 +145,25 @@ export class SpeechClient {
         const state = this.#speaking.get(id)
         if (state === undefined) return
         this.#speaking.delete(id)
-        this.#post({ type: 'hush', id })
+        this.#post({ type: 'cancel', id })
         this.#restWhenIdle()
         state.resolve()
       },
     }
   }
 
-  /** All of `text` in one piece. Rejects as `Speaking.done`. */
-  async synthesise(text: string, voice: string): Promise<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
-    const parts: SpeechChunk[] = []
-    await this.speak(text, voice, (chunk) => parts.push(chunk)).done
-    let samples = 0
-    for (const part of parts) samples += part.pcm.length
-    const pcm = new Int16Array(samples)
-    let at = 0
-    for (const part of parts) {
-      pcm.set(part.pcm, at)
-      at += part.pcm.length
-    }
-    return { pcm, sampleRateHz: parts[0]?.sampleRateHz ?? 16000 }
-  }
-
-  /** Lets the worker make this speech ahead of time, when it is idle. Never fails; a hint. */
+  /** A hint that lets the worker synthesise this text ahead of time, when it is idle. Never fails. */
   prepare(text: string, voice: string): void {
     if (text.length <= SPEECH_TEXT_CHARS_MAX) this.#post({ type: 'prepare', text, voice })
   }
 
   /**
-   * The caller began to speak; `grammar` is a JSGF document with one public rule.
-   * @param hearing  told of the words so far, about once a second while the utterance lasts
+   * The caller started to speak; `grammar` is a JSGF document with one public rule.
+   * @param onPartial  called with the words so far, about once a second while the utterance lasts
    * @throws GatewayError SPEECH_BUSY when this call has too many utterances under way, SPEECH_FAULT without a worker.
    */
   startUtterance(
-    grammar: string, words: readonly DictionaryEntry[] = [], hearing: (soFar: Recognised) => void = () => undefined,
+    grammar: string, words: readonly DictionaryEntry[] = [], onPartial: (soFar: Recognised) => void = () => undefined,
   ): Utterance {
     if (this.#port === null) throw new GatewayError('SPEECH_FAULT', DIED, { retryable: this.alive })
     if (this.#utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
@@ -187,7 +171,7 @@ export class SpeechClient {
       throw new GatewayError('SPEECH_BUSY', `this call has ${SPEECH_UTTERANCES_PER_CALL_MAX} utterances under way`, { retryable: true })
     }
     const id = this.#nextId++
-    const state: UtteranceState = { id, hearing, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
+    const state: UtteranceState = { id, onPartial, samples: 0, ended: false, outcome: null, resolve: null, reject: null }
     this.#utterances.set(id, state)
     this.stats.utterances++
     this.#post({ type: 'utterance-start', id, grammar, words })
@@ -198,7 +182,7 @@ export class SpeechClient {
     }
   }
 
-  /** Ends the session; what was under way resolves empty. Idempotent. */
+  /** Ends the session; pending requests resolve empty. Idempotent. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -262,7 +246,7 @@ export class SpeechClient {
     this.#port.postMessage(request)
   }
 
-  /** A port that nobody waits for must not keep a thread from ending. */
+  /** A port without a pending result must not keep the thread alive. */
   #restWhenIdle(): void {
     if (this.#speaking.size + this.#utterances.size === 0) this.#port?.unref()
   }
@@ -291,9 +275,9 @@ export class SpeechClient {
         state?.resolve()
         break
       }
-      case 'hearing': {
+      case 'partial': {
         const state = this.#utterances.get(reply.id)
-        if (state !== undefined && !state.ended) state.hearing({ text: reply.text, fit: reply.fit ?? 1 })
+        if (state !== undefined && !state.ended) state.onPartial({ text: reply.text, fit: reply.fit ?? 1 })
         return
       }
       case 'heard':
@@ -320,7 +304,7 @@ export class SpeechClient {
     else state.resolve?.(outcome)
   }
 
-  /** The other end is gone without our closing it: the worker died. */
+  /** The other end closed the port: the worker died. */
   #fault(): void {
     this.#port = null
     if (this.#closed) return
@@ -336,12 +320,12 @@ export class SpeechClient {
 
   async #openAgain(reopen: () => Promise<MessagePort>): Promise<boolean> {
     let port: MessagePort
-    // The main thread may learn of the death a moment after us, and would place the session on the dying worker.
+    // The main thread may see the death later than this thread, and would place the session on the dying worker.
     await new Promise((resolve) => setTimeout(resolve, REOPEN_PAUSE_MS * this.stats.faults))
     try {
       port = await reopen()
     } catch {
-      // The main thread has no session for us; what fails next says so to whoever asks.
+      // No session is available; the next request rejects.
       this.#reopening = null
       return false
     }

@@ -8,7 +8,7 @@ import {
 } from '../core/limits.js'
 import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 
-export interface SpeechPoolOptions {
+interface SpeechPoolOptions {
   /** Speech workers, 1 to 4; 1 when not given. One thread recognises about 30 callers who speak at once. */
   readonly threads?: number
   /** Decoders in each worker, 1 to 16; 4 when not given. About 28 MB and 190 ms of start-up each. */
@@ -19,15 +19,14 @@ export interface SpeechPoolOptions {
   readonly sessionsPerThread?: number
   /** `process.env` of the workers; this process's own when absent. */
   readonly workerEnv?: Readonly<Record<string, string>>
-  /** Told of each worker that died, once; the pool has replaced it by then. */
+  /** Called once for each worker that died; the pool has replaced it by then. */
   readonly onFault?: (error: GatewayError) => void
 }
 
 /** Counters of the pool; plain fields, read at scrape time. */
-export interface SpeechPoolStats {
+interface SpeechPoolStats {
   /** Sessions that are open now. */
   sessions: number
-  sessionsOpened: number
   /** Sessions that ended because their worker died. */
   sessionsFaulted: number
   /** Workers that died. */
@@ -39,17 +38,15 @@ export interface SpeechPoolStats {
 const CLOSE_TIMEOUT_MS = 1000
 
 /**
- * The speech workers, as the main thread sees them: the only place where recognition and synthesis run. A call's
- * session is one long task that was handed one end of a channel; the other end goes to the call's media worker,
- * and the two talk past the main thread from then on. The session ends when either end of the channel closes.
+ * The main thread's side of the speech workers. A call's session is one long task that gets one end of a channel; the other end
+ * goes to the call's media worker, and their messages do not pass the main thread. The session ends when either end closes.
  *
- * A worker that dies takes its sessions with it: their ports close, which is how the media workers learn of it
- * (`SpeechClient` then fails what was under way with SPEECH_FAULT and opens a new session), and piscina starts
- * another worker. As with calls, no `signal` is passed and no more tasks are started than there are slots:
- * piscina would run a refused task later all the same.
+ * A worker that dies ends its sessions: their ports close, `SpeechClient` rejects its pending requests with SPEECH_FAULT and opens a
+ * new session, and piscina starts another worker. As with calls, no `signal` is passed and no more tasks are started than there are
+ * slots, because piscina would run a refused task later.
  */
 export class SpeechPool {
-  readonly stats: SpeechPoolStats = { sessions: 0, sessionsOpened: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
+  readonly stats: SpeechPoolStats = { sessions: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
   readonly #pool: Piscina<SpeechTask, SpeechTaskResult>
   readonly #slots: number
   readonly #ready: Promise<void>
@@ -86,7 +83,7 @@ export class SpeechPool {
     // An idle worker's death arrives here; a busy one's as the rejection of its tasks.
     this.#pool.on('error', (error: unknown) => this.#workerDied(error))
     this.#ready = this.#probe(threads)
-    // Whoever awaits ready() gets the error; nobody has to.
+    // `ready` reports the error; it may be unused.
     this.#ready.catch(() => undefined)
   }
 
@@ -107,7 +104,7 @@ export class SpeechPool {
 
   /**
    * Starts a session and returns the call's end of its channel, to be transferred to the call's media worker. The
-   * session ends when that port is closed. May be called before `ready`: what is asked meanwhile waits.
+   * session ends when that port is closed. May be called before `ready`: requests wait until then.
    * @throws GatewayError SPEECH_BUSY when all slots are taken, SPEECH_FAULT after `close`.
    */
   openSession(): MessagePort {
@@ -118,7 +115,6 @@ export class SpeechPool {
     }
     const { port1, port2 } = new MessageChannel()
     this.stats.sessions++
-    this.stats.sessionsOpened++
     const session = this.#pool.run({ type: 'session', port: port2 }, { transferList: [port2] }).then(
       () => undefined,
       (error: unknown) => {
@@ -126,7 +122,7 @@ export class SpeechPool {
         this.#workerDied(error)
       },
     ).finally(() => {
-      // Only of use when the task never reached a worker: else the port was transferred and this does nothing.
+      // Has an effect only if the task did not reach a worker: else the port was transferred.
       port2.close()
       this.stats.sessions--
       this.#sessions.delete(session)
@@ -159,7 +155,7 @@ export class SpeechPool {
     }
   }
 
-  /** Piscina rejects every task of a dead worker with the same error: one death is told once. */
+  /** Piscina rejects every task of a dead worker with the same error: each death is reported once. */
   #workerDied(error: unknown): void {
     if (this.#closed || error === this.#lastFault) return
     this.#lastFault = error

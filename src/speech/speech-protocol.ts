@@ -3,11 +3,11 @@ import type { ErrorCode } from '../core/errors.js'
 import type { SampleRateHz } from '../core/units.js'
 
 /**
- * What a call's media worker and a speech worker say to each other over the call's MessagePort. Ids are chosen by
+ * The messages between a call's media worker and a speech worker, over the call's MessagePort. Ids are chosen by
  * the client and are unique within a port. Everything is structured-cloned; samples are transferred.
  */
 
-/** The recogniser's model is CMU's telephone model; it takes the phone leg as it is. */
+/** Rate of the recogniser's model, CMU's telephone model. */
 export const RECOGNISER_RATE_HZ = 8000
 
 /** A word that the recogniser's dictionary lacks, and how it is said: ARPAbet phones, for example `M AH K OW`. */
@@ -17,23 +17,23 @@ export type DictionaryEntry = readonly [word: string, phones: string]
 export interface Recognised {
   /** In the words of the grammar; empty when nothing was. */
   readonly text: string
-  /** How well the sound fits these words, 0 to 1; 1 where nobody knows better. */
+  /** How well the sound fits these words, 0 to 1; missing means 1. */
   readonly fit?: number
 }
 
 export type SpeechRequest =
   /** Speak `text`, sentence by sentence. Answered by `speech` for each sentence, then `spoken` or `failed`. */
   | { readonly type: 'speak'; readonly id: number; readonly text: string; readonly voice: string }
-  /** Speak no more of it; nothing of `id` follows. */
-  | { readonly type: 'hush'; readonly id: number }
-  /** Put the sentences of `text` into the prompt cache when there is nothing better to do. No answer. */
+  /** Stop speaking; nothing of `id` follows. */
+  | { readonly type: 'cancel'; readonly id: number }
+  /** Put the sentences of `text` into the prompt cache when the worker is idle. No answer. */
   | { readonly type: 'prepare'; readonly text: string; readonly voice: string }
-  /** The caller began to speak. Answered by `hearing` while it lasts, then by `heard` or `failed`, after `utterance-end`. */
+  /** The caller started to speak. Answered by `partial` while it lasts, then by `heard` or `failed`, after `utterance-end`. */
   | {
       readonly type: 'utterance-start'; readonly id: number
       readonly grammar: string; readonly words: readonly DictionaryEntry[]
     }
-  /** 8 kHz mono samples of the utterance that is under way. */
+  /** 8 kHz mono samples of the current utterance. */
   | { readonly type: 'frame'; readonly id: number; readonly pcm: Int16Array }
   | { readonly type: 'utterance-end'; readonly id: number }
   /** The result is no longer wanted; nothing of `id` follows. */
@@ -42,17 +42,17 @@ export type SpeechRequest =
 export type SpeechReply =
   | {
       readonly type: 'speech'; readonly id: number; readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz
-      /** The sentence as it was given, before it was spelt out for the voice. */
+      /** The sentence as written, before it was spelt out for the voice. */
       readonly text: string
       readonly last: boolean
     }
   | { readonly type: 'spoken'; readonly id: number }
   /** What was recognised so far, about once a second of the utterance; before `heard`. */
-  | ({ readonly type: 'hearing'; readonly id: number } & Recognised)
+  | ({ readonly type: 'partial'; readonly id: number } & Recognised)
   | ({ readonly type: 'heard'; readonly id: number } & Recognised)
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
 
-/** What the pool tells a new speech worker, through piscina's `workerData`. */
+/** `workerData` of a speech worker. */
 export interface SpeechWorkerOptions {
   /** Decoders that are made ready at start, about 28 MB and 190 ms each. */
   readonly decoders: number
@@ -75,11 +75,7 @@ export interface SpeechWorkerStats {
   readonly decodersLeased: number
   readonly utterancesWaiting: number
   readonly utterancesRefused: number
-  readonly grammarsLoaded: number
-  readonly decodersReplaced: number
   readonly sentencesMade: number
   readonly sentencesFromCache: number
-  readonly sentencesPrepared: number
-  readonly cacheBytes: number
   readonly samplesDropped: number
 }

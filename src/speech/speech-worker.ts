@@ -1,21 +1,25 @@
 import { workerData } from 'node:worker_threads'
+import type { MessagePort } from 'node:worker_threads'
+import { GatewayError, messageOf } from '../core/errors.js'
+import { SPEECH_SAYINGS_MAX, SPEECH_UTTERANCES_PER_CALL_MAX, SPEECH_UTTERANCE_SAMPLES_MAX } from '../core/limits.js'
 import { DecoderSet } from './decoder-set.js'
+import type { DecoderRequest, LeasedDecoder } from './decoder-set.js'
 import { loadFlite } from './flite.js'
-import type { SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
-import { runSpeechSession, type SpeechEngine } from './speech-session.js'
+import { RECOGNISER_RATE_HZ } from './speech-protocol.js'
+import type { SpeechReply, SpeechRequest, SpeechTask, SpeechTaskResult, SpeechWorkerOptions, SpeechWorkerStats } from './speech-protocol.js'
 import { Synthesiser } from './synthesiser.js'
 
 /**
  * The entry of a speech worker: the only threads that recognise or synthesise. The models are loaded once for all
- * sessions; a session that comes earlier waits in its port's queue.
+ * sessions; requests of an earlier session wait in its port's queue.
  */
 
-// Set by SpeechPool, the only one that starts this file.
+// Set by SpeechPool, which starts this file.
 const options = workerData as SpeechWorkerOptions
 const loading = load()
-// A failure is told by every task that awaits it; without this it would end the thread before the first task.
+// Every task that awaits it reports a failure; without a handler here it would end the thread before the first task.
 loading.catch(() => undefined)
-/** From the third run on a sentence takes half of what the first one took. */
+/** From the third run on a sentence takes half the time of the first one. */
 const WARM_UP_RUNS = 3
 let sessions = 0
 
@@ -25,7 +29,7 @@ async function load(): Promise<SpeechEngine> {
     cacheBytes: options.promptCacheBytes,
     quiet: () => decoders.stats.leased === 0,
   })
-  // The first run of the module compiles its functions; no caller should wait for that.
+  // The first runs compile the module's functions.
   for (let i = 0; i < WARM_UP_RUNS; i++) flite.speak('One moment please, I am looking for your order.', 'slt')
   return { decoders, synthesiser, samplesDropped: 0 }
 }
@@ -34,7 +38,7 @@ export default async function speechTask(task: SpeechTask): Promise<SpeechTaskRe
   if (task.type === 'probe') return statsOf(await loading)
   sessions++
   try {
-    await runSpeechSession(task.port, await loading)
+    await runSession(task.port, await loading)
   } finally {
     sessions--
     task.port.close()
@@ -49,12 +53,200 @@ function statsOf(engine: SpeechEngine): SpeechWorkerStats {
     decodersLeased: decoders.stats.leased,
     utterancesWaiting: decoders.stats.waiting,
     utterancesRefused: decoders.stats.refused,
-    grammarsLoaded: decoders.stats.grammarsLoaded,
-    decodersReplaced: decoders.stats.replaced,
     sentencesMade: synthesiser.stats.sentencesMade,
     sentencesFromCache: synthesiser.stats.sentencesFromCache,
-    sentencesPrepared: synthesiser.stats.sentencesPrepared,
-    cacheBytes: synthesiser.cacheBytes,
     samplesDropped: engine.samplesDropped,
   }
+}
+
+/** What all sessions of one speech worker share. */
+interface SpeechEngine {
+  readonly decoders: DecoderSet
+  readonly synthesiser: Synthesiser
+  /** Samples without an utterance or beyond the longest one, over all sessions. */
+  samplesDropped: number
+}
+
+interface Utterance {
+  readonly id: number
+  readonly request: DecoderRequest
+  lease: LeasedDecoder | null
+  /** Audio from before a decoder was free. */
+  backlog: Int16Array[]
+  samples: number
+  /** Samples that the last partial result covers. */
+  partialAtSamples: number
+  decoded: number
+  ended: boolean
+}
+
+const SAMPLE_SCALE = 1 / 32768
+/** Speech between two partial results. One costs about 0.2 ms. */
+const PARTIAL_SAMPLES = RECOGNISER_RATE_HZ
+
+/**
+ * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared synthesiser, and
+ * their results into replies. It releases everything when the port closes, and resolves then.
+ */
+function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
+  const utterances = new Map<number, Utterance>()
+  const sayings = new Map<number, () => void>()
+  let closed = false
+
+  function reply(message: SpeechReply, transfer: ArrayBuffer[] = []): void {
+    if (!closed) port.postMessage(message, transfer)
+  }
+
+  function fail(id: number, error: unknown): void {
+    const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
+    reply({ type: 'failed', id, code, message: messageOf(error) })
+  }
+
+  function drop(utterance: Utterance): void {
+    utterances.delete(utterance.id)
+    utterance.backlog = []
+    utterance.request.cancel()
+    utterance.lease?.release()
+    utterance.lease = null
+  }
+
+  function start(id: number, request: DecoderRequest): void {
+    const utterance: Utterance = { id, request, lease: null, backlog: [], samples: 0, partialAtSamples: 0, decoded: 0, ended: false }
+    utterances.set(id, utterance)
+    request.lease.then(
+      (lease) => {
+        if (utterances.get(id) !== utterance) {
+          lease.release()
+          return
+        }
+        utterance.lease = lease
+        const { backlog } = utterance
+        utterance.backlog = []
+        for (const pcm of backlog) decode(utterance, pcm)
+        if (utterance.ended) finish(utterance)
+      },
+      (error: unknown) => {
+        if (utterances.get(id) !== utterance) return
+        utterances.delete(id)
+        fail(id, error)
+      },
+    )
+  }
+
+  function frame(id: number, pcm: Int16Array): void {
+    const utterance = utterances.get(id)
+    if (utterance === undefined || utterance.ended || utterance.samples + pcm.length > SPEECH_UTTERANCE_SAMPLES_MAX) {
+      engine.samplesDropped += pcm.length
+      return
+    }
+    utterance.samples += pcm.length
+    if (utterance.lease === null) utterance.backlog.push(pcm)
+    else decode(utterance, pcm)
+  }
+
+  function decode(utterance: Utterance, pcm: Int16Array): void {
+    const { lease } = utterance
+    if (lease === null) return
+    const floats = new Float32Array(pcm.length)
+    for (let i = 0; i < pcm.length; i++) floats[i] = (pcm[i] as number) * SAMPLE_SCALE
+    try {
+      lease.decode(floats)
+      utterance.decoded += pcm.length
+      if (utterance.decoded - utterance.partialAtSamples < PARTIAL_SAMPLES) return
+      utterance.partialAtSamples = utterance.decoded
+      reply({ type: 'partial', id: utterance.id, ...lease.partial() })
+    } catch (error) {
+      drop(utterance)
+      fail(utterance.id, error)
+    }
+  }
+
+  function finish(utterance: Utterance): void {
+    const { lease } = utterance
+    if (lease === null) return
+    try {
+      reply({ type: 'heard', id: utterance.id, ...lease.finish() })
+    } catch (error) {
+      fail(utterance.id, error)
+    }
+    drop(utterance)
+  }
+
+  function speak(id: number, text: string, voice: string): void {
+    if (sayings.size >= SPEECH_SAYINGS_MAX) {
+      fail(id, new GatewayError('SPEECH_BUSY', `${SPEECH_SAYINGS_MAX} texts of this call are being spoken`))
+      return
+    }
+    sayings.set(id, engine.synthesiser.speak(text, voice, {
+      sentence: (speech, sentence, last) => reply(
+        { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
+        // A copy of the synthesiser's, so that its buffer is not shared.
+        [speech.pcm.buffer as ArrayBuffer],
+      ),
+      done: () => {
+        sayings.delete(id)
+        reply({ type: 'spoken', id })
+      },
+      failed: (error) => {
+        sayings.delete(id)
+        fail(id, error)
+      },
+    }))
+  }
+
+  function receive(request: SpeechRequest): void {
+    switch (request.type) {
+      case 'speak':
+        speak(request.id, request.text, request.voice)
+        return
+      case 'cancel':
+        sayings.get(request.id)?.()
+        sayings.delete(request.id)
+        return
+      case 'prepare':
+        engine.synthesiser.prepare(request.text, request.voice)
+        return
+      case 'utterance-start':
+        // The client has the same bound; this one protects the other calls.
+        if (utterances.size >= SPEECH_UTTERANCES_PER_CALL_MAX) {
+          fail(request.id, new GatewayError('SPEECH_BUSY', 'this call has too many utterances under way'))
+          return
+        }
+        start(request.id, engine.decoders.request(request.grammar, request.words))
+        return
+      case 'frame':
+        frame(request.id, request.pcm)
+        return
+      case 'utterance-end': {
+        const utterance = utterances.get(request.id)
+        if (utterance === undefined || utterance.ended) return
+        utterance.ended = true
+        finish(utterance)
+        return
+      }
+      case 'utterance-abandon': {
+        const utterance = utterances.get(request.id)
+        if (utterance !== undefined) drop(utterance)
+        return
+      }
+    }
+  }
+
+  return new Promise((resolve) => {
+    port.on('message', (request: SpeechRequest) => {
+      try {
+        receive(request)
+      } catch {
+        // An uncaught exception would end the worker with every session on it. This call sees a lost session.
+        port.close()
+      }
+    })
+    port.once('close', () => {
+      closed = true
+      for (const stop of sayings.values()) stop()
+      sayings.clear()
+      for (const utterance of [...utterances.values()]) drop(utterance)
+      resolve()
+    })
+  })
 }

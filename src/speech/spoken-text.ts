@@ -1,13 +1,13 @@
 /**
- * Text as an agent writes it, made ready for a voice: cut into sentences, and everything that is not a word spelt
- * out. The transcript keeps the text as it was; only the voice gets the spelt one.
+ * Prepares an agent's text for a voice: cuts it into sentences and spells out everything that is not a word. The transcript keeps
+ * the text as written.
  *
- * What is spelt how: order and phone numbers (four digits or more without separators, or a leading zero) digit by
+ * How it is spelt: order and phone numbers (four digits or more without separators, or a leading zero) digit by
  * digit; other numbers as numbers; `KES 1,250.50`, `$5` as amounts; `4:30 PM`, `6 PM`, `18:05` as times;
  * `2026-11-20` as a date; `5%`, `3.5`, `21st`, `10 GB` as said; `PikiPiki` as two words. See docs/OFFLINE-AGENT.md.
  */
 
-/** A sentence beyond this is cut at a comma or a blank, so that one job never holds a worker for long. */
+/** A longer sentence is cut at a comma or a blank, so that one job does not block a worker for long. */
 const SENTENCE_CHARS_MAX = 160
 const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|st|no|vs|e\.g|i\.e|a\.m|p\.m)\.$/i
 
@@ -41,8 +41,8 @@ function pushSentence(sentences: string[], raw: string): void {
 }
 
 /**
- * The first word of `text` that the voices leave out without a sound: they read the letters a-z and digits, and an accent over one of
- * them is passed over. The whole text where nothing of it is a word; null when all of it is spoken.
+ * The first word of `text` that the voices do not speak: they read the letters a-z and digits, and ignore accents. The whole text
+ * where it holds no word; null when all of it is spoken.
  */
 export function unspokenIn(text: string): string | null {
   const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))
@@ -86,7 +86,7 @@ export function cardinal(value: number): string {
 }
 
 /** `4127` becomes `four one two seven`; anything but digits is left out. */
-export function digitByDigit(text: string): string {
+function digitByDigit(text: string): string {
   return [...text].filter((c) => c >= '0' && c <= '9').map((c) => ONES[Number(c)]).join(' ')
 }
 
@@ -131,7 +131,7 @@ const PHONE = /\+\d{6,15}\b/g
 const QUANTITY = new RegExp(String.raw`(${NUMBER})\s*(kb|mb|gb|tb|kbps|mbps|gbps|km|kg|min)\b`, 'gi')
 const PLAIN = new RegExp(NUMBER, 'g')
 
-/** One sentence with everything spelt out that a voice would stumble over. */
+/** One sentence with numbers, amounts, times and units spelt out. */
 export function spokenForm(sentence: string): string {
   return sentence
     .replace(PHONE, (phone) => `plus ${digitByDigit(phone)}`)
@@ -146,7 +146,7 @@ export function spokenForm(sentence: string): string {
     .replace(/\b(\d{1,2})(?:st|nd|rd|th)\b/gi, (_whole, value: string) => ordinal(Number(value)))
     .replace(new RegExp(`(${NUMBER})\\s*%`, 'g'), (_whole, value: string) => `${spokenNumber(value)} percent`)
     .replace(PLAIN, (written) => ` ${spokenNumber(written)} `)
-    // A made-up name is read better as the words it is made of.
+    // A compound name is pronounced better as separate words.
     .replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2')
     .replaceAll('&', ' and ')
     .replace(/[_*#<>|/\\]/g, ' ')

@@ -6,15 +6,15 @@ import { sentencesOf, spokenForm } from './spoken-text.js'
 
 /** Below this a sample counts as silence: −50 dBFS; the voices' own pauses are digital silence or near it. */
 const SILENCE_LEVEL = 100
-/** Silence that is left at either end of a sentence; the voices bring up to 200 ms, which the caller would wait for. */
+/** Silence that is left at the start and end of a sentence; the voices have up to 200 ms, which would delay the answer. */
 const LEAD_MS = 10
 const TAIL_MS = 160
-/** A little slower than the voices' own pace: digits over a telephone line need it. */
+/** Slower than the voices' own pace, so that digits are understood over a telephone line. */
 const STRETCH = 1.08
-/** How long prepared speech waits for a quiet moment before it is looked at again. */
+/** Pause before a preparation is tried again while the worker is busy. */
 const PREPARE_RETRY_MS = 40
 
-export interface SynthesisSink {
+interface SynthesisSink {
   /** One sentence; the samples are the receiver's. */
   sentence(speech: Speech, text: string, last: boolean): void
   done(): void
@@ -29,21 +29,20 @@ interface Job {
 }
 
 /** Counters; plain fields. */
-export interface SynthesiserStats {
+interface SynthesiserStats {
   sentencesMade: number
   sentencesFromCache: number
-  sentencesPrepared: number
 }
 
 /**
- * Speaks for all calls of one speech worker, a sentence at a time, with the event loop between sentences so that
- * callers' audio is decoded meanwhile. First sentences go before later ones: someone is waiting for a first one,
- * while a later one has the playing time of those before it.
+ * Synthesises for all calls of one speech worker, one sentence per turn of the event loop, so that callers' audio is decoded in
+ * between. First sentences go before later ones: a caller waits for a first sentence, while a later one has the playing time of
+ * those before it.
  */
 export class Synthesiser {
-  readonly stats: SynthesiserStats = { sentencesMade: 0, sentencesFromCache: 0, sentencesPrepared: 0 }
+  readonly stats: SynthesiserStats = { sentencesMade: 0, sentencesFromCache: 0 }
   readonly #flite: Flite
-  /** True when nobody speaks to this worker: the moment to prepare. */
+  /** True when no caller of this worker speaks: the time to prepare. */
   readonly #quiet: () => boolean
   readonly #cache: LRUCache<string, Speech>
   readonly #jobs: Job[] = []
@@ -60,10 +59,6 @@ export class Synthesiser {
     })
   }
 
-  get cacheBytes(): number {
-    return this.#cache.calculatedSize
-  }
-
   /** @returns a function that ends the job; nothing reaches the sink after it. Idempotent. */
   speak(text: string, voice: string, sink: SynthesisSink): () => void {
     const job: Job = { sentences: sentencesOf(text), voice, sink, next: 0 }
@@ -75,22 +70,15 @@ export class Synthesiser {
     }
   }
 
-  /** Makes the sentences of `text` when nothing else is to be done; the oldest wishes go when there are too many. */
+  /** Synthesises the sentences of `text` into the cache when the worker is idle; beyond SPEECH_PREPARE_MAX the oldest are dropped. */
   prepare(text: string, voice: string): void {
     for (const sentence of sentencesOf(text)) {
       const key = keyOf(sentence, voice)
-      if (this.#cache.has(key) || this.#prepare.some((wish) => wish.key === key)) continue
+      if (this.#cache.has(key) || this.#prepare.some((waiting) => waiting.key === key)) continue
       this.#prepare.push({ key, text: sentence, voice })
       if (this.#prepare.length > SPEECH_PREPARE_MAX) this.#prepare.shift()
     }
     this.#schedule()
-  }
-
-  close(): void {
-    this.#jobs.length = 0
-    this.#prepare.length = 0
-    if (this.#timer !== null) clearTimeout(this.#timer)
-    this.#timer = null
   }
 
   #schedule(): void {
@@ -141,14 +129,13 @@ export class Synthesiser {
   }
 
   #prepareNext(): void {
-    const wish = this.#prepare.shift()
-    if (wish === undefined || this.#cache.has(wish.key)) return
+    const next = this.#prepare.shift()
+    if (next === undefined || this.#cache.has(next.key)) return
     try {
-      this.#make(wish.text, wish.voice)
-      this.stats.sentencesPrepared++
+      this.#make(next.text, next.voice)
     } catch {
-      // Whoever needs this sentence will ask for it again and get the error.
-      this.#cache.delete(wish.key)
+      // A request for this sentence gets the error.
+      this.#cache.delete(next.key)
     }
   }
 
@@ -174,7 +161,7 @@ function asFault(error: unknown): GatewayError {
   return error instanceof GatewayError ? error : new GatewayError('SPEECH_FAULT', messageOf(error), { cause: error })
 }
 
-/** Cuts long silence at both ends: it would be response time at the start and a hole at the end. */
+/** Trims silence at both ends: it would add response time at the start and a pause at the end. */
 function trimmed(speech: Speech): Speech {
   const { pcm, sampleRateHz } = speech
   let first = 0

@@ -1,7 +1,6 @@
 import { RECORDING_BATCH_MS } from '../core/limits.js'
 import { msToSamples, type LegRateHz } from '../core/units.js'
-import { ChannelLayout } from '../media/channel-layout.js'
-import { Reframer } from '../media/reframer.js'
+import { ChannelLayout, Reframer } from '../media/reframer.js'
 import { StereoTimeline } from '../media/stereo-timeline.js'
 import type { StreamTrack } from '../sautikit/actions.js'
 import type { RecordingSink } from '../telemetry/archive/archive.js'

@@ -7,8 +7,8 @@ import type { FrameHistogram } from '../telemetry/frame-histogram.js'
 import { PlayoutFeed, RESAMPLER_FLUSH_MS } from './playout-feed.js'
 import type { SharedCall } from './shared-call.js'
 
-/** Who speaks: the backend, or the gateway itself (fillers, prompts, apologies). */
-export type SpeechSource = 'backend' | 'gateway'
+/** Where speech comes from: the backend, or the gateway itself (fillers, prompts, apologies). */
+type SpeechSource = 'backend' | 'gateway'
 
 /** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
 const SLICE_SAMPLES = 2400
@@ -25,7 +25,7 @@ interface Item {
   finished: boolean
 }
 
-export interface CallSpeechOptions {
+interface CallSpeechOptions {
   readonly shared: SharedCall
   readonly ledger: PlayoutLedger
   readonly rateHz: LegRateHz
@@ -75,7 +75,7 @@ export class CallSpeech {
       item.finished = true
       known = true
     }
-    // An item without a single sample is over too, and who waits for its end must be told.
+    // An item without a single sample ends too, and the ledger must report its end.
     if (!known && itemId !== null) this.#options.ledger.finished(itemId)
     this.#advance()
   }
@@ -106,7 +106,7 @@ export class CallSpeech {
     this.#options.ledger.cleared(this.#options.shared.outbound.written, nowMs)
   }
 
-  /** Something waits for `refill`. */
+  /** Whether speech waits for `refill`. */
   get waits(): boolean {
     return this.#feed.waits
   }

@@ -22,9 +22,8 @@ import { WorkerCall } from './worker-call.js'
 import type { WorkerContext } from './worker-context.js'
 import { voiceDetectors } from './media-assets.js'
 import { processClock } from './ticker.js'
-
 import { sessionOptions } from './call-setup.js'
-import { ShardLoop } from './shard-loop.js'
+import { TickLoop } from './tick-loop.js'
 import { Word, wordsOf } from './shared-call.js'
 import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-memory.js'
 import type { WorkerData } from './worker-memory.js'
@@ -47,7 +46,7 @@ const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
 /** For work of the worker itself that a call happens to start. */
 const ownWork = new AsyncResource('media-worker')
-const loop = new ShardLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
+const loop = new TickLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
 const transport = new HttpClient()
 const context: WorkerContext = {
   clock,

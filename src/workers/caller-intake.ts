@@ -3,11 +3,10 @@ import { AnswerGuard } from '../call/answer-guard.js'
 import type { AnswerGuardOptions, AnswerVerdict } from '../call/answer-guard.js'
 import type { CallSession } from '../call/call-session.js'
 import { frameSamples, samplesToMs } from '../core/units.js'
-import { Views } from '../core/views.js'
 import { CallerPath } from '../media/caller-path.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import type { StreamResampler } from '../media/resample/resampler.js'
-import { isPureTone } from '../media/vad/tone-guard.js'
+import { isPureTone } from '../media/vad/pure-tone.js'
 import { FrameHistogram } from '../telemetry/frame-histogram.js'
 import type { CallJournal } from './call-journal.js'
 import type { CallStart } from './call-messages.js'
@@ -16,14 +15,10 @@ import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
-/** A tone below this is hum of the line. */
+/** A tone below this level is hum of the line. */
 const TONE_DBFS_MIN = -45
 
-// A frame at the backend's rate, which copies it: all calls of a worker share the place.
-const converted = new Int16Array(frameSamples(24000))
-const convertedViews = new Views(converted)
-
-export interface CallerIntakeOptions {
+interface CallerIntakeOptions {
   readonly start: CallStart
   readonly context: WorkerContext
   readonly shared: SharedCall
@@ -31,26 +26,25 @@ export interface CallerIntakeOptions {
   readonly backend: Backend
   readonly journal: CallJournal | null
   readonly ear: CallerLatency
-  /** Of a call that we placed and do not know yet who took; null for any other. */
+  /** Answering-machine detection of an outbound call; null for any other. */
   readonly screening: AnswerGuardOptions | null
   readonly digit: (digit: string) => void
   readonly screened: (verdict: AnswerVerdict) => void
 }
 
 /**
- * The caller's side of a call on its worker: packets out of the shared ring, and of each frame that is due the decision to
+ * The caller's side of a call on its worker: takes packets out of the shared ring, and gives of each frame that is due the decision to
  * the session and the samples to the backend. Its methods are stages of the worker's tick.
  */
 export class CallerIntake {
   readonly #options: CallerIntakeOptions
   readonly #path: CallerPath
   readonly #toBackend: StreamResampler
-  readonly #backendFrameSamples: number
   readonly #latency = new FrameHistogram()
   readonly #referenceFrame: Int16Array
   #referenced: number
   #earOnsetMs = -Infinity
-  /** Until it is known who took the call. */
+  /** Answering-machine detection; null once it has decided. */
   #answerGuard: AnswerGuard | null
 
   constructor(options: CallerIntakeOptions) {
@@ -59,15 +53,14 @@ export class CallerIntake {
     this.#path = new CallerPath({ sampleRateHz: legRateHz, track, vadBank: context.vads })
     const { inputRateHz } = backend.capabilities
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
-    this.#backendFrameSamples = frameSamples(inputRateHz)
     this.#referenceFrame = new Int16Array(frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
-    // What was played is read again.
+    // What was played is read again, as the reference of the echo.
     shared.outbound.recallFrom = this.#referenced
     this.#answerGuard = screening === null ? null : new AnswerGuard(screening)
   }
 
-  /** Until then no frame is due, unless a packet comes. */
+  /** No frame is due before this time, unless a packet comes. */
   get dueMs(): number {
     return this.#path.dueMs
   }
@@ -85,7 +78,7 @@ export class CallerIntake {
   /** Bytes from the carrier into the caller's path. */
   receive(nowMs: number): void {
     const { shared: { inbound }, journal } = this.#options
-    // Before the packets, in which it may come back.
+    // Before the packets, in which the echo of it may come back.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
       journal?.packet(packet, inbound.arrivalMs)
@@ -100,7 +93,7 @@ export class CallerIntake {
     return this.#path.take(nowMs)
   }
 
-  /** Who speaks in it. */
+  /** Detects voice and DTMF digits in it. */
   detect(): void {
     this.#path.detect()
   }
@@ -113,8 +106,9 @@ export class CallerIntake {
     session.callerFrame(path.voiced, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
-    const samples = this.#toBackend.process(path.frame, converted)
-    if (samples === this.#backendFrameSamples && this.#answerGuard === null) backend.pushAudio(convertedViews.at(0, samples), path.voiced)
+    // Frames that the backend does not get pass the filter too: its history has no gap.
+    const pcm = this.#toBackend.convert(path.frame)
+    if (this.#answerGuard === null) backend.pushAudio(pcm, path.voiced)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)
@@ -125,7 +119,7 @@ export class CallerIntake {
     }
   }
 
-  /** A key was pressed, whichever way it came: machines press none. */
+  /** A DTMF digit came, as sound or from the carrier: machines press none. */
   keyPressed(): void {
     if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a key' })
   }
@@ -140,7 +134,7 @@ export class CallerIntake {
     this.#path.release()
   }
 
-  /** A model that heard the voicemail's greeting would answer it. */
+  /** Until it is known that a person answered, the backend gets no audio: a model would answer the voicemail's greeting. */
   #screen(guard: AnswerGuard): void {
     const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
     const verdict = guard.frame(voiced, !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz), levelDbfs)
@@ -153,19 +147,19 @@ export class CallerIntake {
   }
 
   /**
-   * Our own voice comes back: mixed into the line by the carrier, or out of the caller's loudspeaker. The path is shown what was
-   * sent and when it is played.
+   * Our own voice comes back: mixed into the line by the carrier, or out of the caller's loudspeaker. The path gets what was
+   * sent, with the time at which it is played.
    */
   #reference(): void {
     const { shared: { words, times, outbound }, start } = this.#options
-    // A glance without Atomics, as most ticks find nothing: what it misses is found with the next packet.
+    // Read without Atomics, as most ticks find nothing: what this misses is found with the next packet.
     if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
     const frame = this.#referenceFrame
     const dated = Atomics.load(words, Word.dated) >>> 0
     const sampleZeroMs = times[Time.sampleZeroMs] as number
-    // Signed: behind what was discarded, main has to date new speech first.
+    // Signed: after a discard `dated` is behind until main has dated new speech.
     for (let left = (dated - this.#referenced) | 0; left > 0; left = (dated - this.#referenced) | 0) {
-      // Main takes whole frames; less is the end of a sentence, which it fills up with zeros.
+      // Main takes whole frames; less is the end of a sentence, which it pads with zeros.
       const samples = Math.min(left, frame.length)
       if (outbound.recall(this.#referenced, frame, samples)) {
         frame.fill(0, samples)

@@ -24,7 +24,7 @@ import type {
 import type { CallMemory } from './call-memory.js'
 import type { MainThreadContext, HostedAgent } from './main-thread-context.js'
 import { EscalationDriver } from './escalation-driver.js'
-import { HostedPlayout } from './hosted-playout.js'
+import { PlayoutClock } from './playout-clock.js'
 import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
@@ -57,7 +57,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #log: Log
   readonly #memory: CallMemory
   readonly #shared: SharedCall
-  readonly #playout: HostedPlayout
+  readonly #playout: PlayoutClock
   readonly #preparedAtMs: number
   readonly #socketWaitMs: number
   #lastState: CarrierState = 'unknown'
@@ -98,7 +98,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#log = context.log.call(call.callSid, { agent: call.agent, ...(traceId === null ? {} : { trace_id: traceId }) })
     this.#memory = context.memory.take()
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
-    this.#playout = new HostedPlayout(this.#shared, this.legRateHz)
+    this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#preparedAtMs = context.clock()
     // A call that we placed rings first.
     this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
@@ -395,7 +395,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
       outbound: this.#taken(),
       ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
-      packetsDropped: Atomics.load(words, Word.inDropped), underruns: Atomics.load(words, Word.underruns),
+      packetsDropped: this.#shared.inbound.dropped, underruns: Atomics.load(words, Word.underruns),
     }
   }
 

@@ -78,7 +78,7 @@ export class PlayoutFeed {
 
   /** Moves what fits from the backlog into the ring; once a tick. */
   refill(): void {
-    // Not a few samples at every tick: the ring holds two seconds.
+    // Not a few samples at every tick: the ring holds two seconds or more.
     if (this.#backlogSamples === 0 || this.#room() < Math.min(REFILL_SAMPLES, this.#backlogSamples)) return
     while (this.#backlogSamples > 0) {
       const free = this.#room()
@@ -108,12 +108,12 @@ export class PlayoutFeed {
     this.#open.clear()
     this.#shared.outbound.discard()
     Atomics.store(this.#shared.words, Word.paused, 0)
-    // After the discard: who sees the count raised must not find old samples.
+    // After the discard: whoever sees the count raised must not find old samples.
     Atomics.add(this.#shared.words, Word.clears, 1)
     this.#publish()
   }
 
-  /** What was taken lately is not written over: on a mixed line it is still to be recognised when it comes back. */
+  /** Samples that were taken last are not written over: on a mixed line they are the reference of the echo. */
   #room(): number {
     return Math.max(0, this.#shared.outbound.free - RECALLED_SAMPLES)
   }
@@ -121,7 +121,7 @@ export class PlayoutFeed {
   #publish(): void {
     const { words } = this.#shared
     const more = this.#backlogSamples > 0 || this.#open.size > 0 ? 1 : 0
-    // Our own word, and one that main looks at all the time: what is not written stays in its cache.
+    // Written only when it changes, so that the line stays in the cache of the main thread, which reads it at every tick.
     if (words[Word.more] !== more) Atomics.store(words, Word.more, more)
   }
 }

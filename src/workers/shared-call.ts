@@ -2,8 +2,8 @@ import { assert } from '../core/assert.js'
 import { Views } from '../core/views.js'
 
 /**
- * The shared memory of one call: what the main thread and the call's media worker tell each other fifty times a
- * second or more, without a message. Everything rarer goes through the call's MessagePort.
+ * The shared memory of one call, through which the main thread and the call's media worker exchange audio and what changes with every
+ * frame, without a message. Everything rarer goes through the call's MessagePort.
  *
  *     bytes      0 ..  63   words that main writes (Int32)
  *               64 .. 127   words that the worker writes with each frame
@@ -12,8 +12,8 @@ import { Views } from '../core/views.js'
  *              256 ..       inbound packets   (main -> worker, `PacketRing`)
  *                   ..      outbound samples  (worker -> main, `SampleRing`)
  *
- * Each word has one writer, which may read it as it likes; the rings publish with Atomics. The words of one writer lie in
- * a cache line of their own: a line that both sides write travels between the cores with every frame, and that was dearer
+ * Each word has one writer, which may read it without Atomics; the rings publish with Atomics. The words of one writer lie in
+ * a cache line of their own: a line that both sides write travels between the cores with every frame, and that cost more
  * than the copies. The memory outlives a worker: a call that changes its worker keeps it, with all speech not yet played.
  */
 export const Word = {
@@ -22,13 +22,13 @@ export const Word = {
   inSkip: 1,
   outTail: 2,
   /**
-   * Speech samples ever taken of which the times tell. Written after them: `outTail` runs ahead of it while main is at its send, and who
-   * read the times by that would take those of the sentence before for those of a new one.
+   * Count of the speech samples that the times describe. Main writes it after the times. `outTail` is ahead of it while main sends: read with
+   * `outTail`, the times of one sentence could be taken for those of the next.
    */
   dated: 3,
-  /** Not 0: the call must end, whatever its session thinks (`HANGUP_*`). */
+  /** Not 0: the call must end, whatever state its session is in (`HANGUP_*`). */
   hangup: 4,
-  /** Dry spells within an item. */
+  /** Underruns within an item. */
   underruns: 5,
   /** Packets that did not fit. */
   inDropped: 6,
@@ -40,7 +40,7 @@ export const Word = {
   /** Count of the sample that lies at the first place of the outbound ring. Written while that ring is empty. */
   outBase: 19,
 
-  // --- the worker's orders: main looks at them at every tick, and mostly finds the line where it left it ---
+  // --- the worker's orders, which main reads at every tick and which seldom change ---
   /** Raised with each flush of the carrier. */
   clears: 32,
   /** 1 while the agent is held silent by a barge-in's first step. */
@@ -105,7 +105,7 @@ export class SharedCall {
   }
 }
 
-/** The words alone, for who needs no more of a call than them. */
+/** The words alone, without views of the rings. */
 export function wordsOf(memory: SharedArrayBuffer, at: number): Int32Array {
   return new Int32Array(memory, at, TIMES_OFFSET / Int32Array.BYTES_PER_ELEMENT)
 }
@@ -113,7 +113,7 @@ export function wordsOf(memory: SharedArrayBuffer, at: number): Int32Array {
 /** Bytes before each packet: its length and its time of arrival. Packets begin at multiples of it. */
 const PACKET_HEADER_BYTES = 16
 
-/** A packet that runs over the ring's end is put together here. */
+/** A packet that runs over the ring's end is joined here. */
 let broken = new Uint8Array(0)
 
 /**
@@ -141,6 +141,11 @@ export class PacketRing {
     this.#heads = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.length / Float64Array.BYTES_PER_ELEMENT)
     this.#views = new Views(bytes)
     this.#mask = bytes.length - 1
+  }
+
+  /** Packets that did not fit, ever. */
+  get dropped(): number {
+    return Atomics.load(this.#words, Word.inDropped)
   }
 
   /** Share of the ring that waits to be taken, 0 to 1. */
@@ -188,7 +193,7 @@ export class PacketRing {
     return true
   }
 
-  /** Consumer: whether packets wait. A glance without Atomics, which may miss the newest: look again at the next tick. */
+  /** Consumer: whether packets wait. Read without Atomics, so that it may miss the newest until the next tick. */
   get waits(): boolean {
     return this.#words[Word.inHead] !== this.#words[Word.inTail]
   }
@@ -218,7 +223,7 @@ export class PacketRing {
     Atomics.store(this.#words, Word.inTail, this.#nextTail | 0)
   }
 
-  /** Seldom: a packet that begins at the ring's end and goes on at its start. */
+  /** Joins a packet that begins at the ring's end and continues at its start; rare. */
   #join(offset: number, length: number): Uint8Array {
     if (broken.length < length) broken = new Uint8Array(length)
     const first = this.#bytes.length - offset
@@ -234,7 +239,7 @@ function bytesInRing(packetBytes: number): number {
 
 /**
  * Samples at the leg's rate from the worker to the main thread, which paces them out. Counts are absolute
- * numbers of samples modulo 2^32 (74 h at 16 kHz), so that both sides speak of the same sample by its count.
+ * numbers of samples modulo 2^32 (74 h at 16 kHz), so that a count names the same sample on both sides.
  *
  * Like `PacketRing` it starts again at its first place whenever the consumer has taken everything (the `outBase` word
  * says which count lies there), so that short answers touch little of it; not while samples that were taken are still
@@ -278,7 +283,7 @@ export class SampleRing {
     return this.#behind(Atomics.load(this.#words, Word.outTail) >>> 0)
   }
 
-  /** Producer: samples ever taken or discarded, of which the times of the shared memory tell if they are read after this. */
+  /** Producer: samples ever taken or discarded that the times of the shared memory describe, if they are read after this. */
   get dated(): number {
     return this.#behind(Atomics.load(this.#words, Word.dated) >>> 0)
   }
@@ -288,12 +293,12 @@ export class SampleRing {
     return (this.#words[Word.outTail] as number) >>> 0
   }
 
-  /** Consumer: a glance at `written` without Atomics, which may miss the newest. */
+  /** Consumer: `written` without Atomics, which may miss the newest. */
   get writtenGlance(): number {
     return (this.#words[Word.outHead] as number) >>> 0
   }
 
-  /** Producer: whether the consumer has taken any since its `dated` was `seen`. A glance without Atomics, which may miss the newest. */
+  /** Producer: whether the consumer has taken any since its `dated` was `seen`. Read without Atomics, which may miss the newest. */
   takenSince(seen: number): boolean {
     const tail = (this.#words[Word.outTail] as number) >>> 0
     const skip = (this.#words[Word.outSkip] as number) >>> 0
@@ -306,7 +311,7 @@ export class SampleRing {
     const head = (words[Word.outHead] as number) >>> 0 // our own
     const tail = Atomics.load(words, Word.outTail) >>> 0
     assert(source.length <= this.#samples.length - ((head - this.#behind(tail)) >>> 0), 'more samples than the ring has room for')
-    // The consumer's own count, not what was discarded since: it may be reading still.
+    // The consumer's own count, not that of what was discarded since: the consumer may still be reading.
     if (tail === head && (this.recallFrom ?? head) === head) words[Word.outBase] = head | 0 // published with the head that follows
     const at = this.#place(head)
     const first = this.#samples.length - at
@@ -326,7 +331,7 @@ export class SampleRing {
 
   /** Samples that wait. */
   available(): number {
-    // In this order: a discard between the two looks must not leave more taken than was written.
+    // In this order: a discard between the two reads must not leave more taken than was written.
     const taken = this.taken
     return (this.written - taken) >>> 0
   }
@@ -366,7 +371,7 @@ export class SampleRing {
     if (first < count) out.set(this.#samples.subarray(0, count - first), first)
   }
 
-  /** Who copies has loaded the producer's count before, with which the base was published. */
+  /** Call after the producer's count was loaded, with which the base is published. */
   #place(position: number): number {
     return (position - (this.#words[Word.outBase] as number)) & this.#mask
   }

@@ -11,7 +11,7 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext, ToolOutcome } from '../../src/agents/tool.js'
 import { offlineSchema } from '../../src/agents/offline.js'
 import { DialogueEngine } from '../../src/backends/embedded/dialogue/engine.js'
-import type { DialogueEvent } from '../../src/backends/embedded/dialogue/state.js'
+import type { DialogueEvent } from '../../src/backends/embedded/dialogue/engine.js'
 
 /** The folder of package.json, from wherever this runs. */
 export function packageRoot(dir = dirname(fileURLToPath(import.meta.url))): string {

@@ -11,8 +11,8 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 
-// What a service may send that it should not, one thing at a time: it is counted by its kind, where the record and the metrics
-// have it from, it costs no session, and the next question is answered by the same service.
+// Malformed and unexpected input of a service, one kind at a time: it is counted by its kind for the call record and the metrics, the
+// session goes on, and the same service answers the next question.
 
 const KEY = 'key-of-a-test'
 const MIB = 1024 * 1024
@@ -20,9 +20,9 @@ const BEYOND_ALL_BOUNDS = 33 * MIB
 
 interface Row {
   readonly what: string
-  /** As it goes over the wire. */
+  /** Raw messages. */
   readonly sends: readonly string[]
-  /** Or as the script of the double has it, as the answer to a first question. */
+  /** Or a reply of the double to a first question. */
   readonly reply?: ScriptedReply
   /** Counters that this raises, with their values. */
   readonly counted: Readonly<Record<string, number>>
@@ -88,7 +88,7 @@ async function check(t: Test, name: string, create: (sink: BackendSink) => OpenA
   const counted = (): Readonly<Record<string, number>> => backend.failoverReport().irregular[name] ?? {}
   await recorder.until('it to be counted', () => Object.entries(row.counted).every(([kind, count]) => counted()[kind] === count))
   for (const call of recorder.all('tool-call')) {
-    t.type(call.invalid, 'string', 'the call is told, and answers')
+    t.type(call.invalid, 'string', 'the call gets the reason, and answers')
     backend.toolResult(call.callId, { ok: false, value: { error: call.invalid } })
   }
   const answered = recorder.all('turn-done').length

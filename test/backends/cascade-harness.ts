@@ -1,6 +1,6 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import { CascadeBackend } from '../../src/backends/cascade/cascade-backend.js'
-import type { CascadeOptions } from '../../src/backends/cascade/options.js'
+import type { CascadeOptions } from '../../src/backends/cascade/stages.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { CascadeDouble } from '../../src/simulator/vendors/cascade-double.js'
 

@@ -1,8 +1,9 @@
+import { Readable } from 'node:stream'
 import t from 'tap'
 import type { SpeechCreateParams } from 'openai/resources/audio/speech'
 import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'openai/resources/chat/completions'
-import { EventLines } from '../../src/backends/cascade/sse.js'
-import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/wire.js'
+import { eventData } from '../../src/backends/cascade/stages.js'
+import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/stages.js'
 
 /** Compiles only where a value of the first type may stand for one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -12,26 +13,30 @@ export type _Types = [
   Fits<ChatCompletionChunk, ChatChunk>,
 ]
 
-const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+/** What is read of a stream that comes in these pieces, and how often something was too long. */
+async function read(pieces: Iterable<Uint8Array>): Promise<{ readonly data: string[]; readonly oversize: number }> {
+  let oversize = 0
+  const data: string[] = []
+  for await (const text of eventData(Readable.from(pieces), () => oversize++)) data.push(text)
+  return { data, oversize }
+}
 
 t.test('events are whole however the stream is cut', async (t) => {
-  const text = 'data: {"a":"ä"}\n\n: a comment\nevent: x\r\ndata:{"b":2}\r\n\r\ndata: [DONE]\n\n'
+  const text = Buffer.from('data: {"a":"ä"}\n\n: a comment\nevent: x\r\ndata:{"b":2}\r\n\r\ndata: [DONE]\n\n')
   for (let step = 1; step < 12; step++) {
-    const lines = new EventLines()
-    const all = bytes(text)
-    const out: string[] = []
-    for (let at = 0; at < all.length; at += step) out.push(...lines.push(all.subarray(at, at + step)))
-    t.same([...out, ...lines.end()], ['{"a":"ä"}', '{"b":2}'], `in steps of ${step}`)
+    const pieces = Array.from({ length: Math.ceil(text.length / step) }, (_, i) => text.subarray(i * step, (i + 1) * step))
+    t.same(await read(pieces), { data: ['{"a":"ä"}', '{"b":2}'], oversize: 0 }, `in steps of ${step}`)
   }
 })
 
-t.test('the last event needs no line break, and one that never ends is given up', async (t) => {
-  const lines = new EventLines()
-  lines.push(bytes('data: {"a":1}'))
-  t.same(lines.end(), ['{"a":1}'])
-  const endless = new EventLines()
-  endless.push(bytes('data: '))
-  for (let i = 0; i < 5; i++) endless.push(bytes('x'.repeat(1024 * 1024)))
-  t.equal(endless.oversize, 1)
-  t.same(endless.push(bytes('xx\ndata: 7\n')), ['7'])
+t.test('the last event needs no line break', async (t) => {
+  t.same(await read([Buffer.from('data: {"a":1}')]), { data: ['{"a":1}'], oversize: 0 })
+})
+
+t.test('a line and an event that never end are given up, and the next event is read', async (t) => {
+  const mib = Buffer.alloc(1024 * 1024, 'x')
+  const next = Buffer.from('xx\n\ndata: 7\n\n')
+  t.same(await read([Buffer.from('data: '), mib, mib, mib, mib, mib, next]), { data: ['7'], oversize: 1 }, 'a line')
+  const line = Buffer.concat([Buffer.from('data: '), mib, Buffer.from('\n')])
+  t.same(await read([line, line, line, line, Buffer.from('\ndata: 7\n\n')]), { data: ['7'], oversize: 1 }, 'an event of many lines')
 })

@@ -5,7 +5,7 @@ import { EmbeddedBackend } from '../../src/backends/embedded/embedded-backend.js
 import type { Flite } from '../../src/speech/flite.js'
 import { SpeechClient } from '../../src/speech/speech-client.js'
 import { SpeechPool } from '../../src/speech/speech-pool.js'
-import { overThePhone } from './embedded/phone-line.js'
+import { overThePhone, synthesise } from './embedded/phone-line.js'
 import { dialogueOf, REPLY_STATE, toolValuesIn } from './scripted-dialogue.js'
 
 const AGENT_VOICE = 'slt'
@@ -100,7 +100,7 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
   /** The same words in the same voice, by another session. */
   async soundMs(reply: ScriptedReply): Promise<number> {
     const speech = new SpeechClient({ port: this.#pool.openSession() })
-    const { pcm, sampleRateHz } = await speech.synthesise(reply.say ?? '', AGENT_VOICE)
+    const { pcm, sampleRateHz } = await synthesise(speech, reply.say ?? '', AGENT_VOICE)
     speech.close()
     return (pcm.length * 1000) / sampleRateHz
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { FrameScanner } from '../../src/backends/transport/frame-scanner.js'
+import { FrameScanner } from '../../src/backends/transport/message-lane.js'
 
 const FINAL = 0x80
 

@@ -1,7 +1,7 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup } from '../../src/backends/conformance.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import type { GeminiLiveOptions } from '../../src/backends/gemini-live/options.js'
+import type { GeminiLiveOptions } from '../../src/backends/gemini-live/setup.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
 export const GEMINI_TEST_KEY = 'AIzaTest0123456789abcdef0123456789abcde'

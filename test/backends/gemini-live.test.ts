@@ -3,8 +3,8 @@ import type { Test } from 'tap'
 import type { BackendSession } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { GeminiLiveBackend } from '../../src/backends/gemini-live/gemini-backend.js'
-import { liveUrl } from '../../src/backends/gemini-live/options.js'
-import type { GeminiLiveOptions } from '../../src/backends/gemini-live/options.js'
+import { liveUrl } from '../../src/backends/gemini-live/setup.js'
+import type { GeminiLiveOptions } from '../../src/backends/gemini-live/setup.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { GEMINI_TEST_KEY } from './gemini-harness.js'
 
@@ -30,7 +30,7 @@ const sound = (ms: number, rateHz: number, mimeType = `audio/pcm;rate=${rateHz}`
   serverContent: { modelTurn: { parts: [{ inlineData: { mimeType, data: Buffer.alloc((ms * rateHz * 2) / 1000).toString('base64') } }] } },
 })
 
-t.test('what the service sends wrongly is counted, and the call goes on', async (t) => {
+t.test('malformed messages are counted, and the call goes on', async (t) => {
   const { double, backend, recorder } = await line(t)
   const { session } = double
   session.sendRaw('{"serverContent":')
@@ -49,7 +49,7 @@ t.test('what the service sends wrongly is counted, and the call goes on', async 
   await recorder.next('turn-done', 2)
 })
 
-t.test('a message of 20 MiB is thrown away and does not end the call', async (t) => {
+t.test('a message of 20 MiB is dropped and does not end the call', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(JSON.stringify(sound(310_000, 24_000)))
   backend.sendText('Hello', { role: 'caller', respond: true })
@@ -66,7 +66,7 @@ t.test('a rate that changes in mid-stream is followed', async (t) => {
   t.equal(backend.stats.rateChanges, 1)
 })
 
-t.test('several parts of one message are heard in order, and a long text under data is not taken for sound', async (t) => {
+t.test('several parts of one message are played in order, and a long text under data is not decoded as audio', async (t) => {
   const { double, recorder } = await line(t)
   const part = (ms: number): object => ({ inlineData: { mimeType: 'audio/pcm;rate=24000', data: Buffer.alloc(ms * 48).toString('base64') } })
   double.session.sendRaw(JSON.stringify({ serverContent: { modelTurn: { parts: [part(100), { text: 'thinking', thought: true }, part(60)] } } }))
@@ -78,7 +78,7 @@ t.test('several parts of one message are heard in order, and a long text under d
   t.equal((call.args['data'] as string).length, 800)
 })
 
-t.test('a session goes on where another one stopped, and from its history where that is refused', async (t) => {
+t.test('a session is resumed by its handle, and from the history where that is refused', async (t) => {
   const first = await line(t)
   first.backend.sendText('Hello', { role: 'caller', respond: true })
   await first.recorder.next('turn-done')
@@ -99,7 +99,7 @@ t.test('a session goes on where another one stopped, and from its history where 
   t.equal(third.recorder.all('error').length, 0)
 })
 
-t.test('the caller\'s sound is announced, with a little of what came before it', async (t) => {
+t.test('activity is announced before the caller\'s audio, with a pre-roll', async (t) => {
   const { double, backend, recorder } = await line(t)
   for (let i = 0; i < 100; i++) backend.pushAudio(new Int16Array(320))
   t.equal(double.session.callerAudioMs, 0, 'silence is not sent')

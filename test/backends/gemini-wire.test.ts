@@ -39,7 +39,7 @@ t.test('the message of caller audio, which is never built as an object, is the v
   t.equal(`${AUDIO_PREFIX}AAAA${AUDIO_SUFFIX}`, JSON.stringify(message))
 })
 
-t.test('what cannot be read is told apart from what is of no use', async (t) => {
+t.test('malformed messages and unknown ones are distinguished', async (t) => {
   t.equal(parseServerMessage({ somethingNew: {} }), 'unknown')
   for (const value of [null, 1, 'x', [], { serverContent: null }, { toolCall: [] }, { goAway: 'now' }]) {
     t.equal(parseServerMessage(value), 'malformed', JSON.stringify(value))

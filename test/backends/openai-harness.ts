@@ -1,7 +1,7 @@
 import type { BackendErrorCode } from '../../src/backends/backend.js'
 import type { ConformanceHarness, ConformanceSetup, ConformanceVendor } from '../../src/backends/conformance.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
+import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'

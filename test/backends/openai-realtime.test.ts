@@ -3,8 +3,8 @@ import type { Test } from 'tap'
 import type { Backend, BackendSession } from '../../src/backends/backend.js'
 import { Recorder, conformanceSession, speakTo } from '../../src/backends/conformance.js'
 import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai-backend.js'
-import { realtimeUrl } from '../../src/backends/openai-realtime/options.js'
-import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/options.js'
+import { realtimeUrl } from '../../src/backends/openai-realtime/session-config.js'
+import type { OpenAiRealtimeOptions } from '../../src/backends/openai-realtime/session-config.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { OpenAiDoubleOptions } from '../../src/simulator/vendors/openai-realtime-double.js'
 import { TEST_KEY } from './openai-harness.js'
@@ -31,7 +31,7 @@ async function line(
 
 const ask = (backend: Backend): void => backend.sendText('Hello', { role: 'caller', respond: true })
 
-t.test('what the service sends wrongly is counted, and the call goes on', async (t) => {
+t.test('malformed messages are counted, and the call goes on', async (t) => {
   const { double, backend, recorder } = await line(t)
   const { session } = double
   session.sendRaw('{"type":"response.output_audio.delta"')
@@ -49,7 +49,7 @@ t.test('what the service sends wrongly is counted, and the call goes on', async 
   await recorder.next('turn-done', 3)
 })
 
-t.test('a message of 20 MiB is thrown away and does not end the call', async (t) => {
+t.test('a message of 20 MiB is dropped and does not end the call', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', item_id: 'i', delta: 'A'.repeat(20 * 1024 * 1024) }))
   ask(backend)
@@ -58,7 +58,7 @@ t.test('a message of 20 MiB is thrown away and does not end the call', async (t)
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('audio whose base64 is written with escapes is heard all the same', async (t) => {
+t.test('audio whose base64 has escapes is decoded', async (t) => {
   const { double, recorder } = await line(t)
   const delta = Buffer.alloc(3000, 0xff).toString('base64')
   double.session.sendRaw(`{"type":"response.output_audio.delta","response_id":"r","item_id":"i","delta":"${delta.replaceAll('/', '\\/')}"}`)
@@ -87,18 +87,18 @@ t.test('a tool call that was cut off with its response is not run', async (t) =>
   t.match(recorder.all('interrupted'), [{ generation: 1 }])
 })
 
-t.test('a wish that meets a response of the server\'s own is repeated when that has ended', async (t) => {
+t.test('a response that is requested while the server has its own under way is requested again when that has ended', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ say: 'Let me think.', audioMs: 500, paceMs: 10 }, { say: 'Here you are.' })
   double.session.answerNow()
   ask(backend)
   await recorder.until('both answers', () => recorder.all('turn-done').filter((done) => done.status === 'completed').length === 2)
   t.ok(double.session.errors.every((error) => error.code === 'conversation_already_has_active_response'))
-  t.equal(recorder.all('error').length, 0, 'the race is no news to the call')
+  t.equal(recorder.all('error').length, 0, 'the race is not reported')
   t.equal(double.script.answers, 2)
 })
 
-t.test('a server that never ends a response is given up on with one error', async (t) => {
+t.test('a server that never ends a response is given up with one error', async (t) => {
   const { double, backend, recorder } = await line(t)
   const refuse = (): void => {
     const last = double.session.received.findLast((event) => event.type === 'response.create')
@@ -151,7 +151,7 @@ t.test('no error repeats the key, whatever the service says', async (t) => {
   t.equal(double.connections, 1)
 })
 
-t.test('a connection that is silently dead is noticed', async (t) => {
+t.test('a half-open connection is found', async (t) => {
   const { double, recorder } = await line(t, { pingMs: 40 })
   double.session.freeze()
   t.match(await recorder.next('error'), { code: 'network', fatal: true, retryable: true })
@@ -195,7 +195,7 @@ t.test('a server with the beta\'s names, and without half of the events, holds a
   t.same(recorder.all('turn-start').map((event) => event.generation), [1, 2, 3])
 })
 
-t.test('a server that never says that a response has ended is asked for the next one after a while', async (t) => {
+t.test('a response that its server never ends is taken as ended after a while', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.send({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', output_index: 0, content_index: 0, delta: Buffer.alloc(4800).toString('base64') })
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
@@ -205,7 +205,7 @@ t.test('a server that never says that a response has ended is asked for the next
   t.equal(backend.stats.endsMissing, 1)
 })
 
-t.test('a tool call whose name came with its item only, and that nothing confirms, is run', async (t) => {
+t.test('a tool call that is named only by its item and never confirmed is run', async (t) => {
   const { double, recorder } = await line(t)
   const { session } = double
   session.sendRaw(JSON.stringify({ type: 'response.output_item.added', response_id: 'r', item: { id: 'i', type: 'function_call', call_id: 'c1', name: 'get_account' } }))
@@ -213,7 +213,7 @@ t.test('a tool call whose name came with its item only, and that nothing confirm
   t.match(await recorder.next('tool-call'), { callId: 'c1', name: 'get_account' })
 })
 
-t.test('a server that says another rate in mid-stream is heard at that rate', async (t) => {
+t.test('another output rate in mid-stream is followed', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(JSON.stringify({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }))
   double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(3200).toString('base64') }))
@@ -222,20 +222,23 @@ t.test('a server that says another rate in mid-stream is heard at that rate', as
   t.equal(backend.stats.rateChanges, 1)
 })
 
-t.test('caller audio goes out in messages of the length that was asked for', async (t) => {
-  const { double, backend } = await line(t, { messageMs: 100 })
+t.test('caller audio is sent in messages of the configured length', async (t) => {
+  const { double, backend, recorder } = await line(t, { messageMs: 100 })
   for (let i = 0; i < 12; i++) backend.pushAudio(new Int16Array(480))
-  await new Promise((resolve) => setTimeout(resolve, 30))
+  // Messages keep their order: what was sent before this one has arrived when it has.
+  backend.sendText('Hello', { role: 'caller', respond: false })
+  await recorder.until('the text', () => double.session.received.at(-1)?.type === 'conversation.item.create')
   t.equal(double.session.callerAudioMs, 200, 'two whole messages; the rest waits for the third')
 })
 
-t.test('a short noise is not taken to the model', async (t) => {
-  const { double, backend } = await line(t, { turns: { by: 'gateway' } })
+t.test('a short noise is not committed', async (t) => {
+  const { double, backend, recorder } = await line(t, { turns: { by: 'gateway' } })
   backend.speechStart(0)
   for (let i = 0; i < 3; i++) backend.pushAudio(new Int16Array(480))
   backend.speechEnd(0)
-  await new Promise((resolve) => setTimeout(resolve, 30))
-  t.match(double.session.received.at(-1), { type: 'input_audio_buffer.clear' })
+  backend.sendText('Hello', { role: 'caller', respond: false })
+  await recorder.until('the text', () => double.session.received.at(-1)?.type === 'conversation.item.create')
+  t.match(double.session.received.at(-2), { type: 'input_audio_buffer.clear' })
   t.equal(double.session.errors.length, 0)
 })
 
@@ -249,13 +252,13 @@ t.test('an interruption from within a long message silences the rest of it', asy
   await recorder.until('the truncation', () => double.session.received.some((event) => event.type === 'conversation.item.truncate'))
 })
 
-t.test('the call is told of the end of the hour before it comes', async (t) => {
+t.test('the session\'s end is announced before it comes', async (t) => {
   const { recorder } = await line(t, { maxSessionMs: 300, expiringLeadMs: 200 })
   t.equal((await recorder.next('expiring')).inMs, 200)
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('the address is made from any way of writing it', async (t) => {
+t.test('the address is made from any form of the base URL', async (t) => {
   t.equal(realtimeUrl('https://api.openai.com/v1', 'm-1'), 'wss://api.openai.com/v1/realtime?model=m-1')
   t.equal(realtimeUrl('http://10.0.0.5:8080/v1/', 'a b'), 'ws://10.0.0.5:8080/v1/realtime?model=a+b')
   t.equal(realtimeUrl('wss://x.azure.com/openai/v1/realtime', 'd'), 'wss://x.azure.com/openai/v1/realtime?model=d')

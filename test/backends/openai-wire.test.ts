@@ -45,13 +45,13 @@ t.test('the message of caller audio, which is never built as an object, is the v
   t.equal(`${APPEND_PREFIX}AAAA${APPEND_SUFFIX}`, JSON.stringify(event))
 })
 
-t.test('an event is read by its present name, whichever it came with', async (t) => {
+t.test('an event of the beta is read under its present name', async (t) => {
   t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), { type: 'response.output_audio.delta' })
   t.match(parseServerEvent({ type: 'response.audio_transcript.done', item_id: 'i', transcript: 'x' }), { type: 'response.output_audio_transcript.done' })
   t.match(parseServerEvent({ type: 'conversation.item.created', item: {} }), { type: 'conversation.item.added' })
 })
 
-t.test('what cannot be read is told apart from what is of no use', async (t) => {
+t.test('malformed events and unknown ones are distinguished', async (t) => {
   t.equal(parseServerEvent({ type: 'rate_limits.updated' }), 'unknown')
   t.equal(parseServerEvent({ type: 'toString' }), 'unknown')
   for (const value of [null, 1, 'x', [], {}, { type: 1 }, { type: 'response.output_audio.delta' }, { type: 'error', error: null },

@@ -6,8 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
-import { RealtimeSocket } from '../../src/backends/transport/realtime-socket.js'
-import type { SocketFailure } from '../../src/backends/transport/realtime-socket.js'
+import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.js'
+import type { SocketFailure } from '../../src/backends/transport/vendor-connection.js'
 
 export const MIB = 1024 * 1024
 export const TEXT = 0x81
@@ -27,7 +27,7 @@ export class Ear {
     },
     message: (data: Buffer): void => {
       this.inPlace.push(data.buffer.byteLength === READ_BYTES)
-      this.messages.push(data.toString('latin1'))
+      this.messages.push(data.toString())
     },
     closed: (code: number, reason: string, failure: SocketFailure | null): void => {
       if (this.closed !== null) throw new Error('closed was told twice')

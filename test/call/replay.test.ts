@@ -9,14 +9,13 @@ import type { ReplayPath } from '../../src/call/journal/replay.js'
 import { diffOutputs } from '../../src/call/journal/replay-diff.js'
 import { frameSamples } from '../../src/core/units.js'
 import { CallerPath } from '../../src/media/caller-path.js'
-import { FvadBank } from '../../src/media/vad/vad.js'
-import { loadFvad } from '../support/media-modules.js'
+import { loadVads } from '../support/media-modules.js'
 import { arrivals } from '../support/netem.js'
 import type { LineConditions } from '../support/netem.js'
 import { bytesOf, concatenate, framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 import { options } from './rig.js'
 
-const vadBank = new FvadBank(await loadFvad())
+const vadBank = await loadVads()
 const openPath = ({ sampleRateHz, track }: JournalMedia): CallerPath => new CallerPath({ sampleRateHz, track, vadBank })
 const decode = (base64: string): Uint8Array => Buffer.from(base64, 'base64')
 

@@ -1,13 +1,11 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { CALLS_PER_WORKER_MAX } from '../../src/core/limits.js'
+import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../src/core/limits.js'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelJudge, KernelVad } from '../../src/media/vad/caller-kernel.js'
+import { CallerKernel, KernelStream, VoiceBank } from '../../src/media/vad/voice-detector.js'
 import { levelDbfs } from '../../src/media/pcm.js'
-import type { FrameJudge } from '../../src/media/vad/vad.js'
-import { VoiceBank } from '../../src/media/vad/voice-detector.js'
-import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
-import { INPUTS, JsVoiceKernel } from '../../src/media/vad/voice-kernel.js'
+import type { FrameDetector } from '../../src/media/vad/vad.js'
+import { INPUTS, JsVoiceKernel, VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { concatenate, framesOf, mix, pinkNoise, seededRandom, silence, speechLike, tone, whiteNoise } from '../support/tones.js'
 
@@ -52,18 +50,18 @@ const SOUNDS = { 8000: sounds(8000), 16000: sounds(16_000) }
 const allOf = (sampleRateHz: LegRateHz): Int16Array =>
   concatenate(...[...SOUNDS[sampleRateHz].values()].flatMap((sound) => [sound, silence(sampleRateHz, 340)]))
 
-const words = (judge: FrameJudge, frame: Int16Array): string => {
-  judge.judge(frame, levelDbfs(frame))
-  return `${judge.voiced ? 'voice' : ''}${judge.digit ?? ''}`
+const words = (detector: FrameDetector, frame: Int16Array): string => {
+  detector.detect(frame, levelDbfs(frame))
+  return `${detector.voiced ? 'voice' : ''}${detector.digit ?? ''}`
 }
 
 for (const rate of [8000, 16000] as const) {
   const length = frameSamples(rate)
 
-  t.test(`${rate} Hz: what is known of a frame is what the twin knows`, (t) => {
+  t.test(`${rate} Hz: the features of a frame are those of the twin`, (t) => {
     for (const [name, samples] of SOUNDS[rate]) {
       const kernel = newKernel()
-      const vad = new KernelVad(kernel, rate)
+      const vad = new KernelStream(kernel, rate)
       const twin = new JsVoiceKernel(VOICE_MODEL)
       const features = new VoiceFeatures({ sampleRateHz: rate, kernel: twin })
       let worst = 0
@@ -82,9 +80,9 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: voice, keys and tones are decided as the twin does, frame by frame`, (t) => {
-    const ours = new KernelJudge(newKernel(), rate)
-    const twin = twins.openJudge(rate)
+  t.test(`${rate} Hz: voice, digits and tones are decided as the twin does, frame by frame`, (t) => {
+    const ours = new KernelStream(newKernel(), rate)
+    const twin = twins.openDetector(rate)
     const said = { voice: 0, keys: 0, nothing: 0 }
     framesOf(allOf(rate), length).forEach((frame, i) => {
       const expected = words(twin, frame)
@@ -98,22 +96,22 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: streams in any order say what each says alone`, (t) => {
+  t.test(`${rate} Hz: streams in any order decide as each does alone`, (t) => {
     const random = seededRandom(rate)
     const kernel = newKernel()
     const lines = [1, 2, 3, 4, 5].map((seed) => {
       const sampleRateHz = seed % 2 === 0 ? rate : rate === 8000 ? 16_000 : 8000
       const shape = { sampleRateHz, ms: 4000, amplitude: 2000 * seed }
       const samples = concatenate(tone([852, 1336], { ...shape, ms: 100 }), mix(speechLike(shape, seed), pinkNoise({ ...shape, amplitude: 300 }, seed)))
-      const alone = new KernelJudge(newKernel(), sampleRateHz)
+      const alone = new KernelStream(newKernel(), sampleRateHz)
       const frames = framesOf(samples, frameSamples(sampleRateHz))
-      return { frames, expected: frames.map((frame) => words(alone, frame)), judge: new KernelJudge(kernel, sampleRateHz), next: 0 }
+      return { frames, expected: frames.map((frame) => words(alone, frame)), detector: new KernelStream(kernel, sampleRateHz), next: 0 }
     })
     for (;;) {
       const waiting = lines.filter(({ next, frames }) => next < frames.length)
       const line = waiting[Math.floor(random() * waiting.length)]
       if (line === undefined) break
-      const word = words(line.judge, line.frames[line.next] as Int16Array)
+      const word = words(line.detector, line.frames[line.next] as Int16Array)
       if (word !== line.expected[line.next]) t.fail(`frame ${line.next}: ${word}`)
       line.next++
     }
@@ -123,15 +121,15 @@ for (const rate of [8000, 16000] as const) {
 
   t.test(`${rate} Hz: a block that is used again begins clean, and so does a stream that is reset`, (t) => {
     const kernel = newKernel()
-    const before = new KernelJudge(kernel, rate === 8000 ? 16_000 : 8000)
+    const before = new KernelStream(kernel, rate === 8000 ? 16_000 : 8000)
     for (const frame of framesOf(allOf(before.sampleRateHz).subarray(0, 10 * before.sampleRateHz), frameSamples(before.sampleRateHz))) words(before, frame)
     before.release()
     before.release()
     t.equal(kernel.openStreams, 0)
-    const again = new KernelJudge(kernel, rate)
-    const beside = new KernelJudge(kernel, rate)
+    const again = new KernelStream(kernel, rate)
+    const beside = new KernelStream(kernel, rate)
     t.equal(kernel.blocks, 2)
-    const fresh = new KernelJudge(newKernel(), rate)
+    const fresh = new KernelStream(newKernel(), rate)
     const frames = framesOf(concatenate(tone([697, 1209], { sampleRateHz: rate, ms: 60, amplitude: 4000 }), speechLike({ sampleRateHz: rate, ms: 3000, amplitude: 9000 }, 8)), length)
     const expected = frames.map((frame) => words(fresh, frame))
     for (const [i, frame] of frames.entries()) {
@@ -144,11 +142,11 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a level is that of pcm.ts, exactly, and is not heard', (t) => {
+t.test('a level is that of pcm.ts, exactly, and does not change the stream', (t) => {
   for (const rate of [8000, 16_000] as const) {
     const kernel = newKernel()
-    const ours = new KernelJudge(kernel, rate)
-    const undisturbed = new KernelJudge(newKernel(), rate)
+    const ours = new KernelStream(kernel, rate)
+    const undisturbed = new KernelStream(newKernel(), rate)
     const loud = new Int16Array(rate / 50).fill(-32_768)
     const frames = framesOf(allOf(rate).subarray(0, 10 * rate), rate / 50)
     for (const frame of [...frames, loud, new Int16Array(rate / 50)]) {
@@ -161,27 +159,41 @@ t.test('a level is that of pcm.ts, exactly, and is not heard', (t) => {
   t.end()
 })
 
-t.test('the memory grows under open streams, and there are no more than a worker may carry calls', (t) => {
+t.test('there is memory for as many streams as a worker may carry calls, and no more', (t) => {
   const kernel = newKernel()
   const frames = framesOf(speechLike({ sampleRateHz: 8000, ms: 2000, amplitude: 9000 }, 1), 160)
-  const reference = new KernelJudge(newKernel(), 8000)
-  const first = new KernelJudge(kernel, 8000)
+  const reference = new KernelStream(newKernel(), 8000)
+  const first = new KernelStream(kernel, 8000)
   const said = frames.map((frame, i) => {
     if (i === 50) while (kernel.openStreams < CALLS_PER_WORKER_MAX) kernel.open()
     return words(first, frame)
   })
   t.same(said, frames.map((frame) => words(reference, frame)))
-  t.throws(() => new KernelJudge(kernel, 8000), /more callers/)
+  t.throws(() => new KernelStream(kernel, 8000), /more callers/)
   first.release()
-  new KernelJudge(kernel, 8000)
+  new KernelStream(kernel, 8000)
   t.equal(kernel.blocks, CALLS_PER_WORKER_MAX)
   t.end()
 })
 
+t.test('a frame is read in its slot as it is anywhere else', (t) => {
+  for (const rate of [8000, 16_000] as const) {
+    const kernel = newKernel()
+    const [inSlots, copied] = [new KernelStream(kernel, rate), new KernelStream(kernel, rate)]
+    framesOf(allOf(rate).subarray(0, 20 * rate), rate / 50).forEach((frame, i) => {
+      const slot = inSlots.slots[i % JITTER_SLOTS] as Int16Array
+      slot.set(frame)
+      if (words(inSlots, slot) !== words(copied, frame)) t.fail(`frame ${i}`)
+      t.equal(inSlots.levelDbfs(slot), levelDbfs(frame))
+    })
+  }
+  t.end()
+})
+
 t.test('mistakes of the program are caught', (t) => {
-  const judge = new KernelJudge(newKernel(), 16_000)
-  t.throws(() => judge.judge(new Int16Array(160), -96), /20 ms/)
-  judge.release()
-  t.throws(() => judge.judge(new Int16Array(320), -96), /after its release/)
+  const detector = new KernelStream(newKernel(), 16_000)
+  t.throws(() => detector.detect(new Int16Array(160), -96), /20 ms/)
+  detector.release()
+  t.throws(() => detector.detect(new Int16Array(320), -96), /after its release/)
   t.end()
 })

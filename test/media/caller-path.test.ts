@@ -1,6 +1,6 @@
 import t from 'tap'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import type { ForkedTrack } from '../../src/media/channel-layout.js'
+import type { ForkedTrack } from '../../src/media/reframer.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { levelDbfs } from '../../src/media/pcm.js'
 import { loadVads } from '../support/media-modules.js'
@@ -81,7 +81,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: keys, ringback and dial tone are no voice; keys are reported`, (t) => {
+  t.test(`${rate} Hz: DTMF digits, ringback and dial tone are no voice; digits are reported`, (t) => {
     const shape = { sampleRateHz: rate, ms: 100, amplitude: 5000 }
     const keys = [[770, 1336], [941, 1209], [697, 1477]].flatMap((hz) => [tone(hz, shape), silence(rate, 100)])
     const ringback = [1, 2].flatMap(() => [tone([440, 480], { ...shape, ms: 1000 }), silence(rate, 500)])
@@ -91,7 +91,7 @@ for (const rate of [8000, 16000] as const) {
     )
     const heard = carry(audio, 1, { sampleRateHz: rate })
     t.equal(heard.digits, '5*3')
-    t.equal(heard.path.stats.keys, 3)
+    t.equal(heard.path.stats.digits, 3)
     const voiced = heard.voiced.filter(Boolean).length
     t.ok(voiced <= 2, `${voiced} frames pass for voice`)
     t.end()
@@ -142,7 +142,7 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('a stall in a word gives one made-up frame, which is no voice and no key', (t) => {
+t.test('a stall in a word gives one concealed frame, which is no voice and no digit', (t) => {
   const path = new CallerPath({ sampleRateHz: 8000, track: 'inbound_track', vadBank })
   const frames = framesOf(concatenate(silence(8000, 400), tone([770, 1336], { sampleRateHz: 8000, ms: 400, amplitude: 6000 })), 160)
   let digits = ''

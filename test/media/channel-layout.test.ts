@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { LegRateHz } from '../../src/core/units.js'
-import { ChannelLayout, type ForkedTrack } from '../../src/media/channel-layout.js'
+import { ChannelLayout, type ForkedTrack } from '../../src/media/reframer.js'
 import { arrivals, type LineConditions } from '../support/netem.js'
 
 interface Watched { layout: ChannelLayout, decidedAfterMs: number | null, decidedAfterAudioMs: number | null }

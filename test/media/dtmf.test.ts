@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { frameSamples, type LegRateHz } from '../../src/core/units.js'
-import { CallerKernel, KernelJudge } from '../../src/media/vad/caller-kernel.js'
+import { CallerKernel, KernelStream } from '../../src/media/vad/voice-detector.js'
 import { DtmfDetector } from '../../src/media/dtmf.js'
 import { decodeMuLaw, encodeMuLaw, levelDbfs } from '../../src/media/pcm.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
@@ -30,17 +30,17 @@ function press(key: string, sampleRateHz: number, { onMs = 80, offMs = 80, rowAm
 
 /** What the kernel of the calls hears, and its twin: both where they differ, which no test expects. */
 function heard(samples: Int16Array, sampleRateHz: LegRateHz): string {
-  const detector = new DtmfDetector({ sampleRateHz })
-  const judge = new KernelJudge(kernel, sampleRateHz)
+  const twin = new DtmfDetector({ sampleRateHz })
+  const detector = new KernelStream(kernel, sampleRateHz)
   let keys = ''
   let twins = ''
   for (const frame of framesOf(samples, frameSamples(sampleRateHz))) {
     const level = levelDbfs(frame)
-    judge.judge(frame, level)
-    keys += judge.digit ?? ''
-    twins += detector.detect(frame, level) ?? ''
+    detector.detect(frame, level)
+    keys += detector.digit ?? ''
+    twins += twin.detect(frame, level) ?? ''
   }
-  judge.release()
+  detector.release()
   return keys === twins ? keys : `${keys}, its twin ${twins}`
 }
 
@@ -49,14 +49,14 @@ function dial(keys: string, sampleRateHz: number, options: Press = {}, offsetMs 
 }
 
 for (const rate of [8000, 16000] as const) {
-  t.test(`${rate} Hz: every key is reported once`, (t) => {
+  t.test(`${rate} Hz: every digit is reported once`, (t) => {
     t.equal(heard(dial(KEYS, rate), rate), KEYS)
     t.equal(heard(dial('5', rate, { onMs: 2000 }), rate), '5', 'also when held')
     t.equal(heard(dial('5555', rate), rate), '5555', 'and again when pressed again')
     t.end()
   })
 
-  t.test(`${rate} Hz: 50 ms on, 50 ms off, and the shortest legal key, whatever their place in the frames`, (t) => {
+  t.test(`${rate} Hz: 50 ms on, 50 ms off, and the shortest legal digit, whatever their place in the frames`, (t) => {
     for (let offset = 0; offset < 20; offset += 1.25) {
       t.equal(heard(dial(KEYS, rate, { onMs: 50, offMs: 50 }, offset), rate), KEYS, `50/50 at ${offset} ms`)
       t.equal(heard(dial('1599#', rate, { onMs: 40, offMs: 45 }, offset), rate), '1599#', `40/45 at ${offset} ms`)
@@ -64,7 +64,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: a blip of 20 ms is no key, and a gap of 10 ms does not make two`, (t) => {
+  t.test(`${rate} Hz: a blip of 20 ms is no digit, and a gap of 10 ms does not make two`, (t) => {
     for (let offset = 0; offset < 20; offset += 2.5) {
       t.equal(heard(dial('159', rate, { onMs: 20 }, offset), rate), '', `blip at ${offset} ms`)
       const torn = concatenate(silence(rate, 20 + offset), press('7', rate, { onMs: 60, offMs: 10 }), press('7', rate, { onMs: 60 }))
@@ -106,7 +106,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: a voice does not press keys`, (t) => {
+  t.test(`${rate} Hz: a voice is no digit`, (t) => {
     let found = ''
     for (let seed = 1; seed <= 12; seed++) found += heard(speechLike({ sampleRateHz: rate, ms: 15_000, amplitude: 20_000 }, seed), rate)
     t.equal(found, '', 'in three minutes')
@@ -116,7 +116,7 @@ for (const rate of [8000, 16000] as const) {
     t.end()
   })
 
-  t.test(`${rate} Hz: two sines with an octave, as a voice has, are no key`, (t) => {
+  t.test(`${rate} Hz: two sines with an octave, as a voice has, are no digit`, (t) => {
     const sung = mix(
       tone([852, 1477], { sampleRateHz: rate, ms: 400, amplitude: 4000 }),
       tone([1704, 2954], { sampleRateHz: rate, ms: 400, amplitude: 2200 }),
@@ -126,7 +126,7 @@ for (const rate of [8000, 16000] as const) {
   })
 }
 
-t.test('while a key sounds the detector says so, so that it does not pass for speech', (t) => {
+t.test('while a digit sounds the detector says so, so that it does not pass for speech', (t) => {
   const detector = new DtmfDetector({ sampleRateHz: 16000 })
   const frames = framesOf(concatenate(silence(16000, 100), press('4', 16000, { onMs: 200, offMs: 200 })), 320)
   const active = frames.map((f) => {
@@ -136,11 +136,11 @@ t.test('while a key sounds the detector says so, so that it does not pass for sp
   t.same(active.slice(0, 5), Array(5).fill(false))
   t.same(active.slice(5, 15), Array(10).fill(true))
   t.same(active.slice(17), Array(active.length - 17).fill(false))
-  t.equal(detector.keys, 1)
+  t.equal(detector.digits, 1)
   t.end()
 })
 
-t.test('any order of keys comes out in that order', (t) => {
+t.test('any order of digits comes out in that order', (t) => {
   const random = seededRandom(5)
   const keys = Array.from({ length: 60 }, () => KEYS[Math.floor(random() * 16)]).join('')
   const pieces = [...keys].map((k) => press(k, 8000, { onMs: 45 + 100 * random(), offMs: 45 + 100 * random() }))

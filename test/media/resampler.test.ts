@@ -1,8 +1,7 @@
 import t from 'tap'
 import { frameSamples, type SampleRateHz } from '../../src/core/units.js'
-import { BLOCK_SAMPLES } from '../../src/media/resample/fir-kernels.js'
 import { ALL_RATE_PAIRS, derivePolyphaseRows, type PolyphaseRows } from '../../src/media/resample/polyphase.js'
-import { ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
+import { BLOCK_SAMPLES, ResamplerBank, type StreamResampler } from '../../src/media/resample/resampler.js'
 import { createSincMedium, firKernel } from '../support/media-modules.js'
 import { concatenate, seededRandom, silence, speechLike, sweep, tone, toneLevelDb, whiteNoise } from '../support/tones.js'
 
@@ -157,9 +156,9 @@ t.test('a call that takes over a slot hears nothing of the call before', (t) => 
     const first = own.open(from, to)
     whole(first, whiteNoise({ sampleRateHz: from, ms: 60, amplitude: 10_000 }, 5).subarray(0, 777))
     first.release()
-    const bytesBefore = own.stateBytes
+    const slotsBefore = own.slots
     const second = own.open(from, to)
-    t.equal(own.stateBytes, bytesBefore, 'the slot was reused')
+    t.equal(own.slots, slotsBefore, 'the slot was reused')
     t.ok(whole(second, silence(from, 100)).every((v) => v === 0))
     whole(second, whiteNoise({ sampleRateHz: from, ms: 20, amplitude: 10_000 }, 6))
     second.reset()
@@ -188,12 +187,24 @@ t.test('two calls on one bank do not disturb each other, also while the memory g
   t.end()
 })
 
+t.test('frames are converted in memory of each stream to what the whole becomes', (t) => {
+  for (const [from, to] of ALL_RATE_PAIRS) {
+    const streams = [1, 2].map((seed) => ({ stream: bank.open(from, to), speech: speechLike({ sampleRateHz: from, ms: 400, amplitude: 9000 }, seed), out: [] as Int16Array[] }))
+    for (let at = 0; at < (streams[0]?.speech.length ?? 0); at += frameSamples(from)) {
+      const frames = streams.map(({ stream, speech }) => stream.convert(speech.subarray(at, at + frameSamples(from))))
+      streams.forEach(({ out }, i) => out.push((frames[i] as Int16Array).slice()))
+    }
+    for (const { stream, speech, out } of streams) {
+      t.same(concatenate(...out), convert(from, to, speech), `${from} to ${to}`)
+      stream.release()
+    }
+  }
+  t.end()
+})
+
 t.test('the same rate is a copy', (t) => {
   const input = speechLike({ sampleRateHz: 16000, ms: 40, amplitude: 9000 }, 1)
   t.same(convert(16000, 16000, input), input)
-  const output = new Int16Array(640)
-  t.equal(bank.open(16000, 16000).process(input, output, 100), 100)
-  t.same(output.slice(0, 100), input.slice(0, 100))
   t.end()
 })
 
@@ -201,7 +212,7 @@ t.test('mistakes of the program are caught before they are heard', (t) => {
   t.throws(() => new ResamplerBank({ rows: [], kernel: null }).open(8000, 16000), /no polyphase rows for 8000 to 16000/)
   const stream = bank.open(8000, 16000)
   t.throws(() => stream.process(new Int16Array(160), new Int16Array(319)), /too short/)
-  t.throws(() => stream.process(new Int16Array(10), new Int16Array(40), 11), /more samples than/)
+  t.throws(() => stream.convert(new Int16Array(159)), /frames of 20 ms/)
   stream.release()
   stream.release()
   t.throws(() => stream.process(new Int16Array(1), new Int16Array(2)), /after its release/)

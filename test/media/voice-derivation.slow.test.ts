@@ -1,7 +1,7 @@
 import t from 'tap'
 import { fit, lossOf } from '../../bench/vad/fit.js'
 import { modelSource, rounded, trainingExamples, type TrainingOptions } from '../../bench/vad/training.js'
-import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-kernel.js'
+import { INPUTS, JsVoiceKernel, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 
 // The whole derivation takes minutes: `node dist/bench/vad/train.js --check`. This is the same in small.
@@ -16,7 +16,7 @@ const judgeOf = (model: ArrayLike<number>) => {
   const kernel = new JsVoiceKernel(model)
   return (inputs: Float32Array): number => {
     kernel.inputs.set(inputs)
-    return kernel.judge()
+    return kernel.odds()
   }
 }
 const lossAfter = (epochs: number): number => lossOf(examples, judgeOf(fit(examples, { epochs, seed: 1 })))
@@ -42,7 +42,7 @@ t.test('the same numbers are fitted to it each time, others from another seed', 
   t.end()
 })
 
-t.test('what is fitted is what the kernel reads: its judgement gets better', (t) => {
+t.test('what is fitted is what the kernel reads: its decisions get better', (t) => {
   const losses = [0, 3, 12].map(lossAfter) as [number, number, number]
   t.ok(losses[1] < 0.8 * losses[0] && losses[2] < 0.8 * losses[1], losses.map((loss) => loss.toFixed(3)).join(', '))
   const judge = judgeOf(rounded(fit(examples, { epochs: 12, seed: 1 })))

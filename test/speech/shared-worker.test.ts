@@ -28,7 +28,7 @@ t.test('a caller whose speech worker dies in mid-word is asked again and served'
   await end()
 })
 
-t.test('an answer whose speech worker dies is spoken by the next', async (t) => {
+t.test('an answer whose speech worker dies is spoken by the next one', async (t) => {
   const { line, backend, end } = await open({}, false)
   await speechThreads.at(-1)?.terminate()
   backend.sendText('', { role: 'system', respond: true })
@@ -37,7 +37,7 @@ t.test('an answer whose speech worker dies is spoken by the next', async (t) => 
   await end()
 })
 
-t.test('without another speech worker the call is told that its backend is lost', async (t) => {
+t.test('without another speech worker the session ends with a network error', async (t) => {
   const speech = new SpeechClient({ port: pool.openSession() })
   const line = new Line()
   const backend = new EmbeddedBackend(line, { speech })

@@ -1,6 +1,6 @@
 import { loadFlite } from '../../src/speech/flite.js'
 import { frameSamples, samplesToMs, type LegRateHz } from '../../src/core/units.js'
-import type { ForkedTrack } from '../../src/media/channel-layout.js'
+import type { ForkedTrack } from '../../src/media/reframer.js'
 import { CallerPath } from '../../src/media/caller-path.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 import { Playout, type SampleSource } from '../../src/media/playout/playout.js'

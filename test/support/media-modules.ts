@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs'
 import libsamplerate from '@alexanderolsen/libsamplerate-js'
-import instantiateFvad from '@echogarden/fvad-wasm'
 import type { CreateConverter } from '../../src/media/resample/polyphase.js'
-import type { FvadModule, VadBank } from '../../src/media/vad/vad.js'
+import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 
 /** What the composition root loads for the pure media room, loaded for tests. */
@@ -21,9 +20,4 @@ export function firKernel(): WebAssembly.Module {
 /** The detectors that calls have. */
 export function loadVads(): Promise<VadBank> {
   return loadVoiceDetectors()
-}
-
-/** A fresh instance of libfvad with its own heap. */
-export function loadFvad(): Promise<FvadModule> {
-  return instantiateFvad()
 }

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { CALL_SLAB_CALLS } from '../../src/core/limits.js'
 import { CallMemoryPool } from '../../src/workers/call-memory.js'
-import { SharedCall, Word } from '../../src/workers/shared-call.js'
+import { SharedCall } from '../../src/workers/shared-call.js'
 
 t.test('calls that live at once do not touch each other, nor the ones after them', (t) => {
   const pool = new CallMemoryPool()
@@ -25,6 +25,6 @@ t.test('calls that live at once do not touch each other, nor the ones after them
   t.equal(next.outbound.available(), 0)
   t.equal(next.inbound.next(), null)
   t.ok(next.words.every((word) => word === 0))
-  t.equal(calls[6]?.words[Word.outHead], 320)
+  t.equal(calls[6]?.outbound.written, 320)
   t.end()
 })

@@ -98,7 +98,7 @@ t.test('a full inbound ring drops the packet, counts it and goes on', (t) => {
   t.ok(call.inbound.write(big, 2))
   t.notOk(call.inbound.write(big, 3), 'no room for a third')
   t.notOk(call.inbound.write(new Uint8Array(INBOUND_RING_BYTES), 4), 'larger than the ring')
-  t.equal(call.words[Word.inDropped], 2)
+  t.equal(call.inbound.dropped, 2)
   t.equal(read(call.inbound), big.length)
   t.ok(call.inbound.write(packetOf(10, 4), 5))
   t.equal(read(call.inbound), big.length)

@@ -5,30 +5,36 @@ import { samplesToMs } from '../../core/units.js'
 import type { BackendSink } from '../backend.js'
 import { parseArguments } from '../tool-text.js'
 import type { AgentEntry, CallEntry, Conversation, SpokenSentence } from './conversation.js'
-import { Sentences } from './sentences.js'
-import type { Stages } from './stages.js'
-import type { ChatDelta } from './wire.js'
+import type { ChatDelta, Stages } from './stages.js'
 
-/** Sentences of one answer that are asked of the voice at the same time: the one that sounds and the next. */
+/** Requests for speech at the same time: the sentence that is being delivered and the next one. */
 const SPEAKING_MAX = 2
 /** Tool calls of one answer. */
 const CALLS_MAX = 16
-/** What ends the conversation is asked for when the words before it have been delivered. */
-const AFTER_WORDS: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
+/** These tools end the conversation: they are called only after the words before them have been delivered. */
+const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 
-export interface AnswerParts {
+/** Counters of one call; plain fields. */
+export interface CascadeStats {
+  /** Too short to be speech, or a text that the recogniser is known to make of noise. */
+  noises: number
+  sttFaults: number
+  answersFailed: number
+  invalidToolArguments: number
+  malformedChunks: number
+  samplesDropped: number
+}
+
+interface AnswerContext {
   readonly sink: BackendSink
   readonly stages: Stages
   readonly conversation: Conversation
+  readonly stats: CascadeStats
   readonly model: string
   readonly voice: string
   readonly nowMs: Clock
-  /** Asked once, at the end: caller audio since the last answer. */
+  /** Caller audio since the last answer; called once, at the end. */
   readonly takeAudioInMs: () => number
-  /** Milliseconds from the beginning of the answer. */
-  readonly firstToken: (ms: number) => void
-  readonly firstSound: (ms: number) => void
-  readonly invalidArguments: () => void
 }
 
 interface WrittenCall {
@@ -38,16 +44,15 @@ interface WrittenCall {
 }
 
 /**
- * One answer of the model: its text is cut into sentences while it is being written, and each is spoken as soon as it
- * is whole. Everything of it hangs on one AbortController, so that an interruption ends all requests at once.
+ * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as it is
+ * complete. All requests of an answer share one AbortController, so that an interruption ends them together.
  */
 export class Answer {
   readonly generation: number
   readonly itemId: string
   readonly entry: AgentEntry
-  readonly #parts: AnswerParts
+  readonly #context: AnswerContext
   readonly #abort = new AbortController()
-  readonly #startedAtMs: number
   readonly #bodies: { readonly sentence: SpokenSentence; readonly body: AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: 8000 | 16000 | 24000 }> }[] = []
   readonly #unspoken: SpokenSentence[] = []
   readonly #calls: WrittenCall[] = []
@@ -56,35 +61,35 @@ export class Answer {
   #audioOutMs = 0
   #usage = { inputTokens: 0, outputTokens: 0 }
 
-  constructor(generation: number, parts: AnswerParts) {
+  constructor(generation: number, context: AnswerContext) {
     this.generation = generation
     this.itemId = `cascade-${generation}`
-    this.#parts = parts
-    this.entry = parts.conversation.agent(this.itemId)
-    this.#startedAtMs = parts.nowMs()
+    this.#context = context
+    this.entry = context.conversation.agent(this.itemId)
   }
 
   get interrupted(): boolean {
     return this.#abort.signal.aborted
   }
 
-  /** Ends all requests; nothing of this answer is told after it. */
+  /** Aborts all requests; no event of this answer follows. */
   interrupt(): void {
     this.#abort.abort()
   }
 
   /**
-   * Gives the answer; a fixed text is spoken as it is, null asks the model.
-   * @throws StageFault, or anything at all after `interrupt`
+   * Delivers the answer.
+   * @param fixed  text that is spoken as it is; null asks the model
+   * @throws StageFault; after `interrupt` any error
    */
-  async give(fixed: string | null): Promise<void> {
-    const { sink } = this.#parts
+  async deliver(fixed: string | null): Promise<void> {
+    const { sink } = this.#context
     const { generation } = this
     const writing = fixed === null ? this.#write() : this.#recite(fixed)
     try {
       await Promise.all([writing, this.#speak()])
     } catch (error) {
-      // The other half must not go on, and its own end is of no interest.
+      // One half has failed: the other one is stopped, and its own error does not matter.
       this.#abort.abort()
       await Promise.allSettled([writing])
       throw error
@@ -92,11 +97,11 @@ export class Answer {
     this.#abort.signal.throwIfAborted()
     if (this.#audioOutMs > 0) {
       sink.event({ type: 'audio-done', generation, itemId: this.itemId })
-      this.#tellWords(true)
+      this.#emitTranscript(true)
     }
-    this.#tellCalls(true)
+    this.#emitCalls(true)
     if (this.interrupted) return
-    sink.event({ type: 'usage', usage: { ...this.#usage, audioInMs: this.#parts.takeAudioInMs(), audioOutMs: this.#audioOutMs } })
+    sink.event({ type: 'usage', usage: { ...this.#usage, audioInMs: this.#context.takeAudioInMs(), audioOutMs: this.#audioOutMs } })
   }
 
   #recite(text: string): Promise<void> {
@@ -107,16 +112,13 @@ export class Answer {
   }
 
   async #write(): Promise<void> {
-    const { stages, conversation, model, nowMs } = this.#parts
+    const { stages, conversation, model } = this.#context
     const sentences = new Sentences()
-    let first = true
     for await (const chunk of stages.chat(conversation.request(model), this.#abort.signal)) {
       this.#abort.signal.throwIfAborted()
       const choice = chunk.choices?.[0]
       const delta = choice?.delta ?? choice?.message
       if (delta !== undefined) {
-        if (first) this.#parts.firstToken(nowMs() - this.#startedAtMs)
-        first = false
         if (typeof delta.content === 'string') for (const sentence of sentences.push(delta.content)) this.#add(sentence)
         this.#collect(delta)
       }
@@ -128,7 +130,7 @@ export class Answer {
     conversation.called(this.#calls.map(({ id, name, argumentsText }): CallEntry => ({
       callId: id, name, argumentsText: parseArguments(argumentsText).invalid === undefined && argumentsText !== '' ? argumentsText : '{}', answer: null,
     })))
-    this.#tellCalls(false)
+    this.#emitCalls(false)
   }
 
   #add(text: string): void {
@@ -147,12 +149,12 @@ export class Answer {
     while (this.#bodies.length < SPEAKING_MAX) {
       const sentence = this.#unspoken.shift()
       if (sentence === undefined) return
-      const body = ahead(this.#parts.stages.speak(sentence.text, this.#parts.voice, this.#abort.signal))
+      const body = ahead(this.#context.stages.speak(sentence.text, this.#context.voice, this.#abort.signal))
       this.#bodies.push({ sentence, body })
     }
   }
 
-  /** Delivers the sentences in order, however their requests overtake each other. */
+  /** Delivers the sentences in order, in whatever order their requests are answered. */
   async #speak(): Promise<void> {
     for (;;) {
       const head = this.#bodies[0]
@@ -170,12 +172,12 @@ export class Answer {
         this.#abort.signal.throwIfAborted()
         if (!begun) {
           begun = true
-          this.#begun(head.sentence)
+          this.#firstSamplesOf(head.sentence)
         }
         const ms = samplesToMs(pcm.length, sampleRateHz)
         head.sentence.ms += ms
         this.#audioOutMs += ms
-        this.#parts.sink.audio(pcm, sampleRateHz, this.itemId, this.generation)
+        this.#context.sink.audio(pcm, sampleRateHz, this.itemId, this.generation)
         this.#abort.signal.throwIfAborted()
       }
       this.#bodies.shift()
@@ -183,22 +185,18 @@ export class Answer {
     }
   }
 
-  #begun(sentence: SpokenSentence): void {
-    const { nowMs } = this.#parts
-    if (this.entry.sentences.length === 0) {
-      this.entry.firstAtMs = nowMs()
-      this.#parts.firstSound(nowMs() - this.#startedAtMs)
-    }
+  #firstSamplesOf(sentence: SpokenSentence): void {
+    if (this.entry.sentences.length === 0) this.entry.firstAtMs = this.#context.nowMs()
     this.entry.sentences.push(sentence)
-    this.#tellWords(false)
+    this.#emitTranscript(false)
   }
 
-  #tellWords(final: boolean): void {
+  #emitTranscript(final: boolean): void {
     const text = this.entry.sentences.map((sentence) => sentence.text).join(' ')
-    this.#parts.sink.event({ type: 'transcript', role: 'agent', text, final, itemId: this.itemId, generation: this.generation })
+    this.#context.sink.event({ type: 'transcript', role: 'agent', text, final, itemId: this.itemId, generation: this.generation })
   }
 
-  /** Arguments come in fragments by index; some servers send whole calls without one. */
+  /** Arguments come in fragments, by index; some servers send complete calls without an index. */
   #collect(delta: ChatDelta): void {
     for (const piece of Array.isArray(delta.tool_calls) ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>) : []) {
       const index = typeof piece.index === 'number' ? piece.index : this.#calls.length
@@ -213,22 +211,22 @@ export class Answer {
     }
   }
 
-  #tellCalls(afterWords: boolean): void {
+  #emitCalls(afterSpeech: boolean): void {
     for (const { id, name, argumentsText } of this.#calls) {
-      if (AFTER_WORDS.includes(name) !== afterWords || this.interrupted) continue
+      if (TOOLS_AFTER_SPEECH.includes(name) !== afterSpeech || this.interrupted) continue
       const { args, invalid } = parseArguments(argumentsText)
-      if (invalid !== undefined) this.#parts.invalidArguments()
-      this.#parts.sink.event({
+      if (invalid !== undefined) this.#context.stats.invalidToolArguments++
+      this.#context.sink.event({
         type: 'tool-call', callId: id, name, args, generation: this.generation, ...(invalid === undefined ? {} : { invalid }),
       })
     }
   }
 }
 
-/** Starts a request now, although its first piece is asked for later. */
+/** Starts a request now although its first piece is consumed later. */
 function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
   const first = source.next()
-  // Its fault is told when its turn comes.
+  // An error is thrown when the first piece is consumed.
   first.catch(() => undefined)
   return (async function* () {
     for (let next = await first; next.done !== true; next = await source.next()) yield next.value
@@ -237,4 +235,88 @@ function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
 
 function count(value: unknown): number {
   return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
+}
+
+/** From this length on the first piece may end at a comma, so that the caller hears something soon. */
+const FIRST_CLAUSE_CHARS = 60
+/** A longer sentence is cut at a blank. */
+const SENTENCE_CHARS_MAX = 300
+/** A full stop after these does not end a sentence. */
+const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
+const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
+
+/**
+ * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a model's
+ * reasoning between `<think>` and `</think>`.
+ */
+export class Sentences {
+  #text = ''
+  #first = true
+  #reasoning = false
+
+  /** @returns the sentences that are complete now */
+  push(text: string): string[] {
+    this.#text += text
+    if (!this.#skipReasoning()) return []
+    const out: string[] = []
+    for (let end = this.#end(); end > 0; end = this.#end()) this.#take(end, out)
+    return out
+  }
+
+  /** The text is complete. */
+  flush(): string[] {
+    const out: string[] = []
+    if (!this.#reasoning) this.#take(this.#text.length, out)
+    this.#text = ''
+    return out
+  }
+
+  #take(end: number, out: string[]): void {
+    const sentence = spoken(this.#text.slice(0, end))
+    this.#text = this.#text.slice(end)
+    if (sentence === '') return
+    this.#first = false
+    out.push(sentence)
+  }
+
+  /** Where the first piece ends; 0 while it is incomplete. */
+  #end(): number {
+    SENTENCE_END.lastIndex = 0
+    for (let match = SENTENCE_END.exec(this.#text); match !== null; match = SENTENCE_END.exec(this.#text)) {
+      const end = match.index + match[0].length
+      const before = this.#text.slice(0, end).trimEnd()
+      if (!ABBREVIATION.test(before)) return end
+    }
+    if (this.#first && this.#text.length >= FIRST_CLAUSE_CHARS) {
+      const comma = this.#text.slice(0, -1).search(/[,;:]\s(?!.*[,;:]\s)/s)
+      if (comma > 0) return comma + 2
+    }
+    if (this.#text.length <= SENTENCE_CHARS_MAX) return 0
+    const blank = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
+    return blank > 0 ? blank + 1 : SENTENCE_CHARS_MAX
+  }
+
+  /** @returns false while the text may still turn out to be reasoning */
+  #skipReasoning(): boolean {
+    if (this.#reasoning) {
+      const end = this.#text.indexOf('</think>')
+      // The closing tag may arrive in two pieces.
+      this.#text = end < 0 ? this.#text.slice(-8) : this.#text.slice(end + 8)
+      if (end < 0) return false
+      this.#reasoning = false
+    }
+    const start = this.#text.trimStart()
+    if (!this.#first || start === '') return true
+    if (start.startsWith('<think>')) {
+      this.#reasoning = true
+      this.#text = start.slice(7)
+      return this.#skipReasoning()
+    }
+    return !'<think>'.startsWith(start)
+  }
+}
+
+/** The text without Markdown, on one line. */
+function spoken(text: string): string {
+  return text.replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/[*_`#]+|^\s*[-•]\s+/gm, '').replace(/\s+/g, ' ').trim()
 }

@@ -10,51 +10,44 @@ import { replyText } from '../tool-text.js'
 import { faultError, faultEvent, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { Answer } from './answer.js'
+import type { CascadeStats } from './answer.js'
 import { Conversation } from './conversation.js'
-import { ARTEFACTS, LISTEN_IN_EVERY_MS, LISTEN_IN_FIRST_MS, UTTERANCE_MS_MIN } from './options.js'
-import type { CascadeOptions } from './options.js'
 import { StageFault, Stages } from './stages.js'
+import type { CascadeOptions } from './stages.js'
 import { UtteranceBuffer } from './utterance.js'
-
-/** Counters of one call; plain fields. Times are of the last turn, NaN before any. */
-export interface CascadeStats {
-  utterances: number
-  /** Too short to be speech, or a text that the recogniser is known to make of noise. */
-  noises: number
-  sttFaults: number
-  answersFailed: number
-  invalidToolArguments: number
-  malformedChunks: number
-  samplesDropped: number
-  sttMsLast: number
-  firstTokenMsLast: number
-  firstSoundMsLast: number
-}
 
 const RATE_HZ = 16_000
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 const VOICE_DEFAULT = 'alloy'
-/** Utterances whose words are not there yet: the caller goes on speaking while a slow recogniser works. */
-const HEARING_MAX = 4
+/** Utterances that are being transcribed at a time; a further one is dropped and counted as noise. */
+const TRANSCRIBING_MAX = 4
+/** Calls of the gateway that wait for `connect`. */
 const WAITING_MAX = 16
+/** What Whisper makes of silence and noise; it was trained on subtitles. */
+const ARTEFACTS: readonly string[] = [
+  'thank you', 'thanks for watching', 'thank you for watching', 'you', 'bye', 'subtitles by the amaraorg community', 'music', 'applause',
+]
+/** Long speech is also transcribed in pieces of this length while it lasts, only to learn whether it holds words. */
+const PARTIAL_MS = 4000
+/** An utterance with less voice than this is noise. */
+const UTTERANCE_MS_MIN = 250
 
 /**
- * Three services in a row on OpenAI-compatible HTTP: a recogniser, a language model and a voice. It has no ears of its
- * own: the gateway's VAD marks the caller's speech.
+ * Three services in a row on OpenAI-compatible HTTP: a recogniser, a language model and a voice. The gateway's VAD marks the
+ * caller's speech.
  *
- *     caller stopped --words--> owed --caller silent, no answer under way--> answering --spoken--> (idle)
+ *     end of turn --transcript--> due --caller silent, no answer under way--> answering --delivered--> (idle)
  *     answering --interrupt--> (idle), and the history keeps what was heard
- *     answering --tool calls--> (idle) --last answer--> owed
+ *     answering --tool calls--> (idle) --last tool result--> due
  *
- * An answer is given when nobody speaks and nobody is still being understood, so that a pause within a sentence of the
- * caller, or a tool that comes back while they speak, makes one answer and not two.
+ * An answer starts when the caller is silent and no utterance is being transcribed, so that a pause within a sentence, or a
+ * tool result that arrives while the caller speaks, makes one answer and not two.
  */
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly stats: CascadeStats = {
-    utterances: 0, noises: 0, sttFaults: 0, answersFailed: 0, invalidToolArguments: 0, malformedChunks: 0, samplesDropped: 0,
-    sttMsLast: NaN, firstTokenMsLast: NaN, firstSoundMsLast: NaN,
+    noises: 0, sttFaults: 0, answersFailed: 0, invalidToolArguments: 0, malformedChunks: 0, samplesDropped: 0,
   }
 
   readonly #sink: BackendSink
@@ -71,22 +64,22 @@ export class CascadeBackend implements Backend {
   #conversation: Conversation | null = null
   #answer: Answer | null = null
   #generation = 0
-  /** Someone waits for an answer; a text is spoken as it is, null is the model's to say. */
-  #owed: { readonly fixed: string | null } | null = null
-  #hearing = 0
-  /** Words come in the order in which they were spoken. */
-  #heardSoFar: Promise<void> = Promise.resolve()
+  /** An answer is due: a fixed text is spoken as it is, null asks the model. */
+  #due: { readonly fixed: string | null } | null = null
+  #transcribing = 0
+  /** Transcripts are taken in the order in which they were spoken. */
+  #transcripts: Promise<void> = Promise.resolve()
   #callerItems = 0
   #audioInSamples = 0
-  /** Of the utterance that goes on: what was listened in to, when it is again, and which utterance that is. */
-  #listenedSamples = 0
-  #listenAtSamples = 0
+  /** Of the current utterance: its number, the samples that partial transcripts cover, and where the next one is made. */
   #utterances = 0
+  #partialSamples = 0
+  #partialAtSamples = 0
 
   constructor(sink: BackendSink, options: CascadeOptions) {
     this.#sink = sink
     this.#options = options
-    this.#stages = new Stages(options)
+    this.#stages = new Stages(options, this.stats)
     this.#nowMs = options.nowMs ?? (() => performance.now())
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#artefacts = new Set((options.artefacts ?? ARTEFACTS).map(plain))
@@ -123,7 +116,7 @@ export class CascadeBackend implements Backend {
     if (this.#state === 'closed') return
     if (this.#utterance.isOpen) this.#audioInSamples += pcm.length
     this.#utterance.push(pcm)
-    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#listenAtSamples) this.#listenIn()
+    if (this.#utterance.isOpen && this.#state === 'ready' && this.#utterance.samples >= this.#partialAtSamples) this.#transcribePart()
     this.stats.samplesDropped = this.#utterance.dropped
   }
 
@@ -131,20 +124,19 @@ export class CascadeBackend implements Backend {
     if (this.#state === 'closed' || this.#utterance.isOpen) return
     this.#utterance.open()
     this.#utterances++
-    this.#listenedSamples = 0
-    this.#listenAtSamples = msToSamples(LISTEN_IN_FIRST_MS, RATE_HZ)
+    this.#partialSamples = 0
+    this.#partialAtSamples = msToSamples(PARTIAL_MS, RATE_HZ)
   }
 
   speechEnd(_atMs: number): void {
     if (this.#state === 'closed' || !this.#utterance.isOpen) return
     const { pcm, voicedSamples } = this.#utterance.take()
-    if (samplesToMs(voicedSamples, RATE_HZ) < UTTERANCE_MS_MIN || this.#hearing >= HEARING_MAX) {
+    if (samplesToMs(voicedSamples, RATE_HZ) < UTTERANCE_MS_MIN || this.#transcribing >= TRANSCRIBING_MAX) {
       this.stats.noises++
-      this.#settle()
+      this.#startAnswer()
       return
     }
-    this.stats.utterances++
-    this.#hearing++
+    this.#transcribing++
     this.#whenReady(() => this.#transcribe(pcm))
   }
 
@@ -152,13 +144,13 @@ export class CascadeBackend implements Backend {
     this.#whenReady(() => {
       const { greeting = null, history = [] } = this.#session ?? {}
       if (text === '' && role === 'system' && respond && greeting !== null && greeting !== '' && history.length === 0) {
-        this.#owe(greeting)
+        this.#answerDue(greeting)
         return
       }
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
       if (role === 'caller') this.#conversation?.caller(words)
       else this.#conversation?.note(words)
-      if (respond) this.#owe(null)
+      if (respond) this.#answerDue(null)
     })
   }
 
@@ -168,19 +160,19 @@ export class CascadeBackend implements Backend {
 
   toolResult(callId: string, reply: ToolReply): void {
     if (this.#state !== 'ready') return
-    if (this.#conversation?.answered(callId, replyText(reply)) === 'complete') this.#owe(null)
+    if (this.#conversation?.answered(callId, replyText(reply)) === 'complete') this.#answerDue(null)
   }
 
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
     if (this.#state !== 'ready') return
-    this.#owed = null
+    this.#due = null
     const answer = this.#answer
     if (itemId !== null) this.#conversation?.cut(itemId, playedMs)
     if (answer === null) return
     this.#answer = null
     answer.interrupt()
     const { entry } = answer
-    // Where it was not the item that was being heard, it may have been heard to its end before this, or not at all.
+    // An answer that was not being played was either played to its end before or not started.
     const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
     if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) this.#conversation?.cut(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
@@ -193,14 +185,13 @@ export class CascadeBackend implements Backend {
     if (tools !== undefined) conversation.tools = tools
   }
 
-  /** The history is all there is; only the numbering goes on. */
+  /** The services keep no session: only the numbering of answers goes on. */
   snapshot(): unknown {
     return { version: 1, generation: this.#generation }
   }
 
   counters(): Readonly<Record<string, number>> {
-    const { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped } = this.stats
-    return { noises, sttFaults, answersFailed, invalidToolArguments, malformedChunks, samplesDropped }
+    return { ...this.stats }
   }
 
   close(reason: string): Promise<void> {
@@ -219,28 +210,24 @@ export class CascadeBackend implements Backend {
   }
 
   #transcribe(pcm: Int16Array): void {
-    const startedAtMs = this.#nowMs()
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
-    // Awaited in turn below, and until then nobody would catch its fault.
+    // Awaited below, after the transcripts before it; until then a rejection has no handler.
     text.catch(() => undefined)
-    this.#heardSoFar = this.#heardSoFar.then(() => text).then(
-      (words) => {
-        this.stats.sttMsLast = this.#nowMs() - startedAtMs
-        this.#heard(words)
-      },
-      (error: unknown) => this.#notHeard(error),
+    this.#transcripts = this.#transcripts.then(() => text).then(
+      (words) => this.#transcribed(words),
+      (error: unknown) => this.#transcriptionFailed(error),
     )
   }
 
-  /** Whether the speech that goes on is understood; its words are taken when it has ended. */
-  #listenIn(): void {
+  /** Finds out whether the current speech holds words. Its transcript is taken when it has ended. */
+  #transcribePart(): void {
     const utterance = this.#utterances
-    const pcm = this.#utterance.since(this.#listenedSamples)
-    this.#listenedSamples = this.#utterance.samples
-    this.#listenAtSamples = this.#listenedSamples + msToSamples(LISTEN_IN_EVERY_MS, RATE_HZ)
+    const pcm = this.#utterance.since(this.#partialSamples)
+    this.#partialSamples = this.#utterance.samples
+    this.#partialAtSamples = this.#partialSamples + msToSamples(PARTIAL_MS, RATE_HZ)
     this.#stages.transcribe(pcm, this.#language, this.#abort.signal).then((words) => {
-      const goesOn = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
-      if (goesOn && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
+      const current = utterance === this.#utterances && this.#utterance.isOpen && this.#state === 'ready'
+      if (current && !this.#isNoise(words)) this.#sink.event({ type: 'understood' })
     }, () => {
       this.stats.sttFaults++
     })
@@ -255,29 +242,29 @@ export class CascadeBackend implements Backend {
     return text === '' || this.#artefacts.has(text)
   }
 
-  #heard(words: string): void {
-    this.#hearing--
+  #transcribed(words: string): void {
+    this.#transcribing--
     if (this.#state !== 'ready') return
     if (this.#isNoise(words)) {
       this.stats.noises++
-      this.#settle()
+      this.#startAnswer()
       return
     }
     this.#callerSaid(words, `caller-${++this.#callerItems}`)
     this.#conversation?.caller(words)
-    this.#owe(null)
+    this.#answerDue(null)
   }
 
-  #notHeard(error: unknown): void {
-    this.#hearing--
+  #transcriptionFailed(error: unknown): void {
+    this.#transcribing--
     if (this.#state !== 'ready') return
     this.stats.sttFaults++
-    // An answer that fails is how the call learns that the caller has to be asked again.
+    // A failed answer makes the call ask the caller again.
     const generation = ++this.#generation
     this.#sink.event({ type: 'turn-start', generation })
     this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'not understood' })
     this.#fail(faultOf(error))
-    this.#settle()
+    this.#startAnswer()
   }
 
   #keyed(keys: string): void {
@@ -286,50 +273,39 @@ export class CascadeBackend implements Backend {
   }
 
   #callerSaid(text: string, itemId: string): void {
-    // It belongs to the answer that it will cause: that one cannot have been interrupted yet.
+    // The transcript belongs to the answer that it causes, which cannot have been interrupted yet.
     this.#sink.event({ type: 'transcript', role: 'caller', text, final: true, itemId, generation: this.#generation + 1 })
   }
 
   // --- the answer -----------------------------------------------------------------------------------------
 
-  #owe(fixed: string | null): void {
-    this.#owed = { fixed }
-    this.#settle()
+  #answerDue(fixed: string | null): void {
+    this.#due = { fixed }
+    this.#startAnswer()
   }
 
-  #settle(): void {
-    const owed = this.#owed
+  #startAnswer(): void {
+    const due = this.#due
     const conversation = this.#conversation
-    if (owed === null || conversation === null || this.#state !== 'ready') return
-    if (this.#answer !== null || this.#hearing > 0 || this.#utterance.isOpen) return
-    this.#owed = null
+    if (due === null || conversation === null || this.#state !== 'ready') return
+    if (this.#answer !== null || this.#transcribing > 0 || this.#utterance.isOpen) return
+    this.#due = null
     const { llm, tts } = this.#options
     const answer = new Answer(++this.#generation, {
-      sink: this.#sink, stages: this.#stages, conversation, model: llm.model,
-      voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT, nowMs: this.#nowMs,
-      takeAudioInMs: () => this.#takeAudioInMs(),
-      firstToken: (ms) => {
-        this.stats.firstTokenMsLast = ms
-      },
-      firstSound: (ms) => {
-        this.stats.firstSoundMsLast = ms
-      },
-      invalidArguments: () => {
-        this.stats.invalidToolArguments++
-      },
+      sink: this.#sink, stages: this.#stages, conversation, stats: this.stats, model: llm.model,
+      voice: this.#session?.voice ?? tts.voice ?? VOICE_DEFAULT, nowMs: this.#nowMs, takeAudioInMs: () => this.#takeAudioInMs(),
     })
     this.#answer = answer
     const { generation } = answer
     this.#sink.event({ type: 'turn-start', generation })
     if (this.#answer !== answer) return
-    answer.give(owed.fixed).then(
-      () => this.#answered(answer, null),
-      (error: unknown) => this.#answered(answer, error),
+    answer.deliver(due.fixed).then(
+      () => this.#delivered(answer, null),
+      (error: unknown) => this.#delivered(answer, error),
     )
   }
 
-  #answered(answer: Answer, error: unknown): void {
-    this.stats.malformedChunks = this.#stages.malformedChunks
+  #delivered(answer: Answer, error: unknown): void {
     if (this.#answer !== answer) return
     this.#answer = null
     const { generation } = answer
@@ -341,7 +317,7 @@ export class CascadeBackend implements Backend {
       this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: fault.code })
       this.#fail(fault)
     }
-    this.#settle()
+    this.#startAnswer()
   }
 
   #takeAudioInMs(): number {
@@ -362,7 +338,7 @@ export class CascadeBackend implements Backend {
     this.#abort.abort()
     this.#answer?.interrupt()
     this.#answer = null
-    this.#owed = null
+    this.#due = null
     this.#keys.close()
     this.#utterance.clear()
     this.#waiting.length = 0

@@ -1,9 +1,9 @@
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import type { ChatMessage, ChatRequest } from './wire.js'
+import type { ChatMessage, ChatRequest } from './stages.js'
 
-/** One sentence of an answer, and how long it sounds once it was spoken. */
+/** One sentence of an answer, and its duration as far as it was delivered. */
 export interface SpokenSentence {
   readonly text: string
   ms: number
@@ -14,9 +14,9 @@ export interface AgentEntry {
   readonly kind: 'agent'
   readonly itemId: string
   readonly sentences: SpokenSentence[]
-  /** First sound; NaN before. */
+  /** Time of the first sample; NaN before. */
   firstAtMs: number
-  /** What of it was heard, where it was cut off. */
+  /** What the caller heard of it; null unless it was interrupted. */
   heard: string | null
 }
 
@@ -28,20 +28,20 @@ export interface CallEntry {
 }
 
 /** Tool calls of one answer. */
-export interface CallsEntry {
+interface CallsEntry {
   readonly kind: 'calls'
   readonly calls: readonly CallEntry[]
-  /** The model was already told that some of them still run. */
-  told: boolean
+  /** A request went out while some of them were still running. */
+  sentOpen: boolean
 }
 
 type Entry = AgentEntry | CallsEntry | { readonly kind: 'caller' | 'note'; readonly text: string }
 
-/** Entries that a call keeps; the oldest go, so that a long call does not outgrow the model. */
+/** Beyond this the oldest entries are dropped, so that a long call does not outgrow the model's context. */
 const ENTRIES_MAX = 400
 const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 
-/** What was said, as the model is told it with each request. Words that the caller did not hear are not in it. */
+/** The conversation as each request to the model carries it. It leaves out words that the caller did not hear. */
 export class Conversation {
   instructions: string
   tools: readonly ToolSpec[]
@@ -54,7 +54,7 @@ export class Conversation {
       callId: `replayed-${i + 1}`, name: entry.name, argumentsText: JSON.stringify(entry.args),
       answer: replyText({ ok: entry.ok, value: entry.result }),
     }))
-    if (calls.length > 0) this.#entries.push({ kind: 'calls', calls, told: false })
+    if (calls.length > 0) this.#entries.push({ kind: 'calls', calls, sentOpen: false })
     for (const [i, { role, text }] of recentHistory(session.history).entries()) {
       this.#entries.push(role === 'caller' ? { kind: 'caller', text } : {
         kind: 'agent', itemId: `replayed-${i}`, sentences: [{ text, ms: 0 }], firstAtMs: NaN, heard: null,
@@ -77,7 +77,7 @@ export class Conversation {
   }
 
   called(calls: readonly CallEntry[]): void {
-    this.#add({ kind: 'calls', calls, told: false })
+    this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
   /** @returns `open` while others of the same answer run, `complete` with the last, null for an unknown or answered call */
@@ -89,14 +89,14 @@ export class Conversation {
       if (call === undefined) continue
       if (call.answer !== null) return null
       call.answer = answer
-      // A model that answered without it must be told where it looks: at the end.
-      if (entry.told) this.note(`The tool ${call.name} has answered: ${answer}`)
+      // The model has gone on without this result: it is repeated at the end of the conversation.
+      if (entry.sentOpen) this.note(`The tool ${call.name} has answered: ${answer}`)
       return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
     }
     return null
   }
 
-  /** Leaves of an answer what was heard of it, and of those after it nothing. */
+  /** Cuts an answer to what was heard of it, and drops the answers after it. */
   cut(itemId: string, playedMs: number): void {
     const at = this.#entries.findLastIndex((entry) => entry.kind === 'agent' && entry.itemId === itemId)
     if (at < 0) return
@@ -132,7 +132,7 @@ function messagesOf(entry: Entry): ChatMessage[] {
       return text === '' ? [] : [{ role: 'assistant', content: entry.heard === null ? text : `${text} [the caller interrupted]` }]
     }
     case 'calls': {
-      if (entry.calls.some((call) => call.answer === null)) entry.told = true
+      if (entry.calls.some((call) => call.answer === null)) entry.sentOpen = true
       return [{
         role: 'assistant', content: null,
         tool_calls: entry.calls.map(({ callId, name, argumentsText }) => ({ id: callId, type: 'function', function: { name, arguments: argumentsText } })),
@@ -145,7 +145,7 @@ function messagesOf(entry: Entry): ChatMessage[] {
   }
 }
 
-/** The words up to `playedMs`: whole sentences, and of the one that was cut its share of words. */
+/** The words up to `playedMs`: complete sentences, and of the interrupted one the share of words that was played. */
 export function heardOf(sentences: readonly SpokenSentence[], playedMs: number): string {
   const heard: string[] = []
   let startMs = 0

@@ -1,13 +1,110 @@
+import { createParser } from 'eventsource-parser'
+import type { Clock } from '../../core/clock.js'
 import { messageOf } from '../../core/errors.js'
 import { BACKEND_FAULT_BYTES_MAX, BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import type { SampleRateHz } from '../../core/units.js'
+import { writeWav } from '../../media/wav.js'
 import { httpFault, retryAfterOf, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
-import { LLM_TIMEOUT_MS, PROBE_TIMEOUT_MS, STT_TIMEOUT_MS, TTS_TIMEOUT_MS } from './options.js'
-import type { CascadeOptions, StageOptions } from './options.js'
-import { EventLines } from './sse.js'
-import { SpeechBody, UnplayableSpeech } from './speech-body.js'
-import type { ChatChunk, ChatRequest, SpeechRequest } from './wire.js'
-import type { SampleRateHz } from '../../core/units.js'
+import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
+
+/** One of the three services. */
+interface StageOptions {
+  /** Up to and with the version: `http://10.0.0.5:8000/v1`. */
+  readonly baseUrl: string
+  /** Null or missing: no `Authorization` header. Never logged. */
+  readonly apiKey?: string | null
+  readonly model: string
+  /** Longest time without data, in milliseconds: until the first byte, and between two pieces of an answer. */
+  readonly timeoutMs?: number
+}
+
+/** Plain data except for the clock. */
+export interface CascadeOptions {
+  readonly stt: StageOptions & {
+    /** Words that callers are likely to say, such as names of products. */
+    readonly prompt?: string
+  }
+  readonly llm: StageOptions & {
+    readonly temperature?: number
+    readonly maxTokens?: number
+  }
+  readonly tts: StageOptions & {
+    /** For agents that name no voice; `alloy` when not given. */
+    readonly voice?: string
+    readonly speed?: number
+    /** Rate of raw samples, 8,000 to 48,000; 24,000 when not given. A WAV file's header overrides it. */
+    readonly sampleRateHz?: number
+  }
+  /** In metrics and records; `cascade` when not given. */
+  readonly name?: string
+  /** Ask each service for its models when the call begins, so that a wrong key is found then; true when not given. */
+  readonly probe?: boolean
+  /** Transcripts that the recogniser is known to make of noise; compared in lower case without punctuation. */
+  readonly artefacts?: readonly string[]
+  /** `performance.now` when not given. */
+  readonly nowMs?: Clock
+}
+
+const STT_TIMEOUT_MS = 10_000
+const LLM_TIMEOUT_MS = 8000
+const TTS_TIMEOUT_MS = 5000
+const PROBE_TIMEOUT_MS = 2000
+/** Rate of the caller's speech. */
+const STT_RATE_HZ = 16_000
+
+// The parts of the OpenAI-compatible HTTP endpoints that are used: `/audio/transcriptions`, `/chat/completions` and `/audio/speech`.
+// Field names are the vendor's. Checked against the vendor's published types by test/backends/cascade-wire.test.ts.
+
+interface ToolCallMessage {
+  readonly id: string
+  readonly type: 'function'
+  readonly function: { readonly name: string; readonly arguments: string }
+}
+
+export type ChatMessage =
+  | { readonly role: 'system' | 'user'; readonly content: string }
+  | { readonly role: 'assistant'; readonly content: string | null; readonly tool_calls?: ToolCallMessage[] }
+  | { readonly role: 'tool'; readonly tool_call_id: string; readonly content: string }
+
+export interface ChatRequest {
+  readonly model: string
+  readonly messages: ChatMessage[]
+  readonly stream: true
+  readonly stream_options: { readonly include_usage: true }
+  readonly tools?: { readonly type: 'function'; readonly function: { readonly name: string; readonly description: string; readonly parameters: Record<string, unknown> } }[]
+  readonly tool_choice?: 'auto'
+  readonly temperature?: number
+  readonly max_tokens?: number
+}
+
+export interface SpeechRequest {
+  readonly model: string
+  readonly input: string
+  readonly voice: string
+  readonly response_format: 'pcm'
+  readonly speed?: number
+}
+
+/** A piece of a streamed answer; a whole one has `message` in place of `delta`. */
+export interface ChatChunk {
+  readonly choices?: readonly {
+    readonly delta?: ChatDelta
+    readonly message?: ChatDelta
+    readonly finish_reason?: string | null
+  }[]
+  readonly usage?: { readonly prompt_tokens?: number; readonly completion_tokens?: number } | null
+  readonly error?: { readonly message?: string; readonly code?: unknown } | string
+}
+
+export interface ChatDelta {
+  readonly content?: string | null
+  readonly tool_calls?: readonly {
+    readonly index?: number
+    readonly id?: string
+    readonly function?: { readonly name?: string; readonly arguments?: string }
+  }[]
+}
 
 /** What a stage throws; an aborted request throws whatever the signal's reason is. */
 export class StageFault extends Error {
@@ -19,21 +116,20 @@ export class StageFault extends Error {
   }
 }
 
-const WAV_HEADER_BYTES = 44
-
-/** Requests to the three services. One turn's requests share a signal and end together. */
+/** Requests to the three services. The requests of one turn share a signal and end together. */
 export class Stages {
-  /** Lines of an answer that could not be read. */
-  malformedChunks = 0
   readonly #options: CascadeOptions
+  readonly #stats: { malformedChunks: number }
   readonly #name: string
 
-  constructor(options: CascadeOptions) {
+  /** @param stats  `malformedChunks` counts the events of streamed answers that are no chunks */
+  constructor(options: CascadeOptions, stats: { malformedChunks: number }) {
     this.#options = options
+    this.#stats = stats
     this.#name = options.name ?? 'cascade'
   }
 
-  /** Asks each service what models it has. One that does not know the question is there, and that is enough. */
+  /** Asks each service for its models. A service that lacks this endpoint has answered, which is enough. */
   async probe(signal: AbortSignal): Promise<void> {
     const seen = new Map<string, { readonly stage: string; readonly options: StageOptions }>()
     for (const [stage, options] of Object.entries({ stt: this.#options.stt, llm: this.#options.llm, tts: this.#options.tts })) {
@@ -51,7 +147,9 @@ export class Stages {
   async transcribe(pcm: Int16Array, language: string, signal: AbortSignal): Promise<string> {
     const { stt } = this.#options
     const form = new FormData()
-    form.set('file', new Blob([wavOf(pcm, 16_000)], { type: 'audio/wav' }), 'turn.wav')
+    // A WAV file is what every recogniser takes.
+    const wav = writeWav({ sampleRateHz: STT_RATE_HZ, channels: 1, samples: pcm })
+    form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
     form.set('model', stt.model)
     form.set('response_format', 'json')
     if (language !== '') form.set('language', language)
@@ -62,12 +160,12 @@ export class Stages {
       const parsed = JSON.parse(text) as { readonly text?: unknown } | null
       if (typeof parsed?.text === 'string') return parsed.text.trim()
     } catch {
-      // Told below.
+      // Reported below.
     }
     throw new StageFault(vendorFault('internal', `${this.#name}: stt answers with something else than a transcript`, false))
   }
 
-  /** The pieces of a model's answer as they come. */
+  /** The chunks of a model's answer as they arrive. */
   async *chat(request: ChatRequest, signal: AbortSignal): AsyncGenerator<ChatChunk> {
     const { llm } = this.#options
     const { temperature, maxTokens } = llm
@@ -78,25 +176,24 @@ export class Stages {
         ...request, ...(temperature === undefined ? {} : { temperature }), ...(maxTokens === undefined ? {} : { max_tokens: maxTokens }),
       }),
     }, signal)
-    if (contentType.includes('application/json')) {
-      // A server that does not stream.
-      yield* this.#chunks([await body.text()])
-      return
+    // A server that does not stream answers with one JSON document.
+    const texts = contentType.includes('application/json') ? [await body.text()] : eventData(body.pieces(), () => {
+      this.#stats.malformedChunks++
+    })
+    for await (const text of texts) {
+      const chunk = this.#chunk(text)
+      if (chunk !== null) yield chunk
     }
-    const lines = new EventLines()
-    for await (const bytes of body.pieces()) yield* this.#chunks(lines.push(bytes))
-    yield* this.#chunks(lines.end())
-    this.malformedChunks += lines.oversize
   }
 
-  /** Samples of one sentence as they come. */
+  /** The samples of one sentence as they arrive. */
   async *speak(input: string, voice: string, signal: AbortSignal): AsyncGenerator<{ readonly pcm: Int16Array; readonly sampleRateHz: SampleRateHz }> {
     const { tts } = this.#options
     const request: SpeechRequest = { model: tts.model, input, voice, response_format: 'pcm', ...(tts.speed === undefined ? {} : { speed: tts.speed }) }
     const { body } = await this.#fetch('tts', { timeoutMs: TTS_TIMEOUT_MS, ...tts }, '/audio/speech', {
       method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(request),
     }, signal)
-    const speech = new SpeechBody(tts.sampleRateHz ?? 24_000)
+    const speech = new SpeechBody(tts.sampleRateHz ?? TTS_RATE_HZ)
     try {
       for await (const bytes of body.pieces()) {
         const pcm = speech.push(bytes)
@@ -110,26 +207,21 @@ export class Stages {
     }
   }
 
-  *#chunks(texts: readonly string[]): Generator<ChatChunk> {
-    for (const text of texts) {
-      let value: unknown
-      try {
-        value = JSON.parse(text)
-      } catch {
-        this.malformedChunks++
-        continue
-      }
-      if (typeof value !== 'object' || value === null) {
-        this.malformedChunks++
-        continue
-      }
-      const chunk = value as ChatChunk
-      if (chunk.error !== undefined) {
-        const body = JSON.stringify({ error: chunk.error })
-        throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
-      }
-      yield chunk
+  #chunk(text: string): ChatChunk | null {
+    let value: unknown = null
+    try {
+      value = JSON.parse(text)
+    } catch {
+      // Counted below.
     }
+    if (typeof value !== 'object' || value === null) {
+      this.#stats.malformedChunks++
+      return null
+    }
+    const chunk = value as ChatChunk
+    if (chunk.error === undefined) return chunk
+    const body = JSON.stringify({ error: chunk.error })
+    throw new StageFault({ ...httpFault(`${this.#name}: llm failed in the middle`, { status: 500, body }, this.#secrets), fatal: false })
   }
 
   get #secrets(): readonly (string | null)[] {
@@ -141,7 +233,7 @@ export class Stages {
     stage: string, options: StageOptions, path: string, init: RequestInit, signal: AbortSignal, alsoGood: readonly number[] = [],
   ): Promise<{ readonly body: Body; readonly contentType: string }> {
     const what = `${this.#name}: ${stage}`
-    const silence = new Silence(options.timeoutMs ?? TTS_TIMEOUT_MS)
+    const silence = new SilenceTimeout(options.timeoutMs ?? TTS_TIMEOUT_MS)
     const both = AbortSignal.any([signal, silence.signal])
     const faultOf = (error: unknown): unknown => {
       if (signal.aborted || error instanceof StageFault) return error
@@ -165,13 +257,40 @@ export class Stages {
     const words = await body.text(BACKEND_FAULT_BYTES_MAX).catch(() => '')
     const retryAfterMs = retryAfterOf((name) => response.headers.get(name), Date.now())
     const fault = httpFault(what, { status: response.status, body: words, retryAfterMs }, this.#secrets)
-    // A wrong key, an empty account or a wrong address do not mend within the call.
+    // A wrong key, an empty account or a wrong address does not change within the call.
     throw new StageFault({ ...fault, fatal: fault.code === 'auth' || fault.code === 'quota' || response.status === 404 })
   }
 }
 
-/** Aborts when nothing happens for a while. */
-class Silence {
+/**
+ * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line after it.
+ * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; what was kept of it is dropped
+ */
+export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: () => void): AsyncGenerator<string> {
+  const decoder = new TextDecoder()
+  const events: string[] = []
+  const parser = createParser({
+    maxBufferSize: BACKEND_MESSAGE_BYTES_MAX,
+    onEvent: ({ data }) => {
+      const text = data.trim()
+      if (text !== '' && text !== '[DONE]') events.push(text)
+    },
+    onError: ({ type }) => {
+      if (type !== 'max-buffer-size-exceeded') return
+      oversize()
+      parser.reset()
+    },
+  })
+  for await (const bytes of stream) {
+    parser.feed(decoder.decode(bytes, { stream: true }))
+    yield* events.splice(0)
+  }
+  parser.feed(`${decoder.decode()}\n\n`)
+  yield* events
+}
+
+/** Aborts a request whose server sends nothing for `ms`. */
+class SilenceTimeout {
   readonly ms: number
   readonly #controller = new AbortController()
   readonly #timer: NodeJS.Timeout
@@ -185,7 +304,7 @@ class Silence {
     return this.#controller.signal
   }
 
-  broken(): void {
+  restart(): void {
     this.#timer.refresh()
   }
 
@@ -196,10 +315,10 @@ class Silence {
 
 class Body {
   readonly #response: Response
-  readonly #silence: Silence
+  readonly #silence: SilenceTimeout
   readonly #faultOf: (error: unknown) => unknown
 
-  constructor(response: Response, silence: Silence, faultOf: (error: unknown) => unknown) {
+  constructor(response: Response, silence: SilenceTimeout, faultOf: (error: unknown) => unknown) {
     this.#response = response
     this.#silence = silence
     this.#faultOf = faultOf
@@ -210,7 +329,7 @@ class Body {
       const { body } = this.#response
       if (body === null) return
       for await (const piece of body as unknown as AsyncIterable<Uint8Array>) {
-        this.#silence.broken()
+        this.#silence.restart()
         yield piece
       }
     } catch (error) {
@@ -242,23 +361,4 @@ function networkCode(error: unknown): string {
   const cause = (error as { readonly cause?: { readonly code?: unknown } } | null)?.cause
   if (typeof cause?.code === 'string') return cause.code
   return messageOf(error) === 'terminated' ? 'connection lost' : 'no answer'
-}
-
-/** A whole WAV file, which is what every recogniser takes. */
-export function wavOf(pcm: Int16Array, sampleRateHz: number): Buffer<ArrayBuffer> {
-  const file = Buffer.alloc(WAV_HEADER_BYTES + pcm.length * 2)
-  file.write('RIFF', 0, 'latin1')
-  file.writeUInt32LE(36 + pcm.length * 2, 4)
-  file.write('WAVEfmt ', 8, 'latin1')
-  file.writeUInt32LE(16, 16)
-  file.writeUInt16LE(1, 20)
-  file.writeUInt16LE(1, 22)
-  file.writeUInt32LE(sampleRateHz, 24)
-  file.writeUInt32LE(sampleRateHz * 2, 28)
-  file.writeUInt16LE(2, 32)
-  file.writeUInt16LE(16, 34)
-  file.write('data', 36, 'latin1')
-  file.writeUInt32LE(pcm.length * 2, 40)
-  for (let i = 0; i < pcm.length; i++) file.writeInt16LE(pcm[i] as number, WAV_HEADER_BYTES + 2 * i)
-  return file
 }

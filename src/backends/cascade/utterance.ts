@@ -1,24 +1,23 @@
 import { UNDERSTOOD_SPEECH_MS_MAX } from '../../core/limits.js'
 import { msToSamples } from '../../core/units.js'
+import { PreRoll } from '../pre-roll.js'
 
 const BLOCK_MS = 1000
 
-/** The caller's speech while it lasts, and a little of what came before it. */
+/** The caller's speech while it lasts, from shortly before its reported start. */
 export class UtteranceBuffer {
-  /** Samples that did not fit. */
+  /** Samples beyond the longest utterance. */
   dropped = 0
-  readonly #preRoll: Int16Array
+  readonly #preRoll: PreRoll
   readonly #blockSamples: number
   readonly #samplesMax: number
-  #preRollAt = 0
-  #preRollFilled = 0
   #blocks: Int16Array[] = []
   #samples = 0
   #voiceFrom = 0
   #open = false
 
   constructor(options: { readonly sampleRateHz: number; readonly preRollMs: number }) {
-    this.#preRoll = new Int16Array(msToSamples(options.preRollMs, options.sampleRateHz))
+    this.#preRoll = new PreRoll(options.preRollMs, options.sampleRateHz)
     this.#blockSamples = msToSamples(BLOCK_MS, options.sampleRateHz)
     this.#samplesMax = msToSamples(UNDERSTOOD_SPEECH_MS_MAX, options.sampleRateHz)
   }
@@ -28,37 +27,25 @@ export class UtteranceBuffer {
   }
 
   push(pcm: Int16Array): void {
-    if (this.#open) {
-      this.#append(pcm)
-      return
-    }
-    const ring = this.#preRoll
-    for (let i = 0; i < pcm.length; i++) {
-      ring[this.#preRollAt] = pcm[i] as number
-      this.#preRollAt = this.#preRollAt + 1 === ring.length ? 0 : this.#preRollAt + 1
-    }
-    this.#preRollFilled = Math.min(ring.length, this.#preRollFilled + pcm.length)
+    if (this.#open) this.#append(pcm)
+    else this.#preRoll.push(pcm)
   }
 
-  /** Speech begins: what was kept is its beginning. */
+  /** Speech starts; the pre-roll becomes its beginning. */
   open(): void {
     this.#open = true
     this.#blocks = []
     this.#samples = 0
-    const from = (this.#preRollAt - this.#preRollFilled + this.#preRoll.length) % this.#preRoll.length
-    const untilEnd = Math.min(this.#preRollFilled, this.#preRoll.length - from)
-    this.#append(this.#preRoll.subarray(from, from + untilEnd))
-    this.#append(this.#preRoll.subarray(0, this.#preRollFilled - untilEnd))
+    this.#append(this.#preRoll.take())
     this.#voiceFrom = this.#samples
-    this.#preRollFilled = 0
   }
 
-  /** Samples so far, what came before `open` included. */
+  /** Samples so far, the pre-roll included. */
   get samples(): number {
     return this.#samples
   }
 
-  /** A copy of what came since `fromSample`; the utterance goes on. */
+  /** A copy of the samples from `fromSample` on; the utterance continues. */
   since(fromSample: number): Int16Array {
     const pcm = new Int16Array(Math.max(0, this.#samples - fromSample))
     for (const [i, block] of this.#blocks.entries()) {
@@ -70,13 +57,9 @@ export class UtteranceBuffer {
     return pcm
   }
 
-  /** Speech has ended. @returns all of it, and how much of it came after `open` */
+  /** Speech has ended. @returns the whole utterance, and how many of its samples came after `open` */
   take(): { readonly pcm: Int16Array; readonly voicedSamples: number } {
-    const pcm = new Int16Array(this.#samples)
-    for (const [i, block] of this.#blocks.entries()) {
-      const at = i * this.#blockSamples
-      pcm.set(block.subarray(0, Math.min(block.length, this.#samples - at)), at)
-    }
+    const pcm = this.since(0)
     this.clear()
     return { pcm, voicedSamples: pcm.length - this.#voiceFrom }
   }

@@ -6,55 +6,52 @@ import { DIALOGUES_KEPT_MAX } from '../../core/limits.js'
 import { samplesToMs } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendSession, BackendSink, ToolReply } from '../backend.js'
 import { clockTimers, type BackendTimers } from '../timers.js'
-import { DialogueEngine } from './dialogue/engine.js'
-import type { DialogueAction, DialogueEvent, DialogueState, HeardBy } from './dialogue/state.js'
+import { DialogueEngine, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy } from './dialogue/engine.js'
 import { readable, withoutNoise } from './dialogue/understanding.js'
 import { isFliteVoice } from '../../speech/flite.js'
-import { PreRoll } from './pre-roll.js'
+import { PreRoll } from '../pre-roll.js'
 import { ResponseQueue } from './response-queue.js'
+import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
 import type { SpeechClient, Utterance } from '../../speech/speech-client.js'
 
-export interface EmbeddedBackendOptions {
-  /** The call's speech session. The call owns it: the backend uses it and does not close it. */
+interface EmbeddedBackendOptions {
+  /** The call's speech session. The call owns and closes it. */
   readonly speech: SpeechClient
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
-  /** For a clock that is not the process's; real timers when not given. */
+  /** Timers for an injected clock; real ones when not given. */
   readonly after?: BackendTimers['after']
 }
 
-/** What `snapshot` yields and `BackendSession.resume` takes. JSON, a few KB. */
+/** What `snapshot` returns and `BackendSession.resume` takes. JSON, a few KB. */
 export interface EmbeddedSnapshot {
   readonly version: 1
   readonly dialogue: DialogueState
-  /** The last response's number: those of a new instance go on from there. */
+  /** Number of the last response; a new instance continues from it. */
   readonly generation: number
-  /** Sentences that were decided on and not yet spoken; a new instance speaks them first. */
+  /** Sentences that are not spoken yet; a new instance speaks them first. */
   readonly unspoken: readonly string[]
 }
 
 /** Counters of one call; plain fields. */
-export interface EmbeddedStats {
+interface EmbeddedStats {
   utterances: number
-  /** Sounds that were no words and over which the agent went on speaking. */
-  coughs: number
+  /** Sounds without words during which the agent continued to speak. */
+  falseInterruptions: number
   notUnderstood: number
-  speechFaults: number
-  /** From `speechEnd` to the first sample of the answer, last turn; NaN before any. */
-  answerMsLast: number
 }
 
-/** Over the agent's voice, speech is reported only when it has proved to be an interruption: up to a second late. */
+/** While the agent speaks, speech is reported only when it has become a barge-in: up to a second late. */
 const PRE_ROLL_MS_MAX = 1200
-/** What is taken from before the first voiced sample: a soft beginning, and the quiet that the model wants to see. */
+/** Audio before the first voiced sample that is decoded too: a soft onset, and some silence, which the model expects. */
 const BEFORE_SPEECH_MS = 200
-/** Sound that ends this long before the agent would fall silent, did not interrupt it and was no words needs no answer. */
-const COUGH_MARGIN_MS = 300
+/** A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no answer. */
+const FALSE_INTERRUPTION_MARGIN_MS = 300
 /**
- * How well the sound must fit the words to count as understood, and to be acted on without a question where that matters. Of 40
- * sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with 0.858; of 29 other sentences that were
- * taken for one of a grammar 10 fit with less than 0.75, and 27 with less than 0.87. People fit less well than flite does, which is
- * why the first is so low.
+ * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the dialogue asks
+ * for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with 0.858; of 29 other sentences
+ * that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human voices fit less well than flite's, which
+ * is why the first limit is low.
  */
 const FIT_MIN = 0.75
 const FIT_SURE = 0.87
@@ -68,41 +65,41 @@ const CLOSE_FAULT = 1011
 
 /**
  * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
- * synthesiser. It is no language model and does not pretend to be one; what it can do is what the agent's `offline:`
- * block says. It emits the same events as the others, tool calls included, so that everything around it is the same.
+ * synthesiser. It is no language model; it can do what the agent's `offline:` block says. It emits the same events as the
+ * other backends, tool calls included.
  *
  *     idle --connect--> ready --sendText(respond) | resume--> in dialogue --close--> closed
  *
- * Within the dialogue the engine decides; this class brings it what was heard, keyed or answered, and speaks what it
- * says. An answer of a tool that would make the agent speak waits until the caller has finished speaking.
+ * The engine decides within the dialogue. This class gives it what was said, keyed or returned by a tool, and speaks its texts. A
+ * tool result that makes the agent speak waits until the caller has finished speaking.
  */
 export class EmbeddedBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
     name: 'embedded', inputRateHz: 8000, outputRateHz: 16000, serverVad: false, truncate: true, maxSessionMs: null,
   }
 
-  readonly stats: EmbeddedStats = { utterances: 0, coughs: 0, notUnderstood: 0, speechFaults: 0, answerMsLast: NaN }
+  readonly stats: EmbeddedStats = { utterances: 0, falseInterruptions: 0, notUnderstood: 0 }
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX)
+  readonly #preRoll = new PreRoll(PRE_ROLL_MS_MAX, RECOGNISER_RATE_HZ)
   readonly #responses: ResponseQueue
   #engine: DialogueEngine | null = null
-  /** How the dialogue's language says the digits. */
+  /** The words for the digits 0 to 9. */
   #digits: readonly string[] = []
+  /** Another backend carried the call before. */
   #takeover = false
-  /** From a checkpoint; spoken when the call asks to go on. */
+  /** From a checkpoint; used when the call asks to continue. */
   #resumed: EmbeddedSnapshot | null = null
   #utterance: Utterance | null = null
-  /** Utterances whose words are not there yet, the running one included. */
-  #listening = 0
+  /** Utterances without a result yet, the current one included. */
+  #recognising = 0
   #utteranceSamples = 0
   #interruptedSinceSpeech = false
   #callerItems = 0
   #heldResults: { readonly callId: string; readonly reply: ToolReply }[] = []
   readonly #after: BackendTimers['after']
   #stopKeyTimer: (() => void) | null = null
-  #speechEndedAtMs = NaN
   #closed = false
 
   constructor(sink: BackendSink, options: EmbeddedBackendOptions) {
@@ -111,14 +108,11 @@ export class EmbeddedBackend implements Backend {
     this.#nowMs = options.nowMs ?? (() => performance.now())
     const timers = clockTimers(this.#nowMs)
     this.#after = options.after ?? ((ms, work) => timers.after(ms, work))
-    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, {
-      firstSound: () => this.#firstSound(),
-      failed: (error) => this.#fail(error),
-    })
+    this.#responses = new ResponseQueue(sink, options.speech, this.#nowMs, (error) => this.#fail(error))
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
-    // Nothing here waits for anything: the models live in the speech workers, and what is asked of them early waits there.
+    // Resolves at once: the models live in the speech workers, and early requests wait there.
     try {
       this.#open(session, signal)
       return Promise.resolve()
@@ -145,7 +139,7 @@ export class EmbeddedBackend implements Backend {
     this.stats.utterances++
     this.#interruptedSinceSpeech = false
     if (!engine.started) {
-      // Nobody has asked for a greeting yet: it begins, and at once lets the caller go first.
+      // The caller speaks before the greeting was requested: the dialogue starts, and the greeting is interrupted.
       this.#start()
       this.#responses.interrupt(this.#responses.lastItemId, 0)
     }
@@ -159,10 +153,10 @@ export class EmbeddedBackend implements Backend {
         this.#sink.event({ type: 'understood' })
       })
     } catch (error) {
-      this.#notHeard(error)
+      this.#recognitionFailed(error)
       return
     }
-    this.#listening++
+    this.#recognising++
     const earlier = this.#preRoll.take(Math.max(0, this.#nowMs() - atMs) + BEFORE_SPEECH_MS)
     this.#utteranceSamples = earlier.length
     if (earlier.length > 0) this.#utterance.push(earlier)
@@ -173,20 +167,19 @@ export class EmbeddedBackend implements Backend {
     if (utterance === null) return
     this.#utterance = null
     this.#preRoll.clear()
-    this.#speechEndedAtMs = this.#nowMs()
-    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#speechEndedAtMs > COUGH_MARGIN_MS
+    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     utterance.end().then(
       ({ text, fit = 1 }) => {
-        this.#listening--
+        this.#recognising--
         const words = fit < FIT_MIN ? '' : withoutNoise(text)
-        if (words === '' && overAgent) this.stats.coughs++
+        if (words === '' && overAgent) this.stats.falseInterruptions++
         else this.#heard(words, 'speech', fit >= FIT_SURE)
         this.#releaseResults()
       },
       (error: unknown) => {
-        this.#listening--
-        this.#notHeard(error)
+        this.#recognising--
+        this.#recognitionFailed(error)
         this.#releaseResults()
       },
     )
@@ -200,10 +193,10 @@ export class EmbeddedBackend implements Backend {
       this.#heard(text, 'text')
       return
     }
-    // What a system text says is meant for a model; here it only asks for something to be said.
+    // The content of a system text is meant for a model; here only the request for an answer counts.
     if (!options.respond) return
     if (!this.#engine.started) this.#start()
-    else if (this.#resumed !== null) this.#goOn(this.#resumed)
+    else if (this.#resumed !== null) this.#continue(this.#resumed)
     else if (!this.#responses.busy) this.#handle({ type: 'nudge' })
   }
 
@@ -215,7 +208,7 @@ export class EmbeddedBackend implements Backend {
 
   toolResult(callId: string, reply: ToolReply): void {
     if (this.#engine === null || this.#closed) return
-    if (this.#listening > 0 && this.#engine.waitsFor(callId)) {
+    if (this.#recognising > 0 && this.#engine.waitsFor(callId)) {
       this.#heldResults.push({ callId, reply })
       return
     }
@@ -282,8 +275,8 @@ export class EmbeddedBackend implements Backend {
     this.#handle({ type: 'start', takeover: this.#takeover })
   }
 
-  /** A new instance takes up the dialogue of one that is gone: what it still had to say, or its question once more. */
-  #goOn(resumed: EmbeddedSnapshot): void {
+  /** Continues the dialogue of an earlier instance: with its unspoken sentences, or with its question again. */
+  #continue(resumed: EmbeddedSnapshot): void {
     this.#resumed = null
     if (resumed.unspoken.length > 0) this.#responses.add(resumed.unspoken, [])
     else this.#handle({ type: 'nudge' })
@@ -301,20 +294,19 @@ export class EmbeddedBackend implements Backend {
     const text = hidden ? words.replace(/\d/g, '•') : words
     this.#sink.event({
       type: 'transcript', role: 'caller', text, final: true, itemId: `caller-${++this.#callerItems}`,
-      // It belongs to the response that it will cause: that one cannot have been interrupted yet.
+      // The transcript belongs to the response that it causes, which cannot have been interrupted yet.
       generation: this.#responses.generation + 1,
     })
   }
 
-  /** The recogniser could not do its work. Ask again when it can next time; give up when it cannot. */
-  #notHeard(error: unknown): void {
+  /** Recognition failed. The dialogue asks again if the recogniser is available for the next answer; else the session ends. */
+  #recognitionFailed(error: unknown): void {
     if (this.#closed) return
     const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
     if (code === 'SPEECH_BUSY') {
       this.#handle({ type: 'not-heard' })
       return
     }
-    this.stats.speechFaults++
     if (code !== 'SPEECH_FAULT') {
       this.#fail(error)
       return
@@ -326,7 +318,7 @@ export class EmbeddedBackend implements Backend {
   }
 
   #releaseResults(): void {
-    if (this.#listening > 0) return
+    if (this.#recognising > 0) return
     const held = this.#heldResults
     this.#heldResults = []
     for (const { callId, reply } of held) this.#handle({ type: 'tool-result', callId, ok: reply.ok, value: reply.value })
@@ -335,7 +327,7 @@ export class EmbeddedBackend implements Backend {
   #handle(event: DialogueEvent): void {
     const engine = this.#engine
     if (engine === null || this.#closed) return
-    // What is keyed belongs to the question that was asked before.
+    // The keys answer the question from before this event.
     const hidden = engine.hidesDigits
     let actions: DialogueAction[]
     try {
@@ -351,9 +343,9 @@ export class EmbeddedBackend implements Backend {
       else if (action.type === 'call') calls.push(action)
       else if (action.type === 'keyed') this.#callerSaid(action.keys, hidden)
       else if (action.type === 'key-timer') this.#setKeyTimer(action.ms)
-      else this.#responses.hush()
+      else this.#responses.stopSpeaking()
     }
-    // A caller who spoke is answered even where there is nothing to say: the call knows then that nothing will come.
+    // Speech is answered even without a text: an empty response tells the call that nothing follows.
     if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
     for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
   }
@@ -366,17 +358,11 @@ export class EmbeddedBackend implements Backend {
     })
   }
 
-  #firstSound(): void {
-    if (Number.isNaN(this.#speechEndedAtMs)) return
-    this.stats.answerMsLast = this.#nowMs() - this.#speechEndedAtMs
-    this.#speechEndedAtMs = NaN
-  }
-
-  /** Ends the session: says why, once, and then that it is over. */
+  /** Reports the fault and ends the session. */
   #fail(error: unknown): void {
     if (this.#closed) return
     const known = error instanceof GatewayError ? error : null
-    // Another instance gets another session, perhaps in another process: losing this one is a lost connection.
+    // A new instance gets another speech session: the loss of this one is like that of a connection.
     const lost = known?.code === 'SPEECH_FAULT' && !this.#speech.alive
     const code = lost ? 'network' : (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal'
     const message = messageOf(error)
@@ -407,7 +393,7 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
   throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`)
 }
 
-/** A checkpoint of this backend; null for anything else, and then the history has to do. */
+/** A checkpoint of this backend; null for anything else, which leaves the history. */
 function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const snapshot = resume as Partial<EmbeddedSnapshot>

@@ -1,3 +1,4 @@
+import { END_CALL_TOOL, ESCALATE_TOOL } from '../../call/gateway-tools.js'
 import type { Clock } from '../../core/clock.js'
 import { GatewayError } from '../../core/errors.js'
 import { samplesToMs } from '../../core/units.js'
@@ -18,28 +19,21 @@ interface Response {
   readonly sentences: readonly string[]
   /** Durations of those that were delivered. */
   readonly deliveredMs: number[]
-  /** Calls that must come after the words: they end the conversation. */
+  /** Calls that are made after the speech: they end the conversation. */
   readonly lastCalls: readonly ToolCall[]
-  /** How often the speech worker died under it. */
+  /** Deaths of the speech worker during it. */
   faults: number
   over: boolean
 }
 
-export interface ResponseListener {
-  /** The first sample of a response was delivered. */
-  firstSound(): void
-  failed(error: unknown): void
-}
-
-/** What carries out the end of a conversation is asked for when the words before it have been delivered. */
-const AFTER_WORDS: readonly string[] = ['escalate_to_human', 'end_call']
-/** Responses whose words are kept, to know what of them was heard. */
+/** These tools end the conversation: they are called only after the speech before them was delivered. */
+const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
+/** Responses that are kept to find out which sentences an interruption cut off. */
 const KEPT_MAX = 4
 
 /**
- * Speaks one response after the other and tells the call of them, as a model would: turn-start, tool calls, audio and
- * transcript, audio-done, turn-done. A response that is interrupted ends as cancelled; which of its sentences were
- * not heard in full is kept until someone asks.
+ * Speaks one response after the other and emits the events of each: turn-start, tool calls, audio and transcript, audio-done,
+ * turn-done. An interrupted response ends as cancelled; the sentences that were not heard in full are kept for `takeUnheard`.
  */
 export class ResponseQueue {
   /** Number of the last response. */
@@ -47,27 +41,27 @@ export class ResponseQueue {
   voice = ''
   /** Caller speech since the last usage event. */
   audioInMs = 0
-  /** When all speech that was delivered has been played, if it is played without a break. */
+  /** When all delivered speech will have been played, if it is played without a pause. */
   speaksUntilMs = -Infinity
   readonly #sink: BackendSink
   readonly #speech: SpeechClient
   readonly #nowMs: Clock
-  readonly #listener: ResponseListener
-  /** The head is being spoken. */
+  readonly #failed: (error: unknown) => void
+  /** The first one is being spoken. */
   readonly #queue: Response[] = []
   #kept: Response[] = []
   #speaking: Speaking | null = null
   #unheard: readonly string[] = []
   #closed = false
 
-  constructor(sink: BackendSink, speech: SpeechClient, nowMs: Clock, listener: ResponseListener) {
+  constructor(sink: BackendSink, speech: SpeechClient, nowMs: Clock, failed: (error: unknown) => void) {
     this.#sink = sink
     this.#speech = speech
     this.#nowMs = nowMs
-    this.#listener = listener
+    this.#failed = failed
   }
 
-  /** True while speech is being made, or was made and is probably still being played. */
+  /** True while speech is being synthesised or is probably still being played. */
   get busy(): boolean {
     return this.#queue.length > 0 || this.speaksUntilMs > this.#nowMs()
   }
@@ -78,40 +72,40 @@ export class ResponseQueue {
 
   add(texts: readonly string[], calls: readonly ToolCall[]): void {
     const generation = ++this.generation
-    // Whatever was cut off, the dialogue has moved on.
+    // The dialogue has moved on from what was cut off.
     this.#unheard = []
     const response: Response = {
       generation, itemId: `agent-${generation}`, sentences: sentencesOf(texts.join(' ')), deliveredMs: [],
-      lastCalls: calls.filter((call) => AFTER_WORDS.includes(call.name)), faults: 0, over: false,
+      lastCalls: calls.filter((call) => TOOLS_AFTER_SPEECH.includes(call.name)), faults: 0, over: false,
     }
-    // In the queue before anyone is told: a tool may be answered from within its event, and its answer comes after this.
+    // Queued before the first event: a tool may be answered from within it, and that response follows this one.
     this.#queue.push(response)
     this.#kept = [...this.#kept, response].slice(-KEPT_MAX)
     this.#sink.event({ type: 'turn-start', generation })
-    for (const call of calls) if (!AFTER_WORDS.includes(call.name)) this.#emitCall(generation, call)
+    for (const call of calls) if (!TOOLS_AFTER_SPEECH.includes(call.name)) this.#emitCall(generation, call)
     if (this.#queue[0] === response) this.#speakHead()
   }
 
-  /** Sentences that were decided on and not delivered. */
+  /** Sentences that are queued and not delivered. */
   unspoken(): string[] {
     return this.#queue.flatMap((response) => response.sentences.slice(response.deliveredMs.length))
   }
 
-  /** The caller spoke up: everything that was not heard will not be. */
+  /** The caller interrupted: cancels all responses. */
   interrupt(itemId: string | null, playedMs: number): void {
     const at = this.#kept.findIndex((response) => response.itemId === itemId)
     if (at >= 0) this.#unheard = this.#kept.slice(at).flatMap((response, i) => unheardOf(response, i === 0 ? playedMs : 0))
     this.#cancelAll()
   }
 
-  /** A key was pressed: the backend itself falls silent, and says so. */
-  hush(): void {
+  /** A key was pressed: the backend interrupts itself and reports it. */
+  stopSpeaking(): void {
     if (!this.busy) return
     this.#cancelAll()
     this.#sink.event({ type: 'interrupted', generation: this.generation })
   }
 
-  /** What the last interruption cut off; asked once. */
+  /** The sentences that the last interruption cut off; empty from the second call on. */
   takeUnheard(): readonly string[] {
     const unheard = this.#unheard
     this.#unheard = []
@@ -145,11 +139,11 @@ export class ResponseQueue {
     this.#speaking = speaking
     speaking.done.then(
       () => this.#next(response, 'completed'),
-      (error: unknown) => this.#spokenBadly(response, error),
+      (error: unknown) => this.#synthesisFailed(response, error),
     )
   }
 
-  /** A question of its own, because the answer may change within a call to the sink. */
+  /** Asked again after each call to the sink, which may interrupt the response. */
   #isOver(response: Response): boolean {
     return response.over || this.#closed
   }
@@ -157,26 +151,23 @@ export class ResponseQueue {
   #deliver(response: Response, chunk: SpeechChunk): void {
     if (this.#isOver(response)) return
     const ms = samplesToMs(chunk.pcm.length, chunk.sampleRateHz)
-    const first = response.deliveredMs.length === 0
     response.deliveredMs.push(ms)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#nowMs()) + ms
     this.#sink.audio(chunk.pcm, chunk.sampleRateHz, response.itemId, response.generation)
-    // Whoever took the audio may have interrupted it or ended the call.
     if (this.#isOver(response)) return
-    if (first) this.#listener.firstSound()
     this.#sink.event({
       type: 'transcript', role: 'agent', final: chunk.last, itemId: response.itemId, generation: response.generation,
       text: response.sentences.slice(0, response.deliveredMs.length).join(' '),
     })
   }
 
-  /** A worker that died is replaced, and the sentence begun again; only once, or the sentence is what kills it. */
-  #spokenBadly(response: Response, error: unknown): void {
+  /** A worker that died is replaced and the sentence started again; only once, in case the sentence is the cause. */
+  #synthesisFailed(response: Response, error: unknown): void {
     if (response.over || this.#closed) return
     const died = error instanceof GatewayError && error.code === 'SPEECH_FAULT' && error.retryable
     if (!died || response.faults++ > 0) {
       this.#next(response, 'failed')
-      this.#listener.failed(error)
+      this.#failed(error)
       return
     }
     void this.#speech.recovered().then((recovered) => {
@@ -186,7 +177,7 @@ export class ResponseQueue {
         return
       }
       this.#next(response, 'failed')
-      this.#listener.failed(error)
+      this.#failed(error)
     })
   }
 
@@ -220,7 +211,7 @@ export class ResponseQueue {
   }
 }
 
-/** The sentences of which something is left after `playedMs`, from the one that was cut. */
+/** The sentences that were not played in full, from the interrupted one on. */
 function unheardOf(response: Response, playedMs: number): readonly string[] {
   let endMs = 0
   for (const [i, ms] of response.deliveredMs.entries()) {

@@ -1,36 +1,41 @@
-import { BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX } from '../../core/limits.js'
+import {
+  BACKEND_PRE_ROLL_MS, BACKEND_TOOL_CALLS_KEPT, BACKEND_TRANSCRIPT_CHARS_MAX, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
+} from '../../core/limits.js'
+import { isSampleRateHz, samplesToMs } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { objectArguments } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
-import { closeFault } from './faults.js'
-import { Incoming } from './incoming.js'
-import type { GeminiStats } from './incoming.js'
-import { MessageReader } from './message-reader.js'
-import type { AskedCall } from './message-reader.js'
-import { GEMINI_CONNECTION_MS, GEMINI_INPUT_RATE_HZ, GEMINI_OUTPUT_RATE_HZ, liveUrl } from './options.js'
-import type { GeminiLiveOptions } from './options.js'
-import { functionOf, historyOf, setupOf } from './setup.js'
-import { ToolBatches } from './tool-batches.js'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs } from './wire.js'
-import type { ClientMessage, ServerMessage } from './wire.js'
+import { GEMINI_CONNECTION_MS, GEMINI_INPUT_RATE_HZ, GEMINI_OUTPUT_RATE_HZ, functionOf, historyOf, liveUrl, setupOf } from './setup.js'
+import type { GeminiLiveOptions } from './setup.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, closeFault, durationMs, functionCallsOf, partsOf, rateOf, readMessage } from './wire.js'
+import type { ClientMessage, FunctionCall, GeminiStats, ServerMessage, WireFunctionResponse } from './wire.js'
 
-/** What `snapshot` yields: with the handle the service goes on with the session itself, voice and all. */
-export interface GeminiSnapshot {
+/** What `snapshot` returns: the handle resumes the session on the service's side. */
+interface GeminiSnapshot {
   readonly version: 1
   readonly generation: number
   readonly handle: string | null
 }
 
 const MESSAGE_MS = 60
-/** The longest message of caller audio: 100 ms at 16 kHz. */
-const AUDIO_BYTES_MAX = 3200
 
-// Shared by all calls of a thread: each message is copied while it is sent.
-const audioMessage = new AudioMessage(AUDIO_PREFIX, AUDIO_SUFFIX, AUDIO_BYTES_MAX)
+/** One answer of the model: from its first part to the end of its generation, a tool call or an interruption. */
+interface Turn {
+  readonly generation: number
+  readonly itemId: string
+  state: 'active' | 'cancelled' | 'done'
+  audioMs: number
+  text: string
+  /** The text was reported as final. */
+  final: boolean
+  /** Text that still arrives was not spoken. */
+  interrupted: boolean
+}
 
 /**
  * Gemini Live over a WebSocket.
@@ -39,8 +44,16 @@ const audioMessage = new AudioMessage(AUDIO_PREFIX, AUDIO_SUFFIX, AUDIO_BYTES_MA
  *     connecting, with a handle --refused--> connecting, without it and with the replay
  *     ready      --goAway--> `expiring`; the next instance goes on from the handle in `snapshot`
  *
- * There is no truncation: the service cuts its own record when it is interrupted. What the service says of its turns is
- * `Incoming`'s work.
+ * There is no truncation: the service cuts its own transcript when it is interrupted. It gives its turns no ids, but its stream is in
+ * order:
+ *
+ *     (none)    --part, transcript of the agent, tool call--> active      `turn-start`
+ *     active    --generationComplete, turnComplete, tool call--> done     `audio-done`, `turn-done`
+ *     active    --interrupted--> done                                     `interrupted`, `turn-done` cancelled
+ *     active    --interrupt()--> cancelled                                `turn-done` cancelled; what follows is dropped
+ *     cancelled --interrupted, generationComplete, turnComplete--> done
+ *
+ * Transcripts are in no order with the audio: those of the agent belong to the last turn until the next one starts.
  */
 export class GeminiLiveBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -53,23 +66,37 @@ export class GeminiLiveBackend implements Backend {
   readonly #sink: BackendSink
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
-  readonly #reader: MessageReader
-  readonly #incoming: Incoming
-  readonly #batches = new ToolBatches()
+  readonly #audio = new Base64Audio('pcm16')
+  readonly #calls = new ToolBatches()
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
-  /** Notes that would interrupt the model if they were told now. */
+  /** Texts that wait, because content interrupts the model. */
   #notes: string[] = []
-  /** While the caller speaks the service takes its calls back; an answer that crosses that would be lost on both sides. */
+  /** While the caller speaks the service cancels its calls; a result that crosses the cancellation would be lost. */
   readonly #heldReplies: { readonly callId: string; readonly reply: ToolReply }[] = []
   #session: BackendSession | null = null
-  /** Of the earlier session, until it was refused. */
+  /** Handle of the session that is resumed; null once it was refused. */
   #resumeHandle: string | null = null
   #handle: string | null = null
   #speaking = false
-  /** The service was told that the caller speaks: only then it may be given audio. */
+  /** `activityStart` was sent: audio is accepted only after it. */
   #activityOpen = false
   #keyItems = 0
+  #generation = 0
+  #turn: Turn | null = null
+  /** The turn of the audio that is being decoded. */
+  #audioTurn: Turn | null = null
+  /** The service works on a turn, which content would interrupt. */
+  #serverBusy = false
+  #outputRateHz: SampleRateHz = GEMINI_OUTPUT_RATE_HZ
+  #mimeType = ''
+  #playable = true
+  #callerItems = 0
+  #callerText = ''
+  #callerFinal = true
+  /** The service reports voice activity. */
+  #reportsActivity = false
+  #usage = { inputTokens: 0, outputTokens: 0 }
 
   constructor(sink: BackendSink, options: GeminiLiveOptions) {
     this.#sink = sink
@@ -84,11 +111,7 @@ export class GeminiLiveBackend implements Backend {
       sampleRateHz: GEMINI_INPUT_RATE_HZ, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#sendAudio(pcm, length),
     })
-    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
-    this.#incoming = new Incoming({
-      sink, stats: this.stats, serverVad, takeAudioInMs: () => this.#uplink.takeSentMs(), idle: () => this.#tellNotes(),
-    })
     this.#connection = new VendorConnection(sink, {
       service,
       secrets: [options.apiKey, ...Object.values(options.headers ?? {})],
@@ -108,7 +131,7 @@ export class GeminiLiveBackend implements Backend {
     this.#session = session
     const snapshot = snapshotOf(session.resume)
     this.#resumeHandle = snapshot?.handle ?? null
-    this.#incoming.generation = snapshot?.generation ?? 0
+    this.#generation = snapshot?.generation ?? 0
     return this.#connection.connect(signal)
   }
 
@@ -123,7 +146,8 @@ export class GeminiLiveBackend implements Backend {
     this.#uplink.open()
     this.#whenReady(() => {
       this.#activityOpen = true
-      this.#incoming.callerTurn()
+      this.#finishCaller()
+      this.#callerText = ''
       this.#send({ realtimeInput: { activityStart: {} } })
       this.#uplink.retry()
     })
@@ -144,10 +168,10 @@ export class GeminiLiveBackend implements Backend {
   sendText(text: string, { role, respond }: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void {
     this.#whenReady(() => {
       const words = text === '' && role === 'system' && this.#session !== null ? openingText(this.#session) : text
-      // The service knows no system messages after the setup.
+      // The service has no system messages after the setup.
       if (words !== '') this.#notes.push(role === 'system' ? `[${words}]` : words)
-      if (respond) this.#tellTexts(true)
-      else this.#tellNotes()
+      if (respond) this.#sendTexts(true)
+      else this.#sendNotes()
     })
   }
 
@@ -161,13 +185,17 @@ export class GeminiLiveBackend implements Backend {
       this.#heldReplies.push({ callId, reply })
       return
     }
-    const answers = this.#batches.answer(callId, reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' })
+    const answers = this.#calls.answer(callId, reply.ok ? { output: reply.value ?? null } : { error: reply.value ?? 'The tool failed.' })
     if (answers !== null) this.#send({ toolResponse: { functionResponses: [...answers] } })
   }
 
-  /** The service is not told: it notices by itself when the caller's next words come. */
+  /** Nothing is sent: the service notices the interruption by the caller's audio. */
   interrupt(_heard: { readonly itemId: string | null; readonly playedMs: number }): void {
-    if (this.#connection.isReady) this.#incoming.interrupt()
+    const turn = this.#turn
+    if (!this.#connection.isReady || turn === null || turn.state !== 'active') return
+    turn.state = 'cancelled'
+    turn.interrupted = true
+    this.#sink.event({ type: 'turn-done', generation: turn.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
   updateSession({ instructions, tools }: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
@@ -181,7 +209,7 @@ export class GeminiLiveBackend implements Backend {
   }
 
   snapshot(): GeminiSnapshot {
-    return { version: 1, generation: this.#incoming.generation, handle: this.#handle }
+    return { version: 1, generation: this.#generation, handle: this.#handle }
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -202,7 +230,7 @@ export class GeminiLiveBackend implements Backend {
   #sendAudio(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#connection.send(audioMessage.encode(pcm, length))
+    this.#connection.send(AUDIO_PREFIX + pcm.toString('base64', 0, length) + AUDIO_SUFFIX)
     return true
   }
 
@@ -211,14 +239,14 @@ export class GeminiLiveBackend implements Backend {
     else if (this.#connection.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
   }
 
-  /** Content interrupts the model: what needs no answer waits until it is silent. */
-  #tellNotes(): void {
-    // A model that takes content only at the start gets its notes with the next text.
-    if (this.#notes.length === 0 || this.#incoming.busy || this.#activityOpen || this.#options.texts === 'realtime') return
-    this.#tellTexts(false)
+  /** Content interrupts the model: a text that needs no answer waits until the model is silent. */
+  #sendNotes(): void {
+    // A model that takes content only at the start gets notes with the next text.
+    if (this.#notes.length === 0 || this.#serverBusy || this.#activityOpen || this.#options.texts === 'realtime') return
+    this.#sendTexts(false)
   }
 
-  #tellTexts(respond: boolean): void {
+  #sendTexts(respond: boolean): void {
     const texts = this.#notes.splice(0)
     if (this.#options.texts !== 'realtime') {
       const turns = texts.length === 0 ? [] : [{ role: 'user' as const, parts: texts.map((text) => ({ text })) }]
@@ -233,7 +261,7 @@ export class GeminiLiveBackend implements Backend {
 
   #keyed(keys: string): void {
     this.#sink.event({
-      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#keyItems}`, generation: this.#incoming.generation + 1,
+      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#keyItems}`, generation: this.#generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
@@ -250,7 +278,7 @@ export class GeminiLiveBackend implements Backend {
     const session = this.#session
     if (session === null || this.#connection.isReady) return
     const turns = this.#resumeHandle === null ? historyOf(session) : []
-    // Complete, and yet no question: the setup said that this is history.
+    // The setup has declared it as history, so that the model does not answer.
     if (turns.length > 0) this.#send({ clientContent: { turns, turnComplete: true } })
     this.#handle = this.#resumeHandle
     this.#connection.ready()
@@ -258,7 +286,7 @@ export class GeminiLiveBackend implements Backend {
     for (const work of this.#waiting.splice(0)) work()
   }
 
-  /** A handle can be refused for reasons that nobody tells; the history does not need it. */
+  /** The service refuses a handle without a reason; the history replaces it. */
   #forgetHandle(): boolean {
     if (this.#resumeHandle === null) return false
     this.#resumeHandle = null
@@ -267,36 +295,40 @@ export class GeminiLiveBackend implements Backend {
   }
 
   #message(data: Buffer): void {
-    const message = this.#reader.read(data)
-    if (message !== null) this.#take(message, data)
-  }
-
-  #take(message: ServerMessage, data: Buffer): void {
+    const message = readMessage(data, this.stats)
+    if (message === null) return
     if (message.setupComplete !== undefined) this.#begin()
     if (!this.#connection.isReady) return
     const { sessionResumptionUpdate: update, goAway, toolCallCancellation } = message
     if (update?.resumable === true && typeof update.newHandle === 'string') this.#handle = update.newHandle
     if (goAway !== undefined) this.#sink.event({ type: 'expiring', inMs: durationMs(goAway.timeLeft) })
-    this.#incoming.handle(message, data, this.#reader.from, this.#reader.to)
-    this.#toolCalls(this.#reader.calls(message))
+    if (message.usageMetadata !== undefined) {
+      const { promptTokenCount, responseTokenCount } = message.usageMetadata
+      this.#usage = { inputTokens: count(promptTokenCount), outputTokens: count(responseTokenCount) }
+    }
+    if (this.capabilities.serverVad) this.#voiceActivity(message.voiceActivity?.voiceActivityType)
+    this.#content(message)
+    this.#toolCalls(functionCallsOf(message, this.stats))
     if (Array.isArray(toolCallCancellation?.ids)) this.#cancelled(toolCallCancellation.ids as readonly unknown[])
   }
 
-  #toolCalls(calls: readonly AskedCall[]): void {
+  #toolCalls(calls: readonly FunctionCall[]): void {
     if (calls.length === 0) return
-    // Known before the first is told: a tool may be answered from within.
-    this.#batches.asked(calls)
-    const generation = this.#incoming.beginCalls()
+    // Registered before the first event: a tool may be answered from within it.
+    this.#calls.add(calls)
+    const { generation } = this.#active()
     for (const { id, name, args: given } of calls) {
       const { args, invalid } = objectArguments(given)
       if (invalid !== undefined) this.stats.invalidToolArguments++
       this.#sink.event({ type: 'tool-call', callId: id, name, args, generation, ...(invalid === undefined ? {} : { invalid }) })
     }
-    this.#incoming.endCalls()
+    // Nothing more arrives until the calls are answered: the turn ends here, and what follows is another one.
+    this.#end('completed', undefined)
+    this.#serverBusy = false
   }
 
   #cancelled(ids: readonly unknown[]): void {
-    const { cancelled, complete } = this.#batches.cancel(ids.filter((id) => typeof id === 'string'))
+    const { cancelled, complete } = this.#calls.cancel(ids.filter((id) => typeof id === 'string'))
     if (complete.length > 0) this.#send({ toolResponse: { functionResponses: complete } })
     if (cancelled.length === 0) return
     this.stats.toolCallsCancelled += cancelled.length
@@ -308,6 +340,157 @@ export class GeminiLiveBackend implements Backend {
     this.#uplink.clear()
     this.#notes = []
   }
+
+  // --- turns ----------------------------------------------------------------------------------------------
+
+  #content(message: ServerMessage): void {
+    const content = message.serverContent
+    if (content === undefined) return
+    const { inputTranscription, outputTranscription } = content
+    if (typeof inputTranscription?.text === 'string') this.#callerTranscript(inputTranscription.text, inputTranscription.finished === true)
+    for (const part of partsOf(message)) {
+      // The model's reasoning.
+      if (part.thought === true) continue
+      if (part.inlineData !== undefined) this.#audioPart(part.inlineData)
+      else if (typeof part.text === 'string' && part.text !== '') this.#agentTranscript(part.text)
+    }
+    if (typeof outputTranscription?.text === 'string') this.#agentTranscript(outputTranscription.text)
+    if (content.interrupted === true) this.#interrupted()
+    if (content.generationComplete === true) this.#end('completed', undefined)
+    if (content.turnComplete === true) this.#turnComplete(content.turnCompleteReason)
+  }
+
+  #active(): Turn {
+    const present = this.#turn
+    if (present !== null && present.state !== 'done') return present
+    this.#finishAgent()
+    this.#finishCaller()
+    const generation = ++this.#generation
+    const turn: Turn = { generation, itemId: `gemini-${generation}`, state: 'active', audioMs: 0, text: '', final: true, interrupted: false }
+    this.#turn = turn
+    this.#audio.reset()
+    this.#serverBusy = true
+    this.#sink.event({ type: 'turn-start', generation })
+    return turn
+  }
+
+  #audioPart(inline: { readonly mimeType?: string; readonly data?: string }): void {
+    const turn = this.#active()
+    if (turn.state === 'cancelled') {
+      this.stats.latePieces++
+      return
+    }
+    if (inline.mimeType !== this.#mimeType) this.#format(inline.mimeType)
+    if (!this.#playable) {
+      this.stats.unplayableAudio++
+      return
+    }
+    this.#audioTurn = turn
+    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#take)) this.stats.malformedAudio++
+  }
+
+  // One function for the session: audio messages are frequent.
+  readonly #take = (samples: Int16Array): void => {
+    const turn = this.#audioTurn
+    if (turn === null || turn.state !== 'active') return
+    const rateHz = this.#outputRateHz
+    turn.audioMs += samplesToMs(samples.length, rateHz)
+    this.#sink.audio(samples, rateHz, turn.itemId, turn.generation)
+  }
+
+  #format(mimeType: string | undefined): void {
+    const rate = rateOf(mimeType)
+    this.#playable = rate !== null && isSampleRateHz(rate)
+    if (this.#mimeType !== '' && rate !== this.#outputRateHz) this.stats.rateChanges++
+    this.#mimeType = mimeType ?? ''
+    if (rate !== null && isSampleRateHz(rate)) this.#outputRateHz = rate
+  }
+
+  #interrupted(): void {
+    const turn = this.#turn
+    if (turn !== null && turn.state === 'active') this.#sink.event({ type: 'interrupted', generation: turn.generation })
+    this.#end('cancelled', 'interrupted')
+    this.#finishAgent()
+    if (turn !== null) turn.interrupted = true
+  }
+
+  #end(status: 'completed' | 'cancelled', reason: string | undefined): void {
+    const turn = this.#turn
+    if (turn === null || turn.state === 'done') return
+    const reported = turn.state === 'cancelled'
+    turn.state = 'done'
+    if (reported) return
+    const { generation, itemId } = turn
+    if (turn.audioMs > 0) this.#sink.event({ type: 'audio-done', generation, itemId })
+    if (turn.text !== '' && status === 'completed') this.#finishAgent()
+    this.#sink.event({
+      type: 'usage',
+      usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: turn.audioMs },
+    })
+    this.#usage = { inputTokens: 0, outputTokens: 0 }
+    this.#sink.event({ type: 'turn-done', generation, status, ...(reason === undefined ? {} : { reason }) })
+  }
+
+  #turnComplete(reason: string | undefined): void {
+    this.#end('completed', typeof reason === 'string' ? reason : undefined)
+    this.#finishAgent()
+    this.#finishCaller()
+    // The token counts come with the last message of a turn, after its end.
+    if (this.#usage.inputTokens + this.#usage.outputTokens > 0) {
+      this.#sink.event({ type: 'usage', usage: { ...this.#usage, audioInMs: this.#uplink.takeSentMs(), audioOutMs: 0 } })
+      this.#usage = { inputTokens: 0, outputTokens: 0 }
+    }
+    this.#serverBusy = false
+    this.#sendNotes()
+  }
+
+  #agentTranscript(words: string): void {
+    // The last text of a turn may arrive after its end.
+    const turn = this.#turn !== null && this.#turn.state !== 'active' && this.#serverBusy ? this.#turn : this.#active()
+    if (turn.interrupted) {
+      this.stats.latePieces++
+      return
+    }
+    turn.text = (turn.text + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+    turn.final = false
+    this.#sink.event({ type: 'transcript', role: 'agent', text: turn.text, final: false, itemId: turn.itemId, generation: turn.generation })
+  }
+
+  #finishAgent(): void {
+    const turn = this.#turn
+    if (turn === null || turn.final || turn.interrupted) return
+    turn.final = true
+    this.#sink.event({ type: 'transcript', role: 'agent', text: turn.text, final: true, itemId: turn.itemId, generation: turn.generation })
+  }
+
+  #callerTranscript(words: string, finished: boolean): void {
+    if (this.#callerText === '') this.#callerItems++
+    this.#callerText = (this.#callerText + words).slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)
+    this.#callerFinal = finished
+    this.#emitCaller()
+  }
+
+  #finishCaller(): void {
+    if (this.#callerFinal) return
+    this.#callerFinal = true
+    // With its own VAD the service seldom reports the end of speech, but it answers.
+    if (this.capabilities.serverVad && !this.#reportsActivity) this.#sink.event({ type: 'speech-stopped' })
+    this.#emitCaller()
+    this.#callerText = ''
+  }
+
+  #emitCaller(): void {
+    this.#sink.event({
+      type: 'transcript', role: 'caller', text: this.#callerText.trim(), final: this.#callerFinal, itemId: `caller-${this.#callerItems}`,
+      generation: this.#generation + 1,
+    })
+  }
+
+  #voiceActivity(type: string | undefined): void {
+    if (type !== undefined) this.#reportsActivity = true
+    if (type === 'ACTIVITY_START') this.#sink.event({ type: 'speech-started' })
+    if (type === 'ACTIVITY_END') this.#sink.event({ type: 'speech-stopped' })
+  }
 }
 
 function snapshotOf(resume: unknown): GeminiSnapshot | null {
@@ -315,4 +498,50 @@ function snapshotOf(resume: unknown): GeminiSnapshot | null {
   const good = typeof snapshot === 'object' && snapshot?.version === 1 && Number.isSafeInteger(snapshot.generation)
     && (snapshot.handle === null || typeof snapshot.handle === 'string')
   return good ? (snapshot as GeminiSnapshot) : null
+}
+
+interface Batch {
+  readonly open: Set<string>
+  readonly answers: WireFunctionResponse[]
+}
+
+/** Tool calls come in batches, and the results of a batch are sent together. A call that the service cancelled needs none. */
+class ToolBatches {
+  readonly #calls = new Map<string, { readonly name: string; readonly batch: Batch }>()
+
+  add(calls: readonly { readonly id: string; readonly name: string }[]): void {
+    const batch: Batch = { open: new Set(calls.map((call) => call.id)), answers: [] }
+    for (const { id, name } of calls) this.#calls.set(id, { name, batch })
+    for (const id of this.#calls.keys()) {
+      if (this.#calls.size <= BACKEND_TOOL_CALLS_KEPT) break
+      this.#calls.delete(id)
+    }
+  }
+
+  /** @returns the batch when this was its last result, else null */
+  answer(id: string, response: WireFunctionResponse['response']): readonly WireFunctionResponse[] | null {
+    const call = this.#calls.get(id)
+    if (call === undefined || !call.batch.open.delete(id)) return null
+    this.#calls.delete(id)
+    call.batch.answers.push({ id, name: call.name, response })
+    return call.batch.open.size === 0 ? call.batch.answers : null
+  }
+
+  /** @returns the calls that were open, and the results of batches that are complete without them */
+  cancel(ids: readonly string[]): { readonly cancelled: string[]; readonly complete: WireFunctionResponse[] } {
+    const cancelled: string[] = []
+    const complete: WireFunctionResponse[] = []
+    for (const id of ids) {
+      const call = this.#calls.get(id)
+      if (call === undefined || !call.batch.open.delete(id)) continue
+      this.#calls.delete(id)
+      cancelled.push(id)
+      if (call.batch.open.size === 0) complete.push(...call.batch.answers)
+    }
+    return { cancelled, complete }
+  }
+}
+
+function count(value: unknown): number {
+  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
 }

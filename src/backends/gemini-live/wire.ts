@@ -1,5 +1,9 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+
 /**
- * The part of the Gemini Live protocol that is spoken here: JSON both ways, text or binary frames alike. Field names are
+ * The part of the Gemini Live protocol that is used here: JSON both ways, in text or binary frames. Field names are
  * the vendor's. Checked against the vendor's published types by test/backends/gemini-wire.test.ts.
  */
 
@@ -43,7 +47,7 @@ export interface WireFunctionResponse {
   readonly response: { readonly output: unknown } | { readonly error: unknown }
 }
 
-/** What is sent, but for the caller's audio, whose JSON is never built as an object. */
+/** Messages that are sent, except the caller's audio, whose JSON is never built as an object. */
 export type ClientMessage =
   | { readonly setup: WireSetup }
   | { readonly clientContent: { readonly turns: WireContent[]; readonly turnComplete: boolean } }
@@ -53,17 +57,24 @@ export type ClientMessage =
   | { readonly toolResponse: { readonly functionResponses: WireFunctionResponse[] } }
   | { readonly contextUpdate: { readonly systemInstruction?: { readonly parts: { readonly text: string }[] }; readonly tools?: { readonly tools: { readonly functionDeclarations: WireFunction[] }[] } } }
 
-/** `realtimeInput.audio`, in the two halves around its samples. */
+/** `realtimeInput.audio`: its JSON before and after the base64 audio. */
 export const AUDIO_PREFIX = '{"realtimeInput":{"audio":{"data":"'
 export const AUDIO_SUFFIX = '","mimeType":"audio/pcm;rate=16000"}}}'
 
-export interface WirePart {
+interface WirePart {
   readonly text?: string
   readonly thought?: boolean
   readonly inlineData?: { readonly mimeType?: string; readonly data?: string }
 }
 
-/** What is read; any number of the members at once. */
+/** A tool call with what it needs to be answered; the arguments may be anything. */
+export interface FunctionCall {
+  readonly id: string
+  readonly name: string
+  readonly args: unknown
+}
+
+/** A message that is read; it has any number of these members at once. */
 export interface ServerMessage {
   readonly setupComplete?: object
   readonly serverContent?: {
@@ -89,7 +100,7 @@ const MEMBERS: readonly string[] = [
 
 /**
  * @returns the message; `unknown` for one with none of the members that are read, `malformed` where one of them is no
- *   object. What is inside of them is read as what it may be: anything.
+ *   object. Fields inside of the members are not checked.
  */
 export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'malformed'
@@ -105,7 +116,7 @@ export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 
 
 const NO_PARTS: readonly WirePart[] = []
 
-/** Parts of a turn; none where the message holds something else in their place. */
+/** The parts of a turn that are objects. */
 export function partsOf(message: ServerMessage): readonly WirePart[] {
   const parts: unknown = message.serverContent?.modelTurn?.parts
   if (!Array.isArray(parts)) return NO_PARTS
@@ -116,15 +127,77 @@ function isObject(part: unknown): boolean {
   return typeof part === 'object' && part !== null
 }
 
-/** Milliseconds of a duration such as `9.5s`; 0 for anything else: then there is no time left. */
+/** Milliseconds of a duration such as `9.5s`; 0 for anything else. */
 export function durationMs(text: unknown): number {
   const match = typeof text === 'string' ? /^(\d+(?:\.\d+)?)s$/.exec(text) : null
   return match === null ? 0 : Math.round(Number(match[1]) * 1000)
 }
 
-/** Samples a second, from `audio/pcm;rate=24000`. Null for what is no PCM. */
+/** Samples a second, from `audio/pcm;rate=24000`. Null for formats other than PCM. */
 export function rateOf(mimeType: string | undefined): number | null {
   if (mimeType === undefined || !mimeType.startsWith('audio/pcm')) return null
   const match = /;\s*rate=(\d{4,6})/.exec(mimeType)
   return match === null ? 24_000 : Number(match[1])
+}
+
+/** The fault of a close by the service, which has no error messages: a code and up to 123 bytes of text are all it sends. */
+export function closeFault(service: string, code: number, words: string): VendorFault {
+  const message = `${service}: closed with ${code}${words === '' ? '' : `: ${words}`}`
+  if (speaksOfQuota(words)) return vendorFault('quota', message, true)
+  if (speaksOfKey(words)) return vendorFault('auth', message, true)
+  if (/resource.?exhausted|rate limit|too many requests/i.test(words) || code === 1013) return vendorFault('rate_limit', message, true)
+  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(words)) return vendorFault('session_expired', message, true)
+  if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
+  if (code === 1011) return vendorFault('internal', message, true)
+  return vendorFault('network', message, true)
+}
+
+/** Counters of one session; plain fields. */
+export interface GeminiStats {
+  messagesIn: number
+  malformedMessages: number
+  unknownMessages: number
+  oversizeMessages: number
+  malformedAudio: number
+  /** Pieces of audio in a format or at a rate that cannot be played. */
+  unplayableAudio: number
+  rateChanges: number
+  latePieces: number
+  invalidToolArguments: number
+  toolCallsCancelled: number
+  resumesRefused: number
+  audioDroppedMs: number
+}
+
+/** Reads a message in a text or binary frame; a malformed or unknown one is counted and dropped. */
+export function readMessage(data: Buffer, stats: GeminiStats): ServerMessage | null {
+  stats.messagesIn++
+  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
+    stats.oversizeMessages++
+    return null
+  }
+  let message: ServerMessage | 'unknown' | 'malformed' = 'malformed'
+  try {
+    message = parseServerMessage(JSON.parse(data.toString()))
+  } catch {
+    // Counted below.
+  }
+  if (typeof message !== 'string') return message
+  if (message === 'unknown') stats.unknownMessages++
+  else stats.malformedMessages++
+  return null
+}
+
+const NO_CALLS: readonly FunctionCall[] = []
+
+/** The calls of a message that can be answered: those with an id and a name. Others are counted as malformed. */
+export function functionCallsOf(message: ServerMessage, stats: GeminiStats): readonly FunctionCall[] {
+  const wire = message.toolCall?.functionCalls
+  if (!Array.isArray(wire)) return NO_CALLS
+  return (wire as readonly unknown[]).flatMap((value) => {
+    const call = value as { readonly id?: unknown; readonly name?: unknown; readonly args?: unknown } | null
+    if (typeof call?.id === 'string' && typeof call.name === 'string') return [{ id: call.id, name: call.name, args: call.args }]
+    stats.malformedMessages++
+    return []
+  })
 }

@@ -2,49 +2,54 @@ import type { Clock } from '../../core/clock.js'
 import {
   BACKEND_CREATE_PAUSE_MS, BACKEND_PRE_ROLL_MS, BACKEND_WAITING_AUDIO_MS, BACKEND_WAITING_TEXTS_MAX,
 } from '../../core/limits.js'
+import { isSampleRateHz, samplesToMs } from '../../core/units.js'
+import type { SampleRateHz } from '../../core/units.js'
 import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import type { Backend, BackendCapabilities, BackendSession, BackendSink, ToolReply, ToolSpec } from '../backend.js'
-import { AudioMessage, Base64Audio } from '../transport/base64-json.js'
+import { Base64Audio } from '../transport/base64-audio.js'
 import { CallerUplink } from '../transport/caller-uplink.js'
 import { KeyEntry } from '../key-entry.js'
 import { keysText, openingText } from '../prompts.js'
 import { resumedGeneration } from '../resumed-generation.js'
-import { replyText } from '../tool-text.js'
+import { parseArguments, replyText } from '../tool-text.js'
 import { VendorConnection } from '../transport/vendor-connection.js'
 import { vendorFault } from '../transport/vendor-fault.js'
-import { closeFault, isBusy, isRace, wireFault } from './faults.js'
-import { HeardItems } from './heard-items.js'
-import { Incoming } from './incoming.js'
-import type { OpenAiStats } from './incoming.js'
-import { MessageReader } from './message-reader.js'
-import { MESSAGE_MS, OPENAI_EXPIRING_LEAD_MS, OPENAI_SESSION_MS, ratesOf, targetOf } from './options.js'
-import type { OpenAiRealtimeOptions } from './options.js'
-import { ResponseLedger } from './response-ledger.js'
-import { betaSessionConfig, functionTool, replayItems, sessionConfig } from './session-config.js'
-import { ToolCalls } from './tool-calls.js'
-import { APPEND_PREFIX, APPEND_SUFFIX } from './wire.js'
-import type { ClientEvent, NewItem, ServerEvent, SessionUpdate, WireError } from './wire.js'
+import { AudioItems, PartialTranscripts, ResponseScheduler, ToolCalls } from './responses.js'
+import type { Response, ToolCall } from './responses.js'
+import {
+  MESSAGE_MS, OPENAI_EXPIRING_LEAD_MS, OPENAI_SESSION_MS, betaSessionConfig, functionTool, ratesOf, replayItems, sessionConfig, targetOf,
+} from './session-config.js'
+import type { OpenAiRealtimeOptions } from './session-config.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, closeFault, isBusy, isRace, readEvent, wireFault } from './wire.js'
+import type {
+  ClientEvent, NewItem, OpenAiStats, ServerEvent, SessionUpdate, WireError, WireItem, WireResponse, WireSession,
+} from './wire.js'
+
+type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
 
 const SECOND_MS = 1000
 /** The longest message of caller audio: 100 ms at 24 kHz. */
 const APPEND_AUDIO_BYTES_MAX = 4800
-/** A server that heard the caller stop begins its answer within this; after it we ask for one ourselves. */
+/** A server with a VAD of its own starts its response within this after the end of turn; then we request one. */
 const SERVER_ANSWER_MS = 1500
-/** Less than this in the input buffer is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
+/** A server that never confirms a complete tool call: the call is made after this time without news of it. */
+const TOOL_CALL_CONFIRM_MS = 100
+/** A server that never ends its responses: one is taken as ended after this time without an event of it. */
+const RESPONSE_QUIET_MS = 2000
+/** A commit of less audio is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
-// Shared by all calls of a thread: each message is copied while it is sent.
-const append = new AudioMessage(APPEND_PREFIX, APPEND_SUFFIX, APPEND_AUDIO_BYTES_MAX)
+// Shared by all calls of a thread.
 const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 
 /**
- * OpenAI Realtime over a WebSocket, and the servers that speak like it.
+ * OpenAI Realtime over a WebSocket, and servers that are compatible with it.
  *
- *     connecting --session.created--> session.update --session.updated--> replay of what was said before --> ready
+ *     connecting --session.created--> session.update --session.updated--> replay of the history --> ready
  *     ready      --60 minutes, less the lead--> `expiring`
  *
- * One response at a time is `ResponseLedger`'s work, how much of an item was heard is `HeardItems`', what the service
- * says of its responses is `Incoming`'s.
+ * `ResponseScheduler` decides when a response is requested, `ToolCalls` when a tool call is made, `AudioItems` what an
+ * interruption truncates.
  */
 export class OpenAiRealtimeBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -61,20 +66,27 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #nowMs: Clock
   readonly #connection: VendorConnection
   readonly #uplink: CallerUplink
-  readonly #ledger = new ResponseLedger(0)
-  readonly #heard = new HeardItems()
+  readonly #responses = new ResponseScheduler()
+  readonly #items = new AudioItems()
   readonly #calls = new ToolCalls()
-  readonly #reader: MessageReader
-  readonly #incoming: Incoming
+  readonly #transcripts = new PartialTranscripts()
+  readonly #audio: Base64Audio
   readonly #keys: KeyEntry
   readonly #waitingTexts: (() => void)[] = []
   #session: BackendSession | null = null
   #configured = false
-  #items = 0
+  #itemsCreated = 0
   #utteranceSamples = 0
+  #outputRateHz: SampleRateHz
+  /** Item, response and content index of the audio that is being decoded. */
+  #audioItem = ''
+  #audioResponse: Response | null = null
+  #audioContent = 0
   #retry: NodeJS.Timeout | null = null
   #tries = 0
   #expiry: NodeJS.Timeout | null = null
+  #quiet: NodeJS.Timeout | null = null
+  #toolCallTimer: NodeJS.Timeout | null = null
 
   constructor(sink: BackendSink, options: OpenAiRealtimeOptions) {
     this.#sink = sink
@@ -91,7 +103,6 @@ export class OpenAiRealtimeBackend implements Backend {
       sampleRateHz: inputRateHz, messageMs: options.messageMs ?? MESSAGE_MS, waitingMsMax: BACKEND_WAITING_AUDIO_MS,
       preRollMs: BACKEND_PRE_ROLL_MS, send: (pcm, length) => this.#append(pcm, length),
     })
-    this.#reader = new MessageReader(this.stats)
     this.#keys = new KeyEntry((keys) => this.#keyed(keys))
     this.#connection = new VendorConnection(sink, {
       service: this.#service,
@@ -106,20 +117,15 @@ export class OpenAiRealtimeBackend implements Backend {
       closeFault: (code, words) => closeFault(this.#service, code, words),
       ended: () => this.#ended(),
     })
-    this.#incoming = new Incoming({
-      sink, ledger: this.#ledger, heard: this.#heard, calls: this.#calls, stats: this.stats, outputRateHz, nowMs: this.#nowMs,
-      audio: new Base64Audio(options.audio === 'pcmu' ? { expand: decodeMuLaw } : 'pcm16'),
-      takeAudioInMs: () => this.#uplink.takeSentMs(),
-      settle: () => this.#settle(),
-      failed: (error) => this.#connection.fail(wireFault(this.#service, error, true, this.#secrets)),
-    })
-    // A server that listens by itself hears everything; without one only speech is sent, with a little before it.
+    this.#outputRateHz = outputRateHz
+    this.#audio = new Base64Audio(options.audio === 'pcmu' ? { expand: decodeMuLaw } : 'pcm16')
+    // A server with a VAD gets all audio; one without gets speech only, with a pre-roll.
     if (this.capabilities.serverVad) this.#uplink.open()
   }
 
   connect(session: BackendSession, signal: AbortSignal): Promise<void> {
     this.#session = session
-    this.#ledger.generation = resumedGeneration(session.resume)
+    this.#responses.generation = resumedGeneration(session.resume)
     return this.#connection.connect(signal)
   }
 
@@ -131,21 +137,21 @@ export class OpenAiRealtimeBackend implements Backend {
 
   speechStart(_atMs: number): void {
     if (this.capabilities.serverVad) return
-    this.#ledger.speechStarted()
+    this.#responses.speechStarted()
     this.#utteranceSamples = 0
     this.#uplink.open()
   }
 
   speechEnd(_atMs: number): void {
-    if (this.capabilities.serverVad || !this.#ledger.callerSpeaking) return
-    this.#ledger.speechStopped(false)
+    if (this.capabilities.serverVad || !this.#responses.callerSpeaking) return
+    this.#responses.speechStopped(false)
     this.#uplink.flush()
     const long = this.#utteranceSamples * SECOND_MS >= COMMIT_MS_MIN * this.capabilities.inputRateHz
     this.#whenReady(() => {
-      if (!this.#ledger.callerSpeaking) this.#uplink.close()
+      if (!this.#responses.callerSpeaking) this.#uplink.close()
       this.#send({ type: long ? 'input_audio_buffer.commit' : 'input_audio_buffer.clear' })
-      if (long) this.#ledger.want(null)
-      this.#settle()
+      if (long) this.#responses.want(null)
+      this.#requestResponse()
     })
   }
 
@@ -155,8 +161,8 @@ export class OpenAiRealtimeBackend implements Backend {
       const id = words === '' ? null : this.#createItem({
         type: 'message', role: role === 'caller' ? 'user' : 'system', content: [{ type: 'input_text', text: words }],
       })
-      if (respond) this.#ledger.want(id)
-      this.#settle()
+      if (respond) this.#responses.want(id)
+      this.#requestResponse()
     })
   }
 
@@ -168,24 +174,26 @@ export class OpenAiRealtimeBackend implements Backend {
     const response = this.#calls.answer(callId)
     if (response === null || !this.#connection.isReady) return
     const id = this.#createItem({ type: 'function_call_output', call_id: callId, output: replyText(reply) })
-    response.callsOpen.delete(callId)
-    if (response.callsOpen.size > 0) return
-    this.#ledger.want(id)
-    if (this.#ledger.current === response) this.#incoming.callsAnswered()
-    this.#settle()
+    if (response.openCalls.size > 0) return
+    this.#responses.want(id)
+    if (this.#responses.current === response) this.#awaitQuiet()
+    this.#requestResponse()
   }
 
   interrupt({ itemId, playedMs }: { readonly itemId: string | null; readonly playedMs: number }): void {
     if (!this.#connection.isReady) return
-    const asked = this.#ledger.asked
-    const generation = this.#ledger.current?.generation ?? null
-    const cancelled = this.#ledger.interrupt()
-    const serverCancels = this.capabilities.serverVad && this.#ledger.callerSpeaking
-    if (asked || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
-    for (const cut of this.#heard.cut(itemId, playedMs, generation, this.#nowMs())) {
-      this.#send({ type: 'conversation.item.truncate', item_id: cut.itemId, content_index: cut.contentIndex, audio_end_ms: cut.audioEndMs })
+    const requested = this.#responses.requested
+    const generation = this.#responses.current?.generation ?? null
+    const cancelled = this.#responses.interrupt()
+    const serverCancels = this.capabilities.serverVad && this.#responses.callerSpeaking
+    if (requested || (cancelled !== null && !serverCancels)) this.#send({ type: 'response.cancel' })
+    for (const item of this.#items.truncate(itemId, playedMs, generation, this.#nowMs())) {
+      this.#send({ type: 'conversation.item.truncate', item_id: item.itemId, content_index: item.contentIndex, audio_end_ms: item.audioEndMs })
     }
-    if (cancelled !== null) this.#incoming.cancelled(cancelled)
+    if (cancelled === null) return
+    this.stats.toolCallsGivenUp += this.#calls.drop(cancelled, null)
+    cancelled.openItems.clear()
+    this.#sink.event({ type: 'turn-done', generation: cancelled.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
   updateSession({ instructions, tools }: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void {
@@ -199,9 +207,9 @@ export class OpenAiRealtimeBackend implements Backend {
     })
   }
 
-  /** The service cannot resume a session: a new one is told the history. Only the numbering goes on. */
+  /** The service cannot resume a session: a new one gets the history. Only the numbering of responses goes on. */
   snapshot(): unknown {
-    return { version: 1, generation: this.#ledger.generation }
+    return { version: 1, generation: this.#responses.generation }
   }
 
   counters(): Readonly<Record<string, number>> {
@@ -219,9 +227,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (this.#options.audio === 'pcmu') {
       const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.send(append.encode(g711, bytes))
+      this.#connection.send(APPEND_PREFIX + g711.toString('base64', 0, bytes) + APPEND_SUFFIX)
     } else {
-      this.#connection.send(append.encode(pcm, length))
+      this.#connection.send(APPEND_PREFIX + pcm.toString('base64', 0, length) + APPEND_SUFFIX)
     }
     return true
   }
@@ -231,7 +239,7 @@ export class OpenAiRealtimeBackend implements Backend {
   }
 
   #createItem(item: NewItem): string {
-    const id = `mk${++this.#items}`
+    const id = `mk${++this.#itemsCreated}`
     this.#send({ type: 'conversation.item.create', item: { ...item, id } })
     return id
   }
@@ -243,61 +251,77 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #keyed(keys: string): void {
     this.#sink.event({
-      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#items}`, generation: this.#ledger.generation + 1,
+      type: 'transcript', role: 'caller', text: keys, final: true, itemId: `keys-${++this.#itemsCreated}`, generation: this.#responses.generation + 1,
     })
     this.sendText(keysText(keys), { role: 'caller', respond: true })
   }
 
-  /** Asks for a response when one is owed and nothing is in its way. */
-  #settle(): void {
-    if (!this.#ledger.mayCreate() || !this.#connection.isReady) return
-    const eventId = this.#ledger.creating()
+  /** Requests the wanted response when the server would accept it. */
+  #requestResponse(): void {
+    if (!this.#responses.mayCreate() || !this.#connection.isReady) return
+    const eventId = this.#responses.creating()
     this.#send({ type: 'response.create', event_id: eventId, response: { metadata: { mkondo: eventId } } })
   }
 
-  #settleIn(ms: number): void {
+  #requestResponseIn(ms: number): void {
     if (this.#retry !== null) clearTimeout(this.#retry)
     this.#retry = setTimeout(() => {
       this.#retry = null
-      this.#ledger.release()
-      this.#settle()
+      this.#responses.release()
+      this.#requestResponse()
     }, ms)
   }
 
   // --- in -------------------------------------------------------------------------------------------------
 
   #message(data: Buffer): void {
-    const event = this.#reader.read(data)
+    const event = readEvent(data, this.stats)
     if (event === null) return
-    if (event.type === 'response.output_audio.delta') this.#incoming.audio(event, data, this.#reader.from, this.#reader.to)
-    else this.#event(event)
-  }
-
-  #event(event: ServerEvent): void {
     switch (event.type) {
+      case 'response.output_audio.delta': return this.#audioDelta(event)
       case 'session.created': return this.#configure()
       case 'session.updated':
-        this.#incoming.configured(event.session)
+        this.#setOutputRate(event.session)
         return this.#begin()
       case 'input_audio_buffer.speech_started':
         if (!this.capabilities.serverVad) return
-        this.#ledger.speechStarted()
+        this.#responses.speechStarted()
         this.#sink.event({ type: 'speech-started' })
         return
       case 'input_audio_buffer.speech_stopped':
         if (!this.capabilities.serverVad) return
-        this.#ledger.speechStopped(true)
+        this.#responses.speechStopped(true)
         this.#sink.event({ type: 'speech-stopped' })
-        if (this.#ledger.wished) this.#settleIn(SERVER_ANSWER_MS)
+        if (this.#responses.wanted) this.#requestResponseIn(SERVER_ANSWER_MS)
         return
       case 'conversation.item.added':
-        if (event.item.id !== undefined) this.#ledger.itemAcked(event.item.id)
+        if (event.item.id !== undefined) this.#responses.itemAcked(event.item.id)
         return
       case 'error': return this.#error(event.error)
-      default:
-        this.#incoming.handle(event)
-        // A response of the server's own may have granted a wish, or be in the way of one.
-        if (event.type === 'response.created') this.#settle()
+      case 'response.created':
+        this.#start(event.response.id ?? null, event.response.metadata?.['mkondo'] ?? null)
+        return this.#requestResponse()
+      case 'response.done': return this.#responseDone(event.response)
+      case 'response.output_item.added':
+        this.#calls.named(event.item)
+        this.#active(event.response_id)
+        return
+      case 'response.output_item.done': return this.#itemDone(event)
+      case 'response.output_audio.done': return this.#audioDone(event)
+      case 'response.output_audio_transcript.delta':
+      case 'response.output_text.delta': return this.#agentTranscript(event, event.delta, false)
+      case 'response.output_audio_transcript.done': return this.#agentTranscript(event, event.transcript, true)
+      case 'response.output_text.done': return this.#agentTranscript(event, event.text, true)
+      case 'response.function_call_arguments.done': return this.#argumentsDone(event)
+      case 'conversation.item.input_audio_transcription.delta': return this.#callerTranscript(event.item_id, event.delta ?? '', false)
+      case 'conversation.item.input_audio_transcription.completed': return this.#callerTranscript(event.item_id, event.transcript, true)
+      case 'conversation.item.input_audio_transcription.failed':
+        this.#transcripts.finish(event.item_id, '')
+        return
+      default: {
+        const never: never = event
+        return never
+      }
     }
   }
 
@@ -306,7 +330,7 @@ export class OpenAiRealtimeBackend implements Backend {
     this.#configured = true
     if (this.#options.dialect === 'beta') {
       this.#connection.send(JSON.stringify({ type: 'session.update', session: betaSessionConfig(this.#options, this.#session) }))
-      // Not all of them confirm it; an error would have come by then.
+      // Some servers do not confirm it; an error arrives sooner than this.
       this.#retry = setTimeout(() => this.#begin(), this.#options.confirmMs ?? SERVER_ANSWER_MS)
       return
     }
@@ -324,7 +348,7 @@ export class OpenAiRealtimeBackend implements Backend {
     const leadMs = Math.min(expiringLeadMs, maxSessionMs)
     this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), maxSessionMs - leadMs).unref()
     this.#connection.ready()
-    // What the caller said meanwhile, then what was to be done after it.
+    // First the audio that waited, then the work that was queued after it.
     this.#uplink.retry()
     for (const work of this.#waitingTexts.splice(0)) work()
   }
@@ -333,10 +357,10 @@ export class OpenAiRealtimeBackend implements Backend {
     const ready = this.#connection.isReady
     const eventId = error.event_id ?? ''
     if (eventId.startsWith('mk-create-')) {
-      const next = this.#ledger.refused(eventId, isBusy(error))
-      this.stats.createRefusals = this.#ledger.refusals
-      // Whatever is in the way will not be gone at once.
-      if (next === 'later') this.#settleIn(BACKEND_CREATE_PAUSE_MS * 2 ** this.#tries++)
+      const next = this.#responses.refused(eventId, isBusy(error))
+      this.stats.createRefusals = this.#responses.refusals
+      // The response that blocks it takes a while to end.
+      if (next === 'later') this.#requestResponseIn(BACKEND_CREATE_PAUSE_MS * 2 ** this.#tries++)
       else this.#tries = 0
       if (next === 'give-up' && isBusy(error)) {
         this.#connection.fail(vendorFault('internal', `${this.#service}: refuses responses because of one that it never ends`, false))
@@ -352,9 +376,199 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #ended(): void {
     this.#keys.close()
-    this.#incoming.close()
     this.#uplink.clear()
-    if (this.#retry !== null) clearTimeout(this.#retry)
-    if (this.#expiry !== null) clearTimeout(this.#expiry)
+    for (const timer of [this.#retry, this.#expiry, this.#quiet, this.#toolCallTimer]) if (timer !== null) clearTimeout(timer)
   }
+
+  // --- responses ------------------------------------------------------------------------------------------
+
+  /** Follows the server's output rate, whatever rate was requested. */
+  #setOutputRate(session: WireSession | undefined): void {
+    const format = session?.audio?.output?.format
+    if (format?.type !== 'audio/pcm' || format.rate === undefined || format.rate === this.#outputRateHz) return
+    this.stats.rateChanges++
+    if (isSampleRateHz(format.rate)) this.#outputRateHz = format.rate
+  }
+
+  #start(id: string | null, metadata: string | null): Response {
+    const before = this.#responses.current
+    if (before !== null && before.state === 'active') {
+      this.stats.endsMissing++
+      this.#end(before, 'completed', undefined)
+    }
+    const response = this.#responses.created(id, metadata)
+    if (response.state === 'active') this.#sink.event({ type: 'turn-start', generation: response.generation })
+    return response
+  }
+
+  /** The response of an event, started now where the server did not announce it. Null for a cancelled one. */
+  #active(id: string | undefined): Response | null {
+    let response = this.#responses.find(id)
+    if (response === undefined) {
+      response = this.#start(id ?? null, null)
+      this.#awaitQuiet()
+    }
+    if (this.#quiet !== null && response === this.#responses.current) this.#awaitQuiet()
+    if (response.state !== 'cancelled') return response
+    this.stats.lateEvents++
+    return null
+  }
+
+  /** Ends the current response when its server falls silent without ending it, so that the next one is not blocked. */
+  #awaitQuiet(): void {
+    if (this.#quiet !== null) clearTimeout(this.#quiet)
+    this.#quiet = setTimeout(() => {
+      this.#quiet = null
+      const response = this.#responses.current
+      if (response === null || response.openCalls.size > 0) return
+      this.stats.endsMissing++
+      this.#end(response, 'completed', undefined)
+      this.#requestResponse()
+    }, RESPONSE_QUIET_MS).unref()
+  }
+
+  #audioDelta(event: ServerEventOf<'response.output_audio.delta'>): void {
+    const response = this.#active(event.response_id)
+    if (response === null) return
+    if (this.#audioItem !== event.item_id) {
+      this.#audioItem = event.item_id
+      this.#audio.reset()
+    }
+    this.#audioResponse = response
+    this.#audioContent = event.content_index ?? 0
+    if (!this.#audio.decode(event.delta, this.#take)) this.stats.malformedAudio++
+  }
+
+  // One function for the session: audio messages are frequent.
+  readonly #take = (samples: Int16Array): void => {
+    const response = this.#audioResponse
+    // A sink may interrupt from within; the rest of this message is late then.
+    if (response === null || response.state === 'cancelled') return
+    const ms = samplesToMs(samples.length, this.#outputRateHz)
+    response.audioOutMs += ms
+    if (this.#items.received(this.#audioItem, this.#audioContent, response.generation, ms, this.#nowMs())) response.openItems.add(this.#audioItem)
+    this.#sink.audio(samples, this.#outputRateHz, this.#audioItem, response.generation)
+  }
+
+  #audioDone(event: ServerEventOf<'response.output_audio.done'>): void {
+    const response = this.#active(event.response_id)
+    if (response === null || !response.openItems.delete(event.item_id)) return
+    this.#items.done(event.item_id)
+    this.#sink.event({ type: 'audio-done', generation: response.generation, itemId: event.item_id })
+  }
+
+  #agentTranscript(event: { readonly response_id?: string; readonly item_id: string }, words: string, final: boolean): void {
+    const response = this.#active(event.response_id)
+    if (response === null) return
+    const text = final ? this.#transcripts.finish(event.item_id, words) : this.#transcripts.append(event.item_id, words)
+    this.#sink.event({ type: 'transcript', role: 'agent', text, final, itemId: event.item_id, generation: response.generation })
+  }
+
+  #callerTranscript(itemId: string, words: string, final: boolean): void {
+    const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
+    // It belongs to the response that it causes, which may not have started: never to one that is over.
+    const generation = this.#responses.generation + 1
+    this.#sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
+  }
+
+  #responseDone(done: WireResponse): void {
+    const response = this.#responses.find(done.id) ?? (done.id === undefined ? undefined : this.#start(done.id, null))
+    if (response === undefined) return
+    const { status = 'completed', usage } = done
+    if (response.state === 'active') {
+      if (status === 'completed') {
+        for (const item of done.output ?? []) this.#toolCallItem(response, item)
+        this.#makeCalls(response, this.#calls.confirm(response, null))
+      } else {
+        this.stats.toolCallsGivenUp += this.#calls.drop(response, null)
+      }
+    }
+    this.#sink.event({
+      type: 'usage',
+      usage: {
+        inputTokens: count(usage?.input_tokens), outputTokens: count(usage?.output_tokens),
+        audioInMs: this.#uplink.takeSentMs(), audioOutMs: response.audioOutMs,
+      },
+    })
+    if (response.state === 'active') this.#endAs(response, status, done)
+    this.#responses.done(response)
+    if (this.#quiet !== null) clearTimeout(this.#quiet)
+    this.#quiet = null
+    this.#requestResponse()
+  }
+
+  #endAs(response: Response, status: string, done: WireResponse): void {
+    const reason = done.status_details?.reason
+    if (status === 'cancelled') {
+      this.#sink.event({ type: 'interrupted', generation: response.generation })
+      // The call may have interrupted it from within that event.
+      if (response.state === 'active') this.#end(response, 'cancelled', reason)
+      return
+    }
+    if (status === 'failed') {
+      const error = done.status_details?.error ?? {}
+      this.#end(response, 'failed', error.code ?? error.type)
+      this.#connection.fail(wireFault(this.#service, error, true, this.#secrets))
+      return
+    }
+    // A truncated answer was heard all the same; one without any sound or tool call has failed.
+    const silent = status === 'incomplete' && response.audioOutMs === 0 && !response.hadCalls
+    this.#end(response, silent ? 'failed' : 'completed', reason)
+  }
+
+  #end(response: Response, status: 'completed' | 'cancelled' | 'failed', reason: string | undefined): void {
+    const { generation } = response
+    for (const itemId of response.openItems) {
+      this.#items.done(itemId)
+      this.#sink.event({ type: 'audio-done', generation, itemId })
+    }
+    response.openItems.clear()
+    this.#responses.done(response)
+    if (status === 'cancelled') response.state = 'cancelled'
+    this.#sink.event(reason === undefined ? { type: 'turn-done', generation, status } : { type: 'turn-done', generation, status, reason })
+  }
+
+  // --- tool calls -----------------------------------------------------------------------------------------
+
+  #argumentsDone(event: ServerEventOf<'response.function_call_arguments.done'>): void {
+    const response = this.#active(event.response_id)
+    if (response === null) return
+    const call = { callId: event.call_id, itemId: event.item_id, name: event.name, argumentsText: event.arguments }
+    if (!this.#calls.complete(response, call)) return
+    if (this.#toolCallTimer !== null) clearTimeout(this.#toolCallTimer)
+    this.#toolCallTimer = setTimeout(() => {
+      this.#toolCallTimer = null
+      if (response.state !== 'cancelled') this.#makeCalls(response, this.#calls.confirm(response, null))
+    }, TOOL_CALL_CONFIRM_MS)
+  }
+
+  #itemDone(event: ServerEventOf<'response.output_item.done'>): void {
+    const response = this.#active(event.response_id)
+    if (response === null) return
+    const { item } = event
+    if (item.type !== 'function_call' || item.call_id === undefined) return
+    if (item.status === 'incomplete') {
+      this.stats.toolCallsGivenUp += this.#calls.drop(response, item.call_id)
+      return
+    }
+    this.#toolCallItem(response, item)
+    this.#makeCalls(response, this.#calls.confirm(response, item.call_id))
+  }
+
+  #toolCallItem(response: Response, item: WireItem): void {
+    if (item.type !== 'function_call' || item.call_id === undefined || item.status === 'incomplete') return
+    this.#calls.complete(response, { callId: item.call_id, itemId: item.id, name: item.name, argumentsText: item.arguments ?? '' })
+  }
+
+  #makeCalls({ generation }: Response, calls: readonly ToolCall[]): void {
+    for (const { callId, name, argumentsText } of calls) {
+      const { args, invalid } = parseArguments(argumentsText)
+      if (invalid !== undefined) this.stats.invalidToolArguments++
+      this.#sink.event({ type: 'tool-call', callId, name, args, generation, ...(invalid === undefined ? {} : { invalid }) })
+    }
+  }
+}
+
+function count(value: unknown): number {
+  return typeof value === 'number' && Number.isFinite(value) && value > 0 ? value : 0
 }

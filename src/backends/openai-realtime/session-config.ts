@@ -1,14 +1,117 @@
+import type { Clock } from '../../core/clock.js'
+import type { SampleRateHz } from '../../core/units.js'
 import type { BackendSession, ToolSpec } from '../backend.js'
 import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
-import { OPENAI_PCM_RATE_HZ, OPENAI_TRANSCRIPTION } from './options.js'
-import type { OpenAiRealtimeOptions, TurnTaking } from './options.js'
 import type { AudioFormat, BetaSessionConfig, FunctionTool, NewItem, SessionConfig, TurnDetection } from './wire.js'
+
+/** Who does turn detection. */
+type TurnTaking =
+  /** The gateway's VAD: the input buffer is committed by us. Needs no support from the server. */
+  | { readonly by: 'gateway' }
+  /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */
+  | {
+      readonly by: 'server_vad'; readonly threshold?: number; readonly prefixPaddingMs?: number
+      readonly silenceMs?: number; readonly idleTimeoutMs?: number
+    }
+  /** The server, by the meaning of the words. */
+  | { readonly by: 'semantic_vad'; readonly eagerness?: 'low' | 'medium' | 'high' | 'auto' }
+
+/** Plain data except for the clock, so that it can come from a file and cross threads. */
+export interface OpenAiRealtimeOptions {
+  /** Null sends no `Authorization` header, for self-hosted servers. Never logged. */
+  readonly apiKey: string | null
+  readonly model: string
+  /** `https://api.openai.com/v1` when not given; http(s) and ws(s) alike, with or without `/realtime` at its end. */
+  readonly baseUrl?: string
+  /** More headers, such as Azure's `api-key` or `OpenAI-Organization`. Values are treated as secrets. */
+  readonly headers?: Readonly<Record<string, string>>
+  /** In metrics and records; `openai` when not given. */
+  readonly name?: string
+  /** For agents that name no voice; the server's default when not given. */
+  readonly voice?: string
+  /**
+   * `pcmu` (G.711, 8 kHz both ways) saves both resamplings and five sixths of the bytes on an 8 kHz leg, without a loss of
+   * quality there; `pcm` when not given.
+   */
+  readonly audio?: 'pcm' | 'pcmu'
+  /** For servers that deviate from the 24 kHz of `audio/pcm`. */
+  readonly inputRateHz?: SampleRateHz
+  readonly outputRateHz?: SampleRateHz
+  /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
+  readonly dialect?: 'ga' | 'beta'
+  /** `server_vad` when not given. */
+  readonly turns?: TurnTaking
+  /** The model that transcribes the caller; `gpt-transcribe` when not given, null for none. */
+  readonly transcription?: string | null
+  readonly noiseReduction?: 'near_field' | 'far_field'
+  readonly speed?: number
+  readonly maxOutputTokens?: number
+  /** Only in the beta dialect; current sessions lack it. */
+  readonly temperature?: number
+  /** Only for reasoning models. */
+  readonly reasoningEffort?: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
+  readonly parallelToolCalls?: boolean
+  /** How the service shortens a conversation that outgrows its context: `auto` is its default. */
+  readonly retentionRatio?: number
+  /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
+  readonly messageMs?: number
+  readonly connectTimeoutMs?: number
+  /** In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not given. */
+  readonly confirmMs?: number
+  readonly pingMs?: number
+  /** 60 minutes when not given; the service closes without a warning. */
+  readonly maxSessionMs?: number
+  /** How long before that `expiring` is emitted; 5 minutes when not given. */
+  readonly expiringLeadMs?: number
+  /** `performance.now` when not given. */
+  readonly nowMs?: Clock
+}
+
+const OPENAI_BASE_URL = 'https://api.openai.com/v1'
+const OPENAI_TRANSCRIPTION = 'gpt-transcribe'
+/** openai 7.55.0, RealtimeAudioFormats.AudioPCM: the one rate of `audio/pcm`. */
+const OPENAI_PCM_RATE_HZ = 24_000
+const G711_RATE_HZ = 8000
+export const OPENAI_SESSION_MS = 60 * 60_000
+export const OPENAI_EXPIRING_LEAD_MS = 5 * 60_000
+/** Three frames: 2.7 times cheaper than one, for 40 ms of delay within speech. */
+export const MESSAGE_MS = 60
+
+/** The address of a session. It holds no key. */
+export function realtimeUrl(baseUrl: string, model: string): string {
+  const url = new URL(baseUrl)
+  url.protocol = url.protocol.replace('http', 'ws')
+  url.pathname = url.pathname.replace(/\/+$/, '')
+  if (!url.pathname.endsWith('/realtime')) url.pathname += '/realtime'
+  if (!url.searchParams.has('model')) url.searchParams.set('model', model)
+  return url.toString()
+}
+
+/** Address and headers of a session; the headers hold the key. */
+export function targetOf(options: OpenAiRealtimeOptions): { readonly url: string; readonly headers: Readonly<Record<string, string>> } {
+  const { apiKey, baseUrl = OPENAI_BASE_URL, model, headers = {}, dialect } = options
+  return {
+    url: realtimeUrl(baseUrl, model),
+    headers: {
+      ...(apiKey === null ? {} : { Authorization: `Bearer ${apiKey}` }),
+      // Selects the beta's event names on a server that supports both.
+      ...(dialect === 'beta' ? { 'OpenAI-Beta': 'realtime=v1' } : {}),
+      ...headers,
+    },
+  }
+}
+
+/** The rates of a session's audio. */
+export function ratesOf(options: OpenAiRealtimeOptions): { readonly inputRateHz: SampleRateHz; readonly outputRateHz: SampleRateHz } {
+  if (options.audio === 'pcmu') return { inputRateHz: G711_RATE_HZ, outputRateHz: G711_RATE_HZ }
+  return { inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ, outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ }
+}
 
 /** The call ids of another backend may be longer than this service takes. */
 const CALL_ID = /^[\w-]{1,32}$/
 
-/** The session as it is asked for when it begins. */
+/** `session` of the first `session.update`. */
 export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSession): SessionConfig {
   const voice = session.voice ?? options.voice
   return {
@@ -62,8 +165,8 @@ export function functionTool(tool: ToolSpec): FunctionTool {
 }
 
 /**
- * What was said and done before this session, as items: first the tools' answers, then the words, because the last
- * item is what a model goes on from.
+ * The history of the call as items: first the tool calls with their results, then the transcript, because a model continues from
+ * the last item.
  */
 export function replayItems(session: BackendSession): NewItem[] {
   const items: NewItem[] = []
@@ -104,7 +207,7 @@ function transcription(
   options: OpenAiRealtimeOptions, session: BackendSession,
 ): { readonly transcription?: { readonly model: string; readonly language?: string } } {
   if (options.transcription === null) return {}
-  // The service wants the language alone, not `en-KE`.
+  // The service takes the language alone, not `en-KE`.
   const [language] = session.language.toLowerCase().split('-')
   return {
     transcription: {

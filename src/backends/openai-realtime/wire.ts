@@ -1,5 +1,9 @@
+import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
+import type { VendorFault } from '../transport/vendor-fault.js'
+
 /**
- * The part of OpenAI's Realtime protocol that is spoken here: one JSON object a text frame, both ways. Field names are
+ * The part of OpenAI's Realtime protocol that is used here: one JSON object a text frame, both ways. Field names are
  * the vendor's. Checked against the vendor's published types by test/backends/openai-wire.test.ts.
  */
 
@@ -46,7 +50,7 @@ export interface SessionConfig {
   readonly max_output_tokens?: number
 }
 
-/** The same in the words of the beta, which some self-hosted servers still speak. */
+/** The same in the beta's format, which some self-hosted servers still use. */
 export interface BetaSessionConfig {
   readonly modalities?: readonly ['audio', 'text']
   readonly instructions?: string
@@ -73,7 +77,7 @@ export type NewItem =
   | { readonly type: 'function_call'; readonly id?: string; readonly call_id: string; readonly name: string; readonly arguments: string }
   | { readonly type: 'function_call_output'; readonly id?: string; readonly call_id: string; readonly output: string }
 
-/** What is sent, but for `session.update` and the caller's audio, whose JSON is never built as an object. */
+/** Events that are sent, except `session.update` and the caller's audio, whose JSON is never built as an object. */
 export type ClientEvent =
   | { readonly type: 'input_audio_buffer.commit' }
   | { readonly type: 'input_audio_buffer.clear' }
@@ -91,11 +95,11 @@ export interface SessionUpdate {
   readonly session: SessionConfig
 }
 
-/** `input_audio_buffer.append`, in the two halves around its audio. */
+/** `input_audio_buffer.append`: its JSON before and after the base64 audio. */
 export const APPEND_PREFIX = '{"type":"input_audio_buffer.append","audio":"'
 export const APPEND_SUFFIX = '"}'
 
-export interface WireUsage {
+interface WireUsage {
   readonly input_tokens?: number
   readonly output_tokens?: number
 }
@@ -126,12 +130,12 @@ export interface WireResponse {
   readonly metadata?: Readonly<Record<string, string>> | null
 }
 
-/** The session as the server has it. Only the rate of the agent's voice is read; some servers have their own. */
+/** The session as the server reports it. Only the output rate is read; some servers choose their own. */
 export interface WireSession {
   readonly audio?: { readonly output?: { readonly format?: { readonly type?: string; readonly rate?: number } } }
 }
 
-/** What is read. Fields that self-hosted servers are known to leave out are optional, whatever the vendor promises. */
+/** Events that are read. Fields that some self-hosted servers leave out are optional, whatever the vendor's types say. */
 export type ServerEvent =
   | { readonly type: 'session.created' }
   | { readonly type: 'session.updated'; readonly session?: WireSession }
@@ -160,7 +164,7 @@ export type ServerEvent =
     }
   | { readonly type: 'error'; readonly error: WireError }
 
-/** The beta's names and what they became. */
+/** The beta's event names and their present ones. */
 const RENAMED: Readonly<Record<string, string>> = {
   'response.audio.delta': 'response.output_audio.delta',
   'response.audio.done': 'response.output_audio.done',
@@ -173,7 +177,7 @@ const RENAMED: Readonly<Record<string, string>> = {
 
 const DELTA = { item_id: 'string', delta: 'string' } as const
 
-/** For every event that is read, the fields without which it means nothing. */
+/** The required fields of each event. */
 const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, 'string' | 'object'>> } = {
   'session.created': {},
   'session.updated': {},
@@ -197,13 +201,13 @@ const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, '
   error: { error: 'object' },
 }
 
-/** The same as lists: what is asked of each message of audio must not make new ones. */
+/** The same as lists, so that checking an audio message allocates nothing. */
 const requiredFields = new Map(Object.entries(REQUIRED).map(([type, fields]) => (
   [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const)))
 
 /**
- * Reads one event, under its present name whatever name it came with.
- * @returns the event, `unknown` for one that is of no use here, `malformed` for one that is but lacks what it needs
+ * Checks one event, and renames one of the beta.
+ * @returns the event, `unknown` for one that is not read here, `malformed` for one without its required fields
  */
 export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null) return 'malformed'
@@ -218,12 +222,93 @@ export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'mal
     if (typeof present !== kind || present === null) return 'malformed'
   }
   if (type !== given) event['type'] = type
-  // Types of the required fields were checked; all others are read as what they may be: anything.
+  // Only the required fields are checked; all others may hold anything.
   return event as unknown as ServerEvent
 }
 
-/** The message is one of audio, by the look of its first bytes: nothing else ends its type like this. */
-export function looksLikeAudio(message: Buffer): boolean {
-  // Small messages are parsed as fast as they are searched.
-  return message.length > 512 && message.includes('audio.delta"', 0, 'latin1')
+/** Counters of one session; plain fields. */
+export interface OpenAiStats {
+  messagesIn: number
+  malformedMessages: number
+  malformedEvents: number
+  unknownEvents: number
+  oversizeMessages: number
+  malformedAudio: number
+  lateEvents: number
+  toolCallsGivenUp: number
+  invalidToolArguments: number
+  /** `response.create` that was refused because another response was under way. */
+  createRefusals: number
+  races: number
+  audioDroppedMs: number
+  /** Responses whose end the server did not report. */
+  endsMissing: number
+  /** Changes of the output rate by the server. */
+  rateChanges: number
+}
+
+/** Reads a message; what is no event that is read is counted and dropped. */
+export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null {
+  stats.messagesIn++
+  if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
+    stats.oversizeMessages++
+    return null
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(data.toString())
+  } catch {
+    stats.malformedMessages++
+    return null
+  }
+  const event = parseServerEvent(value)
+  if (typeof event !== 'string') return event
+  if (event === 'unknown') stats.unknownEvents++
+  else stats.malformedEvents++
+  return null
+}
+
+/** Errors of two messages that crossed on the way: counted, not reported. */
+const RACES: ReadonlySet<string> = new Set([
+  'response_cancel_not_active', 'conversation_already_has_active_response', 'input_audio_buffer_commit_empty',
+  'item_truncate_invalid_item_id', 'item_not_found',
+])
+
+export function isBusy(error: WireError): boolean {
+  return error.code === 'conversation_already_has_active_response' || /already has an active response/i.test(error.message ?? '')
+}
+
+export function isRace(error: WireError): boolean {
+  return RACES.has(error.code ?? '') || isBusy(error)
+}
+
+/**
+ * The fault of an `error` event or of a failed response.
+ * @param ready  false: the error is about the session's configuration. Its text is shown then, because it cannot quote a caller
+ */
+export function wireFault(service: string, error: WireError, ready: boolean, secrets: readonly (string | null)[]): VendorFault {
+  const word = vendorWord(error.code) || vendorWord(error.type)
+  const param = vendorWord(error.param)
+  const named = `${service}: ${word === '' ? 'error' : word}${param === '' ? '' : ` (${param})`}`
+  const message = ready ? named : `${named}: ${vendorText(error.message ?? '', secrets)}`
+  const kind = `${error.code ?? ''} ${error.type ?? ''}`
+  if (/insufficient_quota|billing/.test(kind) || speaksOfQuota(error.message ?? '')) return vendorFault('quota', message, true)
+  if (/invalid_api_key|authentication|unauthorized|permission/.test(kind)) return vendorFault('auth', message, true)
+  if (/session_expired/.test(kind)) return vendorFault('session_expired', message, true)
+  if (/rate_limit/.test(kind)) return vendorFault('rate_limit', message, !ready)
+  if (/timeout/.test(kind)) return vendorFault('timeout', message, !ready)
+  if (/server_error|internal/.test(kind)) return vendorFault('internal', message, !ready)
+  return vendorFault('bad_request', message, !ready)
+}
+
+/** The fault of a close by the server. */
+export function closeFault(service: string, code: number, words: string): VendorFault {
+  const message = `${service}: closed with ${code}${words === '' ? '' : `: ${words}`}`
+  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(words)) return vendorFault('session_expired', message, true)
+  if (speaksOfQuota(words)) return vendorFault('quota', message, true)
+  if (code === 3000 || speaksOfKey(words)) return vendorFault('auth', message, true)
+  if (/rate.?limit/i.test(words) || code === 1013) return vendorFault('rate_limit', message, true)
+  if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
+  if (code === 1011) return vendorFault('internal', message, true)
+  return vendorFault('network', message, true)
 }

@@ -1,7 +1,7 @@
 import { msToSamples, samplesToMs, BYTES_PER_SAMPLE } from '../../core/units.js'
 import { bytesOfSamples } from '../../media/pcm.js'
 
-export interface CallerUplinkOptions {
+interface CallerUplinkOptions {
   readonly sampleRateHz: number
   /** How much audio goes into one message. */
   readonly messageMs: number
@@ -40,7 +40,7 @@ export class CallerUplink {
   #filling: Batch
   #open = false
   #pcm: Int16Array | null = null
-  #pcmBytes: Uint8Array = new Uint8Array(0)
+  #pcmBytes: Buffer = Buffer.alloc(0)
   #sentBytes = 0
 
   constructor(options: CallerUplinkOptions) {
@@ -87,6 +87,8 @@ export class CallerUplink {
 
   push(pcm: Int16Array): void {
     const bytes = this.#bytesOf(pcm)
+    // A frame that is a message goes out from where it lies.
+    if (this.#open && this.#filling.length === 0 && this.#waiting.length === 0 && bytes.length === this.#batchBytes && this.#offer(bytes, bytes.length)) return
     let from = 0
     while (from < bytes.length) {
       const batch = this.#filling
@@ -103,11 +105,12 @@ export class CallerUplink {
     if (this.#filling.length > 0) this.#full()
   }
 
-  /** A call gives its frames in one array, again and again: where its bytes are a view of it, that is made once. */
-  #bytesOf(pcm: Int16Array): Uint8Array {
+  /** A call gives its frames in one array, again and again: the view of its bytes is made once. */
+  #bytesOf(pcm: Int16Array): Buffer {
     if (pcm === this.#pcm) return this.#pcmBytes
-    const bytes = bytesOfSamples(pcm)
-    if (bytes.buffer === pcm.buffer) {
+    const { buffer, byteOffset, byteLength } = bytesOfSamples(pcm)
+    const bytes = Buffer.from(buffer, byteOffset, byteLength)
+    if (buffer === pcm.buffer) {
       this.#pcm = pcm
       this.#pcmBytes = bytes
     }
@@ -117,7 +120,7 @@ export class CallerUplink {
   #full(): void {
     const batch = this.#filling
     // The usual case: nothing waits and the message goes out of the batch it was filled in.
-    if (this.#open && this.#waiting.length === 0 && this.#offer(batch)) {
+    if (this.#open && this.#waiting.length === 0 && this.#offer(batch.bytes, batch.length)) {
       batch.length = 0
       return
     }
@@ -137,16 +140,16 @@ export class CallerUplink {
   #drain(): void {
     for (;;) {
       const batch = this.#waiting[0]
-      if (batch === undefined || !this.#offer(batch)) return
+      if (batch === undefined || !this.#offer(batch.bytes, batch.length)) return
       this.#waiting.shift()
       this.#recycle(batch)
     }
   }
 
-  #offer(batch: Batch): boolean {
-    if (!this.#options.send(batch.bytes, batch.length)) return false
+  #offer(bytes: Buffer, length: number): boolean {
+    if (!this.#options.send(bytes, length)) return false
     this.messages++
-    this.#sentBytes += batch.length
+    this.#sentBytes += length
     return true
   }
 

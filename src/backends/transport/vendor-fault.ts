@@ -15,7 +15,7 @@ export interface VendorFault {
   readonly retryable: boolean
 }
 
-export type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
+type BackendErrorEvent = Extract<BackendEvent, { readonly type: 'error' }>
 
 const GATEWAY_CODES: Readonly<Record<BackendErrorCode, ErrorCode>> = {
   auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',

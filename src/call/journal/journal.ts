@@ -1,5 +1,5 @@
 import type { LegRateHz } from '../../core/units.js'
-import type { ForkedTrack } from '../../media/channel-layout.js'
+import type { ForkedTrack } from '../../media/reframer.js'
 import type { CallSessionOptions } from '../call-options.js'
 import type { SessionResume } from '../checkpoint.js'
 import type { CallInput, CallOutput } from '../events.js'

@@ -1,9 +1,9 @@
 import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
 import { FRAME_MS, frameSamples } from '../../core/units.js'
-import { HALF_BAND_HISTORY } from './echo-sent.js'
+import { HALF_BAND_HISTORY } from './echo-canceller.js'
 import { dbfsOfEnergy, energyOf } from '../pcm.js'
 
-export interface EchoGateOptions {
+interface EchoGateOptions {
   /**
    * Before one was learnt, an echo may be as loud as we are: for a stream that mixes both parties (`both_tracks` in mono),
    * in which our own speech is bound to come back. Otherwise it is at most as loud as a loudspeaker and its room make it.

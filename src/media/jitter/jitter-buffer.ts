@@ -1,9 +1,7 @@
-import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX } from '../../core/limits.js'
+import { JITTER_DEPTH_MS_MAX, JITTER_FRAMES_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { FRAME_MS, frameSamples, type LegRateHz } from '../../core/units.js'
-import { concealFrame } from './conceal.js'
-import { FACTS, FACT_ARRIVAL_MS, FACT_LEVEL_DBFS, FACT_QUIET, FACT_TAGS, makeRing, resizedRing, type JitterRing } from './jitter-ring.js'
 
-export type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
+type JitterState = 'empty' | 'steady' | 'catching-up' | 'stalled'
 
 /**
  * Turns bursts and stalls of the carrier back into a steady clock of 20 ms frames.
@@ -37,12 +35,14 @@ export class JitterBuffer {
   stalls = 0
   /** The learnt depth. */
   depthMs = 0
-  /** The frame that was pulled last, 20 ms: where it lies, until the next `push` or `pull`. */
+  /** The frame that was pulled last, 20 ms: where it lies, until the next `place` or `pull`. */
   frame: Int16Array
   /** What came with that frame at its `push`. */
   tags = 0
   #state: JitterState = 'empty'
   readonly #samples: number
+  /** The ring of a line without bursts. */
+  readonly #steadyRing: JitterRing
   #ring: JitterRing
   #head = 0
   #waiting = 0
@@ -59,9 +59,11 @@ export class JitterBuffer {
   /** Where a frame is made up; most calls never need one. */
   #madeUp: Int16Array | null = null
 
-  constructor(options: { readonly sampleRateHz: LegRateHz }) {
-    this.#samples = frameSamples(options.sampleRateHz)
-    this.#ring = makeRing(RING_FRAMES_MIN, this.#samples)
+  /** @param slots  `JITTER_SLOTS` frames of memory for the frames that wait; its own when left out */
+  constructor({ sampleRateHz, slots }: { readonly sampleRateHz: LegRateHz, readonly slots?: readonly Int16Array[] | undefined }) {
+    this.#samples = frameSamples(sampleRateHz)
+    this.#steadyRing = ringOf(slots ?? slotsOf(JITTER_SLOTS, this.#samples))
+    this.#ring = this.#steadyRing
     this.frame = this.#ring.slots[0] as Int16Array
     const clock = this.#clock
     clock[NEXT_RELEASE_MS] = -Infinity
@@ -100,27 +102,31 @@ export class JitterBuffer {
     return this.framesIn * FRAME_MS + (this.#clock[BASELINE_MS] as number)
   }
 
-  /** Bytes of memory that this buffer holds now. */
-  get bytes(): number {
-    return this.#ring.frames.byteLength + this.#ring.facts.byteLength
+  /** Frames that the memory has room for now. */
+  get capacity(): number {
+    return this.#ring.slots.length
+  }
+
+  /** Where the next frame is to be written, 20 ms: write it there, then `push`. Until then nothing has changed. */
+  place(): Int16Array {
+    // One more than may wait: the oldest is given up by `push`, not here.
+    if (this.#waiting === this.capacity) this.#resize(Math.min(JITTER_FRAMES_MAX + 1, 2 * this.capacity))
+    return this.#ring.slots[this.#nextSlot] as Int16Array
   }
 
   /**
-   * @param frame 20 ms, copied
+   * Takes the frame that was written to `place()`.
    * @param quiet nobody speaks in it: it may be given up to catch up
    * @param levelDbfs kept beside the frame, as `tags` (0 to 255) is
    */
-  push(frame: Int16Array, arrivalMs: number, quiet: boolean, levelDbfs = 0, tags = 0): void {
+  push(arrivalMs: number, quiet: boolean, levelDbfs = 0, tags = 0): void {
     this.#learn(this.framesIn, arrivalMs)
+    const at = this.#nextSlot * FACTS
     if (this.#waiting === JITTER_FRAMES_MAX) {
       this.#dropHead()
       this.framesDropped++
     }
-    if (this.#waiting === this.#ring.capacity) this.#resize(Math.min(JITTER_FRAMES_MAX, 2 * this.#ring.capacity))
-    const { capacity, frames, facts } = this.#ring
-    const slot = (this.#head + this.#waiting) % capacity
-    frames.set(frame, slot * this.#samples)
-    const at = slot * FACTS
+    const { facts } = this.#ring
     facts[at + FACT_ARRIVAL_MS] = arrivalMs
     facts[at + FACT_LEVEL_DBFS] = levelDbfs
     facts[at + FACT_TAGS] = tags
@@ -157,6 +163,10 @@ export class JitterBuffer {
     return 'frame'
   }
 
+  get #nextSlot(): number {
+    return (this.#head + this.#waiting) % this.capacity
+  }
+
   #pullFromEmpty(nowMs: number): 'concealed' | 'none' {
     if (this.#state === 'empty' || this.#state === 'stalled') return 'none'
     if (nowMs < this.#dueMs() + OVERDUE_MS) return 'none'
@@ -164,7 +174,7 @@ export class JitterBuffer {
     this.stalls++
     if (this.#lastWasQuiet) return 'none'
     this.#madeUp ??= new Int16Array(this.#samples)
-    concealFrame(this.#ring.frames, this.#lastSlot * this.#samples, this.#madeUp)
+    concealFrame(this.#ring.slots[this.#lastSlot] as Int16Array, this.#madeUp)
     this.frame = this.#madeUp
     this.framesConcealed++
     this.#lastWasQuiet = true
@@ -193,7 +203,7 @@ export class JitterBuffer {
     this.#dropHead()
     this.framesOut++
     this.#calmFrames = this.#waiting <= RING_CALM_FRAMES ? this.#calmFrames + 1 : 0
-    if (this.#calmFrames >= RING_SHRINK_AFTER && ring.capacity > RING_FRAMES_MIN) this.#resize(RING_FRAMES_MIN)
+    if (this.#calmFrames >= RING_SHRINK_AFTER && ring !== this.#steadyRing) this.#resize(JITTER_SLOTS)
   }
 
   /** Gives up silence while more waits than should; a pause of up to 60 ms is part of speech and stays. */
@@ -213,7 +223,7 @@ export class JitterBuffer {
     this.#quietRun = this.#headIsQuiet ? this.#quietRun + 1 : 0
     this.#waiting--
     // On a clean line all frames go through one place, which stays in the cache.
-    this.#head = this.#waiting === 0 ? 0 : (this.#head + 1) % this.#ring.capacity
+    this.#head = this.#waiting === 0 ? 0 : (this.#head + 1) % this.capacity
   }
 
   #learn(index: number, arrivalMs: number): void {
@@ -269,15 +279,20 @@ export class JitterBuffer {
     if (depthMs > this.depthMs || mayShrink) this.depthMs = depthMs
   }
 
+  /** Moves all frames to the beginning of a larger or smaller ring. */
   #resize(capacity: number): void {
-    this.#ring = resizedRing(this.#ring, capacity, { head: this.#head, waiting: this.#waiting, last: this.#lastSlot })
+    const old = this.#ring
+    const ring = capacity === JITTER_SLOTS ? this.#steadyRing : ringOf(slotsOf(capacity, this.#samples))
+    for (let i = 0; i < this.#waiting; i++) copyFrame(old, (this.#head + i) % this.capacity, ring, i)
+    // A concealment may need the frame that was given out last. The last slot is free: fewer than `capacity` frames wait.
+    copyFrame(old, this.#lastSlot, ring, capacity - 1)
+    this.#ring = ring
     this.#lastSlot = capacity - 1
     this.#head = 0
     this.#calmFrames = 0
   }
 }
 
-const RING_FRAMES_MIN = 8
 // Five seconds with next to nothing waiting give the memory of a burst back.
 const RING_CALM_FRAMES = 4
 const RING_SHRINK_AFTER = 250
@@ -311,3 +326,69 @@ const BUCKET_MIN_MS = 7
 /** How many frames were how late, `DEPTH_BINS` bins. */
 const LATENESS = BUCKET_MIN_MS + BASELINE_BUCKETS
 const CLOCK_VALUES = LATENESS + DEPTH_BINS
+
+/** The memory of a jitter buffer: frames of s16 mono, and what came with each. */
+interface JitterRing {
+  readonly slots: readonly Int16Array[]
+  /** Of each frame `FACTS` numbers, in one array: four arrays were eight more places of the memory that a frame had to wait for. */
+  readonly facts: Float64Array
+}
+
+/** Places of a frame's numbers: the arrival of its last byte, its level, the caller's tags, and 1 where nobody speaks in it. */
+const FACT_ARRIVAL_MS = 0
+const FACT_LEVEL_DBFS = 1
+const FACT_TAGS = 2
+const FACT_QUIET = 3
+const FACTS = 4
+
+function ringOf(slots: readonly Int16Array[]): JitterRing {
+  return { slots, facts: new Float64Array(slots.length * FACTS) }
+}
+
+/** Frames in one piece of memory. */
+function slotsOf(count: number, samples: number): readonly Int16Array[] {
+  const frames = new Int16Array(count * samples)
+  return Array.from({ length: count }, (_, slot) => frames.subarray(slot * samples, (slot + 1) * samples))
+}
+
+function copyFrame(from: JitterRing, slot: number, to: JitterRing, toSlot: number): void {
+  (to.slots[toSlot] as Int16Array).set(from.slots[slot] as Int16Array)
+  to.facts.set(from.facts.subarray(slot * FACTS, (slot + 1) * FACTS), toSlot * FACTS)
+}
+
+/**
+ * Bridges 20 ms that have not come: the last pitch period of the frame before again and again, fading to silence.
+ * @see ITU-T G.711 appendix I, of which this is the first and simplest step
+ * @param samples the frame before; read only
+ * @param out  20 ms, overwritten
+ */
+function concealFrame(samples: Int16Array, out: Int16Array): void {
+  const end = samples.length
+  const period = pitchPeriod(samples, end, out.length)
+  for (let i = 0; i < out.length; i++) {
+    out[i] = Math.round((samples[end - period + (i % period)] as number) * (1 - i / out.length))
+  }
+}
+
+/** The lag, 2.5 to 12.5 ms, at which the end of the 20 ms before `end` resembles itself most. */
+function pitchPeriod(samples: Int16Array, end: number, length: number): number {
+  const window = Math.floor(length * 0.375)
+  let best = Math.floor(length / 8)
+  let bestLikeness = 0
+  for (let lag = Math.floor(length / 8); lag <= Math.floor(length * 0.625); lag++) {
+    let product = 0
+    let energy = 1
+    for (let i = end - window; i < end; i++) {
+      const then = samples[i - lag] as number
+      product += (samples[i] as number) * then
+      energy += then * then
+    }
+    const likeness = product > 0 ? (product * product) / energy : 0
+    // A multiple of the period is as alike as the period; the shortest wins unless a longer one is clearly better.
+    if (likeness > bestLikeness * 1.05) {
+      best = lag
+      bestLikeness = likeness
+    }
+  }
+  return best
+}

@@ -17,13 +17,13 @@ export interface SampleSource {
   consume(samples: number): void
 }
 
-export interface PlayoutOptions {
+interface PlayoutOptions {
   readonly sampleRateHz: LegRateHz
-  /** How far ahead of the caller's ear we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
+  /** The playout lead: how far ahead of real time we may send; by default 100 ms at 16 kHz, 140 ms at 8 kHz, never above 200. */
   readonly leadMs?: number
 }
 
-export type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' | 'flushed'
+type PlayoutState = 'idle' | 'playing' | 'dry' | 'tail' | 'pausing' | 'paused' | 'flushed'
 
 /**
  * The playout clock of one call: decides at each tick how many samples the carrier gets, so that it never holds

@@ -1,10 +1,10 @@
 import { assert } from '../../core/assert.js'
 import { RESAMPLER_STREAMS_MAX } from '../../core/limits.js'
-import type { SampleRateHz } from '../../core/units.js'
-import { BLOCK_SAMPLES, JsKernel, WasmKernel, type Kernel } from './fir-kernels.js'
-import type { PolyphaseRows } from './polyphase.js'
+import { frameSamples, type SampleRateHz } from '../../core/units.js'
+import { Views } from '../../core/views.js'
+import { LANE_BITS, OUTPUT_BITS, TAP_STEP, fixedRows, type FixedRows, type PolyphaseRows } from './polyphase.js'
 
-export interface ResamplerBankOptions {
+interface ResamplerBankOptions {
   /** From `derivePolyphaseRows`, one for each pair of rates that streams will need. */
   readonly rows: readonly PolyphaseRows[]
   /** The compiled `fir-kernel.wasm`; null runs the same arithmetic in JavaScript. */
@@ -22,11 +22,15 @@ export interface StreamResampler {
   /**
    * Chunks may have any length: together they give the same samples as the whole would. 20 ms in give exactly
    * 20 ms out from the first call on.
-   * @param output at least `outputSamplesMax(inputSamples)` long; overwritten from its start
-   * @param inputSamples how much of `input` counts; all of it when left out
+   * @param output at least `outputSamplesMax(input.length)` long; overwritten from its start
    * @returns samples written to `output`
    */
-  process(input: Int16Array, output: Int16Array, inputSamples?: number): number
+  process(input: Int16Array, output: Int16Array): number
+  /**
+   * The same for a stream of 20 ms frames, without a copy of the output.
+   * @returns 20 ms: the stream's own memory, valid until its next call; at equal rates `frame` itself
+   */
+  convert(frame: Int16Array): Int16Array
   /** Forget the past: the next sample is the first of a new stream. */
   reset(): void
   /** Gives the slot back; the object must not be used afterwards. */
@@ -34,25 +38,25 @@ export interface StreamResampler {
 }
 
 /**
- * All resamplers of one thread. The rows of a ratio are in memory once; a stream is a history of 0.4 to 1.2 KB in
- * one shared memory, and a free list of such slots, so that calls come and go without allocation.
+ * All resamplers of one thread. The rows of a ratio are in memory once; a stream has a slot of one shared memory, kept on a free list,
+ * with its history and a frame of output.
  */
 export class ResamplerBank {
   /** Streams that are open now. */
   openStreams = 0
   readonly #rows: readonly PolyphaseRows[]
   readonly #kernel: Kernel
-  readonly #freeSlots: number[][]
+  readonly #freeSlots: number[] = []
+  #slots = 0
 
   constructor(options: ResamplerBankOptions) {
     this.#rows = options.rows
-    this.#freeSlots = options.rows.map(() => [])
     this.#kernel = options.kernel === null ? new JsKernel(options.rows) : new WasmKernel(options.rows, options.kernel)
   }
 
-  /** Bytes of all histories, in use or free. */
-  get stateBytes(): number {
-    return this.#kernel.stateBytes
+  /** Slots in use or free: the most streams that were open at once. */
+  get slots(): number {
+    return this.#slots
   }
 
   /**
@@ -66,11 +70,10 @@ export class ResamplerBank {
     assert(rows !== undefined, `no polyphase rows for ${inRateHz} to ${outRateHz} Hz`)
     assert(this.openStreams < RESAMPLER_STREAMS_MAX, 'more resamplers open than a worker may carry calls')
     this.openStreams++
-    const free = this.#freeSlots[ratio] as number[]
-    const slot = free.pop() ?? this.#kernel.allocate(ratio)
+    const slot = this.#freeSlots.pop() ?? this.#slots++
     return new FirStream(rows, this.#kernel, ratio, slot, () => {
       this.openStreams--
-      free.push(slot)
+      this.#freeSlots.push(slot)
     })
   }
 }
@@ -84,6 +87,7 @@ class FirStream implements StreamResampler {
   readonly #kernel: Kernel
   readonly #ratio: number
   readonly #slot: number
+  readonly #frame: Int16Array
   readonly #giveBack: () => void
   /** Of the next output behind the next input sample, in units of 1 / upBy input samples. */
   #position = 0
@@ -98,34 +102,35 @@ class FirStream implements StreamResampler {
     this.#kernel = kernel
     this.#ratio = ratio
     this.#slot = slot
+    this.#frame = kernel.frame(slot, frameSamples(rows.outRateHz))
     this.#giveBack = giveBack
-    kernel.clear(ratio, slot)
+    kernel.clear(slot)
   }
 
   outputSamplesMax(inputSamples: number): number {
     return Math.ceil((inputSamples * this.#upBy) / this.#downBy)
   }
 
-  process(input: Int16Array, output: Int16Array, inputSamples = input.length): number {
-    assert(!this.#released, 'resampler used after its release')
-    assert(inputSamples <= input.length, 'resampler asked for more samples than its input has')
-    assert(output.length >= this.outputSamplesMax(inputSamples), 'resampler output is too short')
-    const upBy = this.#upBy
-    const downBy = this.#downBy
+  process(input: Int16Array, output: Int16Array): number {
+    assert(output.length >= this.outputSamplesMax(input.length), 'resampler output is too short')
     let written = 0
-    for (let from = 0; from < inputSamples; from += BLOCK_SAMPLES) {
-      const samples = Math.min(BLOCK_SAMPLES, inputSamples - from)
-      // Outputs whose place lies before the end of this block.
-      const outputSamples = Math.ceil((samples * upBy - this.#position) / downBy)
-      this.#kernel.run(this.#ratio, this.#slot, this.#position, input, from, samples, output, written, outputSamples)
-      this.#position += outputSamples * downBy - samples * upBy
-      written += outputSamples
+    for (let from = 0; from < input.length; from += BLOCK_SAMPLES) {
+      const block = input.length <= BLOCK_SAMPLES ? input : input.subarray(from, from + BLOCK_SAMPLES)
+      const samples = this.#run(block, false)
+      output.set(this.#kernel.output(samples), written)
+      written += samples
     }
     return written
   }
 
+  convert(frame: Int16Array): Int16Array {
+    assert(this.#position === 0 && frame.length * this.#upBy === this.#frame.length * this.#downBy, 'only frames of 20 ms are converted in place')
+    this.#run(frame, true)
+    return this.#frame
+  }
+
   reset(): void {
-    this.#kernel.clear(this.#ratio, this.#slot)
+    this.#kernel.clear(this.#slot)
     this.#position = 0
   }
 
@@ -133,6 +138,16 @@ class FirStream implements StreamResampler {
     if (this.#released) return
     this.#released = true
     this.#giveBack()
+  }
+
+  /** @returns how many samples came out */
+  #run(input: Int16Array, toFrame: boolean): number {
+    assert(!this.#released, 'resampler used after its release')
+    // Outputs whose place lies before the end of the input.
+    const outputSamples = Math.ceil((input.length * this.#upBy - this.#position) / this.#downBy)
+    this.#kernel.run(this.#ratio, this.#slot, this.#position, input, outputSamples, toFrame)
+    this.#position += outputSamples * this.#downBy - input.length * this.#upBy
+    return outputSamples
   }
 }
 
@@ -150,13 +165,204 @@ class CopyStream implements StreamResampler {
     return inputSamples
   }
 
-  process(input: Int16Array, output: Int16Array, inputSamples = input.length): number {
-    if (inputSamples === input.length) output.set(input)
-    else for (let i = 0; i < inputSamples; i++) output[i] = input[i] as number
-    return inputSamples
+  process(input: Int16Array, output: Int16Array): number {
+    output.set(input)
+    return input.length
+  }
+
+  convert(frame: Int16Array): Int16Array {
+    return frame
   }
 
   reset(): void { /* a copy has no past */ }
 
   release(): void { /* nor a slot */ }
+}
+
+/** What a resampler runs on: the slots of all streams, and the filter. */
+interface Kernel {
+  /** The slot's memory for a frame of output. */
+  frame(slot: number, samples: number): Int16Array
+  /** Clears the slot's history. */
+  clear(slot: number): void
+  /**
+   * Filters `input` (at most `BLOCK_SAMPLES`) and keeps its end as the slot's history.
+   * @param toFrame  the output goes to the slot's frame; else it is in `output` until the next run
+   */
+  run(ratio: number, slot: number, position: number, input: Int16Array, outputSamples: number, toFrame: boolean): void
+  /** The first `samples` samples that the last run left, unless they are in a slot's frame. */
+  output(samples: number): Int16Array
+}
+
+/** The most samples that go through a kernel at once: 100 ms at 24 kHz, the longest message of a backend. */
+export const BLOCK_SAMPLES = 2400
+/** Of a slot's frame: 20 ms at 24 kHz. */
+const FRAME_SAMPLES_MAX = frameSamples(24_000)
+
+/** The same samples without WebAssembly, some twenty times slower. */
+class JsKernel implements Kernel {
+  readonly #rows: readonly FixedRows[]
+  readonly #slots: { readonly history: Int16Array, readonly frame: Int16Array }[] = []
+  readonly #historySamplesMax: number
+  readonly #scratch: Int16Array
+  readonly #block = new Int16Array(3 * BLOCK_SAMPLES)
+
+  constructor(rows: readonly PolyphaseRows[]) {
+    this.#rows = rows.map(fixedRows)
+    this.#historySamplesMax = historySamplesMax(this.#rows)
+    this.#scratch = new Int16Array(this.#historySamplesMax + BLOCK_SAMPLES)
+  }
+
+  frame(slot: number, samples: number): Int16Array {
+    return this.#slotOf(slot).frame.subarray(0, samples)
+  }
+
+  clear(slot: number): void {
+    this.#slotOf(slot).history.fill(0)
+  }
+
+  run(ratio: number, slot: number, position: number, input: Int16Array, outputSamples: number, toFrame: boolean): void {
+    const rows = this.#rows[ratio] as FixedRows
+    const { history, frame } = this.#slotOf(slot)
+    const scratch = this.#scratch
+    scratch.set(history.subarray(0, rows.historySamples))
+    scratch.set(input, rows.historySamples)
+    filterInJs(rows, scratch, position, toFrame ? frame : this.#block, outputSamples)
+    history.set(scratch.subarray(input.length, input.length + rows.historySamples))
+  }
+
+  output(samples: number): Int16Array {
+    return this.#block.subarray(0, samples)
+  }
+
+  #slotOf(slot: number): { readonly history: Int16Array, readonly frame: Int16Array } {
+    return this.#slots[slot] ??= { history: new Int16Array(this.#historySamplesMax), frame: new Int16Array(FRAME_SAMPLES_MAX) }
+  }
+}
+
+function historySamplesMax(rows: readonly FixedRows[]): number {
+  return Math.max(0, ...rows.map((r) => r.historySamples))
+}
+
+type RunExport = (
+  history: number, historySamples: number, scratch: number, inputSamples: number,
+  rows: number, taps: number, peakAt: number, peakTaps: number, lowShift: number, upBy: number, downBy: number,
+  position: number, output: number, outputSamples: number,
+) => void
+
+const PAGE_BYTES = 65536
+const SAMPLE_BYTES = Int16Array.BYTES_PER_ELEMENT
+
+/**
+ * `fir-kernel/` with one memory for everything. It has room for all slots from the beginning, since views of it would end when it grows.
+ * What was never used costs address space only.
+ */
+class WasmKernel implements Kernel {
+  readonly #rows: readonly FixedRows[]
+  readonly #memory: WebAssembly.Memory
+  readonly #run: RunExport
+  readonly #rowsAt: number[]
+  readonly #scratchAt: number
+  readonly #outputAt: number
+  readonly #slotsAt: number
+  readonly #historyBytes: number
+  readonly #slotBytes: number
+  readonly #samples: Int16Array
+  readonly #views: Views<Int16Array>
+
+  constructor(rows: readonly PolyphaseRows[], kernel: WebAssembly.Module) {
+    const { exports } = new WebAssembly.Instance(kernel)
+    // The shapes of these two exports are fixed by fir-kernel/index.ts.
+    this.#memory = exports['memory'] as WebAssembly.Memory
+    this.#run = exports['run'] as RunExport
+    this.#rows = rows.map(fixedRows)
+    // Its pairs of four outputs lie so far apart that shorter rows would not overlap.
+    for (const { taps, rows: { downBy } } of this.#rows) assert(taps >= TAP_STEP * (downBy + 2), 'rows too short for the kernel')
+    let end = 16
+    const reserve = (bytes: number): number => {
+      const at = end
+      end = aligned(at + bytes)
+      return at
+    }
+    const historySamples = historySamplesMax(this.#rows)
+    this.#scratchAt = reserve((historySamples + BLOCK_SAMPLES) * SAMPLE_BYTES)
+    this.#outputAt = reserve(3 * BLOCK_SAMPLES * SAMPLE_BYTES)
+    this.#rowsAt = this.#rows.map(({ coefficients }) => reserve(coefficients.byteLength))
+    this.#historyBytes = aligned(historySamples * SAMPLE_BYTES)
+    this.#slotBytes = aligned(this.#historyBytes + FRAME_SAMPLES_MAX * SAMPLE_BYTES)
+    this.#slotsAt = reserve(RESAMPLER_STREAMS_MAX * this.#slotBytes)
+    this.#memory.grow(Math.max(0, Math.ceil((end - this.#memory.buffer.byteLength) / PAGE_BYTES)))
+    this.#samples = new Int16Array(this.#memory.buffer)
+    this.#views = new Views(this.#samples)
+    this.#rows.forEach(({ coefficients }, ratio) => this.#samples.set(coefficients, (this.#rowsAt[ratio] as number) / SAMPLE_BYTES))
+  }
+
+  frame(slot: number, samples: number): Int16Array {
+    return new Int16Array(this.#memory.buffer, this.#slotAt(slot) + this.#historyBytes, samples)
+  }
+
+  clear(slot: number): void {
+    const at = this.#slotAt(slot) / SAMPLE_BYTES
+    this.#samples.fill(0, at, at + this.#historyBytes / SAMPLE_BYTES)
+  }
+
+  run(ratio: number, slot: number, position: number, input: Int16Array, outputSamples: number, toFrame: boolean): void {
+    const { rows, taps, historySamples, peakAt, peakTaps, lowShift } = this.#rows[ratio] as FixedRows
+    const slotAt = this.#slotAt(slot)
+    this.#samples.set(input, this.#scratchAt / SAMPLE_BYTES + historySamples)
+    this.#run(
+      slotAt, historySamples, this.#scratchAt, input.length,
+      this.#rowsAt[ratio] as number, taps, peakAt, peakTaps, lowShift, rows.upBy, rows.downBy,
+      position, toFrame ? slotAt + this.#historyBytes : this.#outputAt, outputSamples,
+    )
+  }
+
+  output(samples: number): Int16Array {
+    return this.#views.at(this.#outputAt / SAMPLE_BYTES, samples)
+  }
+
+  #slotAt(slot: number): number {
+    return this.#slotsAt + slot * this.#slotBytes
+  }
+}
+
+/** Up to the next multiple of 16. */
+function aligned(bytes: number): number {
+  return (bytes + 15) & ~15
+}
+
+const HALF = 1 << (OUTPUT_BITS - 1)
+
+/**
+ * The FIR kernel in JavaScript: the same samples as `fir-kernel/`, bit for bit, because it sums in the same four
+ * lanes. For machines without SIMD, and to test the kernel against.
+ *
+ * @param scratch  history then new samples: `historySamples + inputSamples` values
+ * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
+ */
+function filterInJs(
+  fixed: FixedRows, scratch: Int16Array, position: number, output: Int16Array, outputSamples: number,
+): void {
+  const { coefficients, taps, peakAt, peakTaps, lowShift } = fixed
+  const { upBy, downBy } = fixed.rows
+  let at = position
+  for (let n = 0; n < outputSamples; n++) {
+    const x = Math.floor(at / upBy)
+    const row = (at % upBy) * (taps + peakTaps)
+    at += downBy
+    let sum = 0
+    for (let lane = 0; lane < TAP_STEP; lane += 2) {
+      let low = 0
+      for (let k = lane; k < taps; k += TAP_STEP) low += pair(scratch, x + k, coefficients, row + k)
+      let high = 0
+      for (let k = lane; k < peakTaps; k += TAP_STEP) high += pair(scratch, x + peakAt + k, coefficients, row + taps + k)
+      sum += (low >> lowShift) + (high >> LANE_BITS)
+    }
+    const rounded = (sum + HALF) >> OUTPUT_BITS
+    output[n] = rounded > 32767 ? 32767 : rounded < -32768 ? -32768 : rounded
+  }
+}
+
+function pair(samples: Int16Array, i: number, coefficients: Int16Array, j: number): number {
+  return (samples[i] as number) * (coefficients[j] as number) + (samples[i + 1] as number) * (coefficients[j + 1] as number)
 }

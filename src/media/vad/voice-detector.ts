@@ -1,13 +1,13 @@
 import { assert } from '../../core/assert.js'
+import { CALLS_PER_WORKER_MAX, JITTER_SLOTS } from '../../core/limits.js'
 import { frameSamples, type LegRateHz } from '../../core/units.js'
-import { CallerKernel, KernelJudge, KernelVad } from './caller-kernel.js'
-import { ComposedJudge } from './frame-judge.js'
-import { ODDS_BEGIN, ODDS_ON } from './judge-limits.js'
-import type { FrameJudge, Vad, VadBank } from './vad.js'
-import { VoiceFeatures } from './voice-features.js'
-import { JsVoiceKernel } from './voice-kernel.js'
+import { DTMF_TONES_HZ, digitOf } from '../dtmf.js'
+import { dbfsOfEnergy } from '../pcm.js'
+import { ODDS_BEGIN, ODDS_ON } from './detection-limits.js'
+import { ComposedDetector, type FrameDetector, type Vad, type VadBank } from './vad.js'
+import { JsVoiceKernel, VoiceFeatures, bandsAboveThemselves } from './voice-features.js'
 
-export interface VoiceBankOptions {
+interface VoiceBankOptions {
   /** The numbers of the units, of voice-model.ts. */
   readonly model: readonly number[]
   /** The compiled caller-kernel.wasm; null decides the same in TypeScript, at several times the cost. */
@@ -15,8 +15,8 @@ export interface VoiceBankOptions {
 }
 
 /**
- * The default: what is known of a frame (`voice-features.ts`) is weighed by 32 units whose numbers were derived from speech in
- * noise (`voice-model.ts`). A voice begins when it is likely and ends when it is unlikely, so that a decision does not flutter.
+ * The default bank: the features of a frame (`voice-features.ts`) are weighed by 32 units whose numbers were derived from speech in
+ * noise (`voice-model.ts`). Speech begins when it is likely and ends when it is unlikely, so that a decision does not flutter.
  */
 export class VoiceBank implements VadBank {
   readonly #kernel: CallerKernel | JsVoiceKernel
@@ -27,17 +27,17 @@ export class VoiceBank implements VadBank {
 
   open(sampleRateHz: LegRateHz): Vad {
     const kernel = this.#kernel
-    return kernel instanceof CallerKernel ? new KernelVad(kernel, sampleRateHz) : new VoiceStream(kernel, sampleRateHz)
+    return kernel instanceof CallerKernel ? new KernelStream(kernel, sampleRateHz) : new VoiceStream(kernel, sampleRateHz)
   }
 
-  openJudge(sampleRateHz: LegRateHz): FrameJudge {
+  openDetector(sampleRateHz: LegRateHz): FrameDetector {
     const kernel = this.#kernel
-    if (kernel instanceof CallerKernel) return new KernelJudge(kernel, sampleRateHz)
-    return new ComposedJudge({ sampleRateHz, vad: this.open(sampleRateHz) })
+    if (kernel instanceof CallerKernel) return new KernelStream(kernel, sampleRateHz)
+    return new ComposedDetector({ sampleRateHz, vad: this.open(sampleRateHz) })
   }
 }
 
-/** The twin of the kernel: what it is derived with, and what it is held against. */
+/** The twin of the kernel in TypeScript: the model is derived with it, and tests hold the kernel against it. */
 class VoiceStream implements Vad {
   readonly #kernel: JsVoiceKernel
   readonly #sampleRateHz: LegRateHz
@@ -55,7 +55,7 @@ class VoiceStream implements Vad {
     assert(!this.#released, 'VAD used after its release')
     assert(frame.length === frameSamples(this.#sampleRateHz), 'the VAD takes frames of 20 ms')
     this.#features.take(frame)
-    this.#speaking = this.#kernel.judge() > (this.#speaking ? ODDS_ON : ODDS_BEGIN)
+    this.#speaking = this.#kernel.odds() > (this.#speaking ? ODDS_ON : ODDS_BEGIN)
     return this.#speaking
   }
 
@@ -66,5 +66,193 @@ class VoiceStream implements Vad {
 
   release(): void {
     this.#released = true
+  }
+}
+
+/** A global that does not change. */
+interface Address { readonly value: number }
+
+/** What caller-kernel/index.ts exports. Addresses are in bytes, multiples of 16. */
+interface KernelExports {
+  readonly memory: WebAssembly.Memory
+  readonly FRAME: Address
+  readonly INPUTS: Address
+  readonly MODEL: Address
+  readonly TONE_TABLE: Address
+  readonly TONE_TURNS: Address
+  readonly TONE_HZ: Address
+  readonly STREAM_BYTES: Address
+  readonly FREE: Address
+  begin(stream: number, bandsAbove: number): void
+  energy(frame: number, wide: number): number
+  isSpeech(stream: number, frame: number, wide: number): number
+  detect(stream: number, frame: number, wide: number, levelDbfs: number): number
+}
+
+const PAGE_BYTES = 65_536
+const CACHE_LINE_BYTES = 64
+const DTMF_BLOCK = 80
+const DTMF_RATE_HZ = 8000
+/** Of a slot: a frame at 16 kHz. */
+const SLOT_BYTES = frameSamples(16_000) * Int16Array.BYTES_PER_ELEMENT
+
+/**
+ * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each stream, kept on a free
+ * list. A block holds the stream's state, 2.2 KB, and `JITTER_SLOTS` frames.
+ *
+ * The memory has room for as many streams as a worker may carry calls from the beginning, since views of it would end when it grows. What
+ * was never used costs address space only.
+ */
+export class CallerKernel {
+  readonly exports: KernelExports
+  /** Streams that are open now. */
+  openStreams = 0
+  /** Streams that have a block, open or free: the most that were open at once. */
+  blocks = 0
+  /** Bytes of a stream's state; its slots lie behind it. */
+  readonly stateBytes: number
+  /** Where a frame is copied to that lies in no slot. */
+  readonly #frameAt: number
+  readonly #frame: Int16Array
+  readonly #free: number[] = []
+  #end: number
+
+  /**
+   * @param module the compiled caller-kernel.wasm
+   * @param model of voice-model.ts, in the order of `JsVoiceKernel`
+   */
+  constructor(module: WebAssembly.Module, model: readonly number[]) {
+    // The shapes of these exports are fixed by caller-kernel/index.ts.
+    this.exports = new WebAssembly.Instance(module).exports as unknown as KernelExports
+    const { memory, FRAME, MODEL, STREAM_BYTES, FREE } = this.exports
+    this.stateBytes = STREAM_BYTES.value
+    this.#frameAt = FRAME.value
+    this.#end = Math.ceil(FREE.value / CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+    memory.grow(Math.ceil((this.#end + CALLS_PER_WORKER_MAX * this.#blockBytes - memory.buffer.byteLength) / PAGE_BYTES))
+    this.#frame = new Int16Array(memory.buffer, this.#frameAt, SLOT_BYTES / Int16Array.BYTES_PER_ELEMENT)
+    new Float32Array(memory.buffer, MODEL.value, model.length).set(model)
+    this.#writeToneTables()
+  }
+
+  /** The features of the frame that was taken last (voice-features.ts): a copy, for tests. */
+  get inputs(): Float32Array {
+    return new Float32Array(this.exports.memory.buffer, this.exports.INPUTS.value, 48).slice()
+  }
+
+  /**
+   * @returns the address of a block, which is only clean after `begin`
+   * @throws Error when more are open than a worker may carry calls: a mistake in this program
+   */
+  open(): number {
+    assert(this.openStreams < CALLS_PER_WORKER_MAX, 'more callers listened to than a worker may carry calls')
+    this.openStreams++
+    const free = this.#free.pop()
+    if (free !== undefined) return free
+    const block = this.#end
+    this.#end += this.#blockBytes
+    this.blocks++
+    return block
+  }
+
+  /** The block goes to the next stream that opens. */
+  close(block: number): void {
+    this.openStreams--
+    this.#free.push(block)
+  }
+
+  /** Copies a frame into the memory. @returns its address, valid until the next call */
+  copied(frame: Int16Array): number {
+    this.#frame.set(frame)
+    return this.#frameAt
+  }
+
+  get #blockBytes(): number {
+    return this.stateBytes + JITTER_SLOTS * SLOT_BYTES
+  }
+
+  #writeToneTables(): void {
+    const { memory, TONE_TABLE, TONE_TURNS, TONE_HZ } = this.exports
+    const tones = DTMF_TONES_HZ.length
+    const table = new Float32Array(memory.buffer, TONE_TABLE.value, DTMF_BLOCK * tones)
+    const turns = new Float32Array(memory.buffer, TONE_TURNS.value, 2 * tones)
+    DTMF_TONES_HZ.forEach((hz, tone) => {
+      const w = (2 * Math.PI * hz) / DTMF_RATE_HZ
+      for (let n = 0; n < DTMF_BLOCK / 2; n++) {
+        const toMiddle = (DTMF_BLOCK - 1) / 2 - n
+        table[2 * tones * n + tone] = Math.cos(w * toMiddle)
+        table[2 * tones * n + tones + tone] = Math.sin(w * toMiddle)
+      }
+      turns[tone] = Math.cos(w * DTMF_BLOCK)
+      turns[tones + tone] = Math.sin(w * DTMF_BLOCK)
+    })
+    new Float64Array(memory.buffer, TONE_HZ.value, tones).set(DTMF_TONES_HZ)
+  }
+}
+
+/** One stream of a `CallerKernel`: voice alone by `isSpeech`, or voice, digits and tones in one call by `detect`. */
+export class KernelStream implements Vad, FrameDetector {
+  readonly slots: readonly Int16Array[]
+  readonly sampleRateHz: LegRateHz
+  voiced = false
+  digit: string | null = null
+  readonly #kernel: CallerKernel
+  readonly #exports: KernelExports
+  readonly #block: number
+  readonly #slotsAt: number
+  readonly #wide: 0 | 1
+  #begun = false
+  #released = false
+
+  constructor(kernel: CallerKernel, sampleRateHz: LegRateHz) {
+    this.#kernel = kernel
+    this.#exports = kernel.exports
+    this.#block = kernel.open()
+    this.#slotsAt = this.#block + kernel.stateBytes
+    this.sampleRateHz = sampleRateHz
+    this.#wide = sampleRateHz === 16_000 ? 1 : 0
+    this.slots = Array.from({ length: JITTER_SLOTS }, (_, slot) =>
+      new Int16Array(kernel.exports.memory.buffer, this.#slotsAt + slot * SLOT_BYTES, frameSamples(sampleRateHz)))
+  }
+
+  isSpeech(frame: Int16Array): boolean {
+    this.#begin(frame)
+    return this.#exports.isSpeech(this.#block, this.#addressOf(frame), this.#wide) === 1
+  }
+
+  detect(frame: Int16Array, levelDbfs: number): void {
+    this.#begin(frame)
+    // Bit 0: voiced; the others: 1 + the place of the digit, or 0.
+    const bits = this.#exports.detect(this.#block, this.#addressOf(frame), this.#wide, levelDbfs)
+    this.voiced = (bits & 1) === 1
+    this.digit = bits < 2 ? null : digitOf((bits >> 1) - 1)
+  }
+
+  levelDbfs(frame: Int16Array): number {
+    return dbfsOfEnergy(this.#exports.energy(this.#addressOf(frame), this.#wide), frame.length)
+  }
+
+  reset(): void {
+    this.#begun = false
+  }
+
+  release(): void {
+    if (this.#released) return
+    this.#released = true
+    this.#kernel.close(this.#block)
+  }
+
+  /** Checks a frame, and makes the block that of a new stream before its first one. */
+  #begin(frame: Int16Array): void {
+    assert(!this.#released, 'VAD used after its release')
+    assert(frame.length === (this.#wide === 1 ? 320 : 160), 'the VAD takes frames of 20 ms')
+    if (this.#begun) return
+    this.#begun = true
+    this.#exports.begin(this.#block, bandsAboveThemselves(frame, this.sampleRateHz))
+  }
+
+  /** On a line without jitter all frames lie in the first slot. */
+  #addressOf(frame: Int16Array): number {
+    const slot = this.slots.indexOf(frame)
+    return slot < 0 ? this.#kernel.copied(frame) : this.#slotsAt + slot * SLOT_BYTES
   }
 }

@@ -1,6 +1,20 @@
 import type { LegRateHz } from '../../core/units.js'
-import { BANDS, BandSplitter } from './half-band.js'
-import { HISTORY_SAMPLES, LAGS, LAG_MIN, type JsVoiceKernel } from './voice-kernel.js'
+
+/** Samples at 2 kHz that are laid beside themselves, and the lags: 5 to 28 are pitches of 400 to 71 Hz. */
+const WINDOW = 64
+export const LAG_MIN = 5
+const LAG_MAX = 28
+export const LAGS = LAG_MAX - LAG_MIN + 1
+const HISTORY_SAMPLES = WINDOW + LAG_MAX
+
+/** The features of a frame, and the units that weigh them. */
+export const INPUTS = 48
+export const UNITS = 32
+/** Biases of the units, for each input its weights, weights of the output, its bias. */
+export const MODEL_NUMBERS = UNITS + INPUTS * UNITS + UNITS + 1
+
+/** Six bands up to 4 kHz: to 250, 500, 1000, 2000, 3000 and 4000 Hz. */
+const BANDS = 6
 
 /**
  * What tells a caller from his surroundings, frame by frame, as numbers near 0 to 4. None of them depends on how loud the line
@@ -20,7 +34,7 @@ import { HISTORY_SAMPLES, LAGS, LAG_MIN, type JsVoiceKernel } from './voice-kern
  *
  * Music and machines are steady in their pitches, other people are many and so have none, a caller moves in all of these.
  *
- * The units are derived with this; calls are heard by its twin, caller-kernel/features.ts.
+ * The units are derived with this; calls are heard by its twin, caller-kernel/.
  */
 export class VoiceFeatures {
   readonly #kernel: JsVoiceKernel
@@ -260,7 +274,7 @@ export class VoiceFeatures {
 /**
  * Bits of the bands (the lowest is bit 0) that a stream's first frame takes for louder than usual, when all that is known is this frame: a
  * level is compared with itself as it is kept, so rounding decides, and the first step is a large one. The kernel, whose levels are not
- * as fine, is told this, so that it begins where the units were derived.
+ * as fine, gets these bits, so that it begins where the units were derived.
  */
 export function bandsAboveThemselves(firstFrame: Int16Array, sampleRateHz: LegRateHz): number {
   new BandSplitter({ sampleRateHz }).take(firstFrame, bandPower, low)
@@ -317,3 +331,130 @@ const PEAK_FRAMES_NOW = 5
 // Scratch of all calls of a thread.
 const bandPower = new Float64Array(BANDS)
 const low = new Float32Array(LOW_SAMPLES)
+
+/**
+ * Halves a band: both halves at half the rate. The sum and the difference of two all-passes are its halves. caller-kernel/ has
+ * its twin.
+ */
+class HalfSplit {
+  #even = 0
+  #odd = 0
+
+  /** @param length of `samples`, even; both halves get half as many, and may not be `samples` */
+  take(samples: Float32Array, length: number, lower: Float32Array, upper: Float32Array): void {
+    let even = this.#even
+    let odd = this.#odd
+    for (let i = 0; i < length; i += 2) {
+      const a = samples[i] as number
+      const b = samples[i + 1] as number
+      const passedA = even + ALL_PASS_EVEN * a
+      even = a - ALL_PASS_EVEN * passedA
+      const passedB = odd + ALL_PASS_ODD * b
+      odd = b - ALL_PASS_ODD * passedB
+      lower[i >> 1] = (passedA + passedB) / 2
+      upper[i >> 1] = (passedA - passedB) / 2
+    }
+    this.#even = even
+    this.#odd = odd
+  }
+}
+
+// The pair of WebRTC's splitting filter.
+const ALL_PASS_EVEN = 0.64
+const ALL_PASS_ODD = 0.17
+
+/** Splits frames of 20 ms; what is above 4 kHz came through no telephone and is left out. */
+class BandSplitter {
+  readonly #splits: readonly HalfSplit[]
+  readonly #wide: HalfSplit | null
+
+  constructor(options: { readonly sampleRateHz: 8000 | 16000 }) {
+    this.#splits = Array.from({ length: BANDS - 1 }, () => new HalfSplit())
+    this.#wide = options.sampleRateHz === 16000 ? new HalfSplit() : null
+  }
+
+  /**
+   * @param bandPower of each band, per sample at its own rate, is written there
+   * @param low everything below 1 kHz, at 2 kHz: 40 samples, is written there
+   */
+  take(frame: Int16Array, bandPower: Float64Array, low: Float32Array): void {
+    const [at2000, at1000, at3000, at500, at250] = this.#splits
+    input.set(frame)
+    if (this.#wide !== null) {
+      this.#wide.take(input, frame.length, lower, upper)
+      input.set(lower)
+    }
+    at2000?.take(input, 160, lower, upper)
+    at3000?.take(upper, 80, high, input)
+    // The upper half of a band is mirrored: its low part is what was highest.
+    bandPower[5] = powerOf(high, 40)
+    bandPower[4] = powerOf(input, 40)
+    at1000?.take(lower, 80, low, upper)
+    bandPower[3] = powerOf(upper, 40)
+    at500?.take(low, 40, lower, upper)
+    bandPower[2] = powerOf(upper, 20)
+    at250?.take(lower, 20, high, upper)
+    bandPower[1] = powerOf(upper, 10)
+    bandPower[0] = powerOf(high, 10)
+  }
+}
+
+function powerOf(samples: Float32Array, length: number): number {
+  let sum = 0
+  for (let i = 0; i < length; i++) sum += (samples[i] as number) * (samples[i] as number)
+  return sum / length
+}
+
+// Scratch of all calls of a thread.
+const input = new Float32Array(320)
+const lower = new Float32Array(160)
+const upper = new Float32Array(160)
+const high = new Float32Array(40)
+
+/**
+ * The sums of the voice detector; one object may serve many streams, as its arrays are scratch. Its twin is in
+ * caller-kernel/.
+ */
+export class JsVoiceKernel {
+  /** `HISTORY_SAMPLES` at 2 kHz, the newest last. */
+  readonly history = new Float32Array(HISTORY_SAMPLES)
+  /** Of `LAGS`, the longest first: -1 to 1. */
+  readonly correlation = new Float32Array(LAGS)
+  readonly inputs = new Float32Array(INPUTS)
+  readonly #model: Float32Array
+
+  /** @param model none to take features only */
+  constructor(model: ArrayLike<number> = new Float32Array(MODEL_NUMBERS)) {
+    this.#model = Float32Array.from(model)
+  }
+
+  /** `history` to `correlation`. */
+  correlate(): void {
+    const { history } = this
+    let energy = 1
+    for (let i = LAG_MAX; i < HISTORY_SAMPLES; i++) energy += (history[i] as number) ** 2
+    for (let k = 0; k < LAGS; k++) {
+      let sum = 0
+      let lagged = 1
+      for (let i = 0; i < WINDOW; i++) {
+        const earlier = history[i + k] as number
+        sum += (history[i + LAG_MAX] as number) * earlier
+        lagged += earlier * earlier
+      }
+      this.correlation[k] = sum / Math.sqrt(energy * lagged)
+    }
+  }
+
+  /** @returns the log of the odds that `inputs` are speech */
+  odds(): number {
+    const model = this.#model
+    const outAt = UNITS + INPUTS * UNITS
+    let odds = model[outAt + UNITS] as number
+    for (let unit = 0; unit < UNITS; unit++) {
+      let sum = model[unit] as number
+      for (let i = 0; i < INPUTS; i++) sum += (this.inputs[i] as number) * (model[UNITS * (i + 1) + unit] as number)
+      if (sum > 0) odds += sum * (model[outAt + unit] as number)
+    }
+    return odds
+  }
+}

@@ -265,7 +265,7 @@ export class TextSpeech {
       case 'speak':
         this.#speak(request.id, request.text)
         return
-      case 'hush':
+      case 'cancel':
         this.#forget(request.id)
         return
       case 'utterance-start':

@@ -8,7 +8,7 @@ const pool = new SpeechPool({ decodersPerThread: 1 })
 t.teardown(() => pool.close())
 const flite = await loadFlite()
 
-t.test('a caller who asks before the agent was asked to greet gets the answer, without a greeting', async (t) => {
+t.test('a caller who asks before the greeting was requested gets the answer without it', async (t) => {
   const { line, backend, end } = await openCall(pool, flite, {}, false)
   speakInto(backend, line, flite, 'where is my order', 'rms')
   await line.says(/4127 is out/)
@@ -17,7 +17,7 @@ t.test('a caller who asks before the agent was asked to greet gets the answer, w
   await end()
 })
 
-t.test('a noise before the agent was asked to greet is answered with the greeting', async (t) => {
+t.test('a noise before the greeting was requested is answered with the greeting', async (t) => {
   const { line, backend, end } = await openCall(pool, flite, {}, false)
   backend.speechStart(performance.now())
   const noise = new Int16Array(160).fill(4000)
@@ -28,7 +28,7 @@ t.test('a noise before the agent was asked to greet is answered with the greetin
   await end()
 })
 
-t.test('the first of all inputs may be a key', async (t) => {
+t.test('the first input may be a key', async (t) => {
   const { line, backend, end } = await openCall(pool, flite, {}, false)
   backend.dtmf('0')
   await line.when(() => line.calls.some(({ name }) => name === 'escalate_to_human'))
@@ -36,7 +36,7 @@ t.test('the first of all inputs may be a key', async (t) => {
   await end()
 })
 
-t.test('while a caller speaks it is told that words are understood, and of a sound without words it is not', async (t) => {
+t.test('speech with words is reported as understood while it lasts, and a sound without words is not', async (t) => {
   const { line, backend, end } = await openCall(pool, flite)
   const understood = (): number => line.events.filter(({ type }) => type === 'understood').length
   const words = framesOf(overThePhone(flite, 'i want to speak to a human', 'rms'))

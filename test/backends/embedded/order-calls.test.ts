@@ -4,7 +4,7 @@ import { loadFlite } from '../../../src/speech/flite.js'
 import { SpeechClient } from '../../../src/speech/speech-client.js'
 import { SpeechPool } from '../../../src/speech/speech-pool.js'
 import type { BackendSession } from '../../../src/backends/backend.js'
-import { framesOf, overThePhone } from './phone-line.js'
+import { framesOf, overThePhone, synthesise } from './phone-line.js'
 import { Line, ONE_ORDER, openCall, type OpenCall, session, speakInto, STRANGER, TWO_ORDERS } from './order-line.js'
 
 const pool = new SpeechPool({ decodersPerThread: 2 })
@@ -71,7 +71,7 @@ t.test('a caller who speaks of something else is mostly not misunderstood', asyn
     await line.when(() => backend.stats.notUnderstood > before || line.heard.length > heardBefore)
     if (backend.stats.notUnderstood === before) understood++
   }
-  t.notMatch(line.heard.join(' '), /zz/, 'what stands for noise in the grammar is nothing that a caller said')
+  t.notMatch(line.heard.join(' '), /zz/, 'the noise rule is not in the transcript')
   // 40 of 48 such sentences were taken for something else without the noise in the grammar, 23 of 48 with it.
   t.ok(understood <= 3, `${understood} of 4 taken for something else`)
   await end()
@@ -116,7 +116,7 @@ t.test('a caller who interrupts ends the response, and nothing of it follows', a
   await end()
 })
 
-t.test('a cough that did not interrupt is no answer', async (t) => {
+t.test('a noise that did not interrupt is not answered', async (t) => {
   const { line, backend, speech, end } = await open()
   await line.when(() => line.events.at(-1)?.type === 'turn-done')
   const before = line.events.length
@@ -124,13 +124,13 @@ t.test('a cough that did not interrupt is no answer', async (t) => {
   for (let i = 0; i < 10; i++) backend.pushAudio(new Int16Array(160).fill(900))
   backend.speechEnd(0)
   // Its result and this sentence come from the same worker, in order.
-  await speech.synthesise('Done.', 'kal')
-  t.equal(backend.stats.coughs, 1)
+  await synthesise(speech, 'Done.', 'kal')
+  t.equal(backend.stats.falseInterruptions, 1)
   t.equal(line.events.length, before)
   await end()
 })
 
-t.test('an answer over words that go on is understood all the same', async (t) => {
+t.test('an answer during the agent\'s speech is understood', async (t) => {
   const { line, backend, end } = await open()
   for (const [i, frame] of framesOf(overThePhone(flite, 'where is my order', 'awb')).entries()) {
     if (i === 15) backend.speechStart(performance.now() - 100)
@@ -138,11 +138,11 @@ t.test('an answer over words that go on is understood all the same', async (t) =
   }
   backend.speechEnd(performance.now())
   await line.says(/4127 is out for delivery/)
-  t.equal(backend.stats.coughs, 0)
+  t.equal(backend.stats.falseInterruptions, 0)
   await end()
 })
 
-t.test('a tool that answers while the caller speaks is heard out first', async (t) => {
+t.test('a tool result that arrives while the caller speaks is spoken afterwards', async (t) => {
   const { line, backend, says, end } = await open({ from: ONE_ORDER }, false)
   line.answersTools = false
   backend.sendText('', { role: 'system', respond: true })
@@ -159,7 +159,7 @@ t.test('a tool that answers while the caller speaks is heard out first', async (
   await end()
 })
 
-t.test('a new instance goes on where the old one was, without greeting again', async (t) => {
+t.test('a new instance continues the dialogue without another greeting', async (t) => {
   const first = await open({ from: TWO_ORDERS })
   await first.says('where is my order', /Which one do you mean/)
   const resume = JSON.parse(JSON.stringify(first.backend.snapshot())) as EmbeddedSnapshot
@@ -171,7 +171,7 @@ t.test('a new instance goes on where the old one was, without greeting again', a
   await second.says('eight two one four', /8214\. Is that right/)
   t.notMatch(second.line.said.join(' '), /Hello/)
   const numbers = second.line.events.flatMap((event) => (event.type === 'turn-start' ? [event.generation] : []))
-  t.ok(Math.min(...numbers) > resume.generation, 'numbers of responses are not used twice')
+  t.ok(Math.min(...numbers) > resume.generation, 'generations are not used twice')
   await second.end()
 })
 

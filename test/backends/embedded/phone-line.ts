@@ -1,12 +1,16 @@
 import { msToSamples } from '../../../src/core/units.js'
-import type { Flite } from '../../../src/speech/flite.js'
+import { decodeMuLaw, encodeMuLaw } from '../../../src/media/pcm.js'
+import type { Flite, Speech } from '../../../src/speech/flite.js'
+import type { SpeechClient } from '../../../src/speech/speech-client.js'
 
 /** What a caller's voice is at the gateway: 8 kHz, through G.711 mu-law, with a little silence around. */
 export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {
   const speech = flite.speak(text, voice)
   const pcm = speech.sampleRateHz === 8000 ? speech.pcm : halved(speech.pcm)
+  const coded = new Uint8Array(pcm.length)
+  encodeMuLaw(pcm, coded)
   const padded = new Int16Array(msToSamples(200, 8000) + pcm.length + msToSamples(600, 8000))
-  padded.set(pcm.map(throughMuLaw), msToSamples(200, 8000))
+  decodeMuLaw(coded, padded.subarray(msToSamples(200, 8000)))
   return padded
 }
 
@@ -34,15 +38,13 @@ function halved(pcm: Int16Array): Int16Array {
   })
 }
 
-const BIAS = 132
-const CLIP = 32635
-
-/** Encodes and decodes one sample; ITU-T G.711. */
-export function throughMuLaw(sample: number): number {
-  const magnitude = Math.min(CLIP, Math.abs(sample)) + BIAS
-  let exponent = 7
-  for (let mask = 0x4000; (magnitude & mask) === 0 && exponent > 0; mask >>= 1) exponent--
-  const mantissa = (magnitude >> (exponent + 3)) & 15
-  const decoded = (((mantissa << 3) + BIAS) << exponent) - BIAS
-  return sample < 0 ? -decoded : decoded
+/** All of `text` in one piece. Rejects as `Speaking.done`. */
+export async function synthesise(speech: SpeechClient, text: string, voice: string): Promise<Speech> {
+  const pcm: number[] = []
+  let sampleRateHz: Speech['sampleRateHz'] = 16000
+  await speech.speak(text, voice, (chunk) => {
+    for (const sample of chunk.pcm) pcm.push(sample)
+    sampleRateHz = chunk.sampleRateHz
+  }).done
+  return { pcm: Int16Array.from(pcm), sampleRateHz }
 }

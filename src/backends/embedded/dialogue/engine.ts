@@ -3,11 +3,97 @@ import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
 import { sentencesOf } from '../../../speech/spoken-text.js'
 import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
-import { fresh, type DialogueAction, type DialogueEvent, type DialogueState, type HeardBy, type PendingCall, type Waiting } from './state.js'
 import { NOISE_WORDS, Understanding, type Expectation, type Meaning } from './understanding.js'
 import { fill, holds, picked, valueAt, type Values } from './values.js'
 
-/** A tool call that was answered before this dialogue began. */
+/** How a caller's answer arrived; `heard.by` of the dialogue's values. */
+export type HeardBy = 'speech' | 'keys' | 'text'
+
+export type DialogueEvent =
+  /** The call begins; `takeover` when another backend carried it so far. */
+  | { readonly type: 'start'; readonly takeover: boolean }
+  /**
+   * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted: they are
+   * repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
+   */
+  | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[]; readonly sure?: boolean }
+  /** The recogniser was not available. */
+  | { readonly type: 'not-heard' }
+  | { readonly type: 'key'; readonly key: string }
+  | { readonly type: 'keys-timeout' }
+  | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown }
+  /** Asks for the current question again, for example after a long silence. */
+  | { readonly type: 'nudge' }
+
+export type DialogueAction =
+  | { readonly type: 'say'; readonly text: string }
+  | { readonly type: 'call'; readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> }
+  /** The keys that make up one entry. */
+  | { readonly type: 'keyed'; readonly keys: string }
+  /** A key was pressed: the agent stops speaking. */
+  | { readonly type: 'stop-speaking' }
+  /** Send `keys-timeout` if no key follows within `ms`; null stops the timer. */
+  | { readonly type: 'key-timer'; readonly ms: number | null }
+
+/** A tool call without a result. */
+interface PendingCall {
+  readonly callId: string
+  readonly name: string
+  readonly args: Readonly<Record<string, unknown>>
+  readonly save: string | null
+  /** If its result was lost with a worker, it is called again under another id, once. */
+  readonly again: boolean
+}
+
+type Waiting =
+  /** Before `start`. */
+  | { readonly for: 'start' }
+  | { readonly for: 'caller' }
+  | { readonly for: 'result'; readonly callId: string }
+  | { readonly for: 'saved'; readonly name: string }
+  | { readonly for: 'nothing' }
+
+interface Place {
+  readonly state: string
+  readonly step: number
+}
+
+/** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so that its fields keep their names. */
+export interface DialogueState {
+  readonly version: 1
+  place: Place
+  waiting: Waiting
+  /** Where an aside returns to: what it interrupted. */
+  origin: {
+    readonly place: Place; readonly prompt: readonly string[]
+    /** The wait for a tool, if there was one; missing where the caller was listened to. */
+    readonly waiting?: Waiting
+  } | null
+  /** The agent's texts since the caller was last listened to. */
+  prompt: readonly string[]
+  misses: number
+  keys: string
+  values: Record<string, unknown>
+  slots: Record<string, string>
+  heardBy: HeardBy | null
+  /** The text that was understood last; missing in checkpoints of older builds. */
+  heardText?: string
+  heardSure?: boolean
+  visits: Record<string, number>
+  widened: readonly string[]
+  pending: readonly PendingCall[]
+  calls: number
+}
+
+/** The state of a dialogue that has not started. */
+function fresh(dialogue: OfflineDialogue): DialogueState {
+  return {
+    version: 1, place: { state: dialogue.start, step: 0 }, waiting: { for: 'start' }, origin: null, prompt: [], misses: 0, keys: '',
+    values: {}, slots: {}, heardBy: null, visits: {}, widened: [], pending: [], calls: 0,
+  }
+}
+
+/** A tool call that was answered before this dialogue started. */
 export interface AnsweredCall {
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
@@ -15,27 +101,27 @@ export interface AnsweredCall {
   readonly result: unknown
 }
 
-export interface DialogueOptions {
+interface DialogueOptions {
   readonly dialogue: OfflineDialogue
   /** Values that templates see besides the dialogue's own: `caller`, `greeting`. */
   readonly values: Values
-  /** Calls whose answers are used, once each, in place of calling again. */
+  /** Calls whose results are used, once each, instead of calling again. */
   readonly answered: readonly AnsweredCall[]
   /** From a checkpoint. */
   readonly resume: DialogueState | null
 }
 
-/** Someone who keys in a number pauses between groups of digits, but not longer. */
+/** A longer pause ends an entry; callers pause between groups of digits. */
 const KEY_PAUSE_MS = 3000
-/** Texts that are prepared in one state, and known values of a slot for which they are. */
+/** Texts that are prepared in one state, and known values of a slot that are tried for them. */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
 const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'request_callback', 'end_call']
 
 /**
- * Interprets an `offline:` block. Pure: events go in, actions come out, and all state can be taken out and put into
- * another engine. A state's steps run until one of them waits: for the caller (`listen`), for a tool (`call`,
- * `await`), or for nothing more (`stop`). Whatever it waits for, the dialogue's own `on` is heard.
+ * Interprets an `offline:` block. Pure: it takes events and returns actions, and a snapshot of its state starts another engine.
+ * The steps of a state run until one of them waits for the caller (`listen`), waits for a tool (`call`, `await`), or ends the
+ * dialogue (`stop`). The intents under the dialogue's own `on` count during every wait.
  */
 export class DialogueEngine {
   readonly #dialogue: OfflineDialogue
@@ -44,7 +130,7 @@ export class DialogueEngine {
   #answered: AnsweredCall[]
   readonly #words: readonly DictionaryEntry[]
   #state: DialogueState
-  /** Calls that were unanswered in the checkpoint: their answers went down with a worker. */
+  /** Calls without a result in the checkpoint: the result may be lost with a worker. */
   readonly #lost: Set<string>
   #actions: DialogueAction[] = []
   #budget = 0
@@ -57,20 +143,15 @@ export class DialogueEngine {
     this.#words = [...NOISE_WORDS, ...Object.entries(options.dialogue.words)]
     this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
-    // The dialogue may have been edited since the checkpoint; where its place is gone it begins again.
+    // The dialogue may have been edited since the checkpoint; without its place it starts again.
     if (this.#state.waiting.for !== 'start' && this.#step() === undefined) this.#state = fresh(options.dialogue)
-  }
-
-  /** Tools that the dialogue waits for; after a takeover they are called again with the same ids. */
-  get pending(): readonly PendingCall[] {
-    return this.#state.pending
   }
 
   get started(): boolean {
     return this.#state.waiting.for !== 'start'
   }
 
-  /** True where digits prove who the caller is, and are not for a transcript. */
+  /** True where the caller's digits are a secret that no transcript may hold. */
   get hidesDigits(): boolean {
     return this.#listen()?.slots.some((name) => {
       const slot = this.#dialogue.slots[name]
@@ -78,7 +159,7 @@ export class DialogueEngine {
     }) ?? false
   }
 
-  /** True when it waits for this answer before it goes on: the answer will make it speak. */
+  /** True when the dialogue waits for this result: the result makes it speak. */
   waitsFor(callId: string): boolean {
     const { waiting } = this.#state
     if (waiting.for === 'result') return waiting.callId === callId
@@ -86,7 +167,7 @@ export class DialogueEngine {
     return this.#state.pending.some((call) => call.callId === callId && call.save === waiting.name)
   }
 
-  /** A copy of all it knows. */
+  /** A copy of its state. */
   snapshot(): DialogueState {
     return structuredClone(this.#state)
   }
@@ -97,8 +178,8 @@ export class DialogueEngine {
   }
 
   /**
-   * What it would say next after each thing that the caller may say, known numbers included, so that it can be prepared:
-   * every answer is tried on a copy of the state. Of an answer that needs a tool first only the words before it count.
+   * The texts that would follow each answer of the caller, known numbers included, so that their speech can be prepared. Every
+   * answer is tried on a copy of the state, up to the first tool call that it needs.
    */
   predicted(): string[] {
     const listen = this.#listen()
@@ -127,7 +208,7 @@ export class DialogueEngine {
       this.#understood(meaning, 'speech')
       return this.#actions.flatMap((action) => (action.type === 'say' ? [action.text] : []))
     } catch {
-      // A fault of the dialogue is told when a caller really comes to it.
+      // An error of the dialogue is reported when a caller reaches it.
       return []
     } finally {
       this.#state = state
@@ -136,7 +217,7 @@ export class DialogueEngine {
     }
   }
 
-  /** @throws GatewayError AGENT_INVALID when the dialogue runs in a circle without ever waiting */
+  /** @throws GatewayError AGENT_INVALID when the dialogue loops without waiting */
   handle(event: DialogueEvent): DialogueAction[] {
     this.#actions = []
     this.#budget = DIALOGUE_STEPS_PER_EVENT_MAX
@@ -160,7 +241,7 @@ export class DialogueEngine {
         this.#result(event.callId, event.ok, event.value)
         break
       case 'nudge':
-        // Only the question: what led to it has been heard, and a greeting is not said twice.
+        // Only the last sentence, the question: what precedes it was heard.
         if (this.#state.waiting.for === 'caller') this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
         break
     }
@@ -211,7 +292,7 @@ export class DialogueEngine {
       return
     }
     if (this.#dialogue.states[goal]?.aside === true) {
-      // An aside out of an aside returns to where the first one began.
+      // An aside within an aside returns to where the first one started.
       const { place, prompt, waiting } = state
       if (waiting.for === 'caller') state.origin ??= { place, prompt }
       else if (waiting.for === 'result' || waiting.for === 'saved') state.origin ??= { place, prompt, waiting }
@@ -226,13 +307,13 @@ export class DialogueEngine {
     this.#run()
   }
 
-  /** Back from an aside into the wait for a tool: goes on at once when its answer has come meanwhile. */
+  /** Returns from an aside to the wait for a tool; continues at once when the result has arrived meanwhile. */
   #waitOn(waiting: Waiting): void {
     const state = this.#state
-    const due = state.pending.some((call) => (
+    const running = state.pending.some((call) => (
       waiting.for === 'result' ? call.callId === waiting.callId : waiting.for === 'saved' && call.save === waiting.name))
     state.waiting = waiting
-    if (due) return
+    if (running) return
     state.place = { state: state.place.state, step: state.place.step + 1 }
     this.#run()
   }
@@ -267,7 +348,7 @@ export class DialogueEngine {
     }
   }
 
-  /** Does what a step says. @returns true when it has to wait there */
+  /** Carries out a step. @returns true when it waits there */
   #waitsAt(step: Exclude<OfflineStep, { listen: unknown } | { stop: true } | { goto: string }>): boolean {
     const state = this.#state
     if ('say' in step) {
@@ -318,7 +399,7 @@ export class DialogueEngine {
 
   // --- tools ----------------------------------------------------------------------------------------------
 
-  /** @returns the call's id, or null when its answer was already known */
+  /** @returns the call's id, or null when its result was already known */
   #call(
     call: { readonly tool: string; readonly args: Readonly<Record<string, string | number | boolean | null>>; readonly repeatable: boolean },
     save: string | null,
@@ -327,7 +408,7 @@ export class DialogueEngine {
     const state = this.#state
     const args: Record<string, unknown> = {}
     for (const [key, template] of Object.entries(call.args)) {
-      // An argument whose values do not exist is left out: tools tell a missing argument from an empty one.
+      // Left out when its values do not exist: tools distinguish a missing argument from an empty one.
       const value = typeof template === 'string' ? fill(template, this.#values(), this.#dialogue.maps, true) : template
       if (value !== null && value !== '') args[key] = value
     }
@@ -362,7 +443,7 @@ export class DialogueEngine {
       return
     }
     if (call.save !== null) state.values[call.save] = ok ? value : null
-    // What the tool says of why it failed; a path that leads on from there may ask.
+    // The tool's error, for conditions and texts of the failure path.
     state.values['failure'] = ok ? null : value
     const awaited = waiting.for === 'result' ? waiting.callId === callId : waiting.for === 'saved' && waiting.name === call.save
     if (!awaited) return
@@ -431,7 +512,7 @@ export class DialogueEngine {
 
   #missed(unheard: readonly string[]): void {
     const listen = this.#listen()
-    // While a tool runs the caller may say what they like.
+    // During a tool call nothing is expected of the caller.
     if (listen === null) return
     this.#clearKeys()
     const misses = ++this.#state.misses
@@ -439,10 +520,9 @@ export class DialogueEngine {
       this.#enter(listen.missed ?? this.#dialogue.missed)
       return
     }
-    // Perhaps the number is not among the known ones.
+    // The number may not be among the known ones.
     for (const slot of listen.slots) this.#widen(slot)
-    // Not part of the prompt: `repeat` says the question again, not this.
-    // What the noise cut off holds the question itself, and more.
+    // Not part of the prompt: `repeat` repeats the question, not this. Interrupted sentences hold the question already.
     this.#actions.push(sayOf(unheard.length > 0 ? this.#dialogue.retry : this.#retryText(listen)), ...unheard.map(sayOf))
   }
 
@@ -458,9 +538,9 @@ export class DialogueEngine {
 
   #key(key: string): void {
     const state = this.#state
-    // The # after a number that was complete without it ends nothing, least of all the answer that has begun.
+    // A # after a number that was complete without it is ignored: the answer to that number has started.
     if (key === '#' && state.keys === '') return
-    this.#actions.push({ type: 'hush' })
+    this.#actions.push({ type: 'stop-speaking' })
     const slot = this.#digitSlot()
     if (key === '*') {
       this.#clearKeys()
@@ -485,7 +565,7 @@ export class DialogueEngine {
     else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
   }
 
-  /** Where a number is expected only the dialogue's own keys count, so that no state takes its digits away. */
+  /** Where a number is expected, only keys of the dialogue's own intents count; those of a state would take its digits. */
   #keyMeaning(key: string, numberExpected: boolean): Meaning | null {
     const listen = this.#listen()
     if (numberExpected && listen?.keys === 'digits') return null

@@ -3,37 +3,37 @@ import type { OfflineDialogue, OfflineSlot } from '../../../agents/offline.js'
 import { DIALOGUE_KNOWN_VALUES_MAX } from '../../../core/limits.js'
 import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
 
-/** What is listened for at one moment of the dialogue. */
+/** What the caller may say at one moment of the dialogue. */
 export interface Expectation {
-  /** Intents, the state's own first: of two that fit equally well the earlier one counts. */
+  /** Intents, those of the state first: of two that fit equally well the first one counts. */
   readonly intents: readonly string[]
   readonly slots: readonly string[]
   /** Values that a slot is confined to when spoken; a slot that is not named here takes any value of its type. */
   readonly known: ReadonlyMap<string, readonly string[]>
 }
 
-/** What a caller meant: an intent or a slot by name, with the values of all slots in it. */
+/** The meaning of an answer: an intent or a slot by name, with the values of all slots in it. */
 export interface Meaning {
   readonly name: string
   readonly slots: Readonly<Record<string, string>>
 }
 
-/** The phones of the model; a word of one phone each stands for whatever else a caller may say. */
+/** The phones of the model. A word for each one makes up the noise rule, which takes everything outside of the grammar. */
 const PHONES = (
   'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'
 ).split(' ')
 const NOISE_PREFIX = 'zz'
 /**
- * A grammar takes anything for one of its sentences: of 48 utterances that were none (12 sentences, 4 flite voices, 8 kHz mu-law)
- * 40 were accepted. With a loop over all phones as another choice 23 are, and of 80 that were sentences the same 76 are
- * right. A heavier loop (pairs of phones) leaves 1 of 48 and loses 6 of the 80; that is the worse trade.
+ * Without a noise rule a grammar accepted 40 of 48 utterances outside of it (12 sentences, 4 flite voices, 8 kHz mu-law). With a loop
+ * over all phones it accepts 23, and of 80 sentences inside of it the same 76 are right. A heavier loop (pairs of phones) accepts 1 of
+ * the 48 and loses 6 of the 80, which is worse.
  */
 const NOISE_WEIGHT = 0.01
 
-/** The dictionary entries that every grammar of a dialogue needs besides the agent's own words. */
+/** Dictionary entries that every grammar needs besides the agent's own words. */
 export const NOISE_WORDS: readonly DictionaryEntry[] = PHONES.map((phone) => [NOISE_PREFIX + phone.toLowerCase(), phone])
 
-/** What was recognised, empty when it was no sentence of the dialogue. */
+/** The recognised text, empty when the noise rule matched. */
 export function withoutNoise(text: string): string {
   return text.split(' ').some((word) => word.startsWith(NOISE_PREFIX)) ? '' : text
 }
@@ -46,14 +46,13 @@ interface SlotGrammar {
 }
 
 /**
- * The language side of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of words that
- * were recognised or typed. The recogniser only ever yields sentences of the grammar; typed text may hold more, so
- * a phrase counts wherever it stands in it.
+ * The language of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of text that was recognised or
+ * typed. The recogniser returns sentences of the grammar only; typed text may hold more, so that a phrase counts anywhere in it.
  */
 export class Understanding {
   readonly #intents = new Map<string, readonly Phrase[]>()
   readonly #slots = new Map<string, SlotGrammar>()
-  /** The words for the digits 0 to 9, and those around a phrase that mean nothing. */
+  /** The words for the digits 0 to 9, and words around a phrase that are ignored. */
   readonly #digits: readonly string[]
   readonly #lead: readonly string[]
   readonly #tail: readonly string[]
@@ -79,7 +78,7 @@ export class Understanding {
     for (const phrase of this.#phrasesOf(expected)) choices.push(jsgfOf(phrase.phrase, used))
     if (choices.length === 0) choices.push('<VOID>')
     const rules = [
-      // Names with a capital: a slot may be called `phone`, and is called in small letters.
+      // Rule names start with a capital: a slot may be called `phone`.
       `public <Said> = /1/ ${optional(this.#lead)} (${choices.join(' | ')}) ${optional(this.#tail)} | /${NOISE_WEIGHT}/ <Noise>;`,
       '<Noise> = <Phone> <Phone> <Phone> <Phone>*;',
       `<Phone> = ${NOISE_WORDS.map(([word]) => word).join(' | ')};`,
@@ -95,8 +94,8 @@ export class Understanding {
   }
 
   /**
-   * What `text` means here; null when nothing fits. A phrase that is the whole text wins over one that stands in it,
-   * and a longer one over a shorter one.
+   * The meaning of `text`; null when nothing fits. A phrase that is the whole text wins over a part of it, and a longer one over a
+   * shorter one.
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
     const words = wordsOf(text, this.#digits)
@@ -141,7 +140,7 @@ export class Understanding {
     return `${required} ${more}`.trim()
   }
 
-  /** All ways in which `phrase` fits the words from `start` on; the longest first where it matters. */
+  /** All matches of `phrase` from `start` on. */
   *#match(phrase: Phrase, words: readonly string[], start: number): Iterable<{ readonly end: number; readonly slots: Record<string, string> }> {
     switch (phrase.type) {
       case 'word':
@@ -192,7 +191,7 @@ export class Understanding {
       if (digit < 0) break
       value += digit
     }
-    // A longer run of digits is some other number: half of it would be a wrong one.
+    // Part of a longer run of digits would be a wrong number.
     const whole = start === 0 || this.#digits.indexOf(words[start - 1] ?? '') < 0
     if (whole && value.length >= slot.definition.min && value.length <= slot.definition.max) yield { end, slots: { [name]: value } }
   }
@@ -222,8 +221,8 @@ function optional(words: readonly string[]): string {
   return words.length === 0 ? '' : `[${words.join(' | ')}]`
 }
 
-/** The words of a text as grammars have them: small letters, no marks, digits as words. */
-export function wordsOf(text: string, digits: readonly string[]): string[] {
+/** The words of a text as grammars have them: lower case, without punctuation, digits as words. */
+function wordsOf(text: string, digits: readonly string[]): string[] {
   return text.toLowerCase()
     .replaceAll('’', "'")
     .replace(/\d/g, (digit) => ` ${digits[Number(digit)] ?? ''} `)
@@ -236,7 +235,7 @@ function isFiller(words: readonly string[], fillers: readonly string[]): boolean
   return words.length === 0 || fillers.includes(words.join(' '))
 }
 
-/** Runs of digit words as digits, for people's eyes: `order four one two seven` becomes `order 4127`. */
+/** Digit words as digits, for transcripts: `order four one two seven` becomes `order 4127`. */
 export function readable(text: string, digits: readonly string[]): string {
   const words = text.split(' ')
   let out = ''

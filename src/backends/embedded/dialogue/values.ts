@@ -1,15 +1,15 @@
 import { PLACEHOLDER, filtersOf, type Filter } from '../../../agents/offline.js'
 import type { OfflineCondition } from '../../../agents/offline.js'
 
-/** JSON values by name: what tools answered, what callers said, what the dialogue noted. */
+/** JSON values by name: results of tools, answers of the caller, values that the dialogue set. */
 export type Values = Readonly<Record<string, unknown>>
 
-/** Elements that a `[]` of a path walks through. */
+/** Elements that a `[]` of a path reads. */
 const ELEMENTS_MAX = 200
 
 /**
- * The value at `path`: fields and indices separated by dots; `[]` goes on with every element of a list and yields a
- * list. Undefined when there is nothing: own fields only, so that no path reaches a prototype.
+ * The value at `path`: fields and indices separated by dots; `[]` continues with every element of a list and yields a
+ * list. Undefined when there is nothing. Own fields only, so that no path reaches a prototype.
  */
 export function valueAt(values: Values, path: string): unknown {
   let found: unknown = values
@@ -35,7 +35,7 @@ function fieldOf(holder: unknown, field: string): unknown {
   return (holder as Record<string, unknown>)[field]
 }
 
-/** Something, and not nothing: null, '', [] and a missing value do not exist. */
+/** False for null, '', [] and a missing value. */
 function exists(value: unknown): boolean {
   return value !== undefined && value !== null && value !== '' && !(Array.isArray(value) && value.length === 0)
 }
@@ -45,7 +45,7 @@ function countOf(value: unknown): number {
   return typeof value === 'number' ? value : 0
 }
 
-/** A number in one place and its text in another count as equal: APIs differ on order numbers. */
+/** A number and its text count as equal: some APIs return order numbers as text. */
 function same(value: unknown, expected: string | number | boolean | null): boolean {
   if (value === undefined || value === null) return expected === null
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
@@ -74,9 +74,9 @@ export function picked(values: Values, from: string, where: Readonly<Record<stri
     Object.entries(where).every(([field, wanted]) => wanted.some((expected) => same(valueAt({ element }, `element.${field}`), expected))))
 }
 
-export type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
+type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
 
-/** Elements that are read out of a list. */
+/** Elements of a list that are spoken. */
 const LISTED_MAX = 6
 
 /**

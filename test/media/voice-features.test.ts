@@ -1,6 +1,5 @@
 import t from 'tap'
-import { VoiceFeatures } from '../../src/media/vad/voice-features.js'
-import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS } from '../../src/media/vad/voice-kernel.js'
+import { INPUTS, JsVoiceKernel, LAGS, LAG_MIN, MODEL_NUMBERS, VoiceFeatures } from '../../src/media/vad/voice-features.js'
 import { VOICE_MODEL } from '../../src/media/vad/voice-model.js'
 import { framesOf, mix, pinkNoise, silence, speechLike, tone } from '../support/tones.js'
 
@@ -40,7 +39,7 @@ t.test('what is known of a frame stays a number, whatever comes', (t) => {
           least = Math.min(least, kernel.inputs[i] as number)
           most = Math.max(most, kernel.inputs[i] as number)
         }
-        if (!Number.isFinite(kernel.judge())) t.fail('no number')
+        if (!Number.isFinite(kernel.odds())) t.fail('no number')
       }
     }
     t.ok(least > -12 && most < 12, `${least.toFixed(1)} to ${most.toFixed(1)}`)

@@ -1,17 +1,18 @@
-import { msToSamples } from '../../core/units.js'
-import { RECOGNISER_RATE_HZ } from '../../speech/speech-protocol.js'
+import { msToSamples } from '../core/units.js'
 
-/** What came in before speech was reported: its first sounds lie in there. */
+/** The latest caller audio. VAD reports the start of speech late; the first sounds of an utterance are taken from here. */
 export class PreRoll {
+  readonly #rateHz: number
   readonly #ring: Int16Array
   #writeAt = 0
   #filled = 0
 
-  constructor(lengthMs: number) {
-    this.#ring = new Int16Array(msToSamples(lengthMs, RECOGNISER_RATE_HZ))
+  constructor(lengthMs: number, rateHz: number) {
+    this.#rateHz = rateHz
+    this.#ring = new Int16Array(msToSamples(lengthMs, rateHz))
   }
 
-  /** Copies the samples in; the oldest go. */
+  /** Copies the samples in; the oldest are overwritten. */
   push(pcm: Int16Array): void {
     const ring = this.#ring
     for (let i = 0; i < pcm.length; i++) {
@@ -21,9 +22,9 @@ export class PreRoll {
     this.#filled = Math.min(ring.length, this.#filled + pcm.length)
   }
 
-  /** The last `ms` in order, or as much as there is, the caller's to keep; the ring is empty afterwards. */
-  take(ms: number): Int16Array {
-    const out = new Int16Array(Math.min(this.#filled, msToSamples(ms, RECOGNISER_RATE_HZ)))
+  /** A copy of the last `ms` in order, or of as much as there is; the ring is empty afterwards. */
+  take(ms = Infinity): Int16Array {
+    const out = new Int16Array(Math.min(this.#filled, msToSamples(ms, this.#rateHz)))
     let readAt = (this.#writeAt - out.length + this.#ring.length) % this.#ring.length
     for (let i = 0; i < out.length; i++) {
       out[i] = this.#ring[readAt] as number

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
-import { HostedPlayout } from '../../src/workers/hosted-playout.js'
+import { PlayoutClock } from '../../src/workers/playout-clock.js'
 import type { MediaSink } from '../../src/workers/live-call.js'
 import { SharedCall, Time, Word, allocateSharedCall } from '../../src/workers/shared-call.js'
 import type { DatedReaderData } from './dated-reader.js'
@@ -15,7 +15,7 @@ function sinkThat(sends: () => void): MediaSink {
 
 t.test('an answer that begins while main is at its send is dated by its own first frame, not by the sentence before', (t) => {
   const shared = new SharedCall(allocateSharedCall())
-  const playout = new HostedPlayout(shared, 16_000)
+  const playout = new PlayoutClock(shared, 16_000)
   const ledger = new PlayoutLedger({ sampleRateHz: 16_000 })
   const speak = (item: string): void => {
     shared.outbound.write(FRAME)
@@ -47,7 +47,7 @@ t.test('an answer that begins while main is at its send is dated by its own firs
 t.test('whoever sees from another thread that samples were sent sees when', async (t) => {
   const memory = allocateSharedCall()
   const shared = new SharedCall(memory)
-  const playout = new HostedPlayout(shared, 16_000)
+  const playout = new PlayoutClock(shared, 16_000)
   const looks = new Int32Array(new SharedArrayBuffer(4))
   const worker = new Worker(new URL('./dated-reader.js', import.meta.url), { workerData: { call: memory, looks: looks.buffer } satisfies DatedReaderData, execArgv: [] })
   t.teardown(() => worker.terminate())

@@ -1,9 +1,9 @@
-// Limits of the judges of a frame, for TypeScript and for the kernel (assembly/), which reads this file as it is: plain numbers only.
+// Limits of what is detected in a frame, for TypeScript and for the kernel (caller-kernel/), which reads this file as it is: plain numbers only.
 
-// --- Keys (dtmf.ts). Times are in blocks of 10 ms; a window is two of them.
+// --- DTMF digits (dtmf.ts). Times are in blocks of 10 ms; a window is two of them.
 
-/** Below this no one who presses a key is heard; saves the work in silence. Q.24 asks for keys down to about -29 dBm0. */
-export const KEY_DBFS_MIN = -42
+/** Below this no digit is looked for; saves the work in silence. Q.24 asks for digits down to about -29 dBm0. */
+export const DTMF_DBFS_MIN = -42
 /**
  * Share of the window's power in the two tones, after what the filters lose to a tone beside their frequency was made good. 15 dB of
  * noise leave 0.97.
@@ -24,12 +24,12 @@ export const DOMINANCE_MIN = 3.9810717055349722
 export const OCTAVE_MAX = 0.05
 /** The octaves of rows lie 58 to 71 Hz beside columns, which leak that much into them. */
 export const OCTAVE_LEAK = 0.08
-/** A key sounds through both blocks of a window alike. So a blip of less than 30 ms never makes two windows. */
+/** A digit sounds through both blocks of a window alike. So a blip of less than 30 ms never makes two windows. */
 export const EVENNESS_MIN = 0.65
 export const HITS_TO_REPORT = 2
 export const MISSES_TO_RELEASE = 5
 
-// --- Tones (tone-guard.ts).
+// --- Tones (pure-tone.ts).
 
 /**
  * Telephone tones through mu-law or with 30 dB of noise stay below this; of the voiced frames of 165 s of synthetic speech in four voices

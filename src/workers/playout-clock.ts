@@ -7,16 +7,15 @@ import type { MediaSink } from './live-call.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
-// One frame at a time leaves; all calls share the place where it is put together. 1 s at 16 kHz, five times what
-// playout hands over at once.
+// Where what is sent is put together, one call after the other: 1 s at 16 kHz, five times what playout gives at once.
 const outgoing = new Int16Array(16_000)
 const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
 
 /**
- * Main's end of a call's speech: follows the worker's orders in the shared memory, has the playout clock say what is due,
- * sends it, and writes down what became of it. Works on while the worker is dead.
+ * The main thread's end of a call's speech: follows the worker's orders in the shared memory, sends what is due (`Playout`), and
+ * publishes what was sent and when it will have been played. Goes on while the worker is dead.
  */
-export class HostedPlayout {
+export class PlayoutClock {
   readonly #shared: SharedCall
   readonly #rateHz: LegRateHz
   readonly #playout: Playout
@@ -24,7 +23,7 @@ export class HostedPlayout {
   #pausedSeen = false
   #moreSeen = 0
   #writtenSeen = 0
-  /** Until then nothing is due, unless one of the words above has changed. */
+  /** Nothing is due before this time, unless one of the words above has changed. */
   #playAtMs = -Infinity
 
   constructor(shared: SharedCall, rateHz: LegRateHz) {
@@ -33,12 +32,12 @@ export class HostedPlayout {
     this.#playout = new Playout({ sampleRateHz: rateHz })
   }
 
-  /** Dry spells within an item, ever. */
+  /** Underruns within an item, ever. */
   get underruns(): number {
     return this.#playout.underruns
   }
 
-  /** The session is gone: whatever held the agent silent died with it, and what waits in the ring plays on. */
+  /** The session is gone, and with it what held the agent silent: what waits in the ring plays on. */
   letGo(): void {
     Atomics.store(this.#shared.words, Word.paused, 0)
     Atomics.store(this.#shared.words, Word.more, 0)
@@ -49,7 +48,7 @@ export class HostedPlayout {
     const { words, times, outbound } = this.#shared
     const playout = this.#playout
     if (this.#nothingToPlay(nowMs)) return true
-    // From before the pump: what comes meanwhile is to be looked at.
+    // Read before the pump: what is written meanwhile counts as new.
     this.#writtenSeen = outbound.writtenGlance
     if (words[Word.clears] !== this.#clearsSeen) {
       this.#clearsSeen = Atomics.load(words, Word.clears)
@@ -64,7 +63,7 @@ export class HostedPlayout {
       if (paused) playout.pause(nowMs)
       else playout.resume(nowMs)
     }
-    // Loaded before the samples are counted: the end of speech is told after its last sample.
+    // Loaded before the samples are counted: the worker publishes the end of speech after its last sample.
     if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
     playout.speechEnded = this.#moreSeen === 0
     const samples = playout.pump(nowMs, outbound, outgoing)
@@ -82,8 +81,8 @@ export class HostedPlayout {
   }
 
   /**
-   * At most ticks, frames of this call are not due. Glances without Atomics: what one misses is found at the next
-   * tick. The words lie where the worker seldom writes; what it writes with each frame is looked at last.
+   * At most ticks no frame of this call is due. Read without Atomics: what this misses is found at the next tick. The word that the worker
+   * writes with each frame is read last, since it is seldom in the cache.
    */
   #nothingToPlay(nowMs: number): boolean {
     const { words, outbound } = this.#shared

@@ -1,5 +1,5 @@
 import type { LegRateHz } from '../../core/units.js'
-import { IMPURITY_MAX } from './judge-limits.js'
+import { IMPURITY_MAX } from './detection-limits.js'
 
 // A long step tells low harmonics from each other. It cannot tell harmonics apart that lie 1 / 875 us from one another,
 // so a frame has to pass for a tone at a second step too.
@@ -8,7 +8,7 @@ const SHORT_STEP_US = 375
 
 /**
  * True when the frame is one or two pure tones: dial tone, ringback, busy, a fax's whistle. Classic voice detectors
- * take all of these for speech. caller-kernel/pure-tone.ts is its twin.
+ * take all of these for speech. Its twin is in caller-kernel/.
  */
 export function isPureTone(frame: Int16Array, sampleRateHz: LegRateHz): boolean {
   // Every sample at 8 kHz, every other one at 16 kHz: enough equations for two unknowns.

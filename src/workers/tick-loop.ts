@@ -10,14 +10,14 @@ import { NO_CALL } from './worker-memory.js'
  * The one tick of a media worker. Every 5 ms it takes all calls that have something to do through each stage in turn,
  * so that the samples of many calls meet the same code and tables while they are hot. A call that throws fails alone.
  */
-export class ShardLoop {
+export class TickLoop {
   readonly #calls = new Set<WorkerCall>()
   readonly #ticker: Ticker
   readonly #lateness: FrameHistogram
   readonly #busy: FrameHistogram
   readonly #clock: Clock
   readonly #running: RunningCode
-  /** The calls of this tick, and those of them that have a frame. Kept and filled anew, so that a tick allocates nothing. */
+  /** The calls that are due in this tick, and those of them that have a frame. Reused, so that a tick allocates nothing. */
   readonly #due: CallList = { calls: [], count: 0 }
   readonly #heard: CallList = { calls: [], count: 0 }
 
@@ -50,7 +50,7 @@ export class ShardLoop {
     const running = this.#running
     for (const call of this.#calls) if (call.due(nowMs)) add(due, call)
     stage(due, receive, nowMs, running)
-    // A call has no frame or one; after a stall, some of those that are being caught up.
+    // A call has no frame or one; more after a stall, until it has caught up.
     const heard = this.#heard
     for (take(due, heard, nowMs); heard.count > 0; take(heard, heard, nowMs)) {
       stage(heard, detect, nowMs, running)
@@ -73,13 +73,13 @@ function add(list: CallList, call: WorkerCall): void {
   list.calls[list.count++] = call
 }
 
-/** A call that is over must not be held by a list. */
+/** Empties a list, so that it keeps no call alive that is over. */
 function clear(list: CallList): void {
   for (let i = 0; i < list.count; i++) list.calls[i] = null
   list.count = 0
 }
 
-/** Has the calls of a list take their next frame. Those that have one are then in `heard`, which may be the same list. */
+/** Each call takes its next frame. Those that have one are then in `heard`, which may be the same list. */
 function take(from: CallList, heard: CallList, nowMs: number): void {
   const { calls, count } = from
   let kept = 0
@@ -96,7 +96,7 @@ function take(from: CallList, heard: CallList, nowMs: number): void {
   heard.count = kept
 }
 
-/** A call that throws leaves the list. */
+/** Takes all calls of a list through a stage. A call that throws leaves the list and fails. */
 function stage(list: CallList, each: (call: WorkerCall, nowMs: number) => void, nowMs: number, running: RunningCode): void {
   const before = running.enter(NO_CALL)
   for (let i = 0; i < list.count; i++) {

@@ -1,0 +1,64 @@
+import { BYTES_PER_SAMPLE } from '../../core/units.js'
+
+/** The longest piece of base64 that is decoded at once; a multiple of 4. Bounds the scratch memory of all calls of a thread. */
+const PIECE_CHARS = 32 * 1024
+const PIECE_BYTES = (PIECE_CHARS / 4) * 3
+
+// One piece of decoded audio and the odd byte before it. All calls of a thread decode into it, one after the other.
+const decoded = Buffer.allocUnsafeSlow(PIECE_BYTES + BYTES_PER_SAMPLE)
+const decodedSamples = new Int16Array(decoded.buffer, 0, decoded.length / BYTES_PER_SAMPLE)
+// One piece of G.711 as samples; a byte each.
+const expanded = new Int16Array(PIECE_BYTES)
+
+/** How the bytes of a stream of audio become samples: as they are, or through a table such as mu-law's. */
+type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out: Int16Array) => number }
+
+/** Decodes the base64 of one stream of audio. A sample may be cut in two between messages: the odd byte waits here. */
+export class Base64Audio {
+  readonly #format: SampleFormat
+  #oddByte = -1
+
+  constructor(format: SampleFormat) {
+    this.#format = format
+  }
+
+  /** Another item begins: what was left of the last one is not part of it. */
+  reset(): void {
+    this.#oddByte = -1
+  }
+
+  /**
+   * @param out  gets the samples in pieces of at most 12,288 (of G.711 24,576); the memory is only valid during the call
+   * @returns false when it was not base64: the pieces before the fault were delivered
+   */
+  decode(text: string, out: (samples: Int16Array) => void): boolean {
+    for (let at = 0; at < text.length; at += PIECE_CHARS) if (!this.#piece(text.slice(at, at + PIECE_CHARS), out)) return false
+    return true
+  }
+
+  #piece(text: string, out: (samples: Int16Array) => void): boolean {
+    const kept = this.#oddByte >= 0 ? 1 : 0
+    if (kept === 1) decoded[0] = this.#oddByte
+    this.#oddByte = -1
+    const came = decoded.write(text, kept, 'base64')
+    // Node leaves out what is no base64, so that fewer bytes come.
+    if (came !== bytesOf(text)) return false
+    const bytes = came + kept
+    if (this.#format !== 'pcm16') {
+      const samples = this.#format.expand(decoded.subarray(0, bytes), expanded)
+      if (samples > 0) out(expanded.subarray(0, samples))
+      return true
+    }
+    const samples = bytes >> 1
+    if ((bytes & 1) === 1) this.#oddByte = decoded[bytes - 1] as number
+    if (samples > 0) out(decodedSamples.subarray(0, samples))
+    return true
+  }
+}
+
+/** Bytes that base64 stands for, with or without padding; -1 when no base64 has this length. */
+function bytesOf(text: string): number {
+  const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
+  const chars = text.length - padding
+  return chars % 4 === 1 ? -1 : Math.floor((chars * 3) / 4)
+}

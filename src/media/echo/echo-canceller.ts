@@ -1,0 +1,629 @@
+import { ECHO_DELAY_MS_MAX } from '../../core/limits.js'
+import { FRAME_MS, type LegRateHz } from '../../core/units.js'
+import { energyOf } from '../pcm.js'
+
+/** The matcher works at 8 kHz whatever the leg's rate. */
+const PER_MS = 8
+const NARROW_FRAME = FRAME_MS * PER_MS
+export const HALF_BAND_HISTORY = 6
+// -66 dBFS, on either side.
+const SILENT_ENERGY = 16 * 16
+
+/**
+ * What a frame of the caller's side is:
+ * - `clear`: none of our own speech can be in it;
+ * - `own`: our own speech and next to nothing else;
+ * - `mixed`: our speech is known and taken into account; `foreignShare` says how much of the power is somebody else's;
+ * - `unknown`: our speech may be in it, but where is not known (yet). Levels must decide.
+ */
+export type EchoMatch = 'clear' | 'own' | 'mixed' | 'unknown'
+
+/** A delay that may be the right one for the run of speech that plays. */
+interface Candidate {
+  /** In samples. */
+  lag: number
+  /** Power of the frames that were laid beside it, and what of it was left over; older frames count less. */
+  power: number
+  left: number
+  frames: number
+  /** How often a search ended here. */
+  found: number
+}
+
+/**
+ * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. What was sent is
+ * known, so a frame is laid beside it: five taps are fitted (1/8 ms apart: level, and a delay that is no whole number
+ * of samples), and what they cannot explain is the caller. So a caller is heard over an agent as loud as himself,
+ * which levels alone cannot do.
+ *
+ * The delay is one number of samples for a whole run of speech, but another for each run: the carrier's hold-back and
+ * its tick begin anew. It is found by correlating over all delays. A vowel fits nearly as well a period of its pitch
+ * too late, so several candidates are kept until one of them leaves next to nothing over:
+ *
+ * | state     | what is done with a frame                                          | leaves by                       |
+ * |-----------|--------------------------------------------------------------------|---------------------------------|
+ * | searching | laid beside all candidates, and a new one is looked for            | one holds for 2 frames -> held  |
+ * | held      | the same; somebody else's voice is now told from ours              | it holds for longer -> settled  |
+ * | settled   | laid beside one; a new one is looked for when it does not fit      | a better one -> that one        |
+ *
+ * A new run begins with searching. All of this happens at 8 kHz; a frame costs nothing while we are silent, 15 (8 kHz)
+ * to 30 us while we talk, half of it to take us out, and a search about 40 us, which is bounded.
+ */
+export class EchoMatcher {
+  /** True once our own speech was found in the stream: from then on it is bound to be in it. */
+  proven = false
+  /** 0 to 1, of the frame that was matched last. */
+  foreignShare = 1
+  /** How much louder or softer our speech comes back. */
+  gainDb = 0
+  framesMatched = 0
+  searches = 0
+  readonly #sent: SentSpeech
+  readonly #canceller: EchoCanceller
+  readonly #heardHistory = new Float32Array(HALF_BAND_HISTORY)
+  /** Where the next frame of the caller's side begins, counted at 8 kHz, as its time of arrival is not exact. */
+  #heardAt = -Infinity
+  /** The best one first. */
+  #candidates: Candidate[] = []
+  #state: 'searching' | 'held' | 'settled' = 'searching'
+  #searchesLeft = SEARCHES
+  #sinceSearch = 0
+  #searchEvery = SEARCH_EVERY
+  #sinceFollowed = 0
+  #nextLag = NaN
+  /** Frames without anything of ours since the last that was ours. */
+  #missed = 0
+  /** Of the frames that fitted at the best delay: their power, and what was left over of it. */
+  #fitPower = 0
+  #fitLeft = 0
+
+  constructor(options: { readonly sampleRateHz: LegRateHz }) {
+    this.#sent = new SentSpeech(options)
+    this.#canceller = new EchoCanceller(this.#sent)
+  }
+
+  /**
+   * The carrier mixes us in as we are, but for a codec: what does not fit is somebody else. False for an echo that went
+   * through a loudspeaker and a room, or a narrow filter: it fits a little, and its level must say more.
+   */
+  get exact(): boolean {
+    return this.proven && this.#fitLeft < EXACT_SHARE_MAX * this.#fitPower
+  }
+
+  /** The delay of the run of speech that was matched last, against the times that were given; null before any. */
+  get delayMs(): number | null {
+    const best = this.#candidates[0]
+    return this.proven && best !== undefined ? best.lag / PER_MS : null
+  }
+
+  /** 20 ms that the carrier plays from about `playedAtMs` on. A jump in these times begins a new run of speech. */
+  reference(frame: Int16Array, playedAtMs: number): void {
+    if (this.#sent.add(frame, playedAtMs)) this.#beginRun()
+  }
+
+  /** Call for every frame of the caller's side, in order. @param capturedAtMs the frame's end */
+  match(frame: Int16Array, capturedAtMs: number): EchoMatch {
+    const now = Math.round((capturedAtMs - FRAME_MS) * PER_MS)
+    const sent = this.#sent
+    const between = (this.#heardAt - LAG_MAX) * sent.step > sent.soundEnd
+    // The carrier's samples are of one piece, whenever they arrive: while our speech is among them they are counted.
+    if (Math.abs(now - this.#heardAt) > (between ? HEARD_JUMP_BETWEEN : HEARD_JUMP)) this.#heardAt = now
+    const at = this.#heardAt
+    this.#heardAt += NARROW_FRAME
+    this.foreignShare = 1
+    if ((at - LAG_MAX) * sent.step > sent.soundEnd) {
+      this.#heardHistory.fill(0)
+      return 'clear'
+    }
+    narrow(frame, sent.step, this.#heardHistory, heard)
+    const power = dotProduct(heard, 0, heard, 0, NARROW_FRAME)
+    // Nothing to lay beside; what there is above 4 kHz, a hiss, is ours if we are known to be in it.
+    if (power < SILENT_ENERGY * NARROW_FRAME) {
+      return energyOf(frame) < SILENT_ENERGY * frame.length ? 'clear' : this.#state === 'searching' ? 'unknown' : 'mixed'
+    }
+
+    const best = this.#candidates[0]
+    let share = best === undefined ? 1 : this.#try(at, best, power)
+    if (this.#state === 'settled' && share < OWN_SHARE) {
+      this.#searchesLeft = Math.min(SEARCHES, this.#searchesLeft + 1)
+      this.#searchEvery = SEARCH_EVERY
+      if (best !== undefined) this.#follow(at, best)
+    } else {
+      share = Math.min(share, this.#explore(at, power))
+    }
+    this.foreignShare = share
+    if (share < OWN_SHARE && this.proven) {
+      this.framesMatched++
+      this.#missed = 0
+      return 'own'
+    }
+    if (this.#state !== 'searching' && share > DOUBLE_TALK_SHARE && ++this.#missed > MISSED_FRAMES_MAX) this.#unlearn()
+    return this.#state === 'searching' ? 'unknown' : 'mixed'
+  }
+
+  /**
+   * Takes our own speech out of the frame that was just matched, in place; for `own` and `mixed` frames. What is left
+   * is the caller, and a residue 30 to 45 dB below what was there.
+   *
+   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the
+   * hiss in our own speech
+   */
+  cancel(frame: Int16Array): boolean {
+    const best = this.#candidates[0]
+    return best === undefined || this.#canceller.cancel(frame, (this.#heardAt - NARROW_FRAME - best.lag) * this.#sent.step)
+  }
+
+  /** Tries all the other candidates and looks for new ones. @returns the least share that is left over */
+  #explore(at: number, power: number): number {
+    const known = this.#candidates.length
+    let least = 1
+    this.#sinceSearch++
+    const due = this.#searchesLeft > 0 || this.#sinceSearch >= this.#searchEvery
+    if (due) least = this.#search(at, power)
+    // A caller who talks over us is the likelier reason: others are asked now and then.
+    for (let i = 1; i < known && (due || this.#state !== 'settled'); i++) {
+      const candidate = this.#candidates[i]
+      if (candidate !== undefined) least = Math.min(least, this.#try(at, candidate, power))
+    }
+    this.#choose()
+    return least
+  }
+
+  #search(at: number, power: number): number {
+    this.#sinceSearch = 0
+    if (this.#state === 'settled') this.#searchEvery = Math.min(SEARCH_EVERY_MAX, 2 * this.#searchEvery)
+    this.#searchesLeft = Math.max(0, this.#searchesLeft - 1)
+    this.searches++
+    const lag = searchLag(heard, this.#sent, at)
+    if (lag === null) return 1
+    const near = this.#candidates.find((candidate) => Math.abs(candidate.lag - lag) <= AGREE_SAMPLES)
+    if (near !== undefined) {
+      near.found++
+      return 1
+    }
+    const candidate = { lag, power: 0, left: 0, frames: 0, found: 1 }
+    const share = this.#try(at, candidate, power)
+    if (candidate.frames === 0 || share > DOUBLE_TALK_SHARE) return share
+    candidate.lag = refineLag(heard, this.#sent, at, lag)
+    if (this.#candidates.length === CANDIDATES) this.#candidates.pop()
+    this.#candidates.push(candidate)
+    return share
+  }
+
+  /** The best one to the front; decides whether it is good enough to rely on. */
+  #choose(): void {
+    const candidates = this.#candidates
+    const trusted = this.#state === 'searching' ? undefined : candidates[0]
+    candidates.sort(byLeftOver)
+    const best = candidates[0]
+    if (best === undefined || best.frames === 0) return
+    const share = best.left / best.power
+    let holds = share < OWN_SHARE && best.frames >= HELD_FRAMES
+    if (!holds && trusted !== undefined) {
+      // The caller talks over it: no reason to believe in another delay.
+      candidates.splice(candidates.indexOf(trusted), 1)
+      candidates.unshift(trusted)
+      return
+    }
+    holds ||= this.proven && share < DOUBLE_TALK_SHARE && best.found >= FOUND_OFTEN
+    if (!holds) return
+    const second = candidates[1]
+    const clear = share < SURE_SHARE || second === undefined || second.left / second.power > 3 * share
+    const settled = best.frames >= SETTLED_FRAMES && clear
+    // The first proof that our speech is in the stream at all takes more than a likeness of two vowels.
+    if (!this.proven && share > SURE_SHARE && !settled) return
+    this.#state = settled ? 'settled' : 'held'
+    this.proven = true
+  }
+
+  /** Lays the frame beside what was sent that long before. @returns the share that it leaves over */
+  #try(at: number, candidate: Candidate, power: number): number {
+    const share = this.#fit(at, candidate.lag, power)
+    // The rest of the run before says nothing about the delay of this one.
+    if ((at - candidate.lag) * this.#sent.step < this.#sent.runStart) return share
+    candidate.power = candidate.power * REMEMBER + power
+    candidate.left = candidate.left * REMEMBER + share * power
+    candidate.frames++
+    if (share < OWN_SHARE) {
+      this.#fitPower = this.#fitPower * REMEMBER_FIT + power
+      this.#fitLeft = this.#fitLeft * REMEMBER_FIT + share * power
+    }
+    if (share < OWN_SHARE) {
+      this.gainDb += (10 * Math.log10(power / fit.powerOf(MIDDLE)) - this.gainDb) * (this.proven ? GAIN_LEARN : 1)
+    }
+    return share
+  }
+
+  /** The clocks of both sides differ by some samples a minute, and the first frames may have been a little off. */
+  #follow(at: number, best: Candidate): void {
+    if (++this.#sinceFollowed < FOLLOW_EVERY) return
+    this.#sinceFollowed = 0
+    const lag = refineLag(heard, this.#sent, at, best.lag)
+    // What one frame says is believed when the next one agrees.
+    if (lag === this.#nextLag) best.lag = lag
+    this.#nextLag = lag
+  }
+
+  /** Seconds of talk, and nothing of ours in it: it was an accident, or the carrier does not mix any more. */
+  #unlearn(): void {
+    this.proven = false
+    this.#missed = 0
+    this.#state = 'searching'
+    this.#candidates = []
+  }
+
+  #beginRun(): void {
+    const last = this.#candidates[0]
+    this.#candidates = last === undefined ? [] : [{ lag: last.lag, power: 0, left: 0, frames: 0, found: 0 }]
+    this.#state = 'searching'
+    this.#nextLag = NaN
+    this.#searchesLeft = SEARCHES
+    this.#searchEvery = SEARCH_EVERY
+  }
+
+  /** @returns the share of `heard` that what was sent `lag` samples before does not explain, 0 to 1 */
+  #fit(at: number, lag: number, power: number): number {
+    this.#sent.copyNarrow(at - lag - MIDDLE, NARROW_FRAME + TAPS - 1, sentPart)
+    if (!fit.set(heard, sentPart, NARROW_FRAME, TAPS, SILENT_ENERGY)) return 1
+    return Math.min(1, Math.max(0, 1 - fit.solve() / power))
+  }
+}
+
+/** Those that were never tried come last. */
+function byLeftOver(a: Candidate, b: Candidate): number {
+  return (a.frames === 0 ? 2 : a.left / a.power) - (b.frames === 0 ? 2 : b.left / b.power)
+}
+
+const HEARD_JUMP = 500 * PER_MS
+const HEARD_JUMP_BETWEEN = 20 * PER_MS
+const TAPS = 5
+const MIDDLE = 2
+// A caller 6 dB below our own speech is heard over it; what a telephone codec and a filter add is 15 dB and more below.
+const OWN_SHARE = 0.2
+// What is left over at the right delay, unless the line is a bad one; a vowel a period too late leaves more.
+const SURE_SHARE = 0.02
+// Under the voice of somebody else a delay is believed when the search ends there again and again.
+const DOUBLE_TALK_SHARE = 0.8
+const FOUND_OFTEN = 3
+const HELD_FRAMES = 2
+const SETTLED_FRAMES = 5
+const MISSED_FRAMES_MAX = 100
+const CANDIDATES = 4
+const AGREE_SAMPLES = 3
+const REMEMBER = 0.8
+// One after the other when a run begins, one in 160 ms when those found nothing.
+const SEARCHES = 12
+const SEARCH_EVERY = 8
+// Twice as long each time while a delay that held finds no better one.
+const SEARCH_EVERY_MAX = 64
+const EXACT_SHARE_MAX = 0.05
+const REMEMBER_FIT = 0.98
+const GAIN_LEARN = 0.1
+const FOLLOW_EVERY = 4
+
+// --- the search for a delay ----------------------------------------------------------------------
+
+// The carrier may be as much later than we reckon as it held back, and then is not: an echo may seem early.
+const LAG_MIN = -250 * PER_MS
+const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
+
+/**
+ * The delay at which a frame resembles most what was sent; null where nothing was. First at 2 kHz over all delays, where a
+ * voice has most of its power and a search is 16 times cheaper, then at 8 kHz near the best.
+ *
+ * @param heard 20 ms at 8 kHz
+ * @param at where they begin, on the time axis of `sent`, at 8 kHz
+ */
+function searchLag(heard: Float32Array, sent: SentSpeech, at: number): number | null {
+  sent.copyNarrow(at - LAG_MAX, WIDE, part)
+  fourth(heard, coarseHeard, COARSE_FRAME)
+  fourth(part, coarse, COARSE_WIDE)
+  const shift = bestShift(coarseHeard, COARSE_FRAME, coarse, 0, COARSE_SHIFTS, SILENT_ENERGY / COARSE)
+  if (shift < 0) return null
+  const from = Math.max(0, COARSE * (shift - 1))
+  const near = bestShift(heard, NARROW_FRAME, part, from, Math.min(LAG_MAX - LAG_MIN, COARSE * (shift + 1)), SILENT_ENERGY)
+  return near < 0 ? null : LAG_MAX - near
+}
+
+/**
+ * The delay to a sample, of those near `lag`. A vowel is too smooth to tell; the differences from one sample to the
+ * next are not.
+ */
+function refineLag(heard: Float32Array, sent: SentSpeech, at: number, lag: number): number {
+  sent.copyNarrow(at - lag - REFINE, NARROW_FRAME + 2 * REFINE, part)
+  for (let i = NARROW_FRAME + 2 * REFINE - 1; i > 0; i--) part[i] = (part[i] as number) - (part[i - 1] as number)
+  edges[0] = 0
+  for (let i = 1; i < NARROW_FRAME; i++) edges[i] = (heard[i] as number) - (heard[i - 1] as number)
+  let best = 0
+  let refined = lag
+  for (let shift = 1; shift < 2 * REFINE; shift++) {
+    const product = dotProduct(edges, 0, part, shift, NARROW_FRAME)
+    const score = (product * product) / (dotProduct(part, shift, part, shift, NARROW_FRAME) + 1)
+    if (score <= best) continue
+    best = score
+    refined = lag + REFINE - shift
+  }
+  return refined
+}
+
+/** @returns of the shifts `from` to `to` the one at which `wide` correlates most with `frame`; -1 where it is silent */
+function bestShift(frame: Float32Array, length: number, wide: Float32Array, from: number, to: number, silent: number): number {
+  let energy = dotProduct(wide, from, wide, from, length)
+  let best = 0
+  let found = -1
+  for (let shift = from; shift <= to; shift++) {
+    if (energy > silent * length) {
+      const product = dotProduct(frame, 0, wide, shift, length)
+      const score = (product * product) / energy
+      if (score > best) {
+        best = score
+        found = shift
+      }
+    }
+    energy += (wide[shift + length] as number) ** 2 - (wide[shift] as number) ** 2
+  }
+  return found
+}
+
+/** The means of four samples each. */
+function fourth(samples: Float32Array, out: Float32Array, length: number): void {
+  for (let i = 0; i < length; i++) {
+    const at = COARSE * i
+    out[i] = ((samples[at] as number) + (samples[at + 1] as number) + (samples[at + 2] as number) + (samples[at + 3] as number)) / COARSE
+  }
+}
+
+const COARSE = 4
+const COARSE_FRAME = NARROW_FRAME / COARSE
+const COARSE_SHIFTS = (LAG_MAX - LAG_MIN) / COARSE
+const COARSE_WIDE = COARSE_SHIFTS + COARSE_FRAME + 1
+const WIDE = COARSE * COARSE_WIDE
+const REFINE = 6
+
+// --- taking our own speech out -------------------------------------------------------------------
+
+/** Takes our own speech out of frames in which it lies as it was sent, but for level, filters and codecs. */
+class EchoCanceller {
+  readonly #sent: SentSpeech
+  readonly #taps: number
+  /** Of our own speech in a frame, as the caller's side had it last: a peak that wears off. */
+  #ownPower = 0
+
+  constructor(sent: SentSpeech) {
+    this.#sent = sent
+    this.#taps = sent.step * TAPS_8K
+  }
+
+  /**
+   * @param frame at the leg's rate, changed in place
+   * @param from where in what was sent it begins, in samples of the leg
+   * @returns true when there is a caller in what is left: softer than that, it is what filters and codecs made of the hiss in
+   * our own speech
+   */
+  cancel(frame: Int16Array, from: number): boolean {
+    const taps = this.#taps
+    this.#sent.copy(from - taps / 2, frame.length + taps, copies)
+    target.set(frame)
+    this.#ownPower *= OWN_DECAY
+    if (cancelFit.set(target, copies, frame.length, taps, SILENT_ENERGY)) {
+      this.#ownPower = Math.max(this.#ownPower, cancelFit.solve())
+      subtract(frame, taps)
+    }
+    return energyOf(frame) > this.#ownPower * RESIDUE_SHARE
+  }
+}
+
+/** @param taps a multiple of four */
+function subtract(frame: Int16Array, taps: number): void {
+  const { weights } = cancelFit
+  for (let i = 0; i < frame.length; i++) {
+    let left = frame[i] as number
+    for (let tap = 0; tap < taps; tap += 4) {
+      left -= (weights[tap] as number) * (copies[i + tap] as number) + (weights[tap + 1] as number) * (copies[i + tap + 1] as number)
+        + (weights[tap + 2] as number) * (copies[i + tap + 2] as number) + (weights[tap + 3] as number) * (copies[i + tap + 3] as number)
+    }
+    left = Math.round(left)
+    frame[i] = left > 32_767 ? 32_767 : left < -32_768 ? -32_768 : left
+  }
+}
+
+// More than it takes to find our speech: filters and codecs on the way spread a sample.
+const TAPS_8K = 8
+// 1 dB in 20 ms.
+const OWN_DECAY = 0.8
+// -24 dB
+const RESIDUE_SHARE = 0.004
+
+// --- what was sent -------------------------------------------------------------------------------
+
+/**
+ * What we sent in the last 2 s, on the time axis on which the carrier plays it. It comes in runs: within one the carrier's
+ * delay is one number of samples.
+ */
+class SentSpeech {
+  /** Samples of the leg in one at 8 kHz. */
+  readonly step: 1 | 2
+  /** Beginning of the newest run, end of all that was sent and of the last of it that made a sound: samples of the leg. */
+  runStart = -Infinity
+  soundEnd = -Infinity
+  #end = -Infinity
+  readonly #sampleRateHz: LegRateHz
+  /** Made when first needed. */
+  #samples: Int16Array | null = null
+
+  constructor(options: { readonly sampleRateHz: LegRateHz }) {
+    this.#sampleRateHz = options.sampleRateHz
+    this.step = options.sampleRateHz === 16000 ? 2 : 1
+  }
+
+  /** 20 ms that are played from about `playedAtMs` on. @returns true when a new run begins with them */
+  add(frame: Int16Array, playedAtMs: number): boolean {
+    const samples = this.#samples ??= new Int16Array(SENT_SAMPLES)
+    const at = Math.round((playedAtMs * this.#sampleRateHz) / 1000)
+    const begins = Math.abs(at - this.#end) > RUN_JUMP * this.step
+    if (begins) {
+      // Before the end of the last run: that one was cut off, and its rest was never played.
+      for (let i = Math.max(this.#end, at - SENT_SAMPLES); i < at; i++) samples[indexOf(i)] = 0
+      this.runStart = at
+      this.#end = at
+      this.soundEnd = Math.min(this.soundEnd, at)
+    }
+    for (let i = 0; i < frame.length; i++) samples[indexOf(this.#end + i)] = frame[i] as number
+    this.#end += frame.length
+    if (energyOf(frame) > SILENT_ENERGY * frame.length) this.soundEnd = this.#end
+    return begins
+  }
+
+  /** `length` samples at the leg's rate from `from` on; zeros where nothing was sent or is not known any more. */
+  copy(from: number, length: number, out: Float32Array): void {
+    const samples = this.#samples
+    const known = samples === null ? 0 : Math.max(0, Math.min(length, this.#end - from))
+    const forgotten = Math.max(0, Math.min(known, this.#end - SENT_SAMPLES - from))
+    const first = indexOf(from)
+    for (let i = 0; i < forgotten; i++) out[i] = 0
+    if (samples !== null) for (let i = forgotten; i < known; i++) out[i] = samples[(first + i) & (SENT_SAMPLES - 1)] as number
+    for (let i = known; i < length; i++) out[i] = 0
+  }
+
+  /** The same at 8 kHz. @param out room for twice as many samples and `HALF_BAND_HISTORY` */
+  copyNarrow(from: number, length: number, out: Float32Array): void {
+    if (this.step === 1) return this.copy(from, length, out)
+    this.copy(2 * from - HALF_BAND_HISTORY, 2 * length + HALF_BAND_HISTORY, out)
+    halve(out, out, length)
+  }
+}
+
+/** A frame of the leg at 8 kHz. @param history the last samples of the frame before, kept */
+function narrow(frame: Int16Array, step: 1 | 2, history: Float32Array, out: Float32Array): void {
+  if (step === 1) {
+    out.set(frame)
+    return
+  }
+  wholeFrame.set(history)
+  wholeFrame.set(frame, HALF_BAND_HISTORY)
+  halve(wholeFrame, out, NARROW_FRAME)
+  history.set(wholeFrame.subarray(frame.length, frame.length + HALF_BAND_HISTORY))
+}
+
+/** Every other sample through a half-band filter; `out` may be the input. */
+function halve(samples: Float32Array, out: Float32Array, length: number): void {
+  for (let i = 0; i < length; i++) {
+    const at = 2 * i
+    out[i] = (16 * (samples[at + 3] as number) + 9 * ((samples[at + 2] as number) + (samples[at + 4] as number))
+      - (samples[at] as number) - (samples[at + 6] as number)) / 32
+  }
+}
+
+function indexOf(position: number): number {
+  return position & (SENT_SAMPLES - 1)
+}
+
+// 2 s at 16 kHz.
+const SENT_SAMPLES = 32_768
+const RUN_JUMP = 1 * PER_MS
+
+// --- least squares -------------------------------------------------------------------------------
+
+/**
+ * Explains one signal by shifted copies of another: least squares over a handful of taps, frame by frame. One object
+ * serves all calls of a thread; what it holds is valid until the next `set`.
+ */
+class LeastSquares {
+  /** After `solve`: the weight of each tap. */
+  readonly weights: Float64Array
+  #taps = 0
+  /** Products of the target and of the copies: the right side, and the upper half of the matrix, row after row. */
+  readonly #cross: Float64Array
+  readonly #normal: Float64Array
+  readonly #factor: Float64Array
+
+  constructor(tapsMax: number) {
+    this.weights = new Float64Array(tapsMax)
+    this.#cross = new Float64Array(tapsMax)
+    this.#normal = new Float64Array(tapsMax * tapsMax)
+    this.#factor = new Float64Array(tapsMax * tapsMax)
+  }
+
+  /**
+   * @param source `length` + `taps` samples at least; copy k is `source` from its sample k on
+   * @param length even
+   * @returns false when the source has less than `powerMin` a sample, and so explains nothing
+   */
+  set(target: Float32Array, source: Float32Array, length: number, taps: number, powerMin: number): boolean {
+    const normal = this.#normal
+    this.#taps = taps
+    normal[0] = dotProduct(source, 0, source, 0, length)
+    if (normal[0] < powerMin * length) return false
+    for (let tap = 0; tap < taps; tap++) {
+      this.#cross[tap] = dotProduct(target, 0, source, tap, length)
+      normal[tap] = dotProduct(source, 0, source, tap, length)
+    }
+    // The other rows by moving the window one sample on.
+    for (let row = 1; row < taps; row++) {
+      for (let column = row; column < taps; column++) {
+        normal[row * taps + column] = (normal[(row - 1) * taps + column - 1] as number)
+          - (source[row - 1] as number) * (source[column - 1] as number)
+          + (source[length + row - 1] as number) * (source[length + column - 1] as number)
+      }
+    }
+    return true
+  }
+
+  /** The power of one copy. */
+  powerOf(tap: number): number {
+    return this.#normal[tap * this.#taps + tap] as number
+  }
+
+  /** Solves the normal equations by Cholesky's way. @returns the power of the target that is explained */
+  solve(): number {
+    const taps = this.#taps
+    const factor = this.#factor
+    const weights = this.weights
+    const ridge = this.powerOf(0) * RIDGE + 1
+    for (let row = 0; row < taps; row++) {
+      let product = this.#cross[row] as number
+      for (let k = 0; k < row; k++) product -= (factor[k * taps + row] as number) * (weights[k] as number)
+      for (let column = row; column < taps; column++) {
+        let a = (this.#normal[row * taps + column] as number) + (row === column ? ridge : 0)
+        for (let k = 0; k < row; k++) a -= (factor[k * taps + row] as number) * (factor[k * taps + column] as number)
+        factor[row * taps + column] = row === column ? Math.sqrt(Math.max(a, 1)) : a / (factor[row * taps + row] as number)
+      }
+      weights[row] = product / (factor[row * taps + row] as number)
+    }
+    let power = 0
+    for (let row = 0; row < taps; row++) power += (weights[row] as number) ** 2
+    for (let row = taps - 1; row >= 0; row--) {
+      let weight = weights[row] as number
+      for (let k = row + 1; k < taps; k++) weight -= (factor[row * taps + k] as number) * (weights[k] as number)
+      weights[row] = weight / (factor[row * taps + row] as number)
+    }
+    return power
+  }
+}
+
+/** Sum of products of an even number of samples. */
+function dotProduct(a: Float32Array, fromA: number, b: Float32Array, fromB: number, length: number): number {
+  // Two sums, as one would wait for itself at each sample.
+  let sum0 = 0, sum1 = 0
+  for (let i = 0; i < length; i += 2) {
+    sum0 += (a[fromA + i] as number) * (b[fromB + i] as number)
+    sum1 += (a[fromA + i + 1] as number) * (b[fromB + i + 1] as number)
+  }
+  return sum0 + sum1
+}
+
+// Enough for the solution to stay sane where a vowel makes all taps alike.
+const RIDGE = 0.0003
+
+// Scratch that all calls of a thread share; nothing in it outlives a call of a method.
+const heard = new Float32Array(NARROW_FRAME)
+const sentPart = new Float32Array(2 * (NARROW_FRAME + TAPS) + HALF_BAND_HISTORY)
+const fit = new LeastSquares(TAPS)
+const part = new Float32Array(2 * WIDE + 8)
+const coarse = new Float32Array(COARSE_WIDE)
+const coarseHeard = new Float32Array(COARSE_FRAME)
+const edges = new Float32Array(NARROW_FRAME)
+const target = new Float32Array(FRAME_MS * 16)
+const copies = new Float32Array(FRAME_MS * 16 + 2 * TAPS_8K)
+const cancelFit = new LeastSquares(2 * TAPS_8K)
+const wholeFrame = new Float32Array(2 * NARROW_FRAME + HALF_BAND_HISTORY)
