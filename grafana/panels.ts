@@ -26,7 +26,7 @@ const SOURCE = { type: 'prometheus', uid: '${datasource}' }
 /** Units as Grafana names them. */
 type Unit = 'short' | 's' | 'reqps' | 'cps' | 'bytes' | 'Bps' | 'percentunit' | 'none'
 
-export interface Query {
+interface Query {
   readonly expr: string
   /** Legend, with labels as `{{label}}`. */
   readonly legend: string
@@ -117,7 +117,7 @@ function target(query: Query, index: number): DataqueryBuilder {
 
 type AnyPanel = Parameters<DashboardBuilder['withPanel']>[0]
 
-export interface Row {
+interface Row {
   readonly title: string
   readonly panels: readonly AnyPanel[]
 }

@@ -1,5 +1,5 @@
 /** Where an order is, in the words of the shop's own system. */
-export type OrderStatus = 'processing' | 'packed' | 'out_for_delivery' | 'delivered' | 'delayed' | 'cancelled'
+type OrderStatus = 'processing' | 'packed' | 'out_for_delivery' | 'delivered' | 'delayed' | 'cancelled'
 
 export interface Order {
   readonly orderNumber: string

@@ -9,14 +9,14 @@ const BODY_BYTES_MAX = 16 * 1024
 const URL_CHARS_MAX = 2048
 const REQUEST_TIMEOUT_MS = 5000
 
-export interface ShopApiOptions {
+interface ShopApiOptions {
   /** 0 takes any free port. */
   readonly port?: number
   readonly host?: string
   readonly data?: ShopData
 }
 
-export interface ShopApi {
+interface ShopApi {
   /** For `SHOP_API_URL`. */
   readonly url: string
   close(): Promise<void>

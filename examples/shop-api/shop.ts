@@ -12,7 +12,7 @@ function digitsOf(phone: string): string {
 }
 
 /** An account as it may be told to whoever it belongs to. */
-export interface AccountView extends Omit<Account, 'security'> {
+interface AccountView extends Omit<Account, 'security'> {
   /** What is owed, 0 when nothing is. */
   readonly owedKes: number
   readonly openTickets: readonly Ticket[]

@@ -26,8 +26,6 @@ const rulesSchema = z.strictObject({
     .describe('Failed tools and fixes that did not help (note_fix), together, after which the call escalates to a human.'),
 })
 
-export type Rules = z.output<typeof rulesSchema>
-
 const fieldPath = z.string().regex(/^[^.\s]+(\.[^.\s]+)*$/, { error: 'must be a path such as account.birthDate' })
 const identityName = z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,63}$/, { error: 'a name is a letter or _, then letters, digits or _' })
 const word = z.string().min(1).max(40)

@@ -7,7 +7,7 @@ type SchemaNode = Readonly<Record<string, unknown>>
  * Says what a zod issue means to the author of a file: one fault a key, the nearest allowed key for a
  * misspelt one, and always what is allowed.
  */
-export interface Fault {
+interface Fault {
   readonly path: readonly PropertyKey[]
   /** True when the key itself is at fault, not its value. */
   readonly key: boolean

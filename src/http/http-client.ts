@@ -17,7 +17,7 @@ export interface HttpRequest {
 }
 
 /** The body must be read (`readAtMost`) or discarded (`discard`). */
-export type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
+type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'body'>
 
 /** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
 const IDLE_SOCKET_MS = 4000

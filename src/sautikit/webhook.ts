@@ -20,7 +20,7 @@ export interface CarrierEvent extends CallFields {
   readonly recording: CarrierRecording | null
 }
 
-export interface CarrierRecording {
+interface CarrierRecording {
   readonly recordingId: string
   /** Presigned and short-lived: a secret, never logged. */
   readonly downloadUrl: string | null

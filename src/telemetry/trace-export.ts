@@ -22,7 +22,7 @@ const SCOPE = { name: 'mkondo' } as const
  * The trace id of a call, derived from its SID: logs and exemplars name it while the call lives, the spans follow at its end,
  * and every process of a fleet derives the same one. 32 hex digits.
  */
-export function traceIdOf(callSid: string): string {
+function traceIdOf(callSid: string): string {
   return createHash('sha256').update(`mkondo call ${callSid}`).digest('hex').slice(0, 32)
 }
 

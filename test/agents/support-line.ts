@@ -30,7 +30,7 @@ export const CYNTHIA = '+254700000003'
 export const DANIEL = '+254700000009'
 export const NOBODY = '+254799999999'
 
-export interface Line {
+interface Line {
   readonly agent: AgentDefinition
   readonly assets: AgentAssets
   readonly tools: ToolRunner
@@ -64,7 +64,7 @@ export function contextOf(from: string, more: Partial<ToolContext> = {}): ToolCo
   }
 }
 
-export interface TextCall {
+interface TextCall {
   readonly said: string[]
   /** Tool calls with how they ended. */
   readonly calls: { name: string; args: Readonly<Record<string, unknown>>; outcome: ToolOutcome | null }[]

@@ -7,7 +7,7 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
 /** A harness whose services can be reached by another client, too. */
-export interface OpenAiHarness extends ConformanceHarness {
+interface OpenAiHarness extends ConformanceHarness {
   setup(): Promise<ConformanceSetup & { readonly address: string }>
 }
 

@@ -83,7 +83,7 @@ export interface Posted {
   readonly code: string | null
 }
 
-export interface PostOptions {
+interface PostOptions {
   readonly form?: Readonly<Record<string, string>>
   readonly json?: unknown
   readonly body?: string | Uint8Array

@@ -10,13 +10,13 @@ export function installed(program: 'prometheus' | 'promtool'): boolean {
   return spawnSync(program, ['--version']).status === 0
 }
 
-export interface Sample {
+interface Sample {
   readonly metric: Readonly<Record<string, string>>
   /** Finite values alone. */
   readonly values: readonly number[]
 }
 
-export interface Exemplar {
+interface Exemplar {
   readonly labels: Readonly<Record<string, string>>
   readonly value: number
 }

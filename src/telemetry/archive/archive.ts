@@ -84,7 +84,6 @@ export class OpenRecords {
   }
 }
 
-export type { ArchiveLimits, FsyncPolicy } from './archive-messages.js'
 
 /** Counts since the start; plain fields, copied to metrics at the scrape. */
 interface ArchiveCounters {
