@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import t from 'tap'
-import { Base64Audio } from '../../src/backends/transport/base64-audio.js'
+import { AudioCut, Base64Audio } from '../../src/backends/transport/base64-audio.js'
 import { bytesOfSamples, decodeMuLaw, encodeMuLaw } from '../../src/media/pcm.js'
 
 function collect(): { readonly take: (samples: Int16Array) => void; readonly pcm: () => Int16Array } {
@@ -87,4 +87,31 @@ t.test('a single wrong character anywhere is noticed', async (t) => {
     }
   }
   t.ok(decodes(good))
+})
+
+t.test('audio is cut out of a message as it was put in, however the JSON is written', async (t) => {
+  const jsonOf = fc.record({
+    pcm: fc.int16Array({ minLength: 250, maxLength: 3000 }),
+    blanks: fc.constantFrom('', ' ', '\n  '),
+    before: fc.record({ item_id: fc.string(), noise: fc.constantFrom('delta', '"delta":', '\\') }),
+    after: fc.dictionary(fc.string(), fc.string()),
+  })
+  fc.assert(fc.property(jsonOf, ({ pcm, blanks, before, after }) => {
+    const audio = Buffer.from(bytesOfSamples(pcm)).toString('base64')
+    const head = JSON.stringify(before).slice(0, -1)
+    const message = Buffer.from(`${head},"delta"${blanks}:${blanks}"${audio}","after":${JSON.stringify(after)}}`)
+    const cut = new AudioCut('delta')
+    assert.equal(cut.find(message), true)
+    assert.deepEqual(JSON.parse(cut.rest(message)), { ...before, delta: '', after: { ...after } })
+    assert.equal(cut.audio(message), audio)
+  }), { numRuns: 100 })
+  t.pass()
+})
+
+t.test('only a long string without escapes under the key itself is cut out', async (t) => {
+  const cut = new AudioCut('delta')
+  t.notOk(cut.find(Buffer.from(`{"delta":"short","other":"${'A'.repeat(800)}"}`)))
+  t.notOk(cut.find(Buffer.from(`{"delta":12,"other":"${'A'.repeat(800)}"}`)))
+  t.notOk(cut.find(Buffer.from(`{"delta":"${'A'.repeat(800)}`)), 'a string that does not end')
+  t.notOk(cut.find(Buffer.from(`{"delta":"${'A'.repeat(600)}\\/${'A'.repeat(600)}"}`)), 'escapes are for the parser')
 })

@@ -2,8 +2,8 @@ import t from 'tap'
 import type {
   FunctionDeclaration, FunctionResponse, LiveClientContent, LiveClientMessage, LiveClientSetup, LiveServerContent, LiveServerMessage, UsageMetadata,
 } from '@google/genai'
-import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf, rateOf } from '../../src/backends/gemini-live/wire.js'
-import type { ClientMessage, ServerMessage, WireFunction, WireFunctionResponse, WireSetup } from '../../src/backends/gemini-live/wire.js'
+import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf, rateOf, readMessage } from '../../src/backends/gemini-live/wire.js'
+import type { ClientMessage, GeminiStats, ServerMessage, WireFunction, WireFunctionResponse, WireSetup } from '../../src/backends/gemini-live/wire.js'
 
 /** Compiles only where a value of the first type may stand for one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -55,4 +55,14 @@ t.test('durations and rates are read from their texts', async (t) => {
   t.equal(rateOf('audio/pcm'), 24_000)
   t.equal(rateOf('audio/ogg'), null)
   t.equal(rateOf(undefined), null)
+})
+
+t.test('the audio of a message is the same whether it goes past the parser or not', async (t) => {
+  const stats = { messagesIn: 0, malformedMessages: 0, unknownMessages: 0 } as GeminiStats
+  const audio = { inlineData: { mimeType: 'audio/pcm;rate=24000', data: 'QUJD'.repeat(400) } }
+  for (const parts of [[audio], [audio, audio], [{ text: 'Grüße' }, audio], [audio, { inlineData: { mimeType: 'audio/pcm;rate=24000', data: '' } }]]) {
+    const message = { serverContent: { modelTurn: { parts } } }
+    t.same(readMessage(Buffer.from(JSON.stringify(message)), stats), message)
+  }
+  t.equal(stats.malformedMessages, 0)
 })

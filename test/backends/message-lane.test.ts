@@ -83,6 +83,25 @@ t.test('nothing overtakes what waits, though it came in the same read', async (t
   t.same(ear.messages.slice(3), ['stop', 'after', 'last'])
 })
 
+t.test('audio is sent as the text that it stands for, whatever its length', async (t) => {
+  let echoes = 0
+  const url = await serve(t, (connected) => connected.on('message', (data, binary) => connected.send(data as Buffer, { binary })))
+  const heard: string[] = []
+  const { lane, reader } = read(t, url, (data) => heard.push(data.toString()))
+  await once(reader, 'open')
+  const audio = Buffer.from(Uint8Array.from({ length: 5000 }, (_, i) => (i * 7919) % 256))
+  for (const length of [960, 1, 2, 3, 958, 959, 4800, 90]) {
+    const text = `{"a":"${audio.toString('base64', 0, length)}","b":1}`
+    // Too short for the header that the lane writes.
+    if (text.length < 126) t.equal(lane.sendAudio('{"a":"', audio, length, '","b":1}'), false, `${length} bytes`)
+    else t.equal(lane.sendAudio('{"a":"', audio, length, '","b":1}'), true, `${length} bytes`)
+    if (text.length < 126) continue
+    echoes++
+    await until(() => heard.length === echoes, 5000, 'the echo')
+    t.equal(heard.at(-1), text)
+  }
+})
+
 t.test('over TLS it is the same, and only with a certificate that is vouched for', async (t) => {
   const { key, cert } = selfSigned()
   const https = createHttps({ key, cert })

@@ -2,8 +2,8 @@ import t from 'tap'
 import type {
   RealtimeAudioConfigInput, RealtimeClientEvent, RealtimeServerEvent, RealtimeSessionCreateRequest,
 } from 'openai/resources/realtime/realtime'
-import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent } from '../../src/backends/openai-realtime/wire.js'
-import type { ClientEvent, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
+import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent, readEvent } from '../../src/backends/openai-realtime/wire.js'
+import type { ClientEvent, OpenAiStats, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
 
 /** Compiles only where a value of the first type may stand for one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
@@ -58,4 +58,17 @@ t.test('malformed events and unknown ones are distinguished', async (t) => {
     { type: 'response.done', response: 'x' }, { type: 'response.output_audio.delta', item_id: 1, delta: 'x' }]) {
     t.equal(parseServerEvent(value), 'malformed', JSON.stringify(value))
   }
+})
+
+t.test('a long delta is the same event whether it is audio, which goes past the parser, or text', async (t) => {
+  const stats = { messagesIn: 0, malformedMessages: 0 } as OpenAiStats
+  for (const [type, delta] of [
+    ['response.output_audio.delta', 'QUJD'.repeat(400)], ['response.output_audio_transcript.delta', 'Grüße und "mehr" '.repeat(100)],
+  ] as const) {
+    const event = { type, event_id: 'e1', response_id: 'r1', item_id: 'i1', output_index: 0, content_index: 0, delta }
+    t.same(readEvent(Buffer.from(JSON.stringify(event)), stats), event)
+  }
+  t.same(readEvent(Buffer.from(`{"type":"response.audio.delta","item_id":"i1","delta":"${'QUJD'.repeat(400)}"}`), stats)?.type, 'response.output_audio.delta')
+  t.equal(readEvent(Buffer.from(`{"type":"response.output_audio.delta","delta":"${'QUJD'.repeat(400)}"`), stats), null, 'cut short')
+  t.equal(stats.malformedMessages, 1)
 })

@@ -230,7 +230,7 @@ export class GeminiLiveBackend implements Backend {
   #sendAudio(pcm: Buffer, length: number): boolean {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (!this.capabilities.serverVad && !this.#activityOpen) return false
-    this.#connection.send(AUDIO_PREFIX + pcm.toString('base64', 0, length) + AUDIO_SUFFIX)
+    this.#connection.sendAudio(AUDIO_PREFIX, pcm, length, AUDIO_SUFFIX)
     return true
   }
 

@@ -1,4 +1,5 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -64,7 +65,7 @@ export const AUDIO_SUFFIX = '","mimeType":"audio/pcm;rate=16000"}}}'
 interface WirePart {
   readonly text?: string
   readonly thought?: boolean
-  readonly inlineData?: { readonly mimeType?: string; readonly data?: string }
+  readonly inlineData?: { readonly mimeType?: string; data?: string }
 }
 
 /** A tool call with what it needs to be answered; the arguments may be anything. */
@@ -169,6 +170,23 @@ export interface GeminiStats {
   audioDroppedMs: number
 }
 
+// Shared by all calls of a thread: a message is read to its end before the next one.
+const audioCut = new AudioCut('data')
+
+/** A message as `parseServerMessage` gives it; the base64 of a single piece of audio goes past the parser. */
+function messageOf(data: Buffer): ServerMessage | 'unknown' | 'malformed' {
+  if (audioCut.find(data)) {
+    const message = parseServerMessage(JSON.parse(audioCut.rest(data)))
+    const [part, ...others] = typeof message === 'string' ? [] : partsOf(message).filter(({ inlineData }) => inlineData?.data === '')
+    // What was cut out is audio only where exactly one part lacks its data now.
+    if (part?.inlineData !== undefined && others.length === 0) {
+      part.inlineData.data = audioCut.audio(data)
+      return message
+    }
+  }
+  return parseServerMessage(JSON.parse(data.toString()))
+}
+
 /** Reads a message in a text or binary frame; a malformed or unknown one is counted and dropped. */
 export function readMessage(data: Buffer, stats: GeminiStats): ServerMessage | null {
   stats.messagesIn++
@@ -178,7 +196,7 @@ export function readMessage(data: Buffer, stats: GeminiStats): ServerMessage | n
   }
   let message: ServerMessage | 'unknown' | 'malformed' = 'malformed'
   try {
-    message = parseServerMessage(JSON.parse(data.toString()))
+    message = messageOf(data)
   } catch {
     // Counted below.
   }

@@ -227,9 +227,9 @@ export class OpenAiRealtimeBackend implements Backend {
     if (!this.#connection.isReady || this.#connection.congested) return false
     if (this.#options.audio === 'pcmu') {
       const bytes = encodeMuLaw(samplesOf(pcm.subarray(0, length)), g711)
-      this.#connection.send(APPEND_PREFIX + g711.toString('base64', 0, bytes) + APPEND_SUFFIX)
+      this.#connection.sendAudio(APPEND_PREFIX, g711, bytes, APPEND_SUFFIX)
     } else {
-      this.#connection.send(APPEND_PREFIX + pcm.toString('base64', 0, length) + APPEND_SUFFIX)
+      this.#connection.sendAudio(APPEND_PREFIX, pcm, length, APPEND_SUFFIX)
     }
     return true
   }

@@ -1,4 +1,5 @@
 import { BACKEND_MESSAGE_BYTES_MAX } from '../../core/limits.js'
+import { AudioCut } from '../transport/base64-audio.js'
 import { speaksOfKey, speaksOfQuota, vendorFault, vendorText, vendorWord } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 
@@ -247,6 +248,22 @@ export interface OpenAiStats {
   rateChanges: number
 }
 
+// Shared by all calls of a thread: a message is read to its end before the next one.
+const audioCut = new AudioCut('delta')
+
+/** A message as JSON; the base64 of a piece of audio goes past the parser. */
+function jsonOf(data: Buffer): unknown {
+  if (audioCut.find(data)) {
+    const value = JSON.parse(audioCut.rest(data)) as { readonly type?: unknown; delta?: unknown } | null
+    if ((value?.type === 'response.output_audio.delta' || value?.type === 'response.audio.delta') && value.delta === '') {
+      value.delta = audioCut.audio(data)
+      return value
+    }
+  }
+  // Another long string was cut out, or none.
+  return JSON.parse(data.toString())
+}
+
 /** Reads a message; what is no event that is read is counted and dropped. */
 export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null {
   stats.messagesIn++
@@ -256,7 +273,7 @@ export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null 
   }
   let value: unknown
   try {
-    value = JSON.parse(data.toString())
+    value = jsonOf(data)
   } catch {
     stats.malformedMessages++
     return null

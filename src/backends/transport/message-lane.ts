@@ -74,18 +74,39 @@ export class MessageLane {
    * @returns false when it has to go through `ws`
    */
   send(message: string): boolean {
+    const length = Buffer.byteLength(message)
+    const writer = this.#writerFor(length)
+    if (writer === null) return false
+    this.#write(writer.text(message, length))
+    return true
+  }
+
+  /**
+   * The same for a message of JSON around the base64 of `length` bytes of `audio`; `before` and `after` are ASCII.
+   * @returns false when it has to go through `ws`
+   */
+  sendAudio(before: string, audio: Buffer, length: number, after: string): boolean {
+    const writer = this.#writerFor(before.length + base64Chars(length) + after.length)
+    if (writer === null) return false
+    this.#write(writer.audio(before, audio, length, after))
+    return true
+  }
+
+  #writerFor(bytes: number): FrameWriter | null {
     const socket = this.#socket
     // The frame's memory is free when everything before it was written.
-    if (socket === null || !this.#opened || socket.writableLength !== 0) return false
-    const length = Buffer.byteLength(message)
-    if (!FrameWriter.takes(length)) return false
-    socket.write((this.#writer ?? frameWriter).text(message, length))
+    if (socket === null || !this.#opened || socket.writableLength !== 0 || !FrameWriter.takes(bytes)) return null
+    return this.#writer ?? frameWriter
+  }
+
+  #write(frame: Buffer): void {
+    const socket = this.#socket as Socket // `#writerFor` has looked
+    socket.write(frame)
     // Under TLS every frame waits a moment, so such a socket keeps the memory that its first one is in.
     if (socket.writableLength !== 0 && this.#writer === null) {
       this.#writer = frameWriter
       frameWriter = new FrameWriter()
     }
-    return true
   }
 
   /** From now on `ws` gets everything. */
@@ -271,6 +292,11 @@ function nextKey(): number {
   return keys[keysUsed++] as number
 }
 
+/** Characters of the base64 of so many bytes, with padding. */
+function base64Chars(bytes: number): number {
+  return Math.ceil(bytes / 3) * 4
+}
+
 /** Frames of a WebSocket client (RFC 6455, 5.2), in one memory that is used again: each frame overwrites the one before. */
 class FrameWriter {
   #frame: Buffer = Buffer.alloc(0)
@@ -287,18 +313,41 @@ class FrameWriter {
    * @param length  its bytes in UTF-8, which `takes` must accept
    */
   text(message: string, length: number): Buffer {
+    const frame = this.#begin(length)
+    // In ASCII, as nearly all of it is, by one copy.
+    frame.write(message, HEADER_BYTES, length === message.length ? 'latin1' : 'utf8')
+    return this.#masked(length)
+  }
+
+  /** The frame of a text message: the base64 of `length` bytes of `audio` between two pieces of ASCII. */
+  audio(before: string, audio: Buffer, length: number, after: string): Buffer {
+    const chars = base64Chars(length)
+    const bytes = before.length + chars + after.length
+    const frame = this.#begin(bytes)
+    const at = HEADER_BYTES + before.length
+    frame.write(before, HEADER_BYTES, 'latin1')
+    frame.write(audio.toString('base64', 0, length), at, 'latin1')
+    frame.write(after, at + chars, 'latin1')
+    return this.#masked(bytes)
+  }
+
+  /** The memory of a frame with its header but for the key. */
+  #begin(length: number): Buffer {
     const end = HEADER_BYTES + length
     if (this.#frame.length < end) this.#grow(end)
     const frame = this.#frame
-    const words = this.#words
-    const key = nextKey()
     frame[0] = WHOLE_TEXT
     frame[1] = MASKED | LENGTH_16
     frame[2] = length >> 8
     frame[3] = length
+    return frame
+  }
+
+  #masked(length: number): Buffer {
+    const end = HEADER_BYTES + length
+    const words = this.#words
+    const key = nextKey()
     words[1] = key
-    // In ASCII, as nearly all of it is, by one copy.
-    frame.write(message, HEADER_BYTES, length === message.length ? 'latin1' : 'utf8')
     // By whole words, beyond the end too; four at a time, which is a third faster and needs no native module.
     for (let i = HEADER_BYTES / 4; i < end / 4; i += 4) {
       words[i] = (words[i] as number) ^ key

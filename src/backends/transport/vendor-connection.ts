@@ -105,6 +105,11 @@ export class VendorConnection {
     this.#socket?.send(message)
   }
 
+  /** Sends JSON around the base64 of the first `length` bytes of `audio`; `before` and `after` are ASCII. */
+  sendAudio(before: string, audio: Buffer, length: number, after: string): void {
+    this.#socket?.sendAudio(before, audio, length, after)
+  }
+
   /** Tells the call of a fault; a fatal one ends the session, unless it is worth another attempt to connect. */
   fail(fault: VendorFault): void {
     if (!this.alive) return
@@ -295,6 +300,11 @@ export class RealtimeSocket {
 
   send(message: string): void {
     if (this.isOpen && !this.#lane.send(message)) this.#socket.send(message)
+  }
+
+  sendAudio(before: string, audio: Buffer, length: number, after: string): void {
+    if (!this.isOpen || this.#lane.sendAudio(before, audio, length, after)) return
+    this.#socket.send(before + audio.toString('base64', 0, length) + after)
   }
 
   /** Closes in order, or not, within BACKEND_CLOSE_MS. Idempotent. */
