@@ -4,7 +4,7 @@ import type { SpeechKind } from './events.js'
 /** One piece of agent speech, of the backend or of the gateway. */
 interface SpeechItem {
   readonly kind: SpeechKind
-  /** Of the response that it belongs to; null for the gateway's own. */
+  /** Generation of its response; null for an item of the gateway. */
   readonly generation: number | null
   started: boolean
   /** Heard to its end, or thrown away. */
@@ -12,20 +12,20 @@ interface SpeechItem {
 }
 
 /**
- * What the agent says: the responses of the backend by their generation, and the items of speech.
+ * Tracks the agent's speech: the backend's responses by generation, and the items of speech.
  *
- *     response  --turn-start--> given --turn-done, interrupted--> over
- *     response  at or below the fence: dead, what still comes of it is late; above the ceiling: unwanted
+ *     response  --turn-start--> responding --turn-done, interrupted--> over
+ *     response  at or below the fence: dead, its later events are dropped; above the ceiling: unwanted
  *     item      --first sample sent--> started --heard | cut--> over
  */
 export class AgentSpeech {
-  /** The response that is being given; null when the backend is done. */
+  /** Generation of the current response; null when the backend gives none. */
   responding: number | null = null
-  /** The highest generation that was heard of. */
+  /** The highest generation seen. */
   #latest = 0
   #fence = 0
   #ceiling = Infinity
-  /** The response that greets: the first one of a call that the backend greets. */
+  /** Generation of the greeting: the first response of a call in which the backend greets. */
   #greeting: number | null = null
   readonly #items = new Map<string, SpeechItem>()
 
@@ -33,7 +33,7 @@ export class AgentSpeech {
     return this.#latest
   }
 
-  /** A response was heard of. @returns false when it is dead or unwanted */
+  /** Notes the generation. @returns false when the response is dead or unwanted */
   wanted(generation: number): boolean {
     if (generation > this.#latest) this.#latest = generation
     return generation > this.#fence && generation <= this.#ceiling
@@ -56,7 +56,7 @@ export class AgentSpeech {
     if (this.responding !== null && generation >= this.responding) this.responding = null
   }
 
-  /** Audio came. @returns `first` for the first of its item, `late` when it must not be played */
+  /** Takes audio. @returns `first` for the first audio of its item, `late` when it must not be played */
   audio(itemId: string, generation: number): 'first' | 'more' | 'late' {
     const known = this.#items.get(itemId)
     if (!this.wanted(generation) || known?.over === 'cut') return 'late'
@@ -80,7 +80,7 @@ export class AgentSpeech {
     return itemId === null ? undefined : this.#items.get(itemId)
   }
 
-  /** Some item is on its way to the caller. */
+  /** At least one item is on its way to the caller. */
   get anyOpen(): boolean {
     for (const item of this.#items.values()) if (item.over === 'no') return true
     return false
@@ -104,7 +104,7 @@ export class AgentSpeech {
     this.#greeting = 0
   }
 
-  /** Everything open is given up, and responses up to `fence` are dead. @returns whether the backend was speaking */
+  /** Discards all open items; responses up to `fence` become dead. @returns whether the backend was speaking */
   cut(fence: number): boolean {
     let backendSpoke = this.responding !== null
     for (const item of this.#items.values()) {
@@ -117,7 +117,7 @@ export class AgentSpeech {
     return backendSpoke
   }
 
-  /** Responses up to `fence` are dead. */
+  /** Responses up to `fence` become dead. */
   raiseFence(fence: number): void {
     this.#fence = Math.max(this.#fence, fence)
     if (this.responding !== null && this.responding <= fence) this.responding = null

@@ -1,16 +1,16 @@
 import { FRAME_MS } from '../core/units.js'
 
-/** What a called line is listened to for, before the agent speaks. Milliseconds. */
+/** Limits for answering-machine detection on an outbound call. Milliseconds. */
 export interface AnswerGuardOptions {
-  /** Speech without a pause that is longer than this is a recording: people say "hello?" and wait. */
+  /** Longer speech without a pause is a recording: people say "hello?" and wait. */
   readonly machineSpeechMs: number
-  /** Quiet after speech that ends it. */
+  /** Quiet that ends a person's first words. */
   readonly pauseMs: number
   /** No voice for this long from the start: nobody is there. */
   readonly silenceMs: number
 }
 
-/** Who took the call: a person, a recording whose turn to listen it is now, or nobody who speaks. */
+/** Who took the call: a person, an answering machine that is ready for a message, or nobody (no voice). */
 export type AnswerVerdict =
   | { readonly who: 'human'; readonly why: string }
   | { readonly who: 'machine'; readonly why: string }
@@ -19,20 +19,20 @@ export type AnswerVerdict =
 /** A voicemail's beep is 200 to 1000 ms of one pure tone; shorter is a click, longer a dial tone or a fax. */
 const BEEP_MS_MIN = 160
 const BEEP_MS_MAX = 1500
-/** After a beep it records at once; the echo of the beep has to pass. */
+/** The machine records right after its beep; this lets the echo of the beep pass. */
 const AFTER_BEEP_MS = 100
-/** A recording without a beep has said its piece when it is quiet this long. */
+/** Quiet after which a recording without a beep is over. */
 const MACHINE_QUIET_MS = 1800
-/** Longest greeting that is waited for: mailboxes allow 30 to 60 s. */
+/** Longest wait for the end of a mailbox greeting: mailboxes allow 30 to 60 s. */
 const MACHINE_GREETING_MS_MAX = 45_000
-/** A pause is this much quieter than the voice before it; what a telephone line leaves of a room is 25 dB below. */
+/** A pause is at least this much quieter than the voice; background noise of a room is about 25 dB quieter. */
 const PAUSE_DROP_DB = 18
 /** Voice shorter than this is a click or comfort noise. */
 const WORD_MS_MIN = 100
 
 /**
- * Tells a person from a voicemail by how they take a call: people say a short word and wait, recordings talk on, then
- * beep. Counts frames, so its clock is the line's own.
+ * Distinguishes a person from an answering machine: people say a short word and wait, recordings keep talking, then
+ * beep. It counts frames, so its clock is the line's own.
  */
 export class AnswerGuard {
   readonly #options: AnswerGuardOptions
@@ -41,9 +41,9 @@ export class AnswerGuard {
   #voiceToMs = 0
   #voicedMs = 0
   #toneMs = 0
-  /** The loudest that the voice was. */
+  /** Loudest voiced frame so far. */
   #voiceDbfs = -Infinity
-  /** Since a beep ended; null before one. */
+  /** When a beep ended; null before one. */
   #beepEndedMs: number | null = null
   #machine: string | null = null
 
@@ -51,7 +51,7 @@ export class AnswerGuard {
     this.#options = options
   }
 
-  /** A recording talks: its end is waited for. */
+  /** A recording is talking, and the verdict waits for its end. */
   get machineSuspected(): boolean {
     return this.#machine !== null
   }
@@ -61,13 +61,14 @@ export class AnswerGuard {
    * @param voiced  speech, not a tone
    * @param tone  one or two pure tones
    * @param levelDbfs  of the frame
-   * @returns the verdict, once; null while it is open
+   * @returns the verdict; null while it is open
    */
   frame(voiced: boolean, tone: boolean, levelDbfs: number): AnswerVerdict | null {
     this.#atMs += FRAME_MS
     this.#tone(tone)
     if (voiced) this.#voice(levelDbfs)
-    // A voice that goes on without a breath is taken for noise after a while: as loud as it was, it is no pause.
+    // The detector takes a long voice without a breath for noise after a while. Sound as loud as that voice is not a
+    // pause.
     else if (!tone && this.#voiceFromMs !== null && levelDbfs > this.#voiceDbfs - PAUSE_DROP_DB) this.#talking(this.#voiceFromMs)
     if (this.#beepEndedMs !== null && this.#atMs - this.#beepEndedMs >= AFTER_BEEP_MS) return machine(this.#machine ?? 'a beep')
     return this.#machine === null ? this.#person() : this.#recording(this.#machine)
@@ -78,14 +79,14 @@ export class AnswerGuard {
       this.#toneMs += FRAME_MS
       return
     }
-    // Without a word before it, it is the line's own: ringing, or a fax.
+    // A tone without a word before it comes from the line: ringing, or a fax.
     const beep = this.#toneMs >= BEEP_MS_MIN && this.#toneMs <= BEEP_MS_MAX && this.#voiceFromMs !== null
     if (beep) this.#beepEndedMs = this.#atMs - FRAME_MS
     this.#toneMs = 0
   }
 
   #voice(levelDbfs: number): void {
-    // It is not a beep that somebody talks after.
+    // A tone is not the beep if somebody talks after it.
     this.#beepEndedMs = null
     this.#voiceDbfs = Math.max(this.#voiceDbfs, levelDbfs)
     this.#voiceFromMs ??= this.#atMs - FRAME_MS
@@ -105,7 +106,7 @@ export class AnswerGuard {
       return this.#atMs >= silenceMs ? { who: 'silence', why: `no voice in ${silenceMs} ms` } : null
     }
     const quietMs = this.#atMs - this.#voiceToMs
-    // A tone may be becoming a beep.
+    // The tone that runs may turn out to be a beep.
     if (quietMs < pauseMs || this.#beepEndedMs !== null || (this.#toneMs > 0 && this.#toneMs <= BEEP_MS_MAX)) return null
     if (this.#voicedMs < WORD_MS_MIN) {
       this.#voiceFromMs = null

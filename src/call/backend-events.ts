@@ -1,10 +1,10 @@
 /**
- * What a backend tells the call. The vocabulary lives here, in a pure layer, because the session decides by it;
- * `src/backends/backend.ts` is the contract that uses it.
+ * Events from a backend to the call. The types are in this pure layer because the session decides by them;
+ * `src/backends/backend.ts` is the contract that uses them.
  *
  * Every event that belongs to a response carries the response's `generation`: a number that the backend raises
- * with each response it starts. The session drops everything of a generation it has interrupted, however late
- * it comes.
+ * with each response it starts. The session drops all events of a generation that it has interrupted, however late they
+ * come.
  */
 export type BackendErrorCode =
   | 'auth' | 'rate_limit' | 'quota' | 'session_expired' | 'bad_request' | 'network' | 'timeout' | 'internal'
@@ -27,19 +27,19 @@ export type BackendEvent =
       readonly type: 'turn-done'; readonly generation: number
       readonly status: 'completed' | 'cancelled' | 'failed'; readonly reason?: string
     }
-  /** The backend's own VAD (only where `capabilities.serverVad`). */
+  /** From the backend's own VAD (only with `capabilities.serverVad`). */
   | { readonly type: 'speech-started' }
   | { readonly type: 'speech-stopped' }
   /**
-   * Words of the speech that goes on were recognised; which, the transcript says at its end. Once for each time that there are more of
-   * them. A backend that sends partial transcripts needs none.
+   * More words of the current speech were recognised; the transcript follows when the speech ends. Sent each time the
+   * number of words grows. A backend that sends partial transcripts does not need it.
    */
   | { readonly type: 'understood' }
   /** The backend cancelled its own response because the caller spoke. */
   | { readonly type: 'interrupted'; readonly generation: number }
   /**
    * Words. `final` false may be followed by a longer text of the same item. Caller and agent entries are not
-   * ordered with regard to each other.
+   * ordered relative to each other.
    */
   | {
       readonly type: 'transcript'; readonly role: 'caller' | 'agent'; readonly text: string
@@ -56,14 +56,14 @@ export type BackendEvent =
       readonly type: 'error'; readonly code: BackendErrorCode; readonly message: string
       readonly fatal: boolean; readonly retryable: boolean
     }
-  /** The session will be ended by the other side in `inMs`; the gateway plans a replacement. */
+  /** The service will end the session in `inMs`; the gateway prepares a replacement. */
   | { readonly type: 'expiring'; readonly inMs: number }
   /**
-   * Another backend, or another session of the same one (`reason` rotation), answers from here on, `gapMs` after the one
-   * before was lost. It knows what was said and done, and was given what had no answer yet.
+   * Another backend, or another session of the same backend (`reason` rotation), answers from here on, `gapMs` after
+   * the previous one was lost. It has the history of the call and the input that had no answer yet.
    */
   | { readonly type: 'failover'; readonly from: string; readonly to: string; readonly gapMs: number; readonly reason: string }
-  /** The caller waits longer than they should while another backend is being found: a word is due. */
+  /** Failover takes long, so the caller should hear a filler. */
   | { readonly type: 'holding' }
-  /** Exactly once, last. */
+  /** Exactly once, as the last event. */
   | { readonly type: 'closed'; readonly code: number; readonly reason: string; readonly clean: boolean }

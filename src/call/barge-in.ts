@@ -1,10 +1,10 @@
 import type { BargeInOptions } from './call-options.js'
 import type { BargeInRecord } from './record.js'
 
-/** What stood where when the caller began to speak over the agent. */
+/** State at the moment when the caller began to speak over the agent. */
 export interface BargeInStart {
   readonly firstVoicedMs: number
-  /** What the caller was hearing, and how much of it had been heard when it was paused. */
+  /** The item that the caller was hearing, and how much of it had been heard at that moment. */
   readonly itemId: string | null
   readonly heardMs: number
   /** The caller was hearing the agent, so that there is something to stop. */
@@ -12,18 +12,18 @@ export interface BargeInStart {
 }
 
 /**
- * Speech over speech, in two steps.
+ * Barge-in in two steps: pause, then commit or resume.
  *
  *     idle   --caller's onset, agent audible or about to be-->  paused  fall silent, keep everything
- *     paused --commitMs of voice, or the backend's decision-->  idle    committed: throw away, tell the backend
- *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a false interruption: go on where it paused
+ *     paused --commitMs of voice, or the backend's decision-->  idle    committed: discard, tell the backend
+ *     paused --resumeAfterMs and the caller quiet for quietMs-->  idle    a false interruption: resume
  *     idle   --the backend's decision, or a digit-->  idle    committed at once
  *
- * Falling silent at once costs nothing and is what a caller notices; giving the speech up is what a cough must not do.
+ * A pause is cheap and is what the caller notices. Discarding the speech needs more evidence: a cough must not do it.
  */
 export class BargeIn {
   start: BargeInStart | null = null
-  /** Commits whose last sample has not gone out yet; null when there is none. */
+  /** A commit before which the last agent sample is not sent yet; null when there is none. */
   #settling: { readonly start: BargeInStart; readonly why: string } | null = null
   readonly #options: BargeInOptions
 
@@ -39,12 +39,12 @@ export class BargeIn {
     this.start = start
   }
 
-  /** Whether enough voice has come since the onset to give the agent's speech up. */
+  /** Whether there is enough voice since the onset to discard the agent's speech. */
   shouldCommit(voicedMs: number): boolean {
     return this.start !== null && voicedMs >= this.#options.commitMs
   }
 
-  /** Whether the caller is quiet enough to go on. Asked when `resumeAfterMs` has passed since the pause, and again until it is. */
+  /** Whether the caller is quiet enough to resume. Checked from `resumeAfterMs` after the pause on. */
   mayResume(quietMs: number): boolean {
     return quietMs >= this.#options.quietMs
   }
@@ -59,14 +59,14 @@ export class BargeIn {
     return { atMs: start.firstVoicedMs - streamZeroMs, stopMs: stopMs(start, lastSentAtMs), committed: false, why }
   }
 
-  /** Leaves the pause without a record: what was paused is gone for another reason. */
+  /** Leaves the pause without a record: the paused speech was discarded for another reason. */
   abandon(): void {
     this.start = null
   }
 
   /**
-   * The agent's speech is given up. The record follows from `settle`, when the last sample has surely left: a
-   * commit without a pause before it is decided while samples are still on their way.
+   * The agent's speech is discarded. `settle` returns the record once the last sample has surely been sent, because a
+   * commit without a pause is decided while samples are still on their way.
    */
   commit(start: BargeInStart, why: string): void {
     this.start = null

@@ -2,48 +2,48 @@ import { CALL_RECORDS_MAX, TOOL_CALLS_MAX, TRANSCRIPT_ENTRIES_MAX } from '../cor
 import type { BargeInRecord, PlayedTimes, ToolCallRecord, TranscriptEntry, TurnRecord } from './record.js'
 
 /**
- * How a tool call came to its end:
- * - `answered`: the tool ran, and its result, good or bad, went to the model;
- * - `built-in`: the session carried it out itself;
- * - `refused`: it was not run (unknown name, arguments that do not fit, too many at once);
- * - `cancelled`: the model took it back, or the call ended first;
+ * How a tool call ended:
+ * - `answered`: the tool ran, and the model got its result or error;
+ * - `built-in`: the session performed it itself;
+ * - `refused`: it was not run (unknown name, invalid arguments, too many at once);
+ * - `cancelled`: the backend cancelled it, or the call ended first;
  * - `overdue`: no result came in time;
- * - `lost`: its worker died while it ran.
+ * - `lost`: the worker died while it ran.
  */
 export type ToolCallEnd = 'answered' | 'built-in' | 'refused' | 'cancelled' | 'overdue' | 'lost'
 
-/** A tool call with what the model asked and was told, which the record leaves out. */
+/** A tool call, with the complete arguments and result that its record leaves out. */
 export interface LoggedToolCall {
   readonly callId: string
   readonly end: ToolCallEnd
   readonly record: ToolCallRecord
-  /** As the model gave them; those of the record are without what proves an identity. */
+  /** As the model gave them; the record leaves out the proof of identity. */
   readonly args: Readonly<Record<string, unknown>>
   readonly result: unknown
 }
 
-/** One thing that became part of the call's record, whole. Plain JSON. */
+/** One complete entry of the call log. Plain JSON. */
 export type CallLogEntry =
   | { readonly kind: 'transcript'; readonly record: TranscriptEntry }
   | ({ readonly kind: 'tool-call' } & LoggedToolCall)
   | { readonly kind: 'turn'; readonly record: TurnRecord }
   | { readonly kind: 'barge-in'; readonly record: BargeInRecord }
-  /** When the caller heard the answer of a turn that is in the log; from the worker, which hears the outbound track. */
+  /** Caller-perceived latency of a turn in the log; the worker measures it on the outbound track. */
   | { readonly kind: 'turn-played'; readonly callerStoppedMs: number; readonly ear: PlayedTimes }
 
-/** Everything in a log. Plain JSON: what another worker gets with the checkpoint. */
+/** The contents of a log. Plain JSON; another worker gets it with the checkpoint. */
 export interface CallLogRecords {
   readonly transcript: readonly TranscriptEntry[]
   readonly toolCalls: readonly LoggedToolCall[]
   readonly turns: readonly TurnRecord[]
   readonly bargeIns: readonly BargeInRecord[]
-  /** Entries of each list that are gone, oldest first, because it was full. */
+  /** Number of oldest entries that each list dropped because it was full. */
   readonly dropped: Readonly<Record<'transcript' | 'toolCalls' | 'turns' | 'bargeIns', number>>
 }
 
 /**
- * What happened in a call, in order and bounded. The session has one and emits each entry as an output; the main thread has
- * another, made of those outputs, from which the live view and the call record are read.
+ * What happened in a call, in order and bounded. The session keeps one log and emits each entry as an output. The main
+ * thread builds another log from these outputs; the live view and the call record read that one.
  */
 export class CallLog implements CallLogRecords {
   readonly transcript: TranscriptEntry[]
@@ -52,7 +52,7 @@ export class CallLog implements CallLogRecords {
   readonly bargeIns: BargeInRecord[]
   readonly dropped: { transcript: number; toolCalls: number; turns: number; bargeIns: number }
 
-  /** @param before  the log of the worker that had the call before */
+  /** @param before  the log of the call's previous worker */
   constructor(before?: CallLogRecords) {
     this.transcript = [...before?.transcript ?? []]
     this.toolCalls = [...before?.toolCalls ?? []]
@@ -99,7 +99,7 @@ export class CallLog implements CallLogRecords {
   }
 }
 
-/** @returns how many entries it cost */
+/** @returns how many entries were dropped */
 function keep<T>(list: T[], entry: T, max: number): number {
   list.push(entry)
   if (list.length <= max) return 0

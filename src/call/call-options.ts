@@ -1,38 +1,40 @@
 /**
- * The settings of one call session. Plain data without functions: it crosses threads, and a journal
- * keeps it beside the inputs so that the call can be run again.
+ * The settings of one call session. Plain data without functions, because it crosses threads and a journal keeps it for
+ * replay.
  */
 export interface CallSessionOptions {
   readonly callSid: string
   readonly agent: string
-  /** Monotonic time of the webhook that announced the call: zero of the timeline. */
+  /** Monotonic time of the webhook that announced the call: time zero of the timeline. */
   readonly preparedAtMs: number
-  /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would say. */
+  /** Calendar time minus monotonic time, so that `nowMs + wallOffsetMs` is what `Date.now()` would return. */
   readonly wallOffsetMs: number
-  /** The backend decides by itself when the caller speaks (`capabilities.serverVad`). */
+  /** The backend detects the caller's speech itself (`capabilities.serverVad`). */
   readonly serverVad: boolean
-  /** The backend wants to know how much of an interrupted item was heard (`capabilities.truncate`). */
+  /** The backend uses the played duration of an interrupted item (`capabilities.truncate`). */
   readonly truncate: boolean
-  /** Names of the agent's tools; another name is answered with an error. The gateway's own are always known. */
+  /**
+   * Names of the agent's tools; any other name is answered with an error. The gateway's built-in tools need no entry.
+   */
   readonly toolNames: readonly string[]
   /** Spoken by the gateway as soon as the stream is open. Null: the backend greets when it gets `kickOffText`. */
   readonly greeting: string | null
   /**
-   * Given to the backend once, with a wish for an answer, when the stream is open, the backend ready and `greeting`
-   * null.
+   * Sent to the backend once with a request for a response, when the stream is open, the backend is ready and
+   * `greeting` is null.
    */
   readonly kickOffText: string
-  /** Given to the backend of a taken-over call whose caller still waits for an answer, or for the rest of one. */
+  /** Sent to the backend of a taken-over call when the caller still waits for an answer or for the rest of one. */
   readonly resumeText: string
-  /** How long the caller of an open stream waits for a backend that is not ready. */
+  /** Time from the opened stream until a backend that is not ready counts as dead. */
   readonly backendReadyTimeoutMs: number
-  /** How long a caller whose words were understood waits for any sound before the backend counts as dead. */
+  /** Time limit for the first sound of an answer; two missing answers in a row mean a dead backend. */
   readonly answerTimeoutMs: number
-  /** Said when the backend could not make a response; after RESPONSES_FAILED_MAX in a row it counts as dead. */
+  /** Said when a response failed; after RESPONSES_FAILED_MAX failures in a row the backend counts as dead. */
   readonly responseFailedText: string
   /** What the caller hears when the backend is dead. */
   readonly apologyText: string
-  /** `escalate` falls back to hanging up where no escalation is set. */
+  /** `escalate` falls back to hanging up when no escalation is set. */
   readonly onBackendFailure: 'escalate' | 'hangup'
   readonly goodbyeText: string
   readonly speech: SpeechOptions
@@ -40,33 +42,33 @@ export interface CallSessionOptions {
   readonly silence: SilenceOptions
   readonly duration: DurationOptions
   readonly filler: FillerOptions
-  /** A tool whose result has not come by then is answered with an error; the tool runner's own deadline is shorter. */
+  /** A tool call without a result by then is answered with an error; the tool runner's own limit is shorter. */
   readonly toolLimitMs: number
-  /** Set for a call that we placed: nothing is said until `screened` tells who took it. */
+  /** Set for a call that we placed: nothing is said until the input `screened` says who took it. */
   readonly screening: ScreeningOptions | null
-  /** When the session itself hands the caller over; null: never. Needs `escalation`. */
+  /** When the session escalates by itself; null: never. Needs `escalation`. */
   readonly rules: RuleOptions | null
-  /** Said before anything else, and not to be interrupted: the call is recorded. Null: nothing has to be said. */
+  /** Says that the call is recorded, before anything else and without interruption. Null: nothing is said. */
   readonly consentText: string | null
-  /** Null: this agent cannot hand a caller to a human. */
+  /** Null: this agent cannot escalate to a human. */
   readonly escalation: EscalationOptions | null
 }
 
 export interface SpeechOptions {
   /** Voice without a pause that begins a segment of caller speech. */
   readonly onsetMs: number
-  /** Quiet after the last voiced sample that ends it. */
+  /** Quiet after the last voiced sample that ends the segment. */
   readonly endOfSpeechMs: number
   /** Voice in one segment that makes it speech rather than comfort noise or a click. */
   readonly realSpeechMs: number
 }
 
 export interface BargeInOptions {
-  /** Voice since the onset after which the agent's speech is given up. */
+  /** Voice since the onset after which the agent's speech is discarded. */
   readonly commitMs: number
-  /** Speech that is paused and not given up by then goes on, once the caller is quiet. */
+  /** Paused speech resumes after this, once the caller is quiet, unless the interruption was committed. */
   readonly resumeAfterMs: number
-  /** How long the caller must have been quiet for a paused speech to go on. */
+  /** How long the caller must have been quiet before paused speech resumes. */
   readonly quietMs: number
   /** A digit interrupts speech too. */
   readonly onDtmf: boolean
@@ -102,11 +104,11 @@ interface ScreeningOptions {
 }
 
 export interface RuleOptions {
-  /** Words of an angry caller, and how many of their sentences must have one. */
+  /** Phrases of an angry caller, and how many of their utterances must contain one. */
   readonly words: { readonly phrases: readonly string[]; readonly times: number } | null
-  /** Field of the verified identity that makes a caller one who is connected at once. */
+  /** Field of the verified identity; if it is true, the caller is escalated at once. */
   readonly vip: string | null
-  /** Failed tools and fixes that did not help, together. */
+  /** Number of failed tool calls plus fixes that did not help; null: no such rule. */
   readonly failures: number | null
 }
 
@@ -115,11 +117,11 @@ export interface EscalationOptions {
   readonly announceText: string | null
   /** Said when no human could be reached. */
   readonly failedText: string
-  /** Said instead when nobody is there at this hour. */
+  /** Said instead outside of opening hours. */
   readonly closedText: string
   /** Said before a stream is closed on a carrier that may leave the caller in silence. */
   readonly silentLineText: string
-  /** Null: nobody is called back. */
+  /** Null: no call backs. */
   readonly callback: CallbackOptions | null
   readonly afterFailure: 'continue' | 'goodbye'
   /** The escalation machine must answer within this, or it counts as failed. */
@@ -129,15 +131,15 @@ export interface EscalationOptions {
 }
 
 interface CallbackOptions {
-  /** Asked after the words that nobody could be reached; the key 1 means yes. */
+  /** Asked after the words that nobody could be reached; the DTMF digit 1 means yes. */
   readonly offerText: string
-  /** Said when a key was the answer. */
+  /** Said after the digit 1. */
   readonly confirmedText: string
   /** The number that the caller calls from is not withheld. */
   readonly numberKnown: boolean
 }
 
-/** What every agent gets that says nothing else. */
+/** Defaults for every agent. */
 export const DEFAULT_CALL_OPTIONS = {
   kickOffText: '',
   resumeText: 'The line had a short gap. Go on from the caller\'s last words; do not greet again.',
@@ -180,7 +182,7 @@ export const DEFAULT_CALL_OPTIONS = {
   escalation: null,
 } as const satisfies Partial<CallSessionOptions>
 
-/** What an agent with an escalation gets that says nothing else about it. */
+/** Defaults for an agent with an escalation. */
 export const DEFAULT_ESCALATION_OPTIONS = {
   announceText: 'I am connecting you to a colleague. Please hold.',
   failedText: 'I am sorry, no colleague is free right now.',
@@ -188,6 +190,6 @@ export const DEFAULT_ESCALATION_OPTIONS = {
   silentLineText: 'If the line stays silent, please hang up and call us again.',
   callback: null,
   afterFailure: 'continue',
-  stepTimeoutMs: 5000, // the machine answers in one thread hop; 5 s of hold is what a caller bears without a word
-  holdTimeoutMs: 60_000, // two rings-out of 30 s
+  stepTimeoutMs: 5000, // the machine answers in one thread hop; callers accept about 5 s without a word
+  holdTimeoutMs: 60_000, // two numbers that ring for 30 s each
 } as const satisfies EscalationOptions

@@ -30,7 +30,7 @@ import { Turns } from './turns.js'
 export type CallState =
   | 'waiting' | 'connecting' | 'live' | 'escalating' | 'holding' | 'bridged' | 'closing' | 'closed' | 'ended'
 
-/** Every reason for which a session wants to be called again. */
+/** Every deadline for which a session asks to be called again. */
 const DEADLINES = [
   'backend-ready', 'answer', 'end-of-speech', 'not-understood', 'barge-in-resume', 'barge-in-settle', 'filler', 'tool-limit', 'silence',
   'duration', 'words-heard', 'escalation-step', 'hold', 'offer', 'consent', 'quiet-goodbye', 'quiet-goodbye-limit', 'stream-close',
@@ -45,11 +45,11 @@ type ToolCallEvent = Extract<BackendEvent, { readonly type: 'tool-call' }>
 interface EndPlan {
   readonly reason: EndReason
   readonly detail: string
-  /** The agent's own end: a caller who speaks up takes it back. */
+  /** The agent asked for the end: a caller who speaks up cancels it. */
   readonly cancellable: boolean
-  /** Answers the tool call that asked for the end, should it not come to it. */
+  /** The tool call that asked for the end; it is answered only if the end is cancelled. */
   readonly toolCallId: string | null
-  /** The phrase that must be heard first. */
+  /** The phrase that must be heard before the end. */
   itemId: string | null
   quietSinceMs: number | null
 }
@@ -58,48 +58,48 @@ interface EscalationRequest {
   readonly reason: string
   readonly summary: string
   readonly origin: 'agent' | 'operator' | 'rule' | 'backend-failed'
-  /** The tool call that asked; it is answered when the escalation failed. */
+  /** The tool call that asked; it is answered only if the escalation fails. */
   readonly toolCallId: string | null
 }
 
-/** Speech that waits beyond this is not in the shared ring and dies with its worker. */
+/** Waiting speech beyond this is not in the shared ring, so it is lost when the worker dies. */
 const SURVIVING_SPEECH_MS = 2000
-/** How soon the limit of a call is looked at again while a human is being fetched or a goodbye is spoken. */
+/** Interval at which the duration limit is checked again during an escalation or a goodbye. */
 const DURATION_POLL_MS = 5000
-/** Frames end a segment; only when none has come for this long past its end does the clock. */
+/** Normally frames end a segment. The clock ends it when no frame has come for this long past its end. */
 const FRAMES_STOPPED_MS = 500
-/** A pause that found the caller not quiet yet looks again after this. */
+/** A paused agent checks again after this whether the caller is quiet. */
 const RESUME_POLL_MS = 60
-/** Quiet after which a backend with a turn detection of its own may have found the end of the caller's turn. */
+/** After this much quiet a backend with its own turn detection may have found the end of the caller's turn. */
 const EARLY_ANSWER_QUIET_MS = 100
-/** The backend's end of speech comes late; our own last voiced sample is taken when it is no older than this. */
+/** The backend reports the end of speech late; our own last voiced sample is used if it is not older than this. */
 const OWN_CLOCK_MS_MAX = 3000
-/** Answers that may fail to come one after another before the backend counts as dead. */
+/** Missing answers in a row after which the backend counts as dead. */
 const ANSWERS_MISSING_MAX = 2
-/** How soon a filler is thought of again while somebody speaks. */
+/** Interval at which a filler is considered again while somebody speaks. */
 const FILLER_POLL_MS = 100
-/** Characters of a tool's name, as a model made it up, that are kept. */
+/** Characters kept of a tool name, which a model may have invented. */
 const TOOL_NAME_CHARS_MAX = 64
-/** Longest reading time that we grant a phrase: slow speech has 11 characters a second. */
+/** Upper bound of the speaking time of a phrase: slow speech has 11 characters a second. */
 const WORDS_MS_PER_CHAR = 90
 const WORDS_START_MS = 3000
-/** Quiet after the agent's last words before an agreed end; longer while the backend may still send some. */
+/** Quiet after the agent's last words before an agreed end; longer while the backend may still send words. */
 const QUIET_MS = 400
 const QUIET_WHILE_RESPONDING_MS = 1500
 const QUIET_POLL_MS = 100
-/** The key that accepts the offer of a call back. */
-const YES_KEY = '1'
-/** How long a key or a word is waited for when the question was heard: callers think for 3 to 5 s. */
+/** The DTMF digit that accepts the offer of a call back. */
+const YES_DIGIT = '1'
+/** Time for the caller to answer by digit or in words after the question was heard: callers think for 3 to 5 s. */
 const OFFER_ANSWER_MS = 12_000
 const PHONE_DIGITS_MIN = 7
 const PHONE_DIGITS_MAX = 15
 
 /**
- * One call, decided: inputs with their time go in, outputs come out, nothing else happens. No sockets, timers,
- * clocks or logs; the same inputs give the same outputs, which is what a journal replays.
+ * Makes all decisions of one call: inputs with their time go in, outputs come out. It has no sockets, timers, clocks or
+ * logs, so the same inputs give the same outputs. A journal relies on this.
  *
- *     waiting    --stream-opened-->                          connecting   (greeting of ours, if one is set)
- *     connecting --backend ready-->                          live         (the backend is kicked off)
+ *     waiting    --stream-opened-->                          connecting   (the gateway's greeting, if one is set)
+ *     connecting --backend ready-->                          live         (the backend gets its kick-off text)
  *     connecting --not ready in time-->                      escalating | closing   with an apology
  *     live       --backend died, answers nothing-->          escalating | closing   with an apology
  *     live       --escalate_to_human, operator, rule-->      escalating   see "escalation"
@@ -107,8 +107,8 @@ const PHONE_DIGITS_MAX = 15
  *     (any)      --carrier completed, end now-->             closed
  *     (any)      --stream-closed-->                          ended
  *
- * What is a state machine of its own has a class of its own and is asked from here: the caller's segments of speech, the agent's
- * responses and items, barge-in, turns, the words that are being said, tool calls, silence.
+ * Each smaller state machine has its own class: the caller's segments of speech, the agent's responses and items,
+ * barge-in, turns, the open transcript, tool calls, silence.
  */
 export class CallSession {
   /** What happened so far; each entry was an output. */
@@ -124,7 +124,7 @@ export class CallSession {
     /** Results that came after their call was cancelled, timed out or answered. */
     toolResultsLate: 0,
     silencePrompts: 0,
-    /** Times that the caller's sound was given up because nobody understood it. */
+    /** Times that the caller's segment was ended because nobody understood it. */
     notUnderstood: 0,
     /** Marks and checkpoint notices that nobody drained in time. */
     outputsDropped: 0,
@@ -145,9 +145,9 @@ export class CallSession {
   /** Outputs from `#outputsHead` on wait to be drained. */
   readonly #outputs: CallOutput[] = []
   #outputsHead = 0
-  /** A takeover must know more than the last checkpoint says; one notice an input. */
+  /** The state differs from the last checkpoint; at most one notice per input. */
   #checkpointDue = false
-  /** Of the worker before, until the stream is open again. */
+  /** The previous worker's checkpoint; null for a new call. */
   readonly #resume: CallCheckpoint | null
 
   #state: CallState = 'waiting'
@@ -161,10 +161,10 @@ export class CallSession {
   #greetingMs: number | null
   #greetingItemId: string | null = null
   #greeted: boolean
-  /** Whether the caller has been told that they are recorded, where that is to be said. */
+  /** Progress of the announcement that the call is recorded, where one is set. */
   #consent: 'due' | 'saying' | 'said' = 'due'
   #consentItemId: string | null = null
-  /** It is not known yet who took the call: the agent keeps silent and does not listen. */
+  /** It is not yet known who took the outbound call: the agent is silent and does not listen. */
   #screening = false
 
   // The backend.
@@ -175,21 +175,21 @@ export class CallSession {
   #backendActiveAtMs = -Infinity
   #responsesFailed = 0
   #answersMissing = 0
-  /** The last voiced sample to which words have come, and which. */
+  /** Time of the last voiced sample for which a transcript has come, and that transcript's item. */
   #wordsOfMs = NaN
   #wordsItemId = ''
 
   // Who speaks.
-  /** The backend knows of the caller's segment that runs. */
+  /** The start of the caller's current segment was reported, where the backend wants such reports. */
   #speechStartSent = false
-  /** The last voiced sample to which an answer was heard before our own clock found the end of the turn; NaN before any. */
+  /** Last voiced sample of a turn that the backend answered before our own clock found its end; NaN before any. */
   #answeredFromMs = NaN
-  /** Voice since the agent was paused, in all segments since. */
+  /** Caller's voice since the agent was paused, over all segments. */
   #voiceOverAgentMs = 0
   #agentHeardAtMs = -Infinity
-  /** The agent has said something since the caller last did. */
+  /** The agent spoke after the caller last spoke. */
   #agentSpokeLast = false
-  /** Fillers since the tools that run now began, and the text whose turn it is. */
+  /** Fillers since the running tools began, and the index of the next filler text. */
   #fillersSpoken = 0
   #nextFiller = 0
 
@@ -200,7 +200,7 @@ export class CallSession {
   #transferItemId: string | null = null
   #transferAnnounced = false
   #closeForTransfer = false
-  /** The wish for a call back that the caller is asked about; null while nothing is asked. */
+  /** The call back that the caller is being asked about; null while nothing is asked. */
   #offer: { readonly reason: string; readonly summary: string } | null = null
 
   // The end.
@@ -208,7 +208,7 @@ export class CallSession {
   #outcomeFacts: OutcomeFacts | null = null
   #closedFor: { readonly reason: EndReason; readonly detail: string } | null = null
 
-  /** @param resume  of the same call: the session goes on from it and does not greet again. */
+  /** @param resume  state of the same call from its previous worker: the session continues and does not greet again */
   constructor(options: CallSessionOptions, playout: PlayoutView, resume?: SessionResume) {
     const checkpoint = resume?.checkpoint ?? null
     this.#options = options
@@ -237,7 +237,7 @@ export class CallSession {
     return this.#state
   }
 
-  /** From the opened stream to the first agent sound; null before. */
+  /** From the opened stream to the first agent sound; null before that sound. */
   get greetingMs(): number | null {
     return this.#greetingMs
   }
@@ -251,7 +251,7 @@ export class CallSession {
     return this.#streamOpenedAtMs ?? this.#options.preparedAtMs
   }
 
-  /** Time the stream was open so far, or in all. */
+  /** How long the stream has been open, or was open in total. */
   streamMs(nowMs: number): number {
     return this.#streamOpenedAtMs === null ? 0 : (this.#streamClosedAtMs ?? nowMs) - this.#streamOpenedAtMs
   }
@@ -263,8 +263,8 @@ export class CallSession {
   }
 
   /**
-   * Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. Never throws for what
-   * others did.
+   * Takes one input and runs what is due at `nowMs`. Then drain `pollOutput()` until null. It does not throw because of
+   * what the backend, the carrier or a tool did.
    */
   handle(input: CallInput, nowMs: number): void {
     if (this.#state === 'ended') return
@@ -274,7 +274,9 @@ export class CallSession {
     this.#afterwards()
   }
 
-  /** One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes. */
+  /**
+   * One 20 ms frame of the caller, `nowMs` being the time of its last sample. No allocation unless something changes.
+   */
   callerFrame(voiced: boolean, nowMs: number): void {
     if (!this.#streaming || this.#screening) return
     this.#nowMs = Math.max(nowMs, this.#nowMs)
@@ -307,7 +309,7 @@ export class CallSession {
     return output
   }
 
-  /** When to call `handle({ type: 'timer' })` at the latest; null when nothing is waited for. */
+  /** Latest time to call `handle({ type: 'timer' })`; null when no deadline is set. */
   nextWake(): Wake | null {
     return this.#deadlines.next()
   }
@@ -322,7 +324,7 @@ export class CallSession {
       streamOpenedWallMs: this.#streamOpenedAtMs === null
         ? this.#resume?.streamOpenedWallMs ?? null
         : this.#streamOpenedAtMs + this.#options.wallOffsetMs,
-      // A greeting that was asked for and never heard is still owed.
+      // A greeting that was requested but never heard must still be given.
       greeted: this.#greeted && this.#greetingMs !== null,
       greetingMs: this.#greetingMs,
       owed: this.#owed,
@@ -406,27 +408,27 @@ export class CallSession {
     return this.#nowMs - this.streamZeroMs
   }
 
-  /** The stream is open and not being closed by us. */
+  /** The stream is open and the session has not closed it. */
   get #streaming(): boolean {
     return this.#streamOpenedAtMs !== null && this.#state !== 'closed' && this.#state !== 'ended'
   }
 
-  /** The backend can be spoken to. */
+  /** The backend takes commands. */
   get #backendUsable(): boolean {
     return !this.#backendDead && !this.#backendClosed
   }
 
-  /** Agent sound is being played to the caller or waits to be. */
+  /** Agent sound is being played to the caller or waits to be played. */
   get #sounding(): boolean {
     return this.#playout.audible(this.#nowMs) || this.#playout.pendingMs() > 0
   }
 
-  /** The agent sounds, or the backend is still giving a response. */
+  /** Agent sound is played or waits, or the backend is still giving a response. */
   get #agentTalking(): boolean {
     return this.#sounding || this.#agentSpeech.responding !== null
   }
 
-  /** Past the bound only outputs that inform are dropped, never those that act. */
+  /** When the queue is full, only informative outputs are dropped, never actions. */
   #out(output: CallOutput): void {
     const informs = output.type === 'mark' || output.type === 'checkpoint-due'
     if (informs && this.#outputs.length - this.#outputsHead >= CALL_OUTPUTS_QUEUED_MAX) this.counters.outputsDropped++
@@ -437,7 +439,7 @@ export class CallSession {
     this.#out(detail === undefined ? { type: 'mark', name } : { type: 'mark', name, detail })
   }
 
-  /** Something is part of the call's record now. */
+  /** Appends to the call log and emits the entry. */
   #record(entry: CallLogEntry): void {
     this.log.append(entry)
     this.#out({ type: 'log', entry })
@@ -456,7 +458,7 @@ export class CallSession {
     for (const name of names) this.#deadlines.clear(name)
   }
 
-  /** Has a phrase of the gateway spoken, behind whatever playout holds. @returns its item. */
+  /** Queues a phrase of the gateway behind everything that playout holds. @returns its item id */
   #announce(text: string, kind: SpeechKind): string {
     const itemId = `gw-${this.#nextAnnouncement++}`
     this.#agentSpeech.add(itemId, kind, null)
@@ -466,18 +468,18 @@ export class CallSession {
     return itemId
   }
 
-  /** Until when words must have been heard: all that waits before them, and a slow reading of them. */
+  /** Time limit for `text` to be heard: everything that waits before it, and a slow reading of it. */
   #wordsMs(text: string): number {
     return Math.min(WORDS_HEARD_MS_MAX, this.#playout.pendingMs() + WORDS_START_MS + text.length * WORDS_MS_PER_CHAR)
   }
 
   /**
-   * Gives up everything the agent was saying and would still say: playout emptied, late audio fenced off, words
-   * entered as interrupted, backend told what was heard.
+   * Discards everything that the agent was saying or would still say: empties playout, rejects late audio, records the
+   * words as interrupted and tells the backend how much was heard.
    */
   #cutAgent(heard: { readonly itemId: string | null; readonly heardMs: number }, fence: number): void {
     const item = this.#agentSpeech.item(heard.itemId)
-    // An item of the gateway's own, or of a response that is over, means nothing to the backend.
+    // The backend does not know an item of the gateway, and cannot truncate one of a finished response.
     const known = this.#options.truncate && item !== undefined && item.generation !== null
       && (item.over === 'no' || item.generation === this.#agentSpeech.responding)
     const backendSpoke = this.#agentSpeech.cut(fence)
@@ -489,7 +491,7 @@ export class CallSession {
     this.#checkpointDue = true
   }
 
-  /** Stops the agent at this moment, when there is something to stop. */
+  /** Stops the agent now, if there is something to stop. */
   #stopAgent(): void {
     if (this.#bargeIn.paused) {
       this.#bargeIn.abandon()
@@ -535,7 +537,7 @@ export class CallSession {
     this.#converse()
   }
 
-  /** A taken-over call that was not in conversation. @returns true when it is dealt with. */
+  /** Continues a taken-over call that was not in conversation. @returns false when it was in conversation */
   #resumeElsewhere(resume: CallCheckpoint): boolean {
     switch (resume.state) {
       case 'closing':
@@ -560,7 +562,7 @@ export class CallSession {
     }
   }
 
-  /** The agent and whoever has the line begin to talk; first of all the caller is told that they are recorded. */
+  /** Starts the conversation. Where a consent text is set, the caller hears first that the call is recorded. */
   #converse(): void {
     const { consentText, greeting } = this.#options
     if (consentText !== null && this.#resume === null && this.#consent === 'due') {
@@ -578,7 +580,7 @@ export class CallSession {
     this.#in('backend-ready', this.#options.backendReadyTimeoutMs)
   }
 
-  /** The words were heard, or never will be; then nothing of the recording is kept. */
+  /** The consent text was heard, or cannot be heard; in the second case nothing of the recording is kept. */
   #consented(heard: boolean): void {
     if (this.#consent !== 'saying') return
     this.#consent = 'said'
@@ -588,7 +590,7 @@ export class CallSession {
     if (this.#state === 'connecting') this.#converse()
   }
 
-  /** Who took a call that we placed. */
+  /** The verdict on who took a call that we placed. */
   #screened(who: 'human' | 'machine' | 'silence', why: string): void {
     const { screening } = this.#options
     if (!this.#screening || screening === null) return
@@ -629,14 +631,14 @@ export class CallSession {
       case 'completed':
       case 'failed':
         if (noStream) return this.#finish(state === 'failed' ? 'stream-error' : 'caller-hung-up', 'before the stream opened')
-        // The socket may stay open for seconds after the leg is gone: stop speaking now.
+        // The socket may stay open for seconds after the leg has ended: stop speaking now.
         this.#stopAgent()
         return this.#state === 'bridged'
           ? this.#endNow('escalated', 'the call with the human ended', false)
           : this.#endNow('caller-hung-up', `carrier says ${state}`, false)
       case 'busy':
       case 'no-answer':
-        // With a stream they speak of another leg.
+        // When there is a stream, these states are about another leg.
         return noStream ? this.#finish('caller-hung-up', state) : undefined
       case 'stream-error':
         return noStream ? this.#endNow('stream-error', 'the carrier could not open the stream') : undefined
@@ -690,7 +692,7 @@ export class CallSession {
     }
   }
 
-  /** The phrase will never be heard: whatever waits for it goes on, and a lost greeting becomes the backend's. */
+  /** The phrase will never be heard: what waits for it continues, and the backend gives a lost greeting instead. */
   #announceFailed(itemId: string): void {
     this.#mark('announce-failed')
     if (itemId === this.#greetingItemId && this.#greetingMs === null && this.#state !== 'escalating') {
@@ -703,10 +705,10 @@ export class CallSession {
 
   // --- the backend ----------------------------------------------------------------------------------------
   //
-  //     response  --turn-start--> given --turn-done, cut, interrupted--> over; later events of it are dropped and counted
+  //     response  --turn-start--> given --turn-done, cut, interrupted--> over; its later events are dropped and counted
   //     backend   --fatal error, closed--> dead
   //     backend   --RESPONSES_FAILED_MAX responses failed in a row--> dead; the caller is asked to repeat before that
-  //     backend   --no sound in answerTimeoutMs, twice; or for the greeting--> dead
+  //     backend   --no sound in answerTimeoutMs, twice in a row, or once before the greeting--> dead
 
   #backendEvent(event: BackendEvent): void {
     switch (event.type) {
@@ -722,7 +724,7 @@ export class CallSession {
       case 'interrupted': return this.#backendInterrupted(event.generation)
       case 'transcript': return event.role === 'caller' ? this.#callerWords(event.itemId, event.text, event.final) : this.#agentWords(event)
       case 'tool-call':
-        // With a human on the line the backend was told to close: nothing it says is acted on any more.
+        // With a human on the line the backend was told to close: its tool calls are ignored.
         if (this.#streaming && this.#state !== 'bridged' && this.#agentSpeech.wanted(event.generation)) return this.#toolCall(event)
         this.counters.lateEventsDropped++
         return
@@ -739,7 +741,7 @@ export class CallSession {
       case 'expiring': return this.#mark('backend-expiring', String(event.inMs))
       case 'failover':
         this.#mark('backend-failover', `${event.from} to ${event.to} in ${Math.round(event.gapMs)} ms: ${event.reason}`)
-        // The new one has only now been asked.
+        // The new backend was asked only now.
         if (this.#deadlines.isSet('answer')) this.#in('answer', this.#options.answerTimeoutMs)
         return
       case 'holding': return this.#backendHolding()
@@ -766,19 +768,19 @@ export class CallSession {
     this.#announce(this.#options.responseFailedText, 'apology')
   }
 
-  /** The caller, or the kick-off, has waited too long for a sound of the backend. */
+  /** The backend has made no sound for too long after the caller's turn or the kick-off. */
   #answerDue(): void {
     if (this.#state !== 'live') return
     const { answerTimeoutMs, responseFailedText } = this.#options
     if (this.#tools.running > 0 || this.#sounding || this.#bargeIn.paused || this.#callerSpeech.speaking) return this.#in('answer', answerTimeoutMs)
-    // One missing answer may be a backend that did not take the caller's words for a question.
+    // One missing answer is allowed: the backend may not have taken the caller's words for a question.
     if (++this.#answersMissing >= ANSWERS_MISSING_MAX || this.#greetingMs === null) return this.#backendFailed(`no answer in ${answerTimeoutMs} ms`)
     this.#mark('answer-missing')
     this.#announce(responseFailedText, 'apology')
     this.#in('answer', answerTimeoutMs)
   }
 
-  /** Another backend is being found, and the caller waits: a word is due. */
+  /** Failover takes long and the caller waits: say a filler. */
   #backendHolding(): void {
     const text = this.#options.filler.texts[0]
     this.#mark('backend-holding')
@@ -788,7 +790,7 @@ export class CallSession {
 
   #callerWords(itemId: string, text: string, final: boolean): void {
     const { firstVoicedMs, lastVoicedMs } = this.#callerSpeech
-    // What was keyed in comes without a voice: the last one belongs to words before.
+    // A transcript of DTMF digits has no voice of its own: the last voiced sample belongs to earlier words.
     const spoken = !Number.isNaN(lastVoicedMs) && (lastVoicedMs !== this.#wordsOfMs || itemId === this.#wordsItemId)
     const startMs = spoken && !Number.isNaN(firstVoicedMs) ? firstVoicedMs : this.#nowMs
     const endMs = spoken ? lastVoicedMs : this.#nowMs
@@ -813,7 +815,7 @@ export class CallSession {
     this.#transcript.agentWords(event.itemId, event.text, event.final, this.#streamMs)
   }
 
-  /** The backend is dead, in one way or another. Never silence: words, then a human or the end. */
+  /** The backend is dead. The caller hears an apology, then gets a human or the end of the call. */
   #backendFailed(detail: string): void {
     if (this.#backendDead && this.#streaming && this.#state !== 'connecting') return
     this.#backendDead = true
@@ -832,18 +834,18 @@ export class CallSession {
   // --- who speaks -----------------------------------------------------------------------------------------
   //
   //     caller's onset, agent silent         --> backend-speech-start (backends without their own VAD)
-  //     caller's onset, agent talking        --> playout-pause; the backend is told nothing yet, the interruption may be false
+  //     caller's onset, agent talking        --> playout-pause; the backend gets nothing: it may be a false one
   //     commitMs of voice | backend decides  --> playout-clear, backend-interrupt, backend-speech-start from the onset
-  //     no commit, caller quiet              --> playout-resume; the backend never hears of it
-  //     caller's onset over protected speech --> backend-speech-start, the agent talks on
+  //     no commit, caller quiet              --> playout-resume; the backend gets nothing
+  //     caller's onset over protected speech --> backend-speech-start, the agent continues
   //     caller stopped                       --> backend-speech-end, a turn begins
-  //     caller goes on and nobody understands --> the same, see `UnrecognisedSpeech`
+  //     long sound that nobody understands   --> the same, see `UnrecognisedSpeech`
   //     backend speech-stopped (its own VAD) --> a turn begins, on our clock
   //
-  // A pause that finds only the lead left (nothing pending, response over) stops nothing, so none is made: the caller
-  // is answering, not interrupting.
+  // There is no pause when only the playout lead is left (nothing pending, response over): it would stop nothing, and
+  // the caller is answering, not interrupting.
 
-  /** One frame whose last sample is of `atMs`. @returns true when something changed. */
+  /** Takes one frame whose last sample has the time `atMs`. @returns true when something changed */
   #frame(voiced: boolean, atMs: number): boolean {
     const speech = this.#callerSpeech
     const bargeIn = this.#bargeIn
@@ -879,9 +881,9 @@ export class CallSession {
     return changed || edge !== 'none'
   }
 
-  /** A frame of the caller's speech, which may meet the agent's. @returns true when something changed */
+  /** Takes a frame of caller speech, possibly while the agent talks. @returns true when something changed */
   #callerSpeaks(onset: boolean, atMs: number): boolean {
-    // Later than the onset only where the segment's beginning was a false interruption.
+    // Speech starts later than the onset only when the segment began as a false interruption.
     const fromMs = onset ? this.#callerSpeech.firstVoicedMs : atMs - FRAME_MS
     const pausable = this.#interruptible && (this.#playout.pendingMs() > 0 || this.#agentSpeech.responding !== null)
     if (!pausable) return this.#sendSpeechStart(fromMs)
@@ -899,7 +901,7 @@ export class CallSession {
     return { firstVoicedMs, itemId, heardMs, audible: this.#playout.audible(this.#nowMs) }
   }
 
-  /** What counts as the caller being there. */
+  /** A sign that the caller is present. */
   #callerActive(): void {
     this.#silence.callerSpoke(this.#nowMs)
   }
@@ -918,12 +920,12 @@ export class CallSession {
     const { lastVoicedMs, real } = this.#callerSpeech
     this.#clear('end-of-speech')
     this.#mark('caller-speech-end')
-    if (!this.#speechStartSent) return // a false interruption: nobody waits for an answer to it
+    if (!this.#speechStartSent) return // a false interruption needs no answer
     this.#speechStartSent = false
     this.#agentSpokeLast = false
     if (this.#options.serverVad) return
     if (this.#backendUsable) this.#out({ type: 'backend-speech-end', atMs: lastVoicedMs })
-    // The answer to it may have begun already.
+    // The answer may have begun already.
     if (lastVoicedMs !== this.#answeredFromMs) this.#callerStopped(lastVoicedMs, real)
   }
 
@@ -932,9 +934,9 @@ export class CallSession {
   }
 
   /**
-   * Agent sound while our own clock still waits for the end of the caller's turn: a backend that detects turns by itself
-   * has found the end first, and this is its answer.
-   * @param generation  of the response, null for an item of the gateway's own
+   * Agent sound came while our own clock still waits for the end of the caller's turn. A backend that detects turns
+   * itself has found the end first, and this is its answer.
+   * @param generation  generation of the response; null for an item of the gateway
    */
   #endTurnBeforeAnswer(generation: number | null, sentAtMs: number): void {
     const { speaking, lastVoicedMs, real } = this.#callerSpeech
@@ -943,7 +945,7 @@ export class CallSession {
     this.#callerStopped(lastVoicedMs, real, generation - 1)
   }
 
-  /** Frames may have stopped coming in the middle of a segment. */
+  /** Ends a segment whose frames stopped coming. */
   #endOfSpeechDue(): void {
     const speech = this.#callerSpeech
     if (!speech.speaking) return
@@ -951,7 +953,7 @@ export class CallSession {
     else this.#deadlines.set('end-of-speech', speech.endsAtMs + FRAMES_STOPPED_MS)
   }
 
-  /** There is agent speech, and it may be given up for the caller. */
+  /** There is agent speech, and the caller may interrupt it. */
   get #interruptible(): boolean {
     const { protectGreeting, protectEscalation } = this.#options.bargeIn
     const open = this.#state === 'live' || this.#state === 'connecting'
@@ -966,7 +968,7 @@ export class CallSession {
     return !(protectGreeting && greeting) && !(protectEscalation && item.kind === 'escalation')
   }
 
-  /** Gives the agent's speech up for the caller's. */
+  /** Discards the agent's speech because the caller interrupts. */
   #commitBargeIn(why: string, fence: number): void {
     const speech = this.#callerSpeech
     this.#settleBargeIn()
@@ -980,21 +982,21 @@ export class CallSession {
     this.#agentHeardAtMs = this.#nowMs
     this.#agentSpokeLast = false
     this.#callerActive()
-    // Its announcement is cut: an escalation goes on without.
+    // The announcement of an escalation was cut: continue without it.
     if (this.#state === 'escalating') this.#in('words-heard', 0)
     if (speech.speaking) this.#sendSpeechStart(Math.max(start.firstVoicedMs, speech.firstVoicedMs))
-    // After a pause the last sample has long left; after a decision at once it leaves now.
+    // After a pause the last sample has left already; without a pause it is leaving now.
     if (paused) this.#settleBargeIn()
     else this.#in('barge-in-settle', AFTER_KILL_SILENCE_MS)
   }
 
-  /** A commit's last agent sample has gone out, so that its record is complete. */
+  /** The last agent sample before a commit has been sent, so the barge-in record is complete. */
   #settleBargeIn(): void {
     const record = this.#bargeIn.settle(this.#playout.lastSentAtMs(), this.streamZeroMs)
     if (record !== null) this.#record({ kind: 'barge-in', record })
   }
 
-  /** No commit came: the interruption was false, and the agent goes on. */
+  /** No commit came: the interruption was false, so the agent continues. */
   #resumeDue(): void {
     if (!this.#bargeIn.paused) return
     if (!this.#bargeIn.mayResume(this.#callerSpeech.quietMs(this.#nowMs))) return this.#in('barge-in-resume', RESUME_POLL_MS)
@@ -1004,7 +1006,7 @@ export class CallSession {
     this.#mark('barge-in-resume', record?.why)
   }
 
-  /** The backend's own VAD. */
+  /** The backend's own VAD heard speech. */
   #backendHeardSpeech(): void {
     this.#mark('backend-speech-started')
     this.#unrecognised.backendHeardSpeech()
@@ -1026,7 +1028,8 @@ export class CallSession {
 
   #digit(digit: string): void {
     if (!this.#backendUsable || (this.#state !== 'live' && this.#state !== 'connecting' && this.#state !== 'closing')) return
-    // Who keys "4127#" may hear the answer begin before the #: it ends an entry, and never interrupts one's answer.
+    // A caller who enters "4127#" may hear the answer begin before the #. It only ends an entry, so it interrupts
+    // nothing.
     if (digit === '#' && this.#interruptible) return this.#out({ type: 'backend-dtmf', digit })
     if (this.#options.bargeIn.onDtmf && this.#interruptible) this.#commitBargeIn('a digit', this.#agentSpeech.latest)
     this.#understood()
@@ -1051,7 +1054,7 @@ export class CallSession {
     }
   }
 
-  /** Somebody speaks, or the caller waits for us and not we for the caller. */
+  /** Somebody speaks, or the caller waits for the agent. */
   get #busy(): boolean {
     const responding = this.#agentSpeech.responding !== null
       && this.#nowMs - this.#backendActiveAtMs < this.#options.answerTimeoutMs // a lost turn-done must not stop the clock
@@ -1060,7 +1063,7 @@ export class CallSession {
       || (this.#unrecognised.ignoring && this.#deadlines.isSet('not-understood')) || this.#deadlines.isSet('answer')
   }
 
-  /** Words of the caller were understood, or a key was pressed. */
+  /** Words of the caller were understood, or a digit was pressed. */
   #understood(): void {
     const { speaking, firstVoicedMs } = this.#callerSpeech
     const dueMs = this.#unrecognised.understood(speaking, this.#nowMs, firstVoicedMs)
@@ -1129,7 +1132,7 @@ export class CallSession {
     if (!this.#deadlines.isSet('tool-limit')) this.#in('tool-limit', this.#options.toolLimitMs)
   }
 
-  /** What is wrong with a call before it is looked up whether it ran already; null: nothing. */
+  /** @returns why the tool call is invalid; null when it is valid */
   #toolFault({ name, args, invalid }: ToolCallEvent): string | null {
     if (invalid !== undefined) return invalid
     if (!isBuiltIn(name)) return this.#options.toolNames.includes(name) ? null : `There is no tool named ${name.slice(0, TOOL_NAME_CHARS_MAX)}.`
@@ -1161,7 +1164,7 @@ export class CallSession {
     if (this.#tools.running === 0) this.#clear('filler', 'tool-limit')
     if (!this.#backendUsable) return
     this.#out({ type: 'backend-tool-result', callId, ok: answer.ok, value: answer.value })
-    // The model must say something now, whatever it heard.
+    // The model must speak now, whatever the result is.
     if (this.#state === 'live') this.#in('answer', this.#options.answerTimeoutMs)
   }
 
@@ -1199,21 +1202,21 @@ export class CallSession {
 
   // --- escalation -----------------------------------------------------------------------------------------
   //
-  // What reaches the human is decided outside (`Escalation`), because it outlives the stream; here the caller is told, and
-  // the stream is kept, closed or gone on with. Nothing is promised before the first step says that there is somebody to try.
+  // `Escalation` decides how to reach a human, because it must outlive the stream. The session tells the caller, and
+  // holds, closes or resumes the stream. It announces nothing before the first step says that there is somebody to try.
   //
   //     live       --asked for-->                       escalating  packet out
   //     escalating --step close-stream-->               closed      once the announcement was heard
   //     escalating --step hold-->                       holding     announced, then silent, stream kept
-  //     escalating | holding --step bridged-->          bridged     backend let go, no limits of ours any more
-  //     escalating | holding --step offer-->            live | escalating   the caller is asked whether to be called back
-  //     escalating | holding --step failed, no step in stepTimeoutMs, hold too long-->  live | closing   the caller is told
+  //     escalating | holding --step bridged-->          bridged     backend closed, no time limits any more
+  //     escalating | holding --step offer-->            live | escalating   the caller is asked about a call back
+  //     escalating | holding --step failed, no step in time, held too long-->  live | closing   the caller is told
   //     holding    --step close-stream-->               closed      the next strategy needs the stream gone
   //
-  //     offer  --key 1, request_callback--> noted, told outside
-  //     offer  --OFFER_ANSWER_MS, another key while the backend is dead--> told outside; then the goodbye, where one is due
+  //     offer  --digit 1, request_callback--> noted, output `callback`
+  //     offer  --OFFER_ANSWER_MS, or another digit when the backend is dead--> output `callback`, perhaps a goodbye
 
-  /** The agent's own rules, whatever the backend makes of what happened. */
+  /** The agent's escalation rules, independent of the backend. */
   #applyRules(input: CallInput): void {
     const reason = this.#rules?.applies(input, this.#identity) ?? null
     if (reason !== null && this.#state === 'live') this.#escalate({ reason, summary: '', origin: 'rule', toolCallId: null })
@@ -1225,7 +1228,7 @@ export class CallSession {
     if (!possible || !this.#escalate(request)) this.#mark('escalation-refused', this.#state)
   }
 
-  /** @returns false when this agent cannot escalate. Asking again while one is under way changes nothing. */
+  /** @returns false when this agent cannot escalate. A second request during an escalation changes nothing. */
   #escalate(request: EscalationRequest): boolean {
     if (this.#options.escalation === null) return false
     if (this.#state === 'escalating' || this.#state === 'holding' || this.#state === 'bridged') return true
@@ -1257,7 +1260,7 @@ export class CallSession {
       identity: this.#identity,
       tried: this.log.toolCalls.map(({ record: { name, ok, args } }) => ({ name, ok, args })),
       transcript: [...this.log.transcript, ...this.#transcript.open].slice(-TRANSCRIPT_ENTRIES_MAX),
-      // Only formats a number; the clock was read by whoever made `wallOffsetMs`.
+      // Only formats a number and reads no clock.
       at: new Date(this.#nowMs + wallOffsetMs).toISOString(),
     }
   }
@@ -1282,7 +1285,7 @@ export class CallSession {
     }
   }
 
-  /** There is somebody to try. */
+  /** Tells the caller that they are being connected. */
   #announceTransfer(mayBeSilent: boolean): void {
     const { announceText = null, silentLineText = null } = this.#options.escalation ?? {}
     const texts = [this.#transferAnnounced ? null : announceText, mayBeSilent ? silentLineText : null]
@@ -1296,7 +1299,7 @@ export class CallSession {
     this.#in('words-heard', this.#wordsMs(text))
   }
 
-  /** The announcement was heard, or will never be: on with it. */
+  /** The announcement was heard, or cannot be heard: continue. */
   #transferAnnouncementOver(): void {
     this.#transferItemId = null
     this.#clear('words-heard')
@@ -1329,11 +1332,13 @@ export class CallSession {
     this.#cancelTools()
     this.#closeBackend('bridged')
     this.#checkpointDue = true
-    // The conference holds the call; an idle stream would only cost. Any other leg would end with it.
+    // A conference holds the call without our stream, which would only cost. Other legs end with their stream.
     if (strategy === 'conference') this.#endNow('escalated', 'a human joined the conference', false)
   }
 
-  /** Tells caller and backend that nobody can be reached; `offer` asks whether to call back. */
+  /**
+   * Tells the caller and the backend that nobody can be reached. With `offer` the caller is asked about a call back.
+   */
   #unreached(outcome: EscalationOutcome, detail: string, closed: boolean, offer: boolean): void {
     const request = this.#request
     const options = this.#options.escalation
@@ -1349,7 +1354,7 @@ export class CallSession {
       this.#speakThenEnd(this.#reasonAfterFailure, `escalation failed: ${detail}`, text, true)
       return
     }
-    // What the backend began to say meanwhile was not let through and must not come out in halves.
+    // What the backend said meanwhile was not played; its rest must not be played either.
     this.#stopAgent()
     this.#agentSpeech.raiseFence(this.#agentSpeech.latest)
     this.#checkpointDue = true
@@ -1378,7 +1383,7 @@ export class CallSession {
     if (answer !== null) this.#mark('tool-end', answer.name)
   }
 
-  /** Says why nobody comes and asks whether to call back. */
+  /** Says that nobody can come and asks whether to call back. */
   #offerCallback(words: string, wish: { readonly reason: string; readonly summary: string } | null): void {
     const text = `${words} ${this.#options.escalation?.callback?.offerText ?? ''}`.trim()
     this.#offer = wish ?? { reason: '', summary: '' }
@@ -1392,11 +1397,11 @@ export class CallSession {
     this.#clear('offer')
   }
 
-  /** @returns true when the key was an answer to the offer. */
+  /** @returns true when the digit answered the offer of a call back */
   #offerDigit(digit: string): boolean {
     if (this.#offer === null) return false
-    if (digit === YES_KEY) {
-      // Whatever else is being said, the answer to it is known.
+    if (digit === YES_DIGIT) {
+      // The answer is known, so the rest of the question need not be heard.
       this.#stopAgent()
       this.#noteCallback('key', null, '')
       const confirmed = this.#options.escalation?.callback?.confirmedText ?? ''
@@ -1413,7 +1418,7 @@ export class CallSession {
     return true
   }
 
-  /** No answer in time, or another one. */
+  /** No answer came in time, or it was not yes. */
   #offerDeclined(): void {
     if (this.#offer === null) return
     this.#withdrawOffer()
@@ -1423,9 +1428,9 @@ export class CallSession {
   }
 
   /**
-   * The model's `request_callback`.
+   * Handles the model's `request_callback`.
    * @param number  as the caller gave it; null for the number that they call from
-   * @returns what is wrong with it, for the model; null when it is noted
+   * @returns the error for the model; null when the call back is noted
    */
   #requestCallback(number: string | null, note: string): string | null {
     const { callback } = this.#options.escalation ?? {}
@@ -1463,10 +1468,10 @@ export class CallSession {
 
   // --- the end --------------------------------------------------------------------------------------------
   //
-  //     (any)    --goodbye of ours-->  closing  words announced, then end-stream when they were heard (or by deadline)
+  //     (any)    --the gateway's goodbye-->  closing  words announced, then end-stream when heard (or by deadline)
   //     live     --end_call-->         closing  current words heard and QUIET_MS of quiet, then end-stream
   //     closing  --caller speaks up, end_call only-->  live
-  //     (any)    --end now-->          closed   end-stream sent, tools and backend let go
+  //     (any)    --end now-->          closed   end-stream sent, tools cancelled, backend closed
   //     closed   --stream-closed, or STREAM_CLOSE_WAIT_MS-->  ended
   //     (any)    --stream-closed-->    ended    the caller hung up, or what the socket's fault says
   //     waiting  --end-->              ended    there is no stream to close
@@ -1475,7 +1480,7 @@ export class CallSession {
     if (this.#state === 'closed') return
     if (!speak || !this.#streaming) return this.#endNow(reason, detail)
     if (this.#state === 'closing' && this.#plan?.cancellable === false) return
-    // Whoever holds the line with a human is not spoken over.
+    // The gateway does not speak over a human on the line.
     if (this.#state === 'bridged' || this.#state === 'holding') return this.#endNow(reason, detail)
     this.#speakThenEnd(reason, detail, this.#options.goodbyeText, true)
   }
@@ -1487,7 +1492,7 @@ export class CallSession {
     this.#speakThenEnd('duration-limit', `${maxMs} ms`, text, true)
   }
 
-  /** Says `text` and ends the stream when it was heard. `interrupt` cuts what the agent is saying. */
+  /** Says `text`, then ends the stream. `interrupt` cuts what the agent is saying. */
   #speakThenEnd(reason: EndReason, detail: string, text: string, interrupt: boolean): void {
     if (!this.#streaming || text === '') return this.#endNow(reason, detail)
     if (interrupt) this.#stopAgent()
@@ -1498,7 +1503,7 @@ export class CallSession {
     this.#mark('goodbye', detail === '' ? reason : `${reason}: ${detail}`)
   }
 
-  /** The agent asked for the end: lets its current words be heard. Without any, says the goodbye. */
+  /** The agent asked for the end: plays its current words first, or says the goodbye if there are none. */
   #endAfterSpeech(detail: string, toolCallId: string): void {
     const { goodbyeText } = this.#options
     this.#beginClosing()
@@ -1516,7 +1521,7 @@ export class CallSession {
     this.#checkpointDue = true
   }
 
-  /** The caller spoke up before an agreed end: the call goes on, and the model must know. */
+  /** The caller spoke up before an agreed end: the call continues, and the model is told. */
   #takeEndBack(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
@@ -1529,7 +1534,7 @@ export class CallSession {
     this.#in('silence', this.#options.silence.afterMs)
   }
 
-  /** Looks whether the agent's last words were heard and nothing follows. */
+  /** Ends the call once the agent's last words were heard and nothing follows. */
   #quietGoodbyeDue(): void {
     const plan = this.#plan
     if (plan === null || !plan.cancellable) return
@@ -1547,7 +1552,7 @@ export class CallSession {
     if (this.#plan !== null) this.#endNow(this.#plan.reason, this.#plan.detail)
   }
 
-  /** Ends without another word. `hangup` false: the leg lives on, for a human. */
+  /** Ends the stream at once. With `hangup` false the leg stays up for a human. */
   #endNow(reason: EndReason, detail: string, hangup = true): void {
     if (this.#state === 'closed' || this.#state === 'ended') return
     const hadStream = this.#streaming
@@ -1560,14 +1565,14 @@ export class CallSession {
     this.#in('stream-close', STREAM_CLOSE_WAIT_MS)
   }
 
-  /** The socket is gone. @param fault  null where it was closed in order */
+  /** The socket is closed. @param fault  null when it was closed normally */
   #streamClosed(code: number, fault: StreamFault | null): void {
     this.#streamClosedAtMs = this.#nowMs
     if (this.#closedFor !== null) return this.#finish(this.#closedFor.reason, this.#closedFor.detail)
     if (this.#state === 'bridged') return this.#finish('escalated', 'the call with the human ended')
     if (fault === null) return this.#finish('caller-hung-up', `in ${this.#state}`)
-    // The carrier holds the leg of a socket that failed, in silence, unless a human is on the way. One that is lost has
-    // most often lost its leg too.
+    // After a failed socket the carrier holds the leg in silence, so it is asked to hang up, unless a human is on the
+    // way. A lost connection usually means that the leg is lost too.
     if (fault.reason !== 'socket-lost' && this.#escalation?.outcome !== null) this.#out({ type: 'end-stream', code, ...fault, hangup: true })
     this.#finish(fault.reason, fault.detail)
   }
@@ -1590,12 +1595,15 @@ export class CallSession {
     this.#out({ type: 'ended', outcome: outcomeOf(reason, facts), reason, detail })
   }
 
-  /** Lets go of tools and backend, and logs everything that is still open. Idempotent. @returns what the outcome is judged by */
+  /**
+   * Cancels tools, closes the backend and logs everything that is still open. Idempotent.
+   * @returns facts for the outcome
+   */
   #release(reason: EndReason): OutcomeFacts {
     const bridged = this.#escalation?.outcome === 'answered'
-    // Asked before the turn is closed: a caller who waits at the end was not served.
+    // Read before the turn is closed: a caller who waits at the end was not served.
     const facts = this.#outcomeFacts ??= {
-      handedOver: bridged,
+      escalated: bridged,
       answered: this.log.turnsAnswered > 0,
       waiting: this.#turns.waitingForReal || (this.#escalation !== null && !bridged && this.#state !== 'live'),
     }

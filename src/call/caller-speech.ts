@@ -2,8 +2,9 @@ import { FRAME_MS } from '../core/units.js'
 import type { SpeechOptions } from './call-options.js'
 
 /**
- * Frames come with the ticks of a clock that is a little early or late: without this allowance every other segment would miss its
- * last frame by a fraction of a millisecond and end one frame, 20 ms of the caller's waiting, later.
+ * Frames come with the ticks of a clock that is a little early or late. Without this tolerance every other segment
+ * would miss its last frame by a fraction of a millisecond and end one frame later, and the caller would wait 20 ms
+ * longer.
  */
 const FRAME_TIME_JITTER_MS = FRAME_MS / 2
 
@@ -13,17 +14,17 @@ type SpeechEdge = 'none' | 'onset' | 'real' | 'end'
  * Cuts the caller's sound into segments of speech, from one voiced flag per 20 ms frame.
  *
  *     quiet    --onsetMs of voice in a row-->            speaking   'onset'
- *     speaking --realSpeechMs of voice altogether-->     speaking   'real' (once a segment)
+ *     speaking --realSpeechMs of voice in total-->       speaking   'real' (once a segment)
  *     speaking --endOfSpeechMs without voice-->          quiet      'end'
  *
  * A frame's time is that of its last sample, so a segment begins one frame before its first voiced flag.
  */
 export class CallerSpeech {
   speaking = false
-  /** First and last voiced sample of the segment that runs, or of the last one; NaN before any. */
+  /** First and last voiced sample of the current or last segment; NaN before any. */
   firstVoicedMs = NaN
   lastVoicedMs = NaN
-  /** Voice in the segment altogether. */
+  /** Total voice in the segment. */
   voicedMs = 0
   readonly #options: SpeechOptions
   #rowStartMs = NaN
@@ -60,7 +61,7 @@ export class CallerSpeech {
     return 'onset'
   }
 
-  /** Ends the segment that runs, whatever sounds: nobody understands it. */
+  /** Ends the current segment although its sound continues: nobody understands it. */
   giveUp(): void {
     this.speaking = false
     this.#rowMs = 0

@@ -13,14 +13,14 @@ export interface RunningTool {
   readonly startMs: number
 }
 
-/** What the caller is owed when a call changes its worker. */
+/** What the caller still waits for when the call moves to another worker. */
 export type OwedAnswer = 'nothing' | 'answer' | 'rest-of-answer'
 
 /**
- * The session's own state, as another worker needs it to go on with a call; what happened so far is in the call log, which
- * goes with it. Plain JSON of about a KB. Times are since the stream opened, and the opening is calendar time: the taker
- * may be another process with another monotonic clock. No generation is kept: the taker's backend is a new instance that
- * counts from its own beginning, and nothing of the old one can arrive any more.
+ * The session's own state, from which another worker can continue the call. What happened so far is in the call log,
+ * which goes with it. Plain JSON of about a KB. Times are since the stream opened, and the opening is calendar time,
+ * because the new worker may be in another process with another monotonic clock. Generations are not kept: the new
+ * worker has a new backend instance that counts from 1, and nothing from the old instance can arrive.
  */
 export interface CallCheckpoint {
   readonly version: typeof CALL_CHECKPOINT_VERSION
@@ -31,31 +31,31 @@ export interface CallCheckpoint {
   readonly greeted: boolean
   readonly greetingMs: number | null
   readonly owed: OwedAnswer
-  /** The item heard last and how much of it. */
+  /** The item heard last and how much of it was heard. */
   readonly heard: { readonly itemId: string; readonly heardMs: number } | null
   readonly silencePrompts: number
-  /** Number of the next announcement, so that item ids are never used twice in a call. */
+  /** Number of the next announcement, so that item ids stay unique in a call. */
   readonly nextAnnouncement: number
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** Words that were still being said or heard: the taker's log begins with them. */
+  /** Words that were still being said or heard; the new worker appends them to the log. */
   readonly openTranscript: readonly TranscriptEntry[]
-  /** The taker's log has them as `lost`. */
+  /** The new worker logs them as `lost`. */
   readonly toolsRunning: readonly RunningTool[]
-  /** Why the call is being ended, when it is; a takeover in `closing` ends it without another word. */
+  /** Why the call is ending; null when it is not. A takeover in `closing` ends the call without another word. */
   readonly ending: { readonly reason: EndReason; readonly detail: string } | null
-  /** An escalation that was asked for; a takeover asks the escalation machine for its step again. */
+  /** The requested escalation; after a takeover the session asks the escalation machine for its step again. */
   readonly escalation: { readonly reason: string; readonly summary: string } | null
 }
 
-/** What a session goes on from. */
+/** What a session continues from after a takeover. */
 export interface SessionResume {
   readonly checkpoint: CallCheckpoint
   readonly log: CallLogRecords
 }
 
 /**
- * Reads what a session goes on from, of this version of the checkpoint.
- * @throws GatewayError CALL_FAULT when it is of another version, or lacks a list.
+ * Reads what a session continues from, in this version of the checkpoint.
+ * @throws GatewayError CALL_FAULT when the version is another one, or a list is missing
  */
 export function parseResume(value: unknown): SessionResume {
   const { checkpoint, log } = objectOf(value, 'what a call goes on from')
@@ -68,7 +68,8 @@ export function parseResume(value: unknown): SessionResume {
     if (!Array.isArray(list)) throw new GatewayError('CALL_FAULT', `what a call goes on from has no ${name}`)
   }
   objectOf(dropped, 'the call log\'s dropped')
-  // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were checked.
+  // Only `CallSession.checkpoint` and `CallLog.records` write these; the version and the shape of the lists were
+  // checked.
   return value as SessionResume
 }
 

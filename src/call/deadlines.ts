@@ -2,7 +2,7 @@ import type { Wake } from '../core/clock.js'
 
 /**
  * A fixed set of named deadlines. Setting one replaces it; a deadline that fires is cleared first, so that its
- * handler may set it again. The name is the reason an operator reads.
+ * handler may set it again. Operators see the name as the reason of the next wake-up.
  */
 export class Deadlines<Name extends string> {
   readonly #names: readonly Name[]
@@ -33,7 +33,7 @@ export class Deadlines<Name extends string> {
     return (this.#atMs[this.#names.indexOf(name)] as number) < Infinity
   }
 
-  /** The earliest deadline that is due, cleared; null when none is. */
+  /** Clears and returns the earliest deadline that is due; null when none is due. */
   takeDue(nowMs: number): Name | null {
     const first = this.#earliest()
     if (first < 0 || (this.#atMs[first] as number) > nowMs) return null
@@ -42,7 +42,7 @@ export class Deadlines<Name extends string> {
     return this.#names[first] as Name
   }
 
-  /** Cached between changes: it is asked for every tick. */
+  /** Cached between changes, because it is read on every tick. */
   next(): Wake | null {
     if (!this.#stale) return this.#wake
     this.#stale = false

@@ -1,12 +1,12 @@
 import type { RuleOptions } from './call-options.js'
 import type { CallInput } from './events.js'
 
-/** What went wrong in the words for the model, not in what it asked of: no sign that the caller cannot be helped. */
+/** Errors of the model's tool call, not of the tool: they do not show that the caller cannot be helped. */
 const NOT_FAILURES: readonly string[] = ['TOOL_ARGUMENTS', 'TOOL_UNKNOWN', 'TOOL_UNVERIFIED', 'TOOL_CANCELLED']
 
 /**
- * The agent's rules for when a caller is handed to a human, whatever the backend thinks of it. It watches what happens to
- * the session and says once, for each rule, that it applies.
+ * The agent's rules for escalating without the backend. It sees the session's inputs and reports each rule at most
+ * once.
  */
 export class EscalationRules {
   readonly #options: RuleOptions
@@ -20,7 +20,7 @@ export class EscalationRules {
     this.#phrases = (options.words?.phrases ?? []).map(padded)
   }
 
-  /** @returns why the caller is to be handed over now; null when no rule applies */
+  /** @returns the reason to escalate now; null when no rule applies */
   applies(input: CallInput, identity: Readonly<Record<string, unknown>> | null): string | null {
     const { words, vip, failures } = this.#options
     if (input.type === 'backend' && input.event.type === 'transcript' && input.event.role === 'caller' && input.event.final) {
@@ -30,7 +30,7 @@ export class EscalationRules {
     }
     if (input.type !== 'tool-result') return null
     if (isFailure(input)) this.#failures++
-    // Known from the tool that verified the caller.
+    // The identity comes from the tool that verified the caller.
     if (vip !== null && identity?.[vip] === true) return this.#once('vip', 'The caller is to be connected at once (VIP).')
     if (failures !== null && this.#failures >= failures) {
       return this.#once('failures', `${this.#failures} attempts to help have failed.`)
@@ -51,7 +51,7 @@ function isFailure(input: Extract<CallInput, { type: 'tool-result' }>): boolean 
   return typeof input.value === 'object' && input.value !== null && 'helped' in input.value && input.value.helped === false
 }
 
-/** Words in small letters with one gap around each, so that no phrase is found within a word. */
+/** Lower-case words with one space around each, so that a phrase never matches inside a word. */
 function padded(text: string): string {
   return ` ${text.toLowerCase().replace(/[\u2019']/g, '').split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '').join(' ')} `
 }

@@ -9,12 +9,12 @@ import type { CarrierState } from '../sautikit/carrier-state.js'
 export type { CarrierState } from '../sautikit/carrier-state.js'
 
 /**
- * Why the media socket went away, where it was neither closed in order nor by us:
- * - `carrier-protocol`: the carrier broke the rules of WebSocket, or sent a frame over the bound;
- * - `carrier-error`: it closed with a code that says that something failed (1002, 1011, …);
- * - `socket-lost`: the connection ended without a close frame, as it does when a leg is lost abruptly;
- * - `carrier-silent`: nothing came, not even answers to pings;
- * - `drain-limit`: this process ends.
+ * Why the media socket closed, when it was closed neither normally nor by us:
+ * - `carrier-protocol`: the carrier violated the WebSocket protocol, or sent a frame over the size limit;
+ * - `carrier-error`: it closed with an error code (1002, 1011, …);
+ * - `socket-lost`: the connection ended without a close frame, as when a leg is lost abruptly;
+ * - `carrier-silent`: nothing came, not even pongs;
+ * - `drain-limit`: this process shuts down.
  */
 export interface StreamFault {
   readonly reason: EndReason & ('carrier-protocol' | 'carrier-error' | 'socket-lost' | 'carrier-silent' | 'drain-limit')
@@ -22,32 +22,32 @@ export interface StreamFault {
 }
 
 /**
- * Everything that can happen to a call session. Inputs are plain data with the time beside them, so that a
- * journal of them runs the call again.
+ * Everything that can happen to a call session. Inputs are plain data, passed with their time, so that a journal of
+ * them can be replayed.
  */
 export type CallInput =
   /** The carrier's media socket is open. */
   | { readonly type: 'stream-opened'; readonly sampleRateHz: LegRateHz }
-  /** The first text frame named a call; `matches` is false when it was another than the token's. */
+  /** The first text frame named a call; `matches` is false when it was not the call of the token. */
   | { readonly type: 'stream-metadata'; readonly matches: boolean }
-  /** The carrier's media socket is gone (also after we closed it). */
+  /** The carrier's media socket is closed (also after we closed it). */
   | { readonly type: 'stream-closed'; readonly code: number; readonly fault?: StreamFault }
-  /** A lifecycle edge from a webhook. */
+  /** A lifecycle event from a webhook. */
   | { readonly type: 'carrier-state'; readonly state: CarrierState }
-  /** Who took a call that we placed (`AnswerGuard`); only where the options ask for it. */
+  /** Who took a call that we placed (`AnswerGuard`); only when the options ask for it. */
   | { readonly type: 'screened'; readonly who: 'human' | 'machine' | 'silence'; readonly why: string }
-  /** Someone on our side wants the call ended: `speak` says whether the agent's goodbye is spoken first. */
+  /** The gateway or an operator ends the call; with `speak` the agent says its goodbye first. */
   | { readonly type: 'hangup-requested'; readonly reason: EndReason; readonly detail: string; readonly speak: boolean }
   /** An operator wants a human on the call. */
   | { readonly type: 'escalate-requested'; readonly reason: string }
-  /** What the escalation machine wants of the stream. */
+  /** What the escalation machine asks the session to do. */
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   | { readonly type: 'dtmf'; readonly digit: string }
   | { readonly type: 'backend'; readonly event: BackendEvent }
   | { readonly type: 'tool-result'; readonly callId: string; readonly ok: boolean; readonly value: unknown; readonly error?: string }
   /** Playout: the first sample of an item went to the carrier's socket. */
   | { readonly type: 'item-started'; readonly itemId: string; readonly sentAtMs: number }
-  /** Playout: the last sample of an item has left, and the caller has heard it. */
+  /** Playout: the caller has heard the last sample of an item. */
   | { readonly type: 'item-heard'; readonly itemId: string }
   /** A phrase of the gateway could not be synthesised. */
   | { readonly type: 'announce-failed'; readonly itemId: string }
@@ -55,24 +55,24 @@ export type CallInput =
 
 export type EscalationStep =
   /**
-   * Finish what is being said, then close the stream: the carrier will ask how to go on. `mayBeSilent`: it may also hold
-   * the caller in silence, and nobody could end that, so the caller is told what to do then.
+   * Finish what is being said, then close the stream: the carrier will ask how to continue. `mayBeSilent`: the carrier
+   * may hold the caller in silence instead, which we could not end, so the caller is told what to do in that case.
    */
   | { readonly type: 'close-stream'; readonly mayBeSilent: boolean }
   /** Keep the stream open and be silent: the human joins this leg. */
   | { readonly type: 'hold' }
   | { readonly type: 'bridged'; readonly strategy: EscalationStrategy }
-  /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: not at this hour. */
+  /** Nobody can be reached: tell the caller, and ask whether to call back. `closed`: outside of opening hours. */
   | { readonly type: 'offer'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
-  /** Every strategy failed: tell the caller, go on. */
+  /** Every strategy failed: tell the caller, continue. */
   | { readonly type: 'failed'; readonly outcome: EscalationOutcome; readonly detail: string; readonly closed: boolean }
 
-/** What kind of speech an item is: fillers do not count as an answer. */
+/** Kind of speech of an item; only some kinds count as an answer (`Turns`). */
 export type SpeechKind = 'answer' | 'filler' | 'prompt' | 'apology' | 'goodbye' | 'escalation'
 
-/** Everything a session can ask for. Drained with `pollOutput()` after every input. */
+/** Everything that a session can request. Drained with `pollOutput()` after every input. */
 export type CallOutput =
-  /** The gateway's own VAD saw the caller start or stop; only for backends without their own. */
+  /** The gateway's VAD heard the caller start or stop; only for backends without a VAD of their own. */
   | { readonly type: 'backend-speech-start'; readonly atMs: number }
   | { readonly type: 'backend-speech-end'; readonly atMs: number }
   | { readonly type: 'backend-text'; readonly text: string; readonly role: 'caller' | 'system'; readonly respond: boolean }
@@ -82,34 +82,34 @@ export type CallOutput =
   | { readonly type: 'backend-close'; readonly reason: string }
   /** Barge-in, step one: fall silent with a fade, keep everything. */
   | { readonly type: 'playout-pause' }
-  /** A false interruption: go on where it paused, with a fade. */
+  /** A false interruption: continue where playout paused, with a fade. */
   | { readonly type: 'playout-resume' }
-  /** Step two: throw away what was not yet sent and flush the carrier. */
+  /** Barge-in, step two: discard what was not sent and flush the carrier. */
   | { readonly type: 'playout-clear' }
-  /** Say a phrase of the gateway's own; arrives through the same playout as item `itemId`. */
+  /** Say a phrase of the gateway; it goes through the same playout as item `itemId`. */
   | { readonly type: 'announce'; readonly itemId: string; readonly text: string; readonly kind: SpeechKind }
   | {
       readonly type: 'run-tool'; readonly callId: string; readonly name: string
       readonly args: Readonly<Record<string, unknown>>; readonly idempotencyKey: string
     }
   | { readonly type: 'cancel-tools'; readonly callIds: readonly string[] }
-  /** Hand the caller to a human; the packet is stored before the stream ends. */
+  /** Escalate to a human; the packet is stored before the stream ends. */
   | { readonly type: 'escalate'; readonly packet: EscalationPacket }
-  /** The caller's answer to the offer of a call back, or a wish for one that came of itself. */
+  /** The caller's answer to the offer of a call back (null: no), or a request without an offer. */
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
-  /** The caller has heard that this call is recorded. */
+  /** The caller has heard that the call is recorded. */
   | { readonly type: 'recording-announced' }
   /** Close the carrier's socket. `hangup` asks the carrier to end the call too (else it holds the leg in silence). */
   | { readonly type: 'end-stream'; readonly code: number; readonly reason: EndReason; readonly detail: string; readonly hangup: boolean }
-  /** Something is part of the call's record now. */
+  /** A new entry of the call log. */
   | { readonly type: 'log'; readonly entry: CallLogEntry }
   | { readonly type: 'mark'; readonly name: string; readonly detail?: string }
-  /** The session changed in a way that a takeover must know. Read it with `checkpoint()`. */
+  /** The state that a takeover needs has changed. Read it with `checkpoint()`. */
   | { readonly type: 'checkpoint-due' }
-  /** Last output of a session: nothing is wanted of it any more. */
+  /** The last output of a session. */
   | { readonly type: 'ended'; readonly outcome: CallOutcome; readonly reason: EndReason; readonly detail: string }
 
-/** A caller wants to be called back. */
+/** A call back that the caller asked for or accepted. */
 export interface CallbackWish {
   readonly asked: CallbackAsk
   /** E.164; null for the number that they call from. */
@@ -118,7 +118,7 @@ export interface CallbackWish {
   readonly packet: EscalationPacket
 }
 
-/** What the session knows for the human who gets the caller. */
+/** The handoff packet as far as the session knows it. */
 export interface EscalationPacket {
   readonly version: 1
   readonly callSid: string
@@ -127,32 +127,35 @@ export interface EscalationPacket {
   readonly summary: string
   /** Verified identity and account id, when the agent has established them. */
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** Tools that ran, with their outcome in short. */
+  /** Tool calls of this call, with their outcome. */
   readonly tried: readonly { readonly name: string; readonly ok: boolean; readonly args: Readonly<Record<string, unknown>> }[]
   readonly transcript: readonly TranscriptEntry[]
   /** Calendar time, ISO 8601. */
   readonly at: string
 }
 
-/** What the human gets. Stored under the call SID before the stream ends; versioned as `schema/handoff.schema.json`. */
+/**
+ * The complete handoff packet for the human. Stored under the call SID before the stream ends; versioned as
+ * `schema/handoff.schema.json`.
+ */
 export interface Handoff extends EscalationPacket {
   /** Whom to call back; empty when withheld. */
   readonly from: string
   readonly to: string
-  /** How it goes, or went. */
+  /** Progress of the escalation; null before it begins. */
   readonly escalation: EscalationHistory | null
 }
 
-/** What the session must know of the speech that is on its way to the caller; `PlayoutLedger` answers. */
+/** What the session reads about speech on its way to the caller; implemented by `PlayoutLedger`. */
 export interface PlayoutView {
-  /** True while the caller hears agent sound, or will without another output of ours. */
+  /** True while the caller hears agent sound, or will hear it without another output of the session. */
   audible(nowMs: number): boolean
-  /** Milliseconds of the item that the caller has heard; 0 for an unknown item. */
+  /** How much of the item the caller has heard, in milliseconds; 0 for an unknown item. */
   heardMs(itemId: string, nowMs: number): number
   /** The item that the caller hears now or heard last; null before any. */
   currentItem(nowMs: number): string | null
   /** Speech that waits to be sent, in milliseconds, ring and backlog together. */
   pendingMs(): number
-  /** When the last agent sample was given to the socket; null when none was. */
+  /** When the last agent sample was written to the socket; null before any. */
   lastSentAtMs(): number | null
 }

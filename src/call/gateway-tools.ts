@@ -1,4 +1,7 @@
-/** A tool as a model sees it; the same shape as a backend's tool, kept here so that this layer imports no backend. */
+/**
+ * A tool as a model sees it. It has the shape of a backend's tool, and stands here so that this layer imports no
+ * backend.
+ */
 export interface GatewayTool {
   readonly name: string
   readonly description: string
@@ -9,22 +12,22 @@ export interface GatewayTool {
 export const ESCALATE_TOOL = 'escalate_to_human'
 export const END_CALL_TOOL = 'end_call'
 export const CALLBACK_TOOL = 'request_callback'
-/** Tools of the gateway that run as the agent's own do; offered where the agent's file asks for them. */
+/** Tools of the gateway that run like the agent's tools; offered when the agent's file asks for them. */
 export const VERIFY_TOOL = 'verify_caller'
 export const SEARCH_TOOL = 'search_knowledge'
 export const NOTE_FIX_TOOL = 'note_fix'
 
-/** The session carries it out itself; no tool runs. */
+/** The session performs it itself; no tool runs. */
 export function isBuiltIn(name: string): boolean {
   return name === ESCALATE_TOOL || name === END_CALL_TOOL || name === CALLBACK_TOOL
 }
 
-/** Arguments as records, logs and a human may see them: what a caller proved their identity with is left out. */
+/** Arguments for records, logs and humans: without the answer that proves the caller's identity. */
 export function recordedArguments(name: string, args: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   return name === VERIFY_TOOL && 'answer' in args ? { ...args, answer: '…' } : args
 }
 
-/** Tools that the session carries out itself. Those that lead to a human are offered only where an escalation is set. */
+/** Tools that the session performs itself. Those that lead to a human are offered only when an escalation is set. */
 export const GATEWAY_TOOLS: readonly GatewayTool[] = [
   {
     name: ESCALATE_TOOL,

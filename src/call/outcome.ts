@@ -1,30 +1,30 @@
 import type { CallOutcome, EndReason } from './record.js'
 
 export interface OutcomeFacts {
-  /** The stream was closed for a human, or a human joined it. */
-  readonly handedOver: boolean
+  /** A human answered, or a call back was noted. */
+  readonly escalated: boolean
   /** At least one question of the caller got an answer. */
   readonly answered: boolean
   /** The caller was waiting for an answer, or for a human, when the call ended. */
   readonly waiting: boolean
 }
 
-/** How a call came out for the line's owner. A caller who got answers and hung up is served; one who waited is not. */
+/** The outcome of a call. A caller who got answers and hung up was served; one who was still waiting was not. */
 export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
   switch (reason) {
     case 'escalated':
       return 'escalated'
     case 'agent-goodbye':
-      if (facts.handedOver) return 'escalated'
+      if (facts.escalated) return 'escalated'
       return facts.waiting ? 'abandoned' : 'deflected'
     case 'caller-hung-up':
     case 'silence-limit':
     case 'duration-limit':
     case 'operator-hangup':
     case 'drain-limit':
-    // A caller whose line broke off, or who hung up and whose carrier does not say goodbye: nobody can tell.
+    // A broken line, or a caller who hung up on a carrier that sends no close frame: the two cannot be told apart.
     case 'socket-lost':
-      if (facts.handedOver) return 'escalated'
+      if (facts.escalated) return 'escalated'
       return facts.answered && !facts.waiting ? 'deflected' : 'abandoned'
     case 'carrier-silent':
     case 'carrier-abuse':
@@ -48,7 +48,7 @@ export function outcomeOf(reason: EndReason, facts: OutcomeFacts): CallOutcome {
   }
 }
 
-/** Close code of the media socket for an end of ours. */
+/** Close code of the media socket when the gateway ends the stream. */
 export function closeCodeOf(reason: EndReason): number {
   switch (reason) {
     case 'drain-limit': return 1001 // going away

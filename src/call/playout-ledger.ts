@@ -9,7 +9,7 @@ interface PlayoutLedgerOptions {
   readonly startSample?: number
 }
 
-/** What playout says of itself; read by the ledger during the call only. */
+/** State of playout; `report` reads it and does not keep it. */
 interface PlayoutReport {
   /** Samples ever taken from the playout ring, discarded ones included, modulo 2^32. */
   readonly sentSamples: number
@@ -23,15 +23,15 @@ interface LedgerItem {
   readonly itemId: string
   finished: boolean
   started: boolean
-  /** Cut by a clear, or heard to its end: no event will come any more. */
+  /** Cleared, or heard to its end: no more events. */
   settled: boolean
-  /** Samples heard of runs that are over. */
+  /** Samples heard in finished runs. */
   heardSamples: number
-  /** Runs that are not over. */
+  /** Unfinished runs. */
   openRuns: number
 }
 
-/** A run of samples of one item; `[start, end)` on the ring's scale, unwrapped. */
+/** Consecutive samples of one item; `[start, end)` on the ring's scale, unwrapped. */
 interface Run {
   readonly item: LedgerItem
   readonly start: number
@@ -41,18 +41,18 @@ interface Run {
 const NOTHING: readonly CallInput[] = []
 
 /**
- * Knows which sample of the playout belongs to which item, and so how much of an item the caller has heard: what was
- * sent, less what is still on its way, which is playout's lead and the carrier's
- * hold-back. Positions are counted without wrap-around here; the ring's counts are modulo 2^32.
+ * Tracks which playout samples belong to which item, and so how much of each item the caller has heard: what was sent,
+ * minus what is still on its way (playout's lead and the carrier's hold-back). Positions here do not wrap; the ring's
+ * counts are modulo 2^32.
  *
  *     appended --> waiting in ring or backlog --> sent --> (lead + hold-back) --> heard
  *                         |                        |
  *                      cleared: never heard     cleared: frozen at what was heard
  */
 export class PlayoutLedger implements PlayoutView {
-  /** Runs that were counted with the run before them because there were too many. */
+  /** Runs that were added to the previous run because there were too many. */
   runsMerged = 0
-  /** Items that were forgotten before they were heard because there were too many. */
+  /** Items that were dropped before they were heard because there were too many. */
   itemsForgotten = 0
   readonly #rateHz: LegRateHz
   readonly #holdBackMs: number
@@ -66,11 +66,11 @@ export class PlayoutLedger implements PlayoutView {
   #heardAt: number
   /** When the caller hears the last speech sample sent so far, hold-back included. */
   #speechHeardMs = -Infinity
-  /** NaN before any speech; as null it would be a new object with each report. */
+  /** NaN before any speech. Not null: then each new value would allocate a number object. */
   #lastSentAtMs = NaN
   #current: string | null = null
-  /** Something may have happened that `poll` tells. */
-  #heardFresh = false
+  /** `poll` may have something to report. */
+  #pollDue = false
   #reported = false
 
   constructor(options: PlayoutLedgerOptions) {
@@ -81,7 +81,7 @@ export class PlayoutLedger implements PlayoutView {
     this.#heardAt = this.#appendedAt
   }
 
-  /** `samples` of `itemId` were handed to playout, behind everything appended before. */
+  /** `samples` of `itemId` were queued in playout, behind everything appended before. */
   appended(itemId: string, samples: number): void {
     if (samples <= 0) return
     const item = this.#item(itemId)
@@ -102,17 +102,17 @@ export class PlayoutLedger implements PlayoutView {
   finished(itemId: string): void {
     if (this.#items.get(itemId)?.settled === true) return
     this.#item(itemId).finished = true
-    this.#heardFresh = true
+    this.#pollDue = true
   }
 
   report(report: PlayoutReport, nowMs: number): void {
     const moved = (report.sentSamples - this.#sentAt) | 0
     if (moved > 0) {
       this.#sentAt += moved
-      // Only with new speech: the zeros that follow push the end of playout out, but not the end of the words.
+      // Updated only with new speech: the zeros that follow move the end of playout, but not the end of the words.
       this.#speechHeardMs = report.playoutEndMs + this.#holdBackMs
     } else if (moved < 0 && !this.#reported) {
-      // A ledger made for a ring that still plays the speech of the worker before it.
+      // After a takeover the ring still plays speech of the previous worker.
       this.#sentAt += moved
       this.#heardAt = this.#sentAt
       this.#speechHeardMs = report.playoutEndMs + this.#holdBackMs
@@ -136,28 +136,28 @@ export class PlayoutLedger implements PlayoutView {
     this.#sentAt = this.#appendedAt
     this.#heardAt = this.#appendedAt
     this.#speechHeardMs = -Infinity
-    this.#heardFresh = false
+    this.#pollDue = false
   }
 
-  /** There is an item of which nothing was sent yet: the next report may tell of its start. */
+  /** There is an item of which nothing was sent yet: the next report may contain its start. */
   get awaitsStart(): boolean {
     for (const item of this.#watched) if (!item.started) return true
     return false
   }
 
-  /** When `poll` has something to tell, if nothing more is reported until then; Infinity when never. */
+  /** When `poll` has something to report, if no other report comes first; Infinity when never. */
   get dueMs(): number {
-    if (this.#heardFresh) return -Infinity
+    if (this.#pollDue) return -Infinity
     const first = this.#runs[0]
     if (first === undefined || first.end > this.#sentAt) return Infinity
     return this.#speechHeardMs - samplesToMs(this.#sentAt - first.end, this.#rateHz)
   }
 
-  /** What happened since the last call: items that started, items that were heard to their end. */
+  /** Items that started and items that were heard to their end since the last call. */
   poll(nowMs: number): readonly CallInput[] {
     this.#advance(nowMs)
-    if (!this.#heardFresh) return NOTHING
-    this.#heardFresh = false
+    if (!this.#pollDue) return NOTHING
+    this.#pollDue = false
     const inputs: CallInput[] = []
     for (const item of this.#watched) {
       if (!item.started && this.#sentOf(item)) {
@@ -215,20 +215,20 @@ export class PlayoutLedger implements PlayoutView {
     this.#heardAt = heardAt
     let first = this.#runs[0]
     if (first === undefined) return
-    if (!first.item.started && first.start < this.#sentAt) this.#heardFresh = true
+    if (!first.item.started && first.start < this.#sentAt) this.#pollDue = true
     while (first !== undefined && first.end <= heardAt) {
       this.#runs.shift()
       this.#closeRun(first)
       this.#current = first.item.itemId
-      this.#heardFresh = true
+      this.#pollDue = true
       first = this.#runs[0]
     }
     if (first !== undefined && first.start < heardAt) this.#current = first.item.itemId
-    // Items behind the first start while the first is not yet heard: the lead may span several.
+    // A later item may start before the first one is heard, because the lead may span several items.
     for (let i = 1; i < this.#runs.length; i++) {
       const run = this.#runs[i] as Run
       if (run.start >= this.#sentAt) break
-      if (!run.item.started) this.#heardFresh = true
+      if (!run.item.started) this.#pollDue = true
     }
   }
 
@@ -246,7 +246,7 @@ export class PlayoutLedger implements PlayoutView {
   #item(itemId: string): LedgerItem {
     const known = this.#items.get(itemId)
     if (known !== undefined) {
-      // More samples of an item that was cut or heard to its end: it is watched again.
+      // More samples came for an item that was cleared or heard to its end: watch it again.
       if (known.settled) {
         known.settled = false
         this.#watched.push(known)

@@ -1,16 +1,16 @@
 /** Version of the call record's JSON; `schema/call-record.schema.json` describes it. */
 export const CALL_RECORD_VERSION = 1
 
-/** How a call came out, as the line's owner counts it; `unreached` only of calls that we placed. */
+/** The outcome of a call; `unreached` only for calls that we placed. */
 export type CallOutcome = 'deflected' | 'escalated' | 'abandoned' | 'failed' | 'unreached'
 
 /** What ended it. */
 export type EndReason =
   | 'caller-hung-up' | 'agent-goodbye' | 'escalated' | 'silence-limit' | 'duration-limit' | 'operator-hangup'
   | 'drain-limit' | 'carrier-silent' | 'carrier-abuse' | 'carrier-not-reading' | 'carrier-protocol' | 'carrier-error' | 'socket-lost' | 'socket-never-came' | 'stream-error' | 'backend-failed' | 'call-fault'
-  /** The gateway's process died with the call; the record has what it had written down. */
+  /** The gateway's process died during the call; the record has what was on disk. */
   | 'process-died'
-  /** Of calls that we placed: nobody took it, or no person did. */
+  /** Only for calls that we placed: nobody took the call, or no person did. */
   | 'not-taken' | 'answering-machine' | 'nobody-there'
 
 export interface TranscriptEntry {
@@ -19,7 +19,7 @@ export interface TranscriptEntry {
   /** Milliseconds since the stream opened. */
   readonly startMs: number
   readonly endMs: number
-  /** Agent entries: true when the caller interrupted it; `text` is then what was said, `heardMs` how much was heard. */
+  /** Agent entries: true when the caller interrupted; `text` has the agent's words, `heardMs` how much was heard. */
   readonly interrupted?: boolean
   readonly heardMs?: number
 }
@@ -42,11 +42,11 @@ export interface TurnRecord {
   readonly firstSoundMs: number | null
   /** From there to the first agent sample that is not a filler. */
   readonly answerMs: number | null
-  /** The same two clocks as the caller perceives them; only where the carrier forks both tracks as stereo. */
+  /** The same two durations as the caller perceives them; only if the carrier sends both tracks as stereo. */
   readonly ear?: PlayedTimes
 }
 
-/** To the agent's voice as it comes back on the outbound track; null where no beginning of a sound was heard there. */
+/** To the agent's voice as it comes back on the outbound track; null if no beginning of a sound was found there. */
 export interface PlayedTimes {
   readonly firstSoundMs: number | null
   readonly answerMs: number | null
@@ -59,7 +59,7 @@ export interface BargeInRecord {
   readonly stopMs: number | null
   /** False: a false interruption, after which the speech was resumed. */
   readonly committed: boolean
-  /** Why it was decided so, with the figures. */
+  /** The reason of the decision, with its figures. */
   readonly why: string
 }
 
@@ -70,15 +70,15 @@ export interface TimelineMark {
   readonly detail?: string
 }
 
-/** Ways in which the agent falls silent, or somebody is not served. */
+/** Kinds of events in which the agent falls silent, or somebody is not served. */
 export type StopKind = 'interruption' | 'drop' | 'silence-prompt' | 'refusal' | 'failure' | 'hang-up'
 
-/** Why it stopped talking: one decision, with the figures it was made by. */
+/** Why the agent stopped talking: one decision with its figures. */
 export interface StopRecord {
   readonly kind: StopKind
   /** Milliseconds since the webhook. */
   readonly atMs: number
-  /** The mark of the timeline that it comes from. */
+  /** Name of the timeline mark that it comes from. */
   readonly mark: string
   readonly why: string
 }
@@ -92,38 +92,38 @@ export interface EscalationRecord {
   readonly outcome: EscalationOutcome | null
 }
 
-/** One way to one human, and how it ended. */
+/** One attempt to reach one human, and its outcome. */
 export interface EscalationAttempt {
   readonly strategy: EscalationStrategy
-  /** Place in the hunt list, from 1; null where nobody was rung. */
+  /** Place in the hunt group, from 1; null when nobody was rung. */
   readonly human: number | null
   readonly outcome: EscalationOutcome
   readonly detail: string
-  /** From its beginning to that outcome. */
+  /** From its beginning to its outcome. */
   readonly ms: number
 }
 
-/** How a caller came to be called back: by a key, in words, or because the line fell silent and nobody could ask. */
+/** How a call back was requested: by digit, in words, or without a question because the caller could not be asked. */
 export type CallbackAsk = 'key' | 'words' | 'nobody-reached'
 
-/** A wish for a call back. */
+/** A requested call back. */
 interface CallbackRequest {
   readonly asked: CallbackAsk
   /** E.164; empty when the caller's number is withheld. Masked in records. */
   readonly number: string
-  /** What it is about, when to call; as the caller or the model said it. */
+  /** Subject and preferred time, as the caller or the model said it. */
   readonly note: string
   /** Calendar time, ISO 8601. */
   readonly at: string
 }
 
-/** How an escalation went, as the record of the call keeps it. */
+/** An escalation in the call record. */
 export interface EscalationHistory extends EscalationRecord {
   readonly attempts: readonly EscalationAttempt[]
   readonly callback: CallbackRequest | null
 }
 
-/** What the carrier wrote of a call. Times are ISO 8601; money is in minor units (cents). */
+/** The carrier's own record of a call. Times are ISO 8601; money is in minor units (cents). */
 export interface CarrierDetail {
   readonly callId: string | null
   /** ringing, answered, completed, failed, no_answer, busy, canceled; others may come. */
@@ -135,46 +135,46 @@ export interface CarrierDetail {
   readonly costMinor: number | null
   readonly costCurrency: string | null
   readonly ratePerMinuteMinor: number | null
-  /** Why the leg ended, such as `normal_clearing`; null where the carrier does not say. */
+  /** Why the leg ended, such as `normal_clearing`; null when the carrier does not say. */
   readonly hangupCause: string | null
   readonly failureCode: string | null
-  /** File of the carrier's recording, below DATA_DIR; null when it made none or it is not fetched yet. */
+  /** File of the carrier's recording, below DATA_DIR; null when there is none or it is not fetched yet. */
   readonly recording: string | null
   readonly fetchedAt: string
 }
 
-/** What became of a call that we placed. */
+/** Result of a call that we placed. */
 export type OutboundResult = 'answered' | 'voicemail' | 'silence' | 'busy' | 'no-answer' | 'failed'
 
 export interface OutboundRecord {
   readonly result: OutboundResult
-  /** From the order to the opened stream, or to the end of a call that nobody took. */
+  /** From the request to place the call to the opened stream, or to the end of a call that nobody took. */
   readonly ringMs: number
-  /** Comes back in the carrier's own records. */
+  /** Also appears in the carrier's records. */
   readonly clientRequestId: string
 }
 
-/** One session of a backend on this call: each was opened for the whole rest of it. */
+/** One backend session of this call. */
 interface BackendSessionRecord {
   readonly backend: string
   readonly role: 'first' | 'takeover' | 'standby' | 'rotation'
-  /** From the beginning of its connection until it was ready for audio; null when it never was. */
+  /** From the start of its connection until it was ready for audio; null when it never became ready. */
   readonly connectMs: number | null
-  /** Why it never was. */
+  /** Why it never became ready; null when it did. */
   readonly fault: string | null
 }
 
-/** How the backends did. */
+/** What happened with the backends. */
 interface BackendsRecord {
-  /** The newest, in the order in which they were ready or given up. */
+  /** The newest sessions, in the order in which they became ready or failed. */
   readonly sessions: readonly BackendSessionRecord[]
-  /** Takeovers, rotations, gaps, audio given again; null where one backend stands alone. */
+  /** Takeovers, rotations, gaps, replayed input; null when there is only one backend. */
   readonly failover: Readonly<Record<string, unknown>> | null
-  /** What a service sent or did out of order, by backend and kind; kinds that did not happen are left out. */
+  /** Counts of protocol irregularities, by backend and kind; kinds with a count of 0 are left out. */
   readonly irregular: Readonly<Record<string, Readonly<Record<string, number>>>>
 }
 
-/** One document a call. Milliseconds unless the name says otherwise; phone numbers are masked by the writer. */
+/** One document per call. Milliseconds unless the name says otherwise; phone numbers are masked by the writer. */
 export interface CallRecord {
   readonly version: typeof CALL_RECORD_VERSION
   readonly callSid: string
@@ -197,9 +197,11 @@ export interface CallRecord {
   readonly bargeIns: readonly BargeInRecord[]
   readonly escalation: EscalationHistory | null
   readonly timeline: readonly TimelineMark[]
-  /** Marks between the first and the newest that the bounded timeline let go. */
+  /** Marks that the bounded timeline dropped, between its first and its newest marks. */
   readonly timelineDropped: number
-  /** Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind. */
+  /**
+   * Each interruption, drop, silence prompt, refusal, failure and hang-up, with its reason; the newest of each kind.
+   */
   readonly stops: readonly StopRecord[]
   readonly usage: { readonly inputTokens: number; readonly outputTokens: number; readonly audioInMs: number; readonly audioOutMs: number }
   readonly audio: {
@@ -207,14 +209,14 @@ export interface CallRecord {
     readonly underruns: number; readonly dtmf: number
   }
   readonly backends: BackendsRecord
-  /** What the backends used and what that is estimated to cost; null where the agent sets no budget. */
+  /** Usage of the backends and its estimated cost; null when the agent sets no budget. */
   readonly budget: Readonly<Record<string, unknown>> | null
-  /** What a second backend that listened along would have done, turn by turn; null where none did. */
+  /** What the shadow backend would have done, turn by turn; null when there was none. */
   readonly shadow: Readonly<Record<string, unknown>> | null
-  /** How often the call changed its worker. */
+  /** How often the call moved to another worker. */
   readonly rehomes: number
   readonly recording: string | null
-  /** The carrier's own record, fetched after the call; null without an API key, and until it has come. */
+  /** The carrier's own record, fetched after the call; null without an API key, and until it arrives. */
   readonly carrier: CarrierDetail | null
   /** Null for a call that was not placed by this gateway. */
   readonly outbound: OutboundRecord | null

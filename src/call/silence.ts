@@ -2,7 +2,7 @@ import { ANSWER_UNHEARD_MS, ASK_UNHEARD_MS, UNDERSTOOD_SPEECH_MS_MAX } from '../
 import { FRAME_MS } from '../core/units.js'
 import type { CallSessionOptions, SilenceOptions } from './call-options.js'
 
-/** How often quiet is looked for while somebody is busy; the true end of the busyness comes as an event. */
+/** Longest interval between checks while somebody is busy. */
 const BUSY_POLL_MS = 500
 
 type SilenceDecision =
@@ -11,16 +11,16 @@ type SilenceDecision =
   | { readonly type: 'end'; readonly detail: string }
 
 /**
- * Nobody says anything. Runs by the wall clock since the last speech of either side, and not by voiced frames: the
- * comfort noise of a muted line has those for ever. What counts as the caller's speech is a segment with enough
- * voice, words that were understood, or a digit.
+ * Decides when nobody has spoken for too long. It measures the time since the last speech of either side and does not
+ * rely on voiced frames, because the comfort noise of a muted line can contain them for ever. As the caller's speech
+ * count a segment with enough voice, words that were understood, and a digit.
  *
  *     quiet for afterMs --prompts left--> prompt, quiet again
  *     quiet for afterMs --none left--> goodbye, end (silence-limit)
  *     caller speaks --> all prompts left again
  */
 export class Silence {
-  /** Prompts since the caller spoke last. */
+  /** Prompts since the caller last spoke. */
   prompts: number
   readonly #options: SilenceOptions
   #callerSpokeAtMs = -Infinity
@@ -38,7 +38,7 @@ export class Silence {
   }
 
   /**
-   * @param busy  somebody speaks, or the caller waits for us and not we for the caller
+   * @param busy  somebody speaks, or the caller waits for the agent
    * @param agentHeardAtMs  when the agent was last heard, or the stream opened
    */
   due(nowMs: number, busy: boolean, agentHeardAtMs: number): SilenceDecision {
@@ -58,19 +58,19 @@ export class Silence {
   }
 }
 
-/** How soon is looked again while an announcement of ours is on its way. */
+/** Interval between checks while an announcement is on its way. */
 const POLL_MS = 500
-/** A sound that paused for longer is over: what follows is silence. */
+/** A sound with a longer pause is over: silence follows. */
 const GOES_ON_MS = 2000
 
-/** What a decision about unrecognised speech needs of the session. */
+/** State of the session that a decision about unrecognised speech needs. */
 interface SpeechNow {
   readonly nowMs: number
-  /** A segment of the caller runs, since when, and how long they have been quiet. */
+  /** Whether a caller segment runs, when it began, and how long the caller has been quiet. */
   readonly speaking: boolean
   readonly firstVoicedMs: number
   readonly quietMs: number
-  /** The agent is heard, or paused by the caller. */
+  /** Agent sound plays or waits, or the caller has paused it. */
   readonly agentHeard: boolean
   /** An item of speech is on its way to the caller. */
   readonly anyItemOpen: boolean
@@ -79,74 +79,74 @@ interface SpeechNow {
 type UnrecognisedDecision =
   | { readonly type: 'none' }
   | { readonly type: 'wait'; readonly untilMs: number }
-  /** The segment that runs counts as ended, though its sound goes on. */
+  /** End the current segment although its sound continues. */
   | { readonly type: 'give-up'; readonly unrecognisedMs: number; readonly untilMs: number }
   | { readonly type: 'ask'; readonly text: string; readonly untilMs: number }
   | { readonly type: 'end'; readonly detail: string }
 
 /**
- * Sound from the caller that nobody understands: hold music, a television. It has no end that could be waited for, and what has
- * no end gets no answer.
+ * Handles caller sound that nobody understands: hold music, a television. It may never end, and without an end of
+ * speech the backend would never answer.
  *
- *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of the speech, and answers
+ *     listening --ANSWER_UNHEARD_MS of sound without words--> ignoring    the backend gets the end of speech
  *     listening --UNDERSTOOD_SPEECH_MS_MAX, with words-->     ignoring    the same
- *     (either)  --ASK_UNHEARD_MS without words or us-->       ignoring    the gateway asks by itself: to say it again, then the silence
- *                                                                         prompts, then the goodbye
- *     ignoring  --we were heard | the caller is quiet-->      listening   what sounds now begins a new segment
+ *     (either)  --ASK_UNHEARD_MS, no words, no agent-->       ignoring    the gateway asks: please repeat, then
+ *                                                                         silence prompts, then the goodbye
+ *     ignoring  --the agent was heard | caller quiet-->       listening   sound from here on begins a new segment
  *
- * While ignored, the sound begins no segment; otherwise it would interrupt at once what is said about it. Words of the caller are partial or
- * final transcripts, the backend's `understood` and digits. A backend with a VAD of its own decides when the caller has
- * stopped; where it says that it hears speech, it may take as long as somebody who is understood.
+ * While ignored, the sound begins no segment, because it would interrupt the agent's answer at once. "Words" are
+ * partial or final transcripts, the backend's `understood`, and digits. A backend with its own VAD decides when the
+ * caller has stopped. If its VAD reports speech, the longer limit UNDERSTOOD_SPEECH_MS_MAX applies.
  */
 export class UnrecognisedSpeech {
   ignoring = false
   readonly #options: CallSessionOptions
-  /** Since when there is sound that nobody has understood; NaN: there is none. */
+  /** When the current unrecognised sound began; NaN when there is none. */
   #sinceMs = NaN
-  /** The service's own VAD has heard the caller since then. */
+  /** The backend's own VAD has heard the caller since then. */
   #backendHeard = false
   #quietMs = 0
-  /** The agent was heard since the caller's sound was given up. */
+  /** The agent was heard since the sound is ignored. */
   #agentHeard = false
-  /** Times that the gateway asked without an understood word in between. */
+  /** Questions of the gateway since the last understood word. */
   #asked = 0
 
   constructor(options: CallSessionOptions) {
     this.#options = options
   }
 
-  /** Whether sound that nobody has understood is being timed. */
+  /** Unrecognised sound is being timed. */
   get timing(): boolean {
     return !Number.isNaN(this.#sinceMs)
   }
 
-  /** A frame while `ignoring`. @returns true while it is part of the sound that was given up */
+  /** Takes a frame while `ignoring`. @returns true while the frame belongs to the ignored sound */
   ignores(voiced: boolean, agentTalking: boolean): boolean {
     this.#quietMs = voiced ? 0 : this.#quietMs + FRAME_MS
     this.ignoring = this.#quietMs < this.#options.speech.endOfSpeechMs && (!this.#agentHeard || agentTalking)
     return this.ignoring
   }
 
-  /** A segment is speech rather than noise, and the agent is silent. @returns when to look, `due` */
+  /** A segment has enough voice to be speech, and the agent is silent. @returns when to call `due` */
   begin(sinceMs: number): number {
     this.#sinceMs = sinceMs
     this.#backendHeard = false
     return sinceMs + ANSWER_UNHEARD_MS
   }
 
-  /** Words were understood, or a key was pressed. @returns when to look, where the caller goes on; NaN else */
+  /** Words were understood, or a digit was pressed. @returns when to call `due`; NaN when the caller does not speak */
   understood(speaking: boolean, nowMs: number, firstVoicedMs: number): number {
     this.#asked = 0
     this.#sinceMs = speaking ? nowMs : NaN
     return speaking ? Math.min(nowMs + ANSWER_UNHEARD_MS, firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX) : NaN
   }
 
-  /** The service's own VAD says that the caller speaks. */
+  /** The backend's own VAD reports that the caller speaks. */
   backendHeardSpeech(): void {
     this.#backendHeard = true
   }
 
-  /** A sound of ours is heard. */
+  /** Agent sound begins. */
   agentSounds(): void {
     this.#agentHeard = true
     this.#sinceMs = NaN
@@ -160,7 +160,7 @@ export class UnrecognisedSpeech {
       this.#sinceMs = NaN
       return { type: 'none' }
     }
-    // In a pause the backend may be at work on what came before it.
+    // During a pause the backend may be working on the speech before it.
     if (!now.speaking || now.agentHeard) return { type: 'wait', untilMs: nowMs + POLL_MS }
     const limitMs = !this.#options.serverVad ? ANSWER_UNHEARD_MS : this.#backendHeard ? UNDERSTOOD_SPEECH_MS_MAX : ASK_UNHEARD_MS
     const atMs = Math.min(this.#sinceMs + limitMs, now.firstVoicedMs + UNDERSTOOD_SPEECH_MS_MAX)
@@ -171,13 +171,13 @@ export class UnrecognisedSpeech {
     return { type: 'give-up', unrecognisedMs: nowMs - this.#sinceMs, untilMs: Math.max(nowMs, this.#sinceMs + ASK_UNHEARD_MS) }
   }
 
-  /** Nobody has answered what was not understood. */
+  /** The backend has not answered the ignored sound: the gateway asks. */
   #ask({ nowMs, anyItemOpen }: SpeechNow): UnrecognisedDecision {
     if (anyItemOpen) return { type: 'wait', untilMs: nowMs + POLL_MS }
     const texts = [this.#options.responseFailedText, ...this.#options.silence.prompts]
     const text = texts[this.#asked++]
     if (text === undefined) return { type: 'end', detail: `asked ${texts.length} times, and nothing was understood` }
-    // Where it cannot be said, the next one is.
+    // If this text cannot be spoken, the next check takes the next one.
     return { type: 'ask', text, untilMs: nowMs + POLL_MS }
   }
 }

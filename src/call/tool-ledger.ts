@@ -9,7 +9,7 @@ interface LedgerCall {
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
   readonly startedAtMs: number
-  /** Carried out by the session itself; no tool runs, and no limit applies. */
+  /** Performed by the session itself; no tool runs, and no limit applies. */
   readonly gateway: boolean
   state: 'running' | 'answered'
   ok: boolean
@@ -19,9 +19,9 @@ interface LedgerCall {
 type ToolDecision =
   | { readonly type: 'run'; readonly idempotencyKey: string }
   | { readonly type: 'refuse'; readonly error: string }
-  /** Came before and runs still: its result answers both. */
+  /** The same call still runs: its result answers both. */
   | { readonly type: 'ignore' }
-  /** Came before and has a result. */
+  /** The same call already has a result. */
   | { readonly type: 'answer'; readonly ok: boolean; readonly value: unknown }
 
 /** What a tool came back with. */
@@ -37,36 +37,36 @@ interface ToolAnswer {
   readonly value: unknown
 }
 
-/** The model's answer to a tool call whose worker died. */
+/** What the model gets for a tool call whose worker died. */
 const LOST = 'The connection was lost while this ran, and whether it took effect is unknown. '
   + 'Check before you do it again.'
 
 /**
- * Which tool calls ran, run and may run. The promise: one tool call runs at most once and is answered at most once.
+ * Tracks tool calls and decides which may run. A tool call runs at most once and is answered at most once.
  *
  *     (new) --fewer than TOOLS_RUNNING_MAX run--> running       `run`
- *     (new) --otherwise--> answered with an error                `refuse`
+ *     (new) --otherwise--> answered with an error               `refuse`
  *     running --result, in time--> answered                      the answer, exactly once
  *     running --cancelled | limit--> answered with an error; a result after that is late and dropped
  *     running --the worker died--> answered with an error by the next worker, never run again
  *
- * A call that was running when its worker died is answered with an error, whatever tool it was: nobody knows whether
- * it took effect, a second try would have a second idempotency key at best, and the model can look and decide.
+ * A call that was running when its worker died is always answered with an error. It is unknown whether it took effect,
+ * and a second try might have another idempotency key. The model can check and decide.
  *
- * Each call is logged once, when it is answered, however that came.
+ * Each call is logged once, when it is answered, for whatever reason.
  */
 export class ToolLedger {
   running = 0
   readonly #callSid: string
   readonly #log: (call: LoggedToolCall) => void
   readonly #calls = new Map<string, LedgerCall>()
-  /** Calls whose id had been used for something else before: a new backend instance counts from 1 again. */
+  /** Calls whose id was used for another call before: a new backend instance counts from 1 again. */
   #reusedIds = 0
   readonly #lost: string[] = []
 
   /**
-   * @param log  takes each call when it is answered
-   * @param resume  of the worker before: what it answered is known, and what it was running is lost
+   * @param log  called with each call when it is answered
+   * @param resume  from the previous worker: its answered calls are known, its running calls are lost
    */
   constructor(callSid: string, log: (call: LoggedToolCall) => void, resume?: SessionResume) {
     this.#callSid = callSid
@@ -77,13 +77,13 @@ export class ToolLedger {
     }
     for (const { callId, name, args, startMs } of resume.checkpoint.toolsRunning) {
       this.#lost.push(callId)
-      if (isBuiltIn(name)) continue // the next worker goes on with what it began
+      if (isBuiltIn(name)) continue // the session continues or ends the built-in action itself
       const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error: 'lost with its worker' }
       log({ callId, end: 'lost', record, args, result: { error: LOST } })
     }
   }
 
-  /** `gateway`: the session carries it out itself. */
+  /** @param gateway  the session performs the call itself */
   call(
     callId: string, name: string, args: Readonly<Record<string, unknown>>, nowMs: number, gateway = false,
   ): ToolDecision {
@@ -110,7 +110,7 @@ export class ToolLedger {
     return { type: 'run', idempotencyKey: key }
   }
 
-  /** Null: the result is late (cancelled, timed out, answered, never asked for). */
+  /** @returns null when the result is late: the call was cancelled, timed out, already answered, or never made */
   result(callId: string, result: ToolResult, nowMs: number, streamZeroMs: number, end: 'answered' | 'overdue' = 'answered'): ToolAnswer | null {
     const { ok, value, error } = result
     const call = this.#calls.get(callId)
@@ -122,19 +122,19 @@ export class ToolLedger {
     return { name: call.name, ok, value: answer }
   }
 
-  /** A call that is answered with an error and does not run. */
+  /** Logs a call that does not run and is answered with an error. */
   refused(callId: string, name: string, args: Readonly<Record<string, unknown>>, startMs: number, error: string): void {
     const record = { name, args: recordedArguments(name, args), startMs, ms: 0, ok: false, error }
     this.#log({ callId, end: 'refused', record, args, result: { error } })
   }
 
-  /** Those of `callIds` that ran; their results are late from now on. */
+  /** @returns those of `callIds` that were running; their results are late from now on */
   cancel(callIds: readonly string[], nowMs: number, streamZeroMs: number): string[] {
     const cancelled: string[] = []
     for (const callId of callIds) {
       const call = this.#calls.get(callId)
       if (call === undefined || call.state !== 'running') continue
-      // Remembered: it may have taken effect, and the same call must not run again.
+      // The call is kept: it may have taken effect, and the same call must not run again.
       call.result = { error: 'This call was cancelled.' }
       this.#answered(call, 'cancelled', 'cancelled', nowMs, streamZeroMs)
       cancelled.push(callId)
@@ -148,7 +148,7 @@ export class ToolLedger {
     return ids
   }
 
-  /** The call is over: enters what the session itself was carrying out, with whether it came to it. */
+  /** The phone call is over: answers the calls that the session was performing. `ok`: they were completed. */
   closeGateway(ok: boolean, nowMs: number, streamZeroMs: number): void {
     for (const call of [...this.#calls.values()]) {
       if (call.state === 'running' && call.gateway) {
@@ -157,7 +157,7 @@ export class ToolLedger {
     }
   }
 
-  /** Calls that began before `startedBeforeMs` and run still. */
+  /** Running calls that began at or before `startedBeforeMs`. */
   overdue(startedBeforeMs: number): string[] {
     const ids: string[] = []
     for (const call of this.#calls.values()) {
@@ -166,13 +166,13 @@ export class ToolLedger {
     return ids
   }
 
-  /** When the running call that began first began; null when none runs. */
+  /** Start of the oldest running call; null when none runs. */
   oldestStartMs(): number | null {
     for (const call of this.#calls.values()) if (call.state === 'running' && !call.gateway) return call.startedAtMs
     return null
   }
 
-  /** Calls lost with the worker before, with the answer that their new backend gets; each once. */
+  /** Calls lost with the previous worker, with the answer for the new backend; each is returned once. */
   takeLost(): { readonly callId: string; readonly value: unknown }[] {
     return this.#lost.splice(0).map((callId) => ({ callId, value: { error: LOST } }))
   }
@@ -204,7 +204,7 @@ export class ToolLedger {
   }
 }
 
-/** The tool calls of a call as its next worker and backend must know them: those that still ran have an error for an answer. */
+/** The tool calls of a call for its next worker and backend. Those that were still running have an error as result. */
 export function resumedTools({ checkpoint, log }: SessionResume): { callId: string; name: string; args: Readonly<Record<string, unknown>>; ok: boolean; result: unknown }[] {
   return [
     ...log.toolCalls.filter(({ end }) => end !== 'refused')
@@ -213,7 +213,7 @@ export function resumedTools({ checkpoint, log }: SessionResume): { callId: stri
   ]
 }
 
-/** Equal as JSON, whatever the order of the members. Bounded by what a model can send. */
+/** Equal as JSON, in any order of members. The size of a model's message bounds the depth. */
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false

@@ -9,18 +9,18 @@ interface OpenEntry {
   final: boolean
   startMs: number
   endMs: number
-  /** Agent: its sound has begun, has been heard to the end. */
+  /** Agent: its sound has begun, or was heard to the end. */
   started: boolean
   heard: boolean
 }
 
 /**
- * The words that are being said. An entry stays open while its words or its sound may still change:
+ * The open part of the transcript. An entry stays open while its words or its sound may still change:
  *
  *     caller   partial words --final words--> settled
  *     agent    words, sound in any order --final words and (heard | no sound came)--> settled
  *     agent    open --the caller interrupts--> settled, `interrupted`, with how much was heard
- *     any      open --the call ends, or too many are open--> settled with the words it has
+ *     any      open --the call ends, or too many are open--> settled with the words so far
  *
  * Settling makes an entry part of the call log.
  */
@@ -28,7 +28,7 @@ export class Transcript {
   readonly #settled: (entry: TranscriptEntry) => void
   readonly #open = new Map<string, OpenEntry>()
 
-  /** @param settled  takes each entry that will not change any more */
+  /** @param settled  called with each entry that will not change any more */
   constructor(settled: (entry: TranscriptEntry) => void) {
     this.#settled = settled
   }
@@ -64,7 +64,7 @@ export class Transcript {
     if (entry.final) this.#settle(entry)
   }
 
-  /** The caller interrupted: every open agent entry ends here. One whose sound never began was heard 0 ms. */
+  /** The caller interrupted: every open agent entry ends here. An entry whose sound never began was heard for 0 ms. */
   cut(nowMs: number, heardMs: (itemId: string) => number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent') continue
@@ -73,7 +73,7 @@ export class Transcript {
     }
   }
 
-  /** Agent words for which no sound will come: its response is over and none began. */
+  /** Settles agent words whose response is over and whose sound never began. */
   withoutSound(expectsSound: (itemId: string) => boolean, nowMs: number): void {
     for (const entry of [...this.#open.values()]) {
       if (entry.role !== 'agent' || entry.started || expectsSound(entry.itemId)) continue
@@ -90,7 +90,7 @@ export class Transcript {
     }
   }
 
-  /** Open entries as they are now: a takeover and a human must see them too. */
+  /** Open entries as they are now, for a checkpoint and for the handoff packet. */
   get open(): TranscriptEntry[] {
     return [...this.#open.values()].filter(({ text }) => text !== '')
       .map(({ role, text, startMs, endMs }) => ({ role, text: text.slice(0, TRANSCRIPT_TEXT_CHARS_MAX), startMs, endMs }))

@@ -1,7 +1,7 @@
 import type { SpeechKind } from './events.js'
 import type { TurnRecord } from './record.js'
 
-/** A sound that does not answer anything; it stops the first clock of a turn and not the second. */
+/** Other kinds of sound stop only the first clock of a turn. */
 function isAnswer(kind: SpeechKind): boolean {
   return kind === 'answer' || kind === 'escalation' || kind === 'goodbye'
 }
@@ -10,30 +10,30 @@ interface OpenTurn {
   stoppedAtMs: number
   /** Enough voice to be speech: such a turn is recorded even when nothing answers it. */
   real: boolean
-  /** Responses up to this one were begun before the caller stopped and cannot answer. */
+  /** Responses up to this one began before the caller stopped, so they cannot be its answer. */
   readonly generationBefore: number
   firstSoundMs: number | null
 }
 
 /**
  * The two clocks of a turn, both from the caller's last voiced sample: to the first agent sound of any kind, and to
- * the first that is an answer. With one clock a filler would make slow tools look fast.
+ * the first that is an answer. With only one clock a filler would make slow tools look fast.
  *
  *     none --caller stopped--> open
  *     open --caller stopped again, no sound yet--> open, from the later stop
  *     open --filler, prompt, apology--> open, first clock stopped
  *     open --answer--> none, recorded
- *     open --caller stopped again after a sound | call over--> none, recorded with what it has
+ *     open --caller stopped again after a sound | call over--> none, recorded with what is known
  */
 export class Turns {
   #open: OpenTurn | null = null
 
-  /** The caller waits: a turn is open and no answer began. */
+  /** The caller waits for an answer. */
   get waiting(): boolean {
     return this.#open !== null
   }
 
-  /** The caller waits and is known to have spoken. */
+  /** The caller waits, and surely spoke. */
   get waitingForReal(): boolean {
     return this.#open?.real ?? false
   }
@@ -54,7 +54,7 @@ export class Turns {
     return done
   }
 
-  /** The first sample of an item was sent. `generation` null: an item of the gateway's own. */
+  /** The first sample of an item was sent. `generation` null: an item of the gateway. */
   agentSound(kind: SpeechKind, generation: number | null, sentAtMs: number, streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     if (open === null || sentAtMs < open.stoppedAtMs) return null
@@ -65,7 +65,7 @@ export class Turns {
     return recordOf(open, sentAtMs - open.stoppedAtMs, streamZeroMs)
   }
 
-  /** Nothing more will answer it. */
+  /** No answer will come any more. */
   close(streamZeroMs: number): TurnRecord | null {
     const open = this.#open
     this.#open = null

@@ -11,17 +11,17 @@ import type { ContinuationAsker, DocumentOptions } from './documents.js'
 import { HuntGroup } from './hunt-group.js'
 import type { HuntGroupOptions } from './hunt-group.js'
 
-/** What a carrier does with a leg whose stream we closed: observed on earlier calls, or set. */
+/** What a carrier does with a leg after we close its stream: observed on earlier calls, or configured. */
 export type AfterStream = 'continues' | 'holds' | 'unknown'
 
 /** How one call may reach a human. Plain data. */
 export interface EscalationOptions extends HuntGroupOptions, DocumentOptions {
   /**
-   * Tried in order. A strategy that cannot run (it needs a stream that is closed, or was not set up) is passed over.
+   * Tried in order. A strategy that cannot run (its stream is closed, or it is not set up) is skipped.
    * `callback` is the last: it offers the caller a call back.
    */
   readonly strategies: readonly EscalationStrategy[]
-  /** Calendar time = monotonic time + this. */
+  /** Calendar time minus monotonic time. */
   readonly wallOffsetMs: number
   /** The call was answered into a conference room, where a human can join it. */
   readonly inConference: boolean
@@ -63,12 +63,12 @@ export type EscalationOutput =
 
 /** The session first speaks its announcement (at most WORDS_HEARD_MS_MAX), then closes the stream. */
 const STREAM_CLOSE_MS = 30_000
-/** A dial without news for this long after its ringing time has been answered. */
+/** A dial without an event for this long after its ringing time counts as answered. */
 export const RING_GRACE_MS = 5000
 const HANGUP_RETRY_MS = 1000
-/** Bound of the caller's answer to the offer of a call back: the session's words, its own wait, and some talk about the offer. */
+/** Time limit for the answer to the offer of a call back: the session's words, its own wait, and some talk about it. */
 const OFFER_MS = 120_000
-/** The same where the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
+/** The same limit when the carrier asks: its voice reads at most 1,000 characters at 11 a second. */
 const SPOKEN_OFFER_MS = 90_000
 
 const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 'hangup-retry'] as const
@@ -77,7 +77,7 @@ const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 
  * The escalation of one call: a state machine that gets a caller to a human. It runs on the main thread, outside the
  * session, because it must outlive the stream and the worker. Carriers differ in what they do after a stream closes
  * (continue with their document, ask a webhook, or hold the leg in silence), so the first request gets the Dial, and a
- * watchdog covers the case that no request comes.
+ * watchdog handles the case that no request comes.
  *
  *     none    --escalate--> pending (after-stream-dial: close-stream) | dialing (supervision, conference: hold)
  *     pending --stream closed, a request--> dialing         with a Dial document, one at a time
@@ -88,18 +88,19 @@ const DEADLINES = ['stream-close', 'continuation', 'ring', 'farewell', 'offer', 
  *     (any)   --call back, stream open--> offering          the session asks the caller
  *     offering --accepted--> failed (called back)    --declined, no answer in OFFER_MS--> failed
  *     (any)   --no strategy left, stream open--> failed     the session tells the caller and goes on
- *     (any)   --no strategy left, stream closed--> failed   a request gets words, perhaps the offer, and a hang-up; without
- *                                                           one a hang-up by REST, and a call back without a question
+ *     (any)   --no strategy left, stream closed--> failed   a request gets words, perhaps the offer, and a hang-up;
+ *                                                           without one: REST hang-up, call back without question
  *     (any)   --carrier: completed--> failed | bridged      the call is over
  *     failed  --escalate, stream open--> a new attempt
  *
- * Outside the hours of the desk and of every number nobody is rung. The stream is never closed on a carrier that is known
- * to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks again.
+ * Outside the hours of the desk, or of every number, nobody is rung. The stream is never closed on a carrier that is
+ * known to hold the leg. An `escalate` during an escalation repeats the last step: a session that was re-homed asks
+ * again.
  */
 export class Escalation {
   /** `offering`: the session has offered a call back and waits for the caller's answer. */
   state: 'none' | 'pending' | 'dialing' | 'offering' | 'bridged' | 'failed' = 'none'
-  /** Hang-ups that could not be made: there is no API, or it failed HANGUP_TRIES_MAX times. */
+  /** Calls that could not be hung up: there is no API, or it failed HANGUP_TRIES_MAX times. */
   callsLeft = 0
   readonly #options: EscalationOptions
   readonly #farewell: FarewellDocument
@@ -115,7 +116,7 @@ export class Escalation {
   #lastStep: EscalationStep | null = null
   #streamClosed = false
   #streamStopped = false
-  /** The call is over for the carrier: nothing can be dialled any more. */
+  /** The carrier has ended the call: nothing can be dialled any more. */
   #terminal = false
   #dial: DialDocument | null = null
   /** When the current attempt began; null when there is none. */
@@ -151,10 +152,10 @@ export class Escalation {
   }
 
   /**
-   * The document for a request of the carrier. Only the answers to voice webhooks and the after-stream URL are known to be
-   * obeyed; a Dial given to a status callback does not stop the watchdog, and is served again to the first sure asker. The
-   * carrier state of a request comes first, as `carrier-state`.
-   * @param digits  DTMF digits of the request; null when it answers no question
+   * The document for a request of the carrier. The carrier surely obeys only answers to voice webhooks and to the
+   * after-stream URL. A Dial in the answer to a status callback does not stop the watchdog, and is served again to the
+   * next other asker. If the request has a carrier state, pass that first as `carrier-state`.
+   * @param digits  DTMF digits of the request; null when it has none
    */
   ask(asker: ContinuationAsker, nowMs: number, digits: string | null = null): readonly VoiceAction[] {
     this.#nowMs = Math.max(nowMs, this.#nowMs)
@@ -164,14 +165,14 @@ export class Escalation {
     if (this.state === 'failed') return this.#askFailed(asker, digits)
     if (this.#strategy !== 'after-stream-dial') return NO_ACTIONS
     if (this.state === 'bridged') {
-      // The human has left and the caller has not.
+      // The human has left, and the caller is still there.
       return asker === 'after-stream' || asker === 'voice' ? HANG_UP : NO_ACTIONS
     }
     if (!this.#streamClosed && !this.#streamStopped && asker !== 'after-stream') return NO_ACTIONS
     return this.#dial === null ? this.#serveDial(asker) : this.#askAgain(asker, this.#dial)
   }
 
-  /** More may happen: the call must be kept. */
+  /** More may happen, so the call must be kept. */
   get busy(): boolean {
     return this.state === 'pending' || this.state === 'dialing' || this.state === 'offering' || this.#deadlines.next() !== null
       || this.#openRequest?.type === 'hangup'
@@ -260,13 +261,13 @@ export class Escalation {
       else this.callsLeft++
       return
     }
-    // A refusal is about our account or the call, not about this number: the other numbers would be refused too.
+    // A refusal concerns our account or the call, not this number, so other numbers would be refused too.
     if (!ok && this.state === 'dialing') this.#fallBack('failed', `the carrier's API refused: ${detail}`)
   }
 
   #onHuman(event: HumanEvent): void {
     if (event === 'left') {
-      // With the human gone the caller would be alone on a silent line.
+      // Without the human the caller would be alone on a silent line.
       if (this.state === 'bridged' && this.#strategy !== 'after-stream-dial' && !this.#terminal) this.#hangup()
       // The leg ended without an answer.
       else if (this.state === 'dialing' && this.#strategy !== 'after-stream-dial') this.#numberFailed('no-answer')
@@ -293,7 +294,7 @@ export class Escalation {
       case 'continuation':
         return this.#fallBack('failed', `nobody asked how to go on in ${CONTINUATION_MS} ms`)
       case 'ring':
-        // The only event of a Dial may be its end; calls by the API report when they are answered.
+        // A Dial may report only its end; calls by the API report that they are answered.
         if (this.#strategy === 'after-stream-dial') return this.#bridged('no news past the ringing time')
         return this.#numberFailed('no-answer')
       case 'offer':
@@ -334,11 +335,11 @@ export class Escalation {
     const { restAvailable, inConference, afterStream } = this.#options
     const someone = !this.#huntGroup.empty
     switch (strategy) {
-      // A leg that the carrier holds would stay in silence: a closed stream cannot be opened again.
+      // A held leg would stay in silence, because a closed stream cannot be opened again.
       case 'after-stream-dial': return someone && (this.#streamClosed || afterStream !== 'holds')
       case 'supervision': return someone && restAvailable && !this.#streamClosed
       case 'conference': return someone && restAvailable && inConference
-      // With the stream the session asks the caller; after it the farewell document does.
+      // While the stream is open, the session asks the caller; after it, the farewell document does.
       case 'callback': return !this.#streamClosed
       default: return assertNever(strategy)
     }
@@ -382,7 +383,7 @@ export class Escalation {
     this.#deadlines.clear('ring')
     this.#dial = null
     if (!this.#huntGroup.next()) {
-      // The carrier asks again after a failed dial, and its answer is the farewell, whatever strategy would be next.
+      // The carrier asks again after a failed dial and gets the farewell, even if another strategy would be next.
       return this.#strategy === 'after-stream-dial' ? this.#fail(true) : this.#nextStrategy()
     }
     if (this.#strategy !== 'after-stream-dial') return this.#callHuman(this.#strategy as 'supervision' | 'conference')
@@ -401,7 +402,7 @@ export class Escalation {
     this.#settle('answered', detail)
   }
 
-  /** @param carrierAsks  the carrier is about to ask for a document, so that the farewell can be spoken */
+  /** @param carrierAsks  the carrier is expected to ask for a document, which can contain the farewell */
   #fail(carrierAsks: boolean): void {
     this.state = 'failed'
     this.#owesFarewell = this.#streamClosed
@@ -450,7 +451,7 @@ export class Escalation {
       case 'serve-again': return this.#serveDial(asker)
       case 'nothing': return NO_ACTIONS
       case 'dial-is-over':
-        // No event told the outcome; only a conversation lasts longer than the ringing time.
+        // There was no event with the outcome, but only a conversation lasts longer than the ringing time.
         if (this.#nowMs - dial.servedAtMs > this.#options.ringTimeoutMs + RING_GRACE_MS) {
           this.#bridged('the dial was over after the ringing time')
           return HANG_UP
@@ -462,7 +463,7 @@ export class Escalation {
   }
 
   #askFailed(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
-    // With the stream open the session has told the caller, and the document after the stream is not the escalation's.
+    // If the stream was open, the session has told the caller, and a later document is not the escalation's task.
     if (!this.#owesFarewell || this.#hangupTries > 0) return NO_ACTIONS
     if (asker !== 'stream-status') this.#deadlines.clear('farewell')
     const { actions, asks, accepted } = this.#farewell.ask(asker, digits, this.#nowMs)
@@ -472,7 +473,7 @@ export class Escalation {
     return actions
   }
 
-  /** The carrier has the document and dials. */
+  /** The carrier surely has the document and dials. */
   #makeSure(dial: DialDocument): void {
     if (dial.sure) return
     dial.sure = true
@@ -502,7 +503,7 @@ export class Escalation {
     } })
   }
 
-  /** The carrier has not asked for the farewell of a caller whom nobody reached. */
+  /** The carrier did not ask for the farewell document. */
   #leave(): void {
     if (this.#hangupTries === 0 && this.#farewell.notAsked()) this.#outputs.push({ type: 'callback', asked: 'nobody-reached' })
     this.#hangup()

@@ -1,10 +1,10 @@
 import { ESCALATION_NUMBERS_MAX } from '../core/limits.js'
 
-/** When a desk or a human can be reached. Plain data, with the names of the agent's file. */
+/** When a desk or a human can be reached. Plain data with the key names of the agent's file. */
 export interface OpeningHours {
   /** IANA name, such as `Africa/Nairobi`. */
   readonly timeZone: string
-  /** Spans such as `08:00-17:30` by day of the week. A span that ends before it begins goes past midnight. */
+  /** Spans such as `08:00-17:30` by day of the week. A span whose end is not after its begin goes past midnight. */
   readonly week: Readonly<Partial<Record<Weekday, readonly string[] | undefined>>>
   /** Days without spans: `2026-12-25`, or `12-25` for every year. */
   readonly holidays: readonly string[]
@@ -18,18 +18,18 @@ export const SPAN = /^([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:
 /** A number that can be rung, in E.164 form. */
 export interface Human {
   readonly number: string
-  /** Null: at all hours of the whole desk. */
+  /** Null: during all hours of the desk. */
   readonly hours: OpeningHours | null
 }
 
 export interface HuntGroupOptions {
-  /** In the order in which they are rung: the next one when one is busy or does not answer. */
+  /** In the order in which they are rung; the next one follows when one is busy or does not answer. */
   readonly humans: readonly Human[]
   /** Hours of the whole desk; null: always. */
   readonly hours: OpeningHours | null
 }
 
-/** The numbers of a list that can be rung at one time, in their order, and the one that is rung now. */
+/** The numbers that can be rung at a given time, in order, and the current one. */
 export class HuntGroup {
   /** The list has numbers, and none of them can be rung at this time. */
   readonly closed: boolean
@@ -58,7 +58,7 @@ export class HuntGroup {
     return human === undefined ? null : this.#humans.indexOf(human) + 1
   }
 
-  /** For people: `number 2 of 3`. */
+  /** For log and detail texts: `number 2 of 3`. */
   get position(): string {
     return `number ${this.#index + 1} of ${this.#open.length}`
   }
@@ -75,7 +75,7 @@ export class HuntGroup {
   }
 }
 
-/** The humans that can be rung at a time, in their order. @param wallMs calendar time */
+/** The humans that can be rung at a given time, in order. @param wallMs calendar time */
 export function openHumans({ humans, hours }: HuntGroupOptions, wallMs: number): readonly Human[] {
   if (hours !== null && !isOpen(hours, wallMs)) return []
   return humans.slice(0, ESCALATION_NUMBERS_MAX).filter((human) => human.hours === null || isOpen(human.hours, wallMs))
@@ -91,14 +91,14 @@ interface LocalTime {
   readonly minute: number
 }
 
-/** A format is slow to make; the agents' time zones are few. */
+/** Cached, because a format is slow to create; agents use few time zones. */
 const formats = new Map<string, Intl.DateTimeFormat>()
 
 /** @param wallMs calendar time */
 export function isOpen(hours: OpeningHours, wallMs: number): boolean {
   const now = localTime(hours.timeZone, wallMs)
   if (spansOf(hours, now).some(([from, to]) => now.minute >= from && now.minute < (to > from ? to : DAY_MINUTES))) return true
-  // A span of yesterday may go past midnight. The noon before today is yesterday also on days when clocks change.
+  // A span of yesterday may go past midnight. Noon of yesterday gives the right date even when clocks change.
   const yesterday = localTime(hours.timeZone, wallMs - now.minute * 60_000 - DAY_MS / 2)
   return spansOf(hours, yesterday).some(([from, to]) => to <= from && now.minute < to)
 }

@@ -4,7 +4,7 @@ import { AnswerGuard } from '../../src/call/answer-guard.js'
 import type { AnswerVerdict } from '../../src/call/answer-guard.js'
 
 const OPTIONS = { machineSpeechMs: 3000, pauseMs: 600, silenceMs: 5000 }
-/** `drone`: as loud as a voice, and not taken for one. */
+/** `drone`: as loud as a voice, but not detected as one. */
 type Sound = 'voice' | 'drone' | 'quiet' | 'tone'
 const LEVELS = { voice: -18, drone: -20, quiet: -60, tone: -15 }
 
@@ -38,7 +38,7 @@ t.test('speech without end is a machine, and its beep is waited for', async (t) 
   t.equal(atMs, 300 + 8000 + 500 + 400 + 100, 'just after the beep')
 })
 
-t.test('words that the voice detector misses are no pause', async (t) => {
+t.test('words that the voice detector misses do not count as a pause', async (t) => {
   t.match(listen([['voice', 1300], ['drone', 900], ['voice', 200], ['drone', 900], ['quiet', 500], ['tone', 400], ['quiet', 500]]).verdict, { who: 'machine' })
 })
 
@@ -56,13 +56,13 @@ t.test('a beep without many words is a machine too', async (t) => {
   t.match(listen([['voice', 1500], ['quiet', 300], ['tone', 500], ['quiet', 1000]]).verdict, { who: 'machine', why: 'a beep' })
 })
 
-t.test('the ringing or a dial tone is no beep', async (t) => {
+t.test('ringing and dial tones are not a beep', async (t) => {
   t.equal(listen([['quiet', 200], ['tone', 1000], ['quiet', 3500]]).verdict, null)
   t.match(listen([['tone', 60_000]]).verdict, { who: 'silence' })
   t.match(listen([['voice', 500], ['tone', 60_000]]).verdict, { who: 'human' })
 })
 
-t.test('nobody who speaks is silence, and a click is not a word', async (t) => {
+t.test('a line without a voice is silence, and a click is not a word', async (t) => {
   t.match(listen([['quiet', 6000]]), { verdict: { who: 'silence' }, atMs: 5000 })
   t.match(listen([['quiet', 1000], ['voice', 60], ['quiet', 8000]]).verdict, { who: 'silence' })
 })

@@ -41,10 +41,10 @@ t.test('a call that is left alone ends by itself, whatever happened before', asy
     const rig = new Rig({ escalation, duration: { maxMs: 120_000, text: 'Time is up.' } })
     rig.open()
     for (const step of steps) play(rig, step)
-    // Past the time limit, a hold, an escalation that nobody answers and two goodbyes.
+    // Long enough for the time limit, a hold, an escalation without an answer and two goodbyes.
     rig.run(300_000)
     const { state } = rig.session
-    // With a human on the line the end is the humans'.
+    // With a human on the line, the humans end the call.
     if (state !== 'ended' && state !== 'bridged') throw new Error(`still ${state}`)
   }), { numRuns: 60 })
 })
@@ -71,7 +71,7 @@ t.test('the log of a long talk is bounded', async (t) => {
   t.equal(rig.session.log.transcript.at(-1)?.text.length, 4000)
 })
 
-t.test('a frame that changes nothing makes no output and no wish', async (t) => {
+t.test('a frame that changes nothing causes no output and no new wake-up', async (t) => {
   const rig = Rig.talking()
   rig.run(200)
   const wake = rig.session.nextWake()

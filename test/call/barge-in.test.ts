@@ -2,7 +2,7 @@ import t from 'tap'
 import { escalation, Rig } from './rig.js'
 import type { CallSessionOptions } from '../../src/call/call-options.js'
 
-/** A caller who hears a 5 s answer since 1 s. */
+/** A caller who has heard 1 s of a 5 s answer. */
 function listening(overrides: Partial<CallSessionOptions> = {}): Rig {
   const rig = Rig.talking(overrides)
   rig.answer(2, 'long', 5000, 'A long answer.')
@@ -125,7 +125,7 @@ t.test('between two items of one response the first counts as heard in full', as
   t.match(rig.only('backend-interrupt'), { itemId: 'one', playedMs: 500 })
 })
 
-t.test('the backend\'s own decision needs no second opinion', async (t) => {
+t.test('the backend\'s own decision to interrupt is committed at once', async (t) => {
   for (const event of [{ type: 'speech-started' }, { type: 'interrupted', generation: 2 }] as const) {
     const rig = listening({ serverVad: true })
     rig.backend(event)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { Rig } from './rig.js'
 
-t.test('keys are in the transcript when they were pressed, not when the caller last spoke', async (t) => {
+t.test('digits have the time in the transcript at which they were pressed, not that of the caller\'s last words', async (t) => {
   const rig = Rig.talking()
   rig.speak(600)
   rig.run(1000)

@@ -89,7 +89,7 @@ t.test('each way to be ended has its close code and reason', async (t) => {
   }
 })
 
-t.test('a socket that failed is no caller who hung up, and the carrier is told to end the leg that it holds', async (t) => {
+t.test('a socket that failed is not a caller who hung up, and the carrier is told to end the leg that it holds', async (t) => {
   for (const [reason, outcome, hangup] of [
     ['carrier-protocol', 'failed', true], ['carrier-error', 'failed', true], ['carrier-silent', 'failed', true],
     ['drain-limit', 'abandoned', true], ['socket-lost', 'abandoned', false],
@@ -164,7 +164,7 @@ t.test('after the carrier says completed nothing more is spoken', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'caller-hung-up', hangup: false })
 })
 
-t.test('states of another leg, or none that matters, change nothing', async (t) => {
+t.test('states of another leg, and irrelevant states, change nothing', async (t) => {
   const rig = Rig.talking()
   const states = [
     'busy', 'no-answer', 'dial-completed', 'stream-started', 'stream-stopped', 'stream-error', 'unknown', 'ringing', 'answered',
@@ -242,7 +242,7 @@ t.test('a response that fails is asked for again; three in a row are a dead back
   )
 })
 
-t.test('a backend that answers nothing is asked around once, then it is dead', async (t) => {
+t.test('a backend that does not answer gets one more chance, then it counts as dead', async (t) => {
   const rig = Rig.talking()
   rig.speak(500)
   rig.run(700)
@@ -253,12 +253,12 @@ t.test('a backend that answers nothing is asked around once, then it is dead', a
   t.same(rig.texts(), ['Sorry, could you say that again?', 'I am sorry, I have a technical problem.'])
 })
 
-t.test('how a call came out', async (t) => {
-  const served = { handedOver: false, answered: true, waiting: false }
+t.test('the outcome follows from the end reason and the facts', async (t) => {
+  const served = { escalated: false, answered: true, waiting: false }
   t.equal(outcomeOf('caller-hung-up', served), 'deflected')
   t.equal(outcomeOf('caller-hung-up', { ...served, waiting: true }), 'abandoned')
   t.equal(outcomeOf('caller-hung-up', { ...served, answered: false }), 'abandoned')
-  t.equal(outcomeOf('caller-hung-up', { ...served, handedOver: true }), 'escalated')
+  t.equal(outcomeOf('caller-hung-up', { ...served, escalated: true }), 'escalated')
   t.equal(outcomeOf('agent-goodbye', { ...served, answered: false }), 'deflected')
   t.equal(outcomeOf('agent-goodbye', { ...served, waiting: true }), 'abandoned')
   t.equal(outcomeOf('escalated', served), 'escalated')

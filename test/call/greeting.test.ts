@@ -89,7 +89,7 @@ t.test('nextWake says when and why', async (t) => {
 
 const recorded = { consentText: 'This call is recorded.' }
 
-t.test('a caller who is recorded is told so before anything else, and cannot talk it away', async (t) => {
+t.test('a caller who is recorded hears so before anything else, and cannot interrupt it', async (t) => {
   const rig = new Rig(recorded)
   rig.open()
   rig.ready()

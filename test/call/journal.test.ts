@@ -6,7 +6,7 @@ import { replayJournal } from '../../src/call/journal/replay.js'
 import { callStep, play } from './random-call.js'
 import { escalation, options, Rig } from './rig.js'
 
-/** What a call left behind; a replay must leave the same. */
+/** Results of a call; a replay must give the same. */
 function traces(session: Rig['session'], log: Rig['log']) {
   const { usage, greetingMs, escalation, state } = session
   return { outputs: log.filter(({ output }) => isJournalled(output)), log: session.log.records(), usage, greetingMs, escalation, state }
@@ -19,7 +19,7 @@ function replayed(rig: Rig) {
   return traces(session, outputs.map(({ atMs, output }) => ({ atMs, output })))
 }
 
-/** As JSON has it, in which the journal keeps everything. */
+/** The value after a round trip through JSON, as a journal keeps it. */
 const asJson = (value: unknown): unknown => JSON.parse(JSON.stringify(value))
 
 function scripted(): Rig {
@@ -82,7 +82,7 @@ t.test('a taken-over call is replayed from its checkpoint', async (t) => {
   t.same(asJson(replayed(rig)), asJson(traces(rig.session, rig.log)))
 })
 
-t.test('other options answer what would have been different', async (t) => {
+t.test('other options show what would have been different', async (t) => {
   const rig = scripted()
   rig.writer.flush()
   const { outputs } = replayJournal(rig.journal, { options: { filler: { texts: [], afterMs: 700, everyMs: 6000 } } })

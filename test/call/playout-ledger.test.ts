@@ -7,7 +7,7 @@ const report = (sentSamples: number, playoutEndMs: number, lastSentAtMs: number 
   { sentSamples, playoutEndMs, lastSentAtMs }
 )
 
-t.test('heard is what was sent, less lead and hold-back', async (t) => {
+t.test('the heard duration is what was sent, minus lead and hold-back', async (t) => {
   for (const [sampleRateHz, holdBackMs] of [[16000, 40], [8000, 80]] as const) {
     const ledger = new PlayoutLedger({ sampleRateHz })
     ledger.appended('a', sampleRateHz)
@@ -33,7 +33,7 @@ t.test('zeros after the words do not make the words last longer', async (t) => {
   t.same(ledger.poll(1140).map(({ type }) => type), ['item-started', 'item-heard'])
 })
 
-t.test('who waits for the start of an item knows when to look', async (t) => {
+t.test('the ledger says whether and when an event is due', async (t) => {
   const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
   t.notOk(ledger.awaitsStart)
   ledger.appended('a', 320)
@@ -79,7 +79,7 @@ t.test('an item without a sample counts as heard', async (t) => {
   t.same(ledger.poll(0), [{ type: 'item-heard', itemId: 'empty' }])
 })
 
-t.test('an item that is interleaved with another is added up', async (t) => {
+t.test('the parts of an interleaved item are added up', async (t) => {
   const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
   ledger.appended('a', 1600)
   ledger.appended('filler', 1600)
@@ -89,7 +89,7 @@ t.test('an item that is interleaved with another is added up', async (t) => {
   t.equal(ledger.heardMs('filler', 10_000), 100)
 })
 
-t.test('what is cleared is frozen at what was heard, and causes nothing any more', async (t) => {
+t.test('a cleared item keeps its heard duration and causes no more events', async (t) => {
   const ledger = new PlayoutLedger({ sampleRateHz: 16000 })
   ledger.appended('a', 16000)
   ledger.appended('b', 16000)
@@ -125,7 +125,7 @@ t.test('counts that wrap at 2^32 are followed', async (t) => {
   t.equal(ledger.heardMs('b', 2000), 20)
 })
 
-t.test('a new ledger knows of the speech that the worker before it left in the ring', async (t) => {
+t.test('a new ledger counts the speech that the previous worker left in the ring', async (t) => {
   const ledger = new PlayoutLedger({ sampleRateHz: 16000, startSample: 32_000 })
   ledger.report(report(16_000, 1100, 1000), 1000)
   t.equal(ledger.pendingMs(), 1000)
@@ -148,7 +148,7 @@ t.test('items and runs are bounded and what does not fit is counted', async (t) 
   t.equal(alternating.pendingMs(), PLAYOUT_SEGMENTS_MAX + 10)
 })
 
-t.test('whatever comes, heard never shrinks, never exceeds what was appended, and every finished item ends once', async () => {
+t.test('for any input, the heard duration never shrinks, never exceeds what was appended, and every finished item ends once', async () => {
   const step = fc.oneof(
     fc.record(
       { do: fc.constant('append' as const), item: fc.integer({ min: 0, max: 5 }), samples: fc.integer({ min: 1, max: 2000 }) },

@@ -5,7 +5,7 @@ const generation = fc.integer({ min: 1, max: 6 })
 const item = fc.constantFrom('i1', 'i2', 'i3', 'i4')
 const callId = fc.constantFrom('t1', 't2', 't3', 't4')
 
-/** One thing that may happen to a call, in whatever order, sense or not. */
+/** One thing that may happen to a call, in any order, even an impossible one. */
 export const callStep = fc.oneof(
   fc.record({ do: fc.constant('quiet' as const), ms: fc.integer({ min: 20, max: 3000 }) }),
   fc.record({ do: fc.constant('speak' as const), ms: fc.integer({ min: 20, max: 1500 }) }),
@@ -44,7 +44,7 @@ export const callStep = fc.oneof(
   fc.record({ do: fc.constant('heard' as const), item }),
   fc.record({ do: fc.constant('announce-failed' as const), n: fc.integer({ min: 1, max: 5 }) }),
   fc.record({ do: fc.constant('identity' as const) }),
-  // Rarer: what ends a call.
+  // Less likely: steps that end a call.
   fc.record({ do: fc.constant('die' as const), dice: fc.integer({ min: 0, max: 9 }), fatal: fc.boolean() }),
   fc.record({ do: fc.constant('hangup' as const), dice: fc.integer({ min: 0, max: 9 }), speak: fc.boolean() }),
 )

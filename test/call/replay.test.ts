@@ -98,7 +98,7 @@ for (const [name, line] of Object.entries(lines)) {
   }
 }
 
-/** A path that judges one thing otherwise. */
+/** An audio path with one different decision. */
 class OtherPath implements ReplayPath {
   readonly #path: CallerPath
   readonly #judge: (path: CallerPath) => boolean
@@ -132,7 +132,7 @@ class OtherPath implements ReplayPath {
   }
 }
 
-t.test('a version that hears less is told from the one that recorded', async (t) => {
+t.test('a version with other voice and digit decisions is reported', async (t) => {
   const { journal, voiced } = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const deaf = (media: JournalMedia): ReplayPath => new OtherPath(openPath(media), () => false)
   const replay = replayJournal(journal, { openPath: deaf, decode, ownTimers: true })
@@ -143,13 +143,13 @@ t.test('a version that hears less is told from the one that recorded', async (t)
   t.notOk(replay.outputs.some(({ output }) => output.type === 'backend-speech-end'))
 })
 
-t.test('wake-ups of the session itself decide as the recorded ones did', async (t) => {
+t.test('wake-ups by the session give the same decisions as the recorded ones', async (t) => {
   const { journal } = record({ seed: 2, jitterMs: 8 }, { sampleRateHz: 8000, track: 'inbound_track' })
   const replay = replayJournal(journal, { ownTimers: true })
   t.same(diffOutputs(replay.recorded ?? [], replay.outputs, { toleranceMs: 60 }), [])
 })
 
-t.test('another setting decides otherwise, and only what follows from it', async (t) => {
+t.test('another setting changes its own decisions and their consequences only', async (t) => {
   const { journal } = record({ seed: 1 }, { sampleRateHz: 16000, track: 'inbound_track' })
   const was = replayJournal(journal).outputs
   const { options: { speech } } = replayJournal(journal).header

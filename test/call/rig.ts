@@ -41,7 +41,7 @@ interface Logged {
 }
 
 /**
- * A call session with its real playout ledger, on a clock that only moves when told to. Playout sends at real time with
+ * A call session with its real playout ledger, on a clock that the test moves. Playout sends at real time with
  * a lead, as the gateway's does; the backend and the carrier are scripted by the test.
  */
 export class Rig {
@@ -49,11 +49,11 @@ export class Rig {
   readonly session: CallSession
   readonly ledger = new PlayoutLedger({ sampleRateHz: RATE_HZ })
   readonly log: { readonly atMs: number; readonly output: CallOutput }[] = []
-  /** Made of the session's outputs alone, as the main thread makes its own. */
+  /** Built only from the session's outputs, like the log of the main thread. */
   readonly mirror: CallLog
   readonly journal: string[] = []
   readonly writer: JournalWriter
-  /** How long a phrase of the gateway takes to say; null: synthesis never answers. */
+  /** Duration of each phrase of the gateway; null: synthesis never answers. */
   announceMs: number | null = 1000
   paused = false
   #appended = 0
@@ -186,7 +186,7 @@ export class Rig {
     return entry.atMs
   }
 
-  /** What the next worker goes on from. */
+  /** What the next worker continues from. */
   get resume(): SessionResume {
     return { checkpoint: this.session.checkpoint(), log: this.mirror.records() }
   }

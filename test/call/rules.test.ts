@@ -12,7 +12,7 @@ function toolEnds(rig: Rig, callId: string, result: { readonly ok: boolean; read
   rig.in({ type: 'tool-result', callId, ...result })
 }
 
-t.test('a caller who is upset is handed over, whatever the model says', async (t) => {
+t.test('a caller who is upset is escalated, whatever the model says', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   callerSays(rig, 'I am FED UP, really.', 'c1')
   callerSays(rig, 'That fedora is up there.', 'c2')
@@ -22,7 +22,7 @@ t.test('a caller who is upset is handed over, whatever the model says', async (t
   t.equal(rig.session.state, 'escalating')
 })
 
-t.test('a VIP is handed over as soon as it is known who calls', async (t) => {
+t.test('a VIP is escalated as soon as the identity is known', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   rig.identity({ accountId: 'AC-1', vip: true })
   toolEnds(rig, 't1', { ok: true, value: { verified: true } })
@@ -40,7 +40,7 @@ t.test('failed tools and fixes that did not help count; mistakes of the model do
   t.match(rig.only('escalate').packet, { reason: '2 attempts to help have failed.' })
 })
 
-t.test('a rule that led to nobody is not applied again and again', async (t) => {
+t.test('a rule whose escalation failed is not applied again', async (t) => {
   const rig = Rig.talking({ rules, escalation })
   callerSays(rig, 'ridiculous', 'c1')
   callerSays(rig, 'ridiculous', 'c2')
@@ -49,13 +49,13 @@ t.test('a rule that led to nobody is not applied again and again', async (t) => 
   t.equal(rig.all('escalate').length, 1)
 })
 
-t.test('an agent without rules hands nobody over by itself', async (t) => {
+t.test('an agent without rules does not escalate by itself', async (t) => {
   const rig = Rig.talking({ escalation })
   callerSays(rig, 'this is ridiculous and I am fed up', 'c1')
   t.same(rig.all('escalate'), [])
 })
 
-t.test('what a caller proves their identity with is in no record and in no handoff', async (t) => {
+t.test('the proof of a caller\'s identity is in no record and in no handoff packet', async (t) => {
   const rig = Rig.talking({ escalation, toolNames: ['verify_caller'] })
   rig.toolCall('t1', 'verify_caller', { question: 'id-number', answer: '7386' }, 2)
   rig.in({ type: 'tool-result', callId: 't1', ok: true, value: { verified: false } })

@@ -28,7 +28,7 @@ t.test('an answering machine gets the message, then the call ends', async (t) =>
   t.match(rig.only('end-stream'), { reason: 'answering-machine', hangup: true })
 })
 
-t.test('without a message a machine is hung up on', async (t) => {
+t.test('without a message the call to an answering machine ends', async (t) => {
   const rig = new Rig({ screening: { message: null, onSilence: 'speak' } })
   rig.open()
   rig.in({ type: 'screened', who: 'machine', why: 'a beep' })
@@ -48,7 +48,7 @@ t.test('where nobody speaks the agent speaks, or the call ends, as the agent\'s 
   t.match(shy.only('end-stream'), { reason: 'nobody-there', hangup: true })
 })
 
-t.test('a model that dies meanwhile is told of when a person is there, and not before', async (t) => {
+t.test('a backend that dies meanwhile is apologised for when a person is there, and not before', async (t) => {
   const rig = new Rig(SCREENED)
   rig.open()
   rig.ready()

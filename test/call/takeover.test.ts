@@ -3,7 +3,7 @@ import { parseResume } from '../../src/call/checkpoint.js'
 import { resumedTools } from '../../src/call/tool-ledger.js'
 import { escalation, Rig } from './rig.js'
 
-/** As another process gets it, whose monotonic clock stands elsewhere. */
+/** As in another process, which has another monotonic clock. */
 function taken(rig: Rig, overrides: ConstructorParameters<typeof Rig>[0] = {}): Rig {
   const resume = parseResume(JSON.parse(JSON.stringify(rig.resume)))
   const elsewhere = new Rig(

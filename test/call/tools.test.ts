@@ -66,7 +66,7 @@ t.test('a tool that fails is an answer for the model', async (t) => {
   t.match(rig.toolCalls, [{ ok: false, error: 'HTTP 500' }])
 })
 
-t.test('a slow tool is bridged with words, only while nobody speaks, and not too often', async (t) => {
+t.test('a slow tool is bridged with fillers, only while nobody speaks, and not too often', async (t) => {
   const rig = Rig.talking()
   rig.answer(2, 'a2', 1000, 'Let me look.')
   rig.toolCall('t1', 'find_order', {}, 2)
@@ -137,7 +137,7 @@ t.test('end_call lets the agent finish, then ends the call', async (t) => {
   t.match(rig.toolCalls, [{ name: 'end_call', ok: true }])
 })
 
-t.test('end_call without a word gets the gateway\'s goodbye', async (t) => {
+t.test('end_call without agent speech gets the gateway\'s goodbye', async (t) => {
   const rig = Rig.talking()
   rig.speak(400)
   rig.run(700)

@@ -179,7 +179,7 @@ function offered(changes: object = {}): Rig {
   return rig
 }
 
-t.test('a caller whom nobody can take is asked whether to call back, and the key 1 means yes', async (t) => {
+t.test('a caller whom nobody can take is asked about a call back, and the digit 1 means yes', async (t) => {
   const rig = offered()
   t.same(rig.texts(), ['Connecting you.', 'Nobody is free. Press 1 for a call back.'])
   t.equal(rig.session.state, 'live', 'they may answer in words too')
@@ -197,7 +197,7 @@ t.test('a caller whom nobody can take is asked whether to call back, and the key
   t.equal(rig.all('backend-dtmf').length, 1, 'later keys are the agent\'s again')
 })
 
-t.test('the answer may come in words, by the model, also for another number and without having been asked', async (t) => {
+t.test('the answer may come in words through the model, also for another number and without an offer', async (t) => {
   const rig = offered()
   rig.toolCall('c1', 'request_callback', { note: 'after five', number: '0700 000 002' }, 9)
   t.match(rig.only('callback').wish, { asked: 'words', number: '0700000002', note: 'after five', packet: { reason: 'asked for a human' } })
@@ -221,7 +221,7 @@ t.test('the answer may come in words, by the model, also for another number and 
   }
 })
 
-t.test('who does not answer the question is not asked again, and not called', async (t) => {
+t.test('a caller who does not answer the offer is not asked again and not called back', async (t) => {
   const rig = offered()
   rig.run(25_000)
   t.equal(rig.only('callback').wish, null)
@@ -232,7 +232,7 @@ t.test('who does not answer the question is not asked again, and not called', as
   t.same(again.all('callback').filter(({ wish }) => wish === null), [], 'another try withdraws the question')
 })
 
-t.test('with the backend dead only the key is left, and then the goodbye', async (t) => {
+t.test('with the backend dead the offer takes only a digit, then comes the goodbye', async (t) => {
   const dead = (): Rig => {
     const rig = Rig.talking({ escalation: callsBack, onBackendFailure: 'escalate', apologyText: 'Sorry, a fault.', goodbyeText: 'Goodbye.' })
     rig.backend({ type: 'error', code: 'network', message: 'gone', fatal: true, retryable: false })

@@ -3,7 +3,7 @@ import { Rig } from './rig.js'
 
 const LIMIT_MS = 8000
 
-/** The longest that a caller whose sound goes on heard nothing of us, over `ms`. */
+/** Longest time without agent sound within `ms`, for a caller whose sound goes on. */
 function longestWait(rig: Rig, ms: number, voiced: (passedMs: number) => boolean = () => true): number {
   let heardAtMs = rig.nowMs
   let longest = 0
@@ -15,7 +15,7 @@ function longestWait(rig: Rig, ms: number, voiced: (passedMs: number) => boolean
   return longest
 }
 
-t.test('a caller on whose line music plays hears us within eight seconds, each time', async (t) => {
+t.test('a caller on whose line music plays hears the agent within eight seconds, each time', async (t) => {
   for (const serverVad of [false, true]) {
     const rig = Rig.talking({ serverVad })
     const longest = longestWait(rig, 20_000)
@@ -43,7 +43,7 @@ t.test('the backend is told that the caller has stopped, so that it can answer b
   t.equal(rig.session.counters.notUnderstood, 2)
 })
 
-t.test('sound that comes and goes is no other', async (t) => {
+t.test('intermittent sound is treated like continuous sound', async (t) => {
   const rig = Rig.talking()
   const longest = longestWait(rig, 25_000, (passedMs) => passedMs % 2500 < 1700)
   t.ok(longest <= LIMIT_MS, `${longest} ms`)
@@ -56,7 +56,7 @@ t.test('music for ever ends the call', async (t) => {
   t.match(rig.only('end-stream'), { reason: 'silence-limit', detail: 'asked 3 times, and nothing was understood' })
 })
 
-t.test('who is understood may speak for ninety seconds', async (t) => {
+t.test('a caller who is understood may speak for ninety seconds', async (t) => {
   const ways: [string, boolean, (rig: Rig, second: number) => void][] = [
     ['partial transcripts', false, (rig, second) => { rig.backend({ type: 'transcript', role: 'caller', text: `words ${second}`, final: false, itemId: 'c1', generation: 0 }) }],
     ['a recogniser that says so', false, (rig) => { rig.backend({ type: 'understood' }) }],
@@ -75,7 +75,7 @@ t.test('who is understood may speak for ninety seconds', async (t) => {
   }
 })
 
-t.test('who was understood and then plays us music hears us within eight seconds of the last word', async (t) => {
+t.test('a caller who was understood and then plays music hears the agent within eight seconds of the last word', async (t) => {
   const rig = Rig.talking()
   rig.speak(10_000 - 6000)
   rig.backend({ type: 'understood' })
@@ -104,7 +104,7 @@ t.test('an announcement that is never heard does not end the waiting', async (t)
   t.equal(rig.texts().length, 2)
 })
 
-t.test('keys count as words', async (t) => {
+t.test('digits count as words', async (t) => {
   const rig = Rig.talking()
   rig.speak(5000)
   rig.in({ type: 'dtmf', digit: '4' })

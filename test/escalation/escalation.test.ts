@@ -46,7 +46,7 @@ class Rig {
     return actions
   }
 
-  /** Time passes; the machine is called when it asked to be, and not otherwise. */
+  /** Time passes; the machine is called only when it asked for it. */
   run(ms: number): this {
     const endMs = this.nowMs + ms
     for (let wakes = 0; wakes < 1000; wakes++) {
@@ -59,7 +59,7 @@ class Rig {
     return this
   }
 
-  /** Everything but the accounts of single attempts. */
+  /** All outputs except single attempts. */
   take(): EscalationOutput[] {
     return this.log.splice(0).filter(({ type }) => type !== 'attempt')
   }
@@ -216,7 +216,7 @@ t.test('without a Redirect the document itself ends in words', async (t) => {
   t.same(rig.ask('voice'), [{ verb: 'dial', numbers: [A], timeoutS: 20 }, ...words])
 })
 
-t.test('a call that is over is never dialled for', async (t) => {
+t.test('nothing is dialled for a call that is over', async (t) => {
   for (const state of ['completed', 'failed', 'busy', 'no-answer'] as const) {
     const rig = new Rig().escalate().in({ type: 'stream-closed' })
     rig.carrier(state)
@@ -254,7 +254,7 @@ t.test('supervision keeps the stream and asks the API', async (t) => {
   )
 })
 
-t.test('each strategy that fails makes room for the next', async (t) => {
+t.test('each strategy that fails is followed by the next', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'after-stream-dial', 'callback'] }).escalate()
   rig.take()
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'api_key.scope_denied' })
@@ -277,7 +277,7 @@ t.test('a strategy that needs the stream does not follow one that closed it', as
   t.match(rig.take(), [{ type: 'command', command: { type: 'hangup' } }, settled('failed')])
 })
 
-t.test('strategies that were not set up are passed over', async (t) => {
+t.test('strategies that were not set up are skipped', async (t) => {
   const rig = new Rig({ strategies: ['conference', 'supervision', 'after-stream-dial'], restAvailable: false }).escalate()
   t.match(rig.take(), [closeStream])
   const none = new Rig({ strategies: ['after-stream-dial'], humans: humans() }).escalate()
@@ -326,14 +326,14 @@ t.test('a caller whom nobody could take is asked whether to call back, while the
   t.match(gone.take().at(-1), settled('failed', 'callback'), 'and a caller who hangs up is not hung up')
 })
 
-t.test('what the caller was told on the stream is not told again when the call ends later', async (t) => {
+t.test('what the caller heard on the stream is not repeated when the call ends later', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'callback'], offer }).escalate()
   rig.in({ type: 'rest-result', requestId: 'esc-1', ok: false, detail: 'no' }, { type: 'callback', accepted: false })
   rig.run(60_000).in({ type: 'stream-closed' })
   for (const asker of ['after-stream', 'voice'] as const) t.same(rig.ask(asker), [], asker)
 })
 
-t.test('after the stream the question is the carrier\'s, and the key comes back as a request', async (t) => {
+t.test('after the stream the question is asked by the carrier, and the digit comes back as a request', async (t) => {
   const failed = (): Rig => {
     const rig = new Rig({ strategies: ['after-stream-dial', 'callback'], offer }).escalate().in({ type: 'stream-closed' })
     rig.ask('after-stream')
@@ -382,12 +382,12 @@ t.test('a stream is not closed on a carrier that is known to hold the leg', asyn
   t.match(rig.take(), [{ type: 'step', step: { type: 'offer' } }])
   const keyed = new Rig({ strategies: ['after-stream-dial', 'supervision'], afterStream: 'holds' }).escalate()
   t.match(keyed.take(), [hold, { type: 'command', command: { type: 'supervise' } }], 'with a key there is a better way')
-  // What is closed already cannot be made worse.
+  // A stream that is already closed cannot be made worse.
   const lost = new Rig({ strategies: ['supervision', 'after-stream-dial'], afterStream: 'holds' }).escalate().in({ type: 'stream-closed' })
   t.same(lost.ask('voice'), dial(A))
 })
 
-t.test('where nobody could end a silence the caller is told what to do in it', async (t) => {
+t.test('where nobody could end a silence the caller hears beforehand what to do', async (t) => {
   const step = (overrides: Partial<EscalationOptions>) => new Rig(overrides).escalate().take()
   t.match(step({ restAvailable: false }), [{ step: { type: 'close-stream', mayBeSilent: true } }])
   t.match(step({ restAvailable: false, afterStream: 'continues' }), [{ step: { type: 'close-stream', mayBeSilent: false } }])
@@ -397,7 +397,7 @@ t.test('where nobody could end a silence the caller is told what to do in it', a
 const office = (...days: ('mon' | 'tue' | 'wed' | 'thu' | 'fri')[]) => ({
   timeZone: 'Africa/Nairobi', week: Object.fromEntries(days.map((day) => [day, ['08:00-17:00']])), holidays: ['12-25'],
 })
-/** Calendar time at the rig's first moment. */
+/** Calendar time at the start of the rig. */
 const at = (iso: string) => ({ wallOffsetMs: Date.parse(iso) - 1000 })
 
 t.test('outside of the desk\'s hours nobody is rung, and the caller is told so', async (t) => {
@@ -412,7 +412,7 @@ t.test('outside of the desk\'s hours nobody is rung, and the caller is told so',
   }
 })
 
-t.test('of the list of numbers those are rung that are there at this hour, in their order', async (t) => {
+t.test('only the numbers that are open at this hour are rung, in their order', async (t) => {
   const list = [{ number: A, hours: office('mon') }, { number: B, hours: office('fri') }, { number: '+254700000003', hours: null }]
   const rig = new Rig({ strategies: ['supervision'], humans: list, ...at('2026-11-20T08:00:00Z') }).escalate()
   t.match(rig.take()[1], { command: { number: B } })
@@ -423,7 +423,7 @@ t.test('of the list of numbers those are rung that are there at this hour, in th
   t.match(rig.attempts(), [{ human: 3, outcome: 'no-answer' }], 'a leg that ends without an answer is one')
 })
 
-t.test('each way to a human is accounted for, with how long it took', async (t) => {
+t.test('each attempt to reach a human is reported with its duration', async (t) => {
   const rig = new Rig({ strategies: ['supervision', 'after-stream-dial', 'callback'], humans: humans(A, B), offer }).escalate()
   rig.run(2000).in({ type: 'human', event: 'busy' })
   rig.run(30_100)
@@ -471,7 +471,7 @@ t.test('without an API a caller who cannot be hung up is counted, and still gets
   t.same(rig.ask('voice'), words)
 })
 
-t.test('whatever comes, it settles once, never dials for a call that is over, and always gets somewhere', async () => {
+t.test('for any input, an escalation settles once, never dials for a call that is over, and always makes progress', async () => {
   const step = fc.oneof(
     fc.record({ do: fc.constant('carrier' as const), state: fc.constantFrom(
       'ringing' as const, 'answered' as const, 'stream-stopped' as const, 'dial-completed' as const, 'busy' as const, 'no-answer' as const,

@@ -10,8 +10,8 @@ import type { JournalEntry, JournalFrame, JournalHeader, JournalMedia, MediaEven
 import { migrateCheckpoint, migrateOutput } from './migration.js'
 
 /**
- * Reads one journal, header first. Blank lines are passed over.
- * @throws GatewayError JOURNAL_INVALID naming the line.
+ * Reads one journal, header first. Blank lines are skipped.
+ * @throws GatewayError JOURNAL_INVALID that names the line
  */
 export function* readJournal(lines: Iterable<string>): Generator<JournalHeader | JournalEntry, void, undefined> {
   let number = 0
@@ -53,7 +53,7 @@ function parseHeader(line: Record<string, unknown>, number: number): JournalHead
     throw invalid(number, `not the header of a journal that this version reads (${JOURNAL_VERSIONS.join(', ')})`)
   }
   if (!isObject(options) || typeof options['callSid'] !== 'string') throw invalid(number, 'the header has no options')
-  // The options were written by the writer from typed values; the version guards their shape.
+  // The options were written from typed values, so the version implies their shape.
   return {
     type: 'header',
     version: journal,

@@ -6,7 +6,7 @@ import type { CallInput, CallOutput, PlayoutView } from '../events.js'
 import { JOURNAL_VERSION, isJournalled } from './journal.js'
 import type { JournalHeaderLine, JournalMedia, MediaEvent, PlayoutAnswers } from './journal.js'
 
-/** What a media event takes in its line besides its audio, rounded up. */
+/** Characters that a media event takes in its line besides its audio, rounded up. */
 const MEDIA_EVENT_CHARS = 40
 
 interface JournalWriterOptions {
@@ -14,13 +14,13 @@ interface JournalWriterOptions {
   readonly resume: SessionResume | null
   /** Version of the gateway. */
   readonly build: string
-  /** Set: `media` is called with everything that comes to the caller's path. */
+  /** When set, `media` is called with every input of the caller's audio path. */
   readonly media: JournalMedia | null
 }
 
 /**
- * Writes a journal. Call it *before* each call to the session and after each output, and give the
- * session `watch(playout)` for its playout: the playout's answers are then noted with the entry that asked for them.
+ * Writes a journal. Call it *before* each call to the session and for each output, and give the session
+ * `watch(playout)` as its playout: the playout's answers are then noted with the entry that asked for them.
  */
 export class JournalWriter {
   linesWritten = 0
@@ -37,7 +37,7 @@ export class JournalWriter {
   #media: MediaEvent[] = []
   #mediaChars = 0
 
-  /** @param write  takes one line, without its newline. */
+  /** @param write  called with one line, without its newline */
   constructor(write: (line: string) => void, header: JournalWriterOptions) {
     this.#write = write
     const { build, options, resume, media } = header
@@ -46,14 +46,14 @@ export class JournalWriter {
 
   input(input: CallInput, nowMs: number): void {
     this.flush()
-    // Audio that follows an interruption must be noted again, whatever its item.
+    // Audio after another input must be noted again, even for the same item.
     this.#lastAudio = ''
     this.#open = { t: nowMs, in: input }
   }
 
   frame(voiced: boolean, nowMs: number): void {
-    // What the playout answered holds from the frame that asked: such a frame begins a line and ends one. What was
-    // wanted was wanted by the last frame of a line.
+    // `view` applies from the frame that asked the playout, so such a frame begins a new line and ends it. `out`
+    // belongs to the last frame of a line.
     const full = this.#timesMs.length >= JOURNAL_FRAMES_PER_LINE_MAX
     if (this.#open !== null || this.#view !== null || this.#out.length > 0 || this.#media.length > 0 || full) this.flush()
     const last = this.#timesMs.length
@@ -65,7 +65,7 @@ export class JournalWriter {
     else this.#runs.push(1)
   }
 
-  /** `acceptAudio`; only a change of item is noted, since more audio of one item changes nothing. */
+  /** `acceptAudio`; only a change of item is noted, because more audio of the same item changes nothing. */
   audio(itemId: string, generation: number, nowMs: number): void {
     const audio = `${generation} ${itemId}`
     if (audio === this.#lastAudio) return
@@ -79,23 +79,23 @@ export class JournalWriter {
     this.#open = { t: nowMs, identity }
   }
 
-  /** What the session wanted because of the last entry. */
+  /** An output that the last entry caused. */
   output(output: CallOutput): void {
     if (isJournalled(output)) this.#out.push(output)
   }
 
-  /** What the caller's path is about to get; only where the header has `media`. */
+  /** The next input of the caller's audio path; only when the header has `media`. */
   media(event: MediaEvent): void {
     if (this.#open !== null || this.#timesMs.length > 0 || this.#mediaChars >= JOURNAL_MEDIA_CHARS_PER_LINE) this.flush()
     this.#media.push(event)
     this.#mediaChars += (event[2]?.length ?? 0) + MEDIA_EVENT_CHARS
   }
 
-  /** The same playout, with its answers noted. */
+  /** The same playout; its answers are noted. */
   watch(playout: PlayoutView): PlayoutView {
     const note = <T extends boolean | number | string | null>(question: string, answer: T): T => {
       if (this.#known.get(question) === answer) return answer
-      if (this.#known.size >= JOURNAL_ANSWERS_MAX) this.#known.clear() // forgetting one only notes it again
+      if (this.#known.size >= JOURNAL_ANSWERS_MAX) this.#known.clear() // a forgotten answer is only noted again
       this.#known.set(question, answer)
       this.#splitFrames()
       this.#view ??= {}
@@ -111,7 +111,7 @@ export class JournalWriter {
     }
   }
 
-  /** Writes what is open; call it at the end, and whenever lines should be safe. */
+  /** Writes the open line; call it at the end, and whenever lines should be on disk. */
   flush(): void {
     if (this.#media.length > 0) {
       // The playout's answers stay for the entry that asked.
@@ -119,7 +119,7 @@ export class JournalWriter {
       this.#media = []
       this.#mediaChars = 0
     }
-    if (this.#open === null && this.#timesMs.length === 0) return // answers without an entry go with the next one
+    if (this.#open === null && this.#timesMs.length === 0) return // answers wait for the next entry
     const view = this.#view
     const out = this.#out
     this.#view = null
@@ -132,7 +132,7 @@ export class JournalWriter {
     }
   }
 
-  /** The frame being handed over now got a new answer: the frames before it had the old one. */
+  /** The current frame got a new answer of the playout; the frames before it had the old one. */
   #splitFrames(): void {
     const count = this.#timesMs.length
     if (this.#open !== null || this.#view !== null || count < 2) return

@@ -7,7 +7,7 @@ import { recordedArguments } from '../gateway-tools.js'
 import type { BargeInRecord, ToolCallRecord, TranscriptEntry, TurnRecord } from '../record.js'
 import { sameJson } from '../tool-ledger.js'
 
-/** A checkpoint of version 1, which only journals of version 2 and before have: it had the lists of the log. */
+/** A checkpoint of version 1, from journals of versions 1 and 2. It contains the lists of the log. */
 interface CheckpointVersion1 extends Omit<CallCheckpoint, 'version' | 'state' | 'openTranscript' | 'toolsRunning' | 'escalation'>,
   Pick<CallLogRecords, 'transcript' | 'turns' | 'bargeIns'> {
   readonly state: Exclude<CallCheckpoint['state'], 'escalating'> | 'handover'
@@ -16,7 +16,7 @@ interface CheckpointVersion1 extends Omit<CallCheckpoint, 'version' | 'state' | 
   readonly handover: CallCheckpoint['escalation']
 }
 
-/** @throws GatewayError CALL_FAULT when it is no checkpoint of version 1. */
+/** @throws GatewayError CALL_FAULT when it is not a checkpoint of version 1 */
 export function migrateCheckpoint(value: unknown): SessionResume {
   if (typeof value !== 'object' || value === null || !('version' in value) || value.version !== 1) {
     throw new GatewayError('CALL_FAULT', 'the journal of a version before 3 goes on from a checkpoint that has not version 1')
@@ -24,7 +24,7 @@ export function migrateCheckpoint(value: unknown): SessionResume {
   const { state, tools, toolCalls, transcript, turns, bargeIns, handover, ...rest } = value as unknown as CheckpointVersion1
   const { timeline: _, ...kept } = rest as typeof rest & { readonly timeline: unknown }
   const answered = tools.filter((tool) => tool.state === 'answered')
-  // Version 1 kept the records apart from the answers: a record gets the answer of the first call that it fits.
+  // Version 1 kept records and answers apart: each record gets the answer of the first call that matches.
   const logged = toolCalls.map((record): LoggedToolCall => {
     const at = answered.findIndex(({ name, args }) => name === record.name && sameJson(recordedArguments(name, args), record.args))
     const [tool] = at < 0 ? [] : answered.splice(at, 1)
@@ -43,7 +43,10 @@ export function migrateCheckpoint(value: unknown): SessionResume {
   })
 }
 
-/** An output of version 2 as `comparable` gives it. Its texts and figures were written from typed values; the version guards their shape. */
+/**
+ * An output of version 2 in the form of `comparable`. It was written from typed values, so the version implies its
+ * shape.
+ */
 export function migrateOutput(output: Readonly<Record<string, unknown>>): CallOutput {
   const { type, ...rest } = output
   switch (type) {

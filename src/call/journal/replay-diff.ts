@@ -1,20 +1,20 @@
 import { diffArrays } from 'diff'
 import type { TimedOutput } from './replay.js'
 
-/** One thing that two runs of a call did not both do, or not at the same time. */
+/** An output that only one of two runs has, or that they have at different times. */
 export type OutputDifference =
   | { readonly kind: 'gone'; readonly was: TimedOutput }
   | { readonly kind: 'new'; readonly is: TimedOutput }
   | { readonly kind: 'moved'; readonly was: TimedOutput; readonly is: TimedOutput }
 
 interface DiffOptions {
-  /** Times that differ by less are the same. 0: to the bit. */
+  /** Times that differ by no more than this are equal. 0: exact comparison. */
   readonly toleranceMs: number
 }
 
 /**
- * What differs between two runs of one call, in order: outputs are matched by what they say, so that one that comes
- * or goes does not make all later ones differ.
+ * The differences between two runs of one call, in order. Outputs are matched by content, so that one added or missing
+ * output does not make all later ones differ.
  */
 export function diffOutputs(
   was: readonly TimedOutput[], is: readonly TimedOutput[], { toleranceMs }: DiffOptions,
@@ -38,8 +38,8 @@ export function diffOutputs(
 }
 
 /**
- * What makes two outputs the same. With a tolerance the times within an output do not count: they move with it.
- * As JSON with sorted keys, in which a journal keeps everything.
+ * Two outputs are the same when their keys are equal: JSON with sorted members. With a tolerance, times inside an
+ * output do not count, because they move with the output.
  */
 function matchKey({ output }: TimedOutput, toleranceMs: number): string {
   return JSON.stringify(output, (key, value: unknown) => {

@@ -15,10 +15,10 @@ export interface TimedOutput {
   readonly output: CallOutput
 }
 
-/** A frame that the caller's path judges otherwise than it did. */
+/** A frame for which the caller's audio path now gives another voice decision. */
 export interface FrameDifference {
   readonly atMs: number
-  /** Null: there was no such frame then, or there is none now. */
+  /** Null: this run has no such frame. */
   readonly was: boolean | null
   readonly is: boolean | null
 }
@@ -27,18 +27,18 @@ export interface Replay {
   readonly header: JournalHeader
   readonly session: CallSession
   readonly outputs: readonly TimedOutput[]
-  /** What the journal says was wanted; null where it does not say (version 1). */
+  /** Outputs that the journal has; null when it has none (version 1). */
   readonly recorded: readonly TimedOutput[] | null
   /** Entries of the journal. */
   readonly entries: number
-  /** Caller frames, and those of them that the path judges otherwise; the path only runs with `openPath`. */
+  /** Caller frames, and those with another voice decision; the audio path runs only with `openPath`. */
   readonly frames: number
   readonly frameDifferences: readonly FrameDifference[]
   /** From the first entry to the last. */
   readonly spanMs: number
 }
 
-/** The caller's path as a replay needs it. */
+/** The caller's audio path as a replay needs it. */
 export interface ReplayPath {
   push: (bytes: Uint8Array, arrivalMs: number) => void
   playedReference: (samples: Int16Array, playedAtMs: number) => void
@@ -49,26 +49,26 @@ export interface ReplayPath {
 }
 
 interface ReplayOptions {
-  /** Other settings than the call had. */
+  /** Settings that replace those of the call. */
   readonly options?: Partial<CallSessionOptions>
   /**
-   * The session is also woken when it wants to be and the journal has no wake-up: needed where another setting or
-   * another version may want it at other times. That comes with an entry, up to 50 ms late.
+   * Also wake the session when it asks for it and the journal has no wake-up: another setting or version may need other
+   * times. Such a wake-up comes with an entry, up to 50 ms late.
    */
   readonly ownTimers?: boolean
-  /** Given: the caller's audio goes through the path again, where the journal holds it. */
+  /** When set, recorded caller audio goes through the audio path again. */
   readonly openPath?: (media: JournalMedia) => ReplayPath
-  /** base64 to bytes; needed with `openPath`. */
+  /** Decodes base64; required with `openPath`. */
   readonly decode?: (base64: string) => Uint8Array
-  /** Outputs are given as this build has them, also where the journal's version said less. */
+  /** Give outputs in the form of this build, even if the journal's version has less detail. */
   readonly whole?: boolean
 }
 
 /**
- * Runs a recorded call again, through the same code, without waiting for anything. The same journal gives the same
- * outputs; with other `options` it answers what would have been different. What others did (backend, tools, carrier)
- * stays as it was recorded, also where they would have been asked something else.
- * @throws GatewayError JOURNAL_INVALID naming the line that cannot be read or run.
+ * Runs a recorded call again through the same code, without real time. The same journal gives the same outputs; other
+ * `options` show what would have been different. Backend, tools and carrier do what was recorded, even if the replayed
+ * session asks for something else.
+ * @throws GatewayError JOURNAL_INVALID that names the line or entry that cannot be read or run
  */
 export function replayJournal(lines: Iterable<string>, options: ReplayOptions = {}): Replay {
   const replayer = new Replayer(options)
@@ -86,15 +86,18 @@ export function replayJournal(lines: Iterable<string>, options: ReplayOptions = 
   return replayer.result(entries)
 }
 
-/** Frame decisions that the path made and the journal has not yet named. */
+/** A frame from the audio path for which the journal's entry has not come yet. */
 interface PathFrame extends JournalFrame {
   readonly digit: string | null
 }
 
-/** A worker wakes a session with its next tick, at most a late one: what waits longer was not woken in the recording. */
+/**
+ * A worker wakes a session with its next tick, which may be late. A longer wait means that the recording has no
+ * wake-up.
+ */
 const OVERDUE_MS = 30
 
-/** Differences that are kept; more are only counted as frames. */
+/** Differences that are kept; further ones are dropped. */
 const FRAME_DIFFERENCES_MAX = 10_000
 
 class Replayer {
@@ -108,7 +111,7 @@ class Replayer {
   #session: CallSession | null = null
   #path: ReplayPath | null = null
   #pulled: PathFrame[] = []
-  /** Keys that the path heard and whose entry has not come yet. */
+  /** DTMF digits that the path detected and whose entry has not come yet. */
   #digits: string[] = []
   readonly #differences: FrameDifference[] = []
   #frames = 0
@@ -128,7 +131,7 @@ class Replayer {
     const { openPath, options } = this.#options
     this.#path = header.media !== null && openPath !== undefined ? openPath(header.media) : null
     this.#playout.forget()
-    // A setting that the recording version did not know has its default.
+    // A setting that the recording version did not have gets its default.
     this.#session = new CallSession({ ...DEFAULT_CALL_OPTIONS, ...header.options, ...options }, this.#playout, header.resume ?? undefined)
   }
 
@@ -189,7 +192,7 @@ class Replayer {
           break
         }
         case 'tick':
-          // What the journal has no entry for by the next tick, it did not have at all.
+          // If the journal has no entry for a frame by the next tick, the recorded call did not have that frame.
           this.#settlePath()
           while (path.pull(atMs)) this.#pulled.push({ atMs, voiced: path.voiced, digit: path.digit })
           break
@@ -197,7 +200,7 @@ class Replayer {
     }
   }
 
-  /** The path's decision on a recorded frame, where the path runs. */
+  /** The audio path's decision on a recorded frame; the recorded one when the path does not run. */
   #judged(recorded: JournalFrame): JournalFrame {
     if (this.#path === null) return recorded
     const frame = this.#pulled.shift()
@@ -207,7 +210,7 @@ class Replayer {
     return { atMs: recorded.atMs, voiced: frame.voiced }
   }
 
-  /** Frames and keys of the path that the recorded call did not have. */
+  /** Plays frames and DTMF digits of the path that the recorded call did not have. */
   #settlePath(): void {
     const [digits, frames] = [this.#digits, this.#pulled]
     if (digits.length === 0 && frames.length === 0) return
@@ -255,7 +258,7 @@ class Replayer {
   }
 }
 
-/** Answers as the playout of the recorded call did. */
+/** Gives the answers of the recorded call's playout. */
 class RecordedPlayout implements PlayoutView {
   readonly #answers = new Map<string, boolean | number | string | null>()
 
