@@ -4,15 +4,15 @@ import { FORWARDS_WAITING_MAX, FORWARD_ANSWER_MS, PLACED_CALLS_MAX } from '../co
 import type { ProvenWebhook } from './proven-webhook.js'
 
 /**
- * What the supervisor and its nodes (the processes of `serve --processes`) say to each other, over the channel that `fork` makes. Plain
- * data; secrets travel here and nowhere else: not in arguments, not in the environment, not in the log.
+ * Messages between the supervisor and its nodes (the processes of `serve --processes`), over the channel that `fork`
+ * makes. Plain data. Secrets travel only here: not in arguments, not in the environment, not in the log.
  */
 export type ToNode<Plan> = StartNode<Plan> | NodeNews
 
 export interface StartNode<Plan> {
   readonly type: 'start'
   readonly plan: Plan
-  /** Times that this node was started again. */
+  /** How often this node was started again. */
   readonly restarts: number
   readonly owners: OwnersSnapshot
 }
@@ -26,11 +26,11 @@ type NodeNews =
 
 export type FromNode =
   | ({ readonly type: 'ready' } & NodeReady)
-  /** It could not start; `usage`: because of what the operator gave it, so that no restart helps. */
+  /** It could not start. `usage`: because of a setting or an argument, so that a restart does not help. */
   | { readonly type: 'failed'; readonly message: string; readonly usage: boolean }
   | RoutedMessage
 
-/** What the switch handles. */
+/** The messages that `NodeSwitch` handles. */
 type RoutedMessage =
   | { readonly type: 'owned'; readonly key: string; readonly announce: boolean }
   | { readonly type: 'forward'; readonly id: number; readonly to: number; readonly webhook: ProvenWebhook }
@@ -42,7 +42,7 @@ export interface NodeReady {
   readonly agents: readonly string[]
 }
 
-/** Calls whose owner is not the first by the hash of their SID, and calls of nodes that died; both oldest first. */
+/** Calls whose owner is not the first one by the hash of their SID, and calls of nodes that died; both oldest first. */
 interface OwnersSnapshot {
   readonly announced: readonly (readonly [key: string, index: number])[]
   readonly lost: readonly string[]
@@ -52,11 +52,14 @@ interface NodeLinkOptions {
   readonly index: number
   readonly count: number
   readonly owners: OwnersSnapshot
-  /** Must not throw; what is sent to a supervisor that is gone is lost. */
+  /** Must not throw; a message to a supervisor that is gone is lost. */
   readonly send: (message: FromNode) => void
 }
 
-/** A node's end of the channel to the other nodes, which leads through the supervisor: who owns a call, and forwarding to its owner. */
+/**
+ * A node's end of the channel to the other nodes, through the supervisor: it knows the owner of each call, and forwards
+ * webhooks to it.
+ */
 export class NodeLink {
   /** This node, from 0. */
   readonly index: number
@@ -79,7 +82,8 @@ export class NodeLink {
   }
 
   /**
-   * All nodes in the order in which they may take a call: its owner first, then who takes it when that one is full or gone.
+   * All nodes in the order in which they may take a call: its owner first, then those that take it when the owner is
+   * full or gone.
    * @param clientRequestId  of a call that one of the nodes placed; null for any other
    */
   ownersOf(callSid: string, clientRequestId: string | null): readonly number[] {
@@ -102,7 +106,7 @@ export class NodeLink {
     this.#send({ type: 'owned', key, announce })
   }
 
-  /** Another node's answer; null when it is not there or does not answer in time. Never rejects. */
+  /** Another node's answer; null when that node is gone or does not answer in time. Never rejects. */
   forward(index: number, webhook: ProvenWebhook): Promise<object | null> {
     assert(index !== this.index, 'a node does not forward to itself')
     if (this.#closed || this.#waiting.size >= FORWARDS_WAITING_MAX) return Promise.resolve(null)
@@ -118,7 +122,7 @@ export class NodeLink {
     })
   }
 
-  /** Who answers what other nodes forward; set once, before the ports open. The handler does not throw. */
+  /** Sets the handler that answers forwarded webhooks; once, before the ports open. It must not throw. */
   onForwarded(handler: (webhook: ProvenWebhook) => object): void {
     this.#handler = handler
   }
@@ -136,7 +140,7 @@ export class NodeLink {
         for (const key of message.keys) this.#lost.set(key, true)
         return
       case 'forward':
-        // Without a handler the ports are not open yet: the sender gets no answer and goes on to the next node.
+        // Without a handler the ports are not open yet: the sender gets no answer in time, and asks the next node.
         if (this.#handler !== null) this.#send({ type: 'answer', id: message.id, to: message.from, answer: this.#handler(message.webhook) })
         return
       case 'answer':
@@ -152,36 +156,39 @@ export class NodeLink {
 }
 
 /**
- * The supervisor's end: passes webhooks from node to node without reading them, and remembers which node owns which call, so that a
- * node that is started again learns it.
+ * The supervisor's end: passes webhooks from node to node without reading them, and remembers the owner of each call
+ * for nodes that are started again.
  */
 export class NodeSwitch {
-  /** Nodes that got the owners and get their changes; true once they take calls. */
+  /** Nodes that have got the owners, and get the changes; true once they take calls. */
   readonly #open = new Map<number, boolean>()
   readonly #send: (index: number, message: NodeNews) => void
   readonly #owners = new LRUCache<string, { readonly index: number; readonly announced: boolean }>({ max: PLACED_CALLS_MAX })
   readonly #lost = new LRUCache<string, true>({ max: PLACED_CALLS_MAX })
-  /** Forwarded and not yet answered, by the sending node and its id. Bounded for each receiving node, in case it stands still. */
+  /**
+   * Forwarded webhooks without an answer yet, by the sending node and its id. Bounded for each receiving node, which
+   * may be stuck.
+   */
   readonly #waiting = new Map<string, { readonly from: number; readonly id: number; readonly to: number }>()
 
-  /** @param send  to a node that is there; must not throw */
+  /** @param send  sends to a live node; must not throw */
   constructor(send: (index: number, message: NodeNews) => void) {
     this.#send = send
   }
 
-  /** A node begins: from now on it gets the changes to what is returned. */
+  /** A node starts. @returns the owners so far; from now on it gets the changes */
   started(index: number): OwnersSnapshot {
     this.#open.set(index, false)
     const announced = [...this.#owners].filter(([, owner]) => owner.announced).map(([key, owner]) => [key, owner.index] as const)
     return { announced: announced.reverse(), lost: [...this.#lost.keys()].reverse() } // the cache lists the newest first
   }
 
-  /** A node takes calls. */
+  /** A node now takes calls. */
   opened(index: number): void {
     this.#open.set(index, true)
   }
 
-  /** A node is gone, and its calls with it. */
+  /** A node is gone, and with it its calls. */
   closed(index: number): void {
     this.#open.delete(index)
     for (const [name, { from, id, to }] of this.#waiting) {
@@ -213,7 +220,7 @@ export class NodeSwitch {
         this.#waiting.set(`${from} ${message.id}`, { from, id: message.id, to: message.to })
         return this.#send(message.to, { type: 'forward', id: message.id, from, webhook: message.webhook })
       case 'answer':
-        // Not for the successor of a node that has died since it forwarded: ids begin anew.
+        // If the sending node has died, its successor must not get the answer: its ids begin again at 1.
         if (this.#waiting.delete(`${message.to} ${message.id}`)) this.#send(message.to, { type: 'answer', id: message.id, answer: message.answer })
     }
   }
@@ -229,8 +236,8 @@ const FNV_OFFSET = 0x811c9dc5
 const FNV_PRIME = 0x01000193
 
 /**
- * All nodes in the order in which they take a call, by rendezvous hashing: the calls of one node that is gone spread over all others.
- * Every node finds the same order without asking, so a repeated first webhook finds the call that the first one opened.
+ * All nodes in the order in which they take a call, by rendezvous hashing: when a node is gone, its calls spread over
+ * all others. Every node computes the same order, so a repeated first webhook finds the call that the first one opened.
  * @returns `count` different numbers from 0
  */
 export function ownersByHash(callSid: string, count: number): number[] {

@@ -3,19 +3,19 @@ import type { OutboundCarrier } from '../workers/outbound-calls.js'
 import type { NodeLink } from './node-channel.js'
 import type { NoRoom, ProvenWebhook } from './proven-webhook.js'
 
-/** What became of webhooks that reached another node than their call's owner; plain fields, copied at scrape. */
+/** Webhooks that reached another node than their call's owner; plain fields, copied at each scrape. */
 interface RoutingCounters {
-  /** Answered by the node that it was forwarded to. */
+  /** Answered by the node to which they were forwarded. */
   forwarded: number
-  /** New calls that a node had no room for, and that went on to the next. */
+  /** New calls that a node could not take and that went to the next one. */
   passed: number
-  /** The node was gone, or did not answer in time. */
+  /** Forwarded to a node that was gone, or did not answer in time. */
   unanswered: number
 }
 
 /**
- * Brings each proven webhook to the node that owns its call. The kernel spreads connections to a shared port over the nodes as it
- * likes, and a call's webhooks come on many; only the owner can answer them.
+ * Forwards each proven webhook to the node that owns its call. The kernel spreads connections to a shared port over all
+ * nodes, and a call's webhooks come on many connections, but only the owner can answer them.
  */
 export class WebhookRouting<Answer extends object> {
   readonly counters: RoutingCounters = { forwarded: 0, passed: 0, unanswered: 0 }
@@ -23,7 +23,7 @@ export class WebhookRouting<Answer extends object> {
   readonly #calls: Pick<CallDirectory, 'find'>
   readonly #answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom
 
-  /** @param answer  this node's own; `NoRoom` only where it `mayDecline`. Does not throw. */
+  /** @param answer  gives this node's answer; `NoRoom` only if it `mayDecline`. Must not throw. */
   constructor(link: NodeLink, calls: Pick<CallDirectory, 'find'>, answer: (webhook: ProvenWebhook, mayDecline: boolean) => Answer | NoRoom) {
     this.#link = link
     this.#calls = calls
@@ -31,7 +31,7 @@ export class WebhookRouting<Answer extends object> {
     link.onForwarded((webhook) => this.#here(webhook, true))
   }
 
-  /** A promise only where the webhook is forwarded. */
+  /** Returns a promise only when the webhook is forwarded. */
   route(webhook: ProvenWebhook): Answer | Promise<Answer> {
     const { callSid } = webhook
     if (callSid === null) return this.#here(webhook, false) as Answer
@@ -49,7 +49,7 @@ export class WebhookRouting<Answer extends object> {
       if (!('noRoom' in answer)) return answer
       this.counters.passed++
     }
-    // No node has room, or none is there: this one, which holds the connection, answers with words for the caller.
+    // No node can take the call: this one, which has the connection, answers with words for the caller.
     return this.#here(webhook, false) as Answer
   }
 
@@ -71,8 +71,8 @@ export class WebhookRouting<Answer extends object> {
 }
 
 /**
- * The carrier's webhooks of a call that this node places may come to any node, and only this one knows the order. So it announces the
- * call to the others before it asks the carrier to place it.
+ * Webhooks of a call that this node places may come to any node, and only this one knows the order. So this node
+ * announces the call to the others before it asks the carrier to place it.
  */
 export function announcedOrders(carrier: OutboundCarrier, link: Pick<NodeLink, 'own'>): OutboundCarrier {
   return {

@@ -11,16 +11,16 @@ import type { FromNode, NodeReady, ToNode } from './node-channel.js'
 interface SupervisorOptions<Plan> {
   /** Module that each process runs; it waits for the `start` message. */
   readonly entry: string
-  /** What each process is to run with, in the order of their indices; plain data that the supervisor does not read. */
+  /** The start data of each process, by its index; plain data that the supervisor does not read. */
   readonly plans: readonly Plan[]
   readonly env: NodeJS.ProcessEnv
-  /** How long calls may finish; a process that is still there `stopGraceMs` later is killed. */
+  /** How long live calls may take to finish; a process that still runs `stopGraceMs` later is killed. */
   readonly drainTimeoutMs: number
   readonly stopGraceMs?: number
   readonly log: Log
 }
 
-/** How it came to an end: the exit code, and the reason where it is another than 0. */
+/** The exit code, and the reason when the code is not 0. */
 interface SupervisorEnd {
   readonly code: 0 | 1 | 2
   readonly reason: string | null
@@ -30,22 +30,22 @@ interface Node<Plan> {
   readonly index: number
   readonly plan: Plan
   child: ChildProcess | null
-  /** Why it could not start, in its own words. */
+  /** Why it could not start, as it reported. */
   failure: { readonly message: string; readonly usage: boolean } | null
   restarts: number
   shortLives: number
-  /** Monotonic; when it was started, and once it takes calls, since when. */
+  /** Monotonic: when it was started; once it takes calls, when it began to. */
   sinceMs: number
-  /** Runs while a process is to be started, or is starting. */
+  /** Set during the pause before a start, and until the process takes calls. */
   timer: NodeJS.Timeout | null
-  /** It was drained, and is not started again. */
+  /** True: it was drained, and is not started again. */
   over: boolean
 }
 
 /**
- * Starts the processes of a gateway, keeps them running, and passes webhooks between them. One that dies is started again after a
- * pause, and the others do not notice. One that dies PROCESS_SHORT_LIVES_MAX times in a row ends all: the others finish their calls
- * first. One that an operator drained stays down.
+ * Starts the processes of a gateway, keeps them running, and passes webhooks between them. A process that dies is
+ * started again after a pause; the others continue. When one dies PROCESS_SHORT_LIVES_MAX times in a row, all end,
+ * after the others have finished their calls. A process that an operator drained is not started again.
  */
 export class Supervisor<Plan> {
   /** Resolves when no process is left. */
@@ -55,8 +55,8 @@ export class Supervisor<Plan> {
   readonly #switch: NodeSwitch
   readonly #ready = new Map<number, NodeReady>()
   readonly #stopGraceMs: number
-  #tellEnded: (end: SupervisorEnd) => void = () => undefined
-  #tellReady: (() => void) | null = null
+  #resolveEnded: (end: SupervisorEnd) => void = () => undefined
+  #resolveReady: (() => void) | null = null
   #stopping = false
   #code: SupervisorEnd['code'] = 0
   #reason: string | null = null
@@ -68,19 +68,22 @@ export class Supervisor<Plan> {
       index, plan, child: null, failure: null, restarts: 0, shortLives: 0, sinceMs: 0, timer: null, over: false,
     }))
     this.#switch = new NodeSwitch((index, message) => { this.#send(index, message) })
-    this.ended = new Promise((resolve) => { this.#tellEnded = resolve })
+    this.ended = new Promise((resolve) => { this.#resolveEnded = resolve })
   }
 
-  /** Starts all processes. Resolves when each takes calls; with null when one cannot start: all have ended then, and `ended` has the reason. */
+  /**
+   * Starts all processes. Resolves when each takes calls. Resolves with null when one cannot start: then all have
+   * ended, and `ended` has the reason.
+   */
   async start(): Promise<readonly NodeReady[] | null> {
-    assert(this.#tellReady === null, 'a supervisor starts once')
-    const ready = new Promise<true>((resolve) => { this.#tellReady = () => { resolve(true) } })
+    assert(this.#resolveReady === null, 'a supervisor starts once')
+    const ready = new Promise<true>((resolve) => { this.#resolveReady = () => { resolve(true) } })
     for (const node of this.#nodes) this.#begin(node)
     const all = await Promise.race([ready, this.ended.then(() => false)])
     return all ? this.#nodes.map(({ index }) => this.#ready.get(index) as NodeReady) : null
   }
 
-  /** Every process takes no more calls, waits for its live ones, and ends. Idempotent. */
+  /** Drains every process: it takes no new calls, waits for its live ones, and ends. Idempotent. */
   stop(): void {
     if (this.#stopping) return
     this.#stopping = true
@@ -96,11 +99,11 @@ export class Supervisor<Plan> {
     this.#endIfOver()
   }
 
-  /** Every process ends now, with its calls. */
+  /** Ends every process now, with its calls. */
   stopNow(): void {
     this.stop()
     this.#fail(1, null)
-    // SIGQUIT: unlike a second SIGTERM it is never taken for a repetition of the first.
+    // SIGQUIT, because a second SIGTERM could be taken for a repetition of the first.
     for (const { child } of this.#nodes) child?.kill('SIGQUIT')
     setTimeout(() => {
       for (const { child } of this.#nodes) child?.kill('SIGKILL')
@@ -114,7 +117,7 @@ export class Supervisor<Plan> {
     const child = fork(this.#options.entry, [], { env: this.#options.env, serialization: 'advanced' })
     node.child = child
     child.on('message', (message: FromNode) => { this.#received(node, message) })
-    child.on('error', (error) => { this.#options.log.error({ err: error, process: index }, 'a process cannot be spoken to') })
+    child.on('error', (error) => { this.#options.log.error({ err: error, process: index }, 'the channel to a process failed') })
     child.on('exit', (code, signal) => { this.#exited(node, code, signal) })
     node.timer = setTimeout(() => {
       node.failure = { message: `it takes no calls ${PROCESS_START_MS_MAX / 1000} s after its start`, usage: false }
@@ -124,7 +127,7 @@ export class Supervisor<Plan> {
   }
 
   #send(index: number, message: ToNode<Plan>): void {
-    // Without a callback a channel that has closed would throw; the exit of its process is what counts.
+    // Without a callback, `send` throws on a closed channel; the process's exit is handled anyway.
     this.#nodes[index]?.child?.send(message, () => undefined)
   }
 
@@ -137,7 +140,7 @@ export class Supervisor<Plan> {
         this.#switch.opened(index)
         this.#ready.set(index, message)
         if (node.restarts > 0) this.#options.log.info({ process: index, restarts: node.restarts }, 'a process takes calls again')
-        if (this.#ready.size === this.#nodes.length) this.#tellReady?.()
+        if (this.#ready.size === this.#nodes.length) this.#resolveReady?.()
         return
       }
       case 'failed':
@@ -158,7 +161,7 @@ export class Supervisor<Plan> {
     this.#switch.closed(index)
     node.child = null
     if (this.#stopping) {
-      // One that is still starting has no signal handler yet, and no call.
+      // A process that is still starting has no signal handler yet, and no calls.
       if (code !== 0 && signal !== 'SIGTERM') this.#fail(1, null)
       return this.#endIfOver()
     }
@@ -169,7 +172,7 @@ export class Supervisor<Plan> {
     }
     const reason = node.failure?.message ?? (signal === null ? `it ended with code ${code ?? -1}` : `it ended by ${signal}`)
     if (this.#ready.size < this.#nodes.length) {
-      // They have not all been running yet: there are no calls to let finish.
+      // Not all processes have started yet, so there are no calls to wait for.
       this.#fail(node.failure?.usage === true ? 2 : 1, node.failure === null ? `process ${index}: ${reason}` : reason)
       this.#stopping = true
       for (const { child } of this.#nodes) child?.kill('SIGKILL')
@@ -196,7 +199,7 @@ export class Supervisor<Plan> {
 
   #endIfOver(): void {
     if (this.#nodes.some(({ child, over }) => child !== null || (!over && !this.#stopping))) return
-    this.#tellEnded({ code: this.#code, reason: this.#reason })
+    this.#resolveEnded({ code: this.#code, reason: this.#reason })
   }
 
   #stopTimer(node: Node<Plan>): void {

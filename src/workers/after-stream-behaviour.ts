@@ -2,13 +2,13 @@ import { AFTER_STREAM_CALLS_MAX } from '../core/limits.js'
 import { CONTINUATION_MS } from '../escalation/documents.js'
 import type { AfterStream } from '../escalation/escalation.js'
 
-/** A carrier that continues asks within this of the stream's end: the watchdog's time, and one webhook. */
+/** A carrier that continues the call asks within this time after the stream: the watchdog's time, and one webhook. */
 const ASKS_WITHIN_MS = CONTINUATION_MS + 500
 
 /**
- * What the carrier does with a leg after we have closed its stream: it asks how to go on, or holds the leg in silence. Sources
- * contradict each other (docs/PROTOCOL.md), so it is learnt from every call that ends this way, and no escalation has to find
- * it out at the caller's expense. The newest observation counts. A call whose caller hung up in the meantime tells nothing.
+ * What the carrier does with a leg after we have closed its stream: it asks how to continue, or holds the leg in
+ * silence. Sources contradict each other (docs/PROTOCOL.md), so it is learnt from every call that ends this way, before
+ * an escalation depends on it. The newest observation counts. A call whose caller hung up meanwhile shows nothing.
  */
 export class AfterStreamBehaviour {
   readonly #fixed: AfterStream | null
@@ -16,7 +16,7 @@ export class AfterStreamBehaviour {
   readonly #closedAtMs = new Map<string, number>()
   #seen: AfterStream = 'unknown'
 
-  /** @param fixed  the behaviour where it is set; null to learn it */
+  /** @param fixed  the behaviour from the settings; null to learn it */
   constructor(fixed: AfterStream | null) {
     this.#fixed = fixed
   }
@@ -32,12 +32,12 @@ export class AfterStreamBehaviour {
     }
   }
 
-  /** The carrier asked how that call goes on. */
+  /** The carrier asked how that call continues. */
   asked(callSid: string, nowMs: number): void {
     const closedAtMs = this.#closedAtMs.get(callSid)
     if (closedAtMs === undefined) return
     this.#closedAtMs.delete(callSid)
-    // A request after the watchdog's time is as good as none.
+    // After the watchdog's time a request is too late to be of use.
     this.#seen = nowMs - closedAtMs <= ASKS_WITHIN_MS ? 'continues' : 'holds'
   }
 

@@ -5,23 +5,23 @@ import { CIRCUITS_MAX } from '../core/limits.js'
 /** What this process has found out about one backend since its start, over all calls; `GET /api/backends` shows it. */
 export interface BackendView {
   readonly backend: string
-  /** Agents that use it, in which place: 1 is the first that is tried, 0 the shadow. */
+  /** Agents that use it, and its place there: 1 is tried first, 0 is the shadow. */
   readonly agents: readonly { readonly agent: string; readonly place: number }[]
-  /** Sessions that became ready, and those that never did. */
+  /** Sessions that became ready, and sessions that never did. */
   readonly sessions: number
   readonly sessionsRefused: number
-  /** From the beginning of a connection until it was ready; null before any. */
+  /** From the start of a connection until it was ready; null before the first. */
   readonly connectMs: { readonly last: number; readonly max: number } | null
   readonly faults: Readonly<Record<string, number>>
-  /** The newest of them; null before any. */
+  /** The newest fault; null before the first. */
   readonly lastFault: { readonly code: string; readonly message: string; readonly at: string } | null
-  /** Calls that were taken over from it, and by it; its own sessions that were replaced by another of its own. */
+  /** Calls that were taken over from it, calls that it took over, and its sessions that it replaced by a new one. */
   readonly lostTo: number
   readonly tookOver: number
   readonly rotations: number
-  /** From a fault until this one knew everything, when it took over; null before any. */
+  /** From the fault until this backend was ready to continue, when it took over; null before the first. */
   readonly gapMs: { readonly last: number; readonly max: number } | null
-  /** As each media worker has found it: a circuit that is open is tried by no new call. */
+  /** The circuit breaker of each media worker: while it is open, no new call tries this backend. */
   readonly circuits: readonly (Omit<CircuitReport, 'name'> & { readonly worker: number })[]
 }
 
@@ -44,8 +44,8 @@ type BackendUsers = Iterable<{
 }>
 
 /**
- * The backends as an operator sees them, over all calls of this process. Bounded: backends are few, since their names come from settings and agent files;
- * what is beyond `CIRCUITS_MAX` is counted as `other`.
+ * The backends as an operator sees them, over all calls of this process. Their names come from settings and agent
+ * files, so they are few; those beyond `CIRCUITS_MAX` are counted as `other`.
  */
 export class BackendStatus {
   readonly #entries = new Map<string, Entry>()
@@ -78,7 +78,7 @@ export class BackendStatus {
     entry.gapMs = { last: gapMs, max: Math.max(gapMs, entry.gapMs?.max ?? 0) }
   }
 
-  /** @param worker  the media worker's thread; what its predecessor found is forgotten with it */
+  /** @param worker  the media worker's thread; a circuit is shown only while that thread is alive */
   circuit(worker: number, report: CircuitReport, nowMs: number): void {
     this.#of(report.name).circuits.set(worker, { report, atMs: nowMs })
   }

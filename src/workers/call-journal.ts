@@ -15,7 +15,7 @@ interface CallJournalOptions extends JournalKept {
   readonly options: CallSessionOptions
   readonly resume: SessionResume | null
   readonly media: JournalMedia
-  /** Gets some lines at a time; the array is the receiver's. */
+  /** Gets some lines at a time, in an array that it may keep. */
   readonly post: (lines: readonly string[]) => void
 }
 
@@ -23,7 +23,7 @@ interface CallJournalOptions extends JournalKept {
 const LINES_PER_MESSAGE = 100
 const CHARS_PER_MESSAGE = 64 * 1024
 
-/** The journal of one call on its way to the main thread, which owns the files. */
+/** The journal of one call on its way to the main thread, which writes the files. */
 export class CallJournal {
   readonly writer: JournalWriter
   readonly #audio: boolean
@@ -45,17 +45,17 @@ export class CallJournal {
     if (this.#audio) this.writer.media(['packet', arrivalMs, base64(bytes)])
   }
 
-  /** 20 ms of our own voice, which the caller's path is shown. */
+  /** A frame of our own voice, which the caller's path gets as the reference for the echo. */
   played(frame: Int16Array, playedAtMs: number): void {
     if (this.#audio) this.writer.media(['played', playedAtMs, base64(new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength))])
   }
 
-  /** Before the frames that are due are pulled. */
+  /** Called before the frames that are due are taken. */
   tick(nowMs: number): void {
     if (this.#audio) this.writer.media(['tick', nowMs])
   }
 
-  /** Once a tick: passes on what has collected. */
+  /** Called once a tick: passes on the collected lines when there are enough. */
   pass(): void {
     if (this.#lines.length < LINES_PER_MESSAGE && this.#chars < CHARS_PER_MESSAGE) return
     this.#flush()

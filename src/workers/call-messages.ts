@@ -19,14 +19,14 @@ import type { CallMemory } from './call-memory.js'
 /** What a call's task is started with. Plain data; `port` and `speech` travel in the transfer list. */
 export interface CallStart {
   readonly callSid: string
-  /** Of this call among all of this process, from 1: how a worker says whose code runs. */
+  /** Number of the call within this process, from 1. A worker's pulse names the call whose code runs by it. */
   readonly number: number
   readonly agent: AgentDefinition
-  /** What the agent's file names besides: knowledge and modules. */
+  /** Knowledge and modules that the agent's file names. */
   readonly assets: AgentAssets
   /** Resolved names of the backends, in the order in which they are tried: `auto` is decided by the main thread. */
   readonly backends: readonly string[]
-  /** Resolved name of the backend that listens along; null for none. */
+  /** Resolved name of the shadow, a backend that only listens; null for none. */
   readonly shadow: string | null
   /** The person on the line. */
   readonly from: string
@@ -38,11 +38,14 @@ export interface CallStart {
   readonly shared: CallMemory
   /** The call's control messages, `ToCall` one way and `FromCall` the other. */
   readonly port: MessagePort
-  /** The way to a speech worker; null where the speech pool is down. */
+  /** Leads to a speech worker; null where the speech pool is down. */
   readonly speech: MessagePort | null
   /** Common-clock time of the webhook: time zero of the timeline. */
   readonly preparedAtMs: number
-  /** Set when the call comes from a worker that died; null too when that one had not come far enough for a checkpoint. */
+  /**
+   * Set when the call comes from a worker that died. Null in a new call, and when that worker died before its first
+   * checkpoint.
+   */
   readonly resume: (SessionResume & { readonly backendState: unknown }) | null
   readonly streamOpen: boolean
   readonly rehomes: number
@@ -63,7 +66,7 @@ export type ToCall =
   | { readonly type: 'escalation'; readonly step: EscalationStep }
   /** Answers `verification-attempt`. 0: the caller's number is locked, no answer may be compared. */
   | { readonly type: 'verification-attempts'; readonly left: number }
-  /** A speech worker died; this is the way to another. */
+  /** Answers `speech-lost` with a port to another speech worker. */
   | { readonly type: 'speech'; readonly port: MessagePort }
 
 /** Call to main thread. */
@@ -78,41 +81,47 @@ export type FromCall =
   | { readonly type: 'callback'; readonly wish: CallbackWish | null }
   | { readonly type: 'recording-announced' }
   /**
-   * What happened since the last message of this kind, and the state of the session after it: together, so that the log of the main
-   * thread and the checkpoint always fit each other.
+   * What happened since the last message of this kind, and the session's state after it. They come together, so that
+   * the main thread's log and checkpoint always match.
    */
   | {
       readonly type: 'log'; readonly entries: readonly CallLogEntry[]
-      /** Null where the session's state is as it was, or the call is over. */
+      /** Null where the session's state has not changed, or the call is over. */
       readonly checkpoint: SavedState | null
-      /** Of this call's frames so far, carrier's socket to backend; null where no turn has come. */
+      /**
+       * Added latency of this call's frames so far, from the carrier's socket to the backend; null unless `entries` has
+       * a turn.
+       */
       readonly frameLatencyP99Ms: number | null
     }
   /** Marks since the last message of this kind. */
   | { readonly type: 'marks'; readonly marks: readonly TimelineMark[] }
   | { readonly type: 'journal'; readonly lines: readonly string[] }
   | { readonly type: 'log-line'; readonly level: 'debug' | 'info' | 'warn' | 'error'; readonly message: string; readonly fields: Readonly<Record<string, unknown>> }
-  /** May an answer of the caller's be compared? Reserved until its verdict follows; one at a time. */
+  /**
+   * Asks whether an answer of the caller may be compared. The attempt is reserved until its verdict follows; one at a
+   * time.
+   */
   | { readonly type: 'verification-attempt' }
   | { readonly type: 'verification-verdict'; readonly verdict: Verdict }
   | { readonly type: 'speech-lost' }
 
-/** What is kept of a worker's half, so that another worker can go on. Plain JSON. */
+/** State from which another worker can continue the call. Plain JSON. */
 export interface SavedState {
   readonly session: CallCheckpoint
   readonly backend: unknown
 }
 
-/** What a call's task settles with. A rejection means that the whole worker died. */
+/** Result of a call's task. A rejection means that the whole worker died. */
 export type CallEnd = CallResult | CallFault
 
-/** The call failed by a fault of ours, and only this call. */
+/** This call alone failed, by a fault of ours. */
 interface CallFault {
   readonly type: 'fault'
   readonly fault: string
 }
 
-/** The worker's part of the call record; what happened is in the call log. */
+/** The worker's part of the call record, besides the call log. */
 export interface CallResult {
   readonly type: 'result'
   readonly outcome: CallOutcome
@@ -123,12 +132,12 @@ export interface CallResult {
   readonly greetingMs: number | null
   readonly usage: BackendUsage
   readonly report: BackendReport
-  /** Tool calls that were never run: an unknown name, arguments that are none, too many. */
+  /** Tool calls that were not run: an unknown name, invalid arguments, or too many. */
   readonly toolCallsRefused: number
   readonly framesIn: number
   readonly framesConcealed: number
   readonly framesDropped: number
-  /** Of the agent's speech, beyond the bound of its backlog. */
+  /** Frames of the agent's speech that were dropped because too much of it waited. */
   readonly agentFramesDropped: number
   readonly dtmf: number
 }

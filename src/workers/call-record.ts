@@ -20,7 +20,7 @@ import { CallTimeline } from './call-timeline.js'
 import { CALL_TIMELINE_VERSION, streamOpenedMs } from './live-call.js'
 import type { CallTimelineView, LiveCallState, LiveCallView, NewCall, PlacedCall } from './live-call.js'
 
-/** What view and record need to know of the call as it is now. */
+/** The call's present state, for view and record. */
 interface CallNow {
   readonly state: LiveCallState
   /** Since the stream opened; 0 before. */
@@ -41,17 +41,17 @@ export interface CallEnding extends CallNow {
   readonly outbound: OutboundRecord | null
 }
 
-/** What a worker says that is counted or kept. */
-type CallNews = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
+/** The worker's messages that the record counts or keeps. */
+type RecordedMessage = Extract<FromCall, { type: 'backend-session' | 'backend-error' | 'log' | 'failover' }>
 
 /**
- * What the main thread keeps of a call: its log, its timeline and its backend sessions, and the metrics that are made of them as they come.
- * The live view, the timeline and the call record are put together here and nowhere else. Phone numbers are masked here, so that
- * nothing that is shown has them.
+ * What the main thread keeps of a call: its log, its timeline and its backend sessions. It counts them in the metrics
+ * as they come. Only this class makes the live view, the timeline and the call record. It masks phone numbers, so that
+ * none of them shows any.
  */
 export class CallRecordBuilder {
   readonly #call: NewCall
-  /** The one that answers now. */
+  /** The backend that answers now. */
   #backend: string
   readonly #metrics: Metrics
   readonly #series: CallSeries
@@ -63,8 +63,8 @@ export class CallRecordBuilder {
   readonly #masksNumbers: boolean
 
   /**
-   * @param preparedAt  the webhook, on the common clock and in calendar time
-   * @param masksNumbers  false: the record has phone numbers as they are; views and logs never do
+   * @param preparedAt  time of the webhook, on the common clock and in calendar time
+   * @param masksNumbers  false: the record has whole phone numbers; views and logs never have them
    */
   constructor(
     call: NewCall, backend: string, metrics: Metrics, series: CallSeries, preparedAt: { readonly ms: number; readonly wallMs: number }, masksNumbers = true,
@@ -79,39 +79,39 @@ export class CallRecordBuilder {
     this.#startedAt = new Date(preparedAt.wallMs).toISOString()
   }
 
-  take(news: CallNews): void {
+  take(message: RecordedMessage): void {
     const { callSid } = this.#call
     const metrics = this.#metrics
-    switch (news.type) {
+    switch (message.type) {
       case 'backend-session': {
-        const { backend, role, connectMs } = news.opened
-        this.#sessions.push({ ...news.opened, connectMs: wholeNumbers(connectMs) })
+        const { backend, role, connectMs } = message.opened
+        this.#sessions.push({ ...message.opened, connectMs: wholeNumbers(connectMs) })
         if (this.#sessions.length > BACKEND_SESSIONS_KEPT) this.#sessions.shift()
         if (connectMs === null) return
         metrics.backendConnect({ backend, role }).observe(connectMs / 1000, callSid)
-        // A module is called by its address until it has said its name.
+        // Until its session is open, a module is known only by its address.
         if (this.#backend.startsWith(MODULE_PREFIX) && role === 'first') this.#answering(backend)
         return
       }
       case 'backend-error':
-        metrics.backendErrors({ backend: news.fault.backend, code: news.fault.code }).inc(1, callSid)
+        metrics.backendErrors({ backend: message.fault.backend, code: message.fault.code }).inc(1, callSid)
         return
       case 'log':
-        for (const entry of news.entries) {
+        for (const entry of message.entries) {
           this.log.append(entry)
           this.#observe(entry)
         }
-        if (news.frameLatencyP99Ms !== null) this.#numbers.frameLatencyP99Ms = news.frameLatencyP99Ms
+        if (message.frameLatencyP99Ms !== null) this.#numbers.frameLatencyP99Ms = message.frameLatencyP99Ms
         return
       case 'failover':
-        this.#answering(news.to)
-        // A rotation is no failure: the same backend, with a fresh session.
-        if (news.from === news.to) {
-          metrics.backendRotations({ backend: news.to }).inc(1, callSid)
+        this.#answering(message.to)
+        // A rotation is not a failover: the same backend opened a new session.
+        if (message.from === message.to) {
+          metrics.backendRotations({ backend: message.to }).inc(1, callSid)
           return
         }
-        metrics.backendFailovers({ from: news.from, to: news.to }).inc(1, callSid)
-        metrics.backendFailoverGap({ to: news.to }).observe(news.gapMs / 1000, callSid)
+        metrics.backendFailovers({ from: message.from, to: message.to }).inc(1, callSid)
+        metrics.backendFailoverGap({ to: message.to }).observe(message.gapMs / 1000, callSid)
         return
     }
   }
@@ -142,7 +142,10 @@ export class CallRecordBuilder {
     }
   }
 
-  /** Tools of the agent's own that ran: the name of a refused call is whatever a model made up, and is no label. */
+  /**
+   * Only the agent's own tools that ran: a model may have invented the name of a refused call, so it must not become a
+   * label.
+   */
   #toolCall({ end, record: { name, ok, ms, error } }: LoggedToolCall): void {
     if (end === 'built-in' || end === 'refused') return
     const { callSid } = this.#call
@@ -218,7 +221,7 @@ export class CallRecordBuilder {
     return { ...history, callback: { ...callback, number: this.#shown(callback.number) } }
   }
 
-  /** The record as it is if the process dies now, before the call has come to its end. */
+  /** The record that will be used if the process dies before the call ends. */
   open(end: CallEnding, nowWallMs: number): CallRecord {
     return {
       ...this.#record(end), outcome: 'failed', endReason: 'process-died',
@@ -230,15 +233,15 @@ export class CallRecordBuilder {
     const { result, escalation } = end
     const { callSid, agent, direction, from, to } = this.#call
     const settled = escalation === null || escalation.outcome === 'answered'
-    const untaken = end.outbound !== null && !reached(end.outbound.result) ? end.outbound.result : null
+    const notAnswered = end.outbound !== null && !pickedUp(end.outbound.result) ? end.outbound.result : null
     return {
       version: CALL_RECORD_VERSION,
       callSid, agent, direction,
       backend: result?.backend ?? this.#backend,
       from: this.#shown(from),
       to: this.#shown(to),
-      outcome: untaken !== null ? 'unreached' : settled ? result?.outcome ?? 'failed' : 'failed',
-      endReason: untaken !== null ? 'not-taken' : result?.endReason ?? 'call-fault',
+      outcome: notAnswered !== null ? 'unreached' : settled ? result?.outcome ?? 'failed' : 'failed',
+      endReason: notAnswered !== null ? 'not-taken' : result?.endReason ?? 'call-fault',
       endDetail: result?.endDetail ?? end.fault ?? '',
       startedAt: this.#startedAt,
       durationMs: Math.round(result?.durationMs ?? end.streamMs),
@@ -273,7 +276,7 @@ export class CallRecordBuilder {
     }
   }
 
-  /** The call is over: its record, which is counted too. Once. */
+  /** The call is over: makes its record and counts it in the metrics. To be called once. */
   close(end: CallEnding): CallRecord {
     const record = this.#record(end)
     const { result } = end
@@ -291,10 +294,10 @@ export class CallRecordBuilder {
   }
 }
 
-/** Codes of tool calls that ended without an answer; the others have their own. */
+/** Error codes of tool calls that ended without an answer; the others have a code of their own. */
 const END_CODES: Readonly<Partial<Record<ToolCallEnd, ErrorCode>>> = { cancelled: 'TOOL_CANCELLED', overdue: 'TOOL_TIMEOUT', lost: 'WORKER_DIED' }
 
-/** Times in a record are whole milliseconds: what is behind the point is noise, and people read these. */
+/** Times in a record are whole milliseconds: people read them, and fractions are noise. */
 function wholeNumbers<T>(value: T): T {
   if (typeof value === 'number') return Math.round(value) as T
   if (Array.isArray(value)) return value.map(wholeNumbers) as T
@@ -302,7 +305,7 @@ function wholeNumbers<T>(value: T): T {
   return Object.fromEntries(Object.entries(value).map(([name, entry]) => [name, wholeNumbers(entry)])) as T
 }
 
-/** A report as the record keeps it: JSON, in whole numbers but for the cost. */
+/** A report for the record: whole numbers, except the cost. */
 function plain(report: object | null): Readonly<Record<string, unknown>> | null {
   if (report === null) return null
   const rounded = wholeNumbers(report) as Record<string, unknown>
@@ -320,27 +323,27 @@ function kept(call: ToolCallRecord, masksNumbers: boolean): ToolCallRecord {
 
 // --- calls that we placed -----------------------------------------------------------------------------------
 
-interface TakenFacts {
+interface AnswerFacts {
   /** The carrier opened the stream. */
   readonly streamOpened: boolean
   readonly endReason: EndReason | null
-  /** What the carrier said last before the stream. */
+  /** The carrier's last state before the stream. */
   readonly lastState: CarrierState
   /** From the order to the stream, or to the end. */
   readonly ringMs: number
 }
 
-/** How a call that we placed was taken. */
-export function outboundRecord(placed: PlacedCall, facts: TakenFacts): OutboundRecord {
+/** How a call that we placed was answered. */
+export function outboundRecord(placed: PlacedCall, facts: AnswerFacts): OutboundRecord {
   return { result: resultOf(facts), ringMs: Math.round(facts.ringMs), clientRequestId: placed.clientRequestId }
 }
 
-/** True when a person may have spoken. */
-function reached(result: OutboundResult): boolean {
+/** True when somebody or something picked up: a person, a machine, or silence. */
+function pickedUp(result: OutboundResult): boolean {
   return result === 'answered' || result === 'voicemail' || result === 'silence'
 }
 
-function resultOf({ streamOpened, endReason, lastState }: TakenFacts): OutboundResult {
+function resultOf({ streamOpened, endReason, lastState }: AnswerFacts): OutboundResult {
   if (streamOpened) {
     if (endReason === 'answering-machine') return 'voicemail'
     return endReason === 'nobody-there' ? 'silence' : 'answered'
@@ -353,7 +356,7 @@ function resultOf({ streamOpened, endReason, lastState }: TakenFacts): OutboundR
   }
 }
 
-/** The record of a call that we placed and that never came to a stream. */
+/** The record of a placed call that never had a stream. */
 export function unreachedRecord(
   placed: PlacedCall, callSid: CallSid, outbound: OutboundRecord, startedAtWallMs: number, detail: string,
 ): CallRecord {
@@ -374,10 +377,10 @@ export function unreachedRecord(
 
 // --- the log line of an ended call ---------------------------------------------------------------------------
 
-/** Ends whose detail a model has worded: it may quote the caller, and does not go into a log. */
+/** End reasons whose detail is a model's words: it may quote the caller, so it is not logged. */
 const WORDED_BY_A_MODEL: ReadonlySet<EndReason> = new Set(['agent-goodbye', 'escalated'])
 
-/** The one line that a log has of an ended call: how it came out, how it felt, and what went wrong. */
+/** The log line of an ended call: its outcome, its latencies, and what went wrong. */
 export function callSummary(record: CallRecord): LogFields {
   const { turns, bargeIns, audio } = record
   return {
@@ -405,7 +408,7 @@ export function callSummary(record: CallRecord): LogFields {
   }
 }
 
-/** Median and worst of what was measured; nothing where nothing was. */
+/** Median and maximum of the measured values; no fields when there are none. */
 function spread(name: string, valuesMs: readonly (number | null)[]): LogFields {
   const sorted = valuesMs.filter((value) => value !== null).sort((a, b) => a - b)
   const worst = sorted.at(-1)

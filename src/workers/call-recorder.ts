@@ -10,14 +10,14 @@ interface CallRecorderOptions {
   readonly track: StreamTrack
   /** When the stream opened: the recording begins there. */
   readonly openedAtMs: number
-  /** The caller knows already. False: nothing is kept unless `announced` is called. */
+  /** True: the caller knows of the recording already. False: nothing is kept unless `announced` is called. */
   readonly announced: boolean
 }
 
 /**
- * The recording of one call: what its socket gave and what playout sent become rows of two voices, which leave for the
- * archive's thread a second at a time. Lives on the main thread, because it has both voices whatever becomes of the
- * worker; it copies samples and waits for nothing.
+ * The recording of one call: the caller's audio from the socket and the agent's from playout become stereo rows, which
+ * go to the archive's thread one second at a time. It runs on the main thread, which has both voices even when the
+ * worker dies; it only copies samples and waits for nothing.
  *
  * On a mixed line (`both_tracks` in one channel) the left side holds both voices, as the carrier sent them.
  */
@@ -30,7 +30,7 @@ export class CallRecorder {
   readonly #layout: ChannelLayout
   readonly #reframer: Reframer
   readonly #frame: Int16Array
-  /** Packets that wait until it is known whether they are stereo. */
+  /** Packets that wait until their number of channels is known. */
   readonly #held: { readonly bytes: Uint8Array; readonly arrivalMs: number }[] = []
   readonly #batch: number
   #rows = 0
@@ -49,29 +49,29 @@ export class CallRecorder {
     this.#batch = msToSamples(RECORDING_BATCH_MS, rateHz)
   }
 
-  /** The caller knows of the recording: it may be kept. */
+  /** The caller now knows of the recording, so it may be kept. */
   announced(): void {
     this.#announced = true
     this.#sink.announced()
   }
 
-  /** There is, or will be, something to listen to. */
+  /** True when the recording is kept: the caller knows of it, and the archive has not failed. */
   get kept(): boolean {
     return this.#announced && !this.#sink.failed
   }
 
-  /** Samples that found no place in time. */
+  /** Samples that did not fit into the timeline. */
   get samplesDropped(): number {
     return this.#timeline.callerDropped + this.#timeline.agentDropped
   }
 
-  /** Bytes of the carrier's socket; only read. */
+  /** Bytes from the carrier's socket, which are not changed. */
   caller(bytes: Uint8Array, arrivalMs: number): void {
     if (this.#over) return
     this.#layout.observe(bytes.length, arrivalMs)
     const { channels } = this.#layout
     if (channels === 0) {
-      // For CHANNEL_DECISION_MS_MAX at most.
+      // This lasts CHANNEL_DECISION_MS_MAX at most.
       this.#held.push({ bytes: bytes.slice(), arrivalMs })
       return
     }
@@ -85,12 +85,12 @@ export class CallRecorder {
     if (!this.#over) this.#timeline.agent(samples, playedAtMs)
   }
 
-  /** The carrier throws away what it has. */
+  /** The carrier discards what it has not played yet. */
   agentCut(nowMs: number): void {
     if (!this.#over) this.#timeline.agentCut(nowMs)
   }
 
-  /** Once a tick: lets go of what is final. */
+  /** Called once a tick: writes the rows that are final. */
   pump(nowMs: number): void {
     if (this.#over || this.#timeline.ready(nowMs) < this.#batch) return
     this.#write(this.#batch)

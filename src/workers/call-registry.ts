@@ -40,7 +40,7 @@ export interface CallRegistryOptions extends MainThreadServices {
   readonly workers: number
   /** Calls at once, over all workers. */
   readonly maxCalls: number
-  /** Bound of one media worker's heap, and of its memory outside of the heap. */
+  /** Limit of one media worker's heap, and of its memory outside the heap, MiB. */
   readonly workerMemoryMb: number
   readonly assets: MediaAssets
   /** Variables that tool templates may read. */
@@ -53,13 +53,13 @@ export interface CallRegistryOptions extends MainThreadServices {
   /** Receives the journal of each call, a few lines at a time; null keeps none. */
   readonly keepJournal: ((callSid: CallSid, lines: readonly string[]) => void) | null
   readonly journal: JournalKept
-  /** Where recordings of calls go; absent or null: nowhere. */
+  /** Where recordings of calls go; absent or null: calls are not recorded. */
   readonly record?: RecordCall | null
-  /** What records hold of numbers and words; masked numbers and all words when absent. */
+  /** What records keep of phone numbers and words; when absent, masked numbers and all words. */
   readonly privacy?: RecordPrivacy
-  /** Records of an earlier run, oldest first: their calls are known, and shown. */
+  /** Records of an earlier run, oldest first. Their calls are shown, and are not opened again. */
   readonly ended?: readonly CallRecord[]
-  /** What the carrier does after a stream, where it is known; learnt when absent or null. */
+  /** The carrier's after-stream behaviour; learnt when absent or null. */
   readonly afterStream?: AfterStream | null
   /** Receives the handoff packet before the stream ends, and each outcome of the escalation. */
   readonly onHandoff?: (news: HandoffNews) => void
@@ -74,12 +74,12 @@ interface RecordPrivacy {
   readonly transcript: TranscriptPolicy
 }
 
-/** How long a call that was asked to end may take before it is ended by force. */
+/** How long a call may take to end after it was asked to; then it is ended by force. */
 const FORCE_AFTER_MS = 8000
 
 /**
- * The live and the ended calls of this process, and admission: it counts the slots and takes or refuses each new call. It also
- * runs the main thread's playout tick over all live calls.
+ * The live and the ended calls of this process. It counts the slots, and takes or refuses each new call. It also runs
+ * the main thread's playout tick over all live calls.
  */
 export class CallRegistry implements CallDirectory {
   readonly defaultAgent: string | null
@@ -94,10 +94,10 @@ export class CallRegistry implements CallDirectory {
   readonly #context: MainThreadContext
   readonly #ticker: Ticker
   readonly #metricSources: readonly (() => void)[]
-  /** Of the playout tick on this thread. */
+  /** Lateness and length of the playout tick on this thread. */
   readonly #tickLateness = new FrameHistogram()
   readonly #tickBusy = new FrameHistogram()
-  /** Slots that are taken: calls whose task is not over. */
+  /** Slots in use: calls whose task is not over. */
   #tasks = 0
   /** Number of the newest call. */
   #numbered = NO_CALL
@@ -167,7 +167,7 @@ export class CallRegistry implements CallDirectory {
     }
   }
 
-  /** Over all calls; it reads two words of each. */
+  /** The highest fill of a ring over all calls. */
   #fullest(fill: (call: MainThreadCall) => number): number {
     let fullest = 0
     for (const call of this.#calls.values()) fullest = Math.max(fullest, fill(call))
@@ -209,13 +209,13 @@ export class CallRegistry implements CallDirectory {
     }
     if (this.known(call.callSid)) throw new GatewayError('DUPLICATE_CALL', 'this call was answered before')
     if (this.free === 0) throw new GatewayError('CAPACITY', `all ${this.capacity} slots are taken`, { retryable: true })
-    const hosted = new MainThreadCall(call, agent, this.#context)
-    this.#calls.set(call.callSid, hosted)
+    const prepared = new MainThreadCall(call, agent, this.#context)
+    this.#calls.set(call.callSid, prepared)
     this.#known.set(call.callSid, true)
     this.#tasks++
-    hosted.begin()
+    prepared.begin()
     this.#ticker.start()
-    return hosted
+    return prepared
   }
 
   find(callSid: string): LiveCall | undefined {
@@ -246,7 +246,10 @@ export class CallRegistry implements CallDirectory {
     this.#options.onRecord(record)
   }
 
-  /** Adds the carrier's call detail record to the record of an ended call. @returns the joined record, null when the record is no longer kept */
+  /**
+   * Adds the carrier's call detail record to the record of an ended call.
+   * @returns the new record; null when the record is no longer kept
+   */
   joinCarrier(callSid: CallSid, carrier: CarrierDetail): CallRecord | null {
     const record = this.#ended.peek(callSid)
     if (record === undefined) return null
@@ -337,7 +340,10 @@ export class CallRegistry implements CallDirectory {
   }
 }
 
-/** Every series that the settings name exists from the start: a rate sees the first increase of a series that began at 0. */
+/**
+ * Creates every series known from the settings at 0: `rate()` would not see the first increase of a series that starts
+ * at 1.
+ */
 function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): void {
   for (const [agent, { backends, definition }] of agents) {
     for (const outcome of ['deflected', 'escalated', 'abandoned', 'failed']) metrics.calls({ agent, outcome })
@@ -345,7 +351,7 @@ function beginSeries(metrics: Metrics, agents: CallRegistryOptions['agents']): v
     for (const { name } of definition.tools) metrics.toolErrors({ tool: name, code: 'TOOL_UNBOUND' })
     if (definition.verification !== null) for (const event of ['locked', 'refused']) metrics.verificationLocks({ agent, event })
     for (const backend of backends) {
-      if (backend.startsWith(MODULE_PREFIX)) continue // its name is not known before it is made
+      if (backend.startsWith(MODULE_PREFIX)) continue // its name is known only when it is loaded
       metrics.turnResponse({ agent, backend })
       metrics.turnAnswer({ agent, backend })
       metrics.backendConnect({ backend, role: 'first' })

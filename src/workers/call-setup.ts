@@ -9,7 +9,7 @@ import { resumedTools } from '../call/tool-ledger.js'
 import { RING_GRACE_MS } from '../escalation/escalation.js'
 import type { CallStart } from './call-messages.js'
 
-/** The session's options as an agent's definition and its backend make them. */
+/** The session's options from the agent's definition and the backend's capabilities. */
 export function sessionOptions(
   start: CallStart, capabilities: BackendCapabilities, wallOffsetMs: number,
 ): CallSessionOptions {
@@ -52,7 +52,7 @@ export function sessionOptions(
   }
 }
 
-/** Beyond a number's ringing time: what the escalation machine waits for, and messages between the threads. */
+/** Added to a number's ringing time: the escalation machine's grace, and 2 s for messages between the threads. */
 const RING_MARGIN_MS = RING_GRACE_MS + 2000
 
 function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']>, from: string): EscalationOptions {
@@ -66,12 +66,12 @@ function escalationOptions(escalation: NonNullable<AgentDefinition['escalation']
       ?? (callsBack ? 'If the line stays silent, please hang up and we will call you back.' : DEFAULT_ESCALATION_OPTIONS.silentLineText),
     callback: callsBack ? { offerText: escalation.offer, confirmedText: escalation.offerAccepted, numberKnown: from !== '' } : null,
     afterFailure: escalation.afterFailure,
-    // Two strategies hold the stream; each may ring everybody.
+    // Two strategies hold the stream; each may call every number.
     holdTimeoutMs: Math.max(DEFAULT_ESCALATION_OPTIONS.holdTimeoutMs, 2 * escalation.numbers.length * (escalation.timeoutS * 1000 + RING_MARGIN_MS)),
   }
 }
 
-/** The tools a model is offered: the agent's own, then those that the session carries out itself. */
+/** The tools that a model is offered: the agent's own, then those that the session runs itself. */
 function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
   const { escalation } = agent
   const gateway = GATEWAY_TOOLS.filter(({ name }) => {
@@ -81,7 +81,7 @@ function toolSpecs({ agent, assets }: CallStart): readonly ToolSpec[] {
   return [...offeredTools(agent, assets), ...gateway]
 }
 
-/** What the backend of a call gets when it is connected. @param history  what was said so far */
+/** What a call's backend gets when it connects. @param history  the transcript so far */
 export function backendSession(start: CallStart, history: readonly TranscriptEntry[]): BackendSession {
   const { agent, resume } = start
   return {

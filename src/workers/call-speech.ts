@@ -13,14 +13,14 @@ type SpeechSource = 'backend' | 'gateway'
 /** A resampler is fed at most this much at once: 100 ms at 24 kHz bounds its output buffer. */
 const SLICE_SAMPLES = 2400
 const silence = new Int16Array(SLICE_SAMPLES)
-// What came out of a resampler, until it is in the feed: all calls of a worker share the place.
+// Output of a resampler on its way to the feed; shared by all calls of a worker.
 const converted = new Int16Array(2 * SLICE_SAMPLES + 64)
 const convertedViews = new Views(converted)
 
 interface Item {
   readonly source: SpeechSource
   readonly itemId: string
-  /** What came while another source was speaking. */
+  /** Samples that came while another source was speaking. */
   readonly waiting: { readonly pcm: Int16Array; readonly rateHz: SampleRateHz }[]
   finished: boolean
 }
@@ -30,25 +30,24 @@ interface CallSpeechOptions {
   readonly ledger: PlayoutLedger
   readonly rateHz: LegRateHz
   readonly resamplers: ResamplerBank
-  /** Backend's first sample to the carrier's socket, one value an item. */
+  /** From the backend's first sample to the carrier's socket, one value for each item. */
   readonly latencyOut: FrameHistogram
 }
 
 /**
- * The agent's voice on its way out: samples of any rate become samples of the leg's rate in the playout feed, item
- * after item. Items of one source follow each other; an item that comes while the other source is in the middle of
- * one waits for its end, so that a filler never cuts into an answer nor an answer into a filler.
+ * The agent's voice on its way out: resamples it to the leg's rate and appends it to the playout feed, item after item.
+ * An item that comes while the other source is in the middle of one waits until that one has ended, so that fillers and
+ * answers never cut into each other.
  */
 export class CallSpeech {
-  /** Samples that were dropped because too many waited. */
-  droppedSamples = 0
   readonly #options: CallSpeechOptions
   readonly #feed: PlayoutFeed
   readonly #resamplers = new Map<SampleRateHz, StreamResampler>()
-  /** The item that is being fed, first, and those that wait for it. */
+  /** The first is the item that is being fed; the others wait for it. */
   readonly #items: Item[] = []
   readonly #receivedAtMs = new Map<string, number>()
   #waitingSamples = 0
+  #droppedSamples = 0
   #resampler: StreamResampler | null = null
 
   constructor(options: CallSpeechOptions) {
@@ -56,18 +55,23 @@ export class CallSpeech {
     this.#feed = new PlayoutFeed(options.shared, options.rateHz)
   }
 
+  /** Samples that were dropped because too many waited, behind another item or for room in the ring. */
+  get droppedSamples(): number {
+    return this.#droppedSamples + this.#feed.droppedSamples
+  }
+
   /** Samples of an item; copied before return. */
   append(source: SpeechSource, itemId: string, pcm: Int16Array, rateHz: SampleRateHz, nowMs: number): void {
     const item = this.#item(source, itemId, nowMs)
     if (item === this.#items[0]) this.#feedSamples(item, pcm, rateHz)
-    else if (this.#waitingSamples + pcm.length > SPEECH_WAITING_SAMPLES_MAX) this.droppedSamples += pcm.length
+    else if (this.#waitingSamples + pcm.length > SPEECH_WAITING_SAMPLES_MAX) this.#droppedSamples += pcm.length
     else {
       this.#waitingSamples += pcm.length
       item.waiting.push({ pcm: pcm.slice(), rateHz })
     }
   }
 
-  /** No more of `itemId` will come; without it, no more of any item of that source. */
+  /** No more samples of `itemId` will come; without `itemId`, no more of any item of that source. */
   finish(source: SpeechSource, itemId: string | null = null): void {
     let known = false
     for (const item of this.#items) {
@@ -75,12 +79,12 @@ export class CallSpeech {
       item.finished = true
       known = true
     }
-    // An item without a single sample ends too, and the ledger must report its end.
+    // The ledger must report the end of an item without samples too.
     if (!known && itemId !== null) this.#options.ledger.finished(itemId)
     this.#advance()
   }
 
-  /** When the ledger saw the first sample of an item leave. */
+  /** The ledger reports that the first sample of an item was sent. */
   started(itemId: string, sentAtMs: number): void {
     const receivedAtMs = this.#receivedAtMs.get(itemId)
     if (receivedAtMs === undefined) return
@@ -96,7 +100,7 @@ export class CallSpeech {
     this.#feed.resume()
   }
 
-  /** Everything that was not yet sent is forgotten. */
+  /** Discards everything that was not sent yet. */
   clear(nowMs: number): void {
     this.#items.length = 0
     this.#waitingSamples = 0
@@ -124,7 +128,7 @@ export class CallSpeech {
   #item(source: SpeechSource, itemId: string, nowMs: number): Item {
     const known = this.#items.find((item) => item.itemId === itemId)
     if (known !== undefined) return known
-    // A source that begins its next item has ended the one before, whether it said so or not.
+    // A source that begins its next item has ended the previous one, even if it did not say so.
     this.finish(source)
     const item: Item = { source, itemId, waiting: [], finished: false }
     this.#items.push(item)
@@ -143,7 +147,7 @@ export class CallSpeech {
     item.waiting.length = 0
   }
 
-  /** Closes what is finished at the head and opens what waited for it. */
+  /** Closes finished items at the head, and opens the item that waited for them. */
   #advance(): void {
     for (let head = this.#items[0]; head?.finished === true; head = this.#items[0]) {
       this.#flush(head)
@@ -167,7 +171,7 @@ export class CallSpeech {
     }
   }
 
-  /** What the filter still holds of the last word. */
+  /** Appends the last samples, which the filter still holds. */
   #flush(item: Item): void {
     const resampler = this.#resampler
     this.#resampler = null

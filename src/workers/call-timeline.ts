@@ -3,7 +3,7 @@ import type { StopKind, StopRecord, TimelineMark } from '../call/record.js'
 import type { CallerPathStats } from '../media/caller-path.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
 
-/** The marks that say why the agent fell silent or somebody was not served, and as what they count. */
+/** The kind of stop for each mark that says why the agent fell silent or a request was not met. */
 const STOP_KINDS: Readonly<Record<string, StopKind>> = {
   'barge-in-pause': 'interruption',
   'barge-in-resume': 'interruption',
@@ -26,13 +26,13 @@ const STOP_KINDS: Readonly<Record<string, StopKind>> = {
   ended: 'hang-up',
 }
 
-/** Share of the bound that is kept from the beginning: it explains the start, as the rest explains the end. */
+/** Share of the kept marks that comes from the call's beginning; the rest are the newest. */
 const FIRST_SHARE = 0.25
 
 /**
- * What happened in one call and when, as the main thread keeps it: its own marks (webhook, socket, worker) and those
- * that come from the media worker, so that a dead worker takes nothing with it. Phone numbers are masked. Bounded: the first
- * quarter stays for good; of what comes then the newest stay, and those between are counted in `dropped`.
+ * What happened in one call and when, kept on the main thread so that it survives a dead worker: the main thread's
+ * marks (webhook, socket, worker) and those of the media worker. Phone numbers are masked. Bounded: the first quarter
+ * of the marks always stays, then the newest stay, and `dropped` counts those between.
  */
 export class CallTimeline {
   dropped = 0
@@ -40,19 +40,19 @@ export class CallTimeline {
   readonly #firstMax: number
   readonly #ringMax: number
   readonly #first: TimelineMark[] = []
-  /** The newest, from `#oldest` on around its end. */
+  /** The newest marks; the oldest of them is at `#oldest`. */
   readonly #ring: TimelineMark[] = []
   #oldest = 0
   readonly #stops = new Map<StopKind, StopRecord[]>()
 
-  /** @param zeroMs  the webhook, on the common clock */
+  /** @param zeroMs  time of the webhook, on the common clock */
   constructor(zeroMs: number, marksMax = TIMELINE_MARKS_MAX) {
     this.#zeroMs = zeroMs
     this.#firstMax = Math.floor(marksMax * FIRST_SHARE)
     this.#ringMax = marksMax - this.#firstMax
   }
 
-  /** A mark of the main thread's own. */
+  /** A mark of the main thread. */
   mark(name: string, nowMs: number, detail?: string): void {
     const atMs = nowMs - this.#zeroMs
     this.#keep(detail === undefined ? { name, atMs } : { name, atMs, detail })
@@ -63,13 +63,13 @@ export class CallTimeline {
     for (const mark of marks) this.#keep(mark)
   }
 
-  /** In the order of their times: those of the worker come a little later than they happened. */
+  /** Sorted by time, because the worker's marks arrive a little later than they happened. */
   get marks(): TimelineMark[] {
     const marks = [...this.#first, ...this.#ring.slice(this.#oldest), ...this.#ring.slice(0, this.#oldest)]
     return marks.sort((a, b) => a.atMs - b.atMs)
   }
 
-  /** Why the agent stopped talking: the newest decisions of each kind, in the order of their times. */
+  /** Why the agent stopped talking: the newest decisions of each kind, sorted by time. */
   get stops(): StopRecord[] {
     return [...this.#stops.values()].flat().sort((a, b) => a.atMs - b.atMs)
   }
@@ -92,15 +92,15 @@ export class CallTimeline {
   }
 }
 
-/** Stalls that nobody heard are marked together, at most this often. */
+/** Stalls without concealed frames, which nobody hears, are marked together, at most this often. */
 const SILENT_STALLS_EVERY_MS = 5000
 
-/** What the carrier's line did to the caller's audio, as far as a mark tells. */
+/** Counters of the caller's audio from which marks are made. */
 type LineStats = Pick<CallerPathStats, 'stalls' | 'framesConcealed' | 'framesDropped'>
 
 /**
- * The marks of one call on their way from the worker to the main thread, which keeps the timeline: a few at a time,
- * four times a second at most, so that a turn costs one message and a frame none.
+ * The marks of one call on their way from the worker to the main thread, which keeps the timeline. They are sent
+ * together, at most four times a second, so that a turn costs one message and a frame costs none.
  */
 export class CallMarks {
   readonly #zeroMs: number
@@ -114,8 +114,8 @@ export class CallMarks {
   #speechDropped = 0
 
   /**
-   * @param zeroMs  the webhook, on the clock of `add`
-   * @param post  gets some marks at a time; the array is the receiver's
+   * @param zeroMs  time of the webhook, on the clock of `add`
+   * @param post  gets some marks at a time, in an array that it may keep
    */
   constructor(zeroMs: number, post: (marks: readonly TimelineMark[]) => void) {
     this.#zeroMs = zeroMs
@@ -128,12 +128,12 @@ export class CallMarks {
     if (this.#marks.length >= MARKS_PER_MESSAGE_MAX) this.#pass(nowMs)
   }
 
-  /** True when it is time to look and to pass on; asked once a tick. */
+  /** True when `watch` and `pass` should be called; checked once a tick. */
   due(nowMs: number): boolean {
     return nowMs - this.#passedAtMs >= MARKS_PASSED_MS
   }
 
-  /** Notes what happened to audio since the last look. Counts only grow. */
+  /** Marks what happened to audio since the last call. The counters never decrease. */
   watch(line: LineStats, speechDroppedSamples: number, nowMs: number): void {
     const made = line.framesConcealed - this.#concealed
     if (line.stalls > this.#stalls && (made > 0 || nowMs - this.#stallMarkedAtMs >= SILENT_STALLS_EVERY_MS)) {
@@ -152,7 +152,7 @@ export class CallMarks {
     this.#speechDropped = speechDroppedSamples
   }
 
-  /** Passes on what has collected. */
+  /** Passes on the collected marks. */
   pass(nowMs: number): void {
     this.#passedAtMs = nowMs
     if (this.#marks.length > 0) this.#pass(nowMs)

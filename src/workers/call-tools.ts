@@ -16,12 +16,14 @@ interface CallToolsOptions {
   readonly post: (message: FromCall) => void
   /** Runs work of this call outside the tick; a fault in it fails this call alone. */
   readonly guard: (work: () => void) => void
-  /** The caller proved who they are; called before the answer of the tool that found it, because rules look at it. */
+  /**
+   * The caller's identity was verified. Called before the answer of the tool that verified it, because rules need it.
+   */
   readonly identified: (identity: Readonly<Record<string, unknown>>) => void
   readonly answered: (result: ToolResult) => void
 }
 
-/** The tools of one call that run now, and what they know of the caller. */
+/** The running tools of one call, and the caller's identity that they share. */
 export class CallTools {
   readonly #options: CallToolsOptions
   readonly #running = new Map<string, AbortController>()
@@ -53,7 +55,7 @@ export class CallTools {
     }))
   }
 
-  /** Attempts that the caller's number still has, as the main thread says. */
+  /** The main thread's answer: attempts that the caller's number still has. */
   attemptsLeft(left: number): void {
     this.#gate.answered(left)
   }
@@ -62,7 +64,7 @@ export class CallTools {
     for (const callId of callIds) this.#running.get(callId)?.abort()
   }
 
-  /** Ends all; none of them answers any more. */
+  /** Cancels all tools; none of them answers after this. */
   release(): void {
     for (const abort of this.#running.values()) abort.abort()
     this.#running.clear()
@@ -76,7 +78,7 @@ export class CallTools {
   }
 }
 
-/** What goes into the session and its checkpoint is plain JSON, whatever code of others answered. */
+/** Makes a tool's answer plain JSON, because it goes into the session and its checkpoint. */
 function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
   const error = outcome.ok || outcome.code === undefined ? {} : { error: outcome.code }
   try {
@@ -87,8 +89,8 @@ function resultOf({ callId }: ToolRun, outcome: ToolOutcome): ToolResult {
 }
 
 /**
- * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all media
- * workers. One attempt at a time, as `VerifyTool` takes them.
+ * Asks the main thread for each verification attempt: it counts the wrong answers of a number over the calls of all
+ * media workers. One attempt at a time, as `VerifyTool` takes them.
  */
 class MainThreadGate implements AttemptGate {
   readonly #post: (message: FromCall) => void

@@ -29,22 +29,22 @@ import { NO_CALL, RunningCode, WorkerPulse, claimWorkerMemory } from './worker-m
 import type { WorkerData } from './worker-memory.js'
 
 /**
- * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end; all calls of
- * the worker share the tick, the WebAssembly memories and the connections of their tools.
+ * A media worker: the entry that piscina loads. One task is one call, from the webhook to the end. All calls of
+ * a worker share the tick, the WebAssembly memories and the connections of their tools.
  *
- * A fault of one call must not reach the others. In the tick it is caught where the stage is called; for everything that a call
- * started outside the tick, the async context tells which call it belongs to. Faults that cannot be caught (code that exits,
- * spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
+ * A fault of one call must not reach the others. In the tick it is caught where the stage is called; for everything
+ * that a call started outside the tick, the async context tells which call it belongs to. Faults that cannot be caught
+ * (code that exits, spins or takes all memory) end the worker, and its pulse tells the main thread whose code ran.
  */
 const data = workerData as WorkerData
 const memory = claimWorkerMemory(data.memories, threadId)
 const clock = processClock()
 const memoryBytes = data.memoryMb * 1024 * 1024
 const pulse = new WorkerPulse(memory.pulse)
-/** The call that the running code belongs to; none in the tick and in what all calls share. */
+/** The call to which the running code belongs; none in the tick and in what all calls share. */
 const owner = new AsyncLocalStorage<CallCode>()
 const running = new RunningCode(pulse, () => owner.getStore()?.number ?? NO_CALL, memoryBytes)
-/** For work of the worker itself that a call happens to start. */
+/** For work of the worker itself that a call starts. */
 const ownWork = new AsyncResource('media-worker')
 const loop = new TickLoop(clock, running, new FrameHistogram(memory.tickLateness), new FrameHistogram(memory.tickBusy))
 const transport = new HttpClient()
@@ -60,27 +60,27 @@ const context: WorkerContext = {
 /** The circuit breaker of each backend, shared by all calls of this worker. */
 const circuits = new Circuits()
 
-function blame(thrown: unknown): void {
+function failOwner(thrown: unknown): void {
   const code = owner.getStore()
-  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls are re-homed.
+  // A fault that belongs to no call: the worker's state is unknown, so it ends and its calls move to other workers.
   if (code === undefined) throw thrown
   code.fail(thrown)
 }
-process.on('uncaughtException', blame)
-process.on('unhandledRejection', blame)
+process.on('uncaughtException', failOwner)
+process.on('unhandledRejection', failOwner)
 
 setInterval(() => {
   const { used_heap_size: heapBytes, external_memory: bufferBytes } = getHeapStatistics()
-  running.weighWhile(Math.max(heapBytes, bufferBytes) > memoryBytes / 2)
+  running.measureWhile(Math.max(heapBytes, bufferBytes) > memoryBytes / 2)
   pulse.beat(clock(), bufferBytes)
 }, WORKER_BEAT_MS).unref()
 
-/** The code of one call from the moment that its backend is loaded; a fault in it fails this call alone. */
+/** The code of one call, from the loading of its backend on; a fault in it fails this call alone. */
 class CallCode {
   readonly number: number
-  /** Resolves when it failed before it had a task. */
+  /** Resolves when the call failed before its `WorkerCall` existed. */
   readonly failedEarly: Promise<CallEnd>
-  #task: WorkerCall | null = null
+  #call: WorkerCall | null = null
   #failed: CallEnd | null = null
   #fail!: (end: CallEnd) => void
 
@@ -91,20 +91,20 @@ class CallCode {
     })
   }
 
-  /** @returns false when it has failed already: there is nobody who would wait for the task */
-  carriedBy(task: WorkerCall): boolean {
-    this.#task = task
+  /** @returns false when the code has failed already, and the call's end was reported */
+  runsIn(call: WorkerCall): boolean {
+    this.#call = call
     return this.#failed === null
   }
 
   fail(thrown: unknown): void {
-    if (this.#task !== null) return this.#task.fail(thrown)
+    if (this.#call !== null) return this.#call.fail(thrown)
     this.#failed ??= { type: 'fault', fault: messageOf(thrown) }
     this.#fail(this.#failed)
   }
 }
 
-/** One runner for each agent. Definitions are plain data that arrive anew with each call, so they are compared by value. */
+/** One runner for each agent. Each call brings a copy of its agent's definition, so they are compared by value. */
 const runners = new Map<string, Promise<ToolRunner>>()
 const RUNNERS_MAX = 64
 
@@ -114,7 +114,7 @@ function runnerOf({ agent, assets }: CallStart): Promise<ToolRunner> {
   if (runner === undefined) {
     if (runners.size >= RUNNERS_MAX) runners.clear()
     runner = ToolRunner.open(agent, assets, data.env, transport)
-    // A failed load must not stay: the next call tries again.
+    // A failed load is forgotten, so that the next call tries again.
     runner.catch(() => runners.delete(key))
     runners.set(key, runner)
   }
@@ -191,12 +191,12 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
     },
   })
   const tools = await runnerOf(start)
-  const guard = (task: WorkerCall, work: () => void): void => {
+  const guard = (guarded: WorkerCall, work: () => void): void => {
     const before = running.enter(start.number)
     try {
       owner.run(code, work)
     } catch (thrown) {
-      task.fail(thrown)
+      guarded.fail(thrown)
     } finally {
       running.leave(before)
     }
@@ -210,7 +210,7 @@ async function carry(start: CallStart, code: CallCode): Promise<CallEnd> {
     voice: start.agent.voice.embedded,
     guard,
   })
-  if (!code.carriedBy(call)) {
+  if (!code.runsIn(call)) {
     call.fail(new Error('the call failed before it began'))
     return call.done
   }

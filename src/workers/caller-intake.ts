@@ -15,7 +15,7 @@ import type { WorkerContext } from './worker-context.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
-/** A tone below this level is hum of the line. */
+/** A tone below this level is line hum. */
 const TONE_DBFS_MIN = -45
 
 interface CallerIntakeOptions {
@@ -25,7 +25,7 @@ interface CallerIntakeOptions {
   readonly session: CallSession
   readonly backend: Backend
   readonly journal: CallJournal | null
-  readonly ear: CallerLatency
+  readonly callerLatency: CallerLatency
   /** Answering-machine detection of an outbound call; null for any other. */
   readonly screening: AnswerGuardOptions | null
   readonly digit: (digit: string) => void
@@ -33,8 +33,8 @@ interface CallerIntakeOptions {
 }
 
 /**
- * The caller's side of a call on its worker: takes packets out of the shared ring, and gives of each frame that is due the decision to
- * the session and the samples to the backend. Its methods are stages of the worker's tick.
+ * The caller's side of a call on its worker: takes packets out of the shared ring. For each frame that is due, the
+ * session gets the voice decision and the backend gets the samples. Its methods are stages of the worker's tick.
  */
 export class CallerIntake {
   readonly #options: CallerIntakeOptions
@@ -43,7 +43,7 @@ export class CallerIntake {
   readonly #latency = new FrameHistogram()
   readonly #referenceFrame: Int16Array
   #referenced: number
-  #earOnsetMs = -Infinity
+  #agentHeardAtMs = -Infinity
   /** Answering-machine detection; null once it has decided. */
   #answerGuard: AnswerGuard | null
 
@@ -55,7 +55,7 @@ export class CallerIntake {
     this.#toBackend = context.resamplers.open(legRateHz, inputRateHz)
     this.#referenceFrame = new Int16Array(frameSamples(legRateHz))
     this.#referenced = shared.outbound.taken
-    // What was played is read again, as the reference of the echo.
+    // Played samples are read again, as the reference for the echo.
     shared.outbound.recallFrom = this.#referenced
     this.#answerGuard = screening === null ? null : new AnswerGuard(screening)
   }
@@ -70,15 +70,15 @@ export class CallerIntake {
     return this.#path.stats
   }
 
-  /** From the carrier's socket to the backend; NaN before the first frame. */
+  /** Added latency from the carrier's socket to the backend, ms; NaN before the first frame. */
   get frameLatencyP99Ms(): number {
     return this.#latency.quantileMs(0.99)
   }
 
-  /** Bytes from the carrier into the caller's path. */
+  /** Moves the carrier's packets into the caller's path. */
   receive(nowMs: number): void {
     const { shared: { inbound }, journal } = this.#options
-    // Before the packets, in which the echo of it may come back.
+    // Before the packets, which may already contain the echo.
     this.#reference()
     for (let packet = inbound.next(); packet !== null; packet = inbound.next()) {
       journal?.packet(packet, inbound.arrivalMs)
@@ -93,12 +93,12 @@ export class CallerIntake {
     return this.#path.take(nowMs)
   }
 
-  /** Detects voice and DTMF digits in it. */
+  /** Detects voice and DTMF digits in that frame. */
   detect(): void {
     this.#path.detect()
   }
 
-  /** The frame to the session as a decision, to the backend as samples. */
+  /** Gives the session the frame's voice decision, and the backend its samples. */
   attend(nowMs: number): void {
     const { journal, session, digit, backend, context, start } = this.#options
     const path = this.#path
@@ -106,25 +106,25 @@ export class CallerIntake {
     session.callerFrame(path.voiced, nowMs)
     if (this.#answerGuard !== null) this.#screen(this.#answerGuard)
     if (path.digit !== null) digit(path.digit)
-    // Frames that the backend does not get pass the filter too: its history has no gap.
+    // Frames that the backend does not get are resampled too, so that the filter's history has no gap.
     const pcm = this.#toBackend.convert(path.frame)
     if (this.#answerGuard === null) backend.pushAudio(pcm, path.voiced)
     const waitedMs = nowMs - path.arrivalMs
     context.latencyIn.observeMs(waitedMs)
     this.#latency.observeMs(waitedMs)
     context.slowestIn?.offer(waitedMs, start.callSid)
-    if (path.agentHeardAtMs > this.#earOnsetMs) {
-      this.#earOnsetMs = path.agentHeardAtMs
-      this.#options.ear.onset(this.#earOnsetMs)
+    if (path.agentHeardAtMs > this.#agentHeardAtMs) {
+      this.#agentHeardAtMs = path.agentHeardAtMs
+      this.#options.callerLatency.onset(this.#agentHeardAtMs)
     }
   }
 
-  /** A DTMF digit came, as sound or from the carrier: machines press none. */
-  keyPressed(): void {
-    if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a key' })
+  /** A DTMF digit came, as sound or from the carrier: an answering machine sends none. */
+  digitCame(): void {
+    if (this.#answerGuard !== null) this.#screened({ who: 'human', why: 'a DTMF digit' })
   }
 
-  /** What waited in playout was discarded: it was never played, and no echo of it will come. */
+  /** Playout discarded its waiting samples: they will never be played, so no echo of them will come. */
   playoutCleared(): void {
     this.#referencedTo(this.#options.shared.outbound.written)
   }
@@ -134,7 +134,10 @@ export class CallerIntake {
     this.#path.release()
   }
 
-  /** Until it is known that a person answered, the backend gets no audio: a model would answer the voicemail's greeting. */
+  /**
+   * Before a person is known to have answered, the backend gets no audio: a model would answer the voicemail's
+   * greeting.
+   */
   #screen(guard: AnswerGuard): void {
     const { frame, voiced, levelDbfs, sampleRateHz } = this.#path
     const verdict = guard.frame(voiced, !voiced && levelDbfs > TONE_DBFS_MIN && isPureTone(frame, sampleRateHz), levelDbfs)
@@ -147,19 +150,19 @@ export class CallerIntake {
   }
 
   /**
-   * Our own voice comes back: mixed into the line by the carrier, or out of the caller's loudspeaker. The path gets what was
-   * sent, with the time at which it is played.
+   * Our own voice comes back, mixed in by the carrier or from the caller's loudspeaker. So the caller's path gets what
+   * was sent, with the time at which it is played.
    */
   #reference(): void {
     const { shared: { words, times, outbound }, start } = this.#options
-    // Read without Atomics, as most ticks find nothing: what this misses is found with the next packet.
+    // Read without Atomics, because most ticks find nothing. What this misses is found at the next packet.
     if ((words[Word.dated] as number) >>> 0 === this.#referenced) return
     const frame = this.#referenceFrame
     const dated = Atomics.load(words, Word.dated) >>> 0
     const sampleZeroMs = times[Time.sampleZeroMs] as number
-    // Signed: after a discard `dated` is behind until main has dated new speech.
+    // Signed: after a discard, `dated` is behind until the main thread has sent new speech.
     for (let left = (dated - this.#referenced) | 0; left > 0; left = (dated - this.#referenced) | 0) {
-      // Main takes whole frames; less is the end of a sentence, which it pads with zeros.
+      // The main thread takes whole frames, and pads the end of a sentence with zeros.
       const samples = Math.min(left, frame.length)
       if (outbound.recall(this.#referenced, frame, samples)) {
         frame.fill(0, samples)

@@ -1,7 +1,7 @@
 import { EAR_ONSETS_KEPT, EAR_WAIT_MS } from '../core/limits.js'
 import type { PlayedTimes, TurnRecord } from '../call/record.js'
 
-/** The turn it belongs to, and its times. */
+/** A turn, named by its `callerStoppedMs`, and when the caller heard it. JSON of the call log. */
 interface HeardTurn {
   readonly callerStoppedMs: number
   readonly ear: PlayedTimes
@@ -14,29 +14,29 @@ interface OpenTurn {
   readonly answerSentAtMs: number
 }
 
-/** A beginning may be dated a little before the send it belongs to: its clock has the grain of a frame. */
+/** An onset may be dated up to one frame before the send to which it belongs. */
 const GRAIN_MS = 20
 
 /**
- * The two clocks of a turn, as the caller perceives them: where the carrier forks both tracks as stereo, the second channel is
- * what it plays to the caller, so our own voice comes back there when the caller hears it. A turn is joined with the
- * first beginning of a sound on that track after its sound was sent.
+ * Caller-perceived latency of a turn: its first sound and its answer. Where the carrier forks both tracks as stereo,
+ * the second channel is what it plays to the caller, so our own voice comes back there when the caller hears it. A turn
+ * is joined with the first onset on that track after its sound was sent.
  *
  *     none --turn with an answer--> open
- *     open --a beginning at or after the answer's send--> none, with both times
- *     open --EAR_WAIT_MS--> none, with what was heard; the answer followed other speech without a gap
+ *     open --an onset at or after the answer's send--> none, with both times
+ *     open --EAR_WAIT_MS--> none, with the times known; the answer followed other speech without a gap
  */
 export class CallerLatency {
   readonly #onsetsMs: number[] = []
   #open: OpenTurn | null = null
 
-  /** Sound began on the outbound track. Times of one clock, also below. */
+  /** Sound began on the outbound track. All times are of one clock. */
   onset(atMs: number): void {
     this.#onsetsMs.push(atMs)
     if (this.#onsetsMs.length > EAR_ONSETS_KEPT) this.#onsetsMs.shift()
   }
 
-  /** A turn was answered: its record, with `streamZeroMs` the time from which that counts. */
+  /** A turn was answered. @param streamZeroMs  when the stream opened: zero of the record's times */
   turn(turn: TurnRecord, streamZeroMs: number): void {
     if (turn.answerMs === null) return
     const stoppedAtMs = streamZeroMs + turn.callerStoppedMs
@@ -48,7 +48,7 @@ export class CallerLatency {
     }
   }
 
-  /** A turn that is complete, or given up; null while there is none. */
+  /** A turn whose times are complete, or will not become so; null while there is none. */
   take(nowMs: number): HeardTurn | null {
     const open = this.#open
     if (open === null) return null

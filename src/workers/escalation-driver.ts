@@ -19,31 +19,32 @@ import type { LiveCall } from './live-call.js'
 type Services = Pick<MainThreadContext, 'carrier' | 'metrics' | 'clock' | 'wallClock' | 'afterStream' | 'handoffNews'>
 
 interface EscalationDriverOptions {
-  /** Its URLs are read when the escalation begins: the edge sets them with the first document. */
+  /** Its URLs are read only when the escalation begins, because the edge sets them with the first document. */
   readonly call: Pick<LiveCall, 'callSid' | 'afterStreamUrl' | 'humanUrl'>
   readonly agent: AgentDefinition
-  /** The person on the line, empty when withheld, and our own number, from which a human is rung. E.164. */
+  /** Number of the person on the line, empty when withheld, and our own number, from which a human is called. E.164. */
   readonly caller: string
   readonly ours: string
   readonly log: Log
   readonly toSession: (step: EscalationStep) => void
   /** Enters an event into the call's timeline. */
   readonly mark: (name: string, detail?: string) => void
-  /** The machine is no longer busy: nothing more can come of the escalation. */
+  /** Called when the escalation machine has nothing more to do. */
   readonly settled: () => void
 }
 
 type EscalationSettings = NonNullable<AgentDefinition['escalation']>
 
-/** How long the carrier waits for a digit after the words of an offer. */
+/** How long the carrier waits for a DTMF digit after the words of an offer. */
 const OFFER_WAIT_S = 6
 
 /**
- * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the handoff
- * packet to whoever takes the caller. It runs on the main thread because it must outlive both the stream and the worker.
+ * Runs the escalation machine of one call: sends its commands to the carrier's API, its steps to the session, and the
+ * handoff packet to the owner's webhook. It runs on the main thread because it must outlive both the stream and the
+ * worker.
  */
 export class EscalationDriver {
-  /** Kept for the call's record; null before a human or a call back was asked for. */
+  /** Part of the call's record; null before a human or a call back was requested. */
   history: EscalationHistory | null = null
   readonly #options: EscalationDriverOptions
   readonly #context: Services
@@ -57,12 +58,12 @@ export class EscalationDriver {
     this.#context = context
   }
 
-  /** True from the request for a human until nothing more can come of it. */
+  /** True from the request for a human until the machine has nothing more to do. */
   get active(): boolean {
     return this.#machine?.busy === true
   }
 
-  /** The handoff packet with the escalation so far; null while nobody was asked for. */
+  /** The handoff packet with the escalation so far; null while no human was requested. */
   get handoff(): Handoff | null {
     if (this.#packet === null) return null
     return { ...this.#packet, from: this.#options.caller, to: this.#options.ours, escalation: this.history }
@@ -70,17 +71,17 @@ export class EscalationDriver {
 
   escalate(packet: EscalationPacket): void {
     const { escalation: settings } = this.#options.agent
-    if (settings === null) return // a session escalates only where its agent has an escalation section
+    if (settings === null) return // a session escalates only if its agent has an escalation section
     const again = this.active
     this.#packet = packet
     this.#options.log.info({ again }, 'escalation requested')
     if (!again) {
       this.#note({ reason: packet.reason, strategy: null, outcome: null })
-      // Before any step: the human's side has the packet before the stream ends.
-      this.#tell('handoff.requested')
+      // Before any step, so that the human's side has the packet before the stream ends.
+      this.#postNews('handoff.requested')
     }
-    // A second request goes to the same machine: a re-homed session must get its step again, and after a failure it is a
-    // new attempt.
+    // A second request goes to the same machine: a session that was moved to another worker needs its step again, and
+    // after a failure it is a new attempt.
     this.#machine ??= new Escalation(this.#machineOptions(settings))
     this.handle({ type: 'escalate' })
   }
@@ -100,7 +101,7 @@ export class EscalationDriver {
     this.#drain(this.#machine)
   }
 
-  /** The document for a webhook that asks how the call goes on; empty when there is nothing to do. */
+  /** The document for a webhook that asks how the call continues; empty when there is nothing to do. */
   ask(asker: ContinuationAsker, digits: string | null): readonly VoiceAction[] {
     if (this.#machine === null) return []
     const actions = this.#machine.ask(asker, this.#context.clock(), digits)
@@ -108,7 +109,7 @@ export class EscalationDriver {
     return actions
   }
 
-  /** The document of the human's own leg: words about the caller that only the human hears, then the conference room. */
+  /** The document for the human's leg: words about the caller that only the human hears, then the conference room. */
   humanDocument(): readonly VoiceAction[] {
     const whisper = this.#options.agent.escalation?.whisper ?? null
     const packet = this.#packet
@@ -125,7 +126,7 @@ export class EscalationDriver {
     if (wake !== null && wake.atMs <= nowMs) this.handle({ type: 'timer' })
   }
 
-  /** Asks the carrier to end the call: a closed socket alone leaves the caller in silence (docs/PROTOCOL.md). */
+  /** Asks the carrier to end the call: closing the socket alone may leave the caller in silence (docs/PROTOCOL.md). */
   hangup(): void {
     const { log, call } = this.#options
     const { carrier } = this.#context
@@ -188,7 +189,7 @@ export class EscalationDriver {
         this.#context.metrics.escalations({ strategy: strategy ?? 'none', outcome }).inc(1, call.callSid)
         mark('escalation-settled', `${strategy ?? 'none'}: ${outcome}${detail === '' ? '' : `, ${detail}`}`)
         log.info({ strategy, outcome, detail }, 'escalation settled')
-        return this.#tell('handoff.settled')
+        return this.#postNews('handoff.settled')
       }
       default:
         return assertNever(output)
@@ -199,7 +200,7 @@ export class EscalationDriver {
     this.#note({ callback: { asked, number, note, at: new Date(this.#context.wallClock()).toISOString() } })
     this.#options.mark('callback', asked)
     this.#options.log.info({ asked }, 'callback requested')
-    this.#tell('callback.requested')
+    this.#postNews('callback.requested')
   }
 
   #note(change: Partial<EscalationHistory>): void {
@@ -207,7 +208,7 @@ export class EscalationDriver {
     this.history = { ...before, ...change }
   }
 
-  #tell(kind: HandoffNews['kind']): void {
+  #postNews(kind: HandoffNews['kind']): void {
     const { handoff } = this
     if (handoff === null) return
     const { call, agent } = this.#options

@@ -13,13 +13,13 @@ export interface HandoffNews {
   readonly kind: 'handoff.requested' | 'handoff.settled' | 'callback.requested'
   /** Unique for each event; the same with every attempt. */
   readonly id: string
-  /** The agent's own webhook; null: the one of the settings. */
+  /** The agent's own webhook; null for the one in the settings. */
   readonly url: string | null
   readonly handoff: Handoff
 }
 
 export interface HandoffPostOptions {
-  /** The webhook of the settings; null: only agents with a webhook of their own are posted for. */
+  /** The webhook in the settings; null: only agents with their own webhook send posts. */
   readonly url: string | null
   /** Signs each post; null leaves it unsigned. */
   readonly secret: string | null
@@ -30,16 +30,17 @@ export interface HandoffPostOptions {
   readonly pause?: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
-/** First pause; doubled with each attempt, half of it random. Six attempts take about half a minute. */
+/** First pause; it doubles with each attempt, and half of it is random. Six attempts take about half a minute. */
 const FIRST_PAUSE_MS = 1000
-/** Refusals that may pass. */
+/** Refusals that may be temporary. */
 const RETRY_STATUSES: readonly number[] = [408, 425, 429]
 
 /**
- * Posts the handoff packet to the owner's webhook: a signed POST, tried again within bounds. A post that is given up is
- * counted and logged; the packet is still served at `GET /api/calls/{sid}/handoff`.
+ * Posts the handoff packet to the owner's webhook: a signed POST with a bounded number of attempts. A post that is
+ * given up is counted and logged; the packet is still served at `GET /api/calls/{sid}/handoff`.
  *
- * `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`, as in the carrier's webhooks.
+ * `X-Mkondo-Signature: t=<unix seconds>,v1=<hex>`: HMAC-SHA256 of the body, a dot and `t`, as in the carrier's
+ * webhooks.
  */
 export class HandoffPost {
   delivered = 0
@@ -71,7 +72,7 @@ export class HandoffPost {
     this.#pending.add(sending)
   }
 
-  /** Waits for pending posts, then gives the rest up. */
+  /** Waits at most `waitMs` for pending posts, then gives up the rest. */
   async close(waitMs: number): Promise<void> {
     const timer = setTimeout(() => this.#closing.abort(), waitMs)
     await Promise.all(this.#pending)
@@ -103,7 +104,7 @@ export class HandoffPost {
         headers: { 'content-type': 'application/json', 'user-agent': 'mkondo', 'idempotency-key': id, ...this.#signature(body) },
         signal: AbortSignal.any([AbortSignal.timeout(HANDOFF_POST_TIMEOUT_MS), this.#closing.signal]),
       })
-      discard(response) // the body is of no use; unread it would hold the socket
+      discard(response) // an unread body would hold the socket
       const { statusCode: status } = response
       if (status >= 200 && status < 300) return null
       return { why: `answered ${status}`, again: status >= 500 || RETRY_STATUSES.includes(status) }

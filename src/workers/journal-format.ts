@@ -5,12 +5,12 @@ import { JOURNAL_FRAMES_PER_LINE_MAX } from '../core/limits.js'
 import { endReasonSchema, escalationOutcomeSchema, escalationStrategySchema, callLogEntrySchema, callLogSchema, measuredTranscript, publishedSchema } from './record-format.js'
 
 /**
- * The lines of a journal as they lie in the file. The types are the call's (`call/journal/journal.ts` and what it holds); a
- * test holds the two equal. From here comes `schema/journal.schema.json`.
+ * The lines of a journal as they are in the file. The types are in `call/journal/journal.ts` and what it imports; a
+ * test checks that both are equal. `schema/journal.schema.json` is made from this.
  */
 
 const anyObject = z.record(z.string(), z.unknown())
-/** What a tool answered; nothing at all has no key in JSON. */
+/** A tool's answer; `undefined` has no key in JSON. */
 const anyAnswer = z.unknown().default(null)
 
 /** `CallSessionOptions`. */

@@ -10,7 +10,7 @@ import type { StreamStatusEvent, StreamTrack, VoiceAction } from '../sautikit/ac
 import type { StreamText } from '../sautikit/stream-messages.js'
 import type { HumanEvent } from '../sautikit/carrier-state.js'
 
-/** What the edge must know of an agent to answer a webhook. */
+/** What the edge needs of an agent to answer a webhook. */
 export interface AgentFacts {
   readonly name: string
   /** The definition's `stream:` block. */
@@ -26,15 +26,18 @@ export interface AgentFacts {
   }
   /** Spoken by the carrier before the stream opens; null for none. */
   readonly say: VoiceAction | null
-  /** The document when no stream can be opened (no capacity, draining): words, and a human where one is set. */
+  /**
+   * The document when no stream can be opened (no capacity, draining): words, and a transfer to a human where one is
+   * set.
+   */
   readonly fallback: readonly VoiceAction[]
   readonly outbound: {
-    /** Default caller number of calls that it places. */
+    /** Default caller number of outbound calls. */
     readonly from: string | null
     readonly ringMs: number
     readonly openOn: 'first-webhook' | 'answered'
   }
-  /** The call is answered into a conference room, so that a human can join it there. */
+  /** True: the call is answered in a conference room, where a human can join it. */
   readonly conference: boolean
   /** The document after a stream that ended without an escalation. */
   readonly afterCall: readonly VoiceAction[]
@@ -65,9 +68,12 @@ export interface PlacedCall {
   readonly ringMs: number
 }
 
-/** The edge's end of a media socket. */
+/** A media socket of the edge. */
 export interface MediaSink {
-  /** Sends one binary frame of s16le; `bytes` is only valid during the call. False: the socket refused it for good. */
+  /**
+   * Sends one binary frame of s16le; `bytes` is only valid during the call.
+   * @returns false when the socket is stuck and takes no more
+   */
   sendAudio(bytes: Uint8Array): boolean
   sendText(text: string): void
   close(code: number): void
@@ -132,7 +138,7 @@ export function timelineOf(record: CallRecord, traceId: string | null): CallTime
   }
 }
 
-/** A call that changed its worker goes on counting from its first stream. */
+/** A call that changed its worker has several such marks; the first one counts. */
 export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
   return marks.find((mark) => mark.name === 'stream-opened')?.atMs ?? null
 }
@@ -140,7 +146,7 @@ export function streamOpenedMs(marks: readonly TimelineMark[]): number | null {
 /** `waiting` for its socket, `streaming`, `after` the stream while an escalation is pending, `ended`. */
 export type LiveCallState = 'waiting' | 'streaming' | 'after' | 'ended'
 
-/** A call as the edge handles it. No method throws for what the other side did, unless it says so. */
+/** A call as the edge sees it. No method throws because of what the other side did, unless its comment says so. */
 export interface LiveCall {
   readonly callSid: CallSid
   readonly agent: string
@@ -148,30 +154,35 @@ export interface LiveCall {
   readonly legRateHz: LegRateHz
   /** The XML this call was answered with; a repeated first webhook gets it again. */
   document: string | null
-  /** The URL, token included, at which the carrier may ask how the call goes on; set by the edge with the document. */
+  /**
+   * The URL, token included, at which the carrier may ask how the call continues; set by the edge with the document.
+   */
   afterStreamUrl: string | null
-  /** Where the leg of a human who is called in gets its document; set with it, null where the call is in no room. */
+  /**
+   * The URL of the document for the leg of a human who is called in; set with the document, null without a conference
+   * room.
+   */
   humanUrl: string | null
   /** @throws GatewayError DUPLICATE_CALL when the call already has or had a socket. */
   attach(sink: MediaSink): void
-  /** Bytes of one binary frame, any number; copied before return. Counts and drops what does not fit. */
+  /** Bytes of one binary frame, any number; copied before return. What does not fit is dropped and counted. */
   audio(bytes: Uint8Array): void
   /** A text frame, parsed. */
   text(messages: readonly StreamText[]): void
-  /** The socket is gone. @param fault  why, where it was neither closed in order nor by us */
+  /** The socket is closed. @param fault  why, unless either side closed it in order */
   detach(code: number, fault?: StreamFault): void
-  /** A lifecycle edge from any of the carrier's webhooks. */
+  /** A lifecycle event from any of the carrier's webhooks. */
   carrierState(state: CarrierState): void
   /** What became of a human who was added to this call. */
   human(event: HumanEvent): void
   /**
-   * The document that goes on with the call now; empty when there is nothing to do.
-   * @param digits  keys that the carrier was asked to take; null when it brings none
+   * The document with which the call continues now; empty when there is nothing to do.
+   * @param digits  DTMF digits that the carrier was asked to collect; null when there are none
    */
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
-  /** An escalation runs: its outcome is not known yet. */
+  /** True while the outcome of an escalation is not known yet. */
   readonly escalating: boolean
-  /** The document for the leg of a human who was called in; empty when nobody was. */
+  /** The document for the leg of a human who was called in; empty when none was. */
   humanDocument(): readonly VoiceAction[]
   /** Ends the call for `reason`; `speak` lets the agent say goodbye first. */
   hangup(reason: EndReason, detail: string, speak: boolean): void
@@ -180,9 +191,9 @@ export interface LiveCall {
   timeline(): CallTimelineView
 }
 
-/** All calls of this process; the edge's door to everything behind it. */
+/** All calls of this process, as the edge uses them. */
 export interface CallDirectory {
-  /** The agent that a path without a name means: the only one, or the one set as default; null when there is none. */
+  /** The agent of a path without an agent's name: the only one, or the one set as default; null when there is none. */
   readonly defaultAgent: string | null
   agent(name: string): AgentFacts | undefined
   agentNames(): readonly string[]
@@ -199,17 +210,17 @@ export interface CallDirectory {
   prepare(call: NewCall): LiveCall
   find(callSid: string): LiveCall | undefined
   live(): Iterable<LiveCall>
-  /** True when this process answered that call once, live or ended (bounded memory). */
+  /** True when this process has answered that call, live or ended (bounded memory). */
   known(callSid: string): boolean
   /** Records of ended calls, bounded, newest last. */
   ended(): readonly CallRecord[]
   record(callSid: string): CallRecord | undefined
   handoff(callSid: string): Handoff | undefined
-  /** News of a call after its stream, live here or not: the carrier asked how it goes on, or says that it is over. */
+  /** After the stream of a call, live here or not: the carrier asked how it continues, or says that it is over. */
   afterStream(callSid: string, news: 'asked' | 'over'): void
-  /** What was found out about each backend since the start. */
+  /** Sessions, faults and circuits of each backend since the start. */
   backends(): readonly BackendView[]
-  /** Stop taking calls; resolves when the last one has ended or `timeoutMs` has passed (then the rest is ended). */
+  /** Takes no new calls; resolves when the last call has ended. After `timeoutMs` the remaining calls are ended. */
   drain(timeoutMs: number): Promise<void>
 }
 
@@ -220,7 +231,7 @@ export function liveCount(calls: Pick<CallDirectory, 'live'>): number {
   return count
 }
 
-/** The conference room that a call is answered into; only letters that every PBX takes. */
+/** Name of the conference room in which a call is answered, in characters that every PBX accepts. */
 export function roomOf(callSid: CallSid): string {
   return `mkondo-${callSid}`
 }

@@ -29,7 +29,7 @@ import { HANGUP_NOW, SharedCall, Word } from './shared-call.js'
 import { WorkerLostError } from './worker-watchdog.js'
 import type { CarriedCall } from './worker-watchdog.js'
 
-/** Faults of a backend that only a person can mend. */
+/** Backend faults that need an operator. */
 const FINAL_FAULTS: ReadonlySet<string> = new Set(['auth', 'quota', 'bad_request'])
 const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
   auth: 'a backend refuses its key', quota: 'the account of a backend is empty', bad_request: 'a backend refuses how it is set',
@@ -37,12 +37,12 @@ const BACKEND_FAULT_WORDS: Readonly<Record<string, string>> = {
 }
 
 /**
- * The main thread's half of a call: its socket, its playout clock, its shared memory, and what outlives a worker: the call
- * log, the last checkpoint and the escalation. What a caller hears next is decided by the session in the worker; this
- * half only paces it out, also while the worker is dead.
+ * The main thread's half of a call: its socket, its playout clock, its shared memory, and what must outlive a worker:
+ * the call log, the last checkpoint and the escalation. The session in the worker decides what the caller hears; this
+ * half sends it at the right time, and continues while the worker is dead.
  *
- * A lost worker's call moves to another one. A call that may have ended its worker goes on alone, and ends with the second one, so
- * that it does not walk through all of them.
+ * When a worker dies, its calls move to another one. A call that may have caused the death gets a worker of its own. If
+ * that one dies too, the call ends, so that it does not end one worker after another.
  */
 export class MainThreadCall implements LiveCall, CarriedCall {
   readonly callSid: CallSid
@@ -62,11 +62,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   readonly #socketWaitMs: number
   #lastState: CarrierState = 'unknown'
   readonly #record: CallRecordBuilder
-  /** To the worker's half; null while there is none. */
+  /** Leads to the worker's half; null while there is none. */
   #port: MessagePort | null = null
-  /** From `begin` until the end of the last worker's half. */
+  /** True from `begin` until the last worker's half has ended. */
   #taskRunning = false
-  /** What another worker would go on from, with the log. */
+  /** With the log, the state from which another worker would continue. */
   #saved: SavedState | null = null
   /** Moves to another worker so far. */
   #rehomes = 0
@@ -83,7 +83,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   #result: CallResult | null = null
   #fault: string | null = null
   #streamFault: StreamFault | undefined = undefined
-  /** An answer of the caller's is being compared in the worker. */
+  /** The worker is comparing an answer of the caller. */
   #attemptOpen = false
 
   constructor(call: NewCall, hosted: HostedAgent, context: MainThreadContext) {
@@ -100,7 +100,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#shared = new SharedCall(this.#memory.buffer, this.#memory.at)
     this.#playout = new PlayoutClock(this.#shared, this.legRateHz)
     this.#preparedAtMs = context.clock()
-    // A call that we placed rings first.
+    // A call that we placed has to ring first.
     this.#socketWaitMs = SOCKET_WAIT_MS + (call.placed?.ringMs ?? 0)
     this.#record = new CallRecordBuilder(
       call, hosted.backends[0] ?? 'none', context.metrics, context.callSeries,
@@ -142,21 +142,17 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return this.#shared.outbound.fill
   }
 
-  /** What the human gets; null while nobody was asked for. */
+  /** The handoff packet; null while no human was requested. */
   get handoff(): Handoff | null {
     return this.#escalation.handoff
   }
 
-  get carriesTask(): boolean {
-    return this.#taskRunning
+  /** Thread of the worker that runs this call's task, also when that worker has just died; 0 for none. */
+  get workerThread(): number {
+    return this.#taskRunning ? Atomics.load(this.#shared.words, Word.worker) : 0
   }
 
-  /** Thread of the worker that has, or had, its task; 0 while none has begun it. */
-  get worker(): number {
-    return Atomics.load(this.#shared.words, Word.worker)
-  }
-
-  /** How often it was suspected of the death of its worker, or failed by a fault of its own. */
+  /** How often this call was suspected of its worker's death, or failed by its own fault. */
   get suspicions(): number {
     return this.#suspicions
   }
@@ -245,7 +241,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#send({ type: 'escalate', reason })
   }
 
-  /** Ends the call without its session's consent: the end of a drain, or a task that answers nothing. */
+  /** Ends the call without asking its session: at the end of a drain, or when its playout failed. */
   force(detail: string): void {
     Atomics.store(this.#shared.words, Word.hangup, HANGUP_NOW)
     this.#log.warn({ detail }, 'call is ended by force')
@@ -255,7 +251,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   // --- the tick -------------------------------------------------------------------------------------------
 
-  /** Sends what is due now, and looks at the deadlines that no worker can be trusted with. */
+  /** Sends what is due now, and checks the deadlines that must hold even when the worker is dead. */
   pump(nowMs: number): void {
     if (this.#sink !== null) this.#play(this.#sink, nowMs)
     else if (this.#state === 'waiting' && nowMs - this.#preparedAtMs > this.#socketWaitMs) {
@@ -290,7 +286,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   // --- the worker's half ----------------------------------------------------------------------------------
 
-  /** @param alone  on a worker that carries nothing else */
+  /** @param alone  on a worker that carries no other call */
   #start(alone: boolean): void {
     const { port1, port2 } = new MessageChannel()
     const speech = this.#context.openSpeech()
@@ -318,7 +314,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     port1.on('message', (message: FromCall) => this.#receive(message))
     port1.unref()
     this.#taskRunning = true
-    Atomics.store(this.#shared.words, Word.worker, 0) // the worker before is gone
+    Atomics.store(this.#shared.words, Word.worker, 0) // the previous worker is gone
     this.#context.run(start, speech === null ? [port2] : [port2, speech], alone).then(
       (end) => {
         if (end.type === 'result') this.#taskEnded(end, null)
@@ -328,32 +324,35 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     )
   }
 
-  /** To the call's session; lost when there is none any more. */
+  /** Sends a message to the worker's half; does nothing when there is none. */
   #send(message: ToCall): void {
     this.#port?.postMessage(message)
   }
 
-  /** The worker died, or the call failed by a fault of ours: another worker goes on with it, or it ends. */
+  /** The worker died, or the call failed by a fault of ours: it moves to another worker, or it ends. */
   #lost(thrown: unknown): void {
     this.#closePort()
     this.#verdict('unjudged')
-    const part = thrown instanceof WorkerLostError ? thrown.part : null // null: its own fault, and its worker lives
+    const part = thrown instanceof WorkerLostError ? thrown.part : null // null: the call's own fault; its worker is alive
     if (part !== 'bystander') this.#suspicions++
     const [rehomes, suspicions] = [this.#rehomes, this.#suspicions]
     this.#log.error({ err: thrown, rehomes, suspicions, part: part ?? 'own-fault' }, 'call lost its worker')
     this.#mark('worker-lost', `${lossOf(thrown)}; ${rehomes} of ${REHOMES_MAX} moves to another worker used`)
     this.#playout.letGo()
-    // One of many is suspected with the others; of them the next death tells more.
+    // One of many suspects does not end yet: the next death shows which of them it was.
     const guilty = part !== 'bystander' && part !== 'one-of-many' && suspicions > SUSPICIONS_MAX
     if (this.#state === 'ended' || guilty || rehomes >= REHOMES_MAX) return this.#taskEnded(null, messageOf(thrown))
     this.#rehomes++
     this.#start(part === 'suspect' || part === 'one-of-many')
     this.#context.metrics.callsRehomed.inc(1, this.callSid)
-    // The message of a socket that closed meanwhile went to the worker that died.
+    // If the socket closed meanwhile, that message went to the dead worker.
     if (this.#attached && this.#sink === null) this.#send(streamClosed(1006, this.#streamFault))
   }
 
-  /** The task's end and its last messages come by two ways; what it still said is read first. */
+  /**
+   * The task's result does not come through the port, so messages may still wait there: they are read before it is
+   * closed.
+   */
   #closePort(): void {
     const port = this.#port
     if (port === null) return
@@ -362,7 +361,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     this.#port = null
   }
 
-  /** Nothing more comes of a worker. Exactly one of the two is null. */
+  /** The task is over, and no other worker gets the call. Exactly one argument is null. */
   #taskEnded(result: CallResult | null, fault: string | null): void {
     this.#closePort()
     this.#taskRunning = false
@@ -390,12 +389,11 @@ export class MainThreadCall implements LiveCall, CarriedCall {
   }
 
   #ending(): CallEnding {
-    const { words } = this.#shared
     return {
-      outbound: this.#taken(),
+      outbound: this.#outbound(),
       ...this.#now(), result: this.#result, fault: this.#fault, escalation: this.#escalation.history,
       recording: this.#recorder?.kept === true ? this.#recorder.path : null,
-      packetsDropped: this.#shared.inbound.dropped, underruns: Atomics.load(words, Word.underruns),
+      packetsDropped: this.#shared.inbound.dropped, underruns: this.#playout.underruns,
     }
   }
 
@@ -410,8 +408,8 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     })
   }
 
-  /** How a call that we placed was taken; null for any other. */
-  #taken(): OutboundRecord | null {
+  /** How a call that we placed was answered; null for any other. */
+  #outbound(): OutboundRecord | null {
     const { placed } = this.#call
     if (placed === undefined) return null
     const ringEndedAtMs = this.#attached ? this.#attachedAtMs : this.#context.clock()
@@ -507,7 +505,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
 
   // --- verification of the caller -------------------------------------------------------------------------
 
-  /** The person on the line: for agent and tools that is the caller, whoever rang whom. */
+  /** Number of the person on the line; agent and tools call them the caller in outbound calls too. */
   get #caller(): string {
     return this.#call.direction === 'inbound' ? this.#call.from : this.#call.to
   }
@@ -517,7 +515,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return verification === null ? null : { failures: verification.lock.failures ?? verification.attempts, minutes: verification.lock.minutes }
   }
 
-  /** @returns attempts that the caller's number has; 0: none */
+  /** @returns attempts that the caller's number still has */
   #takeAttempt(): number {
     const rule = this.#lockRule
     if (rule === null || this.#caller === '') return 0
@@ -531,7 +529,7 @@ export class MainThreadCall implements LiveCall, CarriedCall {
     return left
   }
 
-  /** What came of the attempt that was taken last; one whose worker is gone costs nothing. */
+  /** Result of the last attempt. An attempt whose worker died is not counted. */
   #verdict(verdict: Verdict): void {
     const rule = this.#lockRule
     if (rule === null || !this.#attemptOpen) return
@@ -563,7 +561,7 @@ function streamClosed(code: number, fault: StreamFault | undefined): ToCall {
   return { type: 'stream-closed', code, ...(fault === undefined ? {} : { fault }) }
 }
 
-/** What a call's own timeline says of the loss of its worker. */
+/** Text for the call's timeline. */
 function lossOf(thrown: unknown): string {
   if (!(thrown instanceof WorkerLostError)) return 'a fault of this call'
   const { part, suspect, message } = thrown

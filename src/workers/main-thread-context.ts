@@ -30,7 +30,7 @@ export interface OpenCallRecords {
   changed(callSid: CallSid): void
 }
 
-/** The carrier's REST API, as far as a call needs it. Rejections carry the carrier's code and message. */
+/** The part of the carrier's REST API that a call needs. Rejections carry the carrier's code and message. */
 export interface CarrierControl {
   hangup(callSid: string): Promise<void>
   /** Adds a human to the live call. */
@@ -69,7 +69,7 @@ export interface MainThreadContext extends MainThreadServices {
   readonly memory: CallMemoryPool
   readonly backendStatus: BackendStatus
   readonly afterStream: AfterStreamBehaviour
-  /** Wrong answers by number, for the calls of all workers. */
+  /** Wrong verification answers by phone number, over the calls of all workers. */
   readonly locks: VerificationLocks
   /** Where recordings go; null where nothing is kept. */
   readonly record: RecordCall | null
@@ -80,7 +80,8 @@ export interface MainThreadContext extends MainThreadServices {
   /** A number for a new call, unique in this process; never 0. */
   callNumber(): number
   /**
-   * Runs the call's task on the least loaded worker, or, `alone`, on one that carries nothing else.
+   * Runs the call's task on the least loaded worker, or with `alone` on one that carries no other call, while such a
+   * worker is free.
    * @throws WorkerLostError when its worker is gone
    */
   run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd>

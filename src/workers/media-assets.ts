@@ -6,7 +6,9 @@ import type { VadBank } from '../media/vad/vad.js'
 import { VoiceBank } from '../media/vad/voice-detector.js'
 import { VOICE_MODEL } from '../media/vad/voice-model.js'
 
-/** What every media worker needs and what is expensive to make: made once by the main thread, then cloned. */
+/**
+ * What every media worker needs and is expensive to make: the main thread makes it once, and each worker gets a clone.
+ */
 export interface MediaAssets {
   readonly rows: readonly PolyphaseRows[]
   readonly firKernel: WebAssembly.Module
@@ -14,7 +16,7 @@ export interface MediaAssets {
 }
 
 /**
- * Takes the filter rows from libsamplerate and compiles the kernels of resampler and caller's frames.
+ * Takes the filter rows from libsamplerate, and compiles the kernels of the resampler and of the caller's path.
  * The package is CommonJS without static names, so it is imported whole.
  */
 export async function loadMediaAssets(): Promise<MediaAssets> {
@@ -28,7 +30,7 @@ export async function loadMediaAssets(): Promise<MediaAssets> {
   return { rows, firKernel, callerKernel }
 }
 
-/** The gateway's own voice detector, for all calls of a thread. */
+/** The voice detectors for all calls of a thread. */
 export function voiceDetectors(callerKernel: WebAssembly.Module): VadBank {
   return new VoiceBank({ model: VOICE_MODEL, kernel: callerKernel })
 }

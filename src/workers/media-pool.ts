@@ -32,13 +32,12 @@ interface MediaPoolOptions {
   readonly calls: ReadonlyMap<string, PooledCall>
 }
 
-/** A call and the thread of the worker that has, or had, its task; 0 while no worker has started it. */
 interface PooledCall extends CarriedCall {
-  readonly carriesTask: boolean
-  readonly worker: number
+  /** Thread of the worker that runs its task, also when that worker has just died; 0 for none. */
+  readonly workerThread: number
 }
 
-/** A worker that is gone, and why it was ended, where we ended it. */
+/** A worker that is gone; with a verdict where the watchdog ended it. */
 interface DeadWorker {
   readonly thread: number
   readonly pulse: WorkerPulse
@@ -46,19 +45,19 @@ interface DeadWorker {
 }
 
 /**
- * The media workers of this process. Most share all calls; a call that is suspected of a worker's death gets one of its own.
- * The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It refuses no call:
- * piscina would keep a refused task and run it later, so admission comes before the pool.
+ * The media workers of this process. They share all calls, but a call suspected of a worker's death gets a worker of
+ * its own. The pool ends the workers that its watchdog names, and finds out after each death which call's code ran. It
+ * refuses no call: piscina queues a task instead of refusing it, so the caller of `run` checks the capacity first.
  */
 export class MediaPool {
   readonly #options: MediaPoolOptions
   readonly #shared: WorkerGroup
-  /** Of one call each. */
+  /** Workers that carry one call each. */
   readonly #lone: WorkerGroup
   readonly #groups: readonly WorkerGroup[]
   readonly #watch: NodeJS.Timeout
   readonly #metricSources: (() => void)[] = []
-  /** By call number: what the calls of a dead worker are rejected with, until each has been. */
+  /** By call number: the errors with which the calls of a dead worker will be rejected. */
   readonly #losses = new Map<number, WorkerLostError>()
   /** Calls on workers of their own. */
   #alone = 0
@@ -73,7 +72,7 @@ export class MediaPool {
         filename: fileURLToPath(new URL('./call-worker.js', import.meta.url)),
         // An idle worker must not sleep in Atomics.wait: its tick and its sockets would stop.
         atomics: 'disabled',
-        // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
+        // Otherwise a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
         execArgv: [],
         ...(workerEnv === undefined ? {} : { env: workerEnv }),
         resourceLimits: { maxYoungGenerationSizeMb: WORKER_YOUNG_HEAP_MB, maxOldGenerationSizeMb: workerData.memoryMb },
@@ -95,7 +94,7 @@ export class MediaPool {
     this.#shared = open(workers, (index) => index, {
       minThreads: workers,
       maxThreads: workers,
-      // Every worker could carry all calls: when one is down the others take them. Admission is the limit.
+      // Each worker may carry all calls: when one is down, the others take its calls. `maxCalls` is the limit.
       concurrentTasksPerWorker: maxCalls + 1,
       idleTimeout: Infinity,
     })
@@ -112,19 +111,20 @@ export class MediaPool {
     this.#watch = setInterval(() => this.#lookAtWorkers(), WORKER_WATCH_MS).unref()
   }
 
-  /** Resolves when every worker has loaded what it needs, so that the first call does not wait for it. */
+  /** Resolves when every worker has loaded its modules, so that the first call does not wait for them. */
   async ready(): Promise<void> {
     // Least-busy placement puts one probe (null) on each worker.
     await Promise.all(Array.from({ length: this.#options.workers }, () => this.#shared.run(null, [])))
   }
 
-  /** The workers that are alive; those of lone calls come last. */
+  /** The workers that are alive; those for lone calls come last. */
   get threads(): Piscina['threads'] {
     return this.#groups.flatMap(({ pool }) => pool.threads)
   }
 
   /**
-   * Runs a call on the least loaded worker, or, `alone`, on one that carries nothing else, as far as there are such.
+   * Runs a call on the least loaded worker, or with `alone` on one that carries no other call, while such a worker is
+   * free.
    * @throws WorkerLostError when its worker is gone
    */
   async run(start: CallStart, transfer: readonly TransferListItem[], alone: boolean): Promise<CallEnd> {
@@ -140,7 +140,7 @@ export class MediaPool {
       this.#workersGone(thrown)
       const loss = this.#losses.get(start.number)
       this.#losses.delete(start.number)
-      // Without a loss the worker was gone before it had begun the call.
+      // No loss was noted: the worker died before it had started the call.
       throw loss ?? new WorkerLostError(messageOf(thrown), 'bystander', null, thrown)
     } finally {
       if (lone) this.#alone--
@@ -156,7 +156,7 @@ export class MediaPool {
     await Promise.all(this.#groups.map(({ pool }) => pool.destroy()))
   }
 
-  /** For an exemplar, which must name a call that can still be looked at. */
+  /** For an exemplar, which should name a call that is still live. */
   #slowest(frame: SlowestFrame): () => { callSid: string; ms: number } | null {
     return () => {
       const slowest = frame.take()
@@ -170,12 +170,12 @@ export class MediaPool {
     for (const group of this.#groups) group.look(nowMs, rssBytes)
   }
 
-  /** Finds out, once for each worker that is gone, whose code ran there, and what its calls are rejected with. */
+  /** For each dead worker, once: finds which call's code ran there, and notes the error for each of its calls. */
   #workersGone(thrown: unknown): void {
     if (this.#closed) return
     for (const group of this.#groups) {
       for (const worker of group.dead()) {
-        const carried = [...this.#options.calls.values()].filter((call) => call.carriesTask && call.worker === worker.thread)
+        const carried = [...this.#options.calls.values()].filter((call) => call.workerThread === worker.thread)
         // A worker for lone calls ends by itself when it is idle.
         if (group === this.#shared || carried.length > 0) this.#workerDied(worker, carried, thrown)
         group.release(worker)
@@ -201,7 +201,7 @@ class WorkerGroup {
   readonly pool: Piscina<CallStart | null, CallEnd | null>
   readonly #memories: WorkerMemories
   readonly #watchdog: WorkerWatchdog
-  /** By thread: workers that we end. */
+  /** By thread: workers that the watchdog ends. */
   readonly #verdicts = new Map<number, WorkerVerdict>()
 
   constructor(options: PiscinaOptions, memories: WorkerMemories, memoryBytes: number) {

@@ -23,19 +23,19 @@ export interface OutboundOrder {
 
 /** The carrier's answer. */
 interface OutboundPlaced {
-  /** Null when the answer does not have it; the first webhook does. */
+  /** Null when the answer does not name it; then the first webhook does. */
   readonly callSid: string | null
   readonly clientRequestId: string
   readonly status: string
 }
 
-/** An agent, as far as outbound calls need it. */
+/** The part of an agent that outbound calls need. */
 interface OutboundAgent {
   readonly from: string | null
   readonly ringMs: number
 }
 
-/** The carrier's REST API, as far as outbound calls need it. Rejections carry the carrier's code and message. */
+/** The part of the carrier's REST API that outbound calls need. Rejections carry the carrier's code and message. */
 export interface OutboundCarrier {
   createCall(call: {
     readonly from: string; readonly to: string; readonly voiceCallbackUrl: string; readonly clientRequestId: string
@@ -45,13 +45,13 @@ export interface OutboundCarrier {
 }
 
 export interface OutboundCallsOptions {
-  /** Null: no API key, so no calls. */
+  /** Null without an API key: then no calls can be placed. */
   readonly carrier: OutboundCarrier | null
   readonly agent: (name: string) => OutboundAgent | undefined
   readonly agentNames: () => readonly string[]
   /** The voice webhook of an agent's calls; null while our address is not known. */
   readonly voiceUrl: (agent: string) => string | null
-  /** Remaining capacity: how many more calls this gateway takes. */
+  /** Remaining capacity: how many more calls this gateway can take. */
   readonly free: () => number
   readonly draining: () => boolean
   /** Calls that may be placed in one minute. */
@@ -88,8 +88,8 @@ interface OutboundCounters {
 }
 
 /**
- * Calls that this gateway places. They are kept here from the order until the carrier's webhook opens a stream; then they
- * are calls like any other. A call that is not answered is hung up after its ringing time, and leaves a record.
+ * Calls that this gateway places. A call waits here from the order until the carrier's webhook opens its stream; then
+ * it is a call like any other. A call that is not answered is hung up after its ringing time, and leaves a record.
  */
 export class OutboundCalls {
   readonly counters: OutboundCounters = { placed: 0, refused: 0, unreached: 0, elsewhere: 0 }
@@ -104,7 +104,7 @@ export class OutboundCalls {
     this.#tokensAtMs = options.clock()
   }
 
-  /** Calls that ring, or are about to. */
+  /** Calls that ring, or will ring soon. */
   get waiting(): number {
     return this.#waiting.size
   }
@@ -154,7 +154,10 @@ export class OutboundCalls {
     this.#waiting.delete(placed.clientRequestId)
   }
 
-  /** A lifecycle event of the carrier. @returns true when it ended a call that was not answered, which leaves a record */
+  /**
+   * A lifecycle event of the carrier.
+   * @returns true when it ended a call that was not answered, which leaves a record
+   */
   state(callSid: CallSid, clientRequestId: string | null, state: CarrierState): boolean {
     const waiting = this.#find(callSid, clientRequestId)
     if (waiting === undefined || !isTerminal(state)) return false
@@ -174,10 +177,10 @@ export class OutboundCalls {
     const { prefixes, agent: agentOf, agentNames, voiceUrl, free, draining } = this.#options
     const agent = agentOf(order.agent)
     if (agent === undefined) throw new GatewayError('AGENT_UNKNOWN', `there is no agent of that name; agents are: ${agentNames().join(', ')}`)
-    if (!E164.test(order.to)) throw refusal('to is no number in E.164 form, such as +254700000001')
+    if (!E164.test(order.to)) throw refusal('to is not a number in E.164 form, such as +254700000001')
     const from = order.from ?? agent.from
     if (from === null) throw refusal('from is missing, and the agent has no outbound.from')
-    if (!E164.test(from)) throw refusal('from is no number in E.164 form, such as +254700000001')
+    if (!E164.test(from)) throw refusal('from is not a number in E.164 form, such as +254700000001')
     const allowed = prefixes.length === 0 || prefixes.some((prefix) => digitsOf(order.to).startsWith(digitsOf(prefix)))
     if (!allowed) throw refusal(`numbers that begin so may not be called; allowed: ${prefixes.join(', ')}`)
     const url = voiceUrl(order.agent)
@@ -211,10 +214,13 @@ export class OutboundCalls {
     return undefined
   }
 
-  /** Asks the carrier first: the webhooks may have gone to another process behind the same address, and a call that lives there is not hung up. */
+  /**
+   * Asks the carrier first: another process behind the same address may have got the webhooks and taken the call, which
+   * must not be hung up.
+   */
   async #ringTimedOut(waiting: Waiting, carrier: OutboundCarrier): Promise<void> {
     const name = waiting.callSid ?? waiting.callId
-    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // then it counts as not answered
+    const call = name === null ? null : await carrier.getCall(name).catch(() => null) // without an answer the call counts as not answered
     const taken = call !== null && (call.answeredAt !== null || /^(answered|in.?progress)$/i.test(call.status ?? ''))
     if (!taken) return this.#over(waiting, 'no-answer', 'it rang long enough', true)
     if (!this.#waiting.delete(waiting.clientRequestId)) return
@@ -234,7 +240,7 @@ export class OutboundCalls {
     const outbound = outboundRecord(waiting, {
       streamOpened: false, endReason: null, lastState: state, ringMs: clock() - waiting.orderedAtMs,
     })
-    // Without the carrier's id our own one names the call.
+    // Without the carrier's id, our own id names the call.
     const callSid = isCallSid(name) ? name : (waiting.clientRequestId as CallSid)
     log.info({ call_sid: callSid, agent: waiting.agent, result: outbound.result }, 'a placed call was not answered')
     onUnreached(unreachedRecord(waiting, callSid, outbound, waiting.orderedAtWallMs, detail))

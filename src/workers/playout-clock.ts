@@ -7,13 +7,14 @@ import type { MediaSink } from './live-call.js'
 import { Time, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
-// Where what is sent is put together, one call after the other: 1 s at 16 kHz, five times what playout gives at once.
+// Shared by all calls, which are sent one after the other: 1 s at 16 kHz, five times what playout gives at once.
 const outgoing = new Int16Array(16_000)
 const outgoingBytes = new Views(new Uint8Array(outgoing.buffer))
 
 /**
- * The main thread's end of a call's speech: follows the worker's orders in the shared memory, sends what is due (`Playout`), and
- * publishes what was sent and when it will have been played. Goes on while the worker is dead.
+ * The main thread's end of a call's speech: reads the worker's words in the shared memory, sends what is due
+ * (`Playout`), and publishes how much was sent and when it will have been played. It continues while the worker is
+ * dead.
  */
 export class PlayoutClock {
   readonly #shared: SharedCall
@@ -37,18 +38,18 @@ export class PlayoutClock {
     return this.#playout.underruns
   }
 
-  /** The session is gone, and with it what held the agent silent: what waits in the ring plays on. */
+  /** The session is gone, and its pause with it: the samples in the ring are played. */
   letGo(): void {
     Atomics.store(this.#shared.words, Word.paused, 0)
     Atomics.store(this.#shared.words, Word.more, 0)
   }
 
-  /** Sends what is due. @returns false when the socket took it no more: more waits in it than it may */
+  /** Sends what is due. @returns false when the socket refused it, because too much already waits there */
   pump(nowMs: number, sink: MediaSink, recorder: CallRecorder | null): boolean {
     const { words, times, outbound } = this.#shared
     const playout = this.#playout
     if (this.#nothingToPlay(nowMs)) return true
-    // Read before the pump: what is written meanwhile counts as new.
+    // Read before the pump, so that samples written meanwhile count as new.
     this.#writtenSeen = outbound.writtenGlance
     if (words[Word.clears] !== this.#clearsSeen) {
       this.#clearsSeen = Atomics.load(words, Word.clears)
@@ -63,7 +64,7 @@ export class PlayoutClock {
       if (paused) playout.pause(nowMs)
       else playout.resume(nowMs)
     }
-    // Loaded before the samples are counted: the worker publishes the end of speech after its last sample.
+    // Read before the samples are counted, because the worker publishes the end of speech after its last sample.
     if (words[Word.more] !== this.#moreSeen) this.#moreSeen = Atomics.load(words, Word.more)
     playout.speechEnded = this.#moreSeen === 0
     const samples = playout.pump(nowMs, outbound, outgoing)
@@ -73,7 +74,6 @@ export class PlayoutClock {
     times[Time.sampleZeroMs] = playout.speechEndMs - samplesToMs(sent, this.#rateHz)
     times[Time.playoutEndMs] = playout.playoutEndMs
     times[Time.lastSentAtMs] = playout.lastSentAtMs
-    words[Word.underruns] = playout.underruns
     Atomics.store(words, Word.dated, sent | 0)
     const taken = sink.sendAudio(outgoingBytes.at(0, samples * BYTES_PER_SAMPLE))
     recorder?.agent(outgoing.subarray(0, samples), playout.playoutEndMs - samplesToMs(samples, this.#rateHz))
@@ -81,8 +81,8 @@ export class PlayoutClock {
   }
 
   /**
-   * At most ticks no frame of this call is due. Read without Atomics: what this misses is found at the next tick. The word that the worker
-   * writes with each frame is read last, since it is seldom in the cache.
+   * True at most ticks. The words are read without Atomics; what this misses is found at the next tick. The word that
+   * the worker writes with each frame is read last, because it is seldom in the cache.
    */
   #nothingToPlay(nowMs: number): boolean {
     const { words, outbound } = this.#shared

@@ -4,10 +4,10 @@ import type { LegRateHz } from '../core/units.js'
 import { RECALLED_SAMPLES, Word } from './shared-call.js'
 import type { SharedCall } from './shared-call.js'
 
-/** What is worth being moved from the backlog: a quarter of a second at 16 kHz. */
+/** Samples that are worth moving from the backlog at once: a quarter of a second at 16 kHz. */
 const REFILL_SAMPLES = 4096
 
-/** Speech that found no room in the ring, in the order it will be played. */
+/** Speech that did not fit into the ring. */
 interface Chunk {
   readonly samples: Int16Array
   from: number
@@ -15,8 +15,8 @@ interface Chunk {
 
 /**
  * The worker's end of playout: samples at the leg's rate go into the shared ring, and what does not fit waits here
- * until the main thread has played enough. Backends speak many times faster than real time, so a whole answer may
- * wait; past PLAYOUT_BACKLOG_MS_MAX samples are dropped and counted.
+ * until the main thread has sent enough. Backends speak many times faster than real time, so a whole answer may
+ * wait. Beyond PLAYOUT_BACKLOG_MS_MAX, samples are dropped and counted.
  */
 export class PlayoutFeed {
   /** Samples dropped because the backlog was full. */
@@ -25,7 +25,7 @@ export class PlayoutFeed {
   readonly #rateHz: LegRateHz
   readonly #backlog: Chunk[] = []
   #backlogSamples = 0
-  /** Items that were begun and not finished: more of them is expected. */
+  /** Items that were begun and are not finished: more samples of them may come. */
   readonly #open = new Set<string>()
 
   constructor(shared: SharedCall, rateHz: LegRateHz) {
@@ -33,7 +33,7 @@ export class PlayoutFeed {
     this.#rateHz = rateHz
   }
 
-  /** Speech that waits in ring and backlog, in milliseconds. */
+  /** Speech that waits in ring and backlog, ms. */
   get pendingMs(): number {
     return samplesToMs(this.#backlogSamples + this.#shared.outbound.available(), this.#rateHz)
   }
@@ -53,14 +53,14 @@ export class PlayoutFeed {
     this.#publish()
   }
 
-  /** Copies all samples. @returns how many were taken: fewer only when the backlog is full. */
+  /** Copies the samples. @returns how many were taken: fewer only when the backlog is full */
   append(samples: Int16Array): number {
-    const room = Math.max(0, msToSamples(PLAYOUT_BACKLOG_MS_MAX, this.#rateHz) - this.#backlogSamples)
-    const taken = Math.min(samples.length, room)
+    const free = Math.max(0, msToSamples(PLAYOUT_BACKLOG_MS_MAX, this.#rateHz) - this.#backlogSamples)
+    const taken = Math.min(samples.length, free)
     this.droppedSamples += samples.length - taken
     let written = 0
     if (this.#backlogSamples === 0) {
-      written = Math.min(taken, this.#room())
+      written = Math.min(taken, this.#fits())
       if (written > 0) this.#shared.outbound.write(written === samples.length ? samples : samples.subarray(0, written))
     }
     if (written < taken) {
@@ -76,12 +76,12 @@ export class PlayoutFeed {
     return this.#backlogSamples > 0
   }
 
-  /** Moves what fits from the backlog into the ring; once a tick. */
+  /** Moves from the backlog into the ring what fits; called once a tick. */
   refill(): void {
-    // Not a few samples at every tick: the ring holds two seconds or more.
-    if (this.#backlogSamples === 0 || this.#room() < Math.min(REFILL_SAMPLES, this.#backlogSamples)) return
+    // A few samples at every tick would be a waste: the ring holds two seconds or more.
+    if (this.#backlogSamples === 0 || this.#fits() < Math.min(REFILL_SAMPLES, this.#backlogSamples)) return
     while (this.#backlogSamples > 0) {
-      const free = this.#room()
+      const free = this.#fits()
       const chunk = this.#backlog[0]
       if (free === 0 || chunk === undefined) return
       const count = Math.min(free, chunk.samples.length - chunk.from)
@@ -101,30 +101,32 @@ export class PlayoutFeed {
     Atomics.store(this.#shared.words, Word.paused, 0)
   }
 
-  /** Throws away all that was not yet sent and has the carrier flushed. */
+  /** Discards all samples that were not sent yet, and has the carrier flush its buffer. */
   clear(): void {
     this.#backlog.length = 0
     this.#backlogSamples = 0
     this.#open.clear()
     this.#shared.outbound.discard()
     Atomics.store(this.#shared.words, Word.paused, 0)
-    // After the discard: whoever sees the count raised must not find old samples.
+    // After the discard: a reader that sees the new count must find no old samples.
     Atomics.add(this.#shared.words, Word.clears, 1)
     this.#publish()
   }
 
-  /** Samples that were taken last are not written over: on a mixed line they are the reference of the echo. */
-  #room(): number {
+  /**
+   * Samples that fit into the ring. The samples taken last are not overwritten: they are the reference for the echo.
+   */
+  #fits(): number {
     return Math.max(0, this.#shared.outbound.free - RECALLED_SAMPLES)
   }
 
   #publish(): void {
     const { words } = this.#shared
     const more = this.#backlogSamples > 0 || this.#open.size > 0 ? 1 : 0
-    // Written only when it changes, so that the line stays in the cache of the main thread, which reads it at every tick.
+    // Written only when it changes, so that its cache line stays with the main thread, which reads it at every tick.
     if (words[Word.more] !== more) Atomics.store(words, Word.more, more)
   }
 }
 
-/** Zeros that push the last samples of an item out of a resampler: longer than its filter. */
+/** Length of the zeros that push an item's last samples out of a resampler: longer than its filter. */
 export const RESAMPLER_FLUSH_MS = 2 * FADE_MS

@@ -3,12 +3,12 @@ import { CALL_RECORD_VERSION } from '../call/record.js'
 import { CALL_TIMELINE_VERSION } from './live-call.js'
 
 /**
- * The call record and the handoff packet as the documents that leave the process. The types are the call's
- * (`call/record.ts`, `call/events.ts`), where no package may be used; a test holds the two equal. From here come
- * `schema/call-record.schema.json` and `schema/handoff.schema.json`.
+ * The call record and the handoff packet as documents outside the process. Their types are in `call/record.ts` and
+ * `call/events.ts`, which may use no package; a test checks that both are equal. `schema/call-record.schema.json` and
+ * `schema/handoff.schema.json` are made from this.
  */
 
-/** The record's writer rounds; other documents have what was measured. */
+/** The call record has whole milliseconds; other documents have the measured values. */
 const wholeMs = z.int()
 const measuredMs = z.number()
 const anyArguments = z.record(z.string(), z.unknown()).describe('As the backend gave them.')
@@ -215,11 +215,11 @@ export const handoffSchema = z.object({
   escalation: escalationHistory('E.164; empty when withheld.').nullable().describe('How it goes, or went.'),
 })
 
-/** A document's JSON Schema. Keys that it does not name are allowed: newer writers may add some. */
+/** A document's JSON Schema. It allows keys that it does not name, because newer versions may add some. */
 export function publishedSchema(schema: z.ZodType, title: string, description: string): Record<string, unknown> {
   const json = z.toJSONSchema(schema, {
     io: 'input',
-    // A whole number is one without an end, not one up to 2^53.
+    // zod limits integers to 2^53; the published schema has no such limit.
     override: ({ jsonSchema }) => {
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum
       if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum

@@ -7,8 +7,8 @@ import { Ticker } from './ticker.js'
 import { NO_CALL } from './worker-memory.js'
 
 /**
- * The one tick of a media worker. Every 5 ms it takes all calls that have something to do through each stage in turn,
- * so that the samples of many calls meet the same code and tables while they are hot. A call that throws fails alone.
+ * The one tick of a media worker. Every 5 ms it takes all calls that have work through one stage after the other,
+ * so that each stage handles many calls while its code and tables are in the cache. A call that throws fails alone.
  */
 export class TickLoop {
   readonly #calls = new Set<WorkerCall>()
@@ -17,7 +17,9 @@ export class TickLoop {
   readonly #busy: FrameHistogram
   readonly #clock: Clock
   readonly #running: RunningCode
-  /** The calls that are due in this tick, and those of them that have a frame. Reused, so that a tick allocates nothing. */
+  /**
+   * The calls that are due in this tick, and those of them that have a frame. Reused, so that a tick allocates nothing.
+   */
   readonly #due: CallList = { calls: [], count: 0 }
   readonly #heard: CallList = { calls: [], count: 0 }
 
@@ -73,7 +75,7 @@ function add(list: CallList, call: WorkerCall): void {
   list.calls[list.count++] = call
 }
 
-/** Empties a list, so that it keeps no call alive that is over. */
+/** Empties a list, so that it keeps no reference to a call that is over. */
 function clear(list: CallList): void {
   for (let i = 0; i < list.count; i++) list.calls[i] = null
   list.count = 0

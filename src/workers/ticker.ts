@@ -11,9 +11,9 @@ export function processClock(): Clock {
 
 /**
  * Calls back every `periodMs` without drift: each tick is due at a multiple of the period on the given clock, plus the
- * phase, and a late tick does not move the later ones. So tickers of several threads that share a clock keep the distance
- * of their phases, whenever each was started. A tick that is more than a period late is counted and not made up: the callback
- * must look at the clock, not at the number of its calls.
+ * phase, and a late tick does not move the later ones. So tickers of several threads that share a clock keep the
+ * distance of their phases, whenever each was started. A tick that is more than a period late is counted and not
+ * repeated, so the callback must use the clock, not count its calls.
  */
 export class Ticker {
   /** Ticks that began more than one period late. */
@@ -25,7 +25,7 @@ export class Ticker {
   readonly #clock: Clock
   readonly #onTick: (nowMs: number, latenessMs: number) => void
 
-  /** @param every  milliseconds of the clock; a phase is 0 when left out */
+  /** @param every  milliseconds of the clock; the default phase is 0 */
   constructor(
     every: { readonly periodMs: number; readonly phaseMs?: number }, clock: Clock, onTick: (nowMs: number, latenessMs: number) => void,
   ) {
@@ -60,7 +60,7 @@ export class Ticker {
       this.#dueMs += skipped * this.#periodMs
     }
     this.#dueMs += this.#periodMs
-    // Before the callback: an exception in it must not stop the clock of all other calls.
+    // Set before the callback, so that an exception in it does not stop the tick of all calls.
     this.#timer = setTimeout(this.#run, Math.max(0, this.#dueMs - this.#clock()))
     this.#onTick(nowMs, latenessMs)
   }

@@ -25,14 +25,14 @@ import { CallerLatency } from './caller-latency.js'
 import type { WorkerContext } from './worker-context.js'
 import { HANGUP_NONE, SharedCall, Time, Word } from './shared-call.js'
 
-/** A call that rests is looked at all the same, for what is done now and then. */
+/** A resting call still gets a tick this often, for work that is not urgent, such as passing marks on. */
 const REST_MS_MAX = 100
 
-/** What one call is made of besides its start data; the worker's composition. */
+/** What the worker makes for one call, besides its start data. */
 interface CallParts {
   readonly options: (capabilities: BackendCapabilities) => CallSessionOptions
   readonly backend: BackendFactory
-  /** What the backends found out about this call, at its end. */
+  /** The backends' report on this call, read at its end. */
   readonly report: () => BackendReport
   readonly speech: SpeechClient | null
   readonly tools: Pick<ToolRunner, 'run'>
@@ -69,11 +69,11 @@ export class WorkerCall implements BackendSink {
   readonly #tools: CallTools
   /** Phrases of the gateway's own that are being spoken, by item. */
   readonly #phrases = new Map<string, Speaking>()
-  /** What playout says of itself at a tick: one object, filled anew. */
+  /** Playout's state at a tick: one object, filled again each time. */
   readonly #report = { sentSamples: 0, playoutEndMs: 0, lastSentAtMs: 0 }
-  /** Samples that were taken from the playout ring when the ledger got its last report. */
+  /** How many samples had been taken from the playout ring at the ledger's last report. */
   #taken = 0
-  /** An item was handed to playout of which no sample was sent yet. */
+  /** Playout has an item of which no sample was sent yet. */
   #watchesPlayout = true
   #restsUntilMs = -Infinity
   #streamOpen: boolean
@@ -111,7 +111,7 @@ export class WorkerCall implements BackendSink {
     this.#tools = this.#makeTools()
     const { screening } = start.agent.outbound
     this.#intake = new CallerIntake({
-      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, ear: this.#callerLatency,
+      start, context, shared: this.#shared, session: this.#session, backend: this.#backend, journal: this.#journal, callerLatency: this.#callerLatency,
       screening: options.screening !== null && resume === null ? screening : null,
       digit: (digit) => this.#digit(digit),
       screened: (verdict) => this.#handle({ type: 'screened', ...verdict }),
@@ -146,7 +146,7 @@ export class WorkerCall implements BackendSink {
     this.#marks.add('backend-connect', askedAtMs, this.#backend.capabilities.name)
     this.#backend.connect(session, this.#abort.signal).then(
       () => undefined,
-      // Nearly always the backend has said so by an event; without one the session would wait for its time limit.
+      // Usually the backend has already sent an error event. Without one, the session would wait for its time limit.
       (thrown: unknown) => this.#guard(() => {
         if (!this.#backendFailed) {
           this.event({ type: 'error', code: 'internal', message: messageOf(thrown), fatal: true, retryable: false })
@@ -159,8 +159,8 @@ export class WorkerCall implements BackendSink {
   // --- stages of the tick ---------------------------------------------------------------------------------
 
   /**
-   * Whether the tick at `nowMs` would find anything to do: at three ticks of four most calls have nothing. What it
-   * misses by a glance it finds at the next tick.
+   * Whether the tick at `nowMs` has anything to do: most calls have nothing to do in three of four ticks. The words are
+   * read without Atomics; what this misses is found at the next tick.
    */
   due(nowMs: number): boolean {
     const { words, inbound, outbound } = this.#shared
@@ -186,10 +186,10 @@ export class WorkerCall implements BackendSink {
     this.#drain(nowMs)
   }
 
-  /** What became of our speech, and what the session wanted to be woken for. */
+  /** Reports playout's progress to the session, and wakes it when its time has come. */
   decide(nowMs: number): void {
     const { words, times, outbound } = this.#shared
-    // Before the times: they are at least as new as it.
+    // Read before the times, so that they are at least as new as this count.
     const taken = outbound.dated
     this.#taken = taken
     const report = this.#report
@@ -208,7 +208,7 @@ export class WorkerCall implements BackendSink {
     }
   }
 
-  /** Speech that waited goes into the ring. */
+  /** Moves waiting speech into the ring. */
   speak(nowMs: number): void {
     this.#speech.refill()
     this.#journal?.pass()
@@ -216,17 +216,17 @@ export class WorkerCall implements BackendSink {
     this.#rest(nowMs)
   }
 
-  /** Nothing but what `due` looks at, or a call of `#wake`, can give this call something to do before that time. */
+  /** Sets the time before which only the words that `due` reads, or a call of `#wake`, give this call work. */
   #rest(nowMs: number): void {
-    // A journal has each tick in it, and on a mixed line each tick takes up what was played.
+    // A journal has every tick in it. On a mixed line, every tick reads what was played.
     if (this.#journal !== null || this.#start.track === 'both_tracks' || this.#speech.waits) return this.#wake()
-    // Playout's progress can wait for the next packet. The beginning of an item cannot.
+    // Playout's progress can wait for the next packet; the beginning of an item cannot.
     this.#watchesPlayout = this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     this.#restsUntilMs = Math.min(nowMs + REST_MS_MAX, this.#intake.dueMs, this.#ledger.dueMs, wakeAtMs)
   }
 
-  /** Something came that is no tick: the next one looks at everything. */
+  /** Something happened outside the tick: the next tick must run for this call. */
   #wake(): void {
     this.#restsUntilMs = -Infinity
   }
@@ -237,7 +237,7 @@ export class WorkerCall implements BackendSink {
     if (this.#over) return
     this.#guard(() => {
       if (event.type === 'audio-done') this.#speech.finish('backend', event.itemId)
-      // A response or a backend that is over speaks no more, also where it never said so of its last item.
+      // After these no more speech comes, even if the last item had no `audio-done`.
       else if (event.type === 'turn-done' || event.type === 'closed') this.#speech.finish('backend')
       if (event.type === 'failover') {
         const { from, to, gapMs, reason } = event
@@ -258,7 +258,7 @@ export class WorkerCall implements BackendSink {
     if (!wanted) return
     this.#speech.append('backend', itemId, pcm, sampleRateHz, nowMs)
     if (this.#speech.waits) return this.#wake()
-    // More of an item that plays is no work for the next tick, unless the session wants to be woken earlier for it.
+    // More samples of an item that plays need no tick, unless the session now wants to be woken earlier.
     this.#watchesPlayout ||= this.#ledger.awaitsStart
     const wakeAtMs = this.#session.nextWake()?.atMs ?? Infinity
     if (wakeAtMs < this.#restsUntilMs) this.#restsUntilMs = wakeAtMs
@@ -312,7 +312,7 @@ export class WorkerCall implements BackendSink {
   }
 
   #digit(digit: string): void {
-    this.#intake.keyPressed()
+    this.#intake.digitCame()
     this.#digits++
     this.#handle({ type: 'dtmf', digit })
   }
@@ -336,7 +336,7 @@ export class WorkerCall implements BackendSink {
     this.#checkpointDue = false
   }
 
-  /** Null where a backend of others gives what another worker could not read. */
+  /** Null where the state of a backend module is not plain JSON, so that another worker could not read it. */
   #backendState(): unknown {
     try {
       return plainJson(this.#backend.snapshot(), 'its state')
@@ -381,20 +381,20 @@ export class WorkerCall implements BackendSink {
     }
   }
 
-  /** Off the frames' path, a few times a second. */
+  /** A few times a second, not for each frame. */
   #passMarks(nowMs: number): void {
     this.#marks.watch(this.#intake.stats, this.#speech.droppedSamples, nowMs)
     this.#marks.pass(nowMs)
-    const heard = this.#callerLatency.take(nowMs)
-    if (heard !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...heard }], checkpoint: null, frameLatencyP99Ms: null })
+    const played = this.#callerLatency.take(nowMs)
+    if (played !== null) this.#post({ type: 'log', entries: [{ kind: 'turn-played', ...played }], checkpoint: null, frameLatencyP99Ms: null })
   }
 
-  /** A phrase of the gateway's own, spoken by the speech pool whatever the backend is. */
+  /** A phrase of the gateway itself: the speech pool speaks it, whichever backend the call has. */
   #announce(itemId: string, text: string): void {
     const { speech, voice } = this.#parts
     const failed = (): void => this.#handle({ type: 'announce-failed', itemId })
     if (speech === null) {
-      // Not from here: the session is in the middle of its outputs.
+      // Later, because the session's outputs are being drained now.
       queueMicrotask(() => this.#guard(failed))
       return
     }
@@ -404,18 +404,18 @@ export class WorkerCall implements BackendSink {
       this.#wake()
     }))
     this.#phrases.set(itemId, speaking)
-    const over = (): boolean => {
+    const finished = (): boolean => {
       if (!this.#phrases.delete(itemId)) return false
       this.#speech.finish('gateway', itemId)
       this.#wake()
       return true
     }
-    speaking.done.then(() => this.#guard(() => void over()), () => this.#guard(() => {
-      if (over()) failed()
+    speaking.done.then(() => this.#guard(() => void finished()), () => this.#guard(() => {
+      if (finished()) failed()
     }))
   }
 
-  /** Nothing more comes of any phrase. */
+  /** After this no phrase gives any more samples. */
   #cancelPhrases(): void {
     for (const speaking of this.#phrases.values()) speaking.cancel()
     this.#phrases.clear()
@@ -462,7 +462,7 @@ export class WorkerCall implements BackendSink {
     void this.#release('the call failed').then(() => this.#settle({ type: 'fault', fault }))
   }
 
-  /** Frees everything this call holds on this worker. */
+  /** Frees all resources of this call on this worker. */
   async #release(reason: string): Promise<void> {
     this.#over = true
     this.#abort.abort()
@@ -475,7 +475,7 @@ export class WorkerCall implements BackendSink {
     this.#port.close()
   }
 
-  /** Never rejects: a backend that does not close in order, not one of ours most likely, must hold nothing up. */
+  /** Never rejects: a backend that fails to close must not delay the end of the call. */
   async #closeBackend(reason: string): Promise<void> {
     try {
       await this.#backend.close(reason)
@@ -495,7 +495,7 @@ export class WorkerCall implements BackendSink {
 
 type ToolCallEvent = Extract<BackendEvent, { type: 'tool-call' }>
 
-/** Arguments go into the call log, which is plain JSON: what a backend of others gives besides is refused. */
+/** Arguments go into the call log, which is plain JSON: a tool call with any other arguments is marked invalid. */
 function withPlainArguments(event: ToolCallEvent): ToolCallEvent {
   try {
     return { ...event, args: plainJson(event.args, 'the arguments') as ToolCallEvent['args'] }

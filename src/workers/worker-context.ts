@@ -9,10 +9,10 @@ export interface WorkerContext {
   readonly clock: Clock
   readonly resamplers: ResamplerBank
   readonly vads: VadBank
-  /** Carrier's socket to backend, for each frame. */
+  /** From the carrier's socket to the backend, for each frame. */
   readonly latencyIn: FrameHistogram
-  /** Whose frame was the slowest of those. */
+  /** The slowest of those frames, and its call. */
   readonly slowestIn?: SlowestFrame
-  /** Backend's first sample to the carrier's socket, for each item. */
+  /** From the backend's first sample to the carrier's socket, for each item. */
   readonly latencyOut: FrameHistogram
 }

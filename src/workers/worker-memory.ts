@@ -13,13 +13,13 @@ export interface WorkerData {
   /** Variables that tool templates may read. */
   readonly env: Environment
   readonly backends: BackendSettings
-  /** Bound of the worker's heap, and of its memory outside of the heap. */
+  /** Limit of the worker's heap, and of its memory outside the heap, MiB. */
   readonly memoryMb: number
 }
 
 /**
- * The shared memory of a pool's workers. A worker claims the first free one when it starts. The memory of a dead worker is
- * released, and its successor continues the same series.
+ * The shared memory of a pool's workers. A worker claims the first free one when it starts. The memory of a dead worker
+ * is released, and its successor continues the same series.
  */
 export interface WorkerMemories {
   /** One Int32 for each memory: the thread that has it, 0 for none. */
@@ -90,7 +90,7 @@ const PULSE_BYTES = WORDS_BYTES + 2 * Float64Array.BYTES_PER_ELEMENT
 export const NO_CALL = 0
 
 /**
- * A media worker's account of itself in shared memory, where the main thread can read it when the worker no longer answers.
+ * A media worker's state in shared memory, where the main thread can read it even when the worker no longer answers.
  * The worker writes; the main thread reads, and clears the memory when the worker is gone.
  */
 export class WorkerPulse {
@@ -102,7 +102,10 @@ export class WorkerPulse {
     this.#numbers = new Float64Array(memory, WORDS_BYTES)
   }
 
-  /** Number of the call whose code runs now, `NO_CALL` for none. Plain stores: it is written several times a tick for each call. */
+  /**
+   * Number of the call whose code runs now, `NO_CALL` for none. Plain stores: it is written several times a tick for
+   * each call.
+   */
   get running(): number {
     return this.#words[RUNNING] as number
   }
@@ -111,7 +114,10 @@ export class WorkerPulse {
     this.#words[RUNNING] = call
   }
 
-  /** Number of the call whose code took most memory while the worker was short of it; `NO_CALL` when it is not, or no call stands out. */
+  /**
+   * Number of the call whose code took most memory while the worker was short of it; `NO_CALL` when it is not short, or
+   * no call stands out.
+   */
   get heaviest(): number {
     return this.#words[HEAVIEST] as number
   }
@@ -125,7 +131,7 @@ export class WorkerPulse {
     return this.#numbers[BEAT_AT_MS] as number
   }
 
-  /** Bytes that the worker's code held outside of the heap at the last beat. */
+  /** Bytes that the worker's code held outside the heap at the last beat. */
   get bufferBytes(): number {
     return this.#numbers[BUFFER_BYTES] as number
   }
@@ -141,29 +147,31 @@ export class WorkerPulse {
   }
 }
 
-/** A call stands out when its code took this share of the worker's memory bound while the worker was short of memory. */
+/**
+ * A call stands out when its code took this share of the worker's memory limit while the worker was short of memory.
+ */
 const HEAVY_SHARE = 0.1
-/** Callbacks that can be nested. Deeper means that an exception has lost the count. */
+/** Callbacks nested deeper than this mean that an exception has broken the count. */
 const NESTED_MAX = 256
 
 /**
- * Keeps in the pulse which call's code runs. When the worker exits, spins or runs out of memory, the main thread reads there
- * which call most likely caused it. `enter` and `leave` bracket what the worker calls itself; a call's timers, promises and
- * sockets are followed from the first call with foreign code (`followCallbacks`).
+ * Keeps in the pulse which call's code runs. When the worker exits, spins or runs out of memory, the main thread reads
+ * there which call most likely caused it. `enter` and `leave` bracket what the worker calls itself; a call's timers,
+ * promises and sockets are followed from the first call with foreign code (`followCallbacks`).
  */
 export class RunningCode {
   readonly #pulse: WorkerPulse
   readonly #callOfContext: () => number
   readonly #heavyBytes: number
   readonly #outer: number[] = []
-  /** Bytes by call while the worker is short of memory; else null. */
+  /** Bytes by call while the worker is short of memory; otherwise null. */
   #grown: Map<number, number> | null = null
   #inUseBytes = 0
   #follows = false
 
   /**
    * @param callOfContext  the call that started the code which runs now, `NO_CALL` for none
-   * @param memoryBytes  the worker's memory bound
+   * @param memoryBytes  the worker's memory limit
    */
   constructor(pulse: WorkerPulse, callOfContext: () => number, memoryBytes: number) {
     this.#pulse = pulse
@@ -174,17 +182,20 @@ export class RunningCode {
   /** From now on a call's code runs. @returns the argument for `leave` */
   enter(call: number): number {
     const before = this.#pulse.running
-    if (this.#grown !== null) this.#weigh(this.#grown, before)
+    if (this.#grown !== null) this.#measure(this.#grown, before)
     this.#pulse.running = call
     return before
   }
 
   leave(before: number): void {
-    if (this.#grown !== null) this.#weigh(this.#grown, this.#pulse.running)
+    if (this.#grown !== null) this.#measure(this.#grown, this.#pulse.running)
     this.#pulse.running = before
   }
 
-  /** Follows every callback of a call too. It costs about 0.7 µs a callback, so it starts with the first call with foreign code, and stays on. */
+  /**
+   * Also follows every callback of a call. It costs about 0.7 µs a callback, so it starts only with the first call that
+   * has foreign code.
+   */
   followCallbacks(): void {
     if (this.#follows) return
     this.#follows = true
@@ -198,16 +209,21 @@ export class RunningCode {
     }).enable()
   }
 
-  /** Weighs each call's code while `short` of memory; one measurement costs 1 µs, so not otherwise. */
-  weighWhile(short: boolean): void {
+  /**
+   * Measures the memory of each call's code while the worker is `short` of memory. One measurement costs 1 µs, so not
+   * otherwise.
+   */
+  measureWhile(short: boolean): void {
     if (short === (this.#grown !== null)) return
     this.#grown = short ? new Map() : null
     this.#inUseBytes = inUseBytes()
     this.#pulse.heaviest = NO_CALL
   }
 
-  /** Adds the growth since the last measurement to `call`. Memory that a collection freed is subtracted from no call. */
-  #weigh(grown: Map<number, number>, call: number): void {
+  /**
+   * Adds the growth since the last measurement to `call`. Memory that a collection freed is subtracted from no call.
+   */
+  #measure(grown: Map<number, number>, call: number): void {
     const nowBytes = inUseBytes()
     const bytes = (grown.get(call) ?? 0) + Math.max(0, nowBytes - this.#inUseBytes)
     this.#inUseBytes = nowBytes

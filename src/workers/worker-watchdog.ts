@@ -9,36 +9,36 @@ interface WatchedWorker {
   readonly pulse: Pick<WorkerPulse, 'beatAtMs' | 'bufferBytes' | 'running'>
 }
 
-/** Why we end a worker: it no longer answers, or its code holds too much memory outside of the heap. */
+/** Why the watchdog ends a worker: it no longer answers, or its code holds too much memory outside the heap. */
 export interface WorkerVerdict {
   readonly thread: number
   readonly cause: 'silent' | 'buffers'
   readonly why: string
-  /** Number of the call whose code ran at most looks of a silence. */
+  /** Number of the call whose code ran at the most looks of a silence. */
   readonly ran: number
 }
 
 interface Silence {
   /** The last beat before it. */
   beatAtMs: number
-  /** Its counted length, see `WorkerWatchdog`. */
+  /** Its counted length; see `WorkerWatchdog`. */
   ms: number
   /** Resident memory of the whole process at that beat. */
   rssBytes: number
   /**
-   * The number of looks since then at which each call's code ran. One look is not enough: code that goes from promise to
-   * promise without end is between two of them now and then.
+   * For each call, the number of looks since then at which its code ran. One look is not enough: code that runs through
+   * promises without end is sometimes between two of them.
    */
   readonly ran: Map<number, number>
-  /** A verdict was given; the thread may take a while to end. */
-  judged: boolean
+  /** The verdict was returned; the thread may take a while to end. */
+  hasVerdict: boolean
 }
 
 const MIB = 1024 * 1024
 
 /**
- * Decides by the workers' pulses which of them must be ended. A process that was paused or is overloaded must end none: a look
- * counts at most `WORKER_WATCH_MS`, however long after the previous one it comes.
+ * Decides by the workers' pulses which of them must be ended. A pause or an overload of the whole process must end
+ * none: each look counts at most `WORKER_WATCH_MS`, however long the time since the previous one.
  */
 export class WorkerWatchdog {
   readonly #memoryBytes: number
@@ -46,13 +46,13 @@ export class WorkerWatchdog {
   readonly #silences = new Map<number, Silence>()
   #lookedAtMs: number | null = null
 
-  /** @param memoryBytes  bound of one worker's memory outside of its heap */
+  /** @param memoryBytes  limit of one worker's memory outside its heap */
   constructor(memoryBytes: number) {
     this.#memoryBytes = memoryBytes
   }
 
   /**
-   * To be called every `WORKER_WATCH_MS`.
+   * Must be called every `WORKER_WATCH_MS`.
    * @param rssBytes  resident memory of the whole process
    * @returns the workers to end, each once
    */
@@ -62,21 +62,21 @@ export class WorkerWatchdog {
     const here = new Set(workers.map(({ thread }) => thread))
     for (const thread of this.#silences.keys()) if (!here.has(thread)) this.#silences.delete(thread)
     return workers.flatMap((worker) => {
-      const verdict = worker.pulse.beatAtMs === 0 ? null : this.#judge(worker, countsMs, rssBytes)
+      const verdict = worker.pulse.beatAtMs === 0 ? null : this.#verdictOn(worker, countsMs, rssBytes)
       return verdict === null ? [] : [verdict]
     })
   }
 
-  #judge({ thread, pulse }: WatchedWorker, countsMs: number, rssBytes: number): WorkerVerdict | null {
+  #verdictOn({ thread, pulse }: WatchedWorker, countsMs: number, rssBytes: number): WorkerVerdict | null {
     const { beatAtMs, bufferBytes, running } = pulse
     const known = this.#silences.get(thread)
-    if (known?.judged === true) return null
-    const silence: Silence = known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), judged: false }
+    if (known?.hasVerdict === true) return null
+    const silence: Silence = known?.beatAtMs === beatAtMs ? known : { beatAtMs, ms: -countsMs, rssBytes, ran: new Map(), hasVerdict: false }
     this.#silences.set(thread, silence)
     silence.ms += countsMs
     silence.ran.set(running, (silence.ran.get(running) ?? 0) + 1)
     const fault = this.#faultOf(silence.ms, rssBytes - silence.rssBytes, bufferBytes)
-    silence.judged = fault !== null
+    silence.hasVerdict = fault !== null
     return fault === null ? null : { thread, ...fault, ran: mostSeen(silence.ran) }
   }
 
@@ -91,7 +91,7 @@ export class WorkerWatchdog {
   }
 }
 
-/** Looks at which no call's code ran do not count: between two promises of one call there is none. */
+/** Looks at which no call's code ran do not count: they may have been between two promises of one call. */
 function mostSeen(ran: ReadonlyMap<number, number>): number {
   return [...ran].reduce((most, each) => (each[0] !== NO_CALL && each[1] > most[1] ? each : most), [NO_CALL, 0])[0]
 }
@@ -100,11 +100,16 @@ function mib(bytes: number): number {
   return Math.round(bytes / MIB)
 }
 
-/** Why a media worker ended. `exit`: the thread was ended from within or from outside; `fault`: by an error that belongs to no call. */
+/**
+ * Why a media worker ended. `exit`: its own code or another thread ended it; `fault`: an error that belongs to no call.
+ */
 export const WORKER_DEATH_CAUSES = ['silent', 'heap', 'buffers', 'exit', 'fault'] as const
 export type WorkerDeathCause = (typeof WORKER_DEATH_CAUSES)[number]
 
-/** The cause of a worker's death that no verdict explains. @param thrown  the rejection of its tasks; null when it carried none */
+/**
+ * The cause of a death without a verdict.
+ * @param thrown  the rejection of the worker's tasks; null when it carried none
+ */
 export function deathCause(thrown: unknown): WorkerDeathCause {
   if (!(thrown instanceof Error)) return 'exit'
   if ('code' in thrown && thrown.code === 'ERR_WORKER_OUT_OF_MEMORY') return 'heap'
@@ -116,9 +121,9 @@ export function deathCause(thrown: unknown): WorkerDeathCause {
 export function whoRan(cause: WorkerDeathCause, { running, heaviest }: WorkerPulse, verdict: WorkerVerdict | null): number {
   switch (cause) {
     case 'silent': return verdict?.ran ?? running
-    // The worker ran normally until it was ended, so whose code ran then is chance.
+    // The worker ran normally until it was ended, so which code ran then was chance.
     case 'buffers': return heaviest
-    // Any call may be the one that asks for the last memory: the call that took most of it says more, where it is known.
+    // Any call may ask for the last piece of memory: the call that took the most is more likely, where it is known.
     case 'heap': return heaviest === NO_CALL ? running : heaviest
     case 'exit':
     case 'fault': return running
@@ -135,8 +140,8 @@ export interface CarriedCall {
 }
 
 /**
- * What a worker's death says about one of its calls. `suspect`: its code ended the worker; `one-of-many`: the code of some call
- * did, and it is not known which; `bystander`: another call did.
+ * What a worker's death says about one of its calls. `suspect`: its code ended the worker; `one-of-many`: the code of
+ * one of several calls did, and it is not known which; `bystander`: another call did.
  */
 type PartInDeath = 'suspect' | 'one-of-many' | 'bystander'
 
@@ -155,8 +160,9 @@ export class WorkerLostError extends Error {
 }
 
 /**
- * The part of each call in the death of its worker, by the call's number. Suspected is the call whose code ran, where that is
- * known; else the calls that were suspected before, because two deaths with the same call are no accident; else all.
+ * The part of each call in the death of its worker, by the call's number. The suspect is the call whose code ran, where
+ * that is known. Otherwise the calls that were suspected before are suspects, because two deaths with the same call are
+ * hardly an accident; without such calls, all are.
  * @param running  number of the call whose code ran, or `NO_CALL`
  */
 export function partsOf(carried: readonly CarriedCall[], running: number): ReadonlyMap<number, PartInDeath> {

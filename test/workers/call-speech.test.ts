@@ -1,5 +1,5 @@
 import t from 'tap'
-import { SPEECH_WAITING_SAMPLES_MAX } from '../../src/core/limits.js'
+import { PLAYOUT_BACKLOG_MS_MAX, SPEECH_WAITING_SAMPLES_MAX } from '../../src/core/limits.js'
 import { PlayoutLedger } from '../../src/call/playout-ledger.js'
 import { CallSpeech } from '../../src/workers/call-speech.js'
 import { SharedCall, allocateSharedCall } from '../../src/workers/shared-call.js'
@@ -85,5 +85,14 @@ t.test('what waits for another item is bounded, and the rest counted', (t) => {
   out.append('backend', 'talks', constant(1), 16000, 0)
   for (let i = 0; i < 1000; i++) out.append('gateway', 'waits', constant(2, 1000), 16000, i)
   t.equal(out.droppedSamples, 1_000_000 - SPEECH_WAITING_SAMPLES_MAX)
+  t.end()
+})
+
+t.test('speech beyond the playout backlog is counted too', (t) => {
+  const { out, shared } = speech()
+  const ms = PLAYOUT_BACKLOG_MS_MAX + 10_000
+  for (let i = 0; i < ms; i += 1000) out.append('backend', 'long', constant(1, 16_000), 16000, i)
+  t.equal(out.droppedSamples, ms * 16 - shared.outbound.available() - PLAYOUT_BACKLOG_MS_MAX * 16)
+  t.ok(out.droppedSamples > 0)
   t.end()
 })

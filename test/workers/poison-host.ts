@@ -6,7 +6,7 @@ import { createLog } from '../../src/telemetry/log.js'
 import { TestLine, orderStatusAgent, sid, startHost, until } from '../support/host.js'
 import type { TestHost } from '../support/host.js'
 
-/** A host without speech whose calls have the poison backend: a call's SID says what it does. */
+/** A gateway without speech whose calls have the poison backend: a call's SID says what the backend does. */
 export async function poisonHost(changes: Partial<CallRegistryOptions> = {}): Promise<TestHost> {
   const definition = await orderStatusAgent()
   const backend = `module:${new URL('./poison-backend.js', import.meta.url).href}`

@@ -27,7 +27,7 @@ function voiceMs(samples: Int16Array): [number, number] {
   return [Math.round(first / 16), Math.round(last / 16)]
 }
 
-/** A call of 6 s, told to the recorder as the host tells it: a packet and a tick every 20 ms. */
+/** A call of 6 s, given to the recorder as in production: a packet and a tick every 20 ms. */
 function sixSeconds(recorder: CallRecorder, channels: 1 | 2 = 1): void {
   const silence = new Int16Array(320)
   for (let nowMs = 20; nowMs <= 6000; nowMs += 20) {

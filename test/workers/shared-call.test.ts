@@ -107,6 +107,17 @@ t.test('a full inbound ring drops the packet, counts it and goes on', (t) => {
   t.end()
 })
 
+t.test('a packet larger than the ring is dropped, wherever the ring stands, and those after it come through', (t) => {
+  const call = new SharedCall(allocateSharedCall())
+  call.inbound.write(packetOf(640, 1), 1)
+  read(call.inbound)
+  t.notOk(call.inbound.write(new Uint8Array(INBOUND_RING_BYTES), 2))
+  t.equal(call.inbound.fill, 0)
+  t.ok(call.inbound.write(packetOf(640, 3), 3))
+  t.equal(read(call.inbound), 640)
+  t.end()
+})
+
 t.test('discarded speech is never played, and what comes after it is', (t) => {
   const { outbound } = new SharedCall(allocateSharedCall())
   const samples = Int16Array.from({ length: 1000 }, (_, i) => i)

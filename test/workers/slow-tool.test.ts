@@ -62,7 +62,7 @@ t.test('a tool that takes two seconds holds up neither frames nor an interruptio
   await line.agentQuiet(600)
   const quiet = latencies(await test.metrics.render())
 
-  // Keys need no read-back: the look-up begins at once.
+  // DTMF digits need no read-back: the look-up begins at once.
   const interruption = await callerSays('Hello? Are you still there?')
   call.text([...'4127#'].map((digit) => ({ type: 'dtmf' as const, digit })))
   const askedAtMs = performance.now()
