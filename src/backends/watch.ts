@@ -4,17 +4,17 @@ import type { CircuitReport } from './failover/circuit-breaker.js'
 /** What a session of a backend was opened for. */
 export type SessionRole = 'first' | 'takeover' | 'standby' | 'rotation'
 
-/** One session of a backend on one call; reported when it is ready, or when that failed. Plain data. */
+/** One session of a backend on one call; reported when it is ready or could not be connected. Plain data. */
 export interface SessionOpened {
   readonly backend: string
   readonly role: SessionRole
-  /** From the beginning of its connection until it was ready for audio; null when it never was ready. */
+  /** From the beginning of its connection until it was ready for audio; null when it never became ready. */
   readonly connectMs: number | null
-  /** Why it was never ready. */
+  /** Why it never became ready. */
   readonly fault: BackendErrorCode | null
 }
 
-/** A fault of a backend. `message` may be shown: it holds no key, no number and no word of a caller. */
+/** A fault of a backend. `message` may be shown: it holds no API key, no phone number and no word of a caller. */
 export interface BackendFaultNews {
   readonly backend: string
   readonly code: BackendErrorCode
@@ -23,7 +23,7 @@ export interface BackendFaultNews {
   readonly sessionLost: boolean
 }
 
-/** Receives what operators want to know about the backends while a call runs. It holds no data of the caller. */
+/** Receives what operators want to know about the backends while a call runs; no data of the caller. */
 export interface BackendWatch {
   session(opened: SessionOpened): void
   fault(fault: BackendFaultNews): void
@@ -33,10 +33,10 @@ export interface BackendWatch {
 
 export const UNWATCHED: BackendWatch = { session: () => undefined, fault: () => undefined, circuit: () => undefined }
 
-/** `Backend.counters`, by what they count. */
+/** The counters of `Backend.counters`, by kind. */
 export type BackendCounters = Readonly<Record<string, number>>
 
-/** Adds `counters` to `sums`, without zeros and NaN (a time of something that never happened). */
+/** Adds `counters` to `sums`, without zeros and NaN (the time of something that never happened). */
 export function addCounters(sums: Record<string, number>, counters: BackendCounters): void {
   for (const [kind, count] of Object.entries(counters)) {
     if (Number.isFinite(count) && count > 0) sums[kind] = (sums[kind] ?? 0) + Math.round(count)
