@@ -4,6 +4,8 @@ import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
+import { addUsage, noUsage } from './watch.js'
+import type { UsageSums } from './watch.js'
 
 /** Prices of one backend, in the currency of the list. A price that is not given is 0. */
 interface BackendPrices {
@@ -79,7 +81,7 @@ export class BudgetBackend implements Backend {
   readonly #sink: BackendSink
   readonly #options: BudgetOptions
   readonly #inner: Backend
-  readonly #usage = new Map<string, { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }>()
+  readonly #usage = new Map<string, UsageSums>()
   #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
   #spent: keyof BudgetLimits | null = null
   #endedBy: BudgetReport['endedBy'] = null
@@ -164,8 +166,8 @@ export class BudgetBackend implements Backend {
 
   /** A copy. */
   budgetReport(): BudgetReport {
-    const total = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
-    for (const usage of this.#usage.values()) add(total, usage)
+    const total = noUsage()
+    for (const usage of this.#usage.values()) addUsage(total, usage)
     return {
       usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
       total, cost: this.#cost(), currency: this.#options.prices?.currency ?? null, spent: this.#spent, endedBy: this.#endedBy,
@@ -217,8 +219,8 @@ export class BudgetBackend implements Backend {
   #used(usage: BackendUsage): void {
     const { name } = this.#inner.capabilities
     const key = this.#usage.has(name) || this.#usage.size < NAMES_MAX ? name : OTHER
-    const sum = this.#usage.get(key) ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
-    add(sum, usage)
+    const sum = this.#usage.get(key) ?? noUsage()
+    addUsage(sum, usage)
     this.#usage.set(key, sum)
     if (this.#state !== 'open') return
     const { maxTokens, maxOutputTokens, maxCost } = this.#options.limits
@@ -306,13 +308,6 @@ export class BudgetBackend implements Backend {
     this.#limitAlarm.clear()
     this.#goodbyeAlarm.clear()
   }
-}
-
-function add(sum: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }, usage: BackendUsage): void {
-  sum.inputTokens += usage.inputTokens
-  sum.outputTokens += usage.outputTokens
-  sum.audioInMs += usage.audioInMs
-  sum.audioOutMs += usage.audioOutMs
 }
 
 const MILLION = 1_000_000

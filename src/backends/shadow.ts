@@ -8,6 +8,7 @@ import { GatewayError } from '../core/errors.js'
 import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
 import type { BackendTimers } from './timers.js'
+import { addUsage, noUsage } from './watch.js'
 
 /** One backend's part of a turn. Times count from the end of the caller's speech, text or DTMF digit. */
 export interface ShadowSide {
@@ -84,7 +85,7 @@ export class ShadowBackend implements Backend {
   readonly #comparison = new TurnComparison()
   readonly #tools: RecordedTools
   readonly #abort = new AbortController()
-  readonly #usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+  readonly #usage = noUsage()
   readonly #resampler: StreamResampler | null
   readonly #frame: Int16Array
   #state: ShadowReport['state'] = 'connecting'
@@ -252,10 +253,7 @@ export class ShadowBackend implements Backend {
         this.#tools.wanted(event.callId, event.name, event.args)
         return
       case 'usage':
-        this.#usage.inputTokens += event.usage.inputTokens
-        this.#usage.outputTokens += event.usage.outputTokens
-        this.#usage.audioInMs += event.usage.audioInMs
-        this.#usage.audioOutMs += event.usage.audioOutMs
+        addUsage(this.#usage, event.usage)
         return
       case 'error':
         if (event.fatal) this.#failed(event.code)

@@ -11,8 +11,8 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 
-// Malformed and unexpected input of a service, one kind at a time: it is counted by its kind for the call record and the metrics, the
-// session goes on, and the same service answers the next question.
+// Malformed and unexpected input of a service, one kind at a time. It is counted by its kind for the call record and
+// the metrics, the session goes on, and the same service answers the next question.
 
 const KEY = 'key-of-a-test'
 const MIB = 1024 * 1024

@@ -15,8 +15,8 @@ const step = fc.oneof(
 )
 
 /**
- * Whenever backends die, connect and are rotated: each session gets one unbroken piece of the caller's audio, and the last one gets
- * everything from the first sample without an answer at its takeover.
+ * Whenever backends die, connect and are rotated: each session gets one unbroken piece of the caller's audio, and the
+ * last one gets everything from the first sample without an answer at its takeover.
  */
 t.test('in any order of events, no caller audio without an answer is lost', async (t) => {
   let takeovers = 0

@@ -55,8 +55,6 @@ export class CallHistory {
   activity = 0
   /** When the playout of all delivered sound ends. */
   speaksUntilMs = -Infinity
-  /** Inputs dropped because more than OPEN_INPUTS_MAX were open. */
-  inputsDropped = 0
   /** Tool results so far in this media worker. */
   toolAnswers = 0
   readonly #timers: BackendTimers
@@ -180,10 +178,7 @@ export class CallHistory {
     this.#words.interrupted(itemId, playedMs, (generation) => this.answers.has(generation))
   }
 
-  /**
-   * @returns the tool, and the calls that get this result, `callId` first; null for a call that is unknown or has a
-   * result
-   */
+  /** @returns the tool and the calls that get this result, `callId` first; null for an unknown or answered call */
   toolAnswered(callId: string, reply: ToolReply): { readonly callIds: readonly string[]; readonly name: string } | null {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined || call.reply !== null) return null
@@ -254,8 +249,7 @@ export class CallHistory {
 
   /**
    * A session that took over calls a tool. A tool that was called before with the same arguments is not run again.
-   * @returns the earlier result; `running` when it has not come yet: this call will get it too; null without an earlier
-   *   call
+   * @returns the earlier result; `running` when it has not come yet, and this call will get it too; null without one
    */
   toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
     const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
@@ -361,9 +355,7 @@ export class CallHistory {
 
   #open(input: OpenInput): void {
     this.#inputs.push(input)
-    if (this.#inputs.length <= OPEN_INPUTS_MAX) return
-    this.#inputs.shift()
-    this.inputsDropped++
+    if (this.#inputs.length > OPEN_INPUTS_MAX) this.#inputs.shift()
   }
 }
 

@@ -6,7 +6,7 @@ import type { ResamplerBank, StreamResampler } from '../../media/resample/resamp
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
-import { vendorFault } from '../transport/vendor-fault.js'
+import { faultCodeOf, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { UNWATCHED, addCounters } from '../watch.js'
 import type { BackendWatch, SessionRole } from '../watch.js'
@@ -454,15 +454,9 @@ function highest(rates: readonly SampleRateHz[]): SampleRateHz {
   return rates.reduce((a, b) => (a > b ? a : b))
 }
 
-const FAULT_CODES = {
-  BACKEND_AUTH: 'auth', BACKEND_RATE_LIMIT: 'rate_limit', BACKEND_QUOTA: 'quota', BACKEND_SESSION_EXPIRED: 'session_expired',
-  BACKEND_BAD_REQUEST: 'bad_request', BACKEND_NETWORK: 'network', BACKEND_TIMEOUT: 'timeout',
-} as const
-
 /** A rejection of `connect` as a fault. */
 function faultOf(name: string, error: unknown): VendorFault {
   // An error in the backend's own code: its message may hold secrets.
   if (!(error instanceof GatewayError)) return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
-  const code = FAULT_CODES[error.code as keyof typeof FAULT_CODES] ?? 'internal'
-  return { code, message: error.message, fatal: true, retryable: error.retryable }
+  return { code: faultCodeOf(error), message: error.message, fatal: true, retryable: error.retryable }
 }

@@ -6,7 +6,7 @@ export type StallState = 'asked' | 'spoken' | 'sounding'
 /**
  * Notices a backend that does not answer, or stops in the middle of an answer.
  *
- *     quiet --a text, a tool's result, words of the caller--> asked  ends with sound, a tool call or the end of an answer
+ *     quiet --a text, a tool result, words of the caller--> asked    ends with sound, a tool call or an answer's end
  *     quiet --the caller stopped speaking--> spoken                  ends with any event: it may have been a noise
  *     any   --an answer makes a sound--> sounding                    ends with the answer
  *     any   --stallMs--> quiet, calls `stalled`, which may allow more time with `again`

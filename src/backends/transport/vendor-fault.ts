@@ -32,9 +32,15 @@ export function faultEvent(fault: VendorFault): BackendErrorEvent {
   return { type: 'error', code: fault.code, message: fault.message, fatal: fault.fatal, retryable: fault.retryable }
 }
 
-/** What `connect` rejects with. */
+/** The error with which `connect` rejects. */
 export function faultError(fault: VendorFault): GatewayError {
   return new GatewayError(GATEWAY_CODES[fault.code], fault.message, { retryable: fault.retryable })
+}
+
+/** The fault code of an error from `faultError`; `internal` for any other error. */
+export function faultCodeOf(error: GatewayError): BackendErrorCode {
+  const known = Object.entries(GATEWAY_CODES).find(([, gatewayCode]) => gatewayCode === error.code)
+  return known === undefined ? 'internal' : known[0] as BackendErrorCode
 }
 
 /**
