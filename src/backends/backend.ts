@@ -7,15 +7,15 @@ export type { BackendErrorCode, BackendEvent, BackendUsage } from '../call/backe
 export interface BackendCapabilities {
   /** The name in metrics and records: `embedded`, `openai`, `gemini`, ... */
   readonly name: string
-  /** Rate of the samples that `pushAudio` takes; the gateway resamples to it. */
+  /** Rate of the samples for `pushAudio`; the gateway resamples to it. */
   readonly inputRateHz: SampleRateHz
-  /** Rate of the samples that the audio sink gets, unless the backend says another rate there. */
+  /** Usual rate of the samples for `BackendSink.audio`; each call of it states its own rate. */
   readonly outputRateHz: SampleRateHz
-  /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend listens by itself. */
+  /** False: the gateway's VAD calls `speechStart` and `speechEnd`. True: the backend detects speech itself. */
   readonly serverVad: boolean
-  /** The backend takes the heard position of an interrupted item into account. */
+  /** The backend cuts an interrupted item to what the caller heard. */
   readonly truncate: boolean
-  /** Longest session, null for no limit. */
+  /** Longest session; null for no limit. */
   readonly maxSessionMs: number | null
 }
 
@@ -27,13 +27,13 @@ export interface ToolSpec {
   readonly parameters: Readonly<Record<string, unknown>>
 }
 
-/** One line of what was said, for a session that takes over from another. */
+/** One line of what was said, for a session that replaces another. */
 export interface HistoryEntry {
   readonly role: 'caller' | 'agent'
   readonly text: string
 }
 
-/** A tool call that was already answered, so that it is never run again. */
+/** A tool call that has its result, so that it is not run again. */
 export interface ToolLedgerEntry {
   readonly callId: string
   readonly name: string
@@ -42,11 +42,11 @@ export interface ToolLedgerEntry {
   readonly result: unknown
 }
 
-/** All that a backend is told when it is connected. Plain data: it crosses threads by structured clone. */
+/** What a backend gets in `connect`. Plain data: it crosses threads by structured clone. */
 export interface BackendSession {
   readonly callSid: string
   readonly agent: string
-  /** The caller's number in E.164, or empty when withheld. Never logged. */
+  /** The caller's number in E.164; empty when withheld. Never logged. */
   readonly from: string
   readonly to: string
   readonly instructions: string
@@ -54,12 +54,12 @@ export interface BackendSession {
   readonly tools: readonly ToolSpec[]
   readonly language: string
   readonly voice: string | null
-  /** What was said and done before, when this session replaces another in mid-call. */
+  /** What was said and done before, when this session replaces another during a call. */
   readonly history: readonly HistoryEntry[]
   readonly toolLedger: readonly ToolLedgerEntry[]
   /** The agent's `offline:` block as loaded, for the embedded backend; null for an agent that has none. */
   readonly offline: unknown
-  /** The backend's own state from a checkpoint (`Backend.snapshot`), null at the start of a call. */
+  /** The backend's own state from a checkpoint (`Backend.snapshot`); null at the start of a call. */
   readonly resume: unknown
 }
 
@@ -69,46 +69,46 @@ export interface ToolReply {
   readonly value: unknown
 }
 
-/** Where a backend delivers; all methods are called on the call's own thread. */
+/** Receives a backend's events and audio; all methods are called on the call's own thread. */
 export interface BackendSink {
   event(event: BackendEvent): void
   /**
-   * Speech of the agent, any number of samples, usually faster than real time. The memory is the backend's and
-   * only valid during the call.
+   * The agent's speech: any number of samples, usually faster than real time. The memory belongs to the backend and is
+   * valid only during the call.
    */
   audio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
 }
 
 /**
  * A realtime model, or something that behaves like one. One instance serves one call and is never reused.
- * No method throws for what the other side did; that arrives as `error` and `closed` events.
+ * No method throws because of a fault of the service: faults are `error` and `closed` events.
  */
 export interface Backend {
   readonly capabilities: BackendCapabilities
   /** Resolves when ready for audio (after the `ready` event). Rejects with GatewayError BACKEND_*. */
   connect(session: BackendSession, signal: AbortSignal): Promise<void>
   /**
-   * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops oldest when full.
-   * @param voiced  the gateway's voice activity detection found voice in the frame; true where it is not known
+   * Caller audio at `inputRateHz`, 20 ms a frame; copied before return. Never blocks; drops the oldest when full.
+   * @param voiced  the gateway's voice activity detection found voice in the frame; true when this is not known
    */
   pushAudio(pcm: Int16Array, voiced?: boolean): void
-  /** The caller began to speak, up to 300 ms ago; frames from then on follow through `pushAudio`. Only without `serverVad`. */
+  /** The caller began to speak, up to 300 ms ago; more frames follow through `pushAudio`. Only without `serverVad`. */
   speechStart(atMs: number): void
-  /** The caller stopped; `atMs` is the last voiced sample. */
+  /** The caller stopped speaking; `atMs` is the time of the last voiced sample. */
   speechEnd(atMs: number): void
-  /** A text turn: `respond` asks for an answer to it. */
+  /** Adds a text; `respond` asks for an answer to it. */
   sendText(text: string, options: { readonly role: 'caller' | 'system'; readonly respond: boolean }): void
   dtmf(digit: string): void
-  /** Answers a tool call; exactly once each, unknown or repeated ids are ignored. */
+  /** The result of a tool call, exactly once each; unknown and repeated ids are ignored. */
   toolResult(callId: string, reply: ToolReply): void
-  /** Stop answering; `itemId` was heard up to `playedMs`. Idempotent, safe when idle. */
+  /** Stops the answer; the caller heard `itemId` up to `playedMs`. Idempotent, safe when idle. */
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void
   updateSession(update: { readonly instructions?: string; readonly tools?: readonly ToolSpec[] }): void
-  /** State to resume this conversation in a new instance, JSON-safe and small; null when history is enough. */
+  /** Small JSON-safe state to resume this conversation in a new instance; null when the history is enough. */
   snapshot(): unknown
   /**
-   * What was irregular so far, by kind, each counted up from 0: messages that could not be read, late audio, and the like.
-   * For metrics and the call's record; a backend without counters leaves it out.
+   * Counts of irregularities so far, by kind: messages that could not be read, late audio, and the like. For metrics
+   * and the call record. Optional.
    */
   counters?(): Readonly<Record<string, number>>
   /** Idempotent; resolves within 1 s, after the `closed` event. */

@@ -4,8 +4,10 @@ import type { SampleRateHz } from '../core/units.js'
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
 import { Alarm } from './timers.js'
 import type { BackendTimers } from './timers.js'
+import { addUsage, noUsage } from './watch.js'
+import type { UsageSums } from './watch.js'
 
-/** What one backend's use costs, in the currency of the list. What is not given costs nothing. */
+/** Prices of one backend, in the currency of the list. A price that is not given is 0. */
 interface BackendPrices {
   readonly inputPerMillionTokens?: number
   readonly outputPerMillionTokens?: number
@@ -14,7 +16,7 @@ interface BackendPrices {
   readonly audioOutPerMinute?: number
 }
 
-/** Prices are settings: vendors change theirs, and contracts differ. */
+/** Prices are settings, because vendors change them and contracts differ. */
 export interface Prices {
   /** Such as `USD`. */
   readonly currency: string
@@ -22,7 +24,7 @@ export interface Prices {
   readonly backends: Readonly<Record<string, BackendPrices>>
 }
 
-/** What one call may use; what is not given has no limit. */
+/** What one call may use; a limit that is not given does not apply. */
 export interface BudgetLimits {
   readonly maxMs?: number
   /** Input and output together. */
@@ -37,58 +39,59 @@ export interface BudgetOptions {
   readonly limits: BudgetLimits
   readonly timers: BackendTimers
   readonly prices?: Prices
-  /** How long the model has to say goodbye. */
+  /** How long the model has for its goodbye. */
   readonly goodbyeMs?: number
 }
 
-/** What a call used, and what that is estimated to cost. Plain data for the call's record. */
+/** What a call used, and its estimated cost. Plain data for the call record. */
 export interface BudgetReport {
-  /** By the backend that used it: a call may have had several. */
+  /** By backend name: a call may have had several. */
   readonly usage: Readonly<Record<string, BackendUsage>>
   readonly total: BackendUsage
-  /** Null where a backend that was used has no price. */
+  /** Null when a backend that was used has no price. */
   readonly cost: number | null
   readonly currency: string | null
-  /** The limit that was reached. */
+  /** The limit that was reached; null for none. */
   readonly spent: keyof BudgetLimits | null
-  /** Who ended the call then: the model by itself, or this guard. */
+  /** Who then ended the call: the model, or this guard. */
   readonly endedBy: 'agent' | 'guard' | null
 }
 
 const GOODBYE = 'The time for this call is used up. Tell the caller so in one short sentence, say goodbye, and then call end_call.'
-/** Id of the guard's own `end_call`, with a number, because an id is answered once. */
+/** Prefix of the ids of the guard's own `end_call`; a number follows, because each id is answered once. */
 const CALL_ID = 'budget-end-'
-/** How many more goodbyes a caller gets who speaks into one. */
-const TAKE_BACKS_MAX = 2
+/** How many more goodbyes there are when the caller speaks during one. */
+const GOODBYE_RETRIES_MAX = 2
 const NAMES_MAX = 16
 const OTHER = 'other'
 
 /**
- * Holds one call to its budget, with a goodbye.
+ * Ends a call that has reached a limit of its budget, with a goodbye.
  *
- *     open    --a limit is reached--> spent              the model is asked to say goodbye, when nobody speaks
- *     spent   --it calls `end_call`--> ending            the model ends the call
+ *     open    --a limit is reached--> spent                the model is asked to say goodbye, when nobody speaks
+ *     spent   --the model calls `end_call`--> ending       the model ends the call
  *     spent   --its goodbye is over | goodbyeMs--> ending  the guard calls `end_call` for the model
- *     ending  --the caller speaks into the goodbye, TAKE_BACKS_MAX times--> spent
- *     ending  --once more--> over                        a fatal `quota` error: the call apologises and ends, or escalates
+ *     ending  --the caller speaks during the goodbye, GOODBYE_RETRIES_MAX times--> spent
+ *     ending  --once more--> over                          a fatal `quota` error: the call ends or escalates
  *
- * `end_call` is the call session's own tool: it plays the last words to their end, and says a goodbye where there were none.
+ * `end_call` is the call session's own tool: it plays the last words to their end, and says a goodbye if there were
+ * none.
  */
 export class BudgetBackend implements Backend {
   readonly #sink: BackendSink
   readonly #options: BudgetOptions
   readonly #inner: Backend
-  readonly #usage = new Map<string, { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }>()
+  readonly #usage = new Map<string, UsageSums>()
   #state: 'open' | 'spent' | 'ending' | 'over' = 'open'
   #spent: keyof BudgetLimits | null = null
   #endedBy: BudgetReport['endedBy'] = null
-  /** The model's own `end_call` that is unanswered. */
+  /** Id of the model's own `end_call` that has no result yet. */
   #agentEnd: string | null = null
-  #asked = false
+  #goodbyeAsked = false
   #speaking = false
   #generation = 0
   readonly #answering = new Set<number>()
-  #takeBacks = 0
+  #goodbyeRetries = 0
   readonly #limitAlarm: Alarm
   readonly #goodbyeAlarm: Alarm
 
@@ -139,9 +142,9 @@ export class BudgetBackend implements Backend {
     const ours = callId.startsWith(CALL_ID)
     if (!ours) this.#inner.toolResult(callId, reply)
     if (!ours && callId !== this.#agentEnd) return
-    // `end_call` is only answered when the caller speaks into the goodbye.
+    // `end_call` gets a result only when the caller speaks during the goodbye.
     this.#agentEnd = null
-    if (this.#state === 'ending') this.#takenBack()
+    if (this.#state === 'ending') this.#goodbyeInterrupted()
   }
 
   interrupt(heard: { readonly itemId: string | null; readonly playedMs: number }): void {
@@ -163,8 +166,8 @@ export class BudgetBackend implements Backend {
 
   /** A copy. */
   budgetReport(): BudgetReport {
-    const total = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
-    for (const usage of this.#usage.values()) add(total, usage)
+    const total = noUsage()
+    for (const usage of this.#usage.values()) addUsage(total, usage)
     return {
       usage: Object.fromEntries([...this.#usage].map(([name, usage]) => [name, { ...usage }])),
       total, cost: this.#cost(), currency: this.#options.prices?.currency ?? null, spent: this.#spent, endedBy: this.#endedBy,
@@ -192,7 +195,7 @@ export class BudgetBackend implements Backend {
       case 'turn-done':
         this.#answering.delete(event.generation)
         this.#sink.event(event)
-        if (this.#asked && event.status === 'completed') this.#goodbyeSaid()
+        if (this.#goodbyeAsked && event.status === 'completed') this.#goodbyeSaid()
         else this.#askWhenQuiet()
         return
       case 'speech-started':
@@ -216,8 +219,8 @@ export class BudgetBackend implements Backend {
   #used(usage: BackendUsage): void {
     const { name } = this.#inner.capabilities
     const key = this.#usage.has(name) || this.#usage.size < NAMES_MAX ? name : OTHER
-    const sum = this.#usage.get(key) ?? { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
-    add(sum, usage)
+    const sum = this.#usage.get(key) ?? noUsage()
+    addUsage(sum, usage)
     this.#usage.set(key, sum)
     if (this.#state !== 'open') return
     const { maxTokens, maxOutputTokens, maxCost } = this.#options.limits
@@ -241,7 +244,7 @@ export class BudgetBackend implements Backend {
     this.#state = 'spent'
     this.#spent = limit
     this.#limitAlarm.clear()
-    // The model's own goodbye is under way already.
+    // The model is already saying its own goodbye.
     if (this.#agentEnd !== null) {
       this.#state = 'ending'
       this.#endedBy = 'agent'
@@ -251,15 +254,15 @@ export class BudgetBackend implements Backend {
   }
 
   #goodbye(): void {
-    this.#asked = false
+    this.#goodbyeAsked = false
     this.#goodbyeAlarm.set(this.#options.goodbyeMs ?? BUDGET_GOODBYE_MS, () => this.#endCall())
     this.#askWhenQuiet()
   }
 
-  /** Not during an answer, and not while the caller speaks. */
+  /** Asks for the goodbye, but not during an answer and not while the caller speaks. */
   #askWhenQuiet(): void {
-    if (this.#state !== 'spent' || this.#asked || this.#speaking || this.#answering.size > 0) return
-    this.#asked = true
+    if (this.#state !== 'spent' || this.#goodbyeAsked || this.#speaking || this.#answering.size > 0) return
+    this.#goodbyeAsked = true
     this.#inner.sendText(GOODBYE, { role: 'system', respond: true })
   }
 
@@ -280,16 +283,16 @@ export class BudgetBackend implements Backend {
     this.#goodbyeAlarm.clear()
     this.#state = 'ending'
     this.#endedBy = 'guard'
-    // A generation of its own, so that an interruption of the answer before does not cancel it.
+    // A new generation, so that an interruption of the last answer does not cancel it.
     this.#sink.event({
-      type: 'tool-call', callId: `${CALL_ID}${this.#takeBacks + 1}`, name: END_CALL_TOOL, args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
+      type: 'tool-call', callId: `${CALL_ID}${this.#goodbyeRetries + 1}`, name: END_CALL_TOOL, args: { reason: `the budget of this call is used up (${this.#spent ?? ''})` },
       generation: this.#generation + 1,
     })
   }
 
-  #takenBack(): void {
+  #goodbyeInterrupted(): void {
     this.#endedBy = null
-    if (++this.#takeBacks <= TAKE_BACKS_MAX) {
+    if (++this.#goodbyeRetries <= GOODBYE_RETRIES_MAX) {
       this.#state = 'spent'
       this.#goodbye()
       return
@@ -307,17 +310,10 @@ export class BudgetBackend implements Backend {
   }
 }
 
-function add(sum: { inputTokens: number; outputTokens: number; audioInMs: number; audioOutMs: number }, usage: BackendUsage): void {
-  sum.inputTokens += usage.inputTokens
-  sum.outputTokens += usage.outputTokens
-  sum.audioInMs += usage.audioInMs
-  sum.audioOutMs += usage.audioOutMs
-}
-
 const MILLION = 1_000_000
 const MINUTE_MS = 60_000
 
-/** An estimate: vendors count cached and spoken tokens apart. Null when something was used that has no price. */
+/** An estimate: vendors price cached and audio tokens differently. Null when a backend that was used has no price. */
 function costOf(prices: Prices, usage: ReadonlyMap<string, BackendUsage>): number | null {
   let sum = 0
   for (const [name, used] of usage) {

@@ -13,7 +13,7 @@ import { clockTimers } from './timers.js'
 import { addCounters } from './watch.js'
 import type { BackendCounters, BackendWatch } from './watch.js'
 
-/** What the backends of a call need together, besides what each of them needs. */
+/** What the backends of a call share, besides what each of them needs. */
 interface CompositionContext extends Omit<BackendContext, 'gatewayTurns'> {
   readonly circuits: Circuits
   readonly resamplers: ResamplerBank
@@ -27,7 +27,7 @@ export interface CompositionOptions {
   /** The agent's voice by backend name. */
   readonly voices: Readonly<Record<string, string>>
   readonly standby: boolean
-  /** Silence after a question that counts as a fault. */
+  /** How long silence after a question lasts until it counts as a fault. */
   readonly stallMs: number
   /** How long the caller waits for another backend before a filler is spoken. */
   readonly holdAfterMs: number
@@ -37,11 +37,13 @@ export interface CompositionOptions {
   readonly budget: { readonly limits: BudgetLimits; readonly prices: Prices | null } | null
 }
 
-/** What the backends report about a call, for its record. Plain data; the shadow's part holds the caller's words. */
+/**
+ * What the backends report about a call, for the call record. Plain data; the shadow's part holds the caller's words.
+ */
 export interface BackendReport {
-  /** What the list did; null where there is none. */
+  /** What the list did; null without a list. */
   readonly failover: Omit<FailoverReport, 'irregular'> | null
-  /** What was irregular, by backend. */
+  /** Counts of irregularities, by backend. */
   readonly irregular: Readonly<Record<string, BackendCounters>>
   readonly budget: BudgetReport | null
   readonly shadow: ShadowReport | null
@@ -53,11 +55,12 @@ interface ComposedBackend {
   readonly report: () => BackendReport
 }
 
-/** A scripted dialogue must be begun before it hears anything. */
+/** The backend with a scripted dialogue; see `FailoverCandidate.scripted`. */
 const SCRIPTED = 'embedded'
 
 /**
- * The backend of a call as the agent's file describes it: a list with failover, within a budget, with a shadow beside it.
+ * The backend of a call as the agent's file describes it: a list with failover, wrapped in a budget and then in a
+ * shadow.
  * @throws GatewayError AGENT_INVALID as `loadBackend`
  */
 export async function composeBackend(options: CompositionOptions, context: CompositionContext): Promise<ComposedBackend> {
@@ -90,11 +93,12 @@ interface Answering {
 
 async function answeringOf(options: CompositionOptions, context: CompositionContext): Promise<Answering> {
   const { names } = options
-  // Where one of them cannot detect turns, the gateway marks them for all.
+  // When one of them cannot detect turns, the gateway marks the turns for all.
   const gatewayTurns = names.length > 1 && !names.every((name) => detectsTurns(name, context.settings, context.options))
   const factories = await Promise.all(names.map((name) => loadBackend(name, { ...context, gatewayTurns })))
   const [only] = factories
-  // A model alone is a list of one: FailoverBackend says what that gives it. A script's session never ends; a module has its own ways.
+  // A single model is a list of one; `FailoverBackend` says why. The embedded backend's session never ends, and a
+  // module decides for itself what happens after a fault: these two run without a list.
   if (only !== undefined && factories.length === 1 && (names[0] === SCRIPTED || names[0]?.startsWith('module:') === true)) {
     return alone(only, context)
   }
@@ -125,7 +129,7 @@ async function answeringOf(options: CompositionOptions, context: CompositionCont
   }
 }
 
-/** One backend without failover. It is connected as soon as it is made. */
+/** One backend without failover. Its connection time counts from its creation, because it is connected at once. */
 function alone(create: BackendFactory, { clock, watch }: CompositionContext): Answering {
   let backend: Backend | null = null
   return {

@@ -4,11 +4,11 @@ import { interruptionChecks } from './conformance/interruption-checks.js'
 import { lifecycleChecks } from './conformance/lifecycle-checks.js'
 
 /**
- * What every backend does, whatever service is behind it. Bound to no test runner:
+ * Checks that every backend must pass, whichever service it uses. They need no particular test runner:
  *
  *     for (const check of CONFORMANCE_CHECKS) test(check.name, async () => show(await check.run(harness)))
  *
- * Each check sets up a service of its own and takes well under a second, a few of them up to one.
+ * Each check sets up its own service. Most take well under a second, a few take up to one.
  */
 export const CONFORMANCE_CHECKS: readonly ConformanceCheck[] = [...conversationChecks, ...interruptionChecks, ...lifecycleChecks]
 

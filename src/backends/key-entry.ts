@@ -1,22 +1,22 @@
 import { BACKEND_KEYS_MAX, BACKEND_KEYS_PAUSE_MS } from '../core/limits.js'
 
 /**
- * Gathers DTMF digits into one entry, because a model that is told each digit of an order number answers each of them.
+ * Collects DTMF digits into one entry: a model that gets the digits of an order number one by one answers each of them.
  * An entry ends with `#`, after a pause of BACKEND_KEYS_PAUSE_MS, or at BACKEND_KEYS_MAX digits.
  */
 export class KeyEntry {
-  readonly #done: (keys: string) => void
-  #keys = ''
+  readonly #done: (digits: string) => void
+  #digits = ''
   #timer: NodeJS.Timeout | null = null
 
-  constructor(done: (keys: string) => void) {
+  constructor(done: (digits: string) => void) {
     this.#done = done
   }
 
-  press(key: string): void {
-    if (!/^[0-9*#A-D]$/.test(key)) return
-    this.#keys += key
-    if (key === '#' || this.#keys.length >= BACKEND_KEYS_MAX) {
+  press(digit: string): void {
+    if (!/^[0-9*#A-D]$/.test(digit)) return
+    this.#digits += digit
+    if (digit === '#' || this.#digits.length >= BACKEND_KEYS_MAX) {
       this.#end()
       return
     }
@@ -27,12 +27,12 @@ export class KeyEntry {
   close(): void {
     if (this.#timer !== null) clearTimeout(this.#timer)
     this.#timer = null
-    this.#keys = ''
+    this.#digits = ''
   }
 
   #end(): void {
-    const keys = this.#keys
+    const digits = this.#digits
     this.close()
-    this.#done(keys)
+    this.#done(digits)
   }
 }

@@ -1,6 +1,9 @@
 import { msToSamples } from '../core/units.js'
 
-/** The latest caller audio. VAD reports the start of speech late; the first sounds of an utterance are taken from here. */
+/**
+ * A ring of the newest caller audio. VAD reports the start of speech late, so the onset of an utterance is taken from
+ * here.
+ */
 export class PreRoll {
   readonly #rateHz: number
   readonly #ring: Int16Array
@@ -22,7 +25,7 @@ export class PreRoll {
     this.#filled = Math.min(ring.length, this.#filled + pcm.length)
   }
 
-  /** A copy of the last `ms` in order, or of as much as there is; the ring is empty afterwards. */
+  /** A copy of the last `ms`, oldest first, or of less if there is less; empties the ring. */
   take(ms = Infinity): Int16Array {
     const out = new Int16Array(Math.min(this.#filled, msToSamples(ms, this.#rateHz)))
     let readAt = (this.#writeAt - out.length + this.#ring.length) % this.#ring.length

@@ -3,11 +3,10 @@ import type { BackendSession, HistoryEntry, ToolLedgerEntry, ToolReply } from '.
 import { replyText } from './tool-text.js'
 
 /**
- * The gateway's own words to a model. They are written for models, not for callers, and only where the agent's
- * definition says nothing of its own.
+ * The gateway's own texts for a model, not for callers; used only where the agent's definition has no text of its own.
  */
 
-/** What a model is told for the empty system text with which the call asks a backend to begin. */
+/** The text that replaces the empty system text with which a call asks its backend to begin. */
 export function openingText(session: BackendSession): string {
   if (session.history.length > 0) return 'The line had a short gap. Go on from the caller\'s last words; do not greet again.'
   if (session.greeting === null || session.greeting === '') return 'The caller is on the line now. Greet them in one short sentence and ask what they need.'
@@ -30,7 +29,7 @@ export function recentHistory(history: readonly HistoryEntry[]): readonly Histor
   return history.slice(from).filter((entry) => entry.text !== '')
 }
 
-/** The newest tool calls that were answered, oldest first, within the same bound. */
+/** The newest tool calls with results, oldest first, within the same limit. */
 export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLedgerEntry[] {
   let chars = 0
   let from = ledger.length
@@ -44,7 +43,7 @@ export function recentTools(ledger: readonly ToolLedgerEntry[]): readonly ToolLe
   return ledger.slice(from)
 }
 
-/** What was said and done while a session stood by, for one that is connected already. */
+/** What was said and done before a takeover, for a session that was connected earlier, such as a standby. */
 export function recapText(history: readonly HistoryEntry[], ledger: readonly ToolLedgerEntry[]): string {
   const said = recentHistory(history).map(({ role, text }) => `${role === 'caller' ? 'Caller' : 'You'}: ${text}`)
   const done = recentTools(ledger).map(({ name, args, ok, result }) => (
@@ -55,7 +54,7 @@ export function recapText(history: readonly HistoryEntry[], ledger: readonly Too
   return lines.join('\n')
 }
 
-/** The answer of a tool that an earlier session called. */
+/** The result of a tool that an earlier session called. */
 export function lateToolText(name: string, reply: ToolReply): string {
   return `The tool ${name}, which was called before, has answered: ${replyText(reply)}`
 }

@@ -16,7 +16,7 @@ interface ServiceSettings {
   readonly model: string
 }
 
-/** Keys, addresses and models, as the settings have them; null where unset. Plain data: workers get a copy. */
+/** Keys, addresses and models from the settings; null where unset. Plain data: workers get a copy. */
 export interface BackendSettings {
   readonly openai: {
     readonly apiKey: string | null; readonly baseUrl: string | null; readonly model: string
@@ -31,7 +31,7 @@ export interface BackendSettings {
     readonly turns: 'server_vad' | 'semantic_vad' | 'gateway'; readonly dialect: 'ga' | 'beta'; readonly rateHz: 16000 | 24000
   }) | null
   readonly cascade: { readonly stt: ServiceSettings; readonly llm: ServiceSettings; readonly tts: ServiceSettings } | null
-  /** Caller audio in one message to a realtime model, 20 to 100 ms; null: as `messageLength` has it. */
+  /** Caller audio in one message to a realtime model, 20 to 100 ms; null: the default of `messageLength`. */
   readonly messageMs: number | null
 }
 
@@ -44,24 +44,25 @@ export interface BackendContext {
   /** The agent's `backends:` block. */
   readonly options: BackendOptions
   /**
-   * The gateway marks the caller's turns: another backend of the list cannot detect them. A backend with turn detection of
-   * its own switches it off, unless the agent's file sets it, so that no turn is timed twice.
+   * The gateway marks the caller's turns, because another backend of the list cannot detect them. A backend with its
+   * own turn detection then switches it off, unless the agent's file sets it, so that no turn is timed twice.
    */
   readonly gatewayTurns: boolean
 }
 
-/** A backend that this version has: what it needs before it can be used, and how it is made. */
+/** A backend of this version: which settings it needs, and how it is made. */
 interface Registered {
   /** The setting that is missing; null when the backend can be used. */
   readonly missing: (settings: BackendSettings, options: BackendOptions) => string | null
-  /** With these settings it detects by itself when the caller has stopped. */
+  /** Whether, with these settings, the backend itself detects when the caller has stopped. */
   readonly detectsTurns: (settings: BackendSettings, options: BackendOptions) => boolean
   readonly make: (sink: BackendSink, context: BackendContext) => Backend
 }
 
 /**
- * Caller audio in one message. With the gateway's turns the last one is sent at once when the caller stops, so long messages
- * cost only 40 ms within speech. A service with turn detection of its own hears the end of speech later by a message's length.
+ * Caller audio in one message. When the gateway marks the turns, the last message is sent at once when the caller
+ * stops, so long messages delay speech by at most 40 ms. A service with its own turn detection gets the end of speech
+ * one message later.
  */
 const LONG_MESSAGE_MS = 60
 const SHORT_MESSAGE_MS = 20
@@ -81,7 +82,7 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
       return new OpenAiRealtimeBackend(sink, {
         apiKey: openai.apiKey, model: openai.model, messageMs: messageLength(messageMs, turns), nowMs: clock,
         ...(openai.baseUrl === null ? {} : { baseUrl: openai.baseUrl }),
-        // An 8 kHz leg has no more to offer than G.711, which saves both resamplings.
+        // G.711 has all that an 8 kHz leg carries, and saves both resamplings.
         audio: legRateHz === 8000 ? 'pcmu' : 'pcm',
         ...own,
         turns,
@@ -145,14 +146,14 @@ const REGISTRY: Readonly<Record<string, Registered>> = {
 /** Names that an agent may ask for. */
 const BACKENDS: readonly string[] = Object.keys(REGISTRY)
 
-/** `auto` is the first of these that is set up. Self-hosted ones are only used when an agent names them. */
+/** `auto` is the first of these that is set up. Self-hosted backends are used only when an agent names them. */
 const AUTO: readonly string[] = ['openai', 'gemini', 'embedded']
 
-/** Prefix of a backend that a module of your own exports: `createBackend`. */
+/** Prefix of a backend from a module, which exports `createBackend`. */
 export const MODULE_PREFIX = 'module:'
 
 /**
- * The backend that a name in an agent's `backend:` means here.
+ * Resolves a name in an agent's `backend:` with these settings.
  * @throws GatewayError BACKEND_KEY_MISSING, or AGENT_INVALID for a backend that this version does not have
  */
 export function resolveBackend(agent: string, wanted: string, settings: BackendSettings, options: BackendOptions = {}): string {
@@ -170,8 +171,7 @@ export function resolveBackend(agent: string, wanted: string, settings: BackendS
 }
 
 /**
- * The same for one name or a list of them. A list names each backend outright, so each must be set up; `auto` stands
- * for one of its own.
+ * The same for one name or a list. Each backend that a list names must be set up; `auto` in a list is one backend.
  * @throws GatewayError as `resolveBackend`, or AGENT_INVALID for a backend that is listed twice
  */
 export function resolveBackends(
@@ -184,8 +184,8 @@ export function resolveBackends(
 }
 
 /**
- * Whether backend `name` (resolved), with these settings, detects by itself when the caller has stopped. It is not known of
- * a module, so that gets the gateway's turns; alone it may ignore them.
+ * Whether backend `name` (resolved), with these settings, itself detects when the caller has stopped. This is not known
+ * for a module, so a list with a module uses the gateway's turns; a module that is alone may ignore them.
  */
 export function detectsTurns(name: string, settings: BackendSettings, options: BackendOptions): boolean {
   return REGISTRY[name]?.detectsTurns(settings, options) ?? false
@@ -193,14 +193,14 @@ export function detectsTurns(name: string, settings: BackendSettings, options: B
 
 /** What a module with a backend exports. */
 interface BackendModule {
-  /** @param options  the module's entry in the agent's `backends:` block, as it stands there; empty where there is none */
+  /** @param options  the module's entry in the agent's `backends:` block, unchanged; empty without one */
   createBackend(sink: BackendSink, context: BackendContext, options: Readonly<Record<string, unknown>>): Backend
 }
 
 /**
- * The factory of backend `name` (resolved), which may have to be loaded first: `module:` and a specifier, such as
- * `module:file:///opt/agents/own-backend.js` or the name of a package, is imported in this thread.
- * @throws GatewayError AGENT_INVALID for a name that nothing has, or a module that cannot be used
+ * The factory of backend `name` (resolved). A module is imported in this thread first: its name is `module:` and a
+ * specifier, such as `module:file:///opt/agents/own-backend.js` or the name of a package.
+ * @throws GatewayError AGENT_INVALID for an unknown name, or a module that cannot be used
  */
 export async function loadBackend(name: string, context: BackendContext): Promise<BackendFactory> {
   if (!name.startsWith(MODULE_PREFIX)) {
@@ -224,7 +224,7 @@ export async function loadBackend(name: string, context: BackendContext): Promis
     try {
       return createBackend(sink, context, options)
     } catch (cause) {
-      // As the gateway's own kind of error, with which a list leaves this backend out.
+      // `Candidates` leaves out a backend that fails with a GatewayError; any other error would end the call.
       if (cause instanceof GatewayError) throw cause
       throw new GatewayError('AGENT_INVALID', `backend ${name} cannot be made: ${messageOf(cause)}`, { cause })
     }

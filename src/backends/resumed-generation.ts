@@ -1,4 +1,7 @@
-/** Generations continue where an earlier instance of a backend stopped: the call drops audio of those before. 0 without one. */
+/**
+ * The highest generation in a snapshot, 0 without one. A new instance continues after it, because the call drops audio
+ * of earlier generations.
+ */
 export function resumedGeneration(resume: unknown): number {
   const generation = (resume as { readonly generation?: unknown } | null)?.generation
   return typeof generation === 'number' && Number.isSafeInteger(generation) && generation > 0 ? generation : 0

@@ -8,73 +8,74 @@ import { GatewayError } from '../core/errors.js'
 import type { ResamplerBank, StreamResampler } from '../media/resample/resampler.js'
 import type { Backend, BackendCapabilities, BackendErrorCode, BackendEvent, BackendFactory, BackendSession, BackendSink, BackendUsage, ToolReply, ToolSpec } from './backend.js'
 import type { BackendTimers } from './timers.js'
+import { addUsage, noUsage } from './watch.js'
 
-/** One side's part of a turn. Times run from the end of the caller's turn, or of the text or DTMF digits that asked. */
+/** One backend's part of a turn. Times count from the end of the caller's speech, text or DTMF digit. */
 export interface ShadowSide {
-  /** What it understood of the caller. */
+  /** What the backend understood of the caller. */
   readonly callerText: string
   readonly agentText: string
-  /** To its first sound, and to its first words or tool call of any kind; null when there was none. */
+  /** To its first sound, and to its first sound or tool call; null without one. */
   readonly soundMs: number | null
   readonly actMs: number | null
   readonly audioMs: number
   readonly tools: readonly { readonly name: string; readonly args: Readonly<Record<string, unknown>> }[]
-  /** Its answer failed. */
+  /** An answer of this backend failed. */
   readonly failed: boolean
 }
 
 interface ShadowTurn {
-  /** What was answered: words of the caller, a text of the call (such as the greeting), or DTMF digits. */
+  /** What began the turn: speech of the caller, a text of the call (such as the greeting), or DTMF digits. */
   readonly asked: 'speech' | 'text' | 'keys'
   readonly primary: ShadowSide
   readonly second: ShadowSide
-  /** How much later the second one made its first sound; null where one of them made none. */
+  /** How much later the first sound of the second one came; null when one of them made no sound. */
   readonly soundDifferenceMs: number | null
-  /** Both called the same tools with the same arguments, in whatever order. */
+  /** Both called the same tools with the same arguments, in any order. */
   readonly sameTools: boolean
-  /** Both understood the caller to have said the same words, case and punctuation aside. */
+  /** Both understood the same words of the caller, apart from case and punctuation. */
   readonly sameCallerText: boolean
 }
 
-/** What a second backend would have made of a call. Plain data for the call's record; it holds words of the caller. */
+/** How a second backend would have answered a call. Plain data for the call record; it holds words of the caller. */
 export interface ShadowReport {
   readonly primary: string
   readonly second: string
-  /** `over`: it ended by itself before the call did. */
+  /** State of the second one; `over`: its session ended by itself before the call did. */
   readonly state: 'connecting' | 'live' | 'failed' | 'over'
   readonly fault: BackendErrorCode | null
   readonly connectMs: number | null
   readonly turns: readonly ShadowTurn[]
   readonly turnsDropped: number
   readonly turnsWithOtherTools: number
-  /** Median of the turns' differences; null when no turn had sound from both. */
+  /** Median of `soundDifferenceMs`; null when no turn has one. */
   readonly soundDifferenceMsMedian: number | null
-  /** Its tool calls that got the primary's result, and those without one. */
+  /** Tool calls of the second one that got the primary's result, and those that got an error. */
   readonly toolsAnswered: number
   readonly toolsUnanswered: number
-  /** Its usage, which is not in the call's own. */
+  /** Usage of the second one, which is not part of the call's own usage. */
   readonly usage: BackendUsage
 }
 
 interface ShadowOptions {
   /** Serves the call. */
   readonly primary: BackendFactory
-  /** The shadow: hears the same call and is not heard. */
+  /** The shadow: gets the same input, and its answers are not played. */
   readonly second: BackendFactory
   readonly timers: BackendTimers
-  /** Needed where their rates differ. */
+  /** Needed when their rates differ. */
   readonly resamplers?: ResamplerBank
-  /** The shadow's voice, because voices have different names everywhere; the session's when not given. */
+  /** The shadow's voice, because each service has its own voice names; default: the session's. */
   readonly secondVoice?: string | null
 }
 
 /**
- * Tries a second backend out on real calls. It gets the caller's audio, texts and DTMF digits, nobody hears its answers, and
- * its tool calls get the results of the primary's calls. The call sees the primary alone; a fault of the second one is only
- * reported.
+ * Tries a second backend on real calls. It gets the caller's audio, texts and DTMF digits; its answers are not played,
+ * and its tool calls get the results of the primary's calls. The call sees only the primary; a fault of the second one
+ * is only reported.
  *
- * The caller answers the primary, so after a turn that the two took differently the rest compares less well. What the second
- * one said counts as heard as far as the primary's answer was.
+ * The caller reacts to the primary. So after a turn that the two answered differently, the later turns are less
+ * comparable. An interruption tells the second one the played duration of the primary's answer.
  */
 export class ShadowBackend implements Backend {
   readonly #sink: BackendSink
@@ -84,7 +85,7 @@ export class ShadowBackend implements Backend {
   readonly #comparison = new TurnComparison()
   readonly #tools: RecordedTools
   readonly #abort = new AbortController()
-  readonly #usage = { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+  readonly #usage = noUsage()
   readonly #resampler: StreamResampler | null
   readonly #frame: Int16Array
   #state: ShadowReport['state'] = 'connecting'
@@ -105,7 +106,7 @@ export class ShadowBackend implements Backend {
     })
     this.#second = options.second({
       event: (event) => this.#fromSecond(event),
-      audio: (pcm, sampleRateHz, itemId, generation) => this.#unheard(pcm, sampleRateHz, itemId, generation),
+      audio: (pcm, sampleRateHz, itemId, generation) => this.#secondAudio(pcm, sampleRateHz, itemId, generation),
     })
     this.#tools = new RecordedTools(options.timers, (callId, reply) => this.#second.toolResult(callId, reply))
     const [fromHz, toHz] = [this.#primary.capabilities.inputRateHz, this.#second.capabilities.inputRateHz]
@@ -130,7 +131,7 @@ export class ShadowBackend implements Backend {
         this.#state = 'live'
         this.#connectMs = timers.nowMs() - askedAtMs
       },
-      // Mostly an `error` event came before.
+      // Usually an `error` event came before, and its code stays.
       () => this.#failed('internal'),
     )
     return this.#primary.connect(session, signal)
@@ -202,7 +203,7 @@ export class ShadowBackend implements Backend {
     await this.#primary.close(reason)
   }
 
-  /** What the two made of the call so far; a copy. */
+  /** The comparison so far; a copy. */
   shadowReport(): ShadowReport {
     const turns = this.#comparison.report()
     return {
@@ -230,7 +231,7 @@ export class ShadowBackend implements Backend {
     const nowMs = this.#options.timers.nowMs()
     this.#comparison.event('primary', event, nowMs)
     if (event.type === 'tool-call') this.#tools.called(event.callId, event.name, event.args)
-    // A second one without turn detection of its own gets the primary's.
+    // A second one without its own turn detection gets the primary's turns.
     if (event.type === 'speech-started') this.#secondSpeech('start', nowMs)
     if (event.type === 'speech-stopped') {
       this.#comparison.asked('speech', nowMs)
@@ -239,7 +240,7 @@ export class ShadowBackend implements Backend {
     this.#sink.event(event)
   }
 
-  #unheard(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
+  #secondAudio(pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void {
     this.#secondItem = itemId
     this.#comparison.audio('second', generation, samplesToMs(pcm.length, sampleRateHz), this.#options.timers.nowMs())
   }
@@ -252,10 +253,7 @@ export class ShadowBackend implements Backend {
         this.#tools.wanted(event.callId, event.name, event.args)
         return
       case 'usage':
-        this.#usage.inputTokens += event.usage.inputTokens
-        this.#usage.outputTokens += event.usage.outputTokens
-        this.#usage.audioInMs += event.usage.audioInMs
-        this.#usage.audioOutMs += event.usage.audioOutMs
+        addUsage(this.#usage, event.usage)
         return
       case 'error':
         if (event.fatal) this.#failed(event.code)
@@ -296,11 +294,11 @@ interface WaitingCall {
   readonly cancel: () => void
 }
 
-const NOTHING: ToolReply = { ok: false, value: { error: 'This tool cannot be reached right now.' } }
+const UNAVAILABLE: ToolReply = { ok: false, value: { error: 'This tool cannot be reached right now.' } }
 
 /**
- * The tools of a shadow; none is run for it. Its calls get the results of the primary's calls with the same name and
- * arguments, also of one that follows within SHADOW_TOOL_WAIT_MS, else an error.
+ * The tools of a shadow; none is run for it. A call gets the result of the primary's call with the same name and
+ * arguments, also of one that comes within SHADOW_TOOL_WAIT_MS; without one it gets an error.
  */
 class RecordedTools {
   answered = 0
@@ -310,7 +308,7 @@ class RecordedTools {
   readonly #real: RealCall[] = []
   #waiting: WaitingCall[] = []
 
-  /** @param answer  gives the shadow a result */
+  /** @param answer  passes a result to the shadow */
   constructor(timers: BackendTimers, answer: (callId: string, reply: ToolReply) => void) {
     this.#timers = timers
     this.#answer = answer
@@ -358,7 +356,7 @@ class RecordedTools {
 
   #refuse(callId: string): void {
     this.unanswered++
-    this.#answer(callId, NOTHING)
+    this.#answer(callId, UNAVAILABLE)
   }
 }
 
@@ -381,8 +379,8 @@ interface Turn {
 }
 
 /**
- * The turns of a call as two backends took them. A turn begins with the first question after the primary's answer to the one
- * before; answers belong to the turn in which they begin.
+ * The turns of a call, with the answers of two backends. A turn begins with the first input after the primary's answer
+ * to the last turn; an answer belongs to the turn in which it begins.
  */
 class TurnComparison {
   turnsDropped = 0
@@ -392,7 +390,7 @@ class TurnComparison {
   asked(what: ShadowTurn['asked'], nowMs: number): void {
     const current = this.#turns.at(-1)
     if (current !== undefined && !current.primary.answered && current.primary.actMs === null) {
-      // A caller who continues after a pause asks one question.
+      // The caller went on after a pause: this is still one question.
       current.askedAtMs = nowMs
       return
     }
@@ -417,7 +415,7 @@ class TurnComparison {
         this.#turnOf(side, event.generation)
         return
       case 'transcript': {
-        // The caller's words may come after the answer to them began, and carry its generation.
+        // The caller's transcript may come after the answer has begun, and has the generation of that answer.
         const turn = event.role === 'caller'
           ? this.#generations[side].get(event.generation) ?? this.#turns.at(-1)
           : this.#turnOf(side, event.generation)
@@ -438,7 +436,7 @@ class TurnComparison {
         const turn = this.#turnOf(side, event.generation)
         if (turn === undefined) return
         if (event.status === 'failed') turn[side].failed = true
-        // An answer that only called tools is followed by another.
+        // After an answer that only called tools, another one follows.
         if (turn[side].soundMs !== null || turn[side].tools.length === 0) turn[side].answered = true
         return
       }

@@ -1,9 +1,9 @@
 import type { Clock } from '../core/clock.js'
 
-/** Time as the wrappers of backends use it; injected, so that a test controls it. */
+/** Time for the wrappers of backends; injected, so that a test controls it. */
 export interface BackendTimers {
   readonly nowMs: Clock
-  /** Calls `work` once after `ms`. @returns cancels it; may be called at any time */
+  /** Calls `work` once after `ms`. @returns a function that cancels it; it may be called at any time */
   after(ms: number, work: () => void): () => void
 }
 
@@ -19,7 +19,7 @@ export function clockTimers(nowMs: Clock): BackendTimers {
   }
 }
 
-/** A timer that can be set again; that cancels the time before. */
+/** A timer that can be set again; `set` cancels the earlier one. */
 export class Alarm {
   readonly #timers: BackendTimers
   #cancel: (() => void) | null = null

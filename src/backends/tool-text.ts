@@ -10,7 +10,7 @@ interface ParsedArguments {
   readonly invalid?: string
 }
 
-/** Reads arguments that came as text. Models write nothing at all for a tool without arguments. */
+/** Parses arguments that came as text. For a tool without arguments models send an empty text. */
 export function parseArguments(text: string): ParsedArguments {
   if (text.trim() === '') return { args: {} }
   if (text.length > BACKEND_TOOL_TEXT_CHARS_MAX) return { args: {}, invalid: 'The arguments are too long.' }
@@ -22,20 +22,20 @@ export function parseArguments(text: string): ParsedArguments {
   }
 }
 
-/** The same for arguments that came as a value. */
+/** The same for arguments that came as a parsed value. */
 export function objectArguments(value: unknown): ParsedArguments {
   if (value === undefined || value === null) return { args: {} }
   if (typeof value === 'object' && !Array.isArray(value)) return { args: value as ToolArguments }
   return { args: {}, invalid: 'The arguments must be a JSON object.' }
 }
 
-/** A tool's answer as text for a model: JSON, cut when it is longer than any model should be given. */
+/** A tool's result as text for a model: JSON, cut at BACKEND_TOOL_TEXT_CHARS_MAX characters. */
 export function replyText(reply: ToolReply): string {
   let text: string | undefined
   try {
     text = JSON.stringify(reply.ok ? reply.value : reply.value ?? { error: 'The tool failed.' })
   } catch {
-    // Not JSON-safe after all: a cycle or a big integer.
+    // A cycle or a BigInt.
     text = '{"error":"The answer of the tool cannot be written as JSON."}'
   }
   if (text === undefined) return 'null'

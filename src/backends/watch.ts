@@ -1,20 +1,20 @@
-import type { BackendErrorCode } from './backend.js'
+import type { BackendErrorCode, BackendUsage } from './backend.js'
 import type { CircuitReport } from './failover/circuit-breaker.js'
 
 /** What a session of a backend was opened for. */
 export type SessionRole = 'first' | 'takeover' | 'standby' | 'rotation'
 
-/** One session of a backend on one call; reported when it is ready, or when that failed. Plain data. */
+/** One session of a backend on one call; reported when it is ready or could not be connected. Plain data. */
 export interface SessionOpened {
   readonly backend: string
   readonly role: SessionRole
-  /** From the beginning of its connection until it was ready for audio; null when it never was ready. */
+  /** From the beginning of its connection until it was ready for audio; null when it never became ready. */
   readonly connectMs: number | null
-  /** Why it was never ready. */
+  /** Why it never became ready. */
   readonly fault: BackendErrorCode | null
 }
 
-/** A fault of a backend. `message` may be shown: it holds no key, no number and no word of a caller. */
+/** A fault of a backend. `message` may be shown: it holds no API key, no phone number and no word of a caller. */
 export interface BackendFaultNews {
   readonly backend: string
   readonly code: BackendErrorCode
@@ -23,7 +23,7 @@ export interface BackendFaultNews {
   readonly sessionLost: boolean
 }
 
-/** Receives what operators want to know about the backends while a call runs. It holds no data of the caller. */
+/** Receives what operators want to know about the backends while a call runs; no data of the caller. */
 export interface BackendWatch {
   session(opened: SessionOpened): void
   fault(fault: BackendFaultNews): void
@@ -33,10 +33,24 @@ export interface BackendWatch {
 
 export const UNWATCHED: BackendWatch = { session: () => undefined, fault: () => undefined, circuit: () => undefined }
 
-/** `Backend.counters`, by what they count. */
+/** The counters of `Backend.counters`, by kind. */
 export type BackendCounters = Readonly<Record<string, number>>
 
-/** Adds `counters` to `sums`, without zeros and NaN (a time of something that never happened). */
+/** Sums of `BackendUsage`. */
+export type UsageSums = { -readonly [K in keyof BackendUsage]: BackendUsage[K] }
+
+export function noUsage(): UsageSums {
+  return { inputTokens: 0, outputTokens: 0, audioInMs: 0, audioOutMs: 0 }
+}
+
+export function addUsage(sums: UsageSums, usage: BackendUsage): void {
+  sums.inputTokens += usage.inputTokens
+  sums.outputTokens += usage.outputTokens
+  sums.audioInMs += usage.audioInMs
+  sums.audioOutMs += usage.audioOutMs
+}
+
+/** Adds `counters` to `sums`, without zeros and NaN (the time of something that never happened). */
 export function addCounters(sums: Record<string, number>, counters: BackendCounters): void {
   for (const [kind, count] of Object.entries(counters)) {
     if (Number.isFinite(count) && count > 0) sums[kind] = (sums[kind] ?? 0) + Math.round(count)

@@ -29,14 +29,14 @@ const ENV = {
   STT_URL: cascade.baseUrl, LLM_URL: cascade.baseUrl, TTS_URL: cascade.baseUrl,
 }
 
-/** An agent file with these lines, as the gateway reads it. */
+/** An agent file with these lines, as the gateway loads it. */
 async function agentOf(lines: string): Promise<AgentDefinition> {
   const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
   if (Array.isArray(loaded)) throw new Error(loaded.join('; '))
   return loaded
 }
 
-/** The backend that a call of this agent gets, connected. */
+/** The connected backend of a call of this agent. */
 async function connected(
   lines: string, names: readonly string[], legRateHz: 8000 | 16000 = 16000, env: Readonly<Record<string, string>> = {},
 ): Promise<Backend> {
@@ -74,7 +74,7 @@ t.test('an agent\'s file sets turn detection, voice and temperature of OpenAI', 
   await backend.close('done')
 })
 
-t.test('an 8 kHz leg is carried in G.711, unless the agent wants it otherwise', async (t) => {
+t.test('an 8 kHz leg uses G.711, unless the agent sets `audio`', async (t) => {
   const narrow = await connected('', ['openai'], 8000)
   t.match(openai.session.config?.audio?.input?.format, { type: 'audio/pcmu' })
   await narrow.close('done')
@@ -95,7 +95,7 @@ t.test('Gemini takes its model and temperature from the agent, and the rest from
   await plain.close('done')
 })
 
-t.test('a server of one\'s own and a cascade have options too', async (t) => {
+t.test('a self-hosted server and a cascade have options too', async (t) => {
   const backend = await connected('backends: { self-hosted: { temperature: 0.7, turns: { by: gateway } } }', ['self-hosted'])
   t.match(own.session.config, { temperature: 0.7, turn_detection: null })
   await backend.close('done')
@@ -106,44 +106,44 @@ t.test('a server of one\'s own and a cascade have options too', async (t) => {
   await stages.close('done')
 })
 
-t.test('in a list in which one cannot detect turns, the gateway marks them for all', async (t) => {
+t.test('when one backend of a list cannot detect turns, the gateway marks them for all', async (t) => {
   const mixed = await connected('', ['openai', 'gemini'])
-  t.equal(openai.session.config?.audio?.input?.turn_detection, null, 'OpenAI leaves them to the gateway')
+  t.equal(openai.session.config?.audio?.input?.turn_detection, null, 'OpenAI\'s detection is off')
   t.equal(mixed.capabilities.serverVad, false)
   await mixed.close('done')
   const alone = await connected('', ['openai'])
-  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'alone it hears by itself')
+  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'alone it detects turns itself')
   await alone.close('done')
   const all = await connected('', ['openai', 'gemini'], 16000, { GEMINI_TURNS: 'server' })
-  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'nor need it where all can')
+  t.match(openai.session.config?.audio?.input?.turn_detection, { type: 'server_vad' }, 'and also when all can')
   t.equal(all.capabilities.serverVad, true)
   await all.close('done')
-  const willed = await connected('backends: { openai: { turns: { by: server_vad, silenceMs: 300 } } }', ['openai', 'gemini'])
-  t.match(openai.session.config?.audio?.input?.turn_detection, { silence_duration_ms: 300 }, 'what the agent says outright is done')
-  await willed.close('done')
+  const explicit = await connected('backends: { openai: { turns: { by: server_vad, silenceMs: 300 } } }', ['openai', 'gemini'])
+  t.match(openai.session.config?.audio?.input?.turn_detection, { silence_duration_ms: 300 }, 'an explicit setting of the agent counts')
+  await explicit.close('done')
 })
 
 t.test('caller audio goes in short messages to services that detect turns, and in long ones to others', async (t) => {
   const arrived = async (lines: string, names: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<number> => {
     const backend = await connected(lines, names, 16000, env)
-    // A frame over two short messages, and far from a long one; a list takes the leg's rate.
+    // 40 ms of audio: two short messages, and less than one long message.
     for (let i = 0; i < 2; i++) backend.pushAudio(new Int16Array(320))
     await backend.close('done')
-    // What was sent before the close has arrived.
+    // The close waits until everything sent before has arrived.
     return openai.session.callerAudioMs
   }
   t.equal(await arrived('', ['openai']), 40, 'the service detects the turns: frame by frame')
-  t.equal(await arrived('', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 0, 'as the settings want it')
-  t.equal(await arrived('backends: { openai: { messageMs: 20 } }', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 40, 'or the agent')
+  t.equal(await arrived('', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 0, 'as in the settings')
+  t.equal(await arrived('backends: { openai: { messageMs: 20 } }', ['openai'], { BACKEND_MESSAGE_MS: '100' }), 40, 'or as in the agent\'s file')
 })
 
-t.test('the settings say who detects the turns where no agent does', async (t) => {
+t.test('the settings choose the turn detection when the agent does not', async (t) => {
   const backend = await connected('', ['openai'], 16000, { OPENAI_TURNS: 'gateway' })
   t.equal(openai.session.config?.audio?.input?.turn_detection, null)
   await backend.close('done')
 })
 
-t.test('a wrong option is said by its place in the file', async (t) => {
+t.test('the error for a wrong option has its place in the file', async (t) => {
   const faults = async (lines: string): Promise<string> => {
     const loaded = await loadText(`version: 1\nname: a\ninstructions: Be brief.\n${lines}`, {})
     return Array.isArray(loaded) ? loaded.join('\n') : ''
@@ -151,7 +151,7 @@ t.test('a wrong option is said by its place in the file', async (t) => {
   t.match(await faults('backends:\n  openai:\n    messageMs: 10\n'), /^a\.yaml:6:\d+: .*messageMs.*20/)
   t.match(await faults('backends:\n  openai:\n    turns: { by: telepathy }\n'), /^a\.yaml:6:\d+: .*gateway.*server_vad.*semantic_vad/)
   t.match(await faults('backends:\n  openai:\n    turns: { by: gateway, eagerness: low }\n'), /eagerness/)
-  t.match(await faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'today\'s sessions have none')
+  t.match(await faults('backends:\n  openai:\n    temperature: 1\n'), /temperature/, 'GA sessions have none')
   t.match(await faults('backends:\n  opneai: {}\n'), /opneai has no options; allowed: openai/)
   t.match(await faults('backends:\n  embedded: {}\n'), /embedded has no options/)
 })

@@ -11,12 +11,12 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 import type { Script } from '../../src/simulator/vendors/double.js'
 
-// Malformed and unexpected input of a service, one kind at a time: it is counted by its kind for the call record and the metrics, the
-// session goes on, and the same service answers the next question.
+// Malformed and unexpected input of a service, one kind at a time. It is counted by its kind for the call record and
+// the metrics, the session goes on, and the same service answers the next question.
 
 const KEY = 'key-of-a-test'
 const MIB = 1024 * 1024
-const BEYOND_ALL_BOUNDS = 33 * MIB
+const OVERSIZE_BYTES = 33 * MIB
 
 interface Row {
   readonly what: string
@@ -36,19 +36,19 @@ const ended = json({ type: 'response.done', response: { id: 'r', status: 'comple
 
 const OPENAI: readonly Row[] = [
   { what: 'JSON that is cut off', sends: ['{"type":"response.created"'], counted: { malformedMessages: 1 } },
-  { what: 'no JSON at all', sends: ['\u0000\u0001 hello'], counted: { malformedMessages: 1 } },
+  { what: 'text that is not JSON', sends: ['\u0000\u0001 hello'], counted: { malformedMessages: 1 } },
   { what: 'a known event of the wrong shape', sends: ['{"type":"response.output_audio.delta","item_id":7}'], counted: { malformedEvents: 1 } },
   { what: 'an unknown event', sends: ['{"type":"response.hologram.delta"}'], counted: { unknownEvents: 1 } },
-  { what: 'audio for a response that is dead', sends: [
+  { what: 'audio for a response that is over', sends: [
     audio(4800), json({ type: 'response.done', response: { id: 'r', status: 'cancelled' } }), audio(4800),
   ], counted: { lateEvents: 1 } },
-  { what: 'base64 that is none', sends: [audio(0, { delta: '%'.repeat(600) }), ended], counted: { malformedAudio: 1 } },
-  { what: 'tool arguments that are no JSON', sends: [
+  { what: 'audio that is not base64', sends: [audio(0, { delta: '%'.repeat(600) }), ended], counted: { malformedAudio: 1 } },
+  { what: 'tool arguments that are not JSON', sends: [
     json({ type: 'response.output_item.done', response_id: 'r', item: { id: 'i', type: 'function_call', call_id: 'c1', name: 'lookup_order', arguments: '{"x"' } }),
     ended,
   ], counted: { invalidToolArguments: 1 } },
   { what: 'a message of 20 MiB', sends: [audio(15 * MIB)], counted: { oversizeMessages: 1 } },
-  { what: 'another rate in mid-stream', sends: [
+  { what: 'another sample rate during an answer', sends: [
     json({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }),
     audio(3200), ended,
   ], counted: { rateChanges: 1 } },
@@ -62,10 +62,10 @@ const GEMINI: readonly Row[] = [
   { what: 'JSON that is cut off', sends: ['{"serverContent":'], counted: { malformedMessages: 1 } },
   { what: 'a known message of the wrong shape', sends: ['{"serverContent":7}'], counted: { malformedMessages: 1 } },
   { what: 'an unknown message', sends: ['{"hologram":{}}'], counted: { unknownMessages: 1 } },
-  { what: 'base64 that is none', sends: [part('%'.repeat(900)), complete], counted: { malformedAudio: 1 } },
-  { what: 'tool arguments that are no object', sends: [], reply: { calls: [{ callId: 'c1', name: 'lookup_order', args: '[1]' }] }, counted: { invalidToolArguments: 1 } },
+  { what: 'audio that is not base64', sends: [part('%'.repeat(900)), complete], counted: { malformedAudio: 1 } },
+  { what: 'tool arguments that are not an object', sends: [], reply: { calls: [{ callId: 'c1', name: 'lookup_order', args: '[1]' }] }, counted: { invalidToolArguments: 1 } },
   { what: 'a message of 20 MiB', sends: [sound(310_000, 24_000)], counted: { oversizeMessages: 1 } },
-  { what: 'another rate in mid-stream', sends: [sound(100, 24_000), sound(100, 16_000), complete], counted: { rateChanges: 1 } },
+  { what: 'another sample rate during an answer', sends: [sound(100, 24_000), sound(100, 16_000), complete], counted: { rateChanges: 1 } },
   { what: 'sound that cannot be played', sends: [sound(100, 22_050), complete], counted: { unplayableAudio: 1 } },
 ]
 
@@ -88,7 +88,7 @@ async function check(t: Test, name: string, create: (sink: BackendSink) => OpenA
   const counted = (): Readonly<Record<string, number>> => backend.failoverReport().irregular[name] ?? {}
   await recorder.until('it to be counted', () => Object.entries(row.counted).every(([kind, count]) => counted()[kind] === count))
   for (const call of recorder.all('tool-call')) {
-    t.type(call.invalid, 'string', 'the call gets the reason, and answers')
+    t.type(call.invalid, 'string', 'the call gets the reason')
     backend.toolResult(call.callId, { ok: false, value: { error: call.invalid } })
   }
   const answered = recorder.all('turn-done').length
@@ -120,7 +120,7 @@ for (const row of GEMINI) {
   })
 }
 
-t.test('a message that no memory should hold ends the session and not the call', async (t) => {
+t.test('a message beyond 32 MiB ends the session, not the call', async (t) => {
   const [first, second] = await Promise.all([OpenAiDouble.start({ key: KEY }), OpenAiDouble.start({ key: KEY })])
   t.teardown(() => Promise.all([first.close(), second.close()]))
   const candidate = (double: OpenAiDouble, name: string) => ({
@@ -132,7 +132,7 @@ t.test('a message that no memory should hold ends the session and not the call',
   })
   t.teardown(() => backend.close('done'))
   await backend.connect(conformanceSession(), new AbortController().signal)
-  first.session.sendRaw(`"${'A'.repeat(BEYOND_ALL_BOUNDS)}"`)
+  first.session.sendRaw(`"${'A'.repeat(OVERSIZE_BYTES)}"`)
   t.match(await recorder.next('failover'), { from: 'first', to: 'second' })
   backend.sendText('Hello?', { role: 'caller', respond: true })
   await recorder.until('an answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))

@@ -9,7 +9,7 @@ function collect(): { readonly take: (samples: Int16Array) => void; readonly pcm
   return { take: (piece) => samples.push(...piece), pcm: () => Int16Array.from(samples) }
 }
 
-t.test('a sample that is cut in two between messages is put together', async (t) => {
+t.test('a sample that is split between two messages is put together', async (t) => {
   fc.assert(fc.property(fc.int16Array({ minLength: 1, maxLength: 400 }), fc.array(fc.nat(40), { maxLength: 40 }), (pcm, lengths) => {
     const all = Buffer.from(bytesOfSamples(pcm))
     const decoder = new Base64Audio('pcm16')
@@ -25,7 +25,7 @@ t.test('a sample that is cut in two between messages is put together', async (t)
   t.pass()
 })
 
-t.test('what is no base64 is refused, and what comes after it is whole again', async (t) => {
+t.test('text that is not base64 is refused, and the next text is decoded', async (t) => {
   const decoder = new Base64Audio('pcm16')
   const out = collect()
   for (const text of ['%%%%', 'AAAA*AAA', 'A', 'AAA\\/', 'AA AA', '=AAA', 'AA=A']) {
@@ -62,7 +62,7 @@ t.test('mu-law is expanded', async (t) => {
   t.same(out.pcm(), wanted)
 })
 
-t.test('base64 is understood in both alphabets, with and without padding, whatever its length', async (t) => {
+t.test('base64 of any length is decoded in both alphabets, with and without padding', async (t) => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (audio, padded) => {
     const out = collect()
     const text = Buffer.from(audio).toString(padded ? 'base64' : 'base64url')

@@ -27,7 +27,7 @@ async function rig(t: Test, options: Partial<BudgetOptions>): Promise<Rig> {
 const used = (inputTokens: number, outputTokens: number) => (
   { type: 'usage', usage: { inputTokens, outputTokens, audioInMs: 60_000, audioOutMs: 30_000 } }) as const
 
-t.test('a call within its budget is left alone, and its cost is known', async (t) => {
+t.test('a call within its budget goes on, and its cost is reported', async (t) => {
   const { a, backend, recorder, timers, asked } = await rig(t, {
     limits: { maxMs: 600_000, maxTokens: 10_000, maxCost: 1 },
     prices: { currency: 'USD', backends: { a: { inputPerMillionTokens: 4, outputPerMillionTokens: 16, audioInPerMinute: 0.06 } } },
@@ -44,7 +44,7 @@ t.test('a call within its budget is left alone, and its cost is known', async (t
   t.equal(recorder.all('usage').length, 2)
 })
 
-t.test('when the budget is spent the model says goodbye, not in the middle of a sentence', async (t) => {
+t.test('when the budget is used up the model is asked for a goodbye, but not while anybody speaks', async (t) => {
   const { a, backend, recorder, asked } = await rig(t, { limits: { maxTokens: 1000 } })
   a.now.speak(1, 'Let me explain', 2000)
   a.now.emit(used(900, 200))
@@ -62,7 +62,7 @@ t.test('when the budget is spent the model says goodbye, not in the middle of a 
   t.match(backend.budgetReport(), { spent: 'maxTokens', endedBy: 'agent' })
 })
 
-t.test('the guard ends the call of a model that says goodbye and stays', async (t) => {
+t.test('the guard ends the call when the model says goodbye without end_call', async (t) => {
   const { a, backend, recorder, timers } = await rig(t, { limits: { maxMs: 60_000 } })
   await timers.pass(60_000)
   a.now.answer(1, 'Goodbye.', 500)
@@ -70,7 +70,7 @@ t.test('the guard ends the call of a model that says goodbye and stays', async (
   t.match(backend.budgetReport(), { spent: 'maxMs', endedBy: 'guard' })
 })
 
-t.test('a model that says nothing is not waited for', async (t) => {
+t.test('the guard ends the call when the model says nothing for goodbyeMs', async (t) => {
   const { recorder, timers } = await rig(t, { limits: { maxMs: 60_000 }, goodbyeMs: 5000 })
   await timers.pass(64_900)
   t.equal(recorder.all('tool-call').length, 0)
@@ -78,7 +78,7 @@ t.test('a model that says nothing is not waited for', async (t) => {
   t.equal(recorder.all('tool-call').length, 1)
 })
 
-t.test('a caller who speaks into the goodbye gets another one, and not for ever', async (t) => {
+t.test('a caller who speaks during the goodbye gets another one, at most twice', async (t) => {
   const { a, backend, recorder, timers, asked } = await rig(t, { limits: { maxOutputTokens: 10 } })
   a.now.emit(used(0, 10))
   for (let i = 1; i <= 2; i++) {
@@ -88,7 +88,7 @@ t.test('a caller who speaks into the goodbye gets another one, and not for ever'
     backend.toolResult(call?.callId ?? '', { ok: false, value: { error: 'The caller spoke up; the call goes on.' } })
     t.equal(asked(), i + 1)
   }
-  t.notOk(a.now.fed.some((fed) => fed.type === 'tool-result'), 'the model knows nothing of our call')
+  t.notOk(a.now.fed.some((fed) => fed.type === 'tool-result'), 'the model does not see the guard\'s tool call')
   a.now.answer(3, 'Goodbye.', 500)
   backend.toolResult('budget-end-3', { ok: false, value: {} })
   t.match(recorder.all('error'), [{ code: 'quota', fatal: true }])
@@ -96,7 +96,7 @@ t.test('a caller who speaks into the goodbye gets another one, and not for ever'
   t.equal(timers.pending, 0)
 })
 
-t.test('a cost without a price is not guessed', async (t) => {
+t.test('without a price there is no cost', async (t) => {
   const { a, backend } = await rig(t, { limits: { maxCost: 0.01 }, prices: { currency: 'KES', backends: { b: { inputPerMillionTokens: 1 } } } })
   a.now.emit(used(1_000_000, 1_000_000))
   t.match(backend.budgetReport(), { cost: null, spent: null })

@@ -27,7 +27,7 @@ function far(changes: { readonly messageMs?: number; readonly waitingMsMax?: num
 
 const count = (from: number, samples: number): Int16Array => Int16Array.from({ length: samples }, (_, i) => (from + i) % 30_000)
 
-t.test('what goes in comes out, in order, however it is cut and whenever the other side takes it', async (t) => {
+t.test('all samples are sent in order, for any frame lengths and any refusals', async (t) => {
   const steps = fc.array(fc.oneof(fc.integer({ min: 1, max: 900 }), fc.constantFrom('flush', 'stop', 'go')), { maxLength: 40 })
   fc.assert(fc.property(steps, (todo) => {
     const line = far({ waitingMsMax: 60_000 })
@@ -50,7 +50,7 @@ t.test('what goes in comes out, in order, however it is cut and whenever the oth
   t.pass()
 })
 
-t.test('what waits too long is dropped from the front, and counted', async (t) => {
+t.test('audio that waits too long is dropped, oldest first, and counted', async (t) => {
   const line = far({ waitingMsMax: 120 })
   line.takes = false
   line.uplink.open()
@@ -64,7 +64,7 @@ t.test('what waits too long is dropped from the front, and counted', async (t) =
   t.equal(line.uplink.takeSentMs(), 0)
 })
 
-t.test('while closed only the newest is kept, and its loss is no loss', async (t) => {
+t.test('while closed only the newest audio is kept, and the rest is not counted as dropped', async (t) => {
   const line = far()
   line.uplink.push(count(0, 960 * 10))
   t.same(line.got, [])

@@ -9,7 +9,7 @@ function push(history: CallerAudio, samples: number): void {
   history.push(Int16Array.from({ length: samples }, (_, i) => sampleAt(history.written + i)))
 }
 
-t.test('what is kept comes back as it was, wherever one begins to read', async () => {
+t.test('kept audio is read back unchanged from any position', async () => {
   const step = fc.oneof(
     fc.record({ push: fc.integer({ min: 1, max: 9000 }) }),
     fc.record({ forget: fc.integer({ min: -2000, max: 12_000 }) }),
@@ -23,7 +23,7 @@ t.test('what is kept comes back as it was, wherever one begins to read', async (
         history.forget(history.written - one.forget)
         forgotten = Math.max(forgotten, Math.min(history.written, history.written - one.forget))
       }
-      if (history.oldest < forgotten) throw new Error('what was forgotten is there')
+      if (history.oldest < forgotten) throw new Error('forgotten samples can be read')
       if (history.bytes > (2000 + 100) * 8 * 2) throw new Error(`${history.bytes} bytes`)
       const out = new Int16Array(readSamples)
       let at = history.oldest
@@ -46,7 +46,7 @@ t.test('two seconds are kept, and older samples are dropped and counted', async 
   t.equal(history.samplesLost, history.oldest)
 })
 
-t.test('memory is held only for what is kept, and given back at the end', async (t) => {
+t.test('memory is held only for kept audio, and released at the end', async (t) => {
   const history = new CallerAudio(16_000, 10_000)
   t.equal(history.bytes, 0)
   for (let i = 0; i < 1000; i++) {

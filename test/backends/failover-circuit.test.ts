@@ -2,7 +2,7 @@ import t from 'tap'
 import { CircuitBreaker, Circuits, retryAfterMs } from '../../src/backends/failover/circuit-breaker.js'
 import { CIRCUITS_MAX } from '../../src/core/limits.js'
 
-t.test('a backend that fails three times in a row is left alone, and one call at a time finds out whether it is back', async (t) => {
+t.test('after three failures in a row the circuit opens, and then one call at a time probes the backend', async (t) => {
   const breaker = new CircuitBreaker('a', { failuresToOpen: 3, openMs: 1000, openMsMax: 3000 })
   let now = 0
   const fail = (): void => breaker.enter(now).failed('network', '', now)
@@ -24,14 +24,14 @@ t.test('a backend that fails three times in a row is left alone, and one call at
   t.equal(breaker.allows(now), true, 'a probe whose caller hung up is replaced by the next call')
   breaker.enter(now)
   t.equal(breaker.allows(now + 29_999), false)
-  t.equal(breaker.allows(now + 30_000), true, 'and so is one that is not heard of again')
+  t.equal(breaker.allows(now + 30_000), true, 'and so is one that never reports')
   const good = breaker.enter(now + 30_000)
   good.succeeded(now + 30_000)
   t.equal(breaker.state(now + 30_000), 'closed')
   t.match(breaker, { opened: 2, failures: 4, successes: 1 })
 })
 
-t.test('success between failures means that it works', async (t) => {
+t.test('a success resets the count of failures', async (t) => {
   const breaker = new CircuitBreaker('a', { failuresToOpen: 2 })
   for (let i = 0; i < 5; i++) {
     breaker.enter(0).failed('internal', '', 0)
@@ -50,7 +50,7 @@ t.test('a session that had answered and then died counts as failed', async (t) =
   t.equal(breaker.failures, 2, 'each once')
 })
 
-t.test('a wrong key and an empty account open it at once and for long; one agent\'s own mistake never does', async (t) => {
+t.test('a wrong key or an empty account opens it at once for 5 minutes; one agent\'s bad request never does', async (t) => {
   for (const code of ['auth', 'quota'] as const) {
     const breaker = new CircuitBreaker('a')
     breaker.enter(0).failed(code, '', 0)
@@ -62,7 +62,7 @@ t.test('a wrong key and an empty account open it at once and for long; one agent
   t.equal(breaker.state(0), 'closed')
 })
 
-t.test('a service that says when to try again is not tried before', async (t) => {
+t.test('a service that says when to try again is not tried earlier', async (t) => {
   const breaker = new CircuitBreaker('a')
   breaker.enter(0).failed('rate_limit', 'a: Rate limit reached. Please try again in 20s.', 0)
   t.equal(breaker.allows(19_999), false)
@@ -74,7 +74,7 @@ t.test('a service that says when to try again is not tried before', async (t) =>
   t.equal(retryAfterMs('too many requests'), null)
 })
 
-t.test('calls that were under way when it opened do not keep it open longer', async (t) => {
+t.test('live calls that fail after it opened do not keep it open longer', async (t) => {
   const breaker = new CircuitBreaker('a', { failuresToOpen: 1, openMs: 1000 })
   const live = [breaker.enter(0), breaker.enter(0), breaker.enter(0)]
   breaker.enter(0).failed('network', '', 0)
@@ -82,7 +82,7 @@ t.test('calls that were under way when it opened do not keep it open longer', as
   t.equal(breaker.allows(1000), true)
   const late = breaker.enter(0)
   late.succeeded(500)
-  t.equal(breaker.state(1000), 'half-open', 'and one that goes on well proves nothing about new ones')
+  t.equal(breaker.state(1000), 'half-open', 'and a late success of one of them does not close it')
 })
 
 t.test('names beyond the bound share a circuit', async (t) => {

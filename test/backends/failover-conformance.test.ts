@@ -5,14 +5,13 @@ import { clockTimers } from '../../src/backends/timers.js'
 import { openAiHarness } from './openai-harness.js'
 import { passSuite } from './pass-suite.js'
 
-/** The harness of a backend that is the only one of a list. */
+/** The harness of a list with one backend. */
 function listed(harness: ConformanceHarness): ConformanceHarness {
   return {
     ...harness,
-    // What a list does by being one.
     lacks: {
-      expiry: 'a list keeps the end of a session to itself, and replaces it',
-      breakage: 'a list replaces a session that is lost; test/backends/failover.test.ts has what it does then',
+      expiry: 'a list handles the end of a session itself, and replaces the session',
+      breakage: 'a list replaces a session that is lost; see test/backends/failover.test.ts',
     },
     setup: async () => {
       const setup = await harness.setup()

@@ -15,7 +15,7 @@ t.teardown(() => pool.close())
 await pool.ready()
 const flite = await loadFlite()
 
-t.test('when the cloud is gone the offline dialogue answers the question that was asked of it', async (t) => {
+t.test('when the cloud service fails, the offline dialogue answers the open question', async (t) => {
   const cloud = new ScriptedService('cloud', ['ready', 'network'], { inputRateHz: 8000 })
   const speech = new SpeechClient({ port: pool.openSession(), reopen: async () => pool.openSession() })
   const clock = (): number => performance.now()
@@ -46,7 +46,7 @@ t.test('when the cloud is gone the offline dialogue answers the question that wa
   const said = (): readonly string[] => recorder.all('transcript').flatMap((event) => (event.role === 'agent' ? [event.text] : []))
   await recorder.until('the answer', () => said().some((text) => /Order 4127 is out for delivery/.test(text)), 20_000)
   t.match(recorder.all('failover'), [{ from: 'cloud', to: 'embedded' }])
-  t.ok(said().some((text) => text.startsWith('Sorry, the line had a problem.')), 'it is begun as a takeover')
-  t.ok(recorder.all('transcript').some((event) => event.role === 'caller' && /where('s| is) my order/.test(event.text)), 'it heard what was said before it was there')
+  t.ok(said().some((text) => text.startsWith('Sorry, the line had a problem.')), 'it begins with the words for a takeover')
+  t.ok(recorder.all('transcript').some((event) => event.role === 'caller' && /where('s| is) my order/.test(event.text)), 'it got the speech from before the takeover')
   t.equal(recorder.all('error').filter((error) => error.fatal).length, 0)
 })

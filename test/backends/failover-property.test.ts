@@ -15,10 +15,10 @@ const step = fc.oneof(
 )
 
 /**
- * Whenever backends die, connect and are rotated: each session hears one unbroken piece of the caller, and the last one
- * hears everything from the first sample on that nobody had answered when it took over.
+ * Whenever backends die, connect and are rotated: each session gets one unbroken piece of the caller's audio, and the
+ * last one gets everything from the first sample without an answer at its takeover.
  */
-t.test('whatever happens in whatever order, no word that was not answered is lost', async (t) => {
+t.test('in any order of events, no caller audio without an answer is lost', async (t) => {
   let takeovers = 0
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 4, maxLength: 40 }), fc.boolean(), async (steps, serverVad) => {
     const [a, b] = [new ScriptedService('a', ['ready'], { serverVad }), new ScriptedService('b', ['ready'], { serverVad })]
@@ -54,7 +54,7 @@ t.test('whatever happens in whatever order, no word that was not answered is los
         if (line.backend.snapshot() !== null) now?.die()
         await settled()
       }
-      // From when it takes over a session owes the call what was open then.
+      // At its takeover a session must get all audio from here on.
       const serving = active()
       if (serving !== undefined && line.backend.snapshot() !== null && !begins.has(serving)) begins.set(serving, unanswered ?? line.said.length)
     }
@@ -65,13 +65,13 @@ t.test('whatever happens in whatever order, no word that was not answered is los
       const { samples } = session
       const [first] = samples
       if (first === undefined) continue
-      // Values come again after 65,536 samples: the place is the one that fits.
+      // Sample values repeat after 65,536 samples: find the position where all fit.
       const from = first + 32_768
       let at = from
       while (at < line.said.length && !samples.every((sample, k) => sample === line.said[at + k])) at += 65_536
-      if (at >= line.said.length) throw new Error(`session ${i} heard something that was not said in one piece`)
-      const owed = begins.get(session)
-      if (owed !== undefined && at > owed) throw new Error(`session ${i} begins at ${at}, ${at - owed} samples too late`)
+      if (at >= line.said.length) throw new Error(`session ${i} did not get one unbroken piece`)
+      const expectedFrom = begins.get(session)
+      if (expectedFrom !== undefined && at > expectedFrom) throw new Error(`session ${i} begins at ${at}, ${at - expectedFrom} samples too late`)
       if (session === active() && at + samples.length !== line.said.length) throw new Error('the last words are missing')
       if (at % FRAME !== 0) throw new Error('frames are cut')
     }

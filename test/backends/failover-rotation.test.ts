@@ -2,7 +2,7 @@ import t from 'tap'
 import { Line, settled } from './failover/line.js'
 import { ScriptedService } from './failover/scripted.js'
 
-t.test('a session that is about to end is replaced while nobody speaks, and nobody notices', async (t) => {
+t.test('a session that is about to end is replaced while nobody speaks', async (t) => {
   const a = new ScriptedService('a')
   const line = new Line(t, [a, new ScriptedService('b')])
   await line.connect()
@@ -17,15 +17,15 @@ t.test('a session that is about to end is replaced while nobody speaks, and nobo
   t.equal(a.sessions.length, 1, 'not in the middle of an answer')
   old.finish(2)
   await line.timers.pass(600)
-  t.equal(a.sessions.length, 1, 'nor while it is still heard')
+  t.equal(a.sessions.length, 1, 'nor while it is still playing')
   await line.timers.pass(2000)
   t.equal(a.sessions.length, 2)
   t.match(line.failovers, [{ from: 'a', to: 'a', gapMs: 0, reason: 'rotation' }])
   t.equal(old.closedWith, 'replaced')
-  t.same(a.now.session?.resume, { handle: 'h1' }, 'a service that can go on with the session does')
+  t.same(a.now.session?.resume, { handle: 'h1' }, 'the new session gets the state of the old one')
   t.same(a.now.session?.history.map((entry) => entry.text), ['Welcome to the shop.', 'Where is my order?', 'On its way.'])
   t.equal(line.recorder.all('error').length, 0)
-  t.equal(line.recorder.all('expiring').length, 0, 'it is dealt with')
+  t.equal(line.recorder.all('expiring').length, 0, 'the list handles it')
   t.equal(line.backend.stats.rotations, 1)
   await line.speech(800)
   t.same(a.now.fed.map((fed) => fed.type), ['speech-start', 'speech-end'])
@@ -33,7 +33,7 @@ t.test('a session that is about to end is replaced while nobody speaks, and nobo
   t.equal(line.recorder.audioPieces.length, 3)
 })
 
-t.test('a caller who begins to speak while the replacement connects is heard by it, from their first sample', async (t) => {
+t.test('a replacement gets the speech that begins while it connects, from its first sample', async (t) => {
   const a = new ScriptedService('a', ['ready', 'later'])
   const line = new Line(t, [a])
   await line.connect()
@@ -52,7 +52,7 @@ t.test('a caller who begins to speak while the replacement connects is heard by 
   t.same(heard, line.said.slice(line.said.length - heard.length))
 })
 
-t.test('a replacement that missed a turn is given up, and the next quiet moment is used', async (t) => {
+t.test('a replacement that missed a turn is dropped, and another one is connected at the next quiet moment', async (t) => {
   const a = new ScriptedService('a', ['ready', 'later', 'ready'])
   const line = new Line(t, [a])
   await line.connect()
@@ -72,7 +72,7 @@ t.test('a replacement that missed a turn is given up, and the next quiet moment 
   t.same(a.now.session?.history.map((entry) => entry.text), ['Welcome to the shop.', 'One more thing.', 'Yes?'])
 })
 
-t.test('a caller who never stops is moved at the last moment, with what they said', async (t) => {
+t.test('while the caller never stops, the rotation happens at the last moment, with a replay of their speech', async (t) => {
   const a = new ScriptedService('a')
   const line = new Line(t, [a])
   await line.connect()
@@ -91,7 +91,7 @@ t.test('a caller who never stops is moved at the last moment, with what they sai
   t.equal(a.now.samples.length, 16 * 4300)
 })
 
-t.test('a service that gives no sign of its end is rotated by the clock, again and again', async (t) => {
+t.test('a service that sends no warning is rotated by its maxSessionMs, each time', async (t) => {
   const a = new ScriptedService('a', ['ready'], { maxSessionMs: 600_000 })
   const line = new Line(t, [a])
   await line.connect()
@@ -102,7 +102,7 @@ t.test('a service that gives no sign of its end is rotated by the clock, again a
   t.equal(line.recorder.all('error').length, 0)
 })
 
-t.test('a session that ends before it could be rotated is replaced by one of the same service', async (t) => {
+t.test('a session that ends before its rotation is replaced by one of the same service', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -113,7 +113,7 @@ t.test('a session that ends before it could be rotated is replaced by one of the
   t.equal(b.sessions.length, 0)
 })
 
-t.test('a standby is connected at once, hears nothing, and takes over without a connection to wait for', async (t) => {
+t.test('a standby is connected from the start, gets no audio, and takes over at once', async (t) => {
   const [a, b] = [new ScriptedService('a', ['ready', 'later']), new ScriptedService('b', ['ready', 'later'])]
   const line = new Line(t, [a, b], { standby: true })
   await line.connect()
@@ -132,7 +132,7 @@ t.test('a standby is connected at once, hears nothing, and takes over without a 
   t.equal(b.sessions.length, 1)
   t.equal(b.now.updates, 1)
   const [recap, ...marks] = b.now.fed
-  t.ok(recap?.type === 'text' && !recap.respond && recap.text.includes('Welcome to the shop.') && recap.text.includes('"lost"'), 'it is told what it missed')
+  t.ok(recap?.type === 'text' && !recap.respond && recap.text.includes('Welcome to the shop.') && recap.text.includes('"lost"'), 'it gets a recap')
   t.same(marks.map((fed) => fed.type), ['speech-start', 'speech-end'])
   await line.timers.pass(31_000)
   t.equal(a.sessions.length, 1, 'one that failed a moment ago does not stand by')
@@ -140,7 +140,7 @@ t.test('a standby is connected at once, hears nothing, and takes over without a 
   t.equal(a.sessions.length, 2, 'later it does')
 })
 
-t.test('a standby that dies is replaced some times, without a word to the call', async (t) => {
+t.test('a standby that dies is replaced a limited number of times, and the call gets no event', async (t) => {
   const [a, b, c] = [new ScriptedService('a'), new ScriptedService('b', ['ready', 'network']), new ScriptedService('c', ['network'])]
   const line = new Line(t, [a, b, c], { standby: true })
   await line.connect()
@@ -148,6 +148,6 @@ t.test('a standby that dies is replaced some times, without a word to the call',
   b.now.die('internal')
   await line.timers.pass(3_600_000)
   t.match(line.recorder.events.map((event) => event.type), ['ready'])
-  t.equal(b.sessions.length + c.sessions.length, 6, 'and then no more')
+  t.equal(b.sessions.length + c.sessions.length, 6, 'STANDBY_TRIES_MAX and no more')
   t.equal(line.backend.stats.standbysLost, 6)
 })

@@ -14,14 +14,14 @@ t.test('a caller who waits for another backend hears a filler, unless somebody s
   rig.backend({ type: 'holding' })
   t.same(announced(rig), [DEFAULT_CALL_OPTIONS.filler.texts[0]])
   rig.backend({ type: 'holding' })
-  t.equal(announced(rig).length, 1, 'not while one is being heard')
+  t.equal(announced(rig).length, 1, 'not while one is playing')
   const speaking = Rig.talking()
   speaking.speak(400)
   speaking.backend({ type: 'holding' })
   t.same(announced(speaking), [])
 })
 
-t.test('a failover is in the timeline, and the new backend gets the time to answer', async (t) => {
+t.test('a failover is in the timeline, and the new backend gets a full deadline to answer', async (t) => {
   const rig = Rig.talking({ silence: { afterMs: 60_000, prompts: [] } })
   rig.speak(600)
   rig.run(700)

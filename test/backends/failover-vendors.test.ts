@@ -15,7 +15,7 @@ import { createSincMedium, firKernel } from '../support/media-modules.js'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
-// Real sockets, real clients, real resamplers; only the services behind them are doubles.
+// Real sockets, clients and resamplers; only the services are doubles.
 
 const resamplers = new ResamplerBank({ rows: await derivePolyphaseRows(createSincMedium), kernel: firKernel() })
 const clock = (): number => performance.now()
@@ -65,7 +65,7 @@ function utterance(backend: FailoverBackend): void {
   frames(backend, 300, 0)
 }
 
-t.test('a service whose line breaks in mid-sentence is replaced by another vendor that hears the whole question', async (t) => {
+t.test('when a connection breaks during an answer, another vendor takes over and gets the whole question', async (t) => {
   const [a, b] = [await openAi(t), await gemini(t)]
   a.script.callerSays('Where is my order?')
   a.script.reply({ say: 'Your order is on its way to Nakuru and will be there tomorrow.', audioMs: 4000, paceMs: 20 })
@@ -90,7 +90,7 @@ t.test('a service whose line breaks in mid-sentence is replaced by another vendo
   t.comment(`first sound ${backend.stats.soundMsLast.toFixed(1)} ms after the fault`)
 })
 
-t.test('a service that detects turns itself hears a question that was asked of one that does not', async (t) => {
+t.test('a service that detects turns itself takes over from one that does not', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   a.script.reply({ say: 'One moment.', audioMs: 3000, paceMs: 20 })
   b.script.callerSays('are you open on Sunday?')
@@ -107,7 +107,7 @@ t.test('a service that detects turns itself hears a question that was asked of o
   t.equal(b.session.errors.length, 0)
 })
 
-t.test('a wrong key costs one call one refusal and the next ones nothing', async (t) => {
+t.test('a wrong key is tried by one call, and not by the next ones', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   const circuits = new Circuits()
   const list = [toOpenAi(a, 'first', { apiKey: 'sk-wrong' }), toOpenAi(b, 'second')]
@@ -119,7 +119,7 @@ t.test('a wrong key costs one call one refusal and the next ones nothing', async
   t.equal(a.connections, 1)
 })
 
-t.test('the result of a tool that ran for one service goes to the next, and the tool is not run again', async (t) => {
+t.test('a tool result of one service goes to the next one, and the tool is not run again', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   const call = { callId: 'call_a', name: 'lookup_order', args: { orderNumber: '4711' } }
   a.script.reply({ calls: [call] }, { say: 'It is on its way to you.', audioMs: 4000, paceMs: 20 })
@@ -137,7 +137,7 @@ t.test('the result of a tool that ran for one service goes to the next, and the 
   t.ok(answers.every((item) => item.type === 'function_call_output' && item.output.includes('out for delivery')))
 })
 
-t.test('a half-open connection is left when the caller has waited for too long', async (t) => {
+t.test('a half-open connection is replaced when the caller has waited for stallMs', async (t) => {
   const [a, b] = [await openAi(t), await openAi(t)]
   b.script.reply({ say: 'I am here.', audioMs: 300 })
   const { recorder, backend } = await line(t, [toOpenAi(a, 'first'), toOpenAi(b, 'second')], { stallMs: 400 })
@@ -148,7 +148,7 @@ t.test('a half-open connection is left when the caller has waited for too long',
   await recorder.until('an answer', () => recorder.audioPieces.length > 0)
 })
 
-t.test('a warm standby of another vendor takes over within the turn of the loop', async (t) => {
+t.test('a warm standby of another vendor takes over within the same turn of the event loop', async (t) => {
   const [a, b] = [await openAi(t), await gemini(t)]
   a.script.reply({ say: 'Welcome.', audioMs: 300 }, { say: 'Your order is on its way.', audioMs: 4000, paceMs: 20 })
   b.script.reply({ say: 'It is on its way.', audioMs: 500 })
@@ -166,7 +166,7 @@ t.test('a warm standby of another vendor takes over within the turn of the loop'
         sameTurn = false
       })
     } else if (event.type === 'failover') {
-      t.ok(sameTurn, 'nothing is waited for')
+      t.ok(sameTurn, 'without any wait')
       t.comment(`gap ${event.gapMs.toFixed(2)} ms`)
     }
   }
@@ -178,7 +178,7 @@ t.test('a warm standby of another vendor takes over within the turn of the loop'
   t.ok(b.session.texts.some((text) => text.includes('You take over this call now')))
 })
 
-t.test('Gemini says goodbye to a connection, and the next one goes on with the session', async (t) => {
+t.test('after Gemini\'s goAway the next connection resumes the session', async (t) => {
   const a = await gemini(t)
   const { recorder, backend } = await line(t, [toGemini(a)])
   backend.sendText('', { role: 'system', respond: true })
@@ -196,6 +196,6 @@ t.test('Gemini says goodbye to a connection, and the next one goes on with the s
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('all of them gave their resamplers back', async (t) => {
+t.test('all resamplers are released', async (t) => {
   t.equal(resamplers.openStreams, 0)
 })

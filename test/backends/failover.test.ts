@@ -11,14 +11,14 @@ const marksOf = (backend: ScriptedBackend): Fed['type'][] => backend.fed.map((fe
 
 const PRE_ROLL = 16 * 400
 
-/** `heard` is the newest `samples` of what was said, without a gap or a repetition. */
+/** Checks that `heard` is the newest `samples` of `said`, without a gap or a repetition. */
 function isUnbrokenTail(t: Test, heard: readonly number[], said: readonly number[], samples: number): void {
   t.equal(heard.length, samples)
   const from = said.length - heard.length
   t.equal(heard.findIndex((sample, i) => sample !== said[from + i]), -1, 'each sample once and in its place')
 }
 
-t.test('a backend that dies in mid-sentence is replaced, and the question is replayed to the next one', async (t) => {
+t.test('a backend that dies during an answer is replaced, and the question is replayed to the next one', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -38,20 +38,20 @@ t.test('a backend that dies in mid-sentence is replaced, and the question is rep
   const [start, end] = next.fed
   t.match([start?.type, end?.type], ['speech-start', 'speech-end'])
   t.equal(line.said.length - next.samples.length + (start?.at ?? 0), before, 'speech begins at its first sample')
-  t.same(next.session?.history.map((entry) => entry.role), ['agent', 'agent'], 'words whose audio is replayed are not in the history')
+  t.same(next.session?.history.map((entry) => entry.role), ['agent', 'agent'], 'words whose audio will be replayed are not in the history')
   t.equal(next.session?.history[0]?.text, 'Welcome to the shop.')
   const heard = next.session?.history[1]?.text ?? ''
-  t.ok(heard.length > 4 && 'Your order is on its way'.startsWith(heard), `only what 600 ms had time for: ${heard}`)
-  t.notOk(line.recorder.all('error').some((error) => error.fatal), 'the call is not told of a fatal error')
+  t.ok(heard.length > 4 && 'Your order is on its way'.startsWith(heard), `only the words of 600 ms: ${heard}`)
+  t.notOk(line.recorder.all('error').some((error) => error.fatal), 'the call gets no fatal error')
   next.answer(1, 'It is on its way.', 900)
   const generations = line.recorder.audioPieces.map((piece) => piece.generation)
   t.same(generations, [...generations].sort((x, y) => x - y))
-  t.equal(new Set(line.recorder.audioPieces.map((piece) => piece.itemId)).size, 3, 'items of two backends are told apart')
+  t.equal(new Set(line.recorder.audioPieces.map((piece) => piece.itemId)).size, 3, 'items of two backends have different ids')
   t.match(line.recorder.all('turn-done').map((done) => done.status), ['completed', 'cancelled', 'completed'])
   t.equal(line.backend.capabilities.name, 'b')
 })
 
-t.test('a caller who is speaking while it happens loses nothing either', async (t) => {
+t.test('a takeover during the caller\'s speech loses none of it', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -73,7 +73,7 @@ t.test('a caller who is speaking while it happens loses nothing either', async (
   t.equal(line.backend.stats.lostSamples, 0)
 })
 
-t.test('what the dead backend still says is not heard', async (t) => {
+t.test('late events and audio of a failed backend are dropped', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -106,16 +106,16 @@ t.test('a tool that was run for the first backend is not run for the second', as
   await settled()
   t.match(b.now.session?.toolLedger, [{ name: 'book_slot', args: { day: 'Monday', at: 9 }, ok: true, result: { booked: 'B-1' } }])
   b.now.call(1, 'call_1', 'book_slot', { at: 9, day: 'Monday' })
-  t.equal(line.recorder.all('tool-call').length, 1, 'the call hears of one')
+  t.equal(line.recorder.all('tool-call').length, 1, 'the call gets one')
   t.match(b.now.fed.at(-1), { type: 'tool-result', callId: 'call_1', reply: { ok: true, value: { booked: 'B-1' } } })
   b.now.answer(2, 'You are booked.', 500)
   await line.speech(800)
   b.now.call(3, 'call_2', 'book_slot', { day: 'Monday', at: 9 })
-  t.equal(line.recorder.all('tool-call').length, 2, 'a caller who asks for it again gets it again')
+  t.equal(line.recorder.all('tool-call').length, 2, 'after a whole answer the same call is run again')
   t.equal(line.backend.stats.toolsSpared, 1)
 })
 
-t.test('a tool that still runs answers the second backend, whether it asks or not', async (t) => {
+t.test('the result of a tool that still runs goes to the second backend, as a result or as a text', async (t) => {
   for (const asks of [true, false]) {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
     const line = new Line(t, [a, b])
@@ -136,23 +136,23 @@ t.test('a tool that still runs answers the second backend, whether it asks or no
   }
 })
 
-t.test('a refused connection is tried elsewhere before the call notices', async (t) => {
+t.test('after a refused connection the next candidate is tried, before `ready`', async (t) => {
   const [a, b] = [new ScriptedService('a', ['auth']), new ScriptedService('b')]
   const circuits = new Circuits()
   const line = new Line(t, [a, b], { circuits })
   await line.connect()
   t.match(line.recorder.all('error'), [{ code: 'auth', fatal: false }])
   t.equal(line.recorder.all('ready').length, 1)
-  t.equal(line.failovers.length, 0, 'nobody was served by the first')
+  t.equal(line.failovers.length, 0, 'the first one never served the call')
   line.backend.sendText('', { role: 'system', respond: true })
   t.same(textsOf(b.now), [''])
-  t.equal(circuits.of('a').state(line.timers.now), 'open', 'a wrong key needs no second proof')
+  t.equal(circuits.of('a').state(line.timers.now), 'open', 'a wrong key opens the circuit at once')
   const second = new Line(t, [a, b], { circuits })
   await second.connect()
   t.equal(a.sessions.length, 1, 'the next call does not try it')
 })
 
-t.test('a candidate that cannot even be made is left out, and a list of such candidates is refused', async (t) => {
+t.test('a candidate that cannot be made is left out, and a list of such candidates is refused', async (t) => {
   const b = new ScriptedService('b')
   const broken = { create: () => { throw new GatewayError('SPEECH_FAULT', 'the speech pool is down') } }
   const line = new Line(t, [], { candidates: [broken, { create: b.create, voice: 'marin' }] })
@@ -164,7 +164,7 @@ t.test('a candidate that cannot even be made is left out, and a list of such can
   t.throws(() => new Line(t, [b, new ScriptedService('c', ['ready'], { inputRateHz: 24_000 })]), { message: /16000 Hz.*no resampler/ })
 })
 
-t.test('a dialogue that is scripted is begun before it hears the question', async (t) => {
+t.test('a scripted dialogue is asked to begin before the question is replayed', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [], { candidates: [{ create: a.create }, { create: b.create, scripted: true }], stallMs: 1000 })
   await line.connect()
@@ -175,12 +175,12 @@ t.test('a dialogue that is scripted is begun before it hears the question', asyn
   t.same(marksOf(b.now), ['text', 'speech-start', 'speech-end'])
   t.match(b.now.fed[0], { text: '', role: 'system', respond: true })
   await line.timers.pass(30_000)
-  t.equal(line.failovers.length, 1, 'it may be silent where it has nothing to say')
+  t.equal(line.failovers.length, 1, 'its silence is no stall')
 })
 
-t.test('where every candidate detects turns itself, all that was said since the last answer is replayed', async (t) => {
-  const ears = { serverVad: true }
-  const [a, b] = [new ScriptedService('a', ['ready'], ears), new ScriptedService('b', ['ready'], ears)]
+t.test('when every candidate detects turns itself, all speech since the last answer is replayed', async (t) => {
+  const detecting = { serverVad: true }
+  const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
   const line = new Line(t, [a, b], { stallMs: 3000 })
   await line.connect()
   t.equal(line.backend.capabilities.serverVad, true)
@@ -196,12 +196,12 @@ t.test('where every candidate detects turns itself, all that was said since the 
   t.same(marksOf(b.now), [])
 })
 
-t.test('where services detect the turns, the voice without an answer is replayed, and of silence only the newest', async (t) => {
+t.test('when services detect the turns, voice without an answer is replayed, and of silence only the newest part', async (t) => {
   const MARGIN_MS = 1700
   const PRE_ROLL_MS = 400
   const takeover = (name: string, ms: number, before: (line: Line, a: ScriptedService) => Promise<void>) => t.test(name, async (t) => {
-    const ears = { serverVad: true }
-    const [a, b] = [new ScriptedService('a', ['ready'], ears), new ScriptedService('b', ['ready'], ears)]
+    const detecting = { serverVad: true }
+    const [a, b] = [new ScriptedService('a', ['ready'], detecting), new ScriptedService('b', ['ready'], detecting)]
     const line = new Line(t, [a, b])
     await line.connect()
     await line.greeted(a)
@@ -217,7 +217,7 @@ t.test('where services detect the turns, the voice without an answer is replayed
     await line.frames(1000)
     await line.frames(3000, false)
   })
-  await takeover('voice that has its answer', MARGIN_MS, async (line, a) => {
+  await takeover('voice with an answer', MARGIN_MS, async (line, a) => {
     await line.frames(1000)
     await line.frames(500, false)
     a.now.answer(2, 'Yes.', 300)
@@ -231,27 +231,27 @@ t.test('where services detect the turns, the voice without an answer is replayed
     a.now.finish(2)
     await line.frames(500, false)
   })
-  await takeover('voice after the beginning of the answer to what was said before', 2500, async (line, a) => {
+  await takeover('voice after the answer to earlier speech has begun', 2500, async (line, a) => {
     await line.frames(1000)
     a.now.speak(2, 'Yes.', 300)
     await line.frames(500)
     await line.frames(2000, false)
     a.now.finish(2)
   })
-  await takeover('a question, and voice into its answer', PRE_ROLL_MS + 4500, async (line, a) => {
+  await takeover('a question, and voice during its answer', PRE_ROLL_MS + 4500, async (line, a) => {
     await line.frames(1000)
     a.now.speak(2, 'Yes.', 300)
     await line.frames(500)
     await line.frames(3000, false)
     a.now.speak(2, 'Yes. And more.', 300)
   })
-  await takeover('voice that a service spoke on over', MARGIN_MS, async (line, a) => {
+  await takeover('voice during which the service went on speaking', MARGIN_MS, async (line, a) => {
     a.now.speak(2, 'Are you there?', 300)
     await line.frames(500)
     await line.frames(2000, false)
     a.now.speak(2, 'Are you there? Hello?', 300)
   })
-  await takeover('voice that a service speaks on over, until it must have heard it', PRE_ROLL_MS + 1600, async (line, a) => {
+  await takeover('the same, less than 1.7 s ago', PRE_ROLL_MS + 1600, async (line, a) => {
     a.now.speak(2, 'Are you there?', 300)
     await line.frames(500)
     await line.frames(1100, false)
@@ -259,7 +259,7 @@ t.test('where services detect the turns, the voice without an answer is replayed
   })
 })
 
-t.test('a backend that does not get ready is left for the next, and the last one is waited for', async (t) => {
+t.test('a backend that is not ready in time is replaced, but the last one may take longer', async (t) => {
   const [a, b] = [new ScriptedService('a', ['later']), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b], { connectMs: 1000 })
   const ready = line.connect()
@@ -286,11 +286,11 @@ t.test('a backend that is silent after a question is replaced', async (t) => {
   t.equal(line.failovers.length, 0)
   await line.frames(40)
   t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'stall' }])
-  t.equal(line.recorder.all('holding').length, 1, 'the caller has waited long enough for a word')
+  t.equal(line.recorder.all('holding').length, 1, 'the caller has waited longer than holdAfterMs')
   t.same(marksOf(b.now), ['speech-start', 'speech-end'])
 })
 
-t.test('a backend that falls silent in the middle of an answer is replaced when its sound has run out', async (t) => {
+t.test('a backend that falls silent during an answer is replaced stallMs after its sound has been played', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })
   await line.connect()
@@ -298,16 +298,16 @@ t.test('a backend that falls silent in the middle of an answer is replaced when 
   await line.speech(800)
   a.now.speak(2, 'Your order is on its', 5000)
   await line.timers.pass(8900)
-  t.equal(line.failovers.length, 0, 'five seconds are heard, and then four of silence')
+  t.equal(line.failovers.length, 0, '5 s of sound, then 4 s of silence')
   await line.timers.pass(200)
   t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
   t.same(line.recorder.all('turn-done').map((done) => done.status), ['completed', 'cancelled'])
   b.now.answer(1, 'It is on its way.', 9000)
   await line.timers.pass(60_000)
-  t.equal(line.failovers.length, 1, 'a whole answer may be as long as it likes')
+  t.equal(line.failovers.length, 1, 'a complete answer of any length is no stall')
 })
 
-t.test('an answer that was begun and never makes a sound is a stall, too', async (t) => {
+t.test('an answer that begins and makes no sound is a stall', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })
   await line.connect()
@@ -318,7 +318,7 @@ t.test('an answer that was begun and never makes a sound is a stall, too', async
   t.match(line.failovers, [{ to: 'b', reason: 'stall' }])
 })
 
-t.test('silence after a noise, or while a tool runs, or with nobody to take over, is no fault', async (t) => {
+t.test('silence after a noise, while a tool runs, or without another backend is no stall', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { stallMs: 4000 })
   await line.connect()
@@ -337,7 +337,7 @@ t.test('silence after a noise, or while a tool runs, or with nobody to take over
   t.same(alone.recorder.events.map((event) => event.type), ['ready'])
 })
 
-t.test('a caller who waits for a slow takeover is told', async (t) => {
+t.test('a caller who waits for a slow takeover gets one `holding`', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b', ['later'])]
   const line = new Line(t, [a, b], { holdAfterMs: 1500 })
   await line.connect()
@@ -356,7 +356,7 @@ t.test('a caller who waits for a slow takeover is told', async (t) => {
   t.equal(line.backend.stats.soundMsLast, 1700)
 })
 
-t.test('when nobody is left the call is told once, with one fatal error', async (t) => {
+t.test('when no candidate is left the call gets one fatal error', async (t) => {
   const [a, b] = [new ScriptedService('a', ['ready', 'network']), new ScriptedService('b', ['ready', 'network'])]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -371,7 +371,7 @@ t.test('when nobody is left the call is told once, with one fatal error', async 
   t.equal(line.timers.pending, 0, 'no timer is left')
 })
 
-t.test('one backend alone is connected again after a broken line, and not after a wrong key', async (t) => {
+t.test('a single backend is connected again after a broken connection, and not after a wrong key', async (t) => {
   const a = new ScriptedService('a')
   const line = new Line(t, [a])
   await line.connect()
@@ -389,7 +389,7 @@ t.test('one backend alone is connected again after a broken line, and not after 
   t.match(line.recorder.all('error').at(-1), { code: 'auth', fatal: true })
 })
 
-t.test('a list that fails again and again is given up', async (t) => {
+t.test('after failoversMax takeovers the list gives up', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { failoversMax: 3 })
   await line.connect()
@@ -402,7 +402,7 @@ t.test('a list that fails again and again is given up', async (t) => {
   t.equal(line.recorder.all('error').filter((error) => error.fatal).length, 1)
 })
 
-t.test('answers that fail one after the other, and one that is rate-limited, change the backend', async (t) => {
+t.test('two failed answers in a row, or one that is rate-limited, cause a takeover', async (t) => {
   const failed = (reason: string) => async (t: Test): Promise<void> => {
     const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
     const line = new Line(t, [a, b])
@@ -417,14 +417,14 @@ t.test('answers that fail one after the other, and one that is rate-limited, cha
     }
     await settled()
     t.match(line.failovers, [{ from: 'a', to: 'b', reason: 'responses-failed' }])
-    t.equal(line.recorder.all('turn-done').at(-1)?.status, 'cancelled', 'the caller need not say it again')
+    t.equal(line.recorder.all('turn-done').at(-1)?.status, 'cancelled', 'the caller need not repeat the question')
     t.equal(b.now.fed.filter((fed) => fed.type === 'speech-start').length, times)
   }
   await t.test('two that failed', failed('server_error'))
   await t.test('one that is rate-limited', failed('rate_limit_exceeded'))
 })
 
-t.test('digits, notes and texts without an answer are replayed, in their order', async (t) => {
+t.test('digits, notes and texts without an answer are replayed in order', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -443,7 +443,7 @@ t.test('digits, notes and texts without an answer are replayed, in their order',
   t.equal(b.now.session?.instructions, 'Be brief.')
 })
 
-t.test('of an answer that the caller interrupted only what they heard is in the history', async (t) => {
+t.test('only the heard part of an interrupted answer is in the history', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -462,10 +462,10 @@ t.test('of an answer that the caller interrupted only what they heard is in the 
     { role: 'agent', text: 'Welcome to the shop.' }, { role: 'caller', text: 'Tell me all.' }, { role: 'agent', text: 'One two three four five' },
   ])
   line.backend.interrupt({ itemId: item, playedMs: 2100 })
-  t.match(b.now.fed.at(-1), { type: 'interrupt', itemId: null, playedMs: 0 }, 'an item of another backend means nothing to it')
+  t.match(b.now.fed.at(-1), { type: 'interrupt', itemId: null, playedMs: 0 }, 'the id of another backend\'s item is not passed on')
 })
 
-t.test('speech beyond the most that is kept is lost and counted, and the rest is replayed whole', async (t) => {
+t.test('speech beyond replayMs is lost and counted, and the rest is replayed without a gap', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b], { replayMs: 3000 })
   await line.connect()
@@ -475,10 +475,10 @@ t.test('speech beyond the most that is kept is lost and counted, and the rest is
   await settled()
   isUnbrokenTail(t, b.now.samples, line.said, 16 * 3100)
   t.equal(line.backend.stats.lostSamples, line.said.length - 16 * 3100)
-  t.same(marksOf(b.now), ['speech-start', 'speech-end'], 'the marks of speech are replayed all the same')
+  t.same(marksOf(b.now), ['speech-start', 'speech-end'], 'speechStart and speechEnd are replayed all the same')
 })
 
-t.test('a call can be ended in every state, and then nothing more comes', async (t) => {
+t.test('a call can be closed in every state, and then no event follows', async (t) => {
   const until: Record<string, (line: Line, a: ScriptedService, b: ScriptedService) => Promise<void>> = {
     'not connected': async () => undefined,
     'connecting': async (line) => void line.connect().catch(() => undefined),
@@ -519,7 +519,7 @@ t.test('a call can be ended in every state, and then nothing more comes', async 
   }
 })
 
-t.test('a call that changed its worker goes on with the backend that served it', async (t) => {
+t.test('a call that moved to another media worker continues with the backend that served it', async (t) => {
   const [a, b] = [new ScriptedService('a'), new ScriptedService('b')]
   const line = new Line(t, [a, b])
   await line.connect()
@@ -535,7 +535,7 @@ t.test('a call that changed its worker goes on with the backend that served it',
   t.equal(second.backend.capabilities.name, 'b')
   t.same(b.now.session?.resume, { inner: 7 })
   second.backend.toolResult(call?.callId ?? '', { ok: false, value: { error: 'lost' } })
-  t.match(b.now.fed.at(-1), { type: 'tool-result', callId: 'call_1' }, 'an answer to a call from before finds its question')
+  t.match(b.now.fed.at(-1), { type: 'tool-result', callId: 'call_1' }, 'a result for an earlier tool call reaches it')
   b.now.answer(1, 'Go on.', 300)
-  t.ok((second.recorder.audioPieces[0]?.generation ?? 0) > (call?.generation ?? Infinity), 'numbers go on')
+  t.ok((second.recorder.audioPieces[0]?.generation ?? 0) > (call?.generation ?? Infinity), 'generations go on')
 })

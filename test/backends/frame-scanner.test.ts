@@ -5,7 +5,7 @@ import { FrameScanner } from '../../src/backends/transport/message-lane.js'
 
 const FINAL = 0x80
 
-/** A frame of a server, as RFC 6455 has it. */
+/** A frame of a server (RFC 6455, 5.2). */
 function frame(first: number, payload: Uint8Array): Buffer {
   const { length } = payload
   const header = length < 126 ? Buffer.from([first, length]) : Buffer.alloc(length < 65_536 ? 4 : 10)
@@ -22,7 +22,7 @@ function frame(first: number, payload: Uint8Array): Buffer {
 
 interface Found { readonly messages: string[]; readonly others: number }
 
-/** What a scanner makes of bytes that come in these pieces; every byte is part of exactly one step. */
+/** Scans these pieces; every byte is part of exactly one step. */
 function scan(pieces: readonly Uint8Array[]): Found {
   const scanner = new FrameScanner()
   const messages: string[] = []
@@ -44,7 +44,7 @@ function scan(pieces: readonly Uint8Array[]): Found {
   return { messages, others }
 }
 
-t.test('a message that is all there is found, one with a cut anywhere in it is left alone, and so is nothing after it', async (t) => {
+t.test('a message in one piece is found, one with a cut anywhere is not, and the next one is', async (t) => {
   for (const length of [0, 1, 125, 126, 300, 65_535, 65_536]) {
     const cutOne = frame(FINAL | 1, Buffer.alloc(length, 'x'))
     const after = frame(FINAL | 2, Buffer.from('whole again'))
@@ -57,7 +57,7 @@ t.test('a message that is all there is found, one with a cut anywhere in it is l
   }
 })
 
-t.test('of any lawful frames in any pieces, whole messages are found where no cut goes through them', async (t) => {
+t.test('in any valid frames and any pieces, exactly the messages without a cut are found', async (t) => {
   const one = fc.oneof(
     fc.record({ kind: fc.constant('message'), binary: fc.boolean(), length: fc.oneof(fc.nat(3), fc.nat(140), fc.nat(70_000)) }),
     fc.record({ kind: fc.constant('control'), binary: fc.boolean(), length: fc.nat(125) }),
@@ -67,7 +67,7 @@ t.test('of any lawful frames in any pieces, whole messages are found where no cu
     const parts: { readonly bytes: Buffer; readonly text: string | null }[] = list.flatMap(({ kind, binary, length }, i) => {
       const payload = Buffer.alloc(length, 65 + i)
       const opcode = binary ? 2 : 1
-      // A message beyond 16 bits of length is never in one read.
+      // A message with a 64-bit length never fits in one read.
       if (kind === 'message') return [{ bytes: frame(FINAL | opcode, payload), text: length < 65_536 ? payload.toString() : null }]
       if (kind === 'control') return [{ bytes: frame(FINAL | (binary ? 9 : 10), payload), text: null }]
       return [
@@ -89,22 +89,22 @@ t.test('of any lawful frames in any pieces, whole messages are found where no cu
   t.pass()
 })
 
-t.test('nothing is looked for behind the close, or behind what a server must not send', async (t) => {
+t.test('nothing is found after a close frame, or after bytes that a server must not send', async (t) => {
   const plain = frame(FINAL | 1, Buffer.from('plain'))
   const masked = frame(FINAL | 1, Buffer.alloc(9))
   masked[1] = 0x80 | 5
   const huge = Buffer.from([FINAL | 2, 127, 1, 0, 0, 0, 0, 0, 0, 0])
-  const unlawful: Readonly<Record<string, Buffer>> = {
-    'the close': frame(FINAL | 8, Buffer.from([3, 232])),
+  const invalid: Readonly<Record<string, Buffer>> = {
+    'a close frame': frame(FINAL | 8, Buffer.from([3, 232])),
     'a mask': masked,
     'an extension': frame(FINAL | 0x40 | 1, Buffer.from('deflated')),
-    'an opcode that is none': frame(FINAL | 3, Buffer.alloc(2)),
+    'an unknown opcode': frame(FINAL | 3, Buffer.alloc(2)),
     'a continuation of nothing': frame(FINAL, Buffer.alloc(2)),
     'a message inside of another': Buffer.concat([frame(1, Buffer.alloc(2)), frame(FINAL | 1, Buffer.alloc(2))]),
-    'a ping in pieces': frame(9, Buffer.alloc(2)),
-    'a length beyond all reason': huge,
+    'a fragmented ping': frame(9, Buffer.alloc(2)),
+    'a length of 2 ** 56': huge,
   }
-  for (const [what, bytes] of Object.entries(unlawful)) {
+  for (const [what, bytes] of Object.entries(invalid)) {
     t.same(scan([Buffer.concat([plain, bytes, plain]), plain]).messages, ['plain'], what)
     t.same(scan([plain, ...Array.from(bytes, (byte) => Uint8Array.of(byte)), plain]).messages, ['plain'], `${what}, byte by byte`)
   }

@@ -8,7 +8,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { MessageLane } from '../../src/backends/transport/message-lane.js'
 import { until } from '../support/host.js'
 import { selfSigned } from '../../bench/kit/self-signed.js'
-import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
+import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(60_000)
 
@@ -24,13 +24,13 @@ function read(t: Test, url: string, take: (data: Buffer) => void, ca?: string): 
   return { lane, reader }
 }
 
-t.test('a reader that pauses hears nothing, and then everything in its order', async (t) => {
+t.test('a paused reader gets nothing, and after it resumes everything in order', async (t) => {
   let peer: WebSocket | null = null
   const url = await serve(t, (connected) => {
     peer = connected
   })
-  const ear = new Ear()
-  const { reader } = read(t, url, ear.listener.message)
+  const recorder = new SocketRecorder()
+  const { reader } = read(t, url, recorder.listener.message)
   await until(() => reader.readyState === WebSocket.OPEN && peer !== null, 5000, 'the socket to open')
   const service = peer as unknown as WebSocket
   const wanted: string[] = []
@@ -39,48 +39,48 @@ t.test('a reader that pauses hears nothing, and then everything in its order', a
     service.send(wanted.at(-1) as string)
   }
   say(100)
-  await until(() => ear.messages.length === 1, 5000, 'the first')
+  await until(() => recorder.messages.length === 1, 5000, 'the first')
   reader.pause()
   for (let i = 0; i < 3000; i++) say(20 + ((i * 997) % 9000))
   await sleep(100)
-  t.equal(ear.messages.length, 1)
-  t.ok(service.bufferedAmount > 0, 'the service is made to wait')
+  t.equal(recorder.messages.length, 1)
+  t.ok(service.bufferedAmount > 0, 'the service has to wait')
   reader.resume()
   say(50)
-  await until(() => ear.messages.length === wanted.length, 10_000, 'all to come')
-  t.same(ear.messages, wanted)
+  await until(() => recorder.messages.length === wanted.length, 10_000, 'all to come')
+  t.same(recorder.messages, wanted)
   say(60)
-  await until(() => ear.messages.length === wanted.length, 5000, 'one more')
-  t.equal(ear.inPlace.at(-1), true, 'in place again')
+  await until(() => recorder.messages.length === wanted.length, 5000, 'one more')
+  t.equal(recorder.inPlace.at(-1), true, 'in place again')
 })
 
-t.test('nothing overtakes what waits, though it came in the same read', async (t) => {
+t.test('a message does not overtake earlier bytes of the same read', async (t) => {
   let peer: Socket | null = null
   const url = await serveBytes(t, [], (upgraded) => {
     peer = upgraded
   })
-  const ear = new Ear()
+  const recorder = new SocketRecorder()
   const pausing = new Set(['stop'])
   const take = (data: Buffer): void => {
-    ear.listener.message(data)
+    recorder.listener.message(data)
     if (pausing.has(data.toString())) reader.pause()
   }
   const { reader } = read(t, url, take)
   await until(() => reader.readyState === WebSocket.OPEN && peer !== null, 5000, 'the socket to open')
   const service = peer as unknown as Socket
-  // The rest of a long message is more than ws takes without a pause: what follows waits in the stream.
+  // The rest of a long message is more than `ws` reads without a pause, so the next bytes wait in the stream.
   const long = frame(TEXT, 'l'.repeat(40_000))
   await write(service, long.subarray(0, 9000))
   await write(service, Buffer.concat([long.subarray(9000), frame(0x01, 'in '), frame(0x80, 'pieces'), frame(TEXT, 'whole')]))
-  await until(() => ear.messages.length === 3, 5000, 'all to come')
-  t.same(ear.messages.slice(1), ['in pieces', 'whole'])
+  await until(() => recorder.messages.length === 3, 5000, 'all to come')
+  t.same(recorder.messages.slice(1), ['in pieces', 'whole'])
   await write(service, Buffer.concat([frame(TEXT, 'stop'), frame(TEXT, 'after'), frame(0x89, 'ping'), frame(TEXT, 'last')]))
-  await until(() => ear.messages.length === 4, 5000, 'the one that pauses')
+  await until(() => recorder.messages.length === 4, 5000, 'the message that pauses the reader')
   await sleep(30)
-  t.same(ear.messages.slice(3), ['stop'], 'a reader that pauses within a read hears no more of it')
+  t.same(recorder.messages.slice(3), ['stop'], 'a reader that pauses within a read gets no more of it')
   reader.resume()
-  await until(() => ear.messages.length === 6, 5000, 'the rest')
-  t.same(ear.messages.slice(3), ['stop', 'after', 'last'])
+  await until(() => recorder.messages.length === 6, 5000, 'the rest')
+  t.same(recorder.messages.slice(3), ['stop', 'after', 'last'])
 })
 
 t.test('audio is sent as the text that it stands for, whatever its length', async (t) => {
@@ -102,7 +102,7 @@ t.test('audio is sent as the text that it stands for, whatever its length', asyn
   }
 })
 
-t.test('over TLS it is the same, and only with a certificate that is vouched for', async (t) => {
+t.test('messages pass over TLS too, but only with a trusted certificate', async (t) => {
   const { key, cert } = selfSigned()
   const https = createHttps({ key, cert })
   const server = new WebSocketServer({ server: https, maxPayload: 8 * MIB })
@@ -115,21 +115,21 @@ t.test('over TLS it is the same, and only with a certificate that is vouched for
   })
   const { port } = https.address() as AddressInfo
   for (const host of ['127.0.0.1', 'localhost']) {
-    const ear = new Ear()
-    const { lane, reader } = read(t, `wss://${host}:${port}/`, ear.listener.message, cert)
+    const recorder = new SocketRecorder()
+    const { lane, reader } = read(t, `wss://${host}:${port}/`, recorder.listener.message, cert)
     await once(reader, 'open')
     const wanted = texts([1, 126, 3888, 3888, 15_000, 16_380, 16_384, 40_000, 65_535, MIB, 3888, 5])
     for (const text of wanted) {
       if (!lane.send(text)) reader.send(text)
       await sleep(2)
     }
-    await until(() => ear.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
-    t.ok(ear.messages.every((text, i) => text === wanted[i]), host)
-    t.ok(ear.inPlace[3] === true, 'read in place')
+    await until(() => recorder.messages.length === wanted.length, 10_000, `all to come back from ${host}`)
+    t.ok(recorder.messages.every((text, i) => text === wanted[i]), host)
+    t.ok(recorder.inPlace[3] === true, 'read in place')
     reader.close(1000)
     await once(reader, 'close')
   }
-  const { ear } = open(t, `wss://127.0.0.1:${port}/`)
-  await until(() => ear.closed !== null, 5000, 'the refusal')
-  t.same(ear.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  const { recorder } = open(t, `wss://127.0.0.1:${port}/`)
+  await until(() => recorder.closed !== null, 5000, 'the refusal')
+  t.same(recorder.closed?.failure, { kind: 'broken', detail: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })

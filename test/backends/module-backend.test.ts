@@ -12,7 +12,7 @@ import { passSuite } from './pass-suite.js'
 const NAME = `module:${new URL('./own-backend.js', import.meta.url).href}`
 const settings = backendSettings(loadConfig({}, null))
 
-/** What a call with this agent would load the module with. */
+/** The context with which a call of such an agent loads the module. */
 async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurns: boolean): Promise<BackendContext> {
   const loaded = await loadText(JSON.stringify({
     version: 1, name: 'a', instructions: 'Be brief.', backend: NAME, backends: { [NAME]: options },
@@ -21,7 +21,7 @@ async function contextOf(options: Readonly<Record<string, unknown>>, gatewayTurn
   return { speech: null, clock: () => performance.now(), settings, options: loaded.backends, legRateHz: 16000, gatewayTurns }
 }
 
-/** The suite as a third party would run it: on what the gateway would load. */
+/** The suite as a third party runs it: on the module as the gateway loads it. */
 async function harness(gatewayTurns: boolean): Promise<ConformanceHarness> {
   const inner = openAiHarness(`a module, turns by ${gatewayTurns ? 'the gateway' : 'the service'}`)
   return {
@@ -39,7 +39,7 @@ for (const gatewayTurns of [false, true]) {
   t.test(one.name, (t) => passSuite(t, one))
 }
 
-t.test('a module that is missing, exports nothing, or throws is said by its name', async (t) => {
+t.test('the error for a module that is missing, exports nothing, or throws has its name', async (t) => {
   const context = await contextOf({}, false)
   await t.rejects(loadBackend('module:no-such-package', context), { code: 'AGENT_INVALID', message: /module:no-such-package cannot be loaded/ })
   await t.rejects(loadBackend('module:node:path', context), { code: 'AGENT_INVALID', message: /exports no function createBackend/ })

@@ -3,8 +3,8 @@ import { OpenAiRealtimeBackend } from '../../src/backends/openai-realtime/openai
 import type { BackendContext } from '../../src/backends/registry.js'
 
 /**
- * A backend of somebody else's, as docs/BACKENDS.md shows it: a service with OpenAI's events behind a way in of its own. What
- * it needs stands in the agent's file, under `backends:`.
+ * A third-party backend, as docs/BACKENDS.md describes: a service with OpenAI's events and its own authentication. Its
+ * options are in the agent's file, under `backends:`.
  */
 export function createBackend(sink: BackendSink, { clock, gatewayTurns }: BackendContext, options: Readonly<Record<string, unknown>>): Backend {
   const { url, token } = options

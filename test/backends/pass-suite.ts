@@ -1,12 +1,12 @@
 import type { Test } from 'tap'
 import { CONFORMANCE_CHECKS, type ConformanceHarness } from '../../src/backends/conformance.js'
 
-/** Checks at once: each has a service of its own and mostly waits to see that nothing more comes. */
+/** Checks that run at once: each has its own service, and mostly waits to see that nothing more comes. */
 const CHECKS_AT_ONCE = 4
 
 /**
- * Runs the whole suite as subtests; what a check leaves out for this service is printed with it, and at the end.
- * @param checksAtOnce  1 for a service that computes
+ * Runs the whole suite as subtests. What a check leaves out for this service is printed after the check and at the end.
+ * @param checksAtOnce  1 for a service that needs much CPU time
  */
 export async function passSuite(t: Test, harness: ConformanceHarness, checksAtOnce = CHECKS_AT_ONCE): Promise<void> {
   const omissions: string[] = []

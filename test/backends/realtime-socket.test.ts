@@ -4,45 +4,45 @@ import t from 'tap'
 import type { WebSocket } from 'ws'
 import { RealtimeSocket } from '../../src/backends/transport/vendor-connection.js'
 import { until } from '../support/host.js'
-import { Ear, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
+import { SocketRecorder, MIB, TEXT, frame, open, serve, serveBytes, texts, write } from './socket-peers.js'
 
 t.setTimeout(60_000)
 
-t.test('messages of any length go out and come back as they were', async (t) => {
+t.test('messages of any length are sent and received unchanged', async (t) => {
   const url = await serve(t, (peer) => peer.on('message', (data, binary) => peer.send(data as Buffer, { binary })))
-  const { socket, ear } = open(t, url)
-  await until(() => ear.open, 5000, 'the socket to open')
+  const { socket, recorder } = open(t, url)
+  await until(() => recorder.open, 5000, 'the socket to open')
   const wanted = [...texts([0, 1, 125, 126, 127, 128, 3888, 65_531, 65_535, 65_536, 65_537, MIB, 2 * MIB, 126, 5]), 'sawa, tutaonana: ü €'.repeat(20)]
   for (const [i, text] of wanted.entries()) {
     socket.send(text)
     if (i % 4 === 3) await sleep(5)
   }
-  await until(() => ear.messages.length === wanted.length, 10_000, 'all to come back')
-  t.same(ear.messages.map((text) => text.length), wanted.map((text) => text.length))
-  t.ok(ear.messages.every((text, i) => text === wanted[i]))
+  await until(() => recorder.messages.length === wanted.length, 10_000, 'all to come back')
+  t.same(recorder.messages.map((text) => text.length), wanted.map((text) => text.length))
+  t.ok(recorder.messages.every((text, i) => text === wanted[i]))
 })
 
-t.test('what is whole is read where it lies, and what is not waits in memory of its own', async (t) => {
+t.test('a whole message is read in place, and a cut one is copied', async (t) => {
   let peer: WebSocket | null = null
   const url = await serve(t, (connected) => {
     peer = connected
   })
-  const { ear } = open(t, url)
-  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const { recorder } = open(t, url)
+  await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
   const service = peer as unknown as WebSocket
   for (let i = 0; i < 20; i++) {
     service.send(`message ${i} ${'x'.repeat(4000)}`)
     await sleep(2)
   }
-  await until(() => ear.messages.length === 20, 5000, 'all to come')
-  t.ok(ear.inPlace.filter(Boolean).length >= 18, `${ear.inPlace.filter(Boolean).length} of 20 were read in place`)
+  await until(() => recorder.messages.length === 20, 5000, 'all to come')
+  t.ok(recorder.inPlace.filter(Boolean).length >= 18, `${recorder.inPlace.filter(Boolean).length} of 20 were read in place`)
   service.send('y'.repeat(MIB))
-  await until(() => ear.messages.length === 21, 5000, 'the long one')
-  t.notOk(ear.inPlace[20])
-  t.equal(ear.messages[20], 'y'.repeat(MIB))
+  await until(() => recorder.messages.length === 21, 5000, 'the long one')
+  t.notOk(recorder.inPlace[20])
+  t.equal(recorder.messages[20], 'y'.repeat(MIB))
 })
 
-t.test('many messages, pings and pieces in one read stay in their order', async (t) => {
+t.test('messages, pings and fragments in one read stay in order', async (t) => {
   const wanted: string[] = []
   const pongs: string[] = []
   let peer: WebSocket | null = null
@@ -50,10 +50,10 @@ t.test('many messages, pings and pieces in one read stay in their order', async 
     peer = connected
     connected.on('pong', (data) => pongs.push(data.toString()))
   })
-  const { ear } = open(t, url)
-  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const { recorder } = open(t, url)
+  await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
   const say = (service: WebSocket): void => {
-    // As ws writes them, but all at once.
+    // Written by `ws`, but all at once.
     const socket = (service as unknown as { readonly _socket: Socket })._socket
     socket.cork()
     for (let i = 0; i < 60; i++) {
@@ -71,32 +71,32 @@ t.test('many messages, pings and pieces in one read stay in their order', async 
     socket.uncork()
   }
   say(peer as unknown as WebSocket)
-  await until(() => ear.messages.length === wanted.length, 5000, 'all to come')
-  t.same(ear.messages, wanted)
-  t.ok(ear.inPlace.includes(true) && ear.inPlace.includes(false), 'both ways were taken')
+  await until(() => recorder.messages.length === wanted.length, 5000, 'all to come')
+  t.same(recorder.messages, wanted)
+  t.ok(recorder.inPlace.includes(true) && recorder.inPlace.includes(false), 'in place and through ws')
   await until(() => pongs.length === 15, 5000, 'every ping to be answered')
 })
 
-t.test('a message is whole wherever it is cut, also in its header, and so is the next one', async (t) => {
+t.test('a message that is cut anywhere, also in its header, arrives whole, and so does the next one', async (t) => {
   const text = `{"type":"response.output_audio.delta","delta":"${'A'.repeat(100)}"}`
   const bytes = frame(TEXT, text)
   let peer: Socket | null = null
   const url = await serveBytes(t, [], (upgraded) => {
     peer = upgraded
   })
-  const { ear } = open(t, url)
-  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const { recorder } = open(t, url)
+  await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
   for (let cut = 1; cut < bytes.length; cut++) {
     await write(peer as unknown as Socket, bytes.subarray(0, cut))
     await write(peer as unknown as Socket, Buffer.concat([bytes.subarray(cut), frame(TEXT, `behind ${cut}`)]))
   }
   const sent = 2 * (bytes.length - 1)
-  await until(() => ear.messages.length === sent, 5000, 'all to come')
-  t.ok(ear.messages.every((message, i) => message === (i % 2 === 0 ? text : `behind ${(i + 1) / 2}`)))
-  t.ok(ear.inPlace.filter(Boolean).length > sent / 4, 'most of those behind were read in place')
+  await until(() => recorder.messages.length === sent, 5000, 'all to come')
+  t.ok(recorder.messages.every((message, i) => message === (i % 2 === 0 ? text : `behind ${(i + 1) / 2}`)))
+  t.ok(recorder.inPlace.filter(Boolean).length > sent / 4, 'most of the next ones were read in place')
 })
 
-t.test('messages that come with the answer to the upgrade are the first ones, whole or cut', async (t) => {
+t.test('messages that come with the response to the upgrade are delivered first, whole or cut', async (t) => {
   const first = [frame(TEXT, 'one'), frame(TEXT, 'two'), frame(TEXT, 'three'.repeat(60))]
   const all = Buffer.concat(first)
   for (const cut of [0, 1, 2, 5, 9, all.length - 1, all.length]) {
@@ -104,70 +104,70 @@ t.test('messages that come with the answer to the upgrade are the first ones, wh
     const url = await serveBytes(t, [all.subarray(0, cut)], (upgraded) => {
       peer = upgraded
     })
-    const { socket, ear } = open(t, url)
-    await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+    const { socket, recorder } = open(t, url)
+    await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
     const service = peer as unknown as Socket
     if (cut < all.length) await write(service, all.subarray(cut))
-    await until(() => ear.messages.length === 3, 5000, `three messages, cut at ${cut}`)
+    await until(() => recorder.messages.length === 3, 5000, `three messages, cut at ${cut}`)
     await write(service, frame(TEXT, 'later'))
-    await until(() => ear.messages.length === 4, 5000, `one more, cut at ${cut}`)
-    t.same(ear.messages, ['one', 'two', 'three'.repeat(60), 'later'], `cut at ${cut}`)
-    t.equal(ear.inPlace[3], true, 'in step with the service')
+    await until(() => recorder.messages.length === 4, 5000, `one more, cut at ${cut}`)
+    t.same(recorder.messages, ['one', 'two', 'three'.repeat(60), 'later'], `cut at ${cut}`)
+    t.equal(recorder.inPlace[3], true, 'frames are still followed')
     socket.close(1000)
   }
 })
 
-t.test('what is against the protocol ends the socket, and nothing behind it is heard', async (t) => {
+t.test('a protocol violation ends the socket, and nothing after it is delivered', async (t) => {
   const masked = frame(TEXT, 'masked')
   masked[1] = 0x80 | 6
   for (const wrong of [masked, frame(0xc1, 'deflated'), frame(0x83, 'an opcode that is none'), frame(0x80, 'of nothing')]) {
     const url = await serveBytes(t, [], (peer) => {
       void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'before'), wrong, frame(TEXT, 'behind')])))
     })
-    const { ear } = open(t, url)
-    await until(() => ear.closed !== null, 5000, 'the end')
-    t.same(ear.messages, ['before'])
-    t.equal(ear.closed?.failure?.kind, 'broken')
+    const { recorder } = open(t, url)
+    await until(() => recorder.closed !== null, 5000, 'the end')
+    t.same(recorder.messages, ['before'])
+    t.equal(recorder.closed?.failure?.kind, 'broken')
   }
 })
 
-t.test('a close is the end, with its code and reason, whatever is behind it', async (t) => {
+t.test('a close frame ends the socket with its code and reason, and nothing after it is delivered', async (t) => {
   const url = await serveBytes(t, [], (peer) => {
     const close = Buffer.concat([Buffer.from([0x88, 7, 0x0f, 0xa1]), Buffer.from('enoug')])
     void sleep(5).then(() => peer.end(Buffer.concat([frame(TEXT, 'before'), close, frame(TEXT, 'behind')])))
   })
-  const { ear } = open(t, url)
-  await until(() => ear.closed !== null, 5000, 'the end')
-  t.same(ear.messages, ['before'])
-  t.same(ear.closed, { code: 4001, reason: 'enoug', failure: null })
+  const { recorder } = open(t, url)
+  await until(() => recorder.closed !== null, 5000, 'the end')
+  t.same(recorder.messages, ['before'])
+  t.same(recorder.closed, { code: 4001, reason: 'enoug', failure: null })
 })
 
-t.test('a socket that is closed by a listener hears no more of the same read', async (t) => {
+t.test('a socket that its listener closes delivers no more of the same read', async (t) => {
   const url = await serveBytes(t, [], (peer) => {
     void sleep(5).then(() => peer.write(Buffer.concat([frame(TEXT, 'a'), frame(TEXT, 'b'), frame(0x89, 'ping'), frame(TEXT, 'c')])))
   })
-  const ear = new Ear()
+  const recorder = new SocketRecorder()
   const socket: RealtimeSocket = new RealtimeSocket(url, { headers: {}, pingMs: 60_000 }, {
-    ...ear.listener,
+    ...recorder.listener,
     message: (data) => {
-      ear.listener.message(data)
+      recorder.listener.message(data)
       socket.close(1000)
     },
   })
-  await until(() => ear.closed !== null, 5000, 'the end')
-  t.equal(ear.messages[0], 'a')
-  t.equal(ear.closed?.failure, null)
+  await until(() => recorder.closed !== null, 5000, 'the end')
+  t.equal(recorder.messages[0], 'a')
+  t.equal(recorder.closed?.failure, null)
 })
 
-t.test('a service that does not read gets every message in the end, as it was', async (t) => {
+t.test('a service that stops reading gets every message later, unchanged', async (t) => {
   const heard: string[] = []
   let peer: WebSocket | null = null
   const url = await serve(t, (connected) => {
     peer = connected
     connected.on('message', (data) => heard.push((data as Buffer).toString()))
   })
-  const { socket, ear } = open(t, url)
-  await until(() => ear.open && peer !== null, 5000, 'the socket to open')
+  const { socket, recorder } = open(t, url)
+  await until(() => recorder.open && peer !== null, 5000, 'the socket to open')
   const service = peer as unknown as WebSocket
   service.pause()
   const wanted: string[] = []
@@ -191,20 +191,20 @@ t.test('a service that does not read gets every message in the end, as it was', 
   t.equal(heard.at(-1), wanted.at(-1))
 })
 
-t.test('a service that is silently gone is noticed', async (t) => {
+t.test('a half-open connection is noticed', async (t) => {
   const url = await serveBytes(t, [frame(TEXT, 'hello')], () => undefined)
-  const { ear } = open(t, url, 40)
-  await until(() => ear.closed !== null, 5000, 'the end')
-  t.same(ear.messages, ['hello'])
-  t.same(ear.closed?.failure, { kind: 'half-open' })
+  const { recorder } = open(t, url, 40)
+  await until(() => recorder.closed !== null, 5000, 'the end')
+  t.same(recorder.messages, ['hello'])
+  t.same(recorder.closed?.failure, { kind: 'half-open' })
 })
 
-t.test('a service that only talks is not taken for dead', async (t) => {
+t.test('a service that sends messages but no pongs is not taken for dead', async (t) => {
   const url = await serveBytes(t, [], (peer) => {
     const timer = setInterval(() => peer.write(frame(TEXT, 'talk')), 15)
     peer.on('close', () => clearInterval(timer))
   })
-  const { ear } = open(t, url, 40)
-  await until(() => ear.messages.length > 20, 5000, 'some talk')
-  t.equal(ear.closed, null)
+  const { recorder } = open(t, url, 40)
+  await until(() => recorder.messages.length > 20, 5000, 'some talk')
+  t.equal(recorder.closed, null)
 })

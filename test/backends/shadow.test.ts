@@ -32,7 +32,7 @@ async function says(rig: Rig, ms: number): Promise<void> {
   rig.backend.speechEnd(rig.timers.now)
 }
 
-t.test('the call sees the primary alone', async (t) => {
+t.test('the call sees only the primary', async (t) => {
   const line = await rig(t)
   const { recorder, a, b, backend, timers } = line
   await says(line, 400)
@@ -45,20 +45,20 @@ t.test('the call sees the primary alone', async (t) => {
   t.equal(recorder.audioPieces.length, 0)
   a.now.answer(1, 'Hello.', 500)
   t.equal(recorder.audioPieces.length, 1)
-  t.same(b.now.samples, a.now.samples, 'both hear the same')
+  t.same(b.now.samples, a.now.samples, 'both get the same audio')
   t.same(b.now.fed.map((fed) => fed.type), ['speech-start', 'speech-end'])
   t.match(b.now.session, { voice: 'marin', resume: null })
   t.match(a.now.session, { voice: 'slt', resume: { mine: 1 } })
   backend.interrupt({ itemId: 'item1', playedMs: 120 })
   t.match(b.now.fed.at(-1), { type: 'interrupt', itemId: 'item1', playedMs: 120 })
   t.match(backend.shadowReport().usage, { inputTokens: 5, outputTokens: 7 })
-  t.equal(recorder.all('usage').length, 0, 'what it costs is not the call\'s')
+  t.equal(recorder.all('usage').length, 0, 'its usage is not the call\'s')
   await backend.close('over')
   t.equal(b.now.closedWith, 'over')
   t.equal(timers.pending, 0)
 })
 
-t.test('turn by turn the report says who was faster, what they understood and which tools they chose', async (t) => {
+t.test('the report compares, for each turn, the times, the words and the tools', async (t) => {
   const line = await rig(t)
   const { a, b, backend, timers } = line
   await says(line, 400)
@@ -91,7 +91,7 @@ t.test('turn by turn the report says who was faster, what they understood and wh
   t.same(JSON.parse(JSON.stringify(report)), report, 'plain data')
 })
 
-t.test('its tools are never run: it gets the primary\'s results, also later ones, or an error', async (t) => {
+t.test('its tools are not run: it gets the primary\'s results, also later ones, or an error', async (t) => {
   const line = await rig(t)
   const { a, b, backend, recorder, timers } = line
   backend.sendText('', { role: 'system', respond: true })

@@ -13,10 +13,10 @@ export const MIB = 1024 * 1024
 export const TEXT = 0x81
 const READ_BYTES = 64 * 1024
 
-/** What a socket heard, as copies: the memory is only its own during the call. */
-export class Ear {
+/** Records what a socket reports, as copies, because a message's memory is valid only during the call. */
+export class SocketRecorder {
   readonly messages: string[] = []
-  /** Whether the message lay in the memory that all sockets read into. */
+  /** For each message: whether it lay in the buffer that all sockets read into. */
   readonly inPlace: boolean[] = []
   open = false
   closed: { readonly code: number; readonly reason: string; readonly failure: SocketFailure | null } | null = null
@@ -30,20 +30,20 @@ export class Ear {
       this.messages.push(data.toString())
     },
     closed: (code: number, reason: string, failure: SocketFailure | null): void => {
-      if (this.closed !== null) throw new Error('closed was told twice')
+      if (this.closed !== null) throw new Error('closed was called twice')
       this.closed = { code, reason, failure }
     },
   }
 }
 
-export function open(t: Test, url: string, pingMs = 60_000): { readonly socket: RealtimeSocket; readonly ear: Ear } {
-  const ear = new Ear()
-  const socket = new RealtimeSocket(url, { headers: { 'x-key': 'k' }, pingMs }, ear.listener)
+export function open(t: Test, url: string, pingMs = 60_000): { readonly socket: RealtimeSocket; readonly recorder: SocketRecorder } {
+  const recorder = new SocketRecorder()
+  const socket = new RealtimeSocket(url, { headers: { 'x-key': 'k' }, pingMs }, recorder.listener)
   t.teardown(() => socket.close(1000))
-  return { socket, ear }
+  return { socket, recorder }
 }
 
-/** The service, as `ws` makes one. */
+/** A service made with `ws`. */
 export async function serve(t: Test, connected: (peer: WebSocket) => void): Promise<string> {
   const server = new WebSocketServer({ port: 0, host: '127.0.0.1', maxPayload: 8 * MIB })
   await once(server, 'listening')
@@ -55,7 +55,7 @@ export async function serve(t: Test, connected: (peer: WebSocket) => void): Prom
   return `ws://127.0.0.1:${(server.address() as AddressInfo).port}/v1?model=m`
 }
 
-/** A service whose bytes the test writes itself. `first` goes out together with the answer to the upgrade. */
+/** A service whose bytes the test writes. `first` is sent together with the response to the upgrade. */
 export async function serveBytes(t: Test, first: readonly Buffer[], upgraded: (peer: Socket) => void): Promise<string> {
   const server = createServer((peer) => {
     peer.setNoDelay()
@@ -83,7 +83,7 @@ export function frame(first: number, text: string): Buffer {
   return Buffer.concat([Buffer.from(header), payload])
 }
 
-/** Bytes of a server in reads of their own: the next are written when these have been taken. */
+/** Writes bytes so that they arrive in a read of their own. */
 export async function write(peer: Socket, bytes: Buffer): Promise<void> {
   peer.write(bytes)
   await sleep(1)

@@ -2,8 +2,8 @@ import type { BackendEvent } from '../backend.js'
 import type { ConformanceCheck } from './harness.js'
 import { connected, expect, expectEqual, pause } from './harness.js'
 
-const HEARD_FROM = { say: 'Good to hear from you.', audioMs: 1600 }
-/** Services cut their sound into pieces of whole milliseconds. */
+const GLAD_REPLY = { say: 'Good to hear from you.', audioMs: 1600 }
+/** Services round the length of their sound to whole milliseconds. */
 const SOUND_TOLERANCE_MS = 5
 
 /** What the caller hears and what the model receives, turn by turn. */
@@ -38,7 +38,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'answers each thing that the caller says, once, with a higher generation each time',
+    name: 'answers each utterance of the caller once, with a higher generation each time',
     run: (harness) => connected(harness, {
       callerSays: ['first question', 'second question'], replies: [{ say: 'First answer.' }, { say: 'Second answer.' }],
     }, async ({ backend, recorder, vendor, speak }) => {
@@ -54,13 +54,13 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       expect((starts[1] ?? 0) > (starts[0] ?? 0), `generations to rise, got ${starts.join(', ')}`)
       expect(vendor.callerAudioMs >= 1500, `the caller's speech to arrive, got ${vendor.callerAudioMs} ms`)
       expect(recorder.all('usage').length >= 2, 'usage for each answer')
-      if (!backend.capabilities.serverVad) expectEqual(recorder.all('speech-started').length, 0, 'speech-started without an own VAD')
+      if (!backend.capabilities.serverVad) expectEqual(recorder.all('speech-started').length, 0, 'speech-started without its own VAD')
     }),
   },
   {
-    name: 'answers a text of the caller, and takes a note without an answer',
+    name: 'answers a text of the caller, and does not answer a note',
     run: (harness) => connected(harness, {
-      callerWrites: ['Hello there'], replies: [HEARD_FROM],
+      callerWrites: ['Hello there'], replies: [GLAD_REPLY],
     }, async ({ backend, recorder, vendor, soundMs, has }) => {
       backend.sendText('The caller is a customer of many years.', { role: 'system', respond: false })
       await pause(40)
@@ -68,23 +68,23 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       backend.sendText('Hello there', { role: 'caller', respond: true })
       const done = await recorder.next('turn-done')
       const ms = recorder.audioMs(done.generation)
-      const wantedMs = await soundMs(HEARD_FROM)
+      const wantedMs = await soundMs(GLAD_REPLY)
       expect(Math.abs(ms - wantedMs) <= SOUND_TOLERANCE_MS, `all of ${wantedMs} ms of sound, got ${ms}`)
       if (has('notes')) expect(vendor.texts.some((text) => text.includes('many years')), 'the note to arrive')
       expect(vendor.texts.some((text) => text.includes('Hello there')), 'the text to arrive')
     }),
   },
   {
-    name: 'tells the model of pressed keys as one entry',
+    name: 'passes DTMF digits to the model as one entry',
     run: (harness) => connected(harness, { replies: [{ say: 'Thank you.' }] }, async ({ backend, recorder, vendor }) => {
       for (const key of '4711#') backend.dtmf(key)
       await recorder.next('turn-done')
-      expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of keys')
+      expectEqual(vendor.texts.filter((text) => text.includes('4711')).length, 1, 'entries of digits')
       expectEqual(vendor.answers, 1, 'answers')
     }),
   },
   {
-    name: 'asks for tools in parallel and goes on when the last is answered',
+    name: 'calls tools in parallel and goes on when the last one has its result',
     run: (harness) => connected(harness, {
       callerWrites: ['Where is my order?'],
       replies: [
@@ -102,7 +102,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       const order = calls.find((call) => call.name === 'lookup_order')
       expectEqual(JSON.stringify(order?.args), '{"orderNumber":"4711"}', 'arguments')
       expect(calls.every((call) => call.invalid === undefined), 'valid arguments')
-      // In the reverse order, and with time between them.
+      // In reverse order, and with a pause between them.
       const [first, second] = [calls[1], calls[0]]
       backend.toolResult(first?.callId ?? '', { ok: true, value: { answer: 'one' } })
       await pause(40)
@@ -115,7 +115,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'ignores answers to tools that nobody asked for, and second answers',
+    name: 'ignores results of unknown tool calls, and second results',
     run: (harness) => connected(harness, {
       callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Done.' }],
     }, async ({ backend, recorder, vendor }) => {
@@ -132,7 +132,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'takes a tool answer that comes a turn later',
+    name: 'accepts a tool result that comes a turn later',
     run: (harness) => connected(harness, {
       callerSays: ['are you there?'], callerWrites: ['Look me up'],
       replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Still looking.' }, { say: 'Found it.' }],
@@ -143,7 +143,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
       await speak(600)
       await pause(150)
       backend.toolResult(call.callId, { ok: true, value: { name: 'Wanjiru' } })
-      // Some services cancel their calls when the caller speaks; then nothing takes the answer.
+      // Some services cancel their calls when the caller speaks; then the result is ignored.
       if (recorder.all('tool-cancel').some((event) => event.callIds.includes(call.callId))) {
         await pause(50)
         expectEqual(vendor.toolAnswers.length, 0, 'answers to a call that was cancelled')
@@ -154,7 +154,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'asks for tools that nobody has as for any other, and takes a failure for an answer',
+    name: 'calls an unknown tool like any other, and accepts a failure as its result',
     run: (harness) => connected(harness, {
       callerWrites: ['Go'], replies: [{ calls: [{ callId: 'call_a', name: 'no_such_tool', args: {} }] }],
     }, async ({ backend, recorder, vendor, has }) => {
@@ -169,7 +169,7 @@ export const conversationChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'is told at connect what was said and done before',
+    name: 'passes the history and earlier tool results to the model when it connects',
     run: (harness) => connected(harness, {
       agentBegins: true,
       replies: [{ say: 'It is out for delivery.' }],

@@ -4,29 +4,29 @@ import type { Backend, BackendErrorCode, BackendEvent, BackendFactory, BackendSe
 
 /** One answer of the scripted model behind a backend. */
 export interface ScriptedReply {
-  /** Words and, for as long as they take, sound. */
+  /** The words, which are also spoken. */
   readonly say?: string
-  /** Tool calls, all in this one answer. Arguments that are a text go out as they are, JSON or not. */
+  /** Tool calls, all in this one answer. Arguments that are a string are sent unchanged, JSON or not. */
   readonly calls?: readonly { readonly callId: string; readonly name: string; readonly args: Readonly<Record<string, unknown>> | string }[]
-  /** Length of the sound, where the number matters. */
+  /** Length of the sound, for checks that need a known length. */
   readonly audioMs?: number
-  /** Time between pieces of 100 ms of sound; 0, all at once, when not given. */
+  /** Time between pieces of 100 ms of sound; default 0: all at once. */
   readonly paceMs?: number
 }
 
 /**
- * The scripted service behind the backend under test: what it will say, its faults, and what it received. In terms that
- * all services share.
+ * Controls the scripted service behind the backend under test: its answers, its faults, and what it received, in terms
+ * that all services share.
  */
 export interface ConformanceVendor {
   /**
-   * Queues answers; one is used up each time the model begins to answer. With none left it says `Yes.` Everything is
-   * queued before the backend is made: a service may need to know its whole script when it is connected.
+   * Queues answers; the model takes one each time it begins to answer, and says `Yes.` when none is left. All answers
+   * are queued before the backend is made, because a service may need its whole script when it is connected.
    */
   reply(...replies: readonly ScriptedReply[]): void
-  /** What will be recognised of the caller's next turns; `hello` when none is left. */
+  /** What the service will recognise in the caller's next turns; `hello` when none is left. */
   callerSays(...texts: readonly string[]): void
-  /** What the caller will write, for a service that only understands prepared texts. */
+  /** What the caller will write, for a service that understands only prepared texts. */
   callerWrites?(...texts: readonly string[]): void
   /** The next connections fail in this way. `timeout`: the service is never ready. */
   failConnect(code: BackendErrorCode): void
@@ -34,44 +34,47 @@ export interface ConformanceVendor {
   delayReady(ms: number): void
   /** Cuts the live connection in the middle of the call. */
   breakOff(): void
-  /** Says that the session will end soon; false where the service gives no such sign. */
+  /** Announces that the session will end soon; false when the service has no such message. */
   warnOfEnd(): boolean
-  /** Connections, or for services without one: sessions, that were tried. */
+  /** Attempts to connect; for services without a connection: attempts to begin a session. */
   readonly connections: number
   /** Caller audio that arrived. */
   readonly callerAudioMs: number
-  /** Texts that the model was given besides its instructions: history, notes, keys. In order. */
+  /** Texts that the model got besides its instructions, in order: history, notes, DTMF digits. */
   readonly texts: readonly string[]
-  /** Answers to tool calls, in order, as text. */
+  /** Results of tool calls that the model got, in order, as text. */
   readonly toolAnswers: readonly { readonly callId: string; readonly text: string }[]
   /** How often the model began to answer. */
   readonly answers: number
-  /** How much of its last words the model counts as heard; null where the service does not say. */
+  /** How much of its last answer the model takes as heard; null when the service does not tell. */
   readonly heard: { readonly kind: 'ms'; readonly ms: number } | { readonly kind: 'text'; readonly text: string } | null
 }
 
-/** What a service does in one check; set before the backend is made. */
+/** What the service does in one check; set before the backend is made. */
 export interface ConformanceScript {
   readonly replies?: readonly ScriptedReply[]
   /** What the caller says aloud, in order. */
   readonly callerSays?: readonly string[]
-  /** What the caller writes and the agent is to understand. */
+  /** What the caller writes, and the service must understand. */
   readonly callerWrites?: readonly string[]
   /** The service is not ready before this. */
   readonly readyDelayMs?: number
   readonly connectFault?: BackendErrorCode
-  /** True: the agent greets. False, when not given: it waits for the caller, and the session has no greeting. */
+  /** True: the agent greets. Default false: it waits for the caller, and the session has no greeting. */
   readonly agentBegins?: boolean
-  /** What is different in the session. */
+  /** Fields that differ from `conformanceSession`. */
   readonly session?: Partial<BackendSession>
 }
 
 /**
- * What most services have and some do not:
- * `notes`: a text that asks for no answer reaches the model. `history`: so do the words of an earlier session.
- * `error-words`: so does what was wrong with a tool. `connecting`: there is something to connect to, which takes time.
- * `expiry`: the service warns before it ends a session. `truncation`: it lets us cut what it said to what was heard.
- * `breakage`: a connection that is lost ends the session, or the answer; a list replaces it instead.
+ * A feature that most services have and some lack:
+ * - `notes`: a text that asks for no answer reaches the model.
+ * - `history`: the words of an earlier session reach the model.
+ * - `error-words`: the error of a failed tool reaches the model.
+ * - `connecting`: there is a connection, and it takes time.
+ * - `expiry`: the service warns before it ends a session.
+ * - `truncation`: an answer can be cut to what was heard.
+ * - `breakage`: a lost connection ends the session or the answer. A list replaces the session instead.
  */
 export type ConformanceFacet = 'notes' | 'history' | 'error-words' | 'connecting' | 'expiry' | 'truncation' | 'breakage'
 
@@ -81,11 +84,11 @@ export interface ConformanceSetup {
   readonly vendor: ConformanceVendor
   /** What must never appear in an error: the key that the backend was given. */
   readonly secret: string | null
-  /** What a session must have besides, for this service: asked once, before connecting. */
+  /** Adds what this service needs in a session; called once, before connecting. */
   session?(session: BackendSession): BackendSession
-  /** The caller's voice at this rate, for a service that really listens; a tone when not given. */
+  /** The caller's voice at this rate, for a service that recognises speech; default: a tone. */
   voice?(text: string, sampleRateHz: number): Promise<Int16Array>
-  /** How long a reply sounds, for a service whose voice takes the time it takes; the reply's `audioMs` when not given. */
+  /** Length of a reply's sound, for a service with real speech synthesis; default: the reply's `audioMs`. */
   soundMs?(reply: ScriptedReply): Promise<number>
   /** Ends the service. */
   close(): Promise<void>
@@ -94,20 +97,20 @@ export interface ConformanceSetup {
 /** How the suite makes a backend; one for each backend, or for each configuration of one. */
 export interface ConformanceHarness {
   readonly name: string
-  /** Faults that `failConnect` can cause for this service. Should be all. */
+  /** Faults that `failConnect` can cause for this service; all of them if possible. */
   readonly connectFaults: readonly BackendErrorCode[]
-  /** What the service does not have, and why. The checks leave out what needs it, and say so. */
+  /** Features that the service lacks, and why. The checks leave out what needs them, and report it. */
   readonly lacks?: Readonly<Partial<Record<ConformanceFacet, string>>>
   setup(): Promise<ConformanceSetup>
 }
 
-/** One thing that every backend does. */
+/** One check that every backend must pass. */
 export interface ConformanceCheck {
   /** A sentence about the backend: `greets when it is asked to`. */
   readonly name: string
   /**
-   * Resolves with what was left out and why, one line each; empty when all was checked. Show these lines.
-   * Rejects with an Error that says what was seen instead.
+   * Resolves with what was left out and why, one line each, for the test's output; empty when all was checked.
+   * Rejects with an Error that says what was expected and what came.
    */
   run(harness: ConformanceHarness): Promise<readonly string[]>
 }
@@ -137,14 +140,14 @@ interface RecordedAudio {
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
-/** How long a check waits for what should come at once on a loopback connection. */
+/** How long a check waits for an event that should come at once on a loopback connection. */
 const PATIENCE_MS = 4000
 
-/** A sink that keeps everything it is given, and can be waited on. */
+/** A sink that records everything, and can wait for a condition. */
 export class Recorder implements BackendSink {
   readonly events: BackendEvent[] = []
   readonly audioPieces: RecordedAudio[] = []
-  /** Called after each event and each piece of audio; may act on the backend from within, as a call does. */
+  /** Called after each event and each piece of audio; may call the backend, as a call session does. */
   onEvent: (event: BackendEvent) => void = () => undefined
   onAudio: (piece: RecordedAudio) => void = () => undefined
   readonly #waiters = new Set<() => void>()
@@ -206,8 +209,8 @@ export class Recorder implements BackendSink {
 }
 
 /**
- * Speaks for the caller: `voicedMs` of tone, or of `voice` where one is given (then all of it, and at least `voicedMs`),
- * and then enough silence for any turn detection, frame by frame, faster than real time.
+ * Speaks as the caller, frame by frame and faster than real time: `voicedMs` of a tone, or all of `voice` if given (at
+ * least `voicedMs`), then enough silence for any turn detection.
  */
 export async function speakTo(backend: Backend, voicedMs: number, silenceMs = 700, voice: Int16Array | null = null): Promise<void> {
   const { inputRateHz, serverVad } = backend.capabilities
@@ -246,9 +249,9 @@ interface Rig {
   readonly connect: () => Promise<void>
   /** The caller says the next text of the script. */
   readonly speak: (voicedMs: number, silenceMs?: number) => Promise<void>
-  /** How long a reply sounds when nothing of it is lost. */
+  /** Length of a reply's sound when nothing of it is lost. */
   readonly soundMs: (reply: ScriptedReply) => Promise<number>
-  /** False when the service lacks this; then it is noted that the check leaves something out. */
+  /** False when the service lacks this; the check's result then says that something was left out. */
   readonly has: (facet: ConformanceFacet) => boolean
   readonly canFailWith: (code: BackendErrorCode) => boolean
 }
@@ -301,7 +304,7 @@ export async function rigged(
       soundMs: async (reply) => await setup.soundMs?.(reply) ?? reply.audioMs ?? 0,
     })
   } catch (error) {
-    // The events that came instead explain the failure.
+    // The recorded events explain the failure.
     if (error instanceof Error) error.message += `\n  seen: ${recorder.summary()}`
     throw error
   } finally {
@@ -311,7 +314,7 @@ export async function rigged(
   return [...leftOut]
 }
 
-/** The same on a connected backend. How a session ends is checked with every check. */
+/** The same on a connected backend; also checks the snapshot and the end of the session. */
 export function connected(
   harness: ConformanceHarness, script: ConformanceScript, check: (rig: Rig) => Promise<void>,
 ): Promise<readonly string[]> {

@@ -7,7 +7,7 @@ const LONG_ANSWER = 'One two three four five. Six seven eight nine ten. Eleven t
 /** The caller interrupts. */
 export const interruptionChecks: readonly ConformanceCheck[] = [
   {
-    name: 'gives no more audio of an answer that was interrupted, however late it comes',
+    name: 'delivers no audio of an interrupted answer, however late it comes',
     run: (harness) => connected(harness, {
       callerWrites: ['Tell me everything', 'Stop, please'], replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 15 }, { say: 'Of course.' }],
     }, async ({ backend, recorder }) => {
@@ -27,7 +27,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'gives no audio from within the piece that interrupted it',
+    name: 'delivers no more audio when a piece of audio is interrupted from its own callback',
     run: (harness) => connected(harness, {
       callerWrites: ['Tell me everything'], replies: [{ say: LONG_ANSWER, audioMs: 2000 }],
     }, async ({ backend, recorder }) => {
@@ -40,13 +40,13 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       expectEqual(recorder.audioPieces.length, 1, 'pieces of audio')
       const overAt = recorder.events.findIndex((event) => event.type === 'turn-done')
       const late = recorder.events.slice(overAt + 1).filter((event) => event.type === 'audio-done' || (event.type === 'transcript' && event.role === 'agent'))
-      expectEqual(late.map((event) => event.type).join(), '', 'what else is told of an answer that is over')
+      expectEqual(late.map((event) => event.type).join(), '', 'later events of an answer that is over')
     }),
   },
   {
-    name: 'cuts what the model believes it said to what was heard',
+    name: 'cuts the model\'s record of its answer to what was heard',
     run: (harness) => connected(harness, {
-      // The second text is not among what a prepared service understands: it says again what was cut off.
+      // A service with prepared texts does not know the second text, and repeats what was cut off.
       callerWrites: ['Tell me everything'], replies: [{ say: LONG_ANSWER, audioMs: 4000 }, { say: 'Yes.' }],
     }, async ({ backend, recorder, vendor, has }) => {
       if (!truncates(backend, has)) return
@@ -84,7 +84,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'takes interruptions when idle, twice, and of unknown items, as nothing',
+    name: 'ignores interruptions when idle, repeated ones, and ones of unknown items',
     run: (harness) => connected(harness, {
       callerWrites: ['Hello', 'Hello again'], replies: [{ say: 'Hello.' }, { say: 'Hello again.' }],
     }, async ({ backend, recorder }) => {
@@ -108,7 +108,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       callerSays: ['stop, another question'], callerWrites: ['Tell me everything'],
       replies: [{ say: LONG_ANSWER, audioMs: 4000, paceMs: 10 }, { say: 'Which one?' }],
     }, async ({ backend, recorder, speak }) => {
-      // As the call does: a backend that heard the caller itself gets the played duration at once.
+      // The call does the same: a backend that detects speech itself gets the played duration at once.
       recorder.onEvent = (event) => {
         if (event.type === 'speech-started' || event.type === 'interrupted') {
           backend.interrupt({ itemId: recorder.audioPieces.at(-1)?.itemId ?? null, playedMs: 120 })
@@ -128,7 +128,7 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'does not answer twice when a tool comes back while the caller speaks',
+    name: 'does not answer twice when a tool result comes while the caller speaks',
     run: (harness) => connected(harness, {
       callerSays: ['and hurry up'], callerWrites: ['Look me up'],
       replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'Here it is.' }],
@@ -157,14 +157,14 @@ export const interruptionChecks: readonly ConformanceCheck[] = [
       await recorder.until('the answer', () => recorder.all('turn-done').some((done) => recorder.audioMs(done.generation) > 0))
       await pause(80)
       expectEqual(vendor.answers, 2, 'answers')
-      const takenBack = recorder.all('tool-cancel').length
-      expectEqual(vendor.toolAnswers.length, 1 - takenBack, 'tool answers that arrived')
+      const cancelledCalls = recorder.all('tool-cancel').length
+      expectEqual(vendor.toolAnswers.length, 1 - cancelledCalls, 'tool answers that arrived')
     }),
   },
 ]
 
-/** The capability and what the harness says about it must agree. */
+/** The backend's capability, which must agree with the harness. */
 function truncates(backend: Backend, has: (facet: ConformanceFacet) => boolean): boolean {
-  expectEqual(has('truncation'), backend.capabilities.truncate, 'truncation, which the capabilities and the harness both know of')
+  expectEqual(has('truncation'), backend.capabilities.truncate, 'truncation in the harness and in the capabilities')
   return backend.capabilities.truncate
 }

@@ -4,14 +4,14 @@ import type { ConformanceCheck } from './harness.js'
 import { connected, expect, expectEqual, pause, rigged } from './harness.js'
 
 const CLOSE_MS_MAX = 1000
-/** Longer than any backend pauses between two attempts. */
+/** Longer than the pause of any backend between two attempts. */
 const AFTER_GIVING_UP_MS = 220
 
 const REJECTIONS: Readonly<Record<BackendErrorCode, string>> = {
   auth: 'BACKEND_AUTH', rate_limit: 'BACKEND_RATE_LIMIT', quota: 'BACKEND_QUOTA', session_expired: 'BACKEND_SESSION_EXPIRED',
   bad_request: 'BACKEND_BAD_REQUEST', network: 'BACKEND_NETWORK', timeout: 'BACKEND_TIMEOUT', internal: 'BACKEND_INTERNAL',
 }
-/** Faults that do not mend by themselves. */
+/** Faults that another attempt does not fix. */
 const FINAL: ReadonlySet<BackendErrorCode> = new Set(['auth', 'quota', 'bad_request'])
 
 function connectFault(code: BackendErrorCode): ConformanceCheck {
@@ -32,7 +32,7 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
       expectEqual(recorder.all('closed').length, 1, 'closed events')
       expectEqual(recorder.all('ready').length, 0, 'ready events')
       const told = `${outcome.message} ${errors[0]?.message ?? ''} ${recorder.all('closed')[0]?.reason ?? ''}`
-      if (secret !== null) expect(!told.includes(secret), 'no key in what is said about it')
+      if (secret !== null) expect(!told.includes(secret), 'no key in the error texts')
       const tried = vendor.connections
       if (FINAL.has(code)) expectEqual(tried, 1, 'connections tried')
       await pause(AFTER_GIVING_UP_MS)
@@ -41,7 +41,7 @@ function connectFault(code: BackendErrorCode): ConformanceCheck {
   }
 }
 
-/** Beginning, end and faults of a session. */
+/** Start, end and faults of a session. */
 export const lifecycleChecks: readonly ConformanceCheck[] = [
   {
     name: 'keeps what the caller says until a slow service is ready',
@@ -53,11 +53,11 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       if (has('connecting')) expectEqual(recorder.all('ready').length, 0, 'ready events before the service was')
       await ready
       await recorder.next('turn-done')
-      expect(vendor.callerAudioMs >= 800, `what was said before to arrive, got ${vendor.callerAudioMs} ms`)
+      expect(vendor.callerAudioMs >= 800, `the earlier speech to arrive, got ${vendor.callerAudioMs} ms`)
     }),
   },
   {
-    name: 'keeps a text that is sent before it is ready',
+    name: 'keeps a text that comes before it is ready',
     run: (harness) => rigged(harness, { readyDelayMs: 100, callerWrites: ['Hello?'] }, async ({ backend, recorder, vendor, connect }) => {
       const ready = connect()
       backend.interrupt({ itemId: null, playedMs: 0 })
@@ -117,7 +117,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'can be closed in the middle of an answer and with a tool open, and says nothing afterwards',
+    name: 'can be closed during an answer and a tool call, and delivers nothing afterwards',
     run: (harness) => connected(harness, {
       callerWrites: ['Look me up'],
       replies: [{ calls: [{ callId: 'call_a', name: 'get_account', args: {} }] }, { say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
@@ -130,7 +130,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       const pieces = recorder.audioPieces.length
       const twice = backend.close('again')
       await Promise.all([closing, twice])
-      // None of this may throw or cause an event.
+      // No call may throw or cause an event.
       backend.pushAudio(new Int16Array(160))
       backend.speechStart(0)
       backend.speechEnd(0)
@@ -146,7 +146,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
     }),
   },
   {
-    name: 'reports a connection that breaks in the middle of the call',
+    name: 'reports a connection that breaks during the call',
     run: (harness) => connected(harness, {
       callerWrites: ['Talk', 'Hello?'], replies: [{ say: 'A long answer. '.repeat(20), audioMs: 4000, paceMs: 10 }],
     }, async ({ backend, recorder, vendor, has }) => {
@@ -155,7 +155,7 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       await recorder.until('audio', () => recorder.audioPieces.length > 0)
       const tried = vendor.connections
       vendor.breakOff()
-      // Services without a connection notice at the next request.
+      // Services without a connection notice it at the next request.
       if (recorder.all('error').length === 0) backend.sendText('Hello?', { role: 'caller', respond: true })
       const error = await recorder.next('error')
       expectEqual(error.code, 'network', 'code')
@@ -164,16 +164,16 @@ export const lifecycleChecks: readonly ConformanceCheck[] = [
       const closed = await recorder.next('closed')
       expectEqual(closed.clean, false, 'clean')
       await pause(AFTER_GIVING_UP_MS)
-      expectEqual(vendor.connections, tried, 'connections: to replace it is the call\'s decision')
+      expectEqual(vendor.connections, tried, 'connections: only the call may replace the session')
     }),
   },
   {
     name: 'tells the call when its session is about to end',
     run: (harness) => connected(harness, {}, async ({ recorder, vendor, has }) => {
       if (!has('expiry')) return
-      expect(vendor.warnOfEnd(), 'a warning that can be staged, or `expiry` among what the harness lacks')
+      expect(vendor.warnOfEnd(), 'a warning, or `expiry` among what the harness lacks')
       const expiring = await recorder.next('expiring')
-      expect(expiring.inMs >= 0, 'a time that is left')
+      expect(expiring.inMs >= 0, 'a remaining time')
       expectEqual(recorder.all('error').length, 0, 'errors')
     }),
   },

@@ -13,17 +13,17 @@ import type { CandidateSession } from './candidates.js'
 
 type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly type: T }>
 
-/** One input that has no complete answer yet. `at`, `start` and `end` are positions in the caller's audio. */
+/** One input without a complete answer. `at`, `start` and `end` are positions in the caller's audio, in samples. */
 type OpenInput =
   | { readonly type: 'speech'; readonly order: number; readonly start: number; end: number | null }
   | { readonly type: 'text'; readonly order: number; readonly at: number; readonly text: string; readonly role: 'caller' | 'system' }
   | { readonly type: 'digit'; readonly order: number; readonly at: number; readonly digit: string }
 
-/** An answer that a backend has begun and not ended. */
+/** An answer that a backend has begun and not finished. */
 interface OpenAnswer {
   /** Its place in the order of inputs and answers. */
   readonly order: number
-  /** Position in the caller's audio where it began. */
+  /** Position in the caller's audio when it began. */
   readonly at: number
   soundMs: number
   toolCalls: number
@@ -33,31 +33,29 @@ interface OpenAnswer {
 /** What a takeover sent to the new session. */
 interface Replayed {
   readonly samples: number
-  /** Of open speech, older than what is kept. */
+  /** Samples of open speech that were too old to be kept. */
   readonly lostSamples: number
   readonly texts: number
   readonly inputs: number
 }
 
 /**
- * Everything that a backend must know to continue a call, whichever backend served it before: the words as far as they
- * were heard, the tool calls and their results, the inputs without a complete answer, and the caller's audio from the
- * first of those on.
+ * Everything that a backend needs to continue a call that another backend served: the words as far as the caller heard
+ * them, the tool calls and their results, the inputs without a complete answer, and the caller's audio from the first
+ * of these on.
  *
- *     input: (new) --speech, text, digit--> open --an answer that began after it is completed--> (gone)
+ *     input: (new) --speech, text, digit--> open --an answer that began after it is complete--> (removed)
  *
- * An answer to half a sentence closes nothing: speech that still goes on stays open.
+ * Speech that still goes on stays open, also when an answer to its first part is complete.
  */
 export class CallHistory {
-  /** Oldest first; a backend that queues its answers has several. By generation. */
+  /** Open answers by generation, oldest first; a backend that queues its answers has several. */
   readonly answers = new Map<number, OpenAnswer>()
-  /** Changes with everything that a session which is being prepared would have to know. */
+  /** Counts the changes that a session which is connecting or standing by does not know of. */
   activity = 0
-  /** When the caller will have heard all sound that was delivered. */
+  /** When the playout of all delivered sound ends. */
   speaksUntilMs = -Infinity
-  /** Inputs that were forgotten for want of room. */
-  inputsDropped = 0
-  /** Tool answers that came so far in this media worker. */
+  /** Tool results so far in this media worker. */
   toolAnswers = 0
   readonly #timers: BackendTimers
   readonly #rateHz: SampleRateHz
@@ -73,8 +71,9 @@ export class CallHistory {
   #tools: ToolCall[] = []
   #speechFrom = 0
   /**
-   * Where services mark the turns: the caller's audio up to here has its answer, and what has voice in it since then. A new
-   * session must not hear an answered question again.
+   * Used when services mark the turns. Positions in the caller's audio: audio before `#answeredTo` has its answer and
+   * is not replayed, so that a new session does not hear the question again; `#voicedFrom` to `#voicedTo` is voice
+   * without an answer.
    */
   #answeredTo = 0
   #voicedFrom: number | null = null
@@ -94,14 +93,14 @@ export class CallHistory {
     this.#audio = new CallerAudio(rateHz, Math.max(INPUT_REPLAY_MARGIN_MS, replayMs))
   }
 
-  /** Takes what was said and done before this session of the call. */
+  /** Takes over the history and the tool results of `session`. */
   begin(session: BackendSession): void {
     this.#words = new SpokenWords(session.history)
     this.#tools = session.toolLedger.slice(-BACKEND_TOOL_CALLS_KEPT).map(({ callId, name, args, ok, result }) => (
       { callId, name, args, reply: { ok, value: result }, joined: [], answer: 0 }))
   }
 
-  /** What a session that is connected now is given. Words whose audio will be replayed are left out. */
+  /** The history for a session that connects now, without the words whose audio will be replayed. */
   get known(): { readonly history: readonly HistoryEntry[]; readonly toolLedger: readonly ToolLedgerEntry[] } {
     const toolLedger = this.#tools.flatMap(({ callId, name, args, reply }) => (
       reply === null ? [] : [{ callId, name, args, ok: reply.ok, result: reply.value }]))
@@ -132,7 +131,7 @@ export class CallHistory {
 
   // --- what goes to the backends ----------------------------------------------------------------------------
 
-  /** @param voiced  the gateway found voice in it */
+  /** @param voiced  the gateway's VAD found voice in it */
   audio(pcm: Int16Array, voiced: boolean): void {
     if (voiced && this.#serverVad) this.#voicedFrom ??= this.#audio.written
     this.#audio.push(pcm)
@@ -150,7 +149,7 @@ export class CallHistory {
 
   /**
    * @param atMs  the last voiced sample
-   * @returns how long the speech was
+   * @returns length of the speech in ms
    */
   speechEnded(atMs: number): number {
     const end = this.#audio.written
@@ -179,7 +178,7 @@ export class CallHistory {
     this.#words.interrupted(itemId, playedMs, (generation) => this.answers.has(generation))
   }
 
-  /** @returns the tool and the calls that this answers, its own first; null for a call that is unknown or has its answer */
+  /** @returns the tool and the calls that get this result, `callId` first; null for an unknown or answered call */
   toolAnswered(callId: string, reply: ToolReply): { readonly callIds: readonly string[]; readonly name: string } | null {
     const call = this.#tools.findLast((one) => one.callId === callId)
     if (call === undefined || call.reply !== null) return null
@@ -206,8 +205,8 @@ export class CallHistory {
     answer.itemsOpen.add(itemId)
     this.speaksUntilMs = Math.max(this.speaksUntilMs, this.#timers.nowMs()) + ms
     this.#words.sound(itemId, ms, answer.order, generation)
-    // A service that goes on speaking has heard this voice and has not taken it for a turn.
-    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at) this.#settled(this.#audio.written - this.#marginSamples)
+    // A service that goes on speaking heard this voice and did not treat it as a turn.
+    if (this.#voicedFrom !== null && this.#voicedFrom >= answer.at) this.#answeredVoice(this.#audio.written - this.#marginSamples)
   }
 
   audioDone({ generation, itemId }: EventOf<'audio-done'>): void {
@@ -215,27 +214,27 @@ export class CallHistory {
     this.#words.complete(itemId)
   }
 
-  /** @returns the answer that ended, undefined for one that never began */
+  /** @returns the answer that ended; undefined for one that never began */
   turnDone({ generation, status }: EventOf<'turn-done'>): OpenAnswer | undefined {
     const answer = this.answers.get(generation)
     this.answers.delete(generation)
     if (answer === undefined || answer.toolCalls > 0) return answer
-    // A caller who interrupts an answer that sounds knows that there is one.
+    // A caller who interrupted an answer heard that there was one: the input counts as answered.
     if (status !== 'completed' && (status !== 'cancelled' || answer.soundMs === 0)) return answer
     const left = this.#inputs.filter((input) => input.order > answer.order || (input.type === 'speech' && input.end === null))
     this.#inputs.splice(0, this.#inputs.length, ...left)
     if (this.#serverVad) this.#answeredTo = Math.max(this.#answeredTo, answer.at)
-    this.#settled(answer.at)
+    this.#answeredVoice(answer.at)
     return answer
   }
 
   agentWords({ itemId, text, generation }: EventOf<'transcript'>): void {
-    // Words may come after the end of their answer.
+    // A transcript may come after the end of its answer.
     const order = this.answers.get(generation)?.order ?? this.#words.orderOf('agent', itemId) ?? this.#order++
     this.#words.text('agent', itemId, text, order, generation)
   }
 
-  /** @returns true when they are a question that has no answer yet */
+  /** @returns true when the words are a question without an answer */
   callerWords({ itemId, text, final, generation }: EventOf<'transcript'>): boolean {
     this.activity++
     const order = this.#words.orderOf('caller', itemId) ?? this.#inputOfWords()?.order ?? this.#order++
@@ -249,8 +248,8 @@ export class CallHistory {
   }
 
   /**
-   * A session that took over calls a tool. What was called before with the same arguments is not run again.
-   * @returns the answer that there is, `running` for a call that gets the one on its way, null when nobody called it before
+   * A session that took over calls a tool. A tool that was called before with the same arguments is not run again.
+   * @returns the earlier result; `running` when it has not come yet, and this call will get it too; null without one
    */
   toolCalledAgain({ callId, name, args }: EventOf<'tool-call'>): ToolReply | 'running' | null {
     const known = this.#tools.findLast((call) => call.name === name && sameJson(call.args, args))
@@ -259,7 +258,7 @@ export class CallHistory {
     return known.reply ?? 'running'
   }
 
-  /** The backend cancelled calls: there will be no answer. */
+  /** The backend cancelled calls: they get no result. */
   toolsCancelled(callIds: readonly string[]): void {
     this.#tools = this.#tools.filter((call) => call.reply !== null || !callIds.includes(call.callId))
   }
@@ -267,9 +266,9 @@ export class CallHistory {
   // --- the next one -----------------------------------------------------------------------------------------
 
   /**
-   * Tells a session that is ready what it does not know yet, and replays the inputs that have no answer, in their order:
-   * the caller's audio without a gap, the marks of speech at their places in it, digits and texts.
-   * @param kickOff  it must be begun, whatever there is
+   * Sends a session that is ready what it does not know yet. Then replays the inputs without an answer, in order: the
+   * caller's audio without a gap, the start and end of speech at their positions in it, digits and texts.
+   * @param kickOff  ask the session to begin, also when no input is open
    */
   replay(session: CandidateSession, base: BackendSession, kickOff: boolean): Replayed {
     const { backend } = session
@@ -283,7 +282,7 @@ export class CallHistory {
 
     const wanted = this.#replayFrom()
     const from = Math.max(wanted, this.#audio.oldest)
-    // Audio that comes while this runs goes the live way.
+    // Audio that comes while this runs reaches the session as live audio.
     const to = this.#audio.written
     let position = from
     const feedTo = (until: number): void => {
@@ -297,13 +296,13 @@ export class CallHistory {
     const steps: { readonly at: number; readonly act: () => void }[] = []
     for (const input of inputs) {
       if (input.type === 'text') {
-        // The empty text, with which a call begins, means something else to a session that was connected before anything was said.
+        // The empty text asks to begin the call. For a session connected before this history, it must be written out.
         const text = input.text === '' && session.stale ? openingText({ ...base, history }) : input.text
         steps.push({ at: input.at, act: () => backend.sendText(text, { role: input.role, respond: true }) })
       } else if (input.type === 'digit') {
         steps.push({ at: input.at, act: () => backend.dtmf(input.digit) })
       } else if (!backend.capabilities.serverVad) {
-        // The audio comes faster than it was spoken: for this backend the speech begins now.
+        // Replay is faster than real time: for this backend the speech begins now.
         steps.push({ at: input.start, act: () => backend.speechStart(this.#timers.nowMs()) })
         if (input.end !== null) steps.push({ at: input.end, act: () => backend.speechEnd(this.#timers.nowMs()) })
       }
@@ -319,15 +318,15 @@ export class CallHistory {
     }
   }
 
-  /** The caller needs no answer to voice before `position`. */
-  #settled(position: number): void {
+  /** Voice before `position` needs no answer any more. */
+  #answeredVoice(position: number): void {
     if (this.#voicedFrom === null || this.#voicedFrom >= position) return
     this.#voicedFrom = this.#voicedTo <= position ? null : position
   }
 
   /**
-   * The oldest sample that another backend may need, at the beginning of a frame: speech without an answer with its
-   * pre-roll, and as much of the newest audio as speech that is reported now may have begun in.
+   * The oldest sample that another backend may need, at the beginning of a frame: speech without an answer and its
+   * pre-roll, and the newest audio, in which speech that is reported late may have begun.
    */
   #replayFrom(): number {
     let speechFrom = this.#voicedFrom ?? Infinity
@@ -348,7 +347,7 @@ export class CallHistory {
     return this.#inputs.some((input) => input.order === order)
   }
 
-  /** The input that a transcript of the caller belongs to: the last that is complete, else the last. */
+  /** The input that a transcript of the caller belongs to: the last one that has ended, else the last one. */
   #inputOfWords(): OpenInput | undefined {
     const said = this.#inputs.filter((input) => input.type !== 'text' || input.role === 'caller')
     return said.findLast((input) => input.type !== 'speech' || input.end !== null) ?? said.at(-1)
@@ -356,9 +355,7 @@ export class CallHistory {
 
   #open(input: OpenInput): void {
     this.#inputs.push(input)
-    if (this.#inputs.length <= OPEN_INPUTS_MAX) return
-    this.#inputs.shift()
-    this.inputsDropped++
+    if (this.#inputs.length > OPEN_INPUTS_MAX) this.#inputs.shift()
   }
 }
 
@@ -367,9 +364,9 @@ interface ToolCall {
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
   reply: ToolReply | null
-  /** Calls of a later session that wait for this answer. */
+  /** Calls of a later session that wait for the same result. */
   readonly joined: string[]
-  /** Number of its answer (`CallHistory.toolAnswers`); 0 without one, or from the session's own ledger. */
+  /** `CallHistory.toolAnswers` when its result came; 0 without a result, and for a result from the session's ledger. */
   answer: number
 }
 
@@ -379,19 +376,19 @@ interface Item {
   readonly order: number
   readonly generation: number
   text: string
-  /** Sound of an agent's item so far, and whether that is all of it. */
+  /** Length of an agent item's sound so far; `complete` when no more follows. */
   audioMs: number
   complete: boolean
-  /** How much of it the caller heard before they interrupted; null: all that there is. */
+  /** Played duration when the caller interrupted; null when they did not. */
   playedMs: number | null
 }
 
-/** Until an item of this call has been measured: 15 characters a second, the middle of English speech synthesis. */
+/** Pace of speech until this call's own is measured: 15 characters a second, typical for English speech synthesis. */
 const CHARS_PER_MS = 0.015
 
 /**
- * What was said on a call, as far as it was heard. The text of the agent runs ahead of its sound, so an item that broke
- * off counts with as many words as its sound had time for.
+ * What was said on a call, as far as it was heard. The agent's text runs ahead of its sound, so an item that broke off
+ * counts only with the words for which its sound was long enough.
  */
 class SpokenWords {
   readonly #before: readonly HistoryEntry[]
@@ -399,7 +396,7 @@ class SpokenWords {
   #measuredChars = 0
   #measuredMs = 0
 
-  /** @param before  what an earlier session of this call already knew */
+  /** @param before  the history from before this session */
   constructor(before: readonly HistoryEntry[]) {
     this.#before = before
   }
@@ -418,7 +415,7 @@ class SpokenWords {
     item.audioMs += ms
   }
 
-  /** The last sample of an item has come. */
+  /** The last sample of an item was delivered. */
   complete(itemId: string): void {
     const item = this.#find('agent', itemId)
     if (item === undefined || item.complete) return
@@ -428,8 +425,8 @@ class SpokenWords {
   }
 
   /**
-   * The caller interrupted: of `itemId` they heard `playedMs`, of what came after it nothing. Without an item nothing was
-   * heard of the answers in `unheard`.
+   * The caller interrupted. They heard `playedMs` of `itemId` and nothing of later items. Without an item they heard
+   * nothing of the answers in `unheard`.
    */
   interrupted(itemId: string | null, playedMs: number, unheard: (generation: number) => boolean): void {
     const at = itemId === null ? -1 : this.#items.findIndex((item) => item.role === 'agent' && item.itemId === itemId)
@@ -440,7 +437,7 @@ class SpokenWords {
     }
   }
 
-  /** @param replayed  true for the caller's words whose audio will be replayed */
+  /** @param replayed  whether the audio of these words of the caller will be replayed */
   history(replayed: (order: number) => boolean): HistoryEntry[] {
     const said = this.#items
       .filter((item) => item.role === 'agent' || !replayed(item.order))
@@ -453,7 +450,8 @@ class SpokenWords {
   #heardText({ role, text, audioMs, playedMs, complete }: Item): string {
     if (role === 'caller' || (complete && playedMs === null)) return text.trim()
     const ms = playedMs ?? audioMs
-    // The end of an item's sound is the end of its text. Where the sound broke off, the pace of this agent is the measure.
+    // A complete item's sound ends with its text. For one that broke off, the agent's pace gives the length of the
+    // text.
     const chars = complete && audioMs > 0 ? (text.length * ms) / audioMs : ms * this.#charsPerMs
     if (chars >= text.length) return text.trim()
     const cut = text.slice(0, Math.floor(chars) + 1)

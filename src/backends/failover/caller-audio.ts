@@ -5,25 +5,25 @@ import { msToSamples } from '../../core/units.js'
 const spare = new Map<number, Int16Array[]>()
 
 /**
- * The newest audio of a caller, by sample position since the beginning of the call, for a backend that takes over. It holds
- * memory only for what is kept, in chunks of INPUT_REPLAY_CHUNK_MS.
+ * The newest audio of a caller, by sample position since the beginning of the call, for a backend that takes over. It
+ * holds memory only for what is kept, in chunks of INPUT_REPLAY_CHUNK_MS.
  */
 export class CallerAudio {
-  /** Samples pushed so far; the position of the next one. */
+  /** Samples pushed so far, which is the position of the next one. */
   written = 0
-  /** Samples dropped at the limit, without `forget`. */
+  /** Samples dropped because of the limit, not by `forget`. */
   samplesLost = 0
   readonly #chunkSamples: number
   readonly #chunksMax: number
   readonly #chunks: Int16Array[] = []
-  /** Position of the first sample of the first chunk, and of the oldest one that is kept. */
+  /** Position of the first sample of the first chunk, and of the oldest sample that is kept. */
   #chunksFrom = 0
   #oldest = 0
 
   /** @param keepMsMax  the most that is kept; older samples are dropped and counted */
   constructor(sampleRateHz: number, keepMsMax: number) {
     this.#chunkSamples = msToSamples(INPUT_REPLAY_CHUNK_MS, sampleRateHz)
-    // One more, because the oldest chunk is dropped as a whole.
+    // One chunk more, because the oldest one is dropped as a whole.
     this.#chunksMax = Math.ceil(msToSamples(keepMsMax, sampleRateHz) / this.#chunkSamples) + 1
   }
 
@@ -50,7 +50,7 @@ export class CallerAudio {
     }
   }
 
-  /** Nobody needs the samples before `position` any more. */
+  /** Drops the samples before `position`. */
   forget(position: number): void {
     this.#oldest = Math.min(this.written, Math.max(this.#oldest, position))
     while (this.#chunks.length > 0 && this.#chunksFrom + this.#chunkSamples <= this.#oldest) this.#dropFirst()
@@ -105,7 +105,7 @@ export class CallerAudio {
       pool = []
       spare.set(chunk.length, pool)
     }
-    // The next call that uses the chunk must not be able to read this one's.
+    // The next call that uses this chunk must not be able to read this call's audio.
     chunk.fill(0)
     if (pool.length < INPUT_REPLAY_SPARE_CHUNKS_MAX) pool.push(chunk)
   }

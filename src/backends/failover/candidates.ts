@@ -6,25 +6,25 @@ import type { ResamplerBank, StreamResampler } from '../../media/resample/resamp
 import type { Backend, BackendCapabilities, BackendEvent, BackendFactory, BackendSession, BackendSink } from '../backend.js'
 import { Alarm } from '../timers.js'
 import type { BackendTimers } from '../timers.js'
-import { vendorFault } from '../transport/vendor-fault.js'
+import { faultCodeOf, vendorFault } from '../transport/vendor-fault.js'
 import type { VendorFault } from '../transport/vendor-fault.js'
 import { UNWATCHED, addCounters } from '../watch.js'
 import type { BackendWatch, SessionRole } from '../watch.js'
 import { Circuits } from './circuit-breaker.js'
 import type { CircuitBreaker, CircuitPass } from './circuit-breaker.js'
 
-/** A session that does not close in this time is not waited for: the call's own end must come within a second. */
+/** How long to wait for sessions to close: the call itself must end within a second. */
 const SESSION_CLOSE_MS = 900
 
 /** One backend of the list. Its name is the one in its capabilities. */
 interface FailoverCandidate {
   readonly create: BackendFactory
   /**
-   * A dialogue that must be begun before it hears anything, also when it takes over: the embedded backend. A model is
-   * only asked to continue where the caller waits for words.
+   * True for the embedded backend: its dialogue must be asked to begin before it gets input, also when it takes over. A
+   * model is asked for an answer only when the caller waits for one.
    */
   readonly scripted?: boolean
-  /** Voices have different names everywhere; the session's own when not given, null for the service's default. */
+  /** The voice, because each service has its own voice names; default: the session's. Null: the service's default. */
   readonly voice?: string | null
 }
 
@@ -34,18 +34,18 @@ export interface CandidateOptions {
   readonly timers: BackendTimers
   /** The worker's, shared by its calls; circuits of this call alone when not given. */
   readonly circuits?: Circuits
-  /** Needed where a candidate's rate is not the call's. */
+  /** Needed when a candidate's rate differs from the call's. */
   readonly resamplers?: ResamplerBank
-  /** Rate of the caller's audio as it is pushed here, best the leg's own; the candidates' highest when not given. */
+  /** Rate of the caller's audio for `pushAudio`, best the leg's own; default: the candidates' highest. */
   readonly inputRateHz?: SampleRateHz
-  /** Receives sessions, faults and circuits. */
+  /** Receives sessions, faults and changes of circuits. */
   readonly watch?: BackendWatch
 }
 
-/** What a list of backends leaves to the call's next media worker: which backend served it, and that one's own state. */
+/** What a list of backends passes to the call's next media worker: which backend serves the call, and its own state. */
 export interface FailoverSnapshot {
   readonly version: 1
-  /** Name of the backend that served the call. */
+  /** Name of the backend that serves the call. */
   readonly member: string
   /** Number of its session: ids of unanswered tool calls begin with it. */
   readonly serial: number
@@ -58,32 +58,33 @@ export interface FailoverSnapshot {
 export interface CandidateListener {
   sessionEvent(session: CandidateSession, event: BackendEvent): void
   sessionAudio(session: CandidateSession, pcm: Int16Array, sampleRateHz: SampleRateHz, itemId: string, generation: number): void
-  /** Something came from a session that is over, or of an answer too old to be known. */
+  /** Something came from a session that is over, or for an answer that is too old to be known. */
   late(): void
   connected(session: CandidateSession): void
-  /** A session could not be connected. Mostly an `error` event came before. */
+  /** A session could not be connected. Usually an `error` event came before. */
   refused(session: CandidateSession, fault: VendorFault): void
 }
 
-/** The highest generation of the call, over all its sessions. */
+/** The highest generation in the call, over all its sessions. */
 interface Generations {
   highest: number
 }
 
 /**
- * One session of one candidate: resamples the caller's audio to its rate, and maps its generations and ids to the call's.
+ * One session of one candidate: resamples the caller's audio to its rate, and maps its generations and ids to the
+ * call's.
  *
  *     new --connect--> connecting --resolved--> ready --retire--> over
  *     connecting --rejected, fatal, too slow, retire--> over
  *
- * Whatever the backend says in `over` is dropped.
+ * In `over`, all events and audio of the backend are dropped.
  */
 export class CandidateSession implements BackendSink {
   readonly index: number
   readonly candidate: FailoverCandidate
   readonly backend: Backend
   phase: 'new' | 'connecting' | 'ready' | 'over' = 'new'
-  /** Number of this session in the call, from 1; every id that it gives out begins with it. */
+  /** Number of this session in the call, from 1; every id that it passes on begins with it. */
   serial = 0
   pass: CircuitPass | null = null
   role: SessionRole = 'first'
@@ -91,14 +92,14 @@ export class CandidateSession implements BackendSink {
   /** `CallHistory.toolAnswers` and `CallHistory.activity` when it was connected. */
   toolAnswersKnown = 0
   activityKnown = 0
-  /** Something was said between its connection and its takeover. */
+  /** Something may have been said since it was connected: a takeover sends it a recap. */
   stale = false
   readonly #listener: CandidateListener
   readonly #generations: Generations
   readonly #abort = new AbortController()
   #resampler: StreamResampler | null = null
   #resampled = new Int16Array(0)
-  /** The call's generations by the backend's. */
+  /** The call's generation for each generation of the backend. */
   readonly #mapped = new Map<number, number>()
   #innerHighest = 0
   #audioItem = ''
@@ -134,7 +135,7 @@ export class CandidateSession implements BackendSink {
     this.backend.pushAudio(samples === this.#resampled.length ? this.#resampled : this.#resampled.subarray(0, samples))
   }
 
-  /** The backend's own id, or null for an id of another session. */
+  /** The backend's own id; null for an id of another session. */
   inner(id: string): string | null {
     const prefix = `${this.serial}.`
     return id.startsWith(prefix) ? id.slice(prefix.length) : null
@@ -165,7 +166,7 @@ export class CandidateSession implements BackendSink {
     this.#listener.sessionAudio(this, pcm, sampleRateHz, this.#audioItemOut, generation)
   }
 
-  /** Two sessions of one service may use the same id. */
+  /** Makes an id unique: two sessions of one service may use the same id. */
   #outer(id: string): string {
     return `${this.serial}.${id}`
   }
@@ -194,11 +195,12 @@ export class CandidateSession implements BackendSink {
     }
   }
 
-  /** The call's generation of an answer; null for one that is too old to be known. */
+  /** The call's generation for the backend's; null for an answer that is too old to be known. */
   #generation(inner: number): number | null {
     const known = this.#mapped.get(inner)
     if (known !== undefined) return known
-    // A caller's transcript has the generation of the answer to it, so it may be the first event with that number.
+    // The first event of a generation need not be `turn-start`: a caller's transcript has the generation of the answer
+    // to it.
     if (inner <= this.#innerHighest && this.#mapped.size > 0) return null
     this.#innerHighest = inner
     const generation = ++this.#generations.highest
@@ -217,18 +219,18 @@ interface Candidate {
   readonly candidate: FailoverCandidate
   readonly name: string
   readonly circuit: CircuitBreaker
-  /** Made to learn its capabilities, and used for the first session. */
+  /** Made to read its capabilities; later the first session. */
   unused: CandidateSession | null
-  /** In the search that is under way. */
+  /** Already tried in the current search. */
   tried: boolean
   restsUntilMs: number
-  /** Its fault does not mend within a call: a wrong key, an empty account, a request that it does not accept. */
+  /** Not tried again on this call: a wrong key, an empty account, or a request that it does not accept. */
   out: boolean
 }
 
 /**
- * The backends of a list and their sessions. In one search each candidate is tried once: first those with a closed circuit
- * that have not just failed, in the order of the list, and then, before the call is given up, the others.
+ * The backends of a list and their sessions. A search tries each candidate once, in the order of the list: first those
+ * whose circuit allows a try and that have not just failed, then the others, before the call is given up.
  */
 export class Candidates {
   readonly capabilities: BackendCapabilities
@@ -242,7 +244,7 @@ export class Candidates {
   readonly #closings = new Set<Promise<void>>()
   readonly #irregular: Record<string, Record<string, number>> = {}
   #serials = 0
-  /** From a checkpoint, until the session that resumes it is connected. */
+  /** The snapshot of a checkpoint, until the session that resumes it is connected. */
   #resumed: FailoverSnapshot | null = null
 
   /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
@@ -263,7 +265,7 @@ export class Candidates {
       inputRateHz,
       outputRateHz: highest(all.map((one) => one.outputRateHz)),
       serverVad: all.every((one) => one.serverVad),
-      // Where a candidate ignores the heard position, the history that the next one gets does not.
+      // True for any candidates: the history for the next one is always cut to what was heard.
       truncate: true,
       maxSessionMs: null,
     }
@@ -279,7 +281,7 @@ export class Candidates {
     for (const candidate of this.#all) candidate.tried = false
   }
 
-  /** @returns its index in the list, or null when there is none left. Changes nothing. */
+  /** @returns the index of the candidate to try next; null when none is left. Changes nothing. */
   next(preferred: number | null = null): number | null {
     if (preferred !== null && this.isFree(preferred)) return preferred
     const good = this.#all.findIndex((candidate, index) => this.isFree(index) && this.#isGood(candidate))
@@ -293,7 +295,7 @@ export class Candidates {
     return !tried && !out
   }
 
-  /** Another one than `index` is worth trying. */
+  /** Whether a candidate other than `index` is worth trying. */
   hasBetterThan(index: number): boolean {
     return this.#all.some((candidate, i) => i !== index && this.#isGood(candidate))
   }
@@ -331,19 +333,22 @@ export class Candidates {
     return unused ?? new CandidateSession(index, candidate.candidate, this.#listener, this.#generations)
   }
 
-  /** One for a standby beside the candidate `primary`; null when none is worth it. A script needs no connection to be ready. */
+  /**
+   * A session of another candidate than `primary`, for a standby; null when none is good. Scripted candidates connect
+   * at once and need no standby.
+   */
   takeStandby(primary: number): CandidateSession | null {
     const index = this.#all.findIndex((candidate, i) => i !== primary && candidate.candidate.scripted !== true && this.#isGood(candidate))
     return index < 0 ? null : this.take(index)
   }
 
-  /** @param state  of the session of the same candidate that this one replaces */
+  /** @param state  snapshot of the session of the same candidate that this one replaces */
   connect(session: CandidateSession, role: SessionRole, base: BackendSession, state: unknown = null): void {
     session.role = role
     session.connectAtMs = this.#timers.nowMs()
     this.#live.add(session)
     const resumed = this.#resumed?.member === session.name ? this.#resumed : null
-    // Ids in a checkpoint must still belong to the session that resumes it.
+    // Ids from before the checkpoint must belong to the session that resumes it.
     session.serial = resumed === null ? ++this.#serials : resumed.serial
     if (resumed !== null) this.#resumed = null
     session.pass = this.#at(session.index).circuit.enter(this.#timers.nowMs())
@@ -364,7 +369,7 @@ export class Candidates {
   }
 
   /** Reports to the candidate's circuit that a session answered (`null`) or failed. */
-  judge(session: CandidateSession, fault: VendorFault | null): void {
+  reportToCircuit(session: CandidateSession, fault: VendorFault | null): void {
     const { pass } = session
     if (pass === null) return
     const { circuit } = this.#at(session.index)
@@ -376,7 +381,7 @@ export class Candidates {
     if (circuit.opened !== opened || circuit.state(nowMs) !== before) this.watch.circuit(circuit.report(nowMs))
   }
 
-  /** Counters of the backends so far, by name; a copy. */
+  /** Counters of the backends so far, by backend name; a copy. */
   irregular(): Record<string, Record<string, number>> {
     const sums = structuredClone(this.#irregular)
     for (const session of this.#live) addCounters(sums[session.name] ??= {}, session.backend.counters?.() ?? {})
@@ -413,7 +418,10 @@ export class Candidates {
     return !out && nowMs >= restsUntilMs && circuit.allows(nowMs)
   }
 
-  /** A session of each candidate; one that cannot even be made (embedded without a speech pool) is left out while there are others. */
+  /**
+   * A session of each candidate. One that cannot be made (embedded without a speech pool) is left out if there are
+   * others.
+   */
   #usable(): CandidateSession[] {
     const usable: CandidateSession[] = []
     let first: unknown = new GatewayError('AGENT_INVALID', 'a list of backends needs one at least')
@@ -430,7 +438,7 @@ export class Candidates {
   }
 }
 
-/** The snapshot in a checkpoint; null for anything else: then the history has to be enough. */
+/** The list's snapshot in `resume`; null for anything else, and then only the history is used. */
 export function snapshotIn(resume: unknown): FailoverSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const { version, member, serial, generation } = resume as Partial<FailoverSnapshot>
@@ -446,15 +454,9 @@ function highest(rates: readonly SampleRateHz[]): SampleRateHz {
   return rates.reduce((a, b) => (a > b ? a : b))
 }
 
-const FAULT_CODES = {
-  BACKEND_AUTH: 'auth', BACKEND_RATE_LIMIT: 'rate_limit', BACKEND_QUOTA: 'quota', BACKEND_SESSION_EXPIRED: 'session_expired',
-  BACKEND_BAD_REQUEST: 'bad_request', BACKEND_NETWORK: 'network', BACKEND_TIMEOUT: 'timeout',
-} as const
-
 /** A rejection of `connect` as a fault. */
 function faultOf(name: string, error: unknown): VendorFault {
-  // An error in the backend's own code; its message may hold anything.
+  // An error in the backend's own code: its message may hold secrets.
   if (!(error instanceof GatewayError)) return { ...vendorFault('internal', `${name}: failed while it connected`, true), retryable: false }
-  const code = FAULT_CODES[error.code as keyof typeof FAULT_CODES] ?? 'internal'
-  return { code, message: error.message, fatal: true, retryable: error.retryable }
+  return { code: faultCodeOf(error), message: error.message, fatal: true, retryable: error.retryable }
 }

@@ -4,12 +4,12 @@ import {
 import type { BackendErrorCode } from '../backend.js'
 
 interface CircuitBreakerOptions {
-  /** Failures one after the other, over all calls, that open the circuit. */
+  /** Consecutive failures, over all calls, that open the circuit. */
   readonly failuresToOpen?: number
-  /** How long it stays open the first time; each further time twice as long, up to `openMsMax`. */
+  /** How long it stays open the first time; each time after that twice as long, up to `openMsMax`. */
   readonly openMs?: number
   readonly openMsMax?: number
-  /** How long a wrong key or an empty account keeps it open: only a person can mend that. */
+  /** How long a wrong key or an empty account keeps it open: only a person can fix these. */
   readonly finalOpenMs?: number
 }
 
@@ -17,16 +17,16 @@ interface CircuitBreakerOptions {
 export interface CircuitReport {
   readonly name: string
   readonly state: 'closed' | 'open' | 'half-open'
-  /** How much longer it is open; 0 when it is not. */
+  /** How much longer it stays open; 0 when it is not open. */
   readonly openForMs: number
   readonly opened: number
   readonly failures: number
   readonly successes: number
 }
 
-/** One session's result for the circuit. It may succeed once and then fail once; later calls are ignored. */
+/** Reports one session's result to the circuit: one success, one failure, or first a success and then a failure. */
 export interface CircuitPass {
-  /** The backend answered; may be called repeatedly. */
+  /** The backend answered. Only the first call counts. */
   succeeded(nowMs: number): void
   failed(code: BackendErrorCode, message: string, nowMs: number): void
   /** The session ended without a verdict: the call ended first, or it failed for a reason of its own. */
@@ -36,7 +36,7 @@ export interface CircuitPass {
 const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'session_expired'])
 
 /**
- * Whether one backend is worth trying, judged by the sessions of all calls of a worker.
+ * Decides whether one backend is worth trying, from the sessions of all calls of a worker.
  *
  *     closed    --failuresToOpen failures in a row--> open
  *     closed    --rate_limit--> open for as long as the service says
@@ -47,8 +47,8 @@ const NO_VERDICT: ReadonlySet<BackendErrorCode> = new Set(['bad_request', 'sessi
  *     half-open --the probe failed--> open, twice as long
  *     half-open --the probe ended without a verdict, or CIRCUIT_PROBE_MS_MAX passed--> half-open, the next call tries
  *
- * The probe is a real call: a failing backend costs one caller one short wait, never all of them. A bad
- * request of one agent (`bad_request`) and a session that reached its longest time say nothing about the others.
+ * The probe is a real call: a failing backend makes one caller wait briefly, not all callers. `bad_request` (a mistake
+ * of one agent) and `session_expired` say nothing about other sessions, so they do not count.
  */
 export class CircuitBreaker {
   readonly name: string
@@ -91,7 +91,7 @@ export class CircuitBreaker {
     return state === 'closed' || (state === 'half-open' && (this.#probe === null || nowMs >= this.#probeUntilMs))
   }
 
-  /** A session is tried, as a last resort also where `allows` says no. */
+  /** A session is tried; as a last resort also when `allows` returns false. */
   enter(nowMs: number): CircuitPass {
     const key = {}
     if (this.state(nowMs) === 'half-open' && this.allows(nowMs)) {
@@ -99,7 +99,7 @@ export class CircuitBreaker {
       this.#probeUntilMs = nowMs + CIRCUIT_PROBE_MS_MAX
     }
     let phase: 'trying' | 'good' | 'over' = 'trying'
-    const giveBack = (): boolean => {
+    const endProbe = (): boolean => {
       if (this.#probe !== key) return false
       this.#probe = null
       return true
@@ -108,16 +108,16 @@ export class CircuitBreaker {
       succeeded: (atMs) => {
         if (phase !== 'trying') return
         phase = 'good'
-        this.#succeeded(giveBack(), atMs)
+        this.#succeeded(endProbe(), atMs)
       },
       failed: (code, message, atMs) => {
         if (phase === 'over') return
         phase = 'over'
-        this.#failed(code, message, giveBack(), atMs)
+        this.#failed(code, message, endProbe(), atMs)
       },
       released: () => {
         phase = 'over'
-        giveBack()
+        endProbe()
       },
     }
   }
@@ -125,7 +125,7 @@ export class CircuitBreaker {
   #succeeded(probe: boolean, nowMs: number): void {
     this.successes++
     this.#inARow = 0
-    // A session from before the faults may go on working; that says nothing about new ones.
+    // A session from before the faults may still work; that says nothing about new sessions.
     if (!probe && this.state(nowMs) !== 'closed') return
     this.#openUntilMs = null
     this.#nextOpenMs = this.#openMs
@@ -136,7 +136,7 @@ export class CircuitBreaker {
     this.failures++
     this.#inARow++
     if (code === 'auth' || code === 'quota') return this.#open(nowMs + this.#finalOpenMs)
-    // Sessions that were live when it opened fail one after the other; that must not extend its time.
+    // Sessions that were live when it opened may fail later; that must not keep it open longer.
     if (this.state(nowMs) !== 'closed' && !probe) return
     if (code !== 'rate_limit' && !probe && this.#inARow < this.#failuresToOpen) return
     const openMs = code === 'rate_limit' ? retryAfterMs(message) ?? this.#nextOpenMs : this.#nextOpenMs
@@ -151,8 +151,8 @@ export class CircuitBreaker {
 }
 
 /**
- * How long a service asks to be left alone, where its words say so: OpenAI writes "Please try again in 1.2s" (also `6m0s`,
- * `820ms`), others repeat their header as "retry after 30". Null where they say nothing.
+ * How long a service asks callers to wait, from the text of its error: OpenAI writes "Please try again in 1.2s" (also
+ * `6m0s`, `820ms`), others and `httpFault` write "retry after 30". Null without such a text.
  */
 export function retryAfterMs(message: string): number | null {
   const bare = /retry[ -]?after[":= ]*(\d{1,5})(?![\d.]*\s*(?:ms|m\b))/i.exec(message)
@@ -176,7 +176,7 @@ export class Circuits {
     this.#options = options
   }
 
-  /** The breaker of `name`, made when it is first asked for. Names come from settings; more than a bound share one. */
+  /** The breaker of `name`, made on first use. Beyond CIRCUITS_MAX names, further names share one. */
   of(name: string): CircuitBreaker {
     const key = this.#breakers.has(name) || this.#breakers.size < CIRCUITS_MAX ? name : 'other'
     let breaker = this.#breakers.get(key)

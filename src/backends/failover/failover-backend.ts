@@ -23,10 +23,10 @@ type EventOf<T extends BackendEvent['type']> = Extract<BackendEvent, { readonly 
 export interface FailoverOptions extends CandidateOptions {
   /** Keeps the next candidate connected, without audio, from the start of the call. */
   readonly standby?: boolean
-  /** The most unanswered caller audio that is kept, 1700 ms and more. */
+  /** The most unanswered caller audio that is kept; at least 1700 ms. */
   readonly replayMs?: number
   readonly connectMs?: number
-  /** Silence after a question that counts as a fault. */
+  /** How long silence after a question lasts until it counts as a fault. */
   readonly stallMs?: number
   /** How long the caller waits before a `holding` event. */
   readonly holdAfterMs?: number
@@ -38,15 +38,15 @@ interface FailoverStats {
   failovers: number
   rotations: number
   stalls: number
-  /** From the fault to a backend that knows everything, of the last one and the longest; NaN before any. */
+  /** From a fault until the next backend had the replayed input: the last and the longest; NaN before any. */
   gapMsLast: number
   gapMsMax: number
   /** From the last fault to the first sound of the new backend, NaN before any. */
   soundMsLast: number
-  /** Caller audio that was replayed, and that was too old to be. */
+  /** Caller audio that was replayed, and that was too old to be replayed. */
   replayedSamples: number
   lostSamples: number
-  /** Tool calls that were answered with an earlier result instead of being run again. */
+  /** Tool calls that got an earlier result and were not run again. */
   toolsSpared: number
   /** Audio and events of retired sessions. */
   lateDropped: number
@@ -54,48 +54,49 @@ interface FailoverStats {
   standbysLost: number
 }
 
-/** What the list did on one call. Plain data for the record; null where there is nothing to measure. */
+/** What the list did on one call. Plain data for the call record; null where nothing was measured. */
 export interface FailoverReport
   extends Readonly<Omit<FailoverStats, 'gapMsLast' | 'gapMsMax' | 'soundMsLast' | 'replayedSamples' | 'lostSamples'>> {
-  /** From a fault to a backend that knows everything: the last one, and the longest. */
+  /** From a fault until the next backend had the replayed input: the last and the longest. */
   readonly gapMsLast: number | null
   readonly gapMsMax: number | null
   /** From the last fault to the first sound of the new backend. */
   readonly soundMsLast: number | null
-  /** Caller audio that was replayed, and that was too old to be. */
+  /** Caller audio that was replayed, and that was too old to be replayed. */
   readonly reFedMs: number
   readonly lostMs: number
-  /** What was irregular, by backend. */
+  /** Counts of irregularities, by backend. */
   readonly irregular: Readonly<Record<string, BackendCounters>>
 }
 
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
-/** Shorter speech was no question. */
+/** Shorter speech may be a noise: no answer is expected. */
 const REAL_SPEECH_MS = 200
 
 /**
- * A list of backends that is one backend: when the primary, which serves the call, fails, the next candidate takes over with
- * everything that was said, done and not yet answered.
+ * Makes one backend of a list. When the primary, which serves the call, fails, the next candidate takes over. It gets
+ * everything that was said and done, and a replay of the inputs without an answer.
  *
  *     idle    --connect--> seeking
  *     seeking --a candidate is ready--> serving                       the first time: `ready`; after a loss: `failover`
- *     seeking --it failed, or is too slow and there is another--> seeking, the next of `Candidates`
+ *     seeking --it failed, or is too slow and there is another--> seeking the next of `Candidates`
  *     seeking --every candidate failed--> over                        one fatal `error`, `closed`, `connect` rejects
- *     serving --fatal error, closed, stall, answers that fail--> seeking: the replacement, else the standby, else the next candidate
- *     serving --its session nears its end, both sides quiet--> serving, by a new session of the same candidate (rotation)
+ *     serving --fatal error, closed, stall, failed answers--> seeking: replacement, else standby, else next candidate
+ *     serving --its session ends soon, both sides quiet--> serving, by a new session of the same candidate (rotation)
  *     (any)   --close--> over
  *
- * One backend alone runs as a list of one, for what that gives it: a new session after `session_expired` or a broken line and
- * rotation, each with replay of what has no answer; the stall watch, which knows since when the caller waits, and `holding`
- * while they wait for the new session; the circuit that the calls of a worker share.
+ * A single backend runs as a list of one. That gives it a new session after `session_expired` or a broken connection,
+ * rotation, `holding` while the caller waits for the new session, and the circuit that the calls of a worker share.
  *
- * Inputs are entered in `CallHistory` before they go to a backend, and a takeover reads them from there. So nothing depends on
- * when exactly a backend was lost. All events that are passed on carry the call's generations and ids (`CandidateSession`).
+ * Inputs are stored in `CallHistory` before they go to a backend, and a takeover replays them from there. So it does
+ * not matter when exactly a backend is lost. All events that are passed on have the call's generations and ids
+ * (`CandidateSession`).
  *
- * Candidates may differ in rate and in who marks the caller's turns. The call sees one rate, and `serverVad` only where every
- * candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects them itself hears the
- * same audio without the marks. Such a list works best with all candidates set to the gateway's turns.
+ * Candidates may differ in their rates and in who marks the caller's turns. The call sees one rate, and `serverVad`
+ * only when every candidate detects turns itself. Otherwise the gateway marks the turns, and a candidate that detects
+ * them itself gets the same audio without `speechStart` and `speechEnd`. Such a list works best with all candidates set
+ * to the gateway's turns.
  */
 export class FailoverBackend implements Backend, CandidateListener {
   readonly stats: FailoverStats = {
@@ -119,10 +120,10 @@ export class FailoverBackend implements Backend, CandidateListener {
   #next: CandidateSession | null = null
   readonly #connectAlarm: Alarm
   #loss: { readonly from: string; readonly atMs: number; readonly reason: string } | null = null
-  /** When a caller began to wait for a backend to take over; NaN when nobody does. */
+  /** When the caller began to wait for a takeover; NaN while no caller waits. */
   #holdFromMs = NaN
   readonly #holdAlarm: Alarm
-  /** The primary may repeat what the one before it did: tools are not run for that. */
+  /** The primary has just taken over and may repeat tool calls of the one before: these are not run again. */
   #repeating = false
   #responsesFailed = 0
 
@@ -132,12 +133,12 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   /** A session of the primary's candidate that replaces it at a quiet moment. */
   #replacement: CandidateSession | null = null
-  /** When the primary's session ends; null while that is not near. */
+  /** When the primary's session ends; null until the end is near. */
   #expiresAtMs: number | null = null
   #rotationTries = 0
   readonly #rotationAlarm: Alarm
 
-  /** @throws GatewayError where no candidate can be made, or a rate cannot be reached */
+  /** @throws GatewayError when no candidate can be made, or rates differ and there is no resampler */
   constructor(sink: BackendSink, options: FailoverOptions) {
     const { timers } = options
     this.#sink = sink
@@ -152,7 +153,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#rotationAlarm = new Alarm(timers)
   }
 
-  /** `name` is the primary's; the rest is fixed. */
+  /** `name` is the primary's; the rest does not change. */
   get capabilities(): BackendCapabilities {
     const { capabilities } = this.#candidates
     const name = this.#primary?.name
@@ -218,7 +219,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const primary = this.#primary
     const answered = this.#history.toolAnswered(callId, reply)
     if (primary === null) return
-    // A call that is unknown here may be the backend's own, from before the call changed its media worker.
+    // A call that the history does not know may be the backend's own, from before the call moved to this media worker.
     const inners = (answered?.callIds ?? [callId]).flatMap((id) => primary.inner(id) ?? [])
     for (const inner of inners) primary.backend.toolResult(inner, reply)
     if (answered === null) return
@@ -273,7 +274,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (session !== this.#primary) return this.late()
     this.#history.sound(generation, itemId, samplesToMs(pcm.length, sampleRateHz))
     this.#stall.sounding()
-    this.#candidates.judge(session, null)
+    this.#candidates.reportToCircuit(session, null)
     if (!Number.isNaN(this.#holdFromMs)) {
       this.stats.soundMsLast = this.#options.timers.nowMs() - this.#holdFromMs
       this.#holdFromMs = NaN
@@ -283,7 +284,7 @@ export class FailoverBackend implements Backend, CandidateListener {
   }
 
   sessionEvent(session: CandidateSession, event: BackendEvent): void {
-    if (event.type === 'usage') this.#tell(event)
+    if (event.type === 'usage') this.#emit(event)
     else if (event.type === 'error' && event.fatal) this.#failed(session, event)
     else if (event.type === 'closed') this.#failed(session, vendorFault('network', `${session.name}: closed with ${event.code}`, true))
     else if (event.type === 'expiring') {
@@ -309,48 +310,48 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   #primaryEvent(session: CandidateSession, event: Exclude<BackendEvent, EventOf<'usage' | 'closed' | 'expiring'>>): void {
     const history = this.#history
-    if (event.type !== 'ready') this.#stall.signOfLife()
+    if (event.type !== 'ready') this.#stall.anyEvent()
     switch (event.type) {
       case 'ready':
         return
       case 'turn-start':
         history.activity++
         history.answer(event.generation)
-        // An answer that has begun must come, also where the question may have been a noise.
+        // An answer that has begun must sound, also after speech that may have been a noise.
         if (!history.answerSounding && !history.callerSpeaking) this.#stall.asked()
-        return this.#tell(event)
+        return this.#emit(event)
       case 'audio-done':
         history.audioDone(event)
-        return this.#tell(event)
+        return this.#emit(event)
       case 'turn-done':
         return this.#turnDone(session, event)
       case 'transcript':
         if (event.role === 'agent') history.agentWords(event)
         else if (history.callerWords(event)) this.#stall.asked()
-        return this.#tell(event)
+        return this.#emit(event)
       case 'tool-call':
         return this.#toolCall(session, event)
       case 'tool-cancel':
         history.toolsCancelled(event.callIds)
-        return this.#tell(event)
+        return this.#emit(event)
       case 'speech-started':
         if (!this.#candidates.capabilities.serverVad) return
         this.#stall.stop()
-        // Services report speech late and do not say how late: its beginning lies in the audio that is kept.
+        // Services report speech late and do not say how late: assume that it began in the newest audio that is kept.
         history.speechStarted(this.#options.timers.nowMs() - (INPUT_REPLAY_MARGIN_MS - BACKEND_PRE_ROLL_MS))
-        return this.#tell(event)
+        return this.#emit(event)
       case 'speech-stopped':
         if (!this.#candidates.capabilities.serverVad) return
         history.speechEnded(this.#options.timers.nowMs())
         this.#stall.asked()
-        return this.#tell(event)
+        return this.#emit(event)
       case 'error':
-        // A service that limits the rate serves nothing for a while.
+        // A rate-limited service will refuse further requests for a while.
         if (event.code === 'rate_limit' && this.#candidates.hasBetterThan(session.index)) return this.#failed(session, event)
         this.#candidates.watch.fault({ backend: session.name, code: event.code, message: event.message, sessionLost: false })
-        return this.#tell(event)
+        return this.#emit(event)
       default:
-        return this.#tell(event)
+        return this.#emit(event)
     }
   }
 
@@ -359,7 +360,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (status === 'failed') {
       this.#responsesFailed++
       const limited = /rate_?limit/i.test(event.reason ?? '')
-      // The next backend gets the same question, so the caller need not notice.
+      // The next backend gets the same question, so the caller need not repeat it.
       if ((limited || this.#responsesFailed >= FAILOVER_RESPONSES_FAILED_MAX) && this.#candidates.hasBetterThan(session.index)) {
         const words = `${session.name}: ${this.#responsesFailed} answers failed`
         return this.#failed(session, vendorFault(limited ? 'rate_limit' : 'internal', words, true), 'responses-failed')
@@ -371,7 +372,7 @@ export class FailoverBackend implements Backend, CandidateListener {
       this.#responsesFailed = 0
       if (answer?.toolCalls === 0 && answer.soundMs > 0) this.#repeating = false
     }
-    this.#tell(event)
+    this.#emit(event)
   }
 
   #toolCall(session: CandidateSession, event: EventOf<'tool-call'>): void {
@@ -383,7 +384,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const known = this.#repeating && event.invalid === undefined ? history.toolCalledAgain(event) : null
     if (known === null) {
       history.toolCalled(event)
-      return this.#tell(event)
+      return this.#emit(event)
     }
     this.stats.toolsSpared++
     const inner = session.inner(event.callId)
@@ -396,16 +397,16 @@ export class FailoverBackend implements Backend, CandidateListener {
     const primary = this.#primary
     const history = this.#history
     const { timers, stallMs = FAILOVER_STALL_MS } = this.#options
-    // A script on this machine is silent where it has nothing to say.
+    // A scripted dialogue runs locally; its silence is no fault.
     if (primary === null || primary.candidate.scripted === true) return
     if (history.callerSpeaking || !history.hasOpenInputs || history.toolsRunning) return
     if (state === 'sounding') {
       if (history.answers.size === 0) return
-      // Sound comes faster than real time: the caller waits only when it has been played.
+      // Sound comes faster than real time: the caller waits only after all of it has been played.
       const leftMs = history.speaksUntilMs + stallMs - timers.nowMs()
       if (leftMs > 0) return this.#stall.again(state, leftMs)
     }
-    // Without another backend the call itself deals with the silence. Speech may be a noise, so it counts once only.
+    // Without another backend the call itself handles the silence. `spoken` may follow a noise, so it counts only once.
     if (!this.#candidates.hasBetterThan(primary.index) || (state === 'spoken' && this.stats.stalls > 0)) return
     this.stats.stalls++
     const what = state === 'sounding' ? 'in the middle of an answer' : 'after it was asked'
@@ -414,7 +415,7 @@ export class FailoverBackend implements Backend, CandidateListener {
 
   // --- failover ---------------------------------------------------------------------------------------------
 
-  /** A session is lost, whichever part it had. */
+  /** A session is lost, in any role. */
   #failed(session: CandidateSession, fault: VendorFault, reason: string = fault.code): void {
     if (session.phase === 'over') return
     const { watch } = this.#candidates
@@ -422,13 +423,13 @@ export class FailoverBackend implements Backend, CandidateListener {
       watch.session({ backend: session.name, role: session.role, connectMs: null, fault: fault.code })
     }
     watch.fault({ backend: session.name, code: fault.code, message: fault.message, sessionLost: true })
-    this.#candidates.judge(session, fault)
+    this.#candidates.reportToCircuit(session, fault)
     this.#candidates.retire(session, 'failed')
     if (session === this.#primary) return this.#lostPrimary(session, fault, reason)
     this.#candidates.failed(session.index, fault.retryable)
     if (session === this.#next) {
       this.#next = null
-      if (this.#candidates.next() !== null) this.#tell(faultEvent({ ...fault, fatal: false }))
+      if (this.#candidates.next() !== null) this.#emit(faultEvent({ ...fault, fatal: false }))
       this.#seek(fault)
     } else if (session === this.#standby) {
       this.stats.standbysLost++
@@ -448,20 +449,20 @@ export class FailoverBackend implements Backend, CandidateListener {
     if (this.#over) return
     this.stats.failovers++
     this.#candidates.beginSearch()
-    // The end of a session's time says nothing against the service.
+    // The end of a session's time is no fault of the service.
     const sameAgain = fault.code === 'session_expired'
     if (!sameAgain) this.#candidates.failed(session.index, fault.retryable)
     if (this.stats.failovers > (this.#options.failoversMax ?? FAILOVERS_MAX) || this.#candidates.next() === null) return this.#giveUp(fault)
-    this.#tell(faultEvent({ ...fault, fatal: false }))
+    this.#emit(faultEvent({ ...fault, fatal: false }))
     if (waiting) {
       const { holdAfterMs = FAILOVER_HOLD_MS } = this.#options
       this.#holdFromMs = nowMs
-      this.#holdAlarm.set(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => this.#tell({ type: 'holding' }))
+      this.#holdAlarm.set(Math.max(0, holdAfterMs - (nowMs - waitingSinceMs)), () => this.#emit({ type: 'holding' }))
     }
     this.#seek(fault, sameAgain ? session.index : null)
   }
 
-  /** There is no primary from here on. Open answers end with what was delivered of them. */
+  /** From here on there is no primary. Open answers end as cancelled. */
   #leave(session: CandidateSession, reason: string): void {
     this.#primary = null
     this.#loss = { from: session.name, atMs: this.#options.timers.nowMs(), reason }
@@ -472,12 +473,12 @@ export class FailoverBackend implements Backend, CandidateListener {
     const answers = [...this.#history.answers]
     this.#history.answers.clear()
     for (const [generation, { itemsOpen }] of answers) {
-      for (const itemId of itemsOpen) this.#tell({ type: 'audio-done', generation, itemId })
-      this.#tell({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover' })
+      for (const itemId of itemsOpen) this.#emit({ type: 'audio-done', generation, itemId })
+      this.#emit({ type: 'turn-done', generation, status: 'cancelled', reason: 'failover' })
     }
   }
 
-  /** @param fault  of the one before, told if there is none left */
+  /** @param fault  the fault of the last one, which is reported if no candidate is left */
   #seek(fault: VendorFault, preferred: number | null = null): void {
     this.#connectAlarm.clear()
     if (this.#over) return
@@ -505,7 +506,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#next = session
     this.#candidates.tried(session.index)
     if (session.phase === 'ready') return this.#promote(session)
-    // A slow one is only waited for while there is no other.
+    // With another candidate left, a slow one gets only `connectMs`.
     const { connectMs = FAILOVER_CONNECT_MS } = this.#options
     if (this.#candidates.next() === null) return
     this.#connectAlarm.set(connectMs, () => {
@@ -527,8 +528,8 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#next = null
     this.#loss = null
     this.#served = true
-    // What the call sends at once is entered in the history, and replayed with the rest.
-    if (first) this.#tell({ type: 'ready' })
+    // What the call sends in reply is stored in the history, and replayed with the rest.
+    if (first) this.#emit({ type: 'ready' })
     if (this.#over) return
     this.#primary = session
     this.#candidates.beginSearch()
@@ -536,7 +537,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const replayed = this.#history.replay(session, this.#session as BackendSession, loss !== null && session.candidate.scripted === true)
     this.stats.replayedSamples += replayed.samples
     this.stats.lostSamples += replayed.lostSamples
-    // What was replayed may have ended it.
+    // The session may have failed during the replay.
     if (this.#primary !== session) return
     if (replayed.texts > 0) this.#stall.asked()
     else if (replayed.inputs > 0 && !this.#history.callerSpeaking) this.#stall.spoken()
@@ -546,7 +547,7 @@ export class FailoverBackend implements Backend, CandidateListener {
       const gapMs = timers.nowMs() - loss.atMs
       this.stats.gapMsLast = gapMs
       this.stats.gapMsMax = Math.max(gapMs, Number.isNaN(this.stats.gapMsMax) ? 0 : this.stats.gapMsMax)
-      this.#tell({ type: 'failover', from: loss.from, to: session.name, gapMs, reason: loss.reason })
+      this.#emit({ type: 'failover', from: loss.from, to: session.name, gapMs, reason: loss.reason })
     }
     if (this.#options.standby === true && !this.#over) this.#fillStandby()
   }
@@ -571,12 +572,12 @@ export class FailoverBackend implements Backend, CandidateListener {
     this.#tryRotation()
   }
 
-  /** The primary's session ends so soon that nothing is waited for. */
+  /** The primary's session ends so soon that the rotation cannot wait for quiet. */
   get #lastMoment(): boolean {
     return this.#expiresAtMs !== null && this.#expiresAtMs - this.#options.timers.nowMs() <= ROTATION_LAST_MS
   }
 
-  /** Connects a replacement at the next quiet moment, and again if something was said before it was ready. */
+  /** Connects a replacement at the next quiet moment, and another one if something was said before it was ready. */
   #tryRotation(): void {
     this.#rotationAlarm.set(ROTATION_POLL_MS, () => this.#tryRotation())
     const primary = this.#primary
@@ -616,7 +617,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     const session = this.#primary === null ? null : this.#candidates.takeStandby(this.#primary.index)
     if (session === null) return this.#retryStandby()
     session.stale = true
-    // Before it connects: it may fail at once.
+    // Set before it connects, because it may fail at once.
     this.#standby = session
     this.#connect(session, 'standby')
   }
@@ -646,7 +647,7 @@ export class FailoverBackend implements Backend, CandidateListener {
     settle?.reject(faultError(final))
   }
 
-  #tell(event: BackendEvent): void {
+  #emit(event: BackendEvent): void {
     if (!this.#over) this.#sink.event(event)
   }
 

@@ -6,13 +6,13 @@ export type StallState = 'asked' | 'spoken' | 'sounding'
 /**
  * Notices a backend that does not answer, or stops in the middle of an answer.
  *
- *     quiet --asked: a text, a tool's answer, words of the caller--> asked    only sound, a tool call or the end of an answer ends it
- *     quiet --spoken: the caller stopped speaking--> spoken                   any event ends it: the speech may have been a noise
- *     any   --sounding: an answer makes a sound--> sounding                   the end of the answer ends it
- *     any   --stallMs--> quiet, `stalled`; its receiver may allow more time: `again`
+ *     quiet --a text, a tool result, words of the caller--> asked    ends with sound, a tool call or an answer's end
+ *     quiet --the caller stopped speaking--> spoken                  ends with any event: it may have been a noise
+ *     any   --an answer makes a sound--> sounding                    ends with the answer
+ *     any   --stallMs--> quiet, calls `stalled`, which may allow more time with `again`
  */
 export class StallWatch {
-  /** When the caller began to wait for a sound; null when nobody waits. */
+  /** When the caller began to wait for a sound; null while no caller waits. */
   sinceMs: number | null = null
   #state: 'quiet' | StallState = 'quiet'
   readonly #timers: BackendTimers
@@ -39,18 +39,18 @@ export class StallWatch {
     this.again('spoken', this.#stallMs)
   }
 
-  /** Called with every piece of sound; only the first of an answer sets the timer. */
+  /** Call it with every piece of sound; only the first of an answer sets the timer. */
   sounding(): void {
     if (this.#state === 'sounding') return
     this.sinceMs = null
     this.again('sounding', this.#stallMs)
   }
 
-  signOfLife(): void {
+  anyEvent(): void {
     if (this.#state === 'spoken') this.stop()
   }
 
-  /** Waits `ms` from now on, also after a stall was reported. */
+  /** Waits `ms` from now, also after a stall was reported. */
   again(state: StallState, ms: number): void {
     this.#state = state
     this.#alarm.set(ms, () => {

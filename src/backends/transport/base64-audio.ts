@@ -1,19 +1,21 @@
 import { BYTES_PER_SAMPLE } from '../../core/units.js'
 
-/** The longest piece of base64 that is decoded at once; a multiple of 4. Bounds the scratch memory of all calls of a thread. */
+/** The longest piece of base64 that is decoded at once; a multiple of 4. It bounds the scratch memory of a thread. */
 const PIECE_CHARS = 32 * 1024
 const PIECE_BYTES = (PIECE_CHARS / 4) * 3
 
-// One piece of decoded audio and the odd byte before it. All calls of a thread decode into it, one after the other.
+// One piece of decoded audio, after the odd byte of the piece before. All calls of a thread decode into this buffer.
 const decoded = Buffer.allocUnsafeSlow(PIECE_BYTES + BYTES_PER_SAMPLE)
 const decodedSamples = new Int16Array(decoded.buffer, 0, decoded.length / BYTES_PER_SAMPLE)
-// One piece of G.711 as samples; a byte each.
+// One piece of G.711 as samples: one byte is one sample.
 const expanded = new Int16Array(PIECE_BYTES)
 
-/** How the bytes of a stream of audio become samples: as they are, or through a table such as mu-law's. */
+/** How bytes become samples: as they are (s16le), or through a table such as mu-law's. */
 type SampleFormat = 'pcm16' | { readonly expand: (bytes: Uint8Array, out: Int16Array) => number }
 
-/** Decodes the base64 of one stream of audio. A sample may be cut in two between messages: the odd byte waits here. */
+/**
+ * Decodes the base64 of one audio stream. A message may end inside a sample: the odd byte is kept for the next message.
+ */
 export class Base64Audio {
   readonly #format: SampleFormat
   #oddByte = -1
@@ -22,14 +24,14 @@ export class Base64Audio {
     this.#format = format
   }
 
-  /** Another item begins: what was left of the last one is not part of it. */
+  /** Another item begins: drops an odd byte of the last one. */
   reset(): void {
     this.#oddByte = -1
   }
 
   /**
-   * @param out  gets the samples in pieces of at most 12,288 (of G.711 24,576); the memory is only valid during the call
-   * @returns false when it was not base64: the pieces before the fault were delivered
+   * @param out  gets the samples in pieces of at most 12,288 (G.711: 24,576); the memory is valid only during the call
+   * @returns false for text that is not base64; the pieces before the fault were delivered
    */
   decode(text: string, out: (samples: Int16Array) => void): boolean {
     for (let at = 0; at < text.length; at += PIECE_CHARS) if (!this.#piece(text.slice(at, at + PIECE_CHARS), out)) return false
@@ -40,10 +42,10 @@ export class Base64Audio {
     const kept = this.#oddByte >= 0 ? 1 : 0
     if (kept === 1) decoded[0] = this.#oddByte
     this.#oddByte = -1
-    const came = decoded.write(text, kept, 'base64')
-    // Node leaves out what is no base64, so that fewer bytes come.
-    if (came !== bytesOf(text)) return false
-    const bytes = came + kept
+    const written = decoded.write(text, kept, 'base64')
+    // Node skips characters that are not base64, so fewer bytes are written.
+    if (written !== bytesOf(text)) return false
+    const bytes = written + kept
     if (this.#format !== 'pcm16') {
       const samples = this.#format.expand(decoded.subarray(0, bytes), expanded)
       if (samples > 0) out(expanded.subarray(0, samples))
@@ -56,7 +58,7 @@ export class Base64Audio {
   }
 }
 
-/** Bytes that base64 stands for, with or without padding; -1 when no base64 has this length. */
+/** How many bytes a base64 text encodes, with or without padding; -1 for a length that base64 cannot have. */
 function bytesOf(text: string): number {
   const padding = text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0
   const chars = text.length - padding

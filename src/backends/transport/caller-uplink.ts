@@ -5,11 +5,11 @@ interface CallerUplinkOptions {
   readonly sampleRateHz: number
   /** How much audio goes into one message. */
   readonly messageMs: number
-  /** How much may wait while the other side takes none; beyond it the oldest goes. */
+  /** How much may wait while `send` refuses; beyond this the oldest is dropped. */
   readonly waitingMsMax: number
-  /** How much is kept from before `open`, so that the first sound of speech is not lost. */
+  /** How much audio from before `open` is kept, so that the onset of speech is not lost. */
   readonly preRollMs: number
-  /** Takes the first `length` bytes (s16le) now, or answers false: they are offered again later. */
+  /** Sends the first `length` bytes (s16le). False: not now; they are offered again later. */
   readonly send: (pcm: Buffer, length: number) => boolean
 }
 
@@ -19,16 +19,16 @@ interface Batch {
 }
 
 /**
- * The caller's audio on its way to a backend: frames become messages, and messages wait while nobody takes them.
+ * Collects the caller's frames into messages for a backend, and keeps messages that cannot be sent yet.
  *
- *     closed --open--> open: what was kept goes first, then each message as it fills
- *     open   --close--> closed: only the last `preRollMs` are kept, and nothing is sent
- *     open, send refuses: up to `waitingMsMax` wait, the oldest go and are counted
+ *     closed --open--> open     the kept audio is sent, then each message when it is full
+ *     open   --close--> closed  only the last `preRollMs` are kept, and nothing is sent
+ *     open, and `send` refuses: up to `waitingMsMax` wait; older audio is dropped and counted
  *
- * Batches are used again, so a call that is silent or streaming allocates nothing here.
+ * Batches are reused, so a silent or streaming call allocates nothing here.
  */
 export class CallerUplink {
-  /** Audio thrown away because it had waited too long. */
+  /** Audio dropped because it had waited too long. */
   droppedMs = 0
   messages = 0
   readonly #options: CallerUplinkOptions
@@ -55,31 +55,31 @@ export class CallerUplink {
     return this.#batchBytes
   }
 
-  /** Audio handed over since this was last asked. */
+  /** Audio sent since the last call of this method. */
   takeSentMs(): number {
     const ms = samplesToMs(this.#sentBytes / BYTES_PER_SAMPLE, this.#options.sampleRateHz)
     this.#sentBytes = 0
     return ms
   }
 
-  /** What was kept may go, and what comes follows it. */
+  /** Sends the kept audio, and from now on each full message. */
   open(): void {
     this.#open = true
     this.#drain()
   }
 
-  /** Offers again what waits, when the other side may have become able to take it. */
+  /** Offers waiting messages again, when the other side may be able to take them. */
   retry(): void {
     if (this.#open) this.#drain()
   }
 
-  /** Nothing more is sent; the newest is kept for the next `open`. */
+  /** Sends nothing more; the newest audio is kept for the next `open`. */
   close(): void {
     this.#open = false
     while (this.#waiting.length > this.#preRollMax) this.#recycle(this.#waiting.shift())
   }
 
-  /** Forgets everything that waits. */
+  /** Drops all waiting audio. */
   clear(): void {
     while (this.#waiting.length > 0) this.#recycle(this.#waiting.shift())
     this.#filling.length = 0
@@ -87,7 +87,7 @@ export class CallerUplink {
 
   push(pcm: Int16Array): void {
     const bytes = this.#bytesOf(pcm)
-    // A frame that is a message goes out from where it lies.
+    // A frame as long as a message is sent without a copy.
     if (this.#open && this.#filling.length === 0 && this.#waiting.length === 0 && bytes.length === this.#batchBytes && this.#offer(bytes, bytes.length)) return
     let from = 0
     while (from < bytes.length) {
@@ -100,12 +100,12 @@ export class CallerUplink {
     }
   }
 
-  /** Sends what there is without waiting for a full message: the caller has stopped and waits. */
+  /** Sends a message that is not full yet: the caller has stopped and waits for an answer. */
   flush(): void {
     if (this.#filling.length > 0) this.#full()
   }
 
-  /** A call gives its frames in one array, again and again: the view of its bytes is made once. */
+  /** A call passes the same array for every frame, so the view of its bytes is kept. */
   #bytesOf(pcm: Int16Array): Buffer {
     if (pcm === this.#pcm) return this.#pcmBytes
     const { buffer, byteOffset, byteLength } = bytesOfSamples(pcm)
@@ -119,7 +119,7 @@ export class CallerUplink {
 
   #full(): void {
     const batch = this.#filling
-    // The usual case: nothing waits and the message goes out of the batch it was filled in.
+    // The usual case: nothing waits, and the message is sent from its batch.
     if (this.#open && this.#waiting.length === 0 && this.#offer(batch.bytes, batch.length)) {
       batch.length = 0
       return

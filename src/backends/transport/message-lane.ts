@@ -18,41 +18,44 @@ const LENGTH_16 = 126
 const LENGTH_64 = 127
 const UINT32 = 2 ** 32
 
-/** What one read takes at most; Node's own reads are as long. */
+/** The most that one read takes; the same as Node's own reads. */
 const READ_BYTES = 64 * 1024
-// All sockets of a thread read into one place: what came is dealt with before the next read.
+// All sockets of a thread read into this buffer: a read is processed before the next one begins.
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
 const messages = new Views(readBuffer)
 
 /**
- * The connection below a WebSocket, for the `createConnection` of `ws`, with a shorter way for most of what comes in: a message that
- * lies whole in what was read is given away where it lies. All else goes to `ws` as bytes of their own, in its order: the answer
- * to the upgrade, messages in pieces, pings, the close, and everything after something that is against the protocol.
+ * The TCP or TLS connection of a WebSocket, for the `createConnection` option of `ws`. It delivers most messages by
+ * itself: a message that lies whole in one read goes to `message` without a copy. All other bytes are copied and go to
+ * `ws`, in order: the response to the upgrade, fragmented messages, pings, the close frame, and everything after a
+ * protocol violation.
  *
- * So the protocol, its errors and the flow control stay those of `ws`, and the usual message costs neither memory nor the way
- * through two streams (docs/LATENCY.md, "A message to a backend and back").
+ * So `ws` still handles the protocol, its errors and the flow control. The usual message needs no allocation and does
+ * not pass through two streams (docs/LATENCY.md, "A message to a backend and back").
  */
 export class MessageLane {
   readonly #message: (data: Buffer) => void
   readonly #frames = new FrameScanner()
   #socket: Socket | null = null
-  /** Memory of its own for frames, once one had to wait. */
+  /** This socket's own writer, from the first frame that the kernel did not take at once. */
   #writer: FrameWriter | null = null
   #opened = false
-  /** A read is being passed on that may be the answer to the upgrade; of its bytes, so many came behind that. */
-  #answering = false
-  #early = 0
+  /** A read that may hold the response to the upgrade is being passed to `ws`. */
+  #passingUpgrade = false
+  /** Bytes of that read after the response. */
+  #earlyBytes = 0
 
   /** @param message  gets the payload of a text or binary message; its memory is only valid during the call */
   constructor(message: (data: Buffer) => void) {
     this.#message = message
   }
 
-  /** Opens the connection of a WebSocket as `ws` does by itself, but reads from it otherwise. */
+  /** Opens the connection as `ws` does, but with reads into the shared buffer. */
   connect(options: ClientRequestArgs & { readonly servername?: string }, secure: boolean): Socket {
     const onread = { buffer: readBuffer, callback: (bytes: number): boolean => this.#read(bytes) }
     const { host, socketPath, servername } = options
-    // In `http` these are of the request; of the connection, `path` is that of a local socket.
+    // `options` are those of an HTTP request, where `path` is the URL's. For a connection, `path` is that of a local
+    // socket.
     const socket = secure
       ? connectSecure({ ...options, path: undefined, servername: servername ?? (isIP(host ?? '') === 0 ? host : ''), onread } as object)
       : connectPlain({ ...options, path: socketPath, onread } as unknown as Parameters<typeof connectPlain>[0])
@@ -60,18 +63,18 @@ export class MessageLane {
     return socket
   }
 
-  /** The upgrade was answered: to be called while `ws` says so. */
+  /** The upgrade is complete. Call it inside the `open` event of `ws`. */
   opened(): void {
     this.#opened = true
-    // What came behind the answer waits here for `ws` to take it.
-    this.#early = this.#socket?.readableLength ?? 0
-    // Bytes of reads before: it is not known where a frame begins.
-    if (this.#early > 0 && !this.#answering) this.stop()
+    // Bytes that came after the response wait in the stream until `ws` reads them.
+    this.#earlyBytes = this.#socket?.readableLength ?? 0
+    // They came in earlier reads: where a frame begins is not known.
+    if (this.#earlyBytes > 0 && !this.#passingUpgrade) this.stop()
   }
 
   /**
    * Sends a text message of an open WebSocket in one write.
-   * @returns false when it has to go through `ws`
+   * @returns false when the message must go through `ws`
    */
   send(message: string): boolean {
     const length = Buffer.byteLength(message)
@@ -83,7 +86,7 @@ export class MessageLane {
 
   /**
    * The same for a message of JSON around the base64 of `length` bytes of `audio`; `before` and `after` are ASCII.
-   * @returns false when it has to go through `ws`
+   * @returns false when the message must go through `ws`
    */
   sendAudio(before: string, audio: Buffer, length: number, after: string): boolean {
     const writer = this.#writerFor(before.length + base64Chars(length) + after.length)
@@ -94,7 +97,7 @@ export class MessageLane {
 
   #writerFor(bytes: number): FrameWriter | null {
     const socket = this.#socket
-    // The frame's memory is free when everything before it was written.
+    // The writer's buffer is free only when everything before has been written.
     if (socket === null || !this.#opened || socket.writableLength !== 0 || !FrameWriter.takes(bytes)) return null
     return this.#writer ?? frameWriter
   }
@@ -102,31 +105,31 @@ export class MessageLane {
   #write(frame: Buffer): void {
     const socket = this.#socket as Socket // `#writerFor` has looked
     socket.write(frame)
-    // Under TLS every frame waits a moment, so such a socket keeps the memory that its first one is in.
+    // Under TLS every frame waits a moment, so such a socket keeps the writer of its first frame.
     if (socket.writableLength !== 0 && this.#writer === null) {
       this.#writer = frameWriter
       frameWriter = new FrameWriter()
     }
   }
 
-  /** From now on `ws` gets everything. */
+  /** From now on all bytes go to `ws`. */
   stop(): void {
     this.#frames.stop()
   }
 
-  /** @returns false when the socket is to read no further, until it is asked to */
+  /** @returns false to pause the socket's reads until the stream asks for more */
   #read(bytes: number): boolean {
     if (this.#opened) return this.#scan(bytes)
-    this.#answering = true
+    this.#passingUpgrade = true
     const more = this.#pass(0, bytes)
-    this.#answering = false
+    this.#passingUpgrade = false
     if (this.#opened) this.#follow(bytes)
     return more
   }
 
-  /** The first frames, when they came in one read with the answer to the upgrade: `ws` has them. */
+  /** Follows the frames that came in one read with the response to the upgrade; `ws` gets these bytes. */
   #follow(bytes: number): void {
-    let at = bytes - this.#early
+    let at = bytes - this.#earlyBytes
     if (at < 0) this.stop()
     else while (at < bytes) at = this.#frames.next(readBuffer, at, bytes)
   }
@@ -134,7 +137,7 @@ export class MessageLane {
   #scan(bytes: number): boolean {
     const frames = this.#frames
     let more = true
-    // What is before this was given away.
+    // Where the bytes begin that are not delivered yet.
     let kept = 0
     for (let at = 0; at < bytes;) {
       const next = frames.next(readBuffer, at, bytes)
@@ -142,8 +145,8 @@ export class MessageLane {
         const { from: payload, to } = frames
         if (kept < at) more = this.#pass(kept, at)
         kept = at
-        // Nothing may overtake what `ws` has not taken yet.
-        if (this.#flows()) {
+        // A message must not overtake bytes that `ws` has not read yet.
+        if (this.#streamIsEmpty()) {
           kept = next
           this.#message(messages.at(payload, to - payload))
         }
@@ -153,64 +156,65 @@ export class MessageLane {
     return kept < bytes ? this.#pass(kept, bytes) : more
   }
 
-  #flows(): boolean {
+  #streamIsEmpty(): boolean {
     const socket = this.#socket
     return socket !== null && socket.readableFlowing === true && socket.readableLength === 0
   }
 
   #pass(from: number, to: number): boolean {
     const socket = this.#socket
-    // A message that came before these bytes may have ended it.
+    // The listener of an earlier message may have closed it.
     if (socket === null || socket.destroyed) return false
-    // Whoever gets it may keep it.
+    // The receiver may keep the bytes, so they are copied.
     return socket.push(Buffer.from(readBuffer.subarray(from, to)))
   }
 }
 
 /**
- * Knows where the frames of a WebSocket server begin and end (RFC 6455, 5.2), in bytes that come in pieces of any size, and which
- * of them are whole messages that need no protocol: text or binary, in one frame, without an extension, and all of it here.
- * Anything that a server must not send, and the frame that closes, ends the search for good. No memory of the bytes is kept.
+ * Finds the frames of a WebSocket server (RFC 6455, 5.2) in bytes that come in pieces of any size, and among them the
+ * messages that need no more processing: text or binary, in one frame, without an extension, and whole in one piece.
+ * The close frame, and anything that a server must not send, stops the search for good. No bytes are kept.
  */
 export class FrameScanner {
-  /** The last step was a whole message, with its payload at `from` to `to`. */
+  /** The last step was a whole message; its payload is at `from` to `to`. */
   whole = false
   from = 0
   to = 0
-  /** Bytes that the frame which has begun still has to come, its header apart. */
-  #owed = 0
-  /** Header of the frame that has begun: bytes that came, and what they said. */
+  /** Payload bytes of the current frame that have not come yet. */
+  #payloadLeft = 0
+  /** Header of the current frame: how many of its bytes came, and their values. */
   #headBytes = 0
   #firstByte = 0
   #shortLength = 0
   #length = 0
-  /** Between the first and the last frame of a message in several. */
+  /** Between the first and the last frame of a fragmented message. */
   #fragmented = false
-  #blind = false
+  #stopped = false
 
-  /** No whole message is found any more. */
+  /** From now on no message is found. */
   stop(): void {
-    this.#blind = true
+    this.#stopped = true
   }
 
   /**
-   * One step over the bytes `at` to `end`, which follow those of the last call: `whole` says over what.
-   * @returns where the step ends, beyond `at` unless that is `end`
+   * Makes one step over the bytes from `at` to `end`, which follow those of the last call; then `whole` says what it
+   * went over.
+   * @returns where the step ends: after `at`, except where `at` is `end`
    */
   next(bytes: Uint8Array, at: number, end: number): number {
     this.whole = false
-    if (this.#blind) return end
-    if (this.#owed > 0) {
-      const step = Math.min(this.#owed, end - at)
-      this.#owed -= step
+    if (this.#stopped) return end
+    if (this.#payloadLeft > 0) {
+      const step = Math.min(this.#payloadLeft, end - at)
+      this.#payloadLeft -= step
       return at + step
     }
     if (this.#headBytes === 0 && !this.#fragmented && this.#plain(bytes, at, end)) return this.to
     while (at < end) if (this.#head(bytes[at++] as number)) break
-    return this.#blind ? end : at
+    return this.#stopped ? end : at
   }
 
-  /** A frame that is a message, and its end is here. */
+  /** Whether a whole message begins at `at` and ends before `end`. */
   #plain(bytes: Uint8Array, at: number, end: number): boolean {
     if (end - at < 2) return false
     const first = bytes[at]
@@ -230,7 +234,7 @@ export class FrameScanner {
     return true
   }
 
-  /** One byte of a header. @returns true for its last one, or when nothing more is to be known */
+  /** Takes one byte of a header. @returns true after the last byte, or when the search has stopped */
   #head(byte: number): boolean {
     const place = this.#headBytes++
     if (place === 0) {
@@ -241,7 +245,7 @@ export class FrameScanner {
       this.#shortLength = byte
       this.#length = byte < LENGTH_16 ? byte : 0
       if ((byte & MASKED) !== 0 || !this.#follows(this.#firstByte)) {
-        this.#blind = true
+        this.#stopped = true
         return true
       }
     } else {
@@ -249,9 +253,9 @@ export class FrameScanner {
     }
     const last = this.#shortLength < LENGTH_16 ? 1 : this.#shortLength < LENGTH_64 ? 3 : 9
     if (place < last) return false
-    // Lengths beyond this are refused by everyone; sums of them would no longer be exact.
-    this.#blind = this.#length >= UINT32
-    this.#owed = this.#length
+    // No endpoint accepts longer frames, and sums of such lengths would not be exact.
+    this.#stopped = this.#length >= UINT32
+    this.#payloadLeft = this.#length
     this.#headBytes = 0
     return true
   }
@@ -276,11 +280,12 @@ export class FrameScanner {
   }
 }
 
-const LENGTHS_16 = 1 << 16
-/** Two bytes of opcode and length, two of a longer length, four of the key: a payload begins at a whole word. */
+const LENGTH_16_END = 1 << 16
+/** Opcode and length take 2 bytes, the extended length 2, the masking key 4: the payload begins at a multiple of 4. */
 const HEADER_BYTES = 8
 
-// Keys must not be foreseen (RFC 6455, 10.3): fresh from the system, many at a time, used once each by all sockets of a thread.
+// Masking keys must be unpredictable (RFC 6455, 10.3): the system's random numbers, 1024 at a time, each used once in a
+// thread.
 const keys = new Int32Array(1024)
 let keysUsed = keys.length
 
@@ -297,15 +302,15 @@ function base64Chars(bytes: number): number {
   return Math.ceil(bytes / 3) * 4
 }
 
-/** Frames of a WebSocket client (RFC 6455, 5.2), in one memory that is used again: each frame overwrites the one before. */
+/** Writes frames of a WebSocket client (RFC 6455, 5.2) into one buffer: each frame overwrites the one before. */
 class FrameWriter {
   #frame: Buffer = Buffer.alloc(0)
   #words: Int32Array = new Int32Array(0)
   #views = new Views(this.#frame)
 
-  /** Whether a payload of this length has the form of header that is written here. */
+  /** Whether a payload of this length has a 16-bit length field, the only form of header that is written here. */
   static takes(bytes: number): boolean {
-    return bytes >= LENGTH_16 && bytes < LENGTHS_16
+    return bytes >= LENGTH_16 && bytes < LENGTH_16_END
   }
 
   /**
@@ -314,7 +319,7 @@ class FrameWriter {
    */
   text(message: string, length: number): Buffer {
     const frame = this.#begin(length)
-    // In ASCII, as nearly all of it is, by one copy.
+    // Nearly all messages are ASCII; `latin1` is one plain copy.
     frame.write(message, HEADER_BYTES, length === message.length ? 'latin1' : 'utf8')
     return this.#masked(length)
   }
@@ -348,7 +353,7 @@ class FrameWriter {
     const words = this.#words
     const key = nextKey()
     words[1] = key
-    // By whole words, beyond the end too; four at a time, which is a third faster and needs no native module.
+    // Masks whole words, also past the end. Four at a time is a third faster, and needs no native module.
     for (let i = HEADER_BYTES / 4; i < end / 4; i += 4) {
       words[i] = (words[i] as number) ^ key
       words[i + 1] = (words[i + 1] as number) ^ key
@@ -359,7 +364,7 @@ class FrameWriter {
   }
 
   #grow(bytes: number): void {
-    // Room for what the mask touches past the end.
+    // Space for the words past the end that the mask touches.
     const words = Math.ceil(bytes / 16) * 4 + 4
     this.#frame = Buffer.allocUnsafeSlow(words * 4)
     this.#words = new Int32Array(this.#frame.buffer, this.#frame.byteOffset, words)
@@ -367,5 +372,5 @@ class FrameWriter {
   }
 }
 
-// All sockets of a thread write from one place, as long as the kernel takes a frame at once.
+// The sockets of a thread share this writer while the kernel takes each frame at once.
 let frameWriter = new FrameWriter()

@@ -15,7 +15,7 @@ import type { HttpRefusal, VendorFault } from './vendor-fault.js'
 interface VendorConnectionOptions {
   /** For messages: `OpenAI`, `Gemini`. */
   readonly service: string
-  /** What must never be shown; null where there is no key. */
+  /** Texts that must never be shown; null where there is no key. */
   readonly secrets: readonly (string | null)[]
   readonly connectTimeoutMs?: number
   readonly pingMs?: number
@@ -23,9 +23,9 @@ interface VendorConnectionOptions {
   readonly target: () => { readonly url: string; readonly headers: Readonly<Record<string, string>> }
   readonly opened: () => void
   readonly message: (data: Buffer) => void
-  /** Sorts a close that we did not ask for. `words` are fit to be shown. */
+  /** The fault that a close by the other side stands for. `words` are safe to show. */
   readonly closeFault: (code: number, words: string) => VendorFault
-  /** A close before the session was ready: true when another try is worth it that differs from this one. */
+  /** After a close before the session was ready: true when another attempt, made differently, may succeed. */
   readonly recovers?: () => boolean
   /** The session is over, for whatever reason: stop timers. */
   readonly ended: () => void
@@ -35,7 +35,7 @@ const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 
 /**
- * The life of a backend's connection, which is the same for all services that speak over a WebSocket:
+ * The life cycle of a backend's connection, the same for all services that are reached over a WebSocket:
  *
  *     idle       --connect--> connecting
  *     connecting --ready()--> ready                               `connect` resolves
@@ -64,7 +64,7 @@ export class VendorConnection {
     return this.#state === 'ready'
   }
 
-  /** Neither closed nor being closed: events may be emitted. */
+  /** Connecting or ready: events may be emitted. */
   get alive(): boolean {
     return this.#state === 'connecting' || this.#state === 'ready'
   }
@@ -91,7 +91,7 @@ export class VendorConnection {
     return ready
   }
 
-  /** The service takes audio: tells the call, then settles `connect`. */
+  /** The service takes audio: emits `ready`, then resolves `connect`. */
   ready(): void {
     if (this.#state !== 'connecting') return
     this.#state = 'ready'
@@ -110,7 +110,7 @@ export class VendorConnection {
     this.#socket?.sendAudio(before, audio, length, after)
   }
 
-  /** Tells the call of a fault; a fatal one ends the session, unless it is worth another attempt to connect. */
+  /** Emits a fault. A fatal one ends the session, unless another attempt to connect is made. */
   fail(fault: VendorFault): void {
     if (!this.alive) return
     if (!fault.fatal) {
@@ -176,7 +176,7 @@ export class VendorConnection {
     this.#socket = socket
   }
 
-  /** Lets go of the present socket; what it still says is not heard. */
+  /** Closes the current socket; its later messages are ignored. */
   #drop(): void {
     const socket = this.#socket
     this.#socket = null
@@ -222,39 +222,40 @@ export type SocketFailure =
   | { readonly kind: 'refused'; readonly refusal: HttpRefusal }
   /** No connection, or it broke; `detail` is the system's code (`ECONNREFUSED`), never a URL. */
   | { readonly kind: 'broken'; readonly detail: string }
-  /** Nothing came, not even an answer to a ping. */
+  /** Nothing came, not even a pong. */
   | { readonly kind: 'half-open' }
 
 interface SocketListener {
   opened(): void
-  /** One message, text or binary; the memory is the socket's and only valid during the call. */
+  /** One message, text or binary. The memory belongs to the socket and is valid only during the call. */
   message(data: Buffer): void
-  /** Exactly once, last. `failure` is null when the other side closed it in order, or we did. */
+  /** Exactly once, last. `failure` is null after a regular close by either side. */
   closed(code: number, reason: string, failure: SocketFailure | null): void
 }
 
 interface RealtimeSocketOptions {
   readonly headers: Readonly<Record<string, string>>
-  /** How long silence lasts until it is asked about with a ping; twice that is the end. */
+  /**
+   * Interval of the liveness checks: the second in a row without a message sends a ping, the third ends the connection.
+   */
   readonly pingMs: number
 }
 
-const ABNORMAL = 1006
-/** Codes that an endpoint may not send; a close frame with one of them would be refused. */
+/** Codes that an endpoint must not send (RFC 6455, 7.4.1); `ws` refuses to close with one of them. */
 const UNSENDABLE: ReadonlySet<number> = new Set([1005, 1006, 1015])
 
 /**
- * A WebSocket to a model's service: tells why it could not be opened, notices when the other side is silently gone,
- * never lets unsent audio grow without bound, and is closed within BACKEND_CLOSE_MS whatever happens.
+ * A WebSocket to a model's service. It reports why it could not be opened, notices a half-open connection, says when
+ * unsent audio should wait, and is closed within BACKEND_CLOSE_MS in every case.
  */
 export class RealtimeSocket {
   readonly #socket: WebSocket
   readonly #listener: SocketListener
   readonly #lane = new MessageLane((data) => this.#receive(data))
-  readonly #pulse: NodeJS.Timeout
+  readonly #aliveTimer: NodeJS.Timeout
   #failure: SocketFailure | null = null
-  #silentPulses = 0
-  #cut: NodeJS.Timeout | null = null
+  #silentChecks = 0
+  #closeTimer: NodeJS.Timeout | null = null
   #over = false
 
   constructor(url: string, options: RealtimeSocketOptions, listener: SocketListener) {
@@ -263,15 +264,16 @@ export class RealtimeSocket {
     const secure = /^(wss|https):/i.test(url)
     this.#socket = new WebSocket(url, {
       headers: options.headers,
-      // Base64 does not get smaller, and deflate costs ten times what the message does.
+      // Base64 audio hardly compresses, and deflate costs ten times as much as the message.
       perMessageDeflate: false,
-      // The parser refuses what is not UTF-8 where it matters; scanning megabytes of base64 twice does not pay.
+      // Invalid UTF-8 is found by the parser where it matters; a second scan of megabytes of base64 is not worth its
+      // cost.
       skipUTF8Validation: true,
       maxPayload: BACKEND_FRAME_BYTES_MAX,
       followRedirects: false,
       createConnection: ((args: ClientRequestArgs) => lane.connect(args, secure)) as typeof createConnection,
     })
-    this.#pulse = setInterval(() => this.#feelPulse(), options.pingMs).unref()
+    this.#aliveTimer = setInterval(() => this.#checkAlive(), options.pingMs).unref()
     this.#socket.on('open', () => {
       lane.opened()
       listener.opened()
@@ -279,7 +281,7 @@ export class RealtimeSocket {
     // With the default binaryType a message is one Buffer.
     this.#socket.on('message', (data) => this.#receive(data as Buffer))
     this.#socket.on('pong', () => {
-      this.#silentPulses = 0
+      this.#silentChecks = 0
     })
     this.#socket.on('unexpected-response', (_request, response: IncomingMessage) => this.#refused(response))
     this.#socket.on('error', (error: Error & { readonly code?: unknown }) => {
@@ -293,7 +295,7 @@ export class RealtimeSocket {
     return this.#socket.readyState === WebSocket.OPEN
   }
 
-  /** So much is unsent already that audio should wait. */
+  /** More than BACKEND_UNSENT_BYTES_MAX is unsent: audio should wait. */
   get congested(): boolean {
     return this.#socket.bufferedAmount > BACKEND_UNSENT_BYTES_MAX
   }
@@ -307,23 +309,23 @@ export class RealtimeSocket {
     this.#socket.send(before + audio.toString('base64', 0, length) + after)
   }
 
-  /** Closes in order, or not, within BACKEND_CLOSE_MS. Idempotent. */
+  /** Closes with a handshake where that succeeds, at the latest after BACKEND_CLOSE_MS. Idempotent. */
   close(code: number): void {
-    if (this.#over || this.#cut !== null) return
-    this.#cut = setTimeout(() => this.#socket.terminate(), BACKEND_CLOSE_MS)
+    if (this.#over || this.#closeTimer !== null) return
+    this.#closeTimer = setTimeout(() => this.#socket.terminate(), BACKEND_CLOSE_MS)
     if (this.#socket.readyState === WebSocket.CONNECTING) this.#socket.terminate()
     else this.#socket.close(UNSENDABLE.has(code) ? undefined : code)
   }
 
   #receive(data: Buffer): void {
-    this.#silentPulses = 0
+    this.#silentChecks = 0
     if (!this.#over) this.#listener.message(data)
   }
 
-  #feelPulse(): void {
+  #checkAlive(): void {
     if (!this.isOpen) return
-    if (this.#silentPulses++ === 0) return
-    if (this.#silentPulses > 2) {
+    if (this.#silentChecks++ === 0) return
+    if (this.#silentChecks > 2) {
       this.#failure ??= { kind: 'half-open' }
       this.#socket.terminate()
       return
@@ -345,8 +347,8 @@ export class RealtimeSocket {
         refusal: { status: response.statusCode ?? 0, body: Buffer.concat(pieces).toString('utf8'), retryAfterMs: retryAfterOf(header, Date.now()) },
       }
       this.#socket.terminate()
-      // `ws` has given this request to us and will report no close of its own.
-      this.#ended(ABNORMAL, '')
+      // With a listener for `unexpected-response`, `ws` emits no `close`.
+      this.#ended(CLOSE_ABNORMAL, '')
     }
     response.on('data', (piece: Buffer) => {
       bytes += piece.length
@@ -362,8 +364,8 @@ export class RealtimeSocket {
   #ended(code: number, reason: string): void {
     if (this.#over) return
     this.#over = true
-    clearInterval(this.#pulse)
-    if (this.#cut !== null) clearTimeout(this.#cut)
+    clearInterval(this.#aliveTimer)
+    if (this.#closeTimer !== null) clearTimeout(this.#closeTimer)
     this.#listener.closed(code, reason, this.#failure)
   }
 }

@@ -7,11 +7,11 @@ import type { BackendErrorCode, BackendEvent } from '../backend.js'
 /** A fault of a model's service in the gateway's own terms. */
 export interface VendorFault {
   readonly code: BackendErrorCode
-  /** For an operator; holds no key, no number and no word of a caller. */
+  /** For an operator. It holds no API key, no phone number and no word of a caller. */
   readonly message: string
-  /** The session is of no use any more. */
+  /** The session cannot be used any more. */
   readonly fatal: boolean
-  /** The same may succeed later without a change. */
+  /** Another attempt, without a change, may succeed. */
   readonly retryable: boolean
 }
 
@@ -23,7 +23,7 @@ const GATEWAY_CODES: Readonly<Record<BackendErrorCode, ErrorCode>> = {
 }
 const RETRYABLE: ReadonlySet<BackendErrorCode> = new Set(['rate_limit', 'session_expired', 'network', 'timeout', 'internal'])
 
-/** A fault whose `retryable` follows from its code: keys, quotas and requests do not mend by themselves. */
+/** A fault whose `retryable` follows from its code: a wrong key, an empty account or a bad request stays one. */
 export function vendorFault(code: BackendErrorCode, message: string, fatal: boolean): VendorFault {
   return { code, message, fatal, retryable: RETRYABLE.has(code) }
 }
@@ -32,14 +32,20 @@ export function faultEvent(fault: VendorFault): BackendErrorEvent {
   return { type: 'error', code: fault.code, message: fault.message, fatal: fault.fatal, retryable: fault.retryable }
 }
 
-/** What `connect` rejects with. */
+/** The error with which `connect` rejects. */
 export function faultError(fault: VendorFault): GatewayError {
   return new GatewayError(GATEWAY_CODES[fault.code], fault.message, { retryable: fault.retryable })
 }
 
+/** The fault code of an error from `faultError`; `internal` for any other error. */
+export function faultCodeOf(error: GatewayError): BackendErrorCode {
+  const known = Object.entries(GATEWAY_CODES).find(([, gatewayCode]) => gatewayCode === error.code)
+  return known === undefined ? 'internal' : known[0] as BackendErrorCode
+}
+
 /**
- * Words of a service, fit to be shown: without the key (services like to repeat it), masked as log lines are, on one
- * line and short.
+ * A service's text made safe to show: without the key (services repeat it in errors), masked like a log line, on one
+ * line, and at most BACKEND_FAULT_CHARS_MAX long.
  */
 export function vendorText(text: string, secrets: readonly (string | null)[]): string {
   let clean = text
@@ -50,32 +56,32 @@ export function vendorText(text: string, secrets: readonly (string | null)[]): s
   return clean.length > BACKEND_FAULT_CHARS_MAX ? `${clean.slice(0, BACKEND_FAULT_CHARS_MAX)}…` : clean
 }
 
-/** A vendor's error code as a word: `insufficient_quota`. Empty for anything that is none. */
+/** A vendor's error code, such as `insufficient_quota`; empty for a value that is not one. */
 export function vendorWord(value: unknown): string {
   return typeof value === 'string' && /^[\w.[\]-]{1,96}$/.test(value) ? value : ''
 }
 
-/** An answer over HTTP that is no success, whether to an upgrade or to a request. */
+/** An HTTP response that is not a success, to an upgrade or to a request. */
 export interface HttpRefusal {
   readonly status: number
-  /** The first few KiB of the answer. */
+  /** The first few KiB of the response. */
   readonly body: string
-  /** How long the service asks to be left alone (`Retry-After`), in milliseconds; null where it does not say. */
+  /** `Retry-After` in milliseconds; null without one. */
   readonly retryAfterMs?: number | null
 }
 
-// Both vendors answer 429 for two different things: slow down, and your account is empty.
+// Both vendors answer 429 to too many requests and also to an empty account.
 const QUOTA_WORDS = /insufficient_quota|billing|exceeded your current quota|credit balance|payment required/i
-// Google answers a wrong key with 400 and these words.
+// Google answers 400 with these words to a wrong key.
 const KEY_WORDS = /api[ _]?key|invalid_api_key|unauthenticated|permission_denied|access token/i
 
-/** Sorts a refusal over HTTP; `what` says what was tried. */
+/** The fault for an HTTP refusal; `what` begins its message: what was tried. */
 export function httpFault(what: string, refusal: HttpRefusal, secrets: readonly (string | null)[]): VendorFault {
   const { status, body, retryAfterMs = null } = refusal
   const words = vendorText(wordsOf(body), secrets)
-  // In words that the circuit breaker reads, because they are also what an operator wants to read.
-  const patience = retryAfterMs === null ? '' : `; retry after ${Math.ceil(retryAfterMs / 1000)} s`
-  const message = `${what}: HTTP ${status}${words === '' ? '' : `: ${words}`}${patience}`
+  // As text, because an operator reads it; `retryAfterMs` of the circuit breaker parses it.
+  const retryText = retryAfterMs === null ? '' : `; retry after ${Math.ceil(retryAfterMs / 1000)} s`
+  const message = `${what}: HTTP ${status}${words === '' ? '' : `: ${words}`}${retryText}`
   return vendorFault(codeOfStatus(status, body), message, true)
 }
 
@@ -88,7 +94,7 @@ function codeOfStatus(status: number, body: string): BackendErrorCode {
   return KEY_WORDS.test(body) && status === 400 ? 'auth' : 'bad_request'
 }
 
-/** The sentence inside of `{"error":{"message":…}}`; the body itself when it is something else. */
+/** The message in `{"error":{"message":…}}`; the text of a body that is not JSON. */
 function wordsOf(body: string): string {
   try {
     const parsed = JSON.parse(body) as { readonly error?: { readonly message?: unknown } | string } | null
@@ -96,12 +102,12 @@ function wordsOf(body: string): string {
     if (typeof error === 'string') return error
     return typeof error?.message === 'string' ? error.message : ''
   } catch {
-    // A proxy's page: its text helps, its markup does not.
+    // A proxy's HTML page: keep its text, remove its markup.
     return body.replace(/<[^>]*>/g, ' ')
   }
 }
 
-/** Words of a fault that speak of an empty account rather than of too much haste. */
+/** Whether a fault's text is about an empty account, not about too many requests. */
 export function speaksOfQuota(text: string): boolean {
   return QUOTA_WORDS.test(text)
 }
@@ -110,13 +116,12 @@ export function speaksOfKey(text: string): boolean {
   return KEY_WORDS.test(text)
 }
 
-/** Longest patience that a service may ask for; more is taken for that. */
+/** The longest `Retry-After` that is honoured; a longer one is cut to it. */
 const RETRY_AFTER_MS_MAX = 24 * 3_600_000
 
 /**
- * `Retry-After` (RFC 9110: seconds, or a date) or OpenAI's `retry-after-ms`, in milliseconds; null where neither is there
- * or can be read.
- * @param header  gives a header's value by its name in lower case
+ * `Retry-After` (RFC 9110: seconds, or a date) or OpenAI's `retry-after-ms`, in milliseconds; null without a valid one.
+ * @param header  returns a header's value by its lower-case name
  */
 export function retryAfterOf(header: (name: string) => string | null | undefined, wallMs: number): number | null {
   const exact = Number(header('retry-after-ms') ?? NaN)

@@ -8,7 +8,7 @@ import type { ScriptedService } from './scripted.js'
 
 export const FRAME = 320
 
-/** A call on a list of scripted services, with a caller whose every sample is different. */
+/** A call on a list of scripted services; no two samples of the caller within 65,536 are the same. */
 export class Line {
   readonly timers = new FakeTimers()
   readonly recorder = new Recorder()
@@ -27,7 +27,7 @@ export class Line {
     await this.backend.connect(conformanceSession(session), this.hangup.signal)
   }
 
-  /** `ms` of the caller's line in real time. No two samples in 65,536 are the same. */
+  /** `ms` of caller audio in real time. */
   async frames(ms: number, voiced = true): Promise<void> {
     for (let done = 0; done < ms; done += 20) {
       const frame = new Int16Array(FRAME)
@@ -40,7 +40,7 @@ export class Line {
     }
   }
 
-  /** The caller speaks for `ms`; its onset is noticed 40 ms late and its end 600 ms late, as the call does. */
+  /** The caller speaks for `ms`. As in a call, the onset is reported 40 ms late and the end 600 ms late. */
   async speech(ms: number): Promise<void> {
     await this.frames(40)
     this.backend.speechStart(this.timers.now - 40)
@@ -48,7 +48,7 @@ export class Line {
     this.backend.speechEnd(this.timers.now - 600)
   }
 
-  /** Kick-off and greeting, by the service that is there. */
+  /** The call asks to begin, and `service` greets. */
   async greeted(service: ScriptedService): Promise<void> {
     this.backend.sendText('', { role: 'system', respond: true })
     service.now.answer(1, 'Welcome to the shop.', 1200)

@@ -4,7 +4,7 @@ import type {
 import type { BackendTimers } from '../../../src/backends/timers.js'
 import { faultError, faultEvent, vendorFault } from '../../../src/backends/transport/vendor-fault.js'
 
-/** Time that a test moves by hand. */
+/** Time that the test advances. */
 export class FakeTimers implements BackendTimers {
   now = 100_000
   #waiting: { readonly atMs: number; readonly work: () => void }[] = []
@@ -23,7 +23,7 @@ export class FakeTimers implements BackendTimers {
     return this.#waiting.length
   }
 
-  /** Everything due within `ms` happens at its time, in order; promises settle in between. */
+  /** Advances by `ms`: runs due work at its time, in order; promises settle in between. */
   async pass(ms: number): Promise<void> {
     const until = this.now + ms
     for (;;) {
@@ -39,7 +39,7 @@ export class FakeTimers implements BackendTimers {
   }
 }
 
-/** All promises that can settle without anything from outside have. */
+/** Resolves after all promises that wait for no I/O or timer have settled. */
 export function settled(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve))
 }
@@ -53,7 +53,7 @@ export type Fed =
 
 type HowItConnects = 'ready' | 'later' | BackendErrorCode
 
-/** A backend whose every move the test makes, and that keeps every sample it is given. */
+/** A backend that the test controls, and that records every input. */
 export class ScriptedBackend implements Backend {
   readonly capabilities: BackendCapabilities
   readonly sink: BackendSink
@@ -99,7 +99,7 @@ export class ScriptedBackend implements Backend {
     return this.#signal?.aborted ?? false
   }
 
-  /** For one that connects `later`. */
+  /** Completes the connection of a backend that connects `later`. */
   becomeReady(): void {
     this.#ready?.()
   }
@@ -148,7 +148,7 @@ export class ScriptedBackend implements Backend {
     return Promise.resolve()
   }
 
-  // --- what it says -----------------------------------------------------------------------------------------
+  // --- output -----------------------------------------------------------------------------------------------
 
   emit(event: BackendEvent): void {
     this.sink.event(event)
@@ -189,10 +189,10 @@ export class ScriptedBackend implements Backend {
   }
 }
 
-/** A service: makes scripted backends under one name and keeps them. */
+/** A service: makes scripted backends with one name, and keeps them. */
 export class ScriptedService {
   readonly backends: ScriptedBackend[] = []
-  /** How the next sessions connect; the last one stays. */
+  /** How the next sessions connect; the last entry stays for all further ones. */
   readonly connects: HowItConnects[]
   readonly capabilities: BackendCapabilities
 
@@ -210,7 +210,7 @@ export class ScriptedService {
     return backend
   }
 
-  /** Sessions that were really begun. */
+  /** Backends whose `connect` was called. */
   get sessions(): readonly ScriptedBackend[] {
     return this.backends.filter((backend) => backend.session !== null)
   }
