@@ -16,7 +16,7 @@ const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 
 /** Counters of one call; plain fields. */
 export interface CascadeStats {
-  /** Too short to be speech, or a text that the recogniser is known to make of noise. */
+  /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
   noises: number
   sttFaults: number
   answersFailed: number
@@ -44,8 +44,8 @@ interface WrittenCall {
 }
 
 /**
- * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as it is
- * complete. All requests of an answer share one AbortController, so that an interruption ends them together.
+ * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as
+ * it is complete. All requests of an answer share one AbortController, so that an interruption ends them together.
  */
 export class Answer {
   readonly generation: number
@@ -89,7 +89,7 @@ export class Answer {
     try {
       await Promise.all([writing, this.#speak()])
     } catch (error) {
-      // One half has failed: the other one is stopped, and its own error does not matter.
+      // One of the two has failed. The other one is stopped, and its own error does not matter.
       this.#abort.abort()
       await Promise.allSettled([writing])
       throw error
@@ -154,7 +154,7 @@ export class Answer {
     }
   }
 
-  /** Delivers the sentences in order, in whatever order their requests are answered. */
+  /** Delivers the sentences in order, even if their requests are answered in another order. */
   async #speak(): Promise<void> {
     for (;;) {
       const head = this.#bodies[0]
@@ -223,7 +223,7 @@ export class Answer {
   }
 }
 
-/** Starts a request now although its first piece is consumed later. */
+/** Starts a request now, although its first piece is consumed later. */
 function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
   const first = source.next()
   // An error is thrown when the first piece is consumed.
@@ -239,15 +239,15 @@ function count(value: unknown): number {
 
 /** From this length on the first piece may end at a comma, so that the caller hears something soon. */
 const FIRST_CLAUSE_CHARS = 60
-/** A longer sentence is cut at a blank. */
+/** A longer sentence is cut at a space. */
 const SENTENCE_CHARS_MAX = 300
 /** A full stop after these does not end a sentence. */
 const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
 const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
 
 /**
- * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a model's
- * reasoning between `<think>` and `</think>`.
+ * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
+ * model's reasoning between `<think>` and `</think>`.
  */
 export class Sentences {
   #text = ''
@@ -292,8 +292,8 @@ export class Sentences {
       if (comma > 0) return comma + 2
     }
     if (this.#text.length <= SENTENCE_CHARS_MAX) return 0
-    const blank = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
-    return blank > 0 ? blank + 1 : SENTENCE_CHARS_MAX
+    const space = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
+    return space > 0 ? space + 1 : SENTENCE_CHARS_MAX
   }
 
   /** @returns false while the text may still turn out to be reasoning */
