@@ -101,6 +101,24 @@ t.test('the model learns of a tool that is still running, and of its answer when
   t.match(double.chats[2]?.messages.at(-1), { role: 'system', content: /lookup_order has answered/ })
 })
 
+t.test('fragments of tool calls are joined by their index, also by one that starts at 1', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const piece = (index: number, call: object): string => `data: ${JSON.stringify({ choices: [{ delta: { tool_calls: [{ index, ...call }] } }] })}\n\n`
+  double.garbage = [
+    piece(1, { id: 'c1', function: { name: 'lookup_order', arguments: '{"orderNumber":' } }),
+    piece(2, { id: 'c2', function: { name: 'get_account', arguments: '' } }),
+    piece(1, { function: { arguments: '"4711"' } }),
+    piece(2, { function: { arguments: '{}' } }),
+    piece(1, { function: { arguments: '}' } }),
+  ]
+  double.script.reply({ say: 'One moment.' })
+  ask(backend)
+  await recorder.next('turn-done')
+  t.same(recorder.all('tool-call').map(({ callId, name, args }) => ({ callId, name, args })), [
+    { callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }, { callId: 'c2', name: 'get_account', args: {} },
+  ])
+})
+
 t.test('malformed answers of the services are counted, and the call goes on', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.garbage = ['data: {"choices":\n\n', 'data: 7\n\n', ': ping\n\n', 'data: {"choices":"none"}\n\n', 'data: {"unknown":true}\n\n']

@@ -38,6 +38,8 @@ interface AnswerContext {
 }
 
 interface WrittenCall {
+  /** The server's number of the call, from 0 or from 1; null where it gives none. */
+  readonly index: number | null
   id: string
   name: string
   argumentsText: string
@@ -199,12 +201,15 @@ export class Answer {
   /** Arguments come in fragments, by index; some servers send complete calls without an index. */
   #collect(delta: ChatDelta): void {
     for (const piece of Array.isArray(delta.tool_calls) ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>) : []) {
-      const index = typeof piece.index === 'number' ? piece.index : this.#calls.length
-      if (index < 0 || index >= CALLS_MAX) continue
-      const call = this.#calls[index] ?? { id: '', name: '', argumentsText: '' }
-      this.#calls[Math.min(index, this.#calls.length)] = call
+      let call = this.#calls.find((one) => one.index === piece.index && one.index !== null)
+      if (call === undefined) {
+        if (this.#calls.length >= CALLS_MAX) continue
+        call = {
+          index: typeof piece.index === 'number' ? piece.index : null, id: `call-${this.generation}-${this.#calls.length}`, name: '', argumentsText: '',
+        }
+        this.#calls.push(call)
+      }
       if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
-      if (call.id === '') call.id = `call-${this.generation}-${index}`
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
       if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX) call.argumentsText += text
