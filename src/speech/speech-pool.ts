@@ -38,12 +38,13 @@ interface SpeechPoolStats {
 const CLOSE_TIMEOUT_MS = 1000
 
 /**
- * The main thread's side of the speech workers. A call's session is one long task that gets one end of a channel; the other end
- * goes to the call's media worker, and their messages do not pass the main thread. The session ends when either end closes.
+ * The main thread's side of the speech workers. A call's session is one long task that gets one end of a channel; the
+ * other end goes to the call's media worker, and their messages do not pass the main thread. The session ends when
+ * either end closes.
  *
- * A worker that dies ends its sessions: their ports close, `SpeechClient` rejects its pending requests with SPEECH_FAULT and opens a
- * new session, and piscina starts another worker. As with calls, no `signal` is passed and no more tasks are started than there are
- * slots, because piscina would run a refused task later.
+ * A worker that dies ends its sessions: their ports close, `SpeechClient` rejects its pending requests with
+ * SPEECH_FAULT and opens a new session, and piscina starts another worker. As with calls, no `signal` is passed and no
+ * more tasks are started than there are slots, because piscina would run a refused task later.
  */
 export class SpeechPool {
   readonly stats: SpeechPoolStats = { sessions: 0, sessionsFaulted: 0, faults: 0, refused: 0 }
@@ -74,16 +75,16 @@ export class SpeechPool {
       concurrentTasksPerWorker: perThread + 1,
       idleTimeout: Infinity,
       atomics: 'disabled',
-      // Without it a worker inherits the loaders of a test runner and starts in 0.7 s in place of 0.1 s.
+      // Without it a worker inherits the loaders of a test runner and starts in 0.7 s instead of 0.1 s.
       execArgv: [],
       ...(options.workerEnv === undefined ? {} : { env: options.workerEnv }),
       recordTiming: false,
       workerData,
     })
-    // An idle worker's death arrives here; a busy one's as the rejection of its tasks.
+    // Reports the death of an idle worker. The death of a busy one rejects its tasks.
     this.#pool.on('error', (error: unknown) => this.#workerDied(error))
     this.#ready = this.#probe(threads)
-    // `ready` reports the error; it may be unused.
+    // `ready()` reports the error, but may never be called.
     this.#ready.catch(() => undefined)
   }
 
@@ -131,7 +132,7 @@ export class SpeechPool {
     return port1
   }
 
-  /** The counters of the least busy worker (of the only one, where there is one). */
+  /** The counters of the least busy worker. */
   async inspect(): Promise<SpeechWorkerStats | null> {
     return this.#closed ? null : this.#pool.run({ type: 'probe' })
   }

@@ -10,12 +10,12 @@ import type { SampleRateHz } from '../core/units.js'
 /** Rate of the recogniser's model, CMU's telephone model. */
 export const RECOGNISER_RATE_HZ = 8000
 
-/** A word that the recogniser's dictionary lacks, and how it is said: ARPAbet phones, for example `M AH K OW`. */
+/** A word that the recogniser's dictionary lacks, and its pronunciation in ARPAbet phones, for example `M AH K OW`. */
 export type DictionaryEntry = readonly [word: string, phones: string]
 
 /** What was recognised of one utterance. */
 export interface Recognised {
-  /** In the words of the grammar; empty when nothing was. */
+  /** Words of the grammar; empty when nothing was recognised. */
   readonly text: string
   /** How well the sound fits these words, 0 to 1; missing means 1. */
   readonly fit?: number
@@ -28,7 +28,10 @@ export type SpeechRequest =
   | { readonly type: 'cancel'; readonly id: number }
   /** Put the sentences of `text` into the prompt cache when the worker is idle. No answer. */
   | { readonly type: 'prepare'; readonly text: string; readonly voice: string }
-  /** The caller started to speak. Answered by `partial` while it lasts, then by `heard` or `failed`, after `utterance-end`. */
+  /**
+   * The caller started to speak. Answered by `partial` while it lasts, then by `heard` or `failed`, after
+   * `utterance-end`.
+   */
   | {
       readonly type: 'utterance-start'; readonly id: number
       readonly grammar: string; readonly words: readonly DictionaryEntry[]
@@ -54,13 +57,13 @@ export type SpeechReply =
 
 /** `workerData` of a speech worker. */
 export interface SpeechWorkerOptions {
-  /** Decoders that are made ready at start, about 28 MB and 190 ms each. */
+  /** Decoders that are created at start, about 28 MB and 190 ms each. */
   readonly decoders: number
   /** Samples that the prompt cache may hold, in bytes. */
   readonly promptCacheBytes: number
 }
 
-/** One task of the speech pool: either a call's session, which lasts until its port closes, or a probe at start. */
+/** One task of the speech pool: either a call's session, which lasts until its port closes, or a probe. */
 export type SpeechTask =
   | { readonly type: 'session'; readonly port: MessagePort }
   | { readonly type: 'probe' }
@@ -68,7 +71,7 @@ export type SpeechTask =
 /** A session resolves with null, a probe with the worker's counters, once its models are in memory. */
 export type SpeechTaskResult = SpeechWorkerStats | null
 
-/** One speech worker's counters, as its probe task answers. */
+/** One speech worker's counters, as a probe returns them. */
 export interface SpeechWorkerStats {
   /** Sessions, decoders in use, and utterances that wait for one: gauges. */
   readonly sessions: number

@@ -10,14 +10,15 @@ import type { SpeechReply, SpeechRequest, SpeechTask, SpeechTaskResult, SpeechWo
 import { Synthesiser } from './synthesiser.js'
 
 /**
- * The entry of a speech worker: the only threads that recognise or synthesise. The models are loaded once for all
- * sessions; requests of an earlier session wait in its port's queue.
+ * The entry file of a speech worker. Only speech workers recognise and synthesise. The models are loaded once for all
+ * sessions; requests that arrive before that wait in the session's port.
  */
 
 // Set by SpeechPool, which starts this file.
 const options = workerData as SpeechWorkerOptions
 const loading = load()
-// Every task that awaits it reports a failure; without a handler here it would end the thread before the first task.
+// Every task reports a failure of `loading`. Without a handler here the failure would end the thread before the first
+// task.
 loading.catch(() => undefined)
 /** From the third run on a sentence takes half the time of the first one. */
 const WARM_UP_RUNS = 3
@@ -85,8 +86,8 @@ const SAMPLE_SCALE = 1 / 32768
 const PARTIAL_SAMPLES = RECOGNISER_RATE_HZ
 
 /**
- * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared synthesiser, and
- * their results into replies. It releases everything when the port closes, and resolves then.
+ * One call in a speech worker: turns the requests of its port into work for the shared decoders and the shared
+ * synthesiser, and their results into replies. It releases everything when the port closes, and resolves then.
  */
 function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
   const utterances = new Map<number, Utterance>()
@@ -180,7 +181,7 @@ function runSession(port: MessagePort, engine: SpeechEngine): Promise<void> {
     sayings.set(id, engine.synthesiser.speak(text, voice, {
       sentence: (speech, sentence, last) => reply(
         { type: 'speech', id, pcm: speech.pcm, sampleRateHz: speech.sampleRateHz, text: sentence, last },
-        // A copy of the synthesiser's, so that its buffer is not shared.
+        // The samples are a copy of the synthesiser's, so their buffer can be transferred.
         [speech.pcm.buffer as ArrayBuffer],
       ),
       done: () => {

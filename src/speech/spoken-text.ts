@@ -1,13 +1,13 @@
 /**
- * Prepares an agent's text for a voice: cuts it into sentences and spells out everything that is not a word. The transcript keeps
- * the text as written.
+ * Prepares an agent's text for a voice: cuts it into sentences and spells out everything that is not a word. The
+ * transcript keeps the text as written.
  *
  * How it is spelt: order and phone numbers (four digits or more without separators, or a leading zero) digit by
  * digit; other numbers as numbers; `KES 1,250.50`, `$5` as amounts; `4:30 PM`, `6 PM`, `18:05` as times;
- * `2026-11-20` as a date; `5%`, `3.5`, `21st`, `10 GB` as said; `PikiPiki` as two words. See docs/OFFLINE-AGENT.md.
+ * `2026-11-20` as a date; `5%`, `3.5`, `21st`, `10 GB` as spoken; `PikiPiki` as two words. See docs/OFFLINE-AGENT.md.
  */
 
-/** A longer sentence is cut at a comma or a blank, so that one job does not block a worker for long. */
+/** A longer sentence is cut at a comma or a space, so that one job does not block a worker for long. */
 const SENTENCE_CHARS_MAX = 160
 const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|st|no|vs|e\.g|i\.e|a\.m|p\.m)\.$/i
 
@@ -31,9 +31,9 @@ function pushSentence(sentences: string[], raw: string): void {
   while (rest.length > SENTENCE_CHARS_MAX) {
     const head = rest.slice(0, SENTENCE_CHARS_MAX)
     const comma = Math.max(head.lastIndexOf(', '), head.lastIndexOf('; '))
-    const blank = head.lastIndexOf(' ')
-    // A word of 160 letters is cut where it is.
-    const cut = comma > SENTENCE_CHARS_MAX / 3 ? comma + 1 : blank > 0 ? blank : SENTENCE_CHARS_MAX
+    const space = head.lastIndexOf(' ')
+    // A single word of more than 160 letters is cut inside the word.
+    const cut = comma > SENTENCE_CHARS_MAX / 3 ? comma + 1 : space > 0 ? space : SENTENCE_CHARS_MAX
     sentences.push(rest.slice(0, cut).trim())
     rest = rest.slice(cut).trim()
   }
@@ -41,8 +41,8 @@ function pushSentence(sentences: string[], raw: string): void {
 }
 
 /**
- * The first word of `text` that the voices do not speak: they read the letters a-z and digits, and ignore accents. The whole text
- * where it holds no word; null when all of it is spoken.
+ * The first word of `text` that the voices do not speak: they read the letters a-z and digits, and ignore accents. The
+ * whole text where it holds no word; null when all of it is spoken.
  */
 export function unspokenIn(text: string): string | null {
   const words = text.split(/\s+/).filter((word) => /[\p{L}\p{N}]/u.test(word))

@@ -6,7 +6,9 @@ import { sentencesOf, spokenForm } from './spoken-text.js'
 
 /** Below this a sample counts as silence: −50 dBFS; the voices' own pauses are digital silence or near it. */
 const SILENCE_LEVEL = 100
-/** Silence that is left at the start and end of a sentence; the voices have up to 200 ms, which would delay the answer. */
+/**
+ * Silence that is left at the start and end of a sentence; the voices have up to 200 ms, which would delay the answer.
+ */
 const LEAD_MS = 10
 const TAIL_MS = 160
 /** Slower than the voices' own pace, so that digits are understood over a telephone line. */
@@ -35,14 +37,14 @@ interface SynthesiserStats {
 }
 
 /**
- * Synthesises for all calls of one speech worker, one sentence per turn of the event loop, so that callers' audio is decoded in
- * between. First sentences go before later ones: a caller waits for a first sentence, while a later one has the playing time of
- * those before it.
+ * Synthesises for all calls of one speech worker, one sentence per turn of the event loop, so that callers' audio is
+ * decoded in between. First sentences go before later ones: a caller waits for a first sentence, while a later one has
+ * the playing time of those before it.
  */
 export class Synthesiser {
   readonly stats: SynthesiserStats = { sentencesMade: 0, sentencesFromCache: 0 }
   readonly #flite: Flite
-  /** True when no caller of this worker speaks: the time to prepare. */
+  /** True when no caller of this worker is speaking. Texts are prepared only then. */
   readonly #quiet: () => boolean
   readonly #cache: LRUCache<string, Speech>
   readonly #jobs: Job[] = []
@@ -70,7 +72,10 @@ export class Synthesiser {
     }
   }
 
-  /** Synthesises the sentences of `text` into the cache when the worker is idle; beyond SPEECH_PREPARE_MAX the oldest are dropped. */
+  /**
+   * Synthesises the sentences of `text` into the cache when the worker is idle; beyond SPEECH_PREPARE_MAX the oldest
+   * are dropped.
+   */
   prepare(text: string, voice: string): void {
     for (const sentence of sentencesOf(text)) {
       const key = keyOf(sentence, voice)
@@ -134,8 +139,7 @@ export class Synthesiser {
     try {
       this.#make(next.text, next.voice)
     } catch {
-      // A request for this sentence gets the error.
-      this.#cache.delete(next.key)
+      // The error is reported when a call requests this sentence.
     }
   }
 

@@ -14,9 +14,8 @@ export function cascadeOptions(double: CascadeDouble): CascadeOptions {
 export function cascadeHarness(): ConformanceHarness {
   return {
     name: 'cascade',
-    // A service that keeps no session has none that could expire.
     connectFaults: ['auth', 'rate_limit', 'quota', 'bad_request', 'network', 'timeout', 'internal'],
-    lacks: { expiry: 'a service that keeps no session has none that could end' },
+    lacks: { expiry: 'the services keep no session that could end' },
     setup: async (): Promise<ConformanceSetup> => {
       const double = await CascadeDouble.start({ key: CASCADE_TEST_KEY })
       return {

@@ -5,7 +5,7 @@ import type { ChatCompletionChunk, ChatCompletionCreateParamsStreaming } from 'o
 import { eventData } from '../../src/backends/cascade/stages.js'
 import type { ChatChunk, ChatRequest, SpeechRequest } from '../../src/backends/cascade/stages.js'
 
-/** Compiles only where a value of the first type may stand for one of the second. */
+/** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
 export type _Types = [
   Fits<ChatRequest, ChatCompletionCreateParamsStreaming>,
@@ -13,7 +13,7 @@ export type _Types = [
   Fits<ChatCompletionChunk, ChatChunk>,
 ]
 
-/** What is read of a stream that comes in these pieces, and how often something was too long. */
+/** Reads a stream that arrives in these pieces, and counts the events that are too long. */
 async function read(pieces: Iterable<Uint8Array>): Promise<{ readonly data: string[]; readonly oversize: number }> {
   let oversize = 0
   const data: string[] = []

@@ -53,7 +53,7 @@ t.test('an interruption ends every request of the turn at once', async (t) => {
   double.script.reply({ say: 'Another answer.' })
   ask(backend)
   await recorder.next('turn-done', 2)
-  t.equal(double.requests.tts, requests + 1, 'no more sentences of the first answer are asked for')
+  t.equal(double.requests.tts, requests + 1, 'no more sentences of the first answer are requested')
   t.equal(recorder.all('error').length, 0)
 })
 
@@ -79,7 +79,7 @@ t.test('noise is not answered', async (t) => {
   await speakTo(backend, 120)
   await speakTo(backend, 800)
   await recorder.until('both', () => backend.stats.noises === 2)
-  t.equal(double.requests.stt, 1, 'what is too short is not even transcribed')
+  t.equal(double.requests.stt, 1, 'speech that is too short is not transcribed')
   t.equal(double.chats.length, 0)
 })
 
@@ -101,6 +101,24 @@ t.test('the model learns of a tool that is still running, and of its answer when
   t.match(double.chats[2]?.messages.at(-1), { role: 'system', content: /lookup_order has answered/ })
 })
 
+t.test('fragments of tool calls are joined by their index, also by one that starts at 1', async (t) => {
+  const { double, backend, recorder } = await line(t)
+  const piece = (index: number, call: object): string => `data: ${JSON.stringify({ choices: [{ delta: { tool_calls: [{ index, ...call }] } }] })}\n\n`
+  double.garbage = [
+    piece(1, { id: 'c1', function: { name: 'lookup_order', arguments: '{"orderNumber":' } }),
+    piece(2, { id: 'c2', function: { name: 'get_account', arguments: '' } }),
+    piece(1, { function: { arguments: '"4711"' } }),
+    piece(2, { function: { arguments: '{}' } }),
+    piece(1, { function: { arguments: '}' } }),
+  ]
+  double.script.reply({ say: 'One moment.' })
+  ask(backend)
+  await recorder.next('turn-done')
+  t.same(recorder.all('tool-call').map(({ callId, name, args }) => ({ callId, name, args })), [
+    { callId: 'c1', name: 'lookup_order', args: { orderNumber: '4711' } }, { callId: 'c2', name: 'get_account', args: {} },
+  ])
+})
+
 t.test('malformed answers of the services are counted, and the call goes on', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.garbage = ['data: {"choices":\n\n', 'data: 7\n\n', ': ping\n\n', 'data: {"choices":"none"}\n\n', 'data: {"unknown":true}\n\n']
@@ -116,7 +134,7 @@ t.test('malformed answers of the services are counted, and the call goes on', as
   t.equal(recorder.all('error').length, 0)
 })
 
-t.test('a service that fails in mid-call fails one answer, and a wrong key all of them', async (t) => {
+t.test('a service that fails in mid-call fails one answer, and unplayable speech ends the call', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.refuse.llm = { status: 503, body: 'busy' }
   ask(backend)
@@ -146,7 +164,7 @@ t.test('a wrong key that only shows in mid-call ends it', async (t) => {
   t.notMatch(JSON.stringify(recorder.events), CASCADE_TEST_KEY)
 })
 
-t.test('a voice that answers with a WAV file of any rate is played at its length', async (t) => {
+t.test('a WAV file of any rate is played at its own length', async (t) => {
   for (const voice of ['wav', 'wav-22050'] as const) {
     const { double, backend, recorder } = await line(t)
     double.voice = voice
@@ -158,7 +176,7 @@ t.test('a voice that answers with a WAV file of any rate is played at its length
   }
 })
 
-t.test('another rate keeps a tone where it is', async (t) => {
+t.test('resampling keeps the frequency of a tone', async (t) => {
   for (const fromHz of [22_050, 11_025, 44_100, 48_000]) {
     const converter = new RateConverter(fromHz, 24_000)
     const pcm = Int16Array.from({ length: fromHz }, (_, i) => Math.round(10_000 * Math.sin((2 * Math.PI * 1000 * i) / fromHz)))
@@ -168,7 +186,7 @@ t.test('another rate keeps a tone where it is', async (t) => {
     t.ok(Math.abs(out.length - 24_000) <= 30, `${fromHz}: ${out.length} samples`)
     let error = 0
     let worst = Infinity
-    // The delay is whole input samples of silence at the start: found, not assumed.
+    // The delay is a few whole samples of silence at the start; the loop finds it.
     for (let shift = -3; shift <= 3; shift++) {
       error = 0
       for (let i = 2000; i < 22_000; i++) error = Math.max(error, Math.abs((out[i] ?? 0) - 10_000 * Math.sin((2 * Math.PI * 1000 * (i + shift)) / 24_000)))
@@ -234,7 +252,7 @@ t.test('long speech is transcribed in pieces, and reported as understood only wh
   double.script.reply({ say: 'It is on its way.' })
   backend.speechEnd(9000)
   await recorder.next('turn-done')
-  t.equal(recorder.all('understood').length, 1, 'what is made of music is no word')
+  t.equal(recorder.all('understood').length, 1, 'a transcript of music does not count as words')
   t.match(recorder.all('transcript').filter(({ role }) => role === 'caller'), [{ text: 'I would like to know where my order is.' }])
   t.same(double.heardBytes.map((bytes) => bytes / 32), [4000, 4000, 9000], 'milliseconds of two pieces, then of the whole utterance')
 })

@@ -12,26 +12,26 @@ const AGENT_VOICE = 'slt'
 const CALLER_VOICE = 'rms'
 
 /**
- * The embedded backend with real speech workers. Its scripted service is a dialogue, written from the check's script when
- * the session is opened; the caller is a voice over a telephone line, and is really recognised.
+ * The embedded backend with real speech workers. Its scripted service is a dialogue, written from the check's script
+ * when the session is opened; the caller is a voice over a telephone line, and is really recognised.
  */
 export function embeddedHarness(pool: SpeechPool, flite: Flite): ConformanceHarness {
   return {
     name: 'embedded',
-    // A dialogue that cannot be read; no speech worker.
+    // `bad_request`: a dialogue that cannot be read. `internal`: no speech worker.
     connectFaults: ['bad_request', 'internal'],
     lacks: {
-      'notes': 'a scripted dialogue has no use for words that it was not written for',
-      'history': 'a scripted dialogue knows that it takes over, and what the tools answered, not what was said',
-      'error-words': 'a scripted dialogue knows that a tool failed, and goes where it was told to go then',
-      'connecting': 'there is nothing to connect to: it is ready at once, and what is asked of its workers early waits there',
+      'notes': 'a scripted dialogue ignores texts that are not in its script',
+      'history': 'a scripted dialogue reads the tool results of the call so far, but not its words',
+      'error-words': 'a scripted dialogue follows its failure path and does not read the text of the error',
+      'connecting': 'it connects to nothing and is ready at once; early requests wait in the speech worker',
       'expiry': 'its sessions have no end',
     },
     setup: async (): Promise<ConformanceSetup> => new ScriptedDialogue(pool, flite),
   }
 }
 
-/** One check's dialogue and speech session, and what was seen of them. */
+/** The dialogue and the speech session of one check, and what they did. */
 class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
   readonly secret = null
   connections = 0
@@ -77,7 +77,7 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
   session(session: BackendSession): BackendSession {
     const dialogue = dialogueOf(this.#replies, this.#phrases, session.toolLedger)
     const offline = this.#fault === 'bad_request' ? { ...dialogue, start: 'nowhere' } : dialogue
-    // A dialogue that is read is a session that is tried.
+    // Reading the dialogue counts as one try to connect.
     let read = false
     const tried = (): void => {
       if (!read) this.connections++
@@ -134,7 +134,7 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
     this.#pool = this.#ownPool
   }
 
-  /** The other end of the session goes, as with a worker that dies, and there is no other worker. */
+  /** Closes the port of the session, as the death of a worker does. No other worker takes over. */
   breakOff(): void {
     this.#port?.close()
   }
@@ -151,13 +151,13 @@ class ScriptedDialogue implements ConformanceSetup, ConformanceVendor {
     return toolValuesIn(this.#backend?.snapshot()?.dialogue.values ?? {})
   }
 
-  /** How often the dialogue came to a scripted answer. */
+  /** How often the dialogue entered the state of a scripted answer. */
   get answers(): number {
     const visits = this.#backend?.snapshot()?.dialogue.visits ?? {}
     return Object.entries(visits).reduce((sum, [state, count]) => sum + (REPLY_STATE.test(state) ? count : 0), 0)
   }
 
-  /** What it does not say again when it has to assume that the caller did not hear it. */
+  /** The sentences that the agent does not repeat after an interruption: it assumes that the caller heard them. */
   get heard(): ConformanceVendor['heard'] {
     const [first = ''] = this.#said
     const again = this.#said.at(-1) ?? ''

@@ -3,7 +3,7 @@ import type { LiveServerMessage, Session } from '@google/genai'
 import t from 'tap'
 import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
-/** The double, judged by the vendor's own client: what that one understands, ours has to. */
+/** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
 t.test('the vendor\'s client holds a conversation with a tool and an interruption', async (t) => {
   const double = await GeminiDouble.start({ key: 'vendor-client-key' })
   const messages: LiveServerMessage[] = []

@@ -6,7 +6,7 @@ import { GeminiDouble } from '../../src/simulator/vendors/gemini-live-double.js'
 
 export const GEMINI_TEST_KEY = 'AIzaTest0123456789abcdef0123456789abcde'
 
-/** The Gemini backend on its double, with some of its options. */
+/** The Gemini backend with these options, connected to its double. */
 export function geminiHarness(name: string, options: Partial<GeminiLiveOptions> = {}): ConformanceHarness {
   return {
     name,

@@ -72,7 +72,7 @@ t.test('several parts of one message are played in order, and a long text under 
   double.session.sendRaw(JSON.stringify({ serverContent: { modelTurn: { parts: [part(100), { text: 'thinking', thought: true }, part(60)] } } }))
   await recorder.until('both', () => recorder.audioMs(1) === 160)
   t.same(recorder.audioPieces.map((piece) => piece.ms), [100, 60])
-  t.equal(recorder.all('transcript').length, 0, 'thoughts are not words of the agent')
+  t.equal(recorder.all('transcript').length, 0, 'thoughts are not part of the transcript')
   double.session.send({ toolCall: { functionCalls: [{ id: 'c1', name: 'lookup_order', args: { data: 'A'.repeat(800) } }] } })
   const call = await recorder.next('tool-call')
   t.equal((call.args['data'] as string).length, 800)
@@ -87,7 +87,7 @@ t.test('a session is resumed by its handle, and from the history where that is r
   const history = [{ role: 'caller' as const, text: 'Where is my order?' }]
   const second = await line(t, {}, { resume, history }, first.double)
   t.equal(first.double.session.setup?.sessionResumption?.handle, 'handle-1')
-  t.same(first.double.session.texts, [], 'the service knows it all')
+  t.same(first.double.session.texts, [], 'the service already has the history')
   second.backend.sendText('Hello again', { role: 'caller', respond: true })
   t.equal((await second.recorder.next('turn-start')).generation, 2, 'numbers go on')
   await second.recorder.until('its own handle', () => second.backend.snapshot().handle === 'handle-2')
@@ -119,7 +119,7 @@ t.test('a note does not interrupt the model', async (t) => {
   await recorder.until('the note', () => double.session.texts.includes('[Be brief.]'))
 })
 
-t.test('a model that takes texts only as live input gets them so', async (t) => {
+t.test('a model that takes texts only as live input gets them as live input', async (t) => {
   const { double, backend, recorder } = await line(t, { texts: 'realtime' })
   double.script.callerSays('unused')
   backend.sendText('Be brief.', { role: 'system', respond: false })
@@ -137,13 +137,13 @@ t.test('no error repeats the key, which travels in the address', async (t) => {
   await t.rejects(backend.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_AUTH', retryable: false })
   t.notMatch(JSON.stringify(recorder.events), GEMINI_TEST_KEY)
   t.equal(double.connections, 1)
-  const nobody = new Recorder()
-  const unreachable = new GeminiLiveBackend(nobody, { apiKey: GEMINI_TEST_KEY, model: 'm', baseUrl: 'http://127.0.0.1:9' })
+  const second = new Recorder()
+  const unreachable = new GeminiLiveBackend(second, { apiKey: GEMINI_TEST_KEY, model: 'm', baseUrl: 'http://127.0.0.1:9' })
   await t.rejects(unreachable.connect(conformanceSession(), new AbortController().signal), { code: 'BACKEND_NETWORK', retryable: true })
-  t.notMatch(JSON.stringify(nobody.events), GEMINI_TEST_KEY)
+  t.notMatch(JSON.stringify(second.events), GEMINI_TEST_KEY)
 })
 
-t.test('an interruption from within a long message silences the rest of it', async (t) => {
+t.test('an interruption in the middle of a long message drops the rest of it', async (t) => {
   const { double, backend, recorder } = await line(t)
   recorder.onAudio = () => backend.interrupt({ itemId: null, playedMs: 0 })
   double.session.sendRaw(JSON.stringify(sound(2000, 24_000)))

@@ -5,9 +5,9 @@ import type {
 import { AUDIO_PREFIX, AUDIO_SUFFIX, durationMs, parseServerMessage, partsOf, rateOf, readMessage } from '../../src/backends/gemini-live/wire.js'
 import type { ClientMessage, GeminiStats, ServerMessage, WireFunction, WireFunctionResponse, WireSetup } from '../../src/backends/gemini-live/wire.js'
 
-/** Compiles only where a value of the first type may stand for one of the second. */
+/** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
-/** Every field that we write or read is one that the vendor has. */
+/** True if every field that we write or read exists in the vendor's type. */
 type Named<Ours, Theirs> = keyof Ours extends keyof Theirs ? true : false
 type Member<T, K extends string> = T extends Record<K, infer V> ? V : never
 
@@ -25,7 +25,7 @@ export type _Names = Fits<[
 export type _Values = [
   Fits<Member<ClientMessage, 'clientContent'>, LiveClientContent>,
   Fits<{ -readonly [K in keyof WireFunctionResponse]: WireFunctionResponse[K] }, { id?: string; name?: string; response?: object }>,
-  // What the vendor sends can be read.
+  // We can read what the vendor sends.
   Fits<NonNullable<LiveServerMessage['goAway']>, NonNullable<ServerMessage['goAway']>>,
   Fits<NonNullable<LiveServerMessage['sessionResumptionUpdate']>, NonNullable<ServerMessage['sessionResumptionUpdate']>>,
   Fits<NonNullable<LiveServerMessage['toolCallCancellation']>, NonNullable<ServerMessage['toolCallCancellation']>>,
@@ -34,7 +34,7 @@ export type _Values = [
   Fits<LiveServerContent, NonNullable<ServerMessage['serverContent']>>,
 ]
 
-t.test('the message of caller audio, which is never built as an object, is the vendor\'s', async (t) => {
+t.test('the hand-built message of caller audio equals the vendor\'s', async (t) => {
   const message: LiveClientMessage = { realtimeInput: { audio: { data: 'AAAA', mimeType: 'audio/pcm;rate=16000' } } }
   t.equal(`${AUDIO_PREFIX}AAAA${AUDIO_SUFFIX}`, JSON.stringify(message))
 })

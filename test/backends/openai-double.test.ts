@@ -4,7 +4,7 @@ import { loadFlite } from '../../src/speech/flite.js'
 import { energyOf } from '../../src/media/pcm.js'
 import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double.js'
 
-/** The double, judged by the vendor's own client: what that one understands, ours has to. */
+/** Checks the double with the vendor's own client: our backend must understand whatever that client understands. */
 async function client(t: { teardown: (fn: () => unknown) => unknown }): Promise<{ readonly double: OpenAiDouble; readonly transport: OpenAIRealtimeWebSocket }> {
   const double = await OpenAiDouble.start({ key: 'vendor-client-key' })
   const transport = new OpenAIRealtimeWebSocket({ url: `${double.baseUrl}/realtime?model=gpt-realtime-2.1` })
@@ -82,5 +82,5 @@ t.test('the double can speak with a real voice', async (t) => {
   transport.sendMessage('Where is my order?', {})
   await done
   t.ok(samples / 24_000 > 1 && samples / 24_000 < 4, `${samples / 24_000} s of speech`)
-  t.ok(Math.sqrt(energy / samples) > 300, 'and not of silence')
+  t.ok(Math.sqrt(energy / samples) > 300, 'and it is not silence')
 })

@@ -6,26 +6,26 @@ import { OpenAiDouble } from '../../src/simulator/vendors/openai-realtime-double
 
 export const TEST_KEY = 'sk-test-0123456789abcdef0123456789abcdef'
 
-/** A harness whose services can be reached by another client, too. */
+/** A harness that also gives the address of its service, so that another client can use it. */
 interface OpenAiHarness extends ConformanceHarness {
   setup(): Promise<ConformanceSetup & { readonly address: string }>
 }
 
-/** The OpenAI backend on its double, with some of its options. */
+/** The OpenAI backend with these options, connected to its double. */
 export function openAiHarness(
   name: string, options: Partial<OpenAiRealtimeOptions> = {},
 ): OpenAiHarness {
   return {
     name,
     connectFaults: ['auth', 'rate_limit', 'quota', 'session_expired', 'bad_request', 'network', 'timeout', 'internal'],
-    lacks: { expiry: 'the service gives no sign; the backend keeps the time itself' },
+    lacks: { expiry: 'the service does not announce the end; the backend measures the time itself' },
     setup: async (): Promise<ConformanceSetup & { readonly address: string }> => {
       const double = await OpenAiDouble.start({ key: TEST_KEY, dialect: options.dialect ?? 'ga' })
       return {
         backend: (sink) => new OpenAiRealtimeBackend(sink, {
           apiKey: TEST_KEY, model: 'gpt-realtime-2.1', baseUrl: double.baseUrl, ...options,
           connectTimeoutMs: 1500,
-          // Its double confirms nothing, as some servers do not.
+          // In the beta dialect the double, like some servers, does not confirm the session.
           confirmMs: 100,
         }),
         vendor: vendorOf(double),
@@ -46,7 +46,6 @@ function vendorOf(double: OpenAiDouble): ConformanceVendor {
       double.readyDelayMs = ms
     },
     breakOff: () => double.breakOff(),
-    // The service gives no sign; the backend keeps the time itself.
     warnOfEnd: () => false,
     get connections() {
       return double.connections

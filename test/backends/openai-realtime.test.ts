@@ -66,7 +66,7 @@ t.test('audio whose base64 has escapes is decoded', async (t) => {
   t.equal(recorder.audioMs(1), 1500 / 24)
 })
 
-t.test('arguments that are no JSON reach the call as invalid', async (t) => {
+t.test('arguments that are not valid JSON are reported as invalid', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.script.reply({ calls: [{ callId: 'c1', name: 'lookup_order', args: '{"orderNumber": 47' }, { callId: 'c2', name: 'lookup_order', args: '[1]' }] })
   ask(backend)
@@ -98,7 +98,7 @@ t.test('a response that is requested while the server has its own under way is r
   t.equal(double.script.answers, 2)
 })
 
-t.test('a server that never ends a response is given up with one error', async (t) => {
+t.test('a server that refuses every request because of one response that never ends causes one error', async (t) => {
   const { double, backend, recorder } = await line(t)
   const refuse = (): void => {
     const last = double.session.received.findLast((event) => event.type === 'response.create')
@@ -134,7 +134,7 @@ t.test('a response that fails says why, and only an empty account ends the call'
   await recorder.next('closed')
 })
 
-t.test('the end of the hour is an error of its own', async (t) => {
+t.test('the end of the session after an hour is reported as session_expired', async (t) => {
   const { double, recorder } = await line(t)
   double.session.error('session_expired', 'Your session hit the maximum duration of 60 minutes.')
   t.match(await recorder.next('error'), { code: 'session_expired', fatal: true, retryable: true })
@@ -151,7 +151,7 @@ t.test('no error repeats the key, whatever the service says', async (t) => {
   t.equal(double.connections, 1)
 })
 
-t.test('a half-open connection is found', async (t) => {
+t.test('a half-open connection is detected', async (t) => {
   const { double, recorder } = await line(t, { pingMs: 40 })
   double.session.freeze()
   t.match(await recorder.next('error'), { code: 'network', fatal: true, retryable: true })
@@ -195,7 +195,7 @@ t.test('a server with the beta\'s names, and without half of the events, holds a
   t.same(recorder.all('turn-start').map((event) => event.generation), [1, 2, 3])
 })
 
-t.test('a response that its server never ends is taken as ended after a while', async (t) => {
+t.test('a response that the server never ends counts as ended after a while', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.send({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', output_index: 0, content_index: 0, delta: Buffer.alloc(4800).toString('base64') })
   await recorder.until('audio', () => recorder.audioPieces.length > 0)
@@ -213,7 +213,7 @@ t.test('a tool call that is named only by its item and never confirmed is run', 
   t.match(await recorder.next('tool-call'), { callId: 'c1', name: 'get_account' })
 })
 
-t.test('another output rate in mid-stream is followed', async (t) => {
+t.test('a change of the output rate in mid-stream is followed', async (t) => {
   const { double, backend, recorder } = await line(t)
   double.session.sendRaw(JSON.stringify({ type: 'session.updated', session: { type: 'realtime', audio: { output: { format: { type: 'audio/pcm', rate: 16_000 } } } } }))
   double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(3200).toString('base64') }))
@@ -225,7 +225,7 @@ t.test('another output rate in mid-stream is followed', async (t) => {
 t.test('caller audio is sent in messages of the configured length', async (t) => {
   const { double, backend, recorder } = await line(t, { messageMs: 100 })
   for (let i = 0; i < 12; i++) backend.pushAudio(new Int16Array(480))
-  // Messages keep their order: what was sent before this one has arrived when it has.
+  // Messages keep their order: when this one has arrived, so have all that were sent before it.
   backend.sendText('Hello', { role: 'caller', respond: false })
   await recorder.until('the text', () => double.session.received.at(-1)?.type === 'conversation.item.create')
   t.equal(double.session.callerAudioMs, 200, 'two whole messages; the rest waits for the third')
@@ -242,7 +242,7 @@ t.test('a short noise is not committed', async (t) => {
   t.equal(double.session.errors.length, 0)
 })
 
-t.test('an interruption from within a long message silences the rest of it', async (t) => {
+t.test('an interruption in the middle of a long message drops the rest of it', async (t) => {
   const { double, backend, recorder } = await line(t)
   recorder.onAudio = (piece) => backend.interrupt({ itemId: piece.itemId, playedMs: 0 })
   double.session.sendRaw(JSON.stringify({ type: 'response.output_audio.delta', response_id: 'r', item_id: 'i', delta: Buffer.alloc(4 * 48_000).toString('base64') }))

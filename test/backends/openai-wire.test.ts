@@ -5,16 +5,16 @@ import type {
 import { APPEND_PREFIX, APPEND_SUFFIX, parseServerEvent, readEvent } from '../../src/backends/openai-realtime/wire.js'
 import type { ClientEvent, OpenAiStats, ServerEvent, SessionConfig, TurnDetection } from '../../src/backends/openai-realtime/wire.js'
 
-/** Compiles only where a value of the first type may stand for one of the second. */
+/** Compiles only if a value of the first type can be used as one of the second. */
 type Fits<Ours extends Theirs, Theirs> = Ours
-/** Fields as one may write them: the vendor's types are not readonly and know one rate only. */
+/** Without `readonly`, which the vendor's types do not have. */
 type Plain<T> = T extends readonly (infer E)[] ? Plain<E>[] : T extends object ? { -readonly [K in keyof T]: Plain<T[K]> } : T
 
 type Vendor = { readonly [T in RealtimeServerEvent['type']]: Extract<RealtimeServerEvent, { type: T }> }
-/** Of the vendor's field, what we read: it has to be able to hold what the vendor sends. */
+/** The type that we read for one event. It must be able to hold what the vendor sends. */
 type Read<T extends ServerEvent['type']> = Extract<ServerEvent, { readonly type: T }>
 
-// What we send is what the vendor takes.
+// The vendor accepts what we send.
 export type _Client = Fits<Plain<ClientEvent>, Plain<RealtimeClientEvent>>
 export type _Session = Fits<Omit<Plain<SessionConfig>, 'audio' | 'tools'>, Omit<Plain<RealtimeSessionCreateRequest>, 'audio' | 'tools'>>
 export type _Turns = Fits<TurnDetection, NonNullable<RealtimeAudioConfigInput['turn_detection']>>
@@ -22,7 +22,8 @@ export type _Transcription = Fits<
   Plain<NonNullable<NonNullable<NonNullable<SessionConfig['audio']>['input']>['transcription']>>, Plain<NonNullable<RealtimeAudioConfigInput['transcription']>>
 >
 
-// What the vendor sends can be read. `null` is read where the vendor promises none, so only this way round.
+// We can read what the vendor sends. We also accept `null` where the vendor's types exclude it, so only this direction
+// is checked.
 export type _Server = [
   Fits<Vendor['response.output_audio.delta'], Read<'response.output_audio.delta'>>,
   Fits<Vendor['response.output_audio.done'], Read<'response.output_audio.done'>>,
@@ -40,12 +41,12 @@ export type _Server = [
   Fits<Read<'response.done'>['type'] | Read<'response.created'>['type'] | Read<'session.updated'>['type'], RealtimeServerEvent['type']>,
 ]
 
-t.test('the message of caller audio, which is never built as an object, is the vendor\'s', async (t) => {
+t.test('the hand-built message of caller audio equals the vendor\'s', async (t) => {
   const event: RealtimeClientEvent = { type: 'input_audio_buffer.append', audio: 'AAAA' }
   t.equal(`${APPEND_PREFIX}AAAA${APPEND_SUFFIX}`, JSON.stringify(event))
 })
 
-t.test('an event of the beta is read under its present name', async (t) => {
+t.test('an event of the beta is read under its current name', async (t) => {
   t.match(parseServerEvent({ type: 'response.audio.delta', item_id: 'i', delta: '' }), { type: 'response.output_audio.delta' })
   t.match(parseServerEvent({ type: 'response.audio_transcript.done', item_id: 'i', transcript: 'x' }), { type: 'response.output_audio_transcript.done' })
   t.match(parseServerEvent({ type: 'conversation.item.created', item: {} }), { type: 'conversation.item.added' })

@@ -28,7 +28,10 @@ async function recognise(speech: SpeechClient, text: string, voice: string, gram
   return (await utterance.end()).text
 }
 
-/** Resolves with the worker's counters as soon as they satisfy `until`; the probe itself takes the time between looks. */
+/**
+ * Resolves with the worker's counters as soon as they satisfy `until`; each probe takes some time, so the loop needs no
+ * pause.
+ */
 async function worker(until: (stats: SpeechWorkerStats) => boolean): Promise<SpeechWorkerStats> {
   for (;;) {
     const stats = await pool.inspect()
@@ -38,7 +41,7 @@ async function worker(until: (stats: SpeechWorkerStats) => boolean): Promise<Spe
 }
 
 for (const voice of ['rms', 'awb']) {
-  t.test(`what the voice ${voice} says over a telephone line is recognised`, async (t) => {
+  t.test(`the voice ${voice} is recognised over a telephone line`, async (t) => {
     const speech = client()
     const corpus = [
       ['where is my order', 'where is my order'], ['four one two seven', 'four one two seven'], ['yes', 'yes'], ['no', 'no'],
@@ -48,7 +51,7 @@ for (const voice of ['rms', 'awb']) {
     for (const [said, expected] of corpus) {
       if (await recognise(speech, said, voice) === expected) right++
     }
-    // All of it, as tried; one miss is left for another build of the same models.
+    // All were right when this was written. One miss is allowed for another build of the models.
     t.ok(right >= corpus.length - 1, `${right} of ${corpus.length}`)
     speech.close()
   })
@@ -97,7 +100,7 @@ t.test('a word outside of the dictionary is named in the error, and can be added
   for (const frame of framesOf(overThePhone(flite, 'piki piki', 'rms'))) utterance.push(frame)
   t.equal((await utterance.end()).text, 'pikipiki')
   await t.rejects(speech.startUtterance('#JSGF V1.0; grammar g; public <said> = (yes;').end(), { code: 'AGENT_INVALID' })
-  t.equal(await recognise(speech, 'yes', 'rms'), 'yes', 'and the decoder works on')
+  t.equal(await recognise(speech, 'yes', 'rms'), 'yes', 'and the decoder still works')
   speech.close()
 })
 
@@ -123,7 +126,7 @@ t.test('beyond the queue callers are refused with SPEECH_BUSY', async (t) => {
   for (const speech of speakers) speech.close()
 })
 
-t.test('an endless utterance is cut, and counted', async (t) => {
+t.test('an utterance beyond the longest length is cut, and the dropped samples are counted', async (t) => {
   const speech = client()
   const utterance = speech.startUtterance(GRAMMAR)
   const second = new Int16Array(8000)
@@ -133,7 +136,7 @@ t.test('an endless utterance is cut, and counted', async (t) => {
   speech.close()
 })
 
-t.test('a hang-up in mid-utterance and mid-sentence leaves nothing behind', async (t) => {
+t.test('a hang-up in mid-utterance and mid-sentence frees the decoder and the session', async (t) => {
   await worker((now) => now.sessions === 0)
   const speech = client()
   const utterance = speech.startUtterance(GRAMMAR)
@@ -169,7 +172,7 @@ t.test('when a speech worker dies its requests reject, and its calls continue wi
   const speech = client(true)
   const utterance = speech.startUtterance(GRAMMAR)
   const other = stranded.startUtterance(GRAMMAR)
-  // Sessions of the tests before are over too: the pool counts all that the death takes.
+  // Waits until the sessions of earlier tests are over: the pool counts every session that the death ends.
   await worker((now) => now.decodersLeased === 2 && pool.stats.sessions === 2)
   await started.at(-1)?.terminate()
   await t.rejects(utterance.end(), { code: 'SPEECH_FAULT', retryable: true })
@@ -178,9 +181,9 @@ t.test('when a speech worker dies its requests reject, and its calls continue wi
   t.equal(await recognise(speech, 'where is my order', 'rms'), 'where is my order')
   t.equal(await stranded.recovered(), false)
   await t.rejects(synthesise(stranded, 'Hello.', 'slt'), { code: 'SPEECH_FAULT' })
-  t.equal(faults.length, 1, 'one death is told once')
+  t.equal(faults.length, 1, 'one death is reported once')
   t.equal(stranded.stats.faults, 1)
-  // One each, and on a busy machine one more of a try to open again that still met the dying worker.
+  // One for each session. On a busy machine a reopened session may still reach the dying worker and counts as well.
   t.equal(pool.stats.sessionsFaulted, stranded.stats.faults + speech.stats.faults)
   t.ok(speech.stats.faults >= 1)
   t.equal(speech.stats.reopened, speech.stats.faults)

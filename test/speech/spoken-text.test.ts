@@ -23,7 +23,7 @@ const spoken: readonly (readonly [string, string])[] = [
   ['no *markup* here', 'no markup here'],
 ]
 for (const [written, expected] of spoken) {
-  t.test(`${written} is read aloud as a person would`, async (t) => {
+  t.test(`"${written}" is spelt out for the voice`, async (t) => {
     t.equal(spokenForm(written), expected)
   })
 }
@@ -44,7 +44,7 @@ t.test('no sentence is long, and no word is lost', async () => {
   }))
 })
 
-t.test('numbers are said in words that mean them', async (t) => {
+t.test('whole numbers are written in words', async (t) => {
   t.equal(cardinal(0), 'zero')
   t.equal(cardinal(115), 'one hundred fifteen')
   t.equal(cardinal(1_000_040), 'one million forty')

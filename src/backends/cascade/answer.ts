@@ -16,7 +16,7 @@ const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 
 /** Counters of one call; plain fields. */
 export interface CascadeStats {
-  /** Too short to be speech, or a text that the recogniser is known to make of noise. */
+  /** Utterances that were too short, or whose text is one that the recogniser returns for noise. */
   noises: number
   sttFaults: number
   answersFailed: number
@@ -38,14 +38,16 @@ interface AnswerContext {
 }
 
 interface WrittenCall {
+  /** The server's number of the call, from 0 or from 1; null where it gives none. */
+  readonly index: number | null
   id: string
   name: string
   argumentsText: string
 }
 
 /**
- * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as it is
- * complete. All requests of an answer share one AbortController, so that an interruption ends them together.
+ * One answer of the model. Its text is cut into sentences while it arrives, and each sentence is synthesised as soon as
+ * it is complete. All requests of an answer share one AbortController, so that an interruption ends them together.
  */
 export class Answer {
   readonly generation: number
@@ -89,7 +91,7 @@ export class Answer {
     try {
       await Promise.all([writing, this.#speak()])
     } catch (error) {
-      // One half has failed: the other one is stopped, and its own error does not matter.
+      // One of the two has failed. The other one is stopped, and its own error does not matter.
       this.#abort.abort()
       await Promise.allSettled([writing])
       throw error
@@ -154,7 +156,7 @@ export class Answer {
     }
   }
 
-  /** Delivers the sentences in order, in whatever order their requests are answered. */
+  /** Delivers the sentences in order, even if their requests are answered in another order. */
   async #speak(): Promise<void> {
     for (;;) {
       const head = this.#bodies[0]
@@ -199,12 +201,15 @@ export class Answer {
   /** Arguments come in fragments, by index; some servers send complete calls without an index. */
   #collect(delta: ChatDelta): void {
     for (const piece of Array.isArray(delta.tool_calls) ? (delta.tool_calls as NonNullable<ChatDelta['tool_calls']>) : []) {
-      const index = typeof piece.index === 'number' ? piece.index : this.#calls.length
-      if (index < 0 || index >= CALLS_MAX) continue
-      const call = this.#calls[index] ?? { id: '', name: '', argumentsText: '' }
-      this.#calls[Math.min(index, this.#calls.length)] = call
+      let call = this.#calls.find((one) => one.index === piece.index && one.index !== null)
+      if (call === undefined) {
+        if (this.#calls.length >= CALLS_MAX) continue
+        call = {
+          index: typeof piece.index === 'number' ? piece.index : null, id: `call-${this.generation}-${this.#calls.length}`, name: '', argumentsText: '',
+        }
+        this.#calls.push(call)
+      }
       if (typeof piece.id === 'string' && piece.id !== '') call.id = piece.id
-      if (call.id === '') call.id = `call-${this.generation}-${index}`
       if (typeof piece.function?.name === 'string') call.name = piece.function.name
       const text = piece.function?.arguments
       if (typeof text === 'string' && call.argumentsText.length <= BACKEND_TOOL_TEXT_CHARS_MAX) call.argumentsText += text
@@ -223,7 +228,7 @@ export class Answer {
   }
 }
 
-/** Starts a request now although its first piece is consumed later. */
+/** Starts a request now, although its first piece is consumed later. */
 function ahead<T>(source: AsyncGenerator<T>): AsyncGenerator<T> {
   const first = source.next()
   // An error is thrown when the first piece is consumed.
@@ -239,15 +244,15 @@ function count(value: unknown): number {
 
 /** From this length on the first piece may end at a comma, so that the caller hears something soon. */
 const FIRST_CLAUSE_CHARS = 60
-/** A longer sentence is cut at a blank. */
+/** A longer sentence is cut at a space. */
 const SENTENCE_CHARS_MAX = 300
 /** A full stop after these does not end a sentence. */
 const ABBREVIATION = /(?:^|\s)(?:mr|mrs|ms|dr|prof|st|no|nr|vs|e\.g|i\.e|etc|approx)\.$/i
 const SENTENCE_END = /[.!?…]["')\]]?\s|[。！？]|\n/gu
 
 /**
- * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a model's
- * reasoning between `<think>` and `</think>`.
+ * Cuts a growing text into the pieces that are synthesised one after the other. Markdown is removed, and so is a
+ * model's reasoning between `<think>` and `</think>`.
  */
 export class Sentences {
   #text = ''
@@ -292,8 +297,8 @@ export class Sentences {
       if (comma > 0) return comma + 2
     }
     if (this.#text.length <= SENTENCE_CHARS_MAX) return 0
-    const blank = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
-    return blank > 0 ? blank + 1 : SENTENCE_CHARS_MAX
+    const space = this.#text.lastIndexOf(' ', SENTENCE_CHARS_MAX)
+    return space > 0 ? space + 1 : SENTENCE_CHARS_MAX
   }
 
   /** @returns false while the text may still turn out to be reasoning */

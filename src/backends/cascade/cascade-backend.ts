@@ -20,11 +20,11 @@ const RATE_HZ = 16_000
 const CLOSE_NORMAL = 1000
 const CLOSE_ABNORMAL = 1006
 const VOICE_DEFAULT = 'alloy'
-/** Utterances that are being transcribed at a time; a further one is dropped and counted as noise. */
+/** Utterances that are transcribed at the same time; a further one is dropped and counted as noise. */
 const TRANSCRIBING_MAX = 4
 /** Calls of the gateway that wait for `connect`. */
 const WAITING_MAX = 16
-/** What Whisper makes of silence and noise; it was trained on subtitles. */
+/** Texts that Whisper returns for silence and noise, because it was trained on subtitles. */
 const ARTEFACTS: readonly string[] = [
   'thank you', 'thanks for watching', 'thank you for watching', 'you', 'bye', 'subtitles by the amaraorg community', 'music', 'applause',
 ]
@@ -34,15 +34,15 @@ const PARTIAL_MS = 4000
 const UTTERANCE_MS_MIN = 250
 
 /**
- * Three services in a row on OpenAI-compatible HTTP: a recogniser, a language model and a voice. The gateway's VAD marks the
- * caller's speech.
+ * Three services in a row on OpenAI-compatible HTTP: a recogniser, a language model and a voice. The gateway's VAD
+ * marks the caller's speech.
  *
  *     end of turn --transcript--> due --caller silent, no answer under way--> answering --delivered--> (idle)
  *     answering --interrupt--> (idle), and the history keeps what was heard
  *     answering --tool calls--> (idle) --last tool result--> due
  *
- * An answer starts when the caller is silent and no utterance is being transcribed, so that a pause within a sentence, or a
- * tool result that arrives while the caller speaks, makes one answer and not two.
+ * An answer starts when the caller is silent and no utterance is being transcribed, so that a pause within a sentence,
+ * or a tool result that arrives while the caller speaks, makes one answer and not two.
  */
 export class CascadeBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -67,11 +67,13 @@ export class CascadeBackend implements Backend {
   /** An answer is due: a fixed text is spoken as it is, null asks the model. */
   #due: { readonly fixed: string | null } | null = null
   #transcribing = 0
-  /** Transcripts are taken in the order in which they were spoken. */
+  /** Transcripts are handled in the order in which the caller spoke. */
   #transcripts: Promise<void> = Promise.resolve()
   #callerItems = 0
   #audioInSamples = 0
-  /** Of the current utterance: its number, the samples that partial transcripts cover, and where the next one is made. */
+  /**
+   * Of the current utterance: its number, the samples that partial transcripts cover, and where the next one is made.
+   */
   #utterances = 0
   #partialSamples = 0
   #partialAtSamples = 0
@@ -167,14 +169,14 @@ export class CascadeBackend implements Backend {
     if (this.#state !== 'ready') return
     this.#due = null
     const answer = this.#answer
-    if (itemId !== null) this.#conversation?.cut(itemId, playedMs)
+    if (itemId !== null) this.#conversation?.truncate(itemId, playedMs)
     if (answer === null) return
     this.#answer = null
     answer.interrupt()
     const { entry } = answer
-    // An answer that was not being played was either played to its end before or not started.
+    // If the answer was not being played, it was either played to its end or had not started.
     const soundMs = entry.sentences.reduce((sum, sentence) => sum + sentence.ms, 0)
-    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) this.#conversation?.cut(answer.itemId, 0)
+    if (entry.heard === null && !(this.#nowMs() - entry.firstAtMs >= soundMs)) this.#conversation?.truncate(answer.itemId, 0)
     this.#sink.event({ type: 'turn-done', generation: answer.generation, status: 'cancelled', reason: 'interrupted' })
   }
 
@@ -211,7 +213,7 @@ export class CascadeBackend implements Backend {
 
   #transcribe(pcm: Int16Array): void {
     const text = this.#stages.transcribe(pcm, this.#language, this.#abort.signal)
-    // Awaited below, after the transcripts before it; until then a rejection has no handler.
+    // Awaited below, after the earlier transcripts. Until then a rejection would have no handler.
     text.catch(() => undefined)
     this.#transcripts = this.#transcripts.then(() => text).then(
       (words) => this.#transcribed(words),
@@ -219,7 +221,7 @@ export class CascadeBackend implements Backend {
     )
   }
 
-  /** Finds out whether the current speech holds words. Its transcript is taken when it has ended. */
+  /** Finds out whether the current speech holds words. The transcript is made when the speech has ended. */
   #transcribePart(): void {
     const utterance = this.#utterances
     const pcm = this.#utterance.since(this.#partialSamples)
@@ -259,7 +261,7 @@ export class CascadeBackend implements Backend {
     this.#transcribing--
     if (this.#state !== 'ready') return
     this.stats.sttFaults++
-    // A failed answer makes the call ask the caller again.
+    // A failed answer makes the session ask the caller again.
     const generation = ++this.#generation
     this.#sink.event({ type: 'turn-start', generation })
     this.#sink.event({ type: 'turn-done', generation, status: 'failed', reason: 'not understood' })

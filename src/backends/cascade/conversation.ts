@@ -3,7 +3,7 @@ import { recentHistory, recentTools } from '../prompts.js'
 import { replyText } from '../tool-text.js'
 import type { ChatMessage, ChatRequest } from './stages.js'
 
-/** One sentence of an answer, and its duration as far as it was delivered. */
+/** One sentence of an answer, and the duration of its audio that was delivered. */
 export interface SpokenSentence {
   readonly text: string
   ms: number
@@ -41,7 +41,7 @@ type Entry = AgentEntry | CallsEntry | { readonly kind: 'caller' | 'note'; reado
 const ENTRIES_MAX = 400
 const STILL_RUNNING = '{"status":"still running; its answer will follow"}'
 
-/** The conversation as each request to the model carries it. It leaves out words that the caller did not hear. */
+/** The conversation as each request to the model contains it, without the words that the caller did not hear. */
 export class Conversation {
   instructions: string
   tools: readonly ToolSpec[]
@@ -80,7 +80,10 @@ export class Conversation {
     this.#add({ kind: 'calls', calls, sentOpen: false })
   }
 
-  /** @returns `open` while others of the same answer run, `complete` with the last, null for an unknown or answered call */
+  /**
+   * @returns `open` while other calls of the same answer are running, `complete` for the last one, null for an unknown
+   * or answered call
+   */
   answered(callId: string, answer: string): 'open' | 'complete' | null {
     for (let i = this.#entries.length - 1; i >= 0; i--) {
       const entry = this.#entries[i]
@@ -89,15 +92,15 @@ export class Conversation {
       if (call === undefined) continue
       if (call.answer !== null) return null
       call.answer = answer
-      // The model has gone on without this result: it is repeated at the end of the conversation.
+      // The model has continued without this result, so it is repeated at the end of the conversation.
       if (entry.sentOpen) this.note(`The tool ${call.name} has answered: ${answer}`)
       return entry.calls.every((one) => one.answer !== null) ? 'complete' : 'open'
     }
     return null
   }
 
-  /** Cuts an answer to what was heard of it, and drops the answers after it. */
-  cut(itemId: string, playedMs: number): void {
+  /** Truncates an answer to what the caller heard, and drops the answers after it. */
+  truncate(itemId: string, playedMs: number): void {
     const at = this.#entries.findLastIndex((entry) => entry.kind === 'agent' && entry.itemId === itemId)
     if (at < 0) return
     for (const [i, entry] of this.#entries.entries()) {

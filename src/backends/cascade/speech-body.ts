@@ -2,7 +2,7 @@ import { isSampleRateHz } from '../../core/units.js'
 import type { SampleRateHz } from '../../core/units.js'
 import { readSamples } from '../../media/pcm.js'
 
-/** Rate of raw samples where nothing else is set, and of what is resampled. */
+/** Rate of raw samples when no other rate is set, and the rate after resampling. */
 export const TTS_RATE_HZ = 24_000
 
 /** Longest WAV header. */
@@ -33,7 +33,7 @@ export class SpeechBody {
     return isSampleRateHz(this.#rateHz) ? this.#rateHz : TTS_RATE_HZ
   }
 
-  /** @throws UnplayableSpeech for a body that is neither samples nor such a file */
+  /** @throws UnplayableSpeech for a body that is neither raw samples nor a WAV file */
   push(chunk: Uint8Array): Int16Array {
     this.#rest = this.#rest.length === 0 ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length) : Buffer.concat([this.#rest, chunk])
     if (this.#format === 'unknown' && !this.#sniff()) return new Int16Array(0)
@@ -53,20 +53,20 @@ export class SpeechBody {
     if (head.length < 4) return false
     const mark = head.toString('latin1', 0, 4)
     if (mark.startsWith('ID3') || mark === 'OggS' || mark === 'fLaC' || (head[0] === 0xff && ((head[1] as number) & 0xf6) === 0xf2)) {
-      throw new UnplayableSpeech('it answers with compressed audio, and raw samples (pcm) were asked for')
+      throw new UnplayableSpeech('it answers with compressed audio, although raw samples (pcm) were requested')
     }
     if (mark === 'RIFF') {
       const dataAt = this.#header(head)
       if (dataAt === 0) return false
       this.#rest = head.subarray(dataAt)
     }
-    if (this.#rateHz < RATE_HZ_MIN || this.#rateHz > RATE_HZ_MAX) throw new UnplayableSpeech(`its samples have ${this.#rateHz} Hz; allowed are 8,000 to 48,000`)
+    if (this.#rateHz < RATE_HZ_MIN || this.#rateHz > RATE_HZ_MAX) throw new UnplayableSpeech(`its samples have ${this.#rateHz} Hz; 8,000 to 48,000 are allowed`)
     if (!isSampleRateHz(this.#rateHz)) this.#converter = new RateConverter(this.#rateHz, TTS_RATE_HZ)
     this.#format = 'samples'
     return true
   }
 
-  /** Reads the chunks of a WAV file up to its samples. @returns where those begin; 0 while that is not known */
+  /** Reads the chunks of a WAV file up to its samples. @returns their offset; 0 while it is not known */
   #header(file: Buffer): number {
     let at = 12
     while (at + 8 <= file.length) {
@@ -77,7 +77,7 @@ export class SpeechBody {
         if (at + 24 > file.length) return 0
         const [format, channels, bits] = [file.readUInt16LE(at + 8), file.readUInt16LE(at + 10), file.readUInt16LE(at + 22)]
         if ((format !== 1 && format !== 0xfffe) || channels !== 1 || bits !== 16) {
-          throw new UnplayableSpeech(`it answers with a WAV file of ${channels} channels and ${bits} bits; wanted are 1 and 16`)
+          throw new UnplayableSpeech(`it answers with a WAV file of ${channels} channels and ${bits} bits; 1 channel and 16 bits are required`)
         }
         this.#rateHz = file.readUInt32LE(at + 12)
       }
@@ -93,8 +93,9 @@ const HALF_TAPS = 12
 const PHASES = 256
 
 /**
- * Resamples speech between any two rates, for voices at rates that media/resample does not cover (22,050 Hz is common). A
- * windowed sinc, 24 taps at the lower of the two rates; flat to 0.8 of the band, which is more than a telephone line passes.
+ * Resamples speech between any two rates, for voices at rates that media/resample does not cover (22,050 Hz is common).
+ * A windowed sinc, 24 taps at the lower of the two rates; flat to 0.8 of the band, which is more than a telephone line
+ * passes.
  */
 export class RateConverter {
   readonly #step: number

@@ -10,7 +10,7 @@ import { SpeechBody, TTS_RATE_HZ, UnplayableSpeech } from './speech-body.js'
 
 /** One of the three services. */
 interface StageOptions {
-  /** Up to and with the version: `http://10.0.0.5:8000/v1`. */
+  /** Up to and including the version: `http://10.0.0.5:8000/v1`. */
   readonly baseUrl: string
   /** Null or missing: no `Authorization` header. Never logged. */
   readonly apiKey?: string | null
@@ -40,7 +40,7 @@ export interface CascadeOptions {
   readonly name?: string
   /** Ask each service for its models when the call begins, so that a wrong key is found then; true when not given. */
   readonly probe?: boolean
-  /** Transcripts that the recogniser is known to make of noise; compared in lower case without punctuation. */
+  /** Transcripts that the recogniser is known to return for noise; compared in lower case without punctuation. */
   readonly artefacts?: readonly string[]
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
@@ -53,8 +53,9 @@ const PROBE_TIMEOUT_MS = 2000
 /** Rate of the caller's speech. */
 const STT_RATE_HZ = 16_000
 
-// The parts of the OpenAI-compatible HTTP endpoints that are used: `/audio/transcriptions`, `/chat/completions` and `/audio/speech`.
-// Field names are the vendor's. Checked against the vendor's published types by test/backends/cascade-wire.test.ts.
+// The parts of the OpenAI-compatible HTTP endpoints that are used: `/audio/transcriptions`, `/chat/completions` and
+// `/audio/speech`. Field names are the vendor's. Checked against the vendor's published types by
+// test/backends/cascade-wire.test.ts.
 
 interface ToolCallMessage {
   readonly id: string
@@ -106,7 +107,7 @@ export interface ChatDelta {
   }[]
 }
 
-/** What a stage throws; an aborted request throws whatever the signal's reason is. */
+/** The error of a stage. An aborted request throws the reason of its signal instead. */
 export class StageFault extends Error {
   readonly fault: VendorFault
 
@@ -122,7 +123,7 @@ export class Stages {
   readonly #stats: { malformedChunks: number }
   readonly #name: string
 
-  /** @param stats  `malformedChunks` counts the events of streamed answers that are no chunks */
+  /** @param stats  `malformedChunks` counts the events of streamed answers that are not valid chunks */
   constructor(options: CascadeOptions, stats: { malformedChunks: number }) {
     this.#options = options
     this.#stats = stats
@@ -147,7 +148,7 @@ export class Stages {
   async transcribe(pcm: Int16Array, language: string, signal: AbortSignal): Promise<string> {
     const { stt } = this.#options
     const form = new FormData()
-    // A WAV file is what every recogniser takes.
+    // Every recogniser takes a WAV file.
     const wav = writeWav({ sampleRateHz: STT_RATE_HZ, channels: 1, samples: pcm })
     form.set('file', new Blob([wav], { type: 'audio/wav' }), 'turn.wav')
     form.set('model', stt.model)
@@ -263,8 +264,10 @@ export class Stages {
 }
 
 /**
- * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line after it.
- * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; what was kept of it is dropped
+ * The data of each server-sent event, without the `[DONE]` that closes a stream. The last event needs no blank line
+ * after it.
+ * @param oversize  called when an event or a line is longer than BACKEND_MESSAGE_BYTES_MAX characters; its beginning is
+ * dropped
  */
 export async function* eventData(stream: AsyncIterable<Uint8Array>, oversize: () => void): AsyncGenerator<string> {
   const decoder = new TextDecoder()

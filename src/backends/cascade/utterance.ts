@@ -4,7 +4,7 @@ import { PreRoll } from '../pre-roll.js'
 
 const BLOCK_MS = 1000
 
-/** The caller's speech while it lasts, from shortly before its reported start. */
+/** Collects the caller's speech, from shortly before its reported start. */
 export class UtteranceBuffer {
   /** Samples beyond the longest utterance. */
   dropped = 0

@@ -41,17 +41,22 @@ interface EmbeddedStats {
   notUnderstood: number
 }
 
-/** While the agent speaks, speech is reported only when it has become a barge-in: up to a second late. */
+/** While the agent speaks, the caller's speech is reported only once it is a barge-in, up to a second late. */
 const PRE_ROLL_MS_MAX = 1200
-/** Audio before the first voiced sample that is decoded too: a soft onset, and some silence, which the model expects. */
+/**
+ * Audio before the first voiced sample that is also decoded: a soft onset, and some silence, which the model expects.
+ */
 const BEFORE_SPEECH_MS = 200
-/** A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no answer. */
+/**
+ * A sound without words that ends this long before the end of the agent's speech, and did not interrupt it, needs no
+ * answer.
+ */
 const FALSE_INTERRUPTION_MARGIN_MS = 300
 /**
- * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the dialogue asks
- * for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with 0.858; of 29 other sentences
- * that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human voices fit less well than flite's, which
- * is why the first limit is low.
+ * How well the sound must fit the words to count as understood, and to be acted on without a confirmation where the
+ * dialogue asks for one. Of 40 sentences of the order line's grammar (4 flite voices, 8 kHz mu-law) the worst fits with
+ * 0.858; of 29 other sentences that the grammar accepted 10 fit with less than 0.75 and 27 with less than 0.87. Human
+ * voices fit less well than flite's, which is why the first limit is low.
  */
 const FIT_MIN = 0.75
 const FIT_SURE = 0.87
@@ -65,13 +70,13 @@ const CLOSE_FAULT = 1011
 
 /**
  * The backend that needs no network: a recogniser with a grammar for each moment of a scripted dialogue, and a small
- * synthesiser. It is no language model; it can do what the agent's `offline:` block says. It emits the same events as the
- * other backends, tool calls included.
+ * synthesiser. It has no language model: it follows the agent's `offline:` block. It emits the same events as the other
+ * backends, tool calls included.
  *
  *     idle --connect--> ready --sendText(respond) | resume--> in dialogue --close--> closed
  *
- * The engine decides within the dialogue. This class gives it what was said, keyed or returned by a tool, and speaks its texts. A
- * tool result that makes the agent speak waits until the caller has finished speaking.
+ * The engine decides within the dialogue. This class gives it what was said, keyed or returned by a tool, and speaks
+ * its texts. A tool result that makes the agent speak waits until the caller has finished speaking.
  */
 export class EmbeddedBackend implements Backend {
   readonly capabilities: BackendCapabilities = {
@@ -167,13 +172,13 @@ export class EmbeddedBackend implements Backend {
     if (utterance === null) return
     this.#utterance = null
     this.#preRoll.clear()
-    const overAgent = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
+    const duringAgentSpeech = !this.#interruptedSinceSpeech && this.#responses.speaksUntilMs - this.#nowMs() > FALSE_INTERRUPTION_MARGIN_MS
     this.#responses.audioInMs += samplesToMs(this.#utteranceSamples, this.capabilities.inputRateHz)
     utterance.end().then(
       ({ text, fit = 1 }) => {
         this.#recognising--
         const words = fit < FIT_MIN ? '' : withoutNoise(text)
-        if (words === '' && overAgent) this.stats.falseInterruptions++
+        if (words === '' && duringAgentSpeech) this.stats.falseInterruptions++
         else this.#heard(words, 'speech', fit >= FIT_SURE)
         this.#releaseResults()
       },
@@ -299,7 +304,10 @@ export class EmbeddedBackend implements Backend {
     })
   }
 
-  /** Recognition failed. The dialogue asks again if the recogniser is available for the next answer; else the session ends. */
+  /**
+   * Recognition failed. The dialogue asks again if the recogniser is available for the next answer. Otherwise the
+   * session ends.
+   */
   #recognitionFailed(error: unknown): void {
     if (this.#closed) return
     const code = error instanceof GatewayError ? error.code : 'SPEECH_FAULT'
@@ -327,7 +335,7 @@ export class EmbeddedBackend implements Backend {
   #handle(event: DialogueEvent): void {
     const engine = this.#engine
     if (engine === null || this.#closed) return
-    // The keys answer the question from before this event.
+    // Keys of this event answer the question that was asked before it.
     const hidden = engine.hidesDigits
     let actions: DialogueAction[]
     try {
@@ -345,7 +353,7 @@ export class EmbeddedBackend implements Backend {
       else if (action.type === 'key-timer') this.#setKeyTimer(action.ms)
       else this.#responses.stopSpeaking()
     }
-    // Speech is answered even without a text: an empty response tells the call that nothing follows.
+    // Speech always gets a response: an empty one reports that no answer follows.
     if (texts.length + calls.length > 0 || event.type === 'heard') this.#responses.add(texts, calls)
     for (const text of engine.predicted()) this.#speech.prepare(text, this.#responses.voice)
   }
@@ -362,7 +370,7 @@ export class EmbeddedBackend implements Backend {
   #fail(error: unknown): void {
     if (this.#closed) return
     const known = error instanceof GatewayError ? error : null
-    // A new instance gets another speech session: the loss of this one is like that of a connection.
+    // A new instance gets another speech session, so the loss of this one counts as a lost connection.
     const lost = known?.code === 'SPEECH_FAULT' && !this.#speech.alive
     const code = lost ? 'network' : (known === null ? undefined : ERROR_CODES[known.code]) ?? 'internal'
     const message = messageOf(error)
@@ -393,7 +401,7 @@ function parseDialogue(session: BackendSession): OfflineDialogue {
   throw new GatewayError('BACKEND_BAD_REQUEST', `agent ${session.agent}: offline.${first?.path.join('.') ?? ''}: ${first?.message ?? 'invalid'}`)
 }
 
-/** A checkpoint of this backend; null for anything else, which leaves the history. */
+/** The checkpoint of this backend; null for any other value. The session then continues from the history. */
 function parseSnapshot(resume: unknown): EmbeddedSnapshot | null {
   if (typeof resume !== 'object' || resume === null) return null
   const snapshot = resume as Partial<EmbeddedSnapshot>

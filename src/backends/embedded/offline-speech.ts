@@ -5,7 +5,10 @@ import { unspokenIn } from '../../speech/spoken-text.js'
 
 let loaded: Promise<OfflineSpeech> | null = null
 
-/** What the offline recogniser and voice can do, for the check of agents' files; loaded once a process, at the first call. */
+/**
+ * What the offline recogniser and voice can do, for the check of agents' files; loaded once a process, at the first
+ * call.
+ */
 export function offlineSpeech(): Promise<OfflineSpeech> {
   loaded ??= Promise.all([Dictionary.load(), modelPhones()]).then(([dictionary, phones]) => ({
     knowsWord: (word) => dictionary.has(word), phones, unspoken: unspokenIn,

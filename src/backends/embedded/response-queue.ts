@@ -17,11 +17,11 @@ interface Response {
   readonly itemId: string
   /** The sentences, in order. */
   readonly sentences: readonly string[]
-  /** Durations of those that were delivered. */
+  /** Durations of the sentences that were delivered. */
   readonly deliveredMs: number[]
   /** Calls that are made after the speech: they end the conversation. */
   readonly lastCalls: readonly ToolCall[]
-  /** Deaths of the speech worker during it. */
+  /** How often the speech worker died during the response. */
   faults: number
   over: boolean
 }
@@ -32,8 +32,9 @@ const TOOLS_AFTER_SPEECH: readonly string[] = [ESCALATE_TOOL, END_CALL_TOOL]
 const KEPT_MAX = 4
 
 /**
- * Speaks one response after the other and emits the events of each: turn-start, tool calls, audio and transcript, audio-done,
- * turn-done. An interrupted response ends as cancelled; the sentences that were not heard in full are kept for `takeUnheard`.
+ * Speaks one response after the other and emits the events of each: turn-start, tool calls, audio and transcript,
+ * audio-done, turn-done. An interrupted response ends as cancelled; the sentences that were not heard in full are kept
+ * for `takeUnheard`.
  */
 export class ResponseQueue {
   /** Number of the last response. */
@@ -72,13 +73,14 @@ export class ResponseQueue {
 
   add(texts: readonly string[], calls: readonly ToolCall[]): void {
     const generation = ++this.generation
-    // The dialogue has moved on from what was cut off.
+    // The dialogue has continued: sentences that were cut off are not repeated.
     this.#unheard = []
     const response: Response = {
       generation, itemId: `agent-${generation}`, sentences: sentencesOf(texts.join(' ')), deliveredMs: [],
       lastCalls: calls.filter((call) => TOOLS_AFTER_SPEECH.includes(call.name)), faults: 0, over: false,
     }
-    // Queued before the first event: a tool may be answered from within it, and that response follows this one.
+    // Queued before the first event is emitted: a tool may answer while that event is handled, and its response follows
+    // this one.
     this.#queue.push(response)
     this.#kept = [...this.#kept, response].slice(-KEPT_MAX)
     this.#sink.event({ type: 'turn-start', generation })
@@ -98,7 +100,7 @@ export class ResponseQueue {
     this.#cancelAll()
   }
 
-  /** A key was pressed: the backend interrupts itself and reports it. */
+  /** A key was pressed: cancels all responses and reports the interruption. */
   stopSpeaking(): void {
     if (!this.busy) return
     this.#cancelAll()
@@ -143,7 +145,7 @@ export class ResponseQueue {
     )
   }
 
-  /** Asked again after each call to the sink, which may interrupt the response. */
+  /** Checked again after each call to the sink, which may interrupt the response. */
   #isOver(response: Response): boolean {
     return response.over || this.#closed
   }
@@ -161,9 +163,9 @@ export class ResponseQueue {
     })
   }
 
-  /** A worker that died is replaced and the sentence started again; only once, in case the sentence is the cause. */
+  /** A worker that died is replaced, and the sentence starts again. Only once: the sentence may be the cause. */
   #synthesisFailed(response: Response, error: unknown): void {
-    if (response.over || this.#closed) return
+    if (this.#isOver(response)) return
     const died = error instanceof GatewayError && error.code === 'SPEECH_FAULT' && error.retryable
     if (!died || response.faults++ > 0) {
       this.#next(response, 'failed')
@@ -171,7 +173,7 @@ export class ResponseQueue {
       return
     }
     void this.#speech.recovered().then((recovered) => {
-      if (response.over || this.#closed) return
+      if (this.#isOver(response)) return
       if (recovered) {
         this.#speakHead()
         return
@@ -182,7 +184,7 @@ export class ResponseQueue {
   }
 
   #next(response: Response, status: 'completed' | 'failed'): void {
-    if (response.over || this.#closed) return
+    if (this.#isOver(response)) return
     this.#queue.shift()
     this.#speaking = null
     this.#finish(response, status)

@@ -33,7 +33,7 @@ interface Turn {
   text: string
   /** The text was reported as final. */
   final: boolean
-  /** Text that still arrives was not spoken. */
+  /** The answer was interrupted: text that still arrives was not spoken. */
   interrupted: boolean
 }
 
@@ -44,8 +44,8 @@ interface Turn {
  *     connecting, with a handle --refused--> connecting, without it and with the replay
  *     ready      --goAway--> `expiring`; the next instance goes on from the handle in `snapshot`
  *
- * There is no truncation: the service cuts its own transcript when it is interrupted. It gives its turns no ids, but its stream is in
- * order:
+ * There is no truncation: the service cuts its own transcript when it is interrupted. It gives its turns no ids, but
+ * its stream is in order:
  *
  *     (none)    --part, transcript of the agent, tool call--> active      `turn-start`
  *     active    --generationComplete, turnComplete, tool call--> done     `audio-done`, `turn-done`
@@ -53,7 +53,8 @@ interface Turn {
  *     active    --interrupt()--> cancelled                                `turn-done` cancelled; what follows is dropped
  *     cancelled --interrupted, generationComplete, turnComplete--> done
  *
- * Transcripts are in no order with the audio: those of the agent belong to the last turn until the next one starts.
+ * Transcripts have no fixed order relative to the audio. Those of the agent belong to the last turn until the next one
+ * starts.
  */
 export class GeminiLiveBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -70,9 +71,12 @@ export class GeminiLiveBackend implements Backend {
   readonly #calls = new ToolBatches()
   readonly #keys: KeyEntry
   readonly #waiting: (() => void)[] = []
-  /** Texts that wait, because content interrupts the model. */
+  /** Texts that wait until the model is silent, because content interrupts it. */
   #notes: string[] = []
-  /** While the caller speaks the service cancels its calls; a result that crosses the cancellation would be lost. */
+  /**
+   * Tool results that wait while the caller speaks. The service cancels its calls then, and a result that crosses the
+   * cancellation would be lost.
+   */
   readonly #heldReplies: { readonly callId: string; readonly reply: ToolReply }[] = []
   #session: BackendSession | null = null
   /** Handle of the session that is resumed; null once it was refused. */
@@ -120,7 +124,7 @@ export class GeminiLiveBackend implements Backend {
       target: () => ({ url: liveUrl(options), headers: options.headers ?? {} }),
       opened: () => this.#setUp(),
       message: (data) => this.#message(data),
-      closeFault: (code, words) => closeFault(service, code, words),
+      closeFault: (code, reason) => closeFault(service, code, reason),
       recovers: () => this.#forgetHandle(),
       ended: () => this.#ended(),
     })
@@ -189,7 +193,7 @@ export class GeminiLiveBackend implements Backend {
     if (answers !== null) this.#send({ toolResponse: { functionResponses: [...answers] } })
   }
 
-  /** Nothing is sent: the service notices the interruption by the caller's audio. */
+  /** Sends nothing: the service detects the interruption from the caller's audio. */
   interrupt(_heard: { readonly itemId: string | null; readonly playedMs: number }): void {
     const turn = this.#turn
     if (!this.#connection.isReady || turn === null || turn.state !== 'active') return
@@ -278,7 +282,7 @@ export class GeminiLiveBackend implements Backend {
     const session = this.#session
     if (session === null || this.#connection.isReady) return
     const turns = this.#resumeHandle === null ? historyOf(session) : []
-    // The setup has declared it as history, so that the model does not answer.
+    // The setup declared this content as history, so that the model does not answer it.
     if (turns.length > 0) this.#send({ clientContent: { turns, turnComplete: true } })
     this.#handle = this.#resumeHandle
     this.#connection.ready()
@@ -286,7 +290,7 @@ export class GeminiLiveBackend implements Backend {
     for (const work of this.#waiting.splice(0)) work()
   }
 
-  /** The service refuses a handle without a reason; the history replaces it. */
+  /** The service refused the connection and gives no reason. The next try uses the history in place of the handle. */
   #forgetHandle(): boolean {
     if (this.#resumeHandle === null) return false
     this.#resumeHandle = null
@@ -314,7 +318,7 @@ export class GeminiLiveBackend implements Backend {
 
   #toolCalls(calls: readonly FunctionCall[]): void {
     if (calls.length === 0) return
-    // Registered before the first event: a tool may be answered from within it.
+    // Registered before the first event is emitted: a tool may answer while that event is handled.
     this.#calls.add(calls)
     const { generation } = this.#active()
     for (const { id, name, args: given } of calls) {
@@ -322,7 +326,8 @@ export class GeminiLiveBackend implements Backend {
       if (invalid !== undefined) this.stats.invalidToolArguments++
       this.#sink.event({ type: 'tool-call', callId: id, name, args, generation, ...(invalid === undefined ? {} : { invalid }) })
     }
-    // Nothing more arrives until the calls are answered: the turn ends here, and what follows is another one.
+    // Nothing more arrives until the calls are answered: this turn ends here, and the model's next part starts another
+    // turn.
     this.#end('completed', undefined)
     this.#serverBusy = false
   }
@@ -360,6 +365,7 @@ export class GeminiLiveBackend implements Backend {
     if (content.turnComplete === true) this.#turnComplete(content.turnCompleteReason)
   }
 
+  /** Returns the turn that a part belongs to, and starts one if the last is over. */
   #active(): Turn {
     const present = this.#turn
     if (present !== null && present.state !== 'done') return present
@@ -380,17 +386,17 @@ export class GeminiLiveBackend implements Backend {
       this.stats.latePieces++
       return
     }
-    if (inline.mimeType !== this.#mimeType) this.#format(inline.mimeType)
+    if (inline.mimeType !== this.#mimeType) this.#setFormat(inline.mimeType)
     if (!this.#playable) {
       this.stats.unplayableAudio++
       return
     }
     this.#audioTurn = turn
-    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#take)) this.stats.malformedAudio++
+    if (!this.#audio.decode(typeof inline.data === 'string' ? inline.data : '', this.#deliver)) this.stats.malformedAudio++
   }
 
-  // One function for the session: audio messages are frequent.
-  readonly #take = (samples: Int16Array): void => {
+  // One function for the whole session, because audio messages are frequent.
+  readonly #deliver = (samples: Int16Array): void => {
     const turn = this.#audioTurn
     if (turn === null || turn.state !== 'active') return
     const rateHz = this.#outputRateHz
@@ -398,7 +404,7 @@ export class GeminiLiveBackend implements Backend {
     this.#sink.audio(samples, rateHz, turn.itemId, turn.generation)
   }
 
-  #format(mimeType: string | undefined): void {
+  #setFormat(mimeType: string | undefined): void {
     const rate = rateOf(mimeType)
     this.#playable = rate !== null && isSampleRateHz(rate)
     if (this.#mimeType !== '' && rate !== this.#outputRateHz) this.stats.rateChanges++
@@ -473,7 +479,7 @@ export class GeminiLiveBackend implements Backend {
   #finishCaller(): void {
     if (this.#callerFinal) return
     this.#callerFinal = true
-    // With its own VAD the service seldom reports the end of speech, but it answers.
+    // With its own VAD the service seldom reports the end of speech. Its answer shows that the speech is over.
     if (this.capabilities.serverVad && !this.#reportsActivity) this.#sink.event({ type: 'speech-stopped' })
     this.#emitCaller()
     this.#callerText = ''
@@ -505,7 +511,10 @@ interface Batch {
   readonly answers: WireFunctionResponse[]
 }
 
-/** Tool calls come in batches, and the results of a batch are sent together. A call that the service cancelled needs none. */
+/**
+ * Tool calls come in batches, and the results of a batch are sent together. A call that the service cancelled needs no
+ * result.
+ */
 class ToolBatches {
   readonly #calls = new Map<string, { readonly name: string; readonly batch: Batch }>()
 

@@ -22,11 +22,14 @@ export interface GeminiLiveOptions {
   /** For agents that name no voice; the service's default when not given. */
   readonly voice?: string
   /**
-   * `gateway` when not given: the gateway's VAD marks the start and end of speech, because the service's own is not reported
-   * reliably. `server`: the service does turn detection.
+   * `gateway` when not given: the gateway's VAD marks the start and end of speech, because the service's own is not
+   * reported reliably. `server`: the service does turn detection.
    */
   readonly turns?: { readonly by: 'gateway' } | { readonly by: 'server'; readonly silenceMs?: number; readonly prefixPaddingMs?: number }
-  /** How texts are given to the model: `content` when not given; `realtime` for models that take content only at the start. */
+  /**
+   * How texts are sent to the model: `content` when not given; `realtime` for models that take content only at the
+   * start.
+   */
   readonly texts?: 'content' | 'realtime'
   /** Let the service drop the oldest part of a long call instead of ending it; true when not given. */
   readonly compressContext?: boolean
@@ -90,8 +93,8 @@ export function functionOf(tool: ToolSpec): WireFunction {
 }
 
 /**
- * The history of the call as content. Tool calls become notes, because the service does not accept results of calls that it did not
- * make.
+ * The history of the call as content. Tool calls become notes, because the service does not accept results of calls
+ * that it did not make.
  */
 export function historyOf(session: BackendSession): WireContent[] {
   const turns: WireContent[] = []

@@ -68,14 +68,14 @@ interface WirePart {
   readonly inlineData?: { readonly mimeType?: string; data?: string }
 }
 
-/** A tool call with what it needs to be answered; the arguments may be anything. */
+/** A tool call that can be answered: it has an id and a name. The arguments may be any value. */
 export interface FunctionCall {
   readonly id: string
   readonly name: string
   readonly args: unknown
 }
 
-/** A message that is read; it has any number of these members at once. */
+/** A message of the service. It may have several of these members at once. */
 export interface ServerMessage {
   readonly setupComplete?: object
   readonly serverContent?: {
@@ -100,8 +100,8 @@ const MEMBERS: readonly string[] = [
 ]
 
 /**
- * @returns the message; `unknown` for one with none of the members that are read, `malformed` where one of them is no
- *   object. Fields inside of the members are not checked.
+ * @returns the message; `unknown` if it has none of the members that are read, `malformed` if one of them is not an
+ *   object. Fields inside the members are not checked.
  */
 export function parseServerMessage(value: unknown): ServerMessage | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'malformed'
@@ -141,13 +141,16 @@ export function rateOf(mimeType: string | undefined): number | null {
   return match === null ? 24_000 : Number(match[1])
 }
 
-/** The fault of a close by the service, which has no error messages: a code and up to 123 bytes of text are all it sends. */
-export function closeFault(service: string, code: number, words: string): VendorFault {
-  const message = `${service}: closed with ${code}${words === '' ? '' : `: ${words}`}`
-  if (speaksOfQuota(words)) return vendorFault('quota', message, true)
-  if (speaksOfKey(words)) return vendorFault('auth', message, true)
-  if (/resource.?exhausted|rate limit|too many requests/i.test(words) || code === 1013) return vendorFault('rate_limit', message, true)
-  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(words)) return vendorFault('session_expired', message, true)
+/**
+ * The fault of a close by the service. It has no error messages: it sends only a close code and up to 123 bytes of
+ * text.
+ */
+export function closeFault(service: string, code: number, reason: string): VendorFault {
+  const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
+  if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
+  if (speaksOfKey(reason)) return vendorFault('auth', message, true)
+  if (/resource.?exhausted|rate limit|too many requests/i.test(reason) || code === 1013) return vendorFault('rate_limit', message, true)
+  if (/deadline expired|session (duration|expired)|go ?away|aborted/i.test(reason)) return vendorFault('session_expired', message, true)
   if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
   if (code === 1011) return vendorFault('internal', message, true)
   return vendorFault('network', message, true)

@@ -30,16 +30,19 @@ type ServerEventOf<T extends ServerEvent['type']> = Extract<ServerEvent, { reado
 const SECOND_MS = 1000
 /** The longest message of caller audio: 100 ms at 24 kHz. */
 const APPEND_AUDIO_BYTES_MAX = 4800
-/** A server with a VAD of its own starts its response within this after the end of turn; then we request one. */
+/**
+ * A server with its own VAD starts its response within this time after the end of turn. After it, the backend requests
+ * one.
+ */
 const SERVER_ANSWER_MS = 1500
-/** A server that never confirms a complete tool call: the call is made after this time without news of it. */
+/** Some servers never confirm a complete tool call. The call is made this long after its arguments were complete. */
 const TOOL_CALL_CONFIRM_MS = 100
-/** A server that never ends its responses: one is taken as ended after this time without an event of it. */
+/** Some servers never end a response. It counts as ended after this time without an event of it. */
 const RESPONSE_QUIET_MS = 2000
-/** A commit of less audio is refused as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
+/** The service refuses a commit of less audio as empty. openai 7.55.0, InputAudioBufferCommitEvent. */
 const COMMIT_MS_MIN = 100
 
-// Shared by all calls of a thread.
+// Shared by all calls of a thread: each message is encoded and sent at once.
 const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
 
 /**
@@ -48,8 +51,8 @@ const g711 = Buffer.allocUnsafeSlow(APPEND_AUDIO_BYTES_MAX / 2)
  *     connecting --session.created--> session.update --session.updated--> replay of the history --> ready
  *     ready      --60 minutes, less the lead--> `expiring`
  *
- * `ResponseScheduler` decides when a response is requested, `ToolCalls` when a tool call is made, `AudioItems` what an
- * interruption truncates.
+ * `ResponseScheduler` decides when a response is requested, `ToolCalls` decides when a tool call is made, and
+ * `AudioItems` decides what an interruption truncates.
  */
 export class OpenAiRealtimeBackend implements Backend {
   readonly capabilities: BackendCapabilities
@@ -72,7 +75,7 @@ export class OpenAiRealtimeBackend implements Backend {
   readonly #transcripts = new PartialTranscripts()
   readonly #audio: Base64Audio
   readonly #keys: KeyEntry
-  readonly #waitingTexts: (() => void)[] = []
+  readonly #waiting: (() => void)[] = []
   #session: BackendSession | null = null
   #configured = false
   #itemsCreated = 0
@@ -114,7 +117,7 @@ export class OpenAiRealtimeBackend implements Backend {
         this.#configured = false
       },
       message: (data) => this.#message(data),
-      closeFault: (code, words) => closeFault(this.#service, code, words),
+      closeFault: (code, reason) => closeFault(this.#service, code, reason),
       ended: () => this.#ended(),
     })
     this.#outputRateHz = outputRateHz
@@ -246,7 +249,7 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #whenReady(work: () => void): void {
     if (this.#connection.isReady) work()
-    else if (this.#connection.alive && this.#waitingTexts.length < BACKEND_WAITING_TEXTS_MAX) this.#waitingTexts.push(work)
+    else if (this.#connection.alive && this.#waiting.length < BACKEND_WAITING_TEXTS_MAX) this.#waiting.push(work)
   }
 
   #keyed(keys: string): void {
@@ -348,9 +351,9 @@ export class OpenAiRealtimeBackend implements Backend {
     const leadMs = Math.min(expiringLeadMs, maxSessionMs)
     this.#expiry = setTimeout(() => this.#sink.event({ type: 'expiring', inMs: leadMs }), maxSessionMs - leadMs).unref()
     this.#connection.ready()
-    // First the audio that waited, then the work that was queued after it.
+    // The audio that waited goes first: the queued work came after it.
     this.#uplink.retry()
-    for (const work of this.#waitingTexts.splice(0)) work()
+    for (const work of this.#waiting.splice(0)) work()
   }
 
   #error(error: WireError): void {
@@ -359,7 +362,7 @@ export class OpenAiRealtimeBackend implements Backend {
     if (eventId.startsWith('mk-create-')) {
       const next = this.#responses.refused(eventId, isBusy(error))
       this.stats.createRefusals = this.#responses.refusals
-      // The response that blocks it takes a while to end.
+      // The response that blocks this one takes a while to end.
       if (next === 'later') this.#requestResponseIn(BACKEND_CREATE_PAUSE_MS * 2 ** this.#tries++)
       else this.#tries = 0
       if (next === 'give-up' && isBusy(error)) {
@@ -401,7 +404,9 @@ export class OpenAiRealtimeBackend implements Backend {
     return response
   }
 
-  /** The response of an event, started now where the server did not announce it. Null for a cancelled one. */
+  /**
+   * Returns the response of an event, and starts it if the server did not announce it. Null for a cancelled response.
+   */
   #active(id: string | undefined): Response | null {
     let response = this.#responses.find(id)
     if (response === undefined) {
@@ -436,13 +441,13 @@ export class OpenAiRealtimeBackend implements Backend {
     }
     this.#audioResponse = response
     this.#audioContent = event.content_index ?? 0
-    if (!this.#audio.decode(event.delta, this.#take)) this.stats.malformedAudio++
+    if (!this.#audio.decode(event.delta, this.#deliver)) this.stats.malformedAudio++
   }
 
-  // One function for the session: audio messages are frequent.
-  readonly #take = (samples: Int16Array): void => {
+  // One function for the whole session, because audio messages are frequent.
+  readonly #deliver = (samples: Int16Array): void => {
     const response = this.#audioResponse
-    // A sink may interrupt from within; the rest of this message is late then.
+    // The sink may interrupt while it takes audio. The rest of this message is then late.
     if (response === null || response.state === 'cancelled') return
     const ms = samplesToMs(samples.length, this.#outputRateHz)
     response.audioOutMs += ms
@@ -466,7 +471,7 @@ export class OpenAiRealtimeBackend implements Backend {
 
   #callerTranscript(itemId: string, words: string, final: boolean): void {
     const text = final ? this.#transcripts.finish(itemId, words) : this.#transcripts.append(itemId, words)
-    // It belongs to the response that it causes, which may not have started: never to one that is over.
+    // The transcript belongs to the response that it causes. That response may not have started yet.
     const generation = this.#responses.generation + 1
     this.#sink.event({ type: 'transcript', role: 'caller', text: text.trim(), final, itemId, generation })
   }
@@ -501,7 +506,7 @@ export class OpenAiRealtimeBackend implements Backend {
     const reason = done.status_details?.reason
     if (status === 'cancelled') {
       this.#sink.event({ type: 'interrupted', generation: response.generation })
-      // The call may have interrupted it from within that event.
+      // The session may have interrupted the response while it handled that event.
       if (response.state === 'active') this.#end(response, 'cancelled', reason)
       return
     }
@@ -511,7 +516,7 @@ export class OpenAiRealtimeBackend implements Backend {
       this.#connection.fail(wireFault(this.#service, error, true, this.#secrets))
       return
     }
-    // A truncated answer was heard all the same; one without any sound or tool call has failed.
+    // The caller heard an incomplete answer too. Without any audio or tool call it counts as failed.
     const silent = status === 'incomplete' && response.audioOutMs === 0 && !response.hadCalls
     this.#end(response, silent ? 'failed' : 'completed', reason)
   }

@@ -3,15 +3,15 @@ import {
 } from '../../core/limits.js'
 import type { WireItem } from './wire.js'
 
-// What a session keeps of its responses: which one is under way and when the next may be requested, the tool calls in them, how much
-// audio of each item arrived, and the transcripts so far. Nothing here sends or receives.
+// What a session keeps of its responses: which one is under way and when the next may be requested, the tool calls in
+// them, how much audio of each item arrived, and the transcripts so far. Nothing here sends or receives.
 
 /** One response of the service. */
 export interface Response {
   /** Null where the server does not name its responses. */
   readonly id: string | null
   readonly generation: number
-  /** `cancelled`: over for the caller, although the service may still send parts of it. */
+  /** `cancelled`: the caller hears no more of it, although the service may still send parts. */
   state: 'active' | 'cancelled' | 'done'
   /** Tool calls that have no result yet. */
   readonly openCalls: Set<string>
@@ -38,8 +38,9 @@ interface Requested {
 }
 
 /**
- * Decides when a response may be requested. The service allows one response at a time: it refuses `response.create` while another
- * one is under way, and it starts responses by itself at the caller's end of turn. The backend asks `mayCreate` after each event.
+ * Decides when a response may be requested. The service allows one response at a time: it refuses `response.create`
+ * while another one is under way, and it starts responses by itself at the caller's end of turn. The backend asks
+ * `mayCreate` after each event.
  *
  *     wanted    --mayCreate, sent--> requested --created--> active --done--> (none)
  *     wanted    --the server starts a response after it acknowledged the item--> (none)
@@ -57,14 +58,17 @@ export class ResponseScheduler {
   #known: Response[] = []
   #wanted: Wanted | null = null
   #requested: Requested | null = null
-  /** A request that a response was taken for although its metadata did not come back. */
+  /** The request that the last response was assigned to without its metadata. The server may still refuse it. */
   #presumed: Requested | null = null
   #tries = 0
   #creates = 0
   /** Nothing is requested until `release`: the server is expected to start a response, or has just refused one. */
   #held = false
   #callerSpeaking = false
-  /** The server returns the metadata of requests, which tells requested responses from its own. */
+  /**
+   * The server returns the metadata of requests. They distinguish requested responses from those that it started
+   * itself.
+   */
   #metadataReturned = false
 
   /** The response that the server has under way. */
@@ -217,8 +221,8 @@ interface ToolCallEntry {
 }
 
 /**
- * Tool calls of one session. The service reports complete arguments even when the response was cancelled in the middle of
- * them; a call is made only when its item, or its response, completed.
+ * Tool calls of one session. The service reports complete arguments even when the response was cancelled in the middle
+ * of them; a call is made only when its item, or its response, completed.
  *
  *     (new)     --arguments.done--> complete
  *     complete  --output_item.done, not incomplete | response.done completed | nothing more arrives--> confirmed
@@ -236,7 +240,7 @@ export class ToolCalls {
     forgetOldest(this.#names, BACKEND_TOOL_CALLS_KEPT)
   }
 
-  /** @returns false when this call is known, or its name is not */
+  /** @returns false when the call is already known, or when its name is unknown */
   complete(response: Response, call: { readonly callId: string; readonly itemId: string | undefined; readonly name: string | undefined; readonly argumentsText: string }): boolean {
     if (this.#calls.has(call.callId)) return false
     const name = call.name ?? (call.itemId === undefined ? undefined : this.#names.get(call.itemId))
@@ -247,8 +251,8 @@ export class ToolCalls {
   }
 
   /**
-   * The complete calls of a response, or the one with `callId`, are to be made.
-   * @returns them; all are open before the first one is made, because a tool may answer at once
+   * Confirms the complete calls of a response, or only the one with `callId`.
+   * @returns the calls to make. All are open before the first one is made, because a tool may answer at once
    */
   confirm(response: Response, callId: string | null): ToolCall[] {
     const confirmed: ToolCall[] = []
@@ -323,8 +327,9 @@ export class AudioItems {
   }
 
   /**
-   * What to truncate after an interruption: the item that was being played, and every item received after it. Where none was being
-   * played, the items of the current response (`generation`, null for none) that cannot have been played to their end yet.
+   * What to truncate after an interruption: the item that was being played, and every item received after it. If no
+   * item was being played: the items of the current response (`generation`, null for none) that cannot have been played
+   * to their end yet.
    */
   truncate(itemId: string | null, playedMs: number, generation: number | null, nowMs: number): Truncation[] {
     const at = itemId === null ? -1 : this.#items.findIndex((item) => item.itemId === itemId)
@@ -333,7 +338,7 @@ export class AudioItems {
       if (item.truncated) continue
       if (i === at) {
         const audioEndMs = Math.min(Math.max(0, Math.floor(playedMs)), Math.floor(item.audioMs))
-        // Played to its end: the service would drop its text too.
+        // The item was played to its end. If it were truncated, the service would drop its text.
         if (item.done && playedMs >= item.audioMs) continue
         truncations.push(this.#mark(item, audioEndMs))
       } else if (at >= 0 ? i > at : item.generation === generation && nowMs - item.firstAtMs < item.audioMs) {
@@ -354,7 +359,7 @@ export class AudioItems {
   }
 }
 
-/** Transcripts that grow at a time; a service works on two or three. */
+/** Transcripts that may grow at the same time; a service works on two or three. */
 const TRANSCRIPTS_MAX = 16
 
 /** Transcripts of items that are still growing. Bounded: the oldest is dropped, and starts again if it continues. */
@@ -370,7 +375,7 @@ export class PartialTranscripts {
     return text
   }
 
-  /** @returns the final transcript, cut likewise */
+  /** @returns the final transcript, cut in the same way */
   finish(itemId: string, transcript: string): string {
     this.#texts.delete(itemId)
     return transcript.slice(0, BACKEND_TRANSCRIPT_CHARS_MAX)

@@ -7,7 +7,7 @@ import type { AudioFormat, BetaSessionConfig, FunctionTool, NewItem, SessionConf
 
 /** Who does turn detection. */
 type TurnTaking =
-  /** The gateway's VAD: the input buffer is committed by us. Needs no support from the server. */
+  /** The gateway's VAD: the backend commits the input buffer. Needs no support from the server. */
   | { readonly by: 'gateway' }
   /** The server, by silence. `idleTimeoutMs` lets the model address a caller who says nothing. */
   | {
@@ -31,11 +31,11 @@ export interface OpenAiRealtimeOptions {
   /** For agents that name no voice; the server's default when not given. */
   readonly voice?: string
   /**
-   * `pcmu` (G.711, 8 kHz both ways) saves both resamplings and five sixths of the bytes on an 8 kHz leg, without a loss of
-   * quality there; `pcm` when not given.
+   * `pcmu` (G.711, 8 kHz both ways) saves both resamplings and five sixths of the bytes on an 8 kHz leg, without a loss
+   * of quality there; `pcm` when not given.
    */
   readonly audio?: 'pcm' | 'pcmu'
-  /** For servers that deviate from the 24 kHz of `audio/pcm`. */
+  /** For servers whose `audio/pcm` is not 24 kHz. */
   readonly inputRateHz?: SampleRateHz
   readonly outputRateHz?: SampleRateHz
   /** `ga` when not given. `beta`: the flat session of 2024, for self-hosted servers that still use it. */
@@ -47,7 +47,7 @@ export interface OpenAiRealtimeOptions {
   readonly noiseReduction?: 'near_field' | 'far_field'
   readonly speed?: number
   readonly maxOutputTokens?: number
-  /** Only in the beta dialect; current sessions lack it. */
+  /** Only in the beta dialect; current sessions do not have it. */
   readonly temperature?: number
   /** Only for reasoning models. */
   readonly reasoningEffort?: 'minimal' | 'low' | 'medium' | 'high' | 'xhigh'
@@ -57,12 +57,15 @@ export interface OpenAiRealtimeOptions {
   /** Caller audio in one message, 20 to 100 ms; 60 when not given. */
   readonly messageMs?: number
   readonly connectTimeoutMs?: number
-  /** In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not given. */
+  /**
+   * In the beta dialect: a session that the server does not confirm in this time is taken as ready; 1500 ms when not
+   * given.
+   */
   readonly confirmMs?: number
   readonly pingMs?: number
   /** 60 minutes when not given; the service closes without a warning. */
   readonly maxSessionMs?: number
-  /** How long before that `expiring` is emitted; 5 minutes when not given. */
+  /** How long before the end of the session `expiring` is emitted; 5 minutes when not given. */
   readonly expiringLeadMs?: number
   /** `performance.now` when not given. */
   readonly nowMs?: Clock
@@ -108,7 +111,7 @@ export function ratesOf(options: OpenAiRealtimeOptions): { readonly inputRateHz:
   return { inputRateHz: options.inputRateHz ?? OPENAI_PCM_RATE_HZ, outputRateHz: options.outputRateHz ?? OPENAI_PCM_RATE_HZ }
 }
 
-/** The call ids of another backend may be longer than this service takes. */
+/** Call ids that the service accepts. Those of another backend may be longer. */
 const CALL_ID = /^[\w-]{1,32}$/
 
 /** `session` of the first `session.update`. */
@@ -144,14 +147,14 @@ export function sessionConfig(options: OpenAiRealtimeOptions, session: BackendSe
 export function betaSessionConfig(options: OpenAiRealtimeOptions, session: BackendSession): BetaSessionConfig {
   const voice = session.voice ?? options.voice
   const format = options.audio === 'pcmu' ? 'g711_ulaw' : 'pcm16'
-  const heard = transcription(options, session).transcription
+  const callerTranscription = transcription(options, session).transcription
   return {
     modalities: ['audio', 'text'],
     instructions: session.instructions,
     ...(voice === undefined ? {} : { voice }),
     input_audio_format: format,
     output_audio_format: format,
-    ...(heard === undefined ? {} : { input_audio_transcription: heard }),
+    ...(callerTranscription === undefined ? {} : { input_audio_transcription: callerTranscription }),
     turn_detection: turnDetection(options.turns),
     tools: session.tools.map(functionTool),
     tool_choice: 'auto',
@@ -165,8 +168,8 @@ export function functionTool(tool: ToolSpec): FunctionTool {
 }
 
 /**
- * The history of the call as items: first the tool calls with their results, then the transcript, because a model continues from
- * the last item.
+ * The history of the call as items: first the tool calls with their results, then the transcript, because a model
+ * continues from the last item.
  */
 export function replayItems(session: BackendSession): NewItem[] {
   const items: NewItem[] = []

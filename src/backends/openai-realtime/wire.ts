@@ -51,7 +51,7 @@ export interface SessionConfig {
   readonly max_output_tokens?: number
 }
 
-/** The same in the beta's format, which some self-hosted servers still use. */
+/** `SessionConfig` in the beta's format, which some self-hosted servers still use. */
 export interface BetaSessionConfig {
   readonly modalities?: readonly ['audio', 'text']
   readonly instructions?: string
@@ -136,7 +136,9 @@ export interface WireSession {
   readonly audio?: { readonly output?: { readonly format?: { readonly type?: string; readonly rate?: number } } }
 }
 
-/** Events that are read. Fields that some self-hosted servers leave out are optional, whatever the vendor's types say. */
+/**
+ * Events that are read. Fields that some self-hosted servers leave out are optional here, unlike in the vendor's types.
+ */
 export type ServerEvent =
   | { readonly type: 'session.created' }
   | { readonly type: 'session.updated'; readonly session?: WireSession }
@@ -165,7 +167,7 @@ export type ServerEvent =
     }
   | { readonly type: 'error'; readonly error: WireError }
 
-/** The beta's event names and their present ones. */
+/** The beta's event names and their current ones. */
 const RENAMED: Readonly<Record<string, string>> = {
   'response.audio.delta': 'response.output_audio.delta',
   'response.audio.done': 'response.output_audio.done',
@@ -202,13 +204,13 @@ const REQUIRED: { readonly [T in ServerEvent['type']]: Readonly<Record<string, '
   error: { error: 'object' },
 }
 
-/** The same as lists, so that checking an audio message allocates nothing. */
+/** `REQUIRED` as lists, so that checking an audio message allocates nothing. */
 const requiredFields = new Map(Object.entries(REQUIRED).map(([type, fields]) => (
   [type, Object.entries(fields).map(([field, kind]) => ({ field, kind }))] as const)))
 
 /**
- * Checks one event, and renames one of the beta.
- * @returns the event, `unknown` for one that is not read here, `malformed` for one without its required fields
+ * Checks one event, and gives an event of the beta its current name.
+ * @returns the event, `unknown` if events of its type are not read, `malformed` if a required field is missing
  */
 export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'malformed' {
   if (typeof value !== 'object' || value === null) return 'malformed'
@@ -223,7 +225,7 @@ export function parseServerEvent(value: unknown): ServerEvent | 'unknown' | 'mal
     if (typeof present !== kind || present === null) return 'malformed'
   }
   if (type !== given) event['type'] = type
-  // Only the required fields are checked; all others may hold anything.
+  // Only the required fields are checked; the others may hold any value.
   return event as unknown as ServerEvent
 }
 
@@ -264,7 +266,7 @@ function jsonOf(data: Buffer): unknown {
   return JSON.parse(data.toString())
 }
 
-/** Reads a message; what is no event that is read is counted and dropped. */
+/** Reads a message. Oversize, malformed and unknown ones are counted and dropped. */
 export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null {
   stats.messagesIn++
   if (data.length > BACKEND_MESSAGE_BYTES_MAX) {
@@ -285,7 +287,7 @@ export function readEvent(data: Buffer, stats: OpenAiStats): ServerEvent | null 
   return null
 }
 
-/** Errors of two messages that crossed on the way: counted, not reported. */
+/** Errors that occur when two messages cross on the way. They are counted, not reported. */
 const RACES: ReadonlySet<string> = new Set([
   'response_cancel_not_active', 'conversation_already_has_active_response', 'input_audio_buffer_commit_empty',
   'item_truncate_invalid_item_id', 'item_not_found',
@@ -301,7 +303,8 @@ export function isRace(error: WireError): boolean {
 
 /**
  * The fault of an `error` event or of a failed response.
- * @param ready  false: the error is about the session's configuration. Its text is shown then, because it cannot quote a caller
+ * @param ready  false when the error is about the session's configuration. Only then is its text shown: it cannot quote
+ * a caller
  */
 export function wireFault(service: string, error: WireError, ready: boolean, secrets: readonly (string | null)[]): VendorFault {
   const word = vendorWord(error.code) || vendorWord(error.type)
@@ -319,12 +322,12 @@ export function wireFault(service: string, error: WireError, ready: boolean, sec
 }
 
 /** The fault of a close by the server. */
-export function closeFault(service: string, code: number, words: string): VendorFault {
-  const message = `${service}: closed with ${code}${words === '' ? '' : `: ${words}`}`
-  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(words)) return vendorFault('session_expired', message, true)
-  if (speaksOfQuota(words)) return vendorFault('quota', message, true)
-  if (code === 3000 || speaksOfKey(words)) return vendorFault('auth', message, true)
-  if (/rate.?limit/i.test(words) || code === 1013) return vendorFault('rate_limit', message, true)
+export function closeFault(service: string, code: number, reason: string): VendorFault {
+  const message = `${service}: closed with ${code}${reason === '' ? '' : `: ${reason}`}`
+  if (/session_expired|maximum duration|session.*(limit|expired)/i.test(reason)) return vendorFault('session_expired', message, true)
+  if (speaksOfQuota(reason)) return vendorFault('quota', message, true)
+  if (code === 3000 || speaksOfKey(reason)) return vendorFault('auth', message, true)
+  if (/rate.?limit/i.test(reason) || code === 1013) return vendorFault('rate_limit', message, true)
   if (code === 1007 || code === 1008 || code === 1003) return vendorFault('bad_request', message, true)
   if (code === 1011) return vendorFault('internal', message, true)
   return vendorFault('network', message, true)

@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import type { Worker } from 'node:worker_threads'
 
-/** The threads that are started from now on: a pool keeps its own to itself, and a test of their death has to reach them. */
+/** Records the threads that start from now on. A pool does not expose its threads, and a test has to end them. */
 export function captureWorkers(): readonly Worker[] {
   const threads = createRequire(import.meta.url)('node:worker_threads') as { Worker: typeof Worker }
   const started: Worker[] = []

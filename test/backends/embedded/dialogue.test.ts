@@ -56,8 +56,8 @@ const callsOf: readonly { readonly name: string; readonly from: string; readonly
   { name: 'a number is not looked up after a no', from: STRANGER, inputs: ['four one two seven', 'no'], says: /say the number once more/,
     calls: /^lookup_order \{"callerNumber":"\+254700000008"\}$/ },
   { name: 'a keyed number needs no read-back', from: STRANGER, inputs: ['4', '1', '2', '7'], says: /4127 is out for delivery/ },
-  { name: 'keys that are too few are asked for again', from: STRANGER, inputs: ['4', '1', '#'], says: /did not catch that/ },
-  { name: 'the star takes keys back', from: STRANGER, inputs: ['9', '*', '4', '1', '2', '7'], says: /4127 is out for delivery/ },
+  { name: 'too few keys are requested again', from: STRANGER, inputs: ['4', '1', '#'], says: /did not catch that/ },
+  { name: 'the star key clears the entry', from: STRANGER, inputs: ['9', '*', '4', '1', '2', '7'], says: /4127 is out for delivery/ },
   { name: 'a pause ends the keys', from: STRANGER, inputs: ['4', '1', 'timeout'], says: /did not catch that/ },
   { name: 'typed digits count as spoken', from: STRANGER, inputs: ['My order is 4127, please!', 'yes'], says: /4127 is out for delivery/ },
   { name: 'an unknown number is asked for once more', from: STRANGER, inputs: ['9', '9', '9', '9'], says: /cannot find an order 9999/ },
@@ -70,10 +70,10 @@ const callsOf: readonly { readonly name: string; readonly from: string; readonly
   { name: 'a wish to cancel leads to a human', from: ONE_ORDER, inputs: ['i want to cancel my order'], says: /./, calls: /escalate_to_human .*change an order/ },
   { name: 'repeat says the question again', from: STRANGER, inputs: ['four one two seven', 'repeat that'], says: /Is that right\? Order 4127\. Is that right\?$/ },
   { name: 'help explains and comes back to the question', from: STRANGER, inputs: ['four one two seven', 'help'], says: /speak to a colleague\. Order 4127\. Is that right\?$/ },
-  { name: 'a bye in mid-dialogue is checked first', from: ONE_ORDER, inputs: ['goodbye'], says: /Do you want to end the call\?$/, calls: /^(?!.*end_call)/ },
-  { name: 'a bye that was none comes back', from: STRANGER, inputs: ['four one two seven', 'bye', 'no'], says: /end the call\? Order 4127\. Is that right\?$/ },
-  { name: 'a bye at the end ends the call', from: ONE_ORDER, inputs: ['where is my order', 'goodbye'], says: /Goodbye\.$/, calls: /end_call/ },
-  { name: 'nothing else ends the call', from: ONE_ORDER, inputs: ['where is my order', 'no thank you'], says: /Goodbye\.$/, calls: /end_call/ },
+  { name: 'a goodbye in mid-dialogue is confirmed first', from: ONE_ORDER, inputs: ['goodbye'], says: /Do you want to end the call\?$/, calls: /^(?!.*end_call)/ },
+  { name: 'a goodbye that the caller denies returns to the question', from: STRANGER, inputs: ['four one two seven', 'bye', 'no'], says: /end the call\? Order 4127\. Is that right\?$/ },
+  { name: 'a goodbye at the end ends the call', from: ONE_ORDER, inputs: ['where is my order', 'goodbye'], says: /Goodbye\.$/, calls: /end_call/ },
+  { name: 'a caller who needs nothing else ends the call', from: ONE_ORDER, inputs: ['where is my order', 'no thank you'], says: /Goodbye\.$/, calls: /end_call/ },
   { name: 'a delayed order says why and offers a human', from: TWO_ORDERS, inputs: ['eight two one four', 'yes', 'yes'],
     says: /8214 is delayed\. The reason is that the road is flooded\. It should arrive tomorrow before noon\. Shall I connect you/,
     calls: /escalate_to_human \{"reason":"Order 8214 is delayed, and the caller wants to talk about it\.","summary":"Order number: 8214\."\}/ },
@@ -116,7 +116,7 @@ t.test('the # after a number that was complete without it does not stop the answ
   t.match(JSON.stringify(engine.handle({ type: 'key', key: '0' })), /stop-speaking/, 'any other key does')
 })
 
-t.test('a question before the look-up is done is answered when it is', async (t) => {
+t.test('a question during the look-up is answered when the look-up is done', async (t) => {
   const { engine, input, said } = drive({ tool: () => null })
   t.same(input('where is my order'), [], 'nothing to say yet')
   t.ok(engine.waitsFor('offline-1'))
@@ -132,7 +132,7 @@ t.test('a caller may ask for a human while a look-up runs', async (t) => {
   t.match(calls.join('; '), /escalate_to_human/)
 })
 
-t.test('one word that may have been something else is asked about, also while a look-up runs', async (t) => {
+t.test('a single word that may have been misheard is confirmed, also while a look-up runs', async (t) => {
   const { engine, calls, input } = drive({ tool: () => null })
   input('where is my order')
   t.same(input('agent'), ['Shall I connect you to a colleague?'])
@@ -149,7 +149,7 @@ t.test('one word that may have been something else is asked about, also while a 
 
   const unsure = drive({ from: STRANGER })
   unsure.engine.handle({ type: 'heard', text: 'let me speak to the operator', by: 'speech', unheard: [], sure: false })
-  t.equal(unsure.engine.snapshot().place.state, 'confirm-human', 'a whole sentence that was heard badly is asked about, too')
+  t.equal(unsure.engine.snapshot().place.state, 'confirm-human', 'a whole sentence that fits the sound badly is confirmed, too')
 
   const meant = drive({ from: STRANGER })
   meant.input('representative')
@@ -179,7 +179,7 @@ t.test('a caller who speaks at the goodbye is answered', async (t) => {
   t.match(input('four one two seven').join(' '), /Order 4127\. Is that right/)
 })
 
-t.test('what an interruption cut off is said again when it was no words', async (t) => {
+t.test('sentences that a sound without words interrupted are said again', async (t) => {
   const { engine, input } = drive()
   input('where is my order')
   const says = engine.handle({ type: 'heard', text: '', by: 'speech', unheard: ['Is there anything else?'] })
@@ -213,7 +213,7 @@ t.test('a look-up that another backend made is not made again', async (t) => {
   t.match(input('where is my order').join(' '), /4127/)
 })
 
-t.test('what may be said next is known before the caller has spoken', async (t) => {
+t.test('the possible next texts are known before the caller has spoken', async (t) => {
   const { engine, calls } = drive()
   const predicted = engine.predicted()
   t.ok(predicted.includes('Order 4127 is out for delivery.'), 'the status')
@@ -240,7 +240,7 @@ t.test('a slot may have any name, also one that the grammar uses itself', (t) =>
   t.end()
 })
 
-t.test('another agent is only another block', async (t) => {
+t.test('another agent needs only another offline block', async (t) => {
   const dialogue = offlineSchema.parse({
     version: 1,
     maps: { fix: { internet: 'Please switch the router off and on.', balance: 'Please dial the balance code.' } },

@@ -75,7 +75,7 @@ export class Line implements BackendSink {
       this.calls.push({ name: event.name, args: event.args })
       if (this.answersTools && event.name === 'lookup_order') {
         const value = lookUp(event.args)
-        // Like a real tool: never from within the event.
+        // Like a real tool: never while the event is handled.
         setImmediate(() => this.backend?.toolResult(event.callId, { ok: true, value }))
       }
     }
@@ -108,9 +108,9 @@ export class Line implements BackendSink {
   }
 }
 
-/** A caller speaks into the line: the gateway's VAD is played by the test, and silence precedes and follows the words. */
+/** The caller speaks, with silence before and after the words. The test takes the part of the gateway's VAD. */
 export function speakInto(backend: EmbeddedBackend, line: Line, flite: Flite, text: string, voice: string): void {
-  // Callers speak when the agent has finished or interrupt it; either way the call says so.
+  // Callers speak after the agent or interrupt it. The session reports an interruption in both cases.
   backend.interrupt({ itemId: line.lastItem, playedMs: 1e6 })
   const frames = framesOf(overThePhone(flite, text, voice))
   for (const [i, frame] of frames.entries()) {

@@ -3,7 +3,7 @@ import { decodeMuLaw, encodeMuLaw } from '../../../src/media/pcm.js'
 import type { Flite, Speech } from '../../../src/speech/flite.js'
 import type { SpeechClient } from '../../../src/speech/speech-client.js'
 
-/** What a caller's voice is at the gateway: 8 kHz, through G.711 mu-law, with a little silence around. */
+/** A caller's voice as the gateway receives it: 8 kHz, through G.711 mu-law, with a little silence before and after. */
 export function overThePhone(flite: Flite, text: string, voice: string): Int16Array {
   const speech = flite.speak(text, voice)
   const pcm = speech.sampleRateHz === 8000 ? speech.pcm : halved(speech.pcm)
@@ -23,7 +23,7 @@ export function framesOf(pcm: Int16Array): Int16Array[] {
 
 const TAPS = 31
 
-/** Half-band windowed sinc: what lies above 4 kHz must not fold into the speech. */
+/** Half-band windowed sinc, so that frequencies above 4 kHz do not alias into the speech. */
 function halved(pcm: Int16Array): Int16Array {
   const middle = (TAPS - 1) / 2
   const taps = Array.from({ length: TAPS }, (_, i) => {

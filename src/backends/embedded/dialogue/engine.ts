@@ -1,3 +1,4 @@
+import { isBuiltIn } from '../../../call/gateway-tools.js'
 import { GatewayError } from '../../../core/errors.js'
 import { DIALOGUE_CALLS_PENDING_MAX, DIALOGUE_KEYS_MAX, DIALOGUE_STEPS_PER_EVENT_MAX } from '../../../core/limits.js'
 import type { OfflineDialogue, OfflineListen, OfflineStep } from '../../../agents/offline.js'
@@ -13,8 +14,8 @@ export type DialogueEvent =
   /** The call begins; `takeover` when another backend carried it so far. */
   | { readonly type: 'start'; readonly takeover: boolean }
   /**
-   * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted: they are
-   * repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
+   * What the caller said, empty when nothing was recognised. `unheard` holds the sentences that the caller interrupted:
+   * they are repeated when nothing was understood. `sure` is false for words that fit the sound only moderately.
    */
   | { readonly type: 'heard'; readonly text: string; readonly by: HeardBy; readonly unheard: readonly string[]; readonly sure?: boolean }
   /** The recogniser was not available. */
@@ -41,7 +42,7 @@ interface PendingCall {
   readonly name: string
   readonly args: Readonly<Record<string, unknown>>
   readonly save: string | null
-  /** If its result was lost with a worker, it is called again under another id, once. */
+  /** If its result was lost with a worker, the tool is called again once, under another id. */
   readonly again: boolean
 }
 
@@ -58,18 +59,18 @@ interface Place {
   readonly step: number
 }
 
-/** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so that its fields keep their names. */
+/** The whole state of a dialogue: JSON, a few KB. It is part of checkpoints, so its fields keep their names. */
 export interface DialogueState {
   readonly version: 1
   place: Place
   waiting: Waiting
-  /** Where an aside returns to: what it interrupted. */
+  /** What an aside interrupted, and where it returns to. */
   origin: {
     readonly place: Place; readonly prompt: readonly string[]
-    /** The wait for a tool, if there was one; missing where the caller was listened to. */
+    /** The wait for a tool; missing if the dialogue was listening to the caller. */
     readonly waiting?: Waiting
   } | null
-  /** The agent's texts since the caller was last listened to. */
+  /** The agent's texts since the last `listen`. */
   prompt: readonly string[]
   misses: number
   keys: string
@@ -116,12 +117,12 @@ const KEY_PAUSE_MS = 3000
 /** Texts that are prepared in one state, and known values of a slot that are tried for them. */
 const PREDICTED_MAX = 16
 const PREDICTED_VALUES_MAX = 3
-const CONTROL_TOOLS: readonly string[] = ['escalate_to_human', 'request_callback', 'end_call']
 
 /**
- * Interprets an `offline:` block. Pure: it takes events and returns actions, and a snapshot of its state starts another engine.
- * The steps of a state run until one of them waits for the caller (`listen`), waits for a tool (`call`, `await`), or ends the
- * dialogue (`stop`). The intents under the dialogue's own `on` count during every wait.
+ * Interprets an `offline:` block. Pure: it takes events and returns actions. Another engine can continue from a
+ * snapshot of its state. The steps of a state run until one of them waits for the caller (`listen`), waits for a tool
+ * (`call`, `await`), or ends the dialogue (`stop`). The intents under the dialogue's own `on` are accepted during every
+ * wait.
  */
 export class DialogueEngine {
   readonly #dialogue: OfflineDialogue
@@ -143,7 +144,7 @@ export class DialogueEngine {
     this.#words = [...NOISE_WORDS, ...Object.entries(options.dialogue.words)]
     this.#state = options.resume === null ? fresh(options.dialogue) : structuredClone(options.resume)
     this.#lost = new Set(this.#state.pending.map((call) => call.callId))
-    // The dialogue may have been edited since the checkpoint; without its place it starts again.
+    // The dialogue may have been edited since the checkpoint. If its place no longer exists, the dialogue starts again.
     if (this.#state.waiting.for !== 'start' && this.#step() === undefined) this.#state = fresh(options.dialogue)
   }
 
@@ -172,14 +173,14 @@ export class DialogueEngine {
     return structuredClone(this.#state)
   }
 
-  /** What the recogniser should listen for now. */
+  /** The grammar for the recogniser at this point of the dialogue. */
   grammar(): { readonly jsgf: string; readonly words: readonly DictionaryEntry[] } {
     return { jsgf: this.#understanding.grammar(this.#expectation(true)), words: this.#words }
   }
 
   /**
-   * The texts that would follow each answer of the caller, known numbers included, so that their speech can be prepared. Every
-   * answer is tried on a copy of the state, up to the first tool call that it needs.
+   * The texts that would follow each answer of the caller, known numbers included, so that their speech can be
+   * prepared. Every answer is tried on a copy of the state, up to the first tool call that it needs.
    */
   predicted(): string[] {
     const listen = this.#listen()
@@ -241,7 +242,7 @@ export class DialogueEngine {
         this.#result(event.callId, event.ok, event.value)
         break
       case 'nudge':
-        // Only the last sentence, the question: what precedes it was heard.
+        // Only the last sentence, which is the question: the caller heard the rest.
         if (this.#state.waiting.for === 'caller') this.#actions.push(...sentencesOf(this.#state.prompt.join(' ')).slice(-1).map(sayOf))
         break
     }
@@ -412,7 +413,7 @@ export class DialogueEngine {
       const value = typeof template === 'string' ? fill(template, this.#values(), this.#dialogue.maps, true) : template
       if (value !== null && value !== '') args[key] = value
     }
-    const known = CONTROL_TOOLS.includes(name) ? -1 : this.#answered.findIndex((call) => call.name === name && sameJson(call.args, args))
+    const known = isBuiltIn(name) ? -1 : this.#answered.findIndex((call) => call.name === name && sameJson(call.args, args))
     const [answer] = known < 0 ? [] : this.#answered.splice(known, 1)
     if (answer !== undefined && answer.ok) {
       if (save !== null) state.values[save] = answer.result
@@ -438,8 +439,8 @@ export class DialogueEngine {
     state.pending = state.pending.filter((one) => one !== call)
     const { waiting } = state
     if (!ok && call.again && this.#lost.delete(callId)) {
-      const callIdNow = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false })
-      if (waiting.for === 'result' && waiting.callId === callId) state.waiting = { for: 'result', callId: callIdNow }
+      const newCallId = this.#emitCall({ name: call.name, args: call.args, save: call.save, again: false })
+      if (waiting.for === 'result' && waiting.callId === callId) state.waiting = { for: 'result', callId: newCallId }
       return
     }
     if (call.save !== null) state.values[call.save] = ok ? value : null
@@ -565,7 +566,10 @@ export class DialogueEngine {
     else this.#actions.push({ type: 'key-timer', ms: KEY_PAUSE_MS })
   }
 
-  /** Where a number is expected, only keys of the dialogue's own intents count; those of a state would take its digits. */
+  /**
+   * Where a number is expected, only keys of the dialogue's own intents count. Keys of a state would conflict with its
+   * digits.
+   */
   #keyMeaning(key: string, numberExpected: boolean): Meaning | null {
     const listen = this.#listen()
     if (numberExpected && listen?.keys === 'digits') return null

@@ -5,10 +5,10 @@ import type { DictionaryEntry } from '../../../speech/speech-protocol.js'
 
 /** What the caller may say at one moment of the dialogue. */
 export interface Expectation {
-  /** Intents, those of the state first: of two that fit equally well the first one counts. */
+  /** Intents, those of the state first. Of two that fit equally well the first one wins. */
   readonly intents: readonly string[]
   readonly slots: readonly string[]
-  /** Values that a slot is confined to when spoken; a slot that is not named here takes any value of its type. */
+  /** The only values that a slot accepts when spoken. A slot that is not named here accepts any value of its type. */
   readonly known: ReadonlyMap<string, readonly string[]>
 }
 
@@ -18,15 +18,15 @@ export interface Meaning {
   readonly slots: Readonly<Record<string, string>>
 }
 
-/** The phones of the model. A word for each one makes up the noise rule, which takes everything outside of the grammar. */
+/** The phones of the model. The noise rule has one word for each and matches everything outside the grammar. */
 const PHONES = (
   'AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z'
 ).split(' ')
 const NOISE_PREFIX = 'zz'
 /**
- * Without a noise rule a grammar accepted 40 of 48 utterances outside of it (12 sentences, 4 flite voices, 8 kHz mu-law). With a loop
- * over all phones it accepts 23, and of 80 sentences inside of it the same 76 are right. A heavier loop (pairs of phones) accepts 1 of
- * the 48 and loses 6 of the 80, which is worse.
+ * Without a noise rule a grammar accepted 40 of 48 utterances outside it (12 sentences, 4 flite voices, 8 kHz mu-law).
+ * With a loop over all phones it accepts 23, and of 80 sentences inside it the same 76 are right. A heavier loop (pairs
+ * of phones) accepts 1 of the 48 and loses 6 of the 80, which is worse.
  */
 const NOISE_WEIGHT = 0.01
 
@@ -46,8 +46,9 @@ interface SlotGrammar {
 }
 
 /**
- * The language of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of text that was recognised or
- * typed. The recogniser returns sentences of the grammar only; typed text may hold more, so that a phrase counts anywhere in it.
+ * The language of a dialogue: makes the recogniser's grammar for a moment, and finds the meaning of text that was
+ * recognised or typed. The recogniser returns only sentences of the grammar. Typed text may hold more words, so a
+ * phrase is accepted anywhere in it.
  */
 export class Understanding {
   readonly #intents = new Map<string, readonly Phrase[]>()
@@ -94,8 +95,8 @@ export class Understanding {
   }
 
   /**
-   * The meaning of `text`; null when nothing fits. A phrase that is the whole text wins over a part of it, and a longer one over a
-   * shorter one.
+   * The meaning of `text`; null when nothing fits. A phrase that is the whole text wins over a part of it, and a longer
+   * one over a shorter one.
    */
   meaningOf(text: string, expected: Expectation): Meaning | null {
     const words = wordsOf(text, this.#digits)
@@ -221,7 +222,7 @@ function optional(words: readonly string[]): string {
   return words.length === 0 ? '' : `[${words.join(' | ')}]`
 }
 
-/** The words of a text as grammars have them: lower case, without punctuation, digits as words. */
+/** The words of a text as grammars contain them: lower case, without punctuation, digits as words. */
 function wordsOf(text: string, digits: readonly string[]): string[] {
   return text.toLowerCase()
     .replaceAll('’', "'")

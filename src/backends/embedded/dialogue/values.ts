@@ -80,9 +80,9 @@ type Maps = Readonly<Record<string, Readonly<Record<string, string>>>>
 const LISTED_MAX = 6
 
 /**
- * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value it lacks stays as it is, with
- * its underscores gone), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and digits one by one),
- * `default:words`. What does not exist becomes nothing.
+ * Fills `{{path | filter | …}}` with values. Filters: `map:name` (a table's words; a value that the table lacks stays
+ * as it is, with spaces in place of underscores), `list` or `list:or` ("a, b and c"), `count`, `spell` (letters and
+ * digits one by one), `default:words`. A value that does not exist becomes an empty text.
  * @returns null when `strict` and a value without a default does not exist
  */
 export function fill(template: string, values: Values, maps: Maps, strict = false): string | null {
