@@ -18,7 +18,7 @@ import { addTruth, framesInMessage, stoodStill, untruths } from './truth.js'
 
 /**
  * Over this a run is void: its latencies would be the generator's own. A quarter of a frame: still well under the 20 ms
- * that are judged, and what a Node timer on a machine with two busy cores can keep (1 to 2 ms at rest).
+ * target, and what a Node timer on a machine with two busy cores can keep (1 to 2 ms at rest).
  */
 export const LATENESS_P99_MS_MAX = 5
 const SETTLE_MS = 1500

@@ -13,7 +13,7 @@ import { RESULTS_VERSION } from './results.js'
 import type { BenchResults } from './results.js'
 import { terminalReport } from './terminal.js'
 
-/** More than this is told. */
+/** A load above this is reported. */
 const BUSY_LOAD_PER_CORE = 0.5
 
 /** `npm run bench`: runs what was asked for and writes it to the terminal, to JSON and to HTML. */
@@ -57,9 +57,9 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   console.log(terminalReport(results))
   write(options, results)
-  const judged = [...cases, ...messages]
-  const bad = judged.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
-  const nothing = judged.length > 0 && judged.every((one) => one.speed === null)
+  const measured = [...cases, ...messages]
+  const bad = measured.some((one) => one.verdict === 'untrue' || one.verdict === 'failed')
+  const nothing = measured.length > 0 && measured.every((one) => one.speed === null)
   return bad || nothing ? 1 : 0
 }
 

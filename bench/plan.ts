@@ -7,7 +7,7 @@ import type { Capacity, CaseOptions, CaseResult } from './results.js'
 import { SUBJECTS, missingPackage } from './subjects.js'
 import type { Subject } from './subjects.js'
 
-/** What is judged: design.md 6, restated in docs/LATENCY.md. */
+/** The target for added latency: docs/LATENCY.md. */
 export const ADDED_P99_MS_MAX = 20
 /** Calls that a ramp begins with, its steps, and where it ends at the latest. */
 const RAMP_FROM_CALLS = 50
@@ -74,7 +74,7 @@ function callsFor(options: BenchOptions, subject: Subject, level: Level): number
 function caseOptions(options: BenchOptions, subject: Subject, level: Level): CaseOptions {
   return {
     subject: subject.name, level, calls: callsFor(options, subject, level), workers: options.workers, generators: options.generators,
-    // Peers are what they are.
+    // A peer always runs as one process.
     processes: subject.name === 'mkondo' ? options.processes : 1,
     messageMs: subject.name === 'mkondo' ? options.messageMs : null,
     seconds: options.seconds, seed: options.seed, memory: true, profileDir: options.profileDir, pin: options.pin,
@@ -115,7 +115,7 @@ function tell(result: CaseResult, say: Say): void {
   else say(`  ${speed.cpuMsPerCallSecond.toFixed(2)} ms of CPU per call and second, added latency p99 ${speed.addedMs?.p99.toFixed(1) ?? '-'} ms`)
 }
 
-/** More was asked for than held: say what does. */
+/** The requested number of calls did not hold: finds the number that does. */
 async function findWhatHolds(failed: CaseResult, subject: Subject, results: CaseResult[], say: Say): Promise<string> {
   let { calls } = failed.options
   for (let step = 0; step < 3 && calls >= 4; step++) {

@@ -10,15 +10,15 @@ const liveCalls = Number(process.argv[2] ?? 1000)
 const ROUNDS = 60
 const AGENTS = ['order-status', 'support', 'bookings', 'returns']
 const BACKENDS = ['openai', 'gemini', 'cascade', 'embedded']
-const SHARDS = 8
+const MEDIA_WORKERS = 8
 
 function busyMetrics(): Metrics {
   const metrics = new Metrics({ version: 'bench' })
-  for (let shard = 0; shard < SHARDS; shard++) {
+  for (let worker = 0; worker < MEDIA_WORKERS; worker++) {
     const frames = new FrameHistogram()
     for (let i = 0; i < 1000; i++) frames.observeMs(i / 50)
-    metrics.tickLatenessFrom(shard, frames)
-    metrics.tickBusyFrom(shard, frames)
+    metrics.tickLatenessFrom(worker, frames)
+    metrics.tickBusyFrom(worker, frames)
     metrics.frameLatencyFrom('in', frames, () => ({ callSid: 'HD_0123456789ab', ms: 12 }))
   }
   for (const agent of AGENTS) {

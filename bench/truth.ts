@@ -63,7 +63,7 @@ export function untruths(
     }
   }
   if (truth.markersSeen === 0) wrong.push('no marker came back')
-  if (truth.snrDbMedian === null || truth.blocksSeen === 0) wrong.push('no tone to judge came back')
+  if (truth.snrDbMedian === null || truth.blocksSeen === 0) wrong.push('no tone came back')
   else if (truth.snrDbMedian < subject.snrDbMin) wrong.push(`SNR of ${truth.snrDbMedian.toFixed(1)} dB, at least ${subject.snrDbMin} wanted`)
   if (truth.blocksPoor > truth.blocksSeen * POOR_SHARE_MAX) wrong.push(`${truth.blocksPoor} of ${truth.blocksSeen} frames under 30 dB`)
   if (options.level === 'L3') {

@@ -176,8 +176,8 @@ export class ReceivedAudio {
   }
 
   /**
-   * The caller's own speech may be what comes back now. Nothing in it is a marker or can be judged; frames that went astray in it are found
-   * at the next marker.
+   * What comes back now may be the caller's own speech. It holds no markers, and its quality cannot be measured; frames
+   * lost in it are found at the next marker.
    */
   #mayTalk(arrivalMs: number): boolean {
     if (this.#talker === null) return false
@@ -206,8 +206,8 @@ export class ReceivedAudio {
     const index = this.framesHeard + this.#slip
     this.#latency(index, arrivalMs)
     const sinceMarker = index % MARKER_EVERY_FRAMES
-    const judged = sinceMarker > 2 && sinceMarker < MARKER_EVERY_FRAMES - 2 && sinceMarker % SNR_EVERY_FRAMES === 0
-    if (judged && !this.#mayTalk(arrivalMs)) this.#quality(arrivalMs)
+    const measurable = sinceMarker > 2 && sinceMarker < MARKER_EVERY_FRAMES - 2 && sinceMarker % SNR_EVERY_FRAMES === 0
+    if (measurable && !this.#mayTalk(arrivalMs)) this.#quality(arrivalMs)
   }
 
   /** A marker that is not where the count of frames wants it: frames were lost, or something was put in. */
@@ -268,7 +268,7 @@ export class ReceivedAudio {
     const at = this.#frame * SEQUENCE_AT
     const low = (this.#block[at] as number) & 0xffff
     const high = (this.#block[at + 1] as number) & 0xffff
-    // What the number has overwritten, so that quality is judged by the rest.
+    // Restores the samples that the number has overwritten, so that quality is measured by the others.
     this.#block[at] = this.#tone[at] as number
     this.#block[at + 1] = this.#tone[at + 1] as number
     return low + high * 65536

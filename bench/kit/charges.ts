@@ -59,7 +59,7 @@ async function wake(): Promise<number> {
 export function throwBall(ball: Int32Array, turn: 0 | 1, rounds: number): void {
   for (let round = 0; round < rounds; round++) {
     const mine = 2 * round + turn
-    // Nobody is waited for at the first throw of all.
+    // The first throw waits for nothing.
     while (mine > 0 && Atomics.load(ball, 0) < mine) {
       if (Atomics.wait(ball, 0, mine - 1, ANSWER_MS) === 'timed-out') throw new Error('the other thread did not answer')
     }

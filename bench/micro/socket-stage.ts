@@ -50,7 +50,10 @@ export async function socketTimes({ rounds, roundMs }: MicroOptions): Promise<re
     }
     const frame = new Int16Array(24 * FRAME_MS).map((_, i) => 3000 * Math.sin(i * 0.07))
     let turn = 0
-    /** Sends and hears for so many ticks. Heap and time are not taken together: asking for the one costs of the other. */
+    /**
+     * Sends and receives for `ticks` ticks. Heap and time are measured in separate runs, because reading the heap
+     * takes time.
+     */
     const run = async (ticks: number, meter: () => number): Promise<Cost> => {
       const heardBefore = samplesIn
       let out = 0

@@ -146,7 +146,7 @@ function encode(): Stage {
   }
 }
 
-/** Where decoded samples go: something must look at them, or nobody may notice that they are not made. */
+/** Keeps a decoded sample: without a use, the compiler could remove the decoding. */
 let lastSample = 0
 
 function swallow(pcm: Int16Array): void {

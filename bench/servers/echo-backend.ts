@@ -72,11 +72,11 @@ class EchoBackend implements Backend {
   }
 
   speechStart(): void { /* it listens all the time */ }
-  speechEnd(): void { /* and answers all the time */ }
-  sendText(): void { /* it knows no words */ }
-  dtmf(): void { /* nor keys */ }
-  toolResult(): void { /* nor tools */ }
-  interrupt(): void { /* and cannot be stopped */ }
+  speechEnd(): void { /* it answers all the time */ }
+  sendText(): void { /* it ignores texts */ }
+  dtmf(): void { /* it ignores DTMF digits */ }
+  toolResult(): void { /* it has no tools */ }
+  interrupt(): void { /* it cannot be interrupted */ }
   updateSession(): void { /* it has no session */ }
 }
 

@@ -89,10 +89,10 @@ class RingCall implements LiveCall {
   }
 
   text(): void { /* an echo reads no text */ }
-  carrierState(): void { /* nor states */ }
-  human(): void { /* nor humans */ }
+  carrierState(): void { /* an echo has no states */ }
+  human(): void { /* an echo has no escalation */ }
   humanDocument(): readonly VoiceAction[] { return [] }
-  escalate(): void { /* nor has it anybody to escalate to */ }
+  escalate(): void { /* an echo has no escalation */ }
 }
 
 class RingCalls implements CallDirectory {
@@ -113,7 +113,7 @@ class RingCalls implements CallDirectory {
     return name === 'bench' ? facts : undefined
   }
 
-  afterStream(): void { /* there is no human to hand over to */ }
+  afterStream(): void { /* an echo has no escalation */ }
 
   traceId(): null {
     return null

@@ -14,7 +14,7 @@ const HELP = `npm run bench -- --turns [--calls N] [--seconds S] [--takeovers N]
   --seconds S    of each run (default 40)
   --takeovers N  (default 200)`
 
-/** What is judged; docs/LATENCY.md. */
+/** The target for the gateway's share; docs/LATENCY.md. */
 const SHARE_P99_MS_MAX = 30
 const GAP_P99_MS_MAX = 800
 

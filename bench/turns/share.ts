@@ -38,7 +38,7 @@ const SESSION_WAIT_MS = 5000
 /** Every call's first turn is not counted: code and connections are new then. */
 const WARM_TURNS = 1
 
-/** Calls that take turns with a backend of known delay, and what is left of their waiting when all that is known is taken off. */
+/** Runs calls against a backend of known delay and measures the part of the caller's wait that the gateway adds. */
 export async function measureShare(options: ShareOptions, say: (line: string) => void): Promise<ShareResult> {
   const service = await KnownService.start({ delayMs: DELAY_MS, readyMs: 0, silenceMs: SILENCE_MS, answerMs: ANSWER_MS })
   const gateway = new Child<ToTurnsGateway, FromTurnsGateway>({
@@ -64,13 +64,13 @@ export async function measureShare(options: ShareOptions, say: (line: string) =>
     await gateway.stop({ type: 'stop' })
     await service.close()
   }
-  const result = { ...options, ...judge(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
+  const result = { ...options, ...shareOf(pairs, options.turns === 'gateway' ? END_OF_SPEECH_MS : SILENCE_MS) }
   say(`  turns by ${options.turns}, messages of ${options.messageMs} ms: ${result.answered} turns of ${options.calls} calls, share p50 `
     + `${figure(result.share?.p50)}, p99 ${figure(result.share?.p99)} ms (in ${figure(result.inbound?.p99)}, out ${figure(result.outbound?.p99)})`)
   return result
 }
 
-function judge(pairs: readonly { readonly caller: TurnCaller; readonly session: KnownSession }[], quietMs: number) {
+function shareOf(pairs: readonly { readonly caller: TurnCaller; readonly session: KnownSession }[], quietMs: number) {
   const [inbound, outbound, share] = [newHistogram(), newHistogram(), newHistogram()]
   let answered = 0
   let unanswered = 0

@@ -1,7 +1,7 @@
 import { INPUTS, MODEL_NUMBERS, UNITS } from '../../src/media/vad/voice-features.js'
 import { nearlyNormal, seededRandom } from '../../src/simulator/random.js'
 
-/** Frames to learn from: `INPUTS` numbers each, what is true of it, and how much it counts. */
+/** Frames to learn from: `INPUTS` numbers each, the label, and the weight. */
 export interface Examples {
   readonly inputs: Float32Array
   readonly speech: Uint8Array
@@ -22,7 +22,7 @@ const FORGET_SQUARES = 0.999
 const OUT_AT = UNITS + INPUTS * UNITS
 
 /**
- * Fits the units of `voice-kernel.ts` by Adam on cross-entropy. The same examples and seed give the same numbers.
+ * Fits the units of `JsVoiceKernel` by Adam on cross-entropy. The same examples and seed give the same numbers.
  * @returns `MODEL_NUMBERS`, the inputs' means and deviations already in them
  */
 export function fit({ inputs, speech, weights }: Examples, { epochs, seed }: FitOptions): Float64Array {

@@ -5,7 +5,10 @@ import { bytesOfSamples } from '../../src/media/pcm.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import type { LabelledCall } from './corpus.js'
 
-/** An onset is two frames, as for the session; the hang-over is what joins a word, and counts as false speech after the last. */
+/**
+ * An onset is two frames, as for the session. The hang-over joins the parts of a word; after the last word it counts
+ * as false speech.
+ */
 export const ON_FRAMES = 2
 export const OFF_FRAMES = 4
 

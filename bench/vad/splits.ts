@@ -2,9 +2,9 @@ import type { FliteVoice } from '../../src/speech/flite.js'
 import { HELD_OUT_STYLES, type MusicStyle, VALIDATION_STYLES, drawnStyle } from './music.js'
 
 /**
- * `training` is what the detector's numbers are derived from; `validation` what is chosen by: how long is fitted, what counts how
- * much, where a voice begins; `heldOut` what it is measured with, when all that is done. None has words, pieces of music or
- * seeds of another; the voices of `heldOut` are heard nowhere else, those of the other two in other pitches.
+ * The detector's numbers are derived from `training`. `validation` decides the length of the fit, the weights of frames
+ * and the threshold of speech. `heldOut` measures the result. No split shares words, pieces of music or seeds with
+ * another. The voices of `heldOut` are in no other split; the other two have the same voices at different pitches.
  */
 export type Split = 'training' | 'validation' | 'heldOut'
 
@@ -20,7 +20,7 @@ interface SplitMaterial {
   readonly pitches: readonly number[]
   /** Added to every seed. */
   readonly seed: number
-  /** What is played in the caller's room. */
+  /** Music in the caller's surroundings. */
   readonly styleOf: (seed: number) => MusicStyle
 }
 

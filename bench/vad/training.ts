@@ -28,7 +28,7 @@ export interface TrainingOptions {
   readonly utterances: number
   /** Of each sound in which nobody speaks. */
   readonly soundMs: number
-  /** Both, and all of them, when not given. */
+  /** Default: both rates. */
   readonly ratesHz?: readonly LegRateHz[]
   readonly noises?: readonly Noise[]
   /** `frameWeight` when not given. */
@@ -36,8 +36,8 @@ export interface TrainingOptions {
 }
 
 /**
- * The hard ones count more, the hopeless ones less. A voice that is none stops the agent, so it costs more than a frame of a voice that
- * is missed; but the first frames of one are what an interruption waits for.
+ * Hard frames count more, hopeless ones less. A false detection stops the agent, so it costs more than a missed frame
+ * of speech. The first frames of speech count more again, because a barge-in waits for them.
  */
 const frameWeight: Weigh = ({ scene, sound, snrDb }, sinceOnset) => {
   const weight = scene === 'nobody' ? 1
@@ -85,7 +85,7 @@ export async function trainingExamples(options: TrainingOptions): Promise<Exampl
   }
   for (const rateHz of ratesHz) {
     const utterances = await speakUtterances(rateHz, options.utterances, 'training')
-    // Also on a line of 16 kHz many a caller has come through an older one.
+    // Many callers on a 16 kHz line have come through an 8 kHz line before.
     const lines = (i: number): boolean => rateHz === 8000 || i % 2 === 0
     for (const call of makeCalls({ utterances, noise: null, snrDb: 0, seed: 11, telephone: lines(1) })) {
       add(call, { scene: 'call', sound: 'none', snrDb: Infinity, rateHz })
@@ -159,7 +159,7 @@ function nothingSaid(utterances: Utterances, ms: number, noises: readonly Noise[
   return sounds
 }
 
-/** More would say nothing: the last digit changes F1 in its fourth. */
+/** More digits have no effect: the last one changes only the fourth digit of F1. */
 const DIGITS = 4
 const COLUMNS = 118
 
@@ -183,7 +183,7 @@ export function modelSource(model: ArrayLike<number>): string {
   lines.push(line.trimEnd())
   return `// Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
 
-/** The numbers of the voice detector's units, in the order of \`voice-kernel.ts\`. */
+/** The numbers of the voice detector's units, in the order that \`JsVoiceKernel\` reads them. */
 export const VOICE_MODEL: readonly number[] = [
 ${lines.map((numbers) => `  ${numbers}`).join('\n')}
 ]

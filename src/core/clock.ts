@@ -7,7 +7,7 @@ export type Clock = () => number
 /** Calendar milliseconds (`Date.now()`); only for what people read: records, tokens, log lines. */
 export type WallClock = () => number
 
-/** When a state machine wants to be called again, and why: an operator may ask. */
+/** When a state machine wants to be called again, and why; the reason is for operators. */
 export interface Wake {
   readonly atMs: number
   readonly reason: string

@@ -8,7 +8,7 @@ export type ErrorCode =
   // the carrier's side
   | 'WEBHOOK_UNSIGNED' | 'WEBHOOK_STALE' | 'WEBHOOK_MALFORMED' | 'BODY_TOO_LARGE' | 'CONTENT_TYPE' | 'RATE_LIMITED'
   | 'TOKEN_MISSING' | 'TOKEN_INVALID' | 'TOKEN_EXPIRED' | 'TOKEN_USED' | 'SUBPROTOCOL' | 'XML_INVALID'
-  // admission and the life of a call
+  // admission and calls in progress
   | 'CAPACITY' | 'DRAINING' | 'DUPLICATE_CALL' | 'CALL_UNKNOWN' | 'CALL_FAULT' | 'WORKER_DIED' | 'STREAM_SILENT' | 'STREAM_ABUSE'
   // backends
   | 'BACKEND_AUTH' | 'BACKEND_RATE_LIMIT' | 'BACKEND_QUOTA' | 'BACKEND_SESSION_EXPIRED' | 'BACKEND_BAD_REQUEST'

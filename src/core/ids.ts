@@ -2,7 +2,7 @@ import { GatewayError } from './errors.js'
 
 declare const brand: unique symbol
 
-/** The carrier's id of a call (`HD_` and 12 hex digits on the wire today); the key of everything we know of it. */
+/** The carrier's id of a call (`HD_` and 12 hex digits on the wire today); the key of all its data. */
 export type CallSid = string & { readonly [brand]: 'CallSid' }
 
 // 64 characters of a safe alphabet: a SID becomes a metric label, a log field, part of a URL and of a file name.

@@ -1,8 +1,9 @@
 import { GatewayError, messageOf } from './errors.js'
 
 /**
- * A copy of `value` that is plain JSON: keys without a value are left out, dates become texts, `undefined` becomes null. For what
- * code of others hands in (a tool's result, a backend's state) and another process may have to read.
+ * A copy of `value` that is plain JSON: keys without a value are left out, dates become texts, `undefined` becomes
+ * null. For values from code outside the gateway (a tool's result, a backend's state) that another process may have to
+ * read.
  * @param what  names the value in the error
  * @throws GatewayError CALL_FAULT when JSON cannot hold it: a bigint, a cycle
  */

@@ -34,7 +34,7 @@ export const STREAM_METADATA_BYTES_MAX = 8192
 export const CARRIER_FRAME_BYTES_MAX = 128 * 1024
 /** Longest burst that a healthy carrier sends after a stall: its own buffer holds 2 s. docs/PROTOCOL.md. */
 export const CARRIER_BURST_MS = 2000
-/** The carrier's byte rate is judged over this time. docs/PROTOCOL.md. */
+/** The carrier's byte rate is measured over this time. docs/PROTOCOL.md. */
 export const CARRIER_RATE_WINDOW_MS = 10_000
 /** A call ends after this time without any frame from the carrier. */
 export const CARRIER_SILENT_MS = 5000
@@ -46,7 +46,7 @@ export const AUDIO_TOKEN_TTL_S = 60
 export const AFTER_KILL_SILENCE_MS = 60
 
 // --- playout ----------------------------------------------------------------------------------------------
-/** What the carrier may hold ahead of the caller's ear. docs/ARCHITECTURE.md. */
+/** The playout lead: audio that the carrier may hold and has not played yet. docs/ARCHITECTURE.md. */
 export const PLAYOUT_LEAD_MS_16K = 100
 export const PLAYOUT_LEAD_MS_8K = 140
 export const PLAYOUT_LEAD_MS_MAX = 200
@@ -84,7 +84,7 @@ export const PLAYOUT_SEGMENTS_MAX = 512
 export const CARRIER_HOLD_BACK_SAMPLES = 640
 /** An audio socket that we closed counts as closed after this, whatever the other side does. */
 export const STREAM_CLOSE_WAIT_MS = 2000
-/** Longest wait for words of ours to be heard before the call goes on without. */
+/** Longest wait for our speech to be heard before the call goes on. */
 export const WORDS_HEARD_MS_MAX = 20_000
 /** Caller frames in one journal line. */
 export const JOURNAL_FRAMES_PER_LINE_MAX = 250
@@ -124,7 +124,10 @@ export const CALL_SLAB_CALLS = 128
 export const WORKER_YOUNG_HEAP_MB = 6
 /** How often a call may be re-homed, whichever call ended the worker before. docs/ARCHITECTURE.md. */
 export const REHOMES_MAX = 5
-/** How often a call may be suspected of its worker's death, or fail by a fault of its own, and be tried again. docs/ARCHITECTURE.md. */
+/**
+ * How often a call is tried again after it was suspected of its worker's death or failed by its own fault.
+ * docs/ARCHITECTURE.md.
+ */
 export const SUSPICIONS_MAX = 1
 /**
  * Workers that carry one suspected call each. They are started when a call is suspected, and cost nothing before; further
@@ -133,16 +136,19 @@ export const SUSPICIONS_MAX = 1
 export const LONE_WORKERS_MAX = 4
 /** How long such a worker stays after its call, for the next one. */
 export const LONE_WORKER_IDLE_MS = 5000
-/** How often a worker beats, and how often the main thread looks at the beats. */
+/** Interval at which a worker writes its heartbeat, and at which the main thread checks it. */
 export const WORKER_BEAT_MS = 100
 export const WORKER_WATCH_MS = 250
-/** A worker without a beat for this long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
+/** A worker without a heartbeat for this long is ended and replaced: speech in the ring lasts 2 s (16 kHz). */
 export const WORKER_SILENT_MS = 2000
-/** The same when the process has grown by a worker's memory bound since the beat: a loop fills a gigabyte in half a second. */
+/**
+ * The same when the process has grown by a worker's memory bound since the heartbeat: a loop fills a gigabyte in half
+ * a second.
+ */
 export const WORKER_GROWTH_SILENT_MS = 500
 /**
- * Memory of one media worker, heap and buffers outside of it each: what it takes by itself, and what one call may take. A call was
- * seen to take 0.27 MB, two thirds of it outside (bench L2-prod).
+ * Memory bound of one media worker, for the heap and for the buffers outside it each: a base, and an allowance per
+ * call. A call was measured at 0.27 MB, two thirds of it outside the heap (bench L2-prod).
  */
 export const WORKER_MEMORY_BASE_MB = 256
 export const WORKER_MEMORY_CALL_MB = 1
@@ -152,7 +158,7 @@ export const ENDED_CALLS_KEPT = 1000
 export const KNOWN_CALLS_KEPT = 50_000
 /** Samples of one call's speech that may wait for another item to end: 20 s at 24 kHz. */
 export const SPEECH_WAITING_SAMPLES_MAX = 20 * 24_000
-/** Bytes of one journal that is read back: four hours of a call with its audio. */
+/** Largest journal that is read back: four hours of a call with its audio. */
 export const JOURNAL_FILE_BYTES_MAX = 1024 * 1024 * 1024
 /** Journals that are replayed by one command. */
 export const REPLAY_FILES_MAX = 10_000
@@ -188,20 +194,21 @@ export const ARCHIVE_BACKLOG_MAX = 1000
 /** Attempts to take DATA_DIR when several gateways start at once: each failed one means that another process got further. */
 export const DATA_FOLDER_LOCK_ATTEMPTS_MAX = 20
 /**
- * How often what is known of a live call goes to the disk: one call at most every 2 s, and one of all calls every 50 ms.
- * Composing one takes 0.2 ms in a conversation of a minute and 1.5 ms in a long one: at most 3 % of the main thread.
+ * How often the record of a live call is written to disk: for each call at most every 2 s, over all calls one every 50
+ * ms. Composing one takes 0.2 ms in a conversation of a minute and 1.5 ms in a long one: at most 3 % of the main
+ * thread.
  */
 export const OPEN_RECORD_EVERY_MS = 2000
 export const OPEN_RECORDS_SWEEP_MS = 50
-/** Of them, on their way to the archive's thread; while the disk is slower than that, the rest are written later. */
+/** Records of live calls on their way to the archive's thread at once; beyond it, a record is written later. */
 export const OPEN_RECORDS_PENDING_MAX = 200
 /** An archive's thread that died is replaced after this. */
 export const ARCHIVE_RESTART_MS = 1000
 /** Bytes of all recordings that may wait for the disk: 100 calls for 10 s at 16 kHz. */
 export const RECORDING_PENDING_BYTES_MAX = 64 * 1024 * 1024
-/** Of one recording, how much goes to the disk in one piece: 64 KB at 16 kHz. */
+/** Audio of one recording in one write: 64 KB at 16 kHz. */
 export const RECORDING_BATCH_MS = 1000
-/** A page of metrics is made at most this often; whoever asks meanwhile gets the last one. */
+/** A page of metrics is rendered at most this often; requests in between get the last one. */
 export const SCRAPE_REUSE_MS = 250
 /** How long a scrape may hold up the main thread in one piece, and how many calls it writes in one. */
 export const SCRAPE_SLICE_MS = 1
@@ -211,7 +218,7 @@ export const MARKS_PER_MESSAGE_MAX = 64
 export const MARKS_PASSED_MS = 250
 /** Decisions that a record keeps of each kind, the newest. */
 export const STOPS_KEPT_PER_KIND = 50
-/** Beginnings of sound on the outbound track that a turn may be joined with, and how long it waits for one. */
+/** Onsets of sound on the outbound track that can be matched with a turn, and how long a turn waits for one. */
 export const EAR_ONSETS_KEPT = 16
 export const EAR_WAIT_MS = 2000
 /** Refusals that `GET /api/calls` still shows. */
@@ -223,9 +230,9 @@ export const SPANS_QUEUED_MAX = 8192
 /** Spans of one request: serialising them must not hold up a tick. */
 export const SPANS_PER_EXPORT = 64
 export const SPAN_EXPORT_EVERY_MS = 500
-/** A collector that answers nothing for so long has failed. */
+/** A trace collector that does not answer within this has failed. */
 export const SPAN_EXPORT_TIMEOUT_MS = 5000
-/** How long a process that stops waits for its last spans to be taken. */
+/** How long a stopping process waits for the export of its last spans. */
 export const SPANS_LAST_MS = 2000
 
 // --- agents -----------------------------------------------------------------------------------------------
@@ -266,8 +273,8 @@ export const KNOWLEDGE_QUERY_CHARS_MAX = 300
 /** Modules of one agent's tools. */
 export const AGENT_MODULES_MAX = 10
 /**
- * A caller who is not understood hears us within 8 s. After the first of these sound without words counts as ended, so that the
- * backend answers; where it has not by the second the gateway asks, and has a second to speak.
+ * A caller who is not understood hears us within 8 s. After the first limit, sound without words counts as ended, so
+ * that the backend answers. If it has not answered by the second, the gateway asks, and has one second left to speak.
  */
 export const ANSWER_UNHEARD_MS = 5500
 export const ASK_UNHEARD_MS = 7000
@@ -284,7 +291,7 @@ export const AGENTS_SETTLE_MS = 300
 // --- backends ---------------------------------------------------------------------------------------------
 /** Largest message of a model's service that is read: 60 s of 24 kHz audio as base64. A larger one is dropped and counted. */
 export const BACKEND_MESSAGE_BYTES_MAX = 4 * 1024 * 1024
-/** Largest message that is let in at all; the socket is closed on more. */
+/** Largest message that is accepted at all; the socket is closed on more. */
 export const BACKEND_FRAME_BYTES_MAX = 32 * 1024 * 1024
 /** Unsent bytes of one backend socket beyond which caller audio waits: 8 s of 24 kHz audio as base64. */
 export const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
@@ -292,7 +299,7 @@ export const BACKEND_UNSENT_BYTES_MAX = 512 * 1024
 export const BACKEND_WAITING_AUDIO_MS = 10_000
 /** Texts that wait for a backend that is not ready. */
 export const BACKEND_WAITING_TEXTS_MAX = 16
-/** Caller audio before detected speech that a backend without ears of its own is given. */
+/** Caller audio before detected speech that goes to a backend without voice detection of its own. */
 export const BACKEND_PRE_ROLL_MS = 400
 /** From the first byte to a session that takes audio; both attempts together. */
 export const BACKEND_CONNECT_MS = 8000
@@ -302,23 +309,26 @@ export const BACKEND_CONNECT_PAUSE_MS = 200
 export const BACKEND_CLOSE_MS = 700
 /** A backend socket that was silent this long is pinged, and is dead when it is silent once more. */
 export const BACKEND_PING_MS = 10_000
-/** Responses, items and tool calls of one session that a backend remembers, to judge what comes late. */
+/** Responses, items and tool calls of one session that a backend remembers, to recognise late messages. */
 export const BACKEND_RESPONSES_KEPT = 32
 export const BACKEND_ITEMS_KEPT = 64
 export const BACKEND_TOOL_CALLS_KEPT = 256
-/** What a new session is told of an earlier one, newest first. */
+/** Characters of conversation history that a new session gets, newest first. */
 export const BACKEND_HISTORY_CHARS_MAX = 32 * 1024
 /** A tool's arguments and its answer, as text. */
 export const BACKEND_TOOL_TEXT_CHARS_MAX = 64 * 1024
 /** Characters of one transcript that are kept while it grows. */
 export const BACKEND_TRANSCRIPT_CHARS_MAX = 8192
-/** Words of a service about a fault: what is read of them, and what is kept. */
+/** A service's error text: bytes that are read, and characters that are kept. */
 export const BACKEND_FAULT_BYTES_MAX = 8192
 export const BACKEND_FAULT_CHARS_MAX = 200
-/** How often the wish for one response is repeated that the service refuses because another is under way, and the pause. */
+/**
+ * How often a request for a response is repeated when the service refuses it because another one runs, and the pause
+ * between.
+ */
 export const BACKEND_CREATE_TRIES_MAX = 5
 export const BACKEND_CREATE_PAUSE_MS = 250
-/** Keys that are pressed within this time of each other are told to the model as one entry, of at most so many. */
+/** DTMF digits within this time of each other go to the model as one entry, and the most digits of an entry. */
 export const BACKEND_KEYS_PAUSE_MS = 1500
 export const BACKEND_KEYS_MAX = 20
 
@@ -328,9 +338,12 @@ export const INPUT_REPLAY_MS = 10_000
 export const INPUT_REPLAY_CHUNK_MS = 100
 /** Free chunks that one worker keeps for its calls: 0.8 MB at 16 kHz. */
 export const INPUT_REPLAY_SPARE_CHUNKS_MAX = 256
-/** Speech is reported up to 1.2 s after its first sample (over the agent's voice), and 400 ms before it belong to it. */
+/**
+ * Speech is reported up to 1.2 s after its first sample (over the agent's voice), and includes the 400 ms before that
+ * sample.
+ */
 export const INPUT_REPLAY_MARGIN_MS = 1700
-/** Utterances, keys and texts of one call that wait for their answer. */
+/** Utterances, DTMF digits and texts of one call that wait for their answer. */
 export const OPEN_INPUTS_MAX = 64
 /** Sessions of backends that a call's record names. */
 export const BACKEND_SESSIONS_KEPT = 32
@@ -338,9 +351,9 @@ export const BACKEND_SESSIONS_KEPT = 32
 export const FAILOVERS_MAX = 8
 /** A backend that has not got ready after this is given up while there is another. */
 export const FAILOVER_CONNECT_MS = 3000
-/** Silence of a backend that was asked something, until another is. Half of what the session itself waits. */
+/** A backend that does not answer for this long is replaced. Half of the session's own limit. */
 export const FAILOVER_STALL_MS = 6000
-/** How long a caller waits without a word while a backend is being replaced. */
+/** How long a caller waits in silence while a backend is being replaced. */
 export const FAILOVER_HOLD_MS = 1500
 /** Answers that may fail one after another before another backend is asked. */
 export const FAILOVER_RESPONSES_FAILED_MAX = 2
@@ -353,7 +366,7 @@ export const ROTATION_TRIES_MAX = 5
 /** A session that gives no sign of its end is rotated this long before it; with this much left it is not waited any longer. */
 export const ROTATION_LEAD_MS = 60_000
 export const ROTATION_LAST_MS = 2000
-/** A standby that failed is tried again after this, and so often. */
+/** Pause before a failed standby is tried again, and the number of tries. */
 export const STANDBY_RETRY_MS = 30_000
 export const STANDBY_TRIES_MAX = 5
 /** Circuits of one worker, one for each backend by name. */
@@ -363,7 +376,7 @@ export const CIRCUIT_FAILURES_TO_OPEN = 3
 export const CIRCUIT_OPEN_MS = 5000
 export const CIRCUIT_OPEN_MS_MAX = 120_000
 export const CIRCUIT_FINAL_OPEN_MS = 300_000
-/** A call that probes and is not heard of again is replaced by the next one after this. */
+/** A probing call that reports nothing is replaced by the next call after this. */
 export const CIRCUIT_PROBE_MS_MAX = 30_000
 /** Turns of which a shadow's report keeps the numbers, characters of each text in it, and waits for a tool's result. */
 export const SHADOW_TURNS_MAX = 200
@@ -409,7 +422,7 @@ export const DIALOGUE_STEPS_PER_EVENT_MAX = 200
 export const DIALOGUE_CALLS_PENDING_MAX = 8
 /** Known values (a caller's order numbers) that go into one grammar. */
 export const DIALOGUE_KNOWN_VALUES_MAX = 50
-/** Keys that are kept while a number is being keyed in. */
+/** DTMF digits that are kept while a caller enters a number. */
 export const DIALOGUE_KEYS_MAX = 20
 
 // --- edge -------------------------------------------------------------------------------------------------
@@ -417,29 +430,36 @@ export const DIALOGUE_KEYS_MAX = 20
 export const HTTP_HEADERS_BYTES_MAX = 16 * 1024
 /** A request's body must be here after this; the carrier waits 10 s for its answer at most. */
 export const BODY_DEADLINE_MS = 5000
-/** Bodies that may be on their way at once, 16 KiB each at most; one more takes the place of the stranger's that waits longest. */
+/**
+ * Bodies that may be on their way at once, 16 KiB each at most; one more replaces the unproven body that has waited
+ * longest.
+ */
 export const BODIES_PENDING_MAX = 2000
 /** Of these, bodies of one address that nothing has proven yet. */
 export const BODIES_PER_ADDRESS_MAX = 500
-/** An answer of so many bytes does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once. */
+/**
+ * An answer of this size does not fit into uWebSockets.js's buffer of 16 KiB (`CORK_BUFFER_SIZE`) and leaves at once.
+ */
 export const REFUSAL_FLUSH_BYTES = 16 * 1024
 /** Entries of `X-Forwarded-For` that are looked at, from the right, and networks of trusted proxies. */
 export const FORWARDED_HOPS_MAX = 32
 export const TRUSTED_PROXIES_MAX = 64
 /** Secrets that may have signed a webhook: a forged signature costs one HMAC over 16 KiB for each. */
 export const WEBHOOK_SECRETS_MAX = 16
-/** Requests of one address that may fail (unsigned, malformed, refused), and addresses that are remembered. */
+/** Failed requests (unsigned, malformed, refused) allowed for one address, and addresses that are remembered. */
 export const FAILED_REQUESTS_PER_S = 20
 export const FAILED_REQUESTS_BURST = 100
 export const FAILED_REQUESTS_ADDRESSES_MAX = 10_000
-/** Log lines about requests that were turned away, for each reason. */
+/** Log lines about refused requests, for each reason. */
 export const REJECTION_LINES_BURST = 5
 export const REJECTION_LINES_PER_S = 0.1
 /** Wrong tokens of one address that the ops port answers at once, and how many more of them each second later on. */
 export const OPS_WRONG_TOKENS_BURST = 10
 export const OPS_WRONG_TOKENS_PER_S = 0.1
 export const OPS_WRONG_TOKENS_ADDRESSES_MAX = 1000
-/** How long every further one waits for its answer, and how many wait at once; one beyond is answered and cut off. */
+/**
+ * How long the answer to each further one is delayed, and how many wait at once; beyond it the connection is closed.
+ */
 export const OPS_SLOWED_MS = 1000
 export const OPS_SLOWED_MAX = 100
 /** Webhooks of one call: its lifecycle has about ten. */
@@ -448,7 +468,7 @@ export const CALL_WEBHOOKS_BURST = 30
 /** Calls of which the edge remembers what it answered, and for how long the tokens of their other URLs are good. */
 export const ANSWERED_CALLS_MAX = 20_000
 export const CONTINUATION_TOKEN_TTL_S = 6 * 3600
-/** Audio tokens that are remembered as used; each is good for a minute, so this stands for 800 calls a second. */
+/** Audio tokens that are remembered as used; each is good for a minute, so this is enough for 800 calls a second. */
 export const USED_TOKENS_MAX = 50_000
 /** Event ids that are remembered, to notice repetitions; a minute's worth of a large installation. */
 export const EVENT_IDS_MAX = 20_000
@@ -465,7 +485,7 @@ export const SOCKET_PING_MS = 15_000
 export const SOCKET_IDLE_S = 32
 /** Unsent bytes of one socket: 2 s of 16 kHz audio beyond what the kernel holds. More ends the call. */
 export const SOCKET_BACKPRESSURE_BYTES_MAX = 64 * 1024
-/** An empty binary frame and then no audio for this long: the carrier waits for us to close. */
+/** After an empty binary frame and no audio for this long, the carrier waits for us to close. */
 export const CARRIER_FLUSHED_MS = 1000
 /** Text frames of one socket in one rate window; the carrier sends a handful a call. */
 export const TEXT_FRAMES_PER_WINDOW_MAX = 500
@@ -483,11 +503,13 @@ export const FORWARD_ANSWER_MS = 2000
 export const FORWARDS_WAITING_MAX = 1000
 /** Calls whose owner the supervisor remembers, calls with another owner than their SID's hash says, and calls of nodes that died. */
 export const PLACED_CALLS_MAX = 20_000
-/** A process that died is started again after the first of these, doubled each time that it lives shorter than the third, up to the second. */
+/**
+ * Delay before a process that died is started again, its maximum, and the run time below which the delay is doubled.
+ */
 export const PROCESS_RESTART_MS = 250
 export const PROCESS_RESTART_MS_MAX = 30_000
 export const PROCESS_SHORT_LIFE_MS = 10_000
-/** Short lives of one process in a row that end all of them. */
+/** Short runs of one process in a row after which all processes end. */
 export const PROCESS_SHORT_LIVES_MAX = 5
 /** After the last call of a drain, for the carrier's webhooks about its end. */
 export const LAST_WEBHOOKS_MS = 500
@@ -514,7 +536,7 @@ export const PLAYOUT_DRY_TAIL_MS = 200
 // --- outbound ---------------------------------------------------------------------------------------------
 /** Calls that ring at once. */
 export const OUTBOUND_CALLS_WAITING_MAX = 200
-/** Past its ringing time by this much, a call that the carrier says nothing of is hung up. */
+/** A call without a message from the carrier is hung up this long after its ringing time. */
 export const OUTBOUND_GRACE_MS = 5000
 
 // --- sautikit-api -----------------------------------------------------------------------------------------

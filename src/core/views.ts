@@ -7,12 +7,12 @@ interface Viewable<T> {
 const PLACES = 8
 
 /**
- * Views of pieces of one array, each made once. `subarray` allocates, `set` and `fill` on a view that is there do not,
- * and they copy seven times as fast as a loop over the samples. What goes through a ring or a scratch area on the hot
- * path lies at few places with few lengths; a piece that is not among the last seen costs what `subarray` costs.
+ * A cache of views of one array. `subarray` allocates; `set` and `fill` on an existing view do not, and they copy seven
+ * times as fast as a loop over the samples. On the hot path a ring or a scratch area is used at few places with few
+ * lengths, so most views are in the cache. A view that is not costs as much as `subarray`.
  */
 export class Views<T extends Viewable<T>> {
-  // What was asked for last: on a steady line it is asked for again.
+  // The last request: on a steady line the next one is the same.
   #lastFrom = -1
   #lastLength = -1
   #last: T
@@ -26,7 +26,7 @@ export class Views<T extends Viewable<T>> {
     this.#views = Array.from({ length: PLACES }, () => whole)
   }
 
-  /** The elements `from` to `from + length`: a view, the caller must not keep it for long. */
+  /** The elements `from` to `from + length`: a view that the caller must not keep. */
   at(from: number, length: number): T {
     if (from === this.#lastFrom && length === this.#lastLength) return this.#last
     // Frames of 20 ms begin at multiples of 160 or 320 samples: the middle bits tell them apart.

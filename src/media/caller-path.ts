@@ -8,7 +8,7 @@ import { ComposedDetector, type FrameDetector, type VadBank } from './vad/vad.js
 
 interface CallerPathOptions {
   readonly sampleRateHz: LegRateHz
-  /** What the carrier was asked to fork. */
+  /** The track that the carrier was asked to fork. */
   readonly track: ForkedTrack
   readonly vadBank: VadBank
 }
@@ -29,20 +29,20 @@ export interface CallerPathStats {
   depthMs: number
   /** Frames that wait in it now. */
   framesWaiting: number
-  /** 0 while it is not known. */
+  /** Channels of the stream; 0 while not known. */
   channels: 0 | 1 | 2
   /** DTMF digits. */
   digits: number
 }
 
-// What goes through the jitter buffer beside a frame. Echo is `TAG_LEARNT` too when it is known to come back, and how.
+// Tags that go through the jitter buffer with a frame. Echo is `TAG_LEARNT` too when its delay and gain are known.
 const TAG_ECHO = 1
 const TAG_LEARNT = 2
-// Quiet on any line, also on one that was not heard long enough to know its noise.
+// Quiet on any line, also on one whose noise is not known yet.
 const QUIET_DBFS = -55
 // On the outbound track there is only what is played to the caller: voice is far above this, comfort noise below.
 const AGENT_DBFS_MIN = -45
-// A gap of speech is shorter than this more often than not; between a filler and its answer it is longer.
+// Most gaps within speech are shorter than this; the gap between a filler and its answer is longer.
 const AGENT_GAP_MS = 160
 
 /**
@@ -150,7 +150,7 @@ export class CallerPath {
     this.#ingest(bytes, arrivalMs)
   }
 
-  /** Until then no frame is due, unless `push` brings one; Infinity when only that can. */
+  /** No frame is due before this time, unless `push` brings one; Infinity when only `push` can. */
   get dueMs(): number {
     return this.#jitter.dueMs
   }
@@ -188,15 +188,15 @@ export class CallerPath {
     if (this.digit !== null) this.#digits++
   }
 
-  /** 20 ms that the carrier plays from `playedAtMs` on, so that they are known when they come back. */
+  /** 20 ms that the carrier plays from `playedAtMs` on, so that their echo can be recognised. */
   playedReference(frame: Int16Array, playedAtMs: number): void {
-    // A stereo stream brings its own reference, with the right time.
+    // A stereo stream contains its own reference, with the right time.
     if (this.#layout.channels === 2) return
     this.#echoGate.reference(frame, playedAtMs)
     this.#matcher?.reference(frame, playedAtMs)
   }
 
-  /** Gives the detector back; the object must not be used afterwards. */
+  /** Releases the detector; the object must not be used afterwards. */
   release(): void {
     this.#detector.release()
   }
@@ -230,14 +230,14 @@ export class CallerPath {
     let level = this.#detector.levelDbfs(left)
     const match = this.#matcher?.match(left, capturedAtMs) ?? 'unknown'
     const exact = this.#matcher?.exact === true
-    // What is left when our own speech is taken out is the caller, but says nothing about the line's noise.
+    // After cancelling, the rest is the caller's speech, but its level says nothing about the line's noise.
     const cancelled = exact && (match === 'own' || match === 'mixed')
     const caller = cancelled && this.#matcher?.cancel(left) === true
     if (cancelled) level = this.#detector.levelDbfs(left)
     const echo = cancelled ? match === 'own' || !caller : this.#isEcho(match, left, level, capturedAtMs)
     if (echo) this.#framesOfEcho++
     const loud = this.#gate.isOpen(level, !echo && !cancelled)
-    // Only what is surely not the caller may be given up after a stall.
+    // After a stall, only frames that are surely not the caller may be skipped.
     const quiet = echo || (!loud && (this.#gate.settled || level < QUIET_DBFS))
     const learnt = echo && (match === 'own' || this.#matcher?.proven === true || this.#echoGate.delayMs !== null)
     this.#jitter.push(arrivalMs, quiet, level, (echo ? TAG_ECHO : 0) | (learnt ? TAG_LEARNT : 0))
@@ -261,7 +261,7 @@ export class CallerPath {
 
 // 6 dB let 92 % of the speech through at 10 dB of noise.
 const OPEN_OVER_FLOOR_DB = 6
-// Quieter than any line that has a person on it; keeps digital silence from opening the gate for a whisper of noise.
+// Quieter than any line with a person on it. Without it, faint noise after digital silence would open the gate.
 const FLOOR_DBFS_MIN = -66
 const FALL_SHARE = 0.2
 const RISE_SHARE = 0.002
@@ -291,7 +291,7 @@ export class EnergyGate {
 
   /**
    * @param feedsFloor false for a frame that says nothing about the line: our own echo
-   * @param marginDb by which it must be
+   * @param marginDb by how much the frame must be louder than the noise floor
    * @returns true when the frame is louder than the noise
    */
   isOpen(levelDbfs: number, feedsFloor: boolean, marginDb = OPEN_OVER_FLOOR_DB): boolean {
@@ -303,7 +303,7 @@ export class EnergyGate {
     if (this.#frames === 0) this.floorDbfs = level
     const slot = this.#frames % WINDOW_FRAMES
     const old = this.#levels[slot] as number
-    // As the window keeps it, so that what is added is what will be taken away.
+    // Rounded as the window stores it, so that exactly the added value is subtracted later.
     const rounded = Math.fround(level)
     this.#levels[slot] = rounded
     if (this.#frames >= WINDOW_FRAMES) {

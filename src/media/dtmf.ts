@@ -22,11 +22,11 @@ const WINDOW = 160
  * Finds DTMF digits in the caller's voice channel (the carrier's stream has no message for them). A digit is reported once, as
  * soon as two windows of 20 ms that overlap by half agree: 30 ms of it, so that the shortest legal one of 40 ms counts
  * whatever its place. A gap of 40 ms makes the same digit count again, one of 20 ms does not.
- * Its twin is in vad/caller-kernel/.
+ * The twin in vad/caller-kernel/ decides the same.
  * @see ITU-T Q.24 for the limits; the blocks are Goertzel filters, joined in pairs by turning the older's phase
  */
 export class DtmfDetector {
-  /** True while a digit sounds, or what may become one: such a frame is not voice. */
+  /** True while a digit sounds, or a sound that may become one: such a frame is not voice. */
   active = false
   /** Digits reported, ever. */
   digits = 0

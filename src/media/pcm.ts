@@ -44,7 +44,7 @@ export function readSamples(bytes: Uint8Array, from: number, out: Int16Array, to
 
 /** Sum of squares; exact in a double for more than 8 million samples. */
 export function energyOf(samples: Int16Array, from = 0, to = samples.length): number {
-  // Four sums, as one would wait for itself at each sample. All are whole numbers: their order does not matter.
+  // Four sums: additions to one sum would wait for each other. All are whole numbers, so their order does not matter.
   let sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0
   let i = from
   for (; i + 3 < to; i += 4) {

@@ -98,7 +98,7 @@ export class Reframer {
     left.set(this.#wholeSamples as Int16Array)
   }
 
-  /** Whether the bytes can be read as samples where they lie. The view is made once. */
+  /** Whether the bytes can be read as samples without a copy. The view is made once. */
   #isSamples(packet: Uint8Array): boolean {
     if (packet !== this.#whole) {
       this.#whole = packet
@@ -159,7 +159,7 @@ export class ChannelLayout {
   #bytes = 0
   /** Audio ahead of the clock if the stream is mono; never below 0. */
   #aheadMs = 0
-  /** The running window of the second rule's other half. */
+  /** The window in which half the rate proves mono. */
   #windowAtMs = 0
   #windowBytes = 0
 
@@ -175,7 +175,7 @@ export class ChannelLayout {
       this.#firstAtMs = arrivalMs
       this.#lastAtMs = arrivalMs
       this.#windowAtMs = arrivalMs
-      // More than the decision may wait for, all at once: nothing can be learnt by waiting.
+      // One packet holds more than the longest wait: further waiting gives no information.
       if (this.channels === 0 && bytes >= this.#monoBytesPerMs * 2 * CHANNEL_DECISION_MS_MAX) this.channels = 1
       return
     }

@@ -1,15 +1,15 @@
 import { CARRIER_BURST_MS } from '../core/limits.js'
 import { msToSamples, type LegRateHz } from '../core/units.js'
 
-/** What was held back by the carrier may still come for this long; until then the place of a sample is kept free. */
+/** Audio that the carrier held back may still come for this long; its place is kept free until then. */
 const HOLD_MS = CARRIER_BURST_MS + 200
 /** Agent speech is placed ahead of the clock by the playout's lead and one burst of frames. */
 const AHEAD_MS = 500
 /** Audio that is further ahead of its time than this has no place: two clocks that differ, or a sender that is too fast. */
 const EARLY_MS = 200
-/** A lag is looked at over this time, ... */
+/** The lag is observed over windows of this length. */
 const WINDOW_MS = 400
-/** ... and one that stays between two such times, and does not shrink, is audio that was lost and not held up. */
+/** A lag above this that does not shrink from one window to the next is lost audio, not delayed audio. */
 const LOST_MS = 60
 const STEADY_MS = 20
 
@@ -17,8 +17,8 @@ const STEADY_MS = 20
  * Two voices of one call side by side in time, as a recording has them: the caller left, the agent right.
  *
  * The caller's packets follow each other without a gap until their time of arrival says that some are missing; what
- * comes late in a burst goes to where it belongs. The agent's samples have the time at which they are played, and what
- * the carrier was told to throw away is taken out again. So rows become final only some time after they were heard.
+ * comes late in a burst goes to its own time. The agent's samples are placed at the time at which they are played;
+ * samples that the carrier was asked to discard are removed. So rows become final only some time after they were heard.
  *
  * Positions are frames (one sample of each side) since `zeroMs`. Pure; 256 KB at 16 kHz.
  */
@@ -26,7 +26,7 @@ export class StereoTimeline {
   readonly sampleRateHz: LegRateHz
   /** Caller samples that had no place any more, or were far ahead of their time. */
   callerDropped = 0
-  /** Silence that stands for what the carrier never sent. */
+  /** Samples of silence in place of audio that the carrier never sent. */
   callerFilled = 0
   /** Agent samples that had no place. */
   agentDropped = 0

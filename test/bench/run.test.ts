@@ -7,7 +7,7 @@ import type { Subject } from '../../bench/subjects.js'
 
 const options: CaseOptions = {
   subject: 'test', level: 'L0', calls: 8, workers: 1, processes: 1, messageMs: null, generators: 2, seconds: 2, seed: 1, memory: false, profileDir: null, pin: false,
-  // Tests run on busy machines: what is looked at here is not speed.
+  // Tests run on busy machines: this one does not check speed.
   latenessMsMax: 1000,
 }
 

@@ -2,7 +2,8 @@ import t from 'tap'
 import { measureShare } from '../../bench/turns/share.js'
 import { measureTakeovers } from '../../bench/turns/takeovers.js'
 
-// Whether the bench measures what it says; how fast it was is not judged on a machine that runs tests.
+// These tests check that the bench measures what it says. They do not check speed: the machine is busy with other
+// tests.
 
 t.test('every takeover is made, and the second backend gets each sample of the question once and in order', async (t) => {
   const lines: string[] = []

@@ -13,7 +13,7 @@ const wasm = new WebAssembly.Module(readFileSync(new URL('../../src/media/vad/ca
 const newKernel = (): CallerKernel => new CallerKernel(wasm, VOICE_MODEL)
 const twins = new VoiceBank({ model: VOICE_MODEL, kernel: null })
 
-/** What f32 and another order of its sums make of numbers up to 10. */
+/** Rounding error of f32, with its sums in another order, for numbers up to 10. */
 const TOLERANCE = 1e-4
 /** How far the pitch moved. Where all lags are alike it is the last bit that says which is the highest, here as in the twin. */
 const MOVED = 18
@@ -46,7 +46,7 @@ function sounds(sampleRateHz: LegRateHz): Map<string, Int16Array> {
 
 const SOUNDS = { 8000: sounds(8000), 16000: sounds(16_000) }
 
-/** In one line, with a pause between them, so that every sound meets what others left. */
+/** All sounds in one line with pauses between, so that each begins with the state that the others left. */
 const allOf = (sampleRateHz: LegRateHz): Int16Array =>
   concatenate(...[...SOUNDS[sampleRateHz].values()].flatMap((sound) => [sound, silence(sampleRateHz, 340)]))
 

@@ -28,7 +28,7 @@ function press(key: string, sampleRateHz: number, { onMs = 80, offMs = 80, rowAm
   )
 }
 
-/** What the kernel of the calls hears, and its twin: both where they differ, which no test expects. */
+/** The digits that the kernel finds. Where its TypeScript twin finds others, both, which no test expects. */
 function heard(samples: Int16Array, sampleRateHz: LegRateHz): string {
   const twin = new DtmfDetector({ sampleRateHz })
   const detector = new KernelStream(kernel, sampleRateHz)

@@ -11,15 +11,15 @@ const SMALL: TrainingOptions = { utterances: 6, soundMs: 1500, ratesHz: [8000], 
 const examples = await trainingExamples(SMALL)
 const frames = examples.speech.length
 
-/** As the kernel reads the numbers; that what calls have reads them alike is the kernel's test. */
-const judgeOf = (model: ArrayLike<number>) => {
+/** Reads the numbers as the TypeScript twin does; caller-kernel.test.ts compares it with the kernel of the calls. */
+const detectorOf = (model: ArrayLike<number>) => {
   const kernel = new JsVoiceKernel(model)
   return (inputs: Float32Array): number => {
     kernel.inputs.set(inputs)
     return kernel.odds()
   }
 }
-const lossAfter = (epochs: number): number => lossOf(examples, judgeOf(fit(examples, { epochs, seed: 1 })))
+const lossAfter = (epochs: number): number => lossOf(examples, detectorOf(fit(examples, { epochs, seed: 1 })))
 
 t.test('the same material comes out each time, of voices and of what is none', async (t) => {
   const again = await trainingExamples(SMALL)
@@ -45,17 +45,17 @@ t.test('the same numbers are fitted to it each time, others from another seed', 
 t.test('what is fitted is what the kernel reads: its decisions get better', (t) => {
   const losses = [0, 3, 12].map(lossAfter) as [number, number, number]
   t.ok(losses[1] < 0.8 * losses[0] && losses[2] < 0.8 * losses[1], losses.map((loss) => loss.toFixed(3)).join(', '))
-  const judge = judgeOf(rounded(fit(examples, { epochs: 12, seed: 1 })))
+  const detector = detectorOf(rounded(fit(examples, { epochs: 12, seed: 1 })))
   let right = 0
   examples.speech.forEach((spoken, i) => {
-    if ((judge(examples.inputs.subarray(i * INPUTS, (i + 1) * INPUTS)) > 0) === (spoken === 1)) right++
+    if ((detector(examples.inputs.subarray(i * INPUTS, (i + 1) * INPUTS)) > 0) === (spoken === 1)) right++
   })
   t.ok(right > 0.9 * frames, `${((100 * right) / frames).toFixed(1)} % of the frames, with the numbers as they are kept`)
   t.end()
 })
 
 t.test('what is built knows material of the kind that it was derived from', (t) => {
-  const loss = lossOf(examples, judgeOf(VOICE_MODEL))
+  const loss = lossOf(examples, detectorOf(VOICE_MODEL))
   t.ok(loss < 0.25, loss.toFixed(3))
   t.end()
 })

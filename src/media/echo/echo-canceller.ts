@@ -13,8 +13,8 @@ const SILENT_ENERGY = 16 * 16
  * What a frame of the caller's side is:
  * - `clear`: none of our own speech can be in it;
  * - `own`: our own speech and next to nothing else;
- * - `mixed`: our speech is known and taken into account; `foreignShare` says how much of the power is somebody else's;
- * - `unknown`: our speech may be in it, but where is not known (yet). Levels must decide.
+ * - `mixed`: our speech was found in it; `foreignShare` is the share of the power that is somebody else's;
+ * - `unknown`: our speech may be in it, at a delay that is not known (yet). Levels must decide.
  */
 export type EchoMatch = 'clear' | 'own' | 'mixed' | 'unknown'
 
@@ -22,7 +22,7 @@ export type EchoMatch = 'clear' | 'own' | 'mixed' | 'unknown'
 interface Candidate {
   /** In samples. */
   lag: number
-  /** Power of the frames that were laid beside it, and what of it was left over; older frames count less. */
+  /** Power of the frames that were compared at this delay, and the power that did not fit; older frames count less. */
   power: number
   left: number
   frames: number
@@ -32,9 +32,9 @@ interface Candidate {
 
 /**
  * Finds our own speech, sample for sample, in a stream into which the carrier mixes both parties. What was sent is
- * known, so a frame is laid beside it: five taps are fitted (1/8 ms apart: level, and a delay that is no whole number
- * of samples), and what they cannot explain is the caller. So a caller is heard over an agent as loud as himself,
- * which levels alone cannot do.
+ * known, so a frame is compared with it: five taps are fitted (1/8 ms apart: level, and a delay that is no whole number
+ * of samples), and what they cannot explain is the caller. So a caller is heard over an agent of the same loudness;
+ * levels alone cannot do that.
  *
  * The delay is one number of samples for a whole run of speech, but another for each run: the carrier's hold-back and
  * its tick begin anew. It is found by correlating over all delays. A vowel fits nearly as well a period of its pitch
@@ -106,7 +106,7 @@ export class EchoMatcher {
     const now = Math.round((capturedAtMs - FRAME_MS) * PER_MS)
     const sent = this.#sent
     const between = (this.#heardAt - LAG_MAX) * sent.step > sent.soundEnd
-    // The carrier's samples are of one piece, whenever they arrive: while our speech is among them they are counted.
+    // The carrier's samples have no gaps, whenever they arrive: while our speech is among them they are counted.
     if (Math.abs(now - this.#heardAt) > (between ? HEARD_JUMP_BETWEEN : HEARD_JUMP)) this.#heardAt = now
     const at = this.#heardAt
     this.#heardAt += NARROW_FRAME
@@ -117,7 +117,7 @@ export class EchoMatcher {
     }
     narrow(frame, sent.step, this.#heardHistory, heard)
     const power = dotProduct(heard, 0, heard, 0, NARROW_FRAME)
-    // Nothing to lay beside; what there is above 4 kHz, a hiss, is ours if we are known to be in it.
+    // Too little power to compare. A hiss above 4 kHz is ours if our speech is known to be in the stream.
     if (power < SILENT_ENERGY * NARROW_FRAME) {
       return energyOf(frame) < SILENT_ENERGY * frame.length ? 'clear' : this.#state === 'searching' ? 'unknown' : 'mixed'
     }
@@ -210,13 +210,13 @@ export class EchoMatcher {
     const second = candidates[1]
     const clear = share < SURE_SHARE || second === undefined || second.left / second.power > 3 * share
     const settled = best.frames >= SETTLED_FRAMES && clear
-    // The first proof that our speech is in the stream at all takes more than a likeness of two vowels.
+    // The first proof that our speech is in the stream must be stronger than the likeness of two vowels.
     if (!this.proven && share > SURE_SHARE && !settled) return
     this.#state = settled ? 'settled' : 'held'
     this.proven = true
   }
 
-  /** Lays the frame beside what was sent that long before. @returns the share that it leaves over */
+  /** Compares the frame with what was sent `candidate.lag` before. @returns the share of the power that does not fit */
   #try(at: number, candidate: Candidate, power: number): number {
     const share = this.#fit(at, candidate.lag, power)
     // The rest of the run before says nothing about the delay of this one.
@@ -239,12 +239,12 @@ export class EchoMatcher {
     if (++this.#sinceFollowed < FOLLOW_EVERY) return
     this.#sinceFollowed = 0
     const lag = refineLag(heard, this.#sent, at, best.lag)
-    // What one frame says is believed when the next one agrees.
+    // A new lag counts only when the next frame agrees.
     if (lag === this.#nextLag) best.lag = lag
     this.#nextLag = lag
   }
 
-  /** Seconds of talk, and nothing of ours in it: it was an accident, or the carrier does not mix any more. */
+  /** Seconds of talk without our speech in it: the match was an accident, or the carrier does not mix any more. */
   #unlearn(): void {
     this.proven = false
     this.#missed = 0
@@ -303,7 +303,7 @@ const FOLLOW_EVERY = 4
 
 // --- the search for a delay ----------------------------------------------------------------------
 
-// The carrier may be as much later than we reckon as it held back, and then is not: an echo may seem early.
+// The carrier may hold audio back, so that we expect the echo too late: then its lag is negative.
 const LAG_MIN = -250 * PER_MS
 const LAG_MAX = (ECHO_DELAY_MS_MAX + 60) * PER_MS
 
@@ -382,11 +382,11 @@ const REFINE = 6
 
 // --- taking our own speech out -------------------------------------------------------------------
 
-/** Takes our own speech out of frames in which it lies as it was sent, but for level, filters and codecs. */
+/** Removes our own speech from frames in which only level, filters and codecs have changed it. */
 class EchoCanceller {
   readonly #sent: SentSpeech
   readonly #taps: number
-  /** Of our own speech in a frame, as the caller's side had it last: a peak that wears off. */
+  /** Power of our own speech on the caller's side: the peak, which decays from frame to frame. */
   #ownPower = 0
 
   constructor(sent: SentSpeech) {
@@ -485,7 +485,7 @@ class SentSpeech {
     for (let i = known; i < length; i++) out[i] = 0
   }
 
-  /** The same at 8 kHz. @param out room for twice as many samples and `HALF_BAND_HISTORY` */
+  /** The same at 8 kHz. @param out holds at least twice as many samples plus `HALF_BAND_HISTORY` */
   copyNarrow(from: number, length: number, out: Float32Array): void {
     if (this.step === 1) return this.copy(from, length, out)
     this.copy(2 * from - HALF_BAND_HISTORY, 2 * length + HALF_BAND_HISTORY, out)
@@ -574,7 +574,7 @@ class LeastSquares {
     return this.#normal[tap * this.#taps + tap] as number
   }
 
-  /** Solves the normal equations by Cholesky's way. @returns the power of the target that is explained */
+  /** Solves the normal equations by Cholesky decomposition. @returns the power of the target that is explained */
   solve(): number {
     const taps = this.#taps
     const factor = this.#factor
@@ -603,7 +603,7 @@ class LeastSquares {
 
 /** Sum of products of an even number of samples. */
 function dotProduct(a: Float32Array, fromA: number, b: Float32Array, fromB: number, length: number): number {
-  // Two sums, as one would wait for itself at each sample.
+  // Two sums: additions to one sum would wait for each other.
   let sum0 = 0, sum1 = 0
   for (let i = 0; i < length; i += 2) {
     sum0 += (a[fromA + i] as number) * (b[fromB + i] as number)
@@ -612,7 +612,7 @@ function dotProduct(a: Float32Array, fromA: number, b: Float32Array, fromB: numb
   return sum0 + sum1
 }
 
-// Enough for the solution to stay sane where a vowel makes all taps alike.
+// Keeps the solution stable where a vowel makes all taps alike.
 const RIDGE = 0.0003
 
 // Scratch that all calls of a thread share; nothing in it outlives a call of a method.

@@ -12,19 +12,18 @@ interface EchoGateOptions {
 }
 
 /**
- * Tells our own speech, coming back on the caller's side, from the caller. Works on levels: what was sent is
- * remembered for 2.5 s in slots of 10 ms; for each delay up to half a second it is learnt how much louder or softer
- * the caller's side is than what was sent so long ago, and how steadily so. The delay with the steadiest difference is
- * the echo's, the difference is its gain.
+ * Tells the echo of our own speech from the caller, by levels. It remembers what was sent for 2.5 s, in slots of 10 ms.
+ * For each delay up to half a second it learns the level difference between the caller's side and what was sent, and
+ * how steady it is. The delay with the steadiest difference is the echo's delay; the difference is its gain.
  *
- * Until then each frame that is softer than an echo of that delay would be says how loud one can be at most (`#bounds`), so
- * that after the first half second of our speech a line without an echo is known for one.
+ * Until then, each frame that is softer than an echo would be lowers the loudest possible echo for that delay
+ * (`#bounds`). So after the first half second of our speech, a line without an echo is recognised.
  *
  * A frame is echo when it is no louder than the echo should be, with a margin. So a caller who talks over the agent is
- * heard as soon as he is louder than the echo; softer, he is not told from it by level.
+ * heard as soon as he is louder than the echo. A softer caller cannot be told from it by level.
  */
 export class EchoGate {
-  /** Learnt so far; null while there is no echo to be seen. */
+  /** The learnt delay; null while no echo was found. */
   delayMs: number | null = null
   gainDb = 0
   framesOfEcho = 0
@@ -63,7 +62,7 @@ export class EchoGate {
     this.#write(slot + 1, telephonePower(frame, half, frame.length))
   }
 
-  /** False where nothing that was sent can come back any more: the usual case of a caller who talks alone. */
+  /** False when no echo can come any more: usually the caller talks and we are silent. */
   awaits(capturedAtMs: number): boolean {
     return slotOf(capturedAtMs) - this.#newestSlot <= LAGS + 1
   }
@@ -80,7 +79,7 @@ export class EchoGate {
     if (!this.#lookBack(slot)) return false
     const echoDbfs = this.delayMs === null ? this.#loudestEcho(heard) : this.#learntEcho(this.delayMs)
     const over = echoDbfs === null || (heard > SILENT_DBFS && heard > echoDbfs + MARGIN_DB)
-    // What the caller says over the agent must not unlearn the echo; but what stays over it for long is no echo of ours.
+    // A caller who talks over the agent must not unlearn the echo. But a level above it for a long time is no echo.
     this.#framesOver = this.delayMs !== null && over ? this.#framesOver + 1 : Math.max(0, this.#framesOver - 1)
     if (this.delayMs === null || !over || this.#framesOver > OVER_FRAMES_MAX) this.#learn(heard)
     if (over || wholeLevel <= SILENT_DBFS) return false
@@ -89,8 +88,8 @@ export class EchoGate {
   }
 
   /**
-   * Whether a frame is no louder than the loudest thing that we sent in the last 2.5 s would be: for a stream that is
-   * known to hold our speech while it is not known where.
+   * Whether a frame is no louder than an echo of the loudest slot that we sent in the last 2.5 s. For a stream that is
+   * known to hold our speech, at a delay that is not known.
    */
   couldBeEcho(level: number, capturedAtMs: number, gainDb: number): boolean {
     if (!this.awaits(capturedAtMs)) return false
@@ -99,7 +98,7 @@ export class EchoGate {
     return loudest > SILENT_DBFS && level <= loudest + gainDb + MARGIN_DB
   }
 
-  /** Copies what was sent of late, so that `recent` holds it by lag. @returns whether any of it made a sound */
+  /** Copies what was sent of late, so that `recent` holds it by lag. @returns whether any of it was audible */
   #lookBack(slot: number): boolean {
     let sound = false
     for (let i = 0; i < recent.length; i++) {
@@ -156,7 +155,7 @@ export class EchoGate {
       const sent = recent[lag + NEAR_SLOTS] as number
       if (sent > SILENT_DBFS || heard > SILENT_DBFS) {
         const off = heard - sent - (this.#meanDb[lag] as number)
-        // A caller who talks over the agent is far off the mean; he must not unlearn it at once.
+        // The level of a caller who talks over the agent is far from the mean and must not change it at once.
         const step = off > OFF_DB_MAX ? OFF_DB_MAX : off < -OFF_DB_MAX ? -OFF_DB_MAX : off
         this.#meanDb[lag] = (this.#meanDb[lag] as number) + step * LEARN
         this.#variance[lag] = (this.#variance[lag] as number) * (1 - LEARN) + step * step * LEARN
@@ -199,8 +198,8 @@ export class EchoGate {
 }
 
 /**
- * Level of 20 ms below 4 kHz. Levels of the gate are that on either side: of an s that we send at 16 kHz a telephone line brings next
- * to nothing back.
+ * Level of 20 ms below 4 kHz. The gate compares these levels on both sides: of an "s" that we send at 16 kHz, a
+ * telephone line returns almost nothing.
  */
 export function telephoneDbfs(frame: Int16Array): number {
   return dbfsOfEnergy(telephonePower(frame, 0, frame.length), 1)
@@ -211,7 +210,7 @@ function telephonePower(frame: Int16Array, from: number, to: number): number {
   if (frame.length < WIDE_FRAME) return energyOf(frame, from, to) / (to - from)
   let energy = 0
   let count = 0
-  // The half-band filter of `echo-sent.ts`, at every other sample.
+  // The half-band filter of echo-canceller.ts, at every other sample.
   for (let i = from; i < to - HALF_BAND_HISTORY; i += 2) {
     const sum = 16 * (frame[i + 3] as number) + 9 * ((frame[i + 2] as number) + (frame[i + 4] as number))
       - (frame[i] as number) - (frame[i + 6] as number)
@@ -266,7 +265,7 @@ const BINS = Math.ceil(LAGS / BIN_SLOTS)
 const BOUND_DOWN_DB = 3
 // While a caller talks over us each frame is louder than an echo: 2.5 dB a second.
 const BOUND_UP_DB = 0.05
-// Softer than any echo that passes for a voice.
+// Softer than any echo that the voice detector takes for speech.
 const BOUND_DB_MIN = -45
 
 // Scratch of all calls of a thread: what was sent, from `NEAR_SLOTS` after the frame back to the longest delay.

@@ -49,14 +49,14 @@ export class JitterBuffer {
   /** Quiet frames in a row at the head, given out or given up. */
   #quietRun = 0
   #calmFrames = 0
-  /** All that is known of time, in one piece of memory: a field that holds a fraction is an object of its own to V8. */
+  /** All times, in one array: V8 allocates a heap object for each field that holds a fraction. */
   readonly #clock = new Float64Array(CLOCK_VALUES)
   #bucket = 0
   #lateRun = 0
   /** Where the frame that was pulled last still lies. */
   #lastSlot = 0
   #lastWasQuiet = true
-  /** Where a frame is made up; most calls never need one. */
+  /** Memory for a concealed frame; most calls never need one. */
   #madeUp: Int16Array | null = null
 
   /** @param slots  `JITTER_SLOTS` frames of memory for the frames that wait; its own when left out */
@@ -102,7 +102,7 @@ export class JitterBuffer {
     return this.framesIn * FRAME_MS + (this.#clock[BASELINE_MS] as number)
   }
 
-  /** Frames that the memory has room for now. */
+  /** Frames that fit into the memory now. */
   get capacity(): number {
     return this.#ring.slots.length
   }
@@ -116,7 +116,7 @@ export class JitterBuffer {
 
   /**
    * Takes the frame that was written to `place()`.
-   * @param quiet nobody speaks in it: it may be given up to catch up
+   * @param quiet nobody speaks in it: it may be skipped to catch up
    * @param levelDbfs kept beside the frame, as `tags` (0 to 255) is
    */
   push(arrivalMs: number, quiet: boolean, levelDbfs = 0, tags = 0): void {
@@ -135,7 +135,10 @@ export class JitterBuffer {
     this.framesIn++
   }
 
-  /** Until then `pull` gives nothing and changes nothing, unless a frame is pushed; Infinity when only that can help. */
+  /**
+   * Before this time `pull` gives nothing and changes nothing, unless a frame is pushed; Infinity when only `push`
+   * can.
+   */
   get dueMs(): number {
     if (this.#waiting === 0) {
       return this.#state === 'empty' || this.#state === 'stalled' ? Infinity : this.#dueMs() + OVERDUE_MS
@@ -189,7 +192,7 @@ export class JitterBuffer {
 
   #take(): void {
     const ring = this.#ring
-    // Where it lies: what takes its place has to be pushed first.
+    // No copy: a later frame overwrites this place only when it is pushed.
     this.frame = ring.slots[this.#head] as Int16Array
     this.#lastSlot = this.#head
     const { facts } = ring
@@ -206,7 +209,7 @@ export class JitterBuffer {
     if (this.#calmFrames >= RING_SHRINK_AFTER && ring !== this.#steadyRing) this.#resize(JITTER_SLOTS)
   }
 
-  /** Gives up silence while more waits than should; a pause of up to 60 ms is part of speech and stays. */
+  /** Skips silence while more than `enoughMs` waits; a pause of up to 60 ms is part of speech and stays. */
   #skipSilence(enoughMs: number): void {
     while (this.#waiting * FRAME_MS > enoughMs && this.#waiting > 1
       && this.#headIsQuiet && this.#quietRun >= QUIET_KEPT_FRAMES) {
@@ -261,7 +264,7 @@ export class JitterBuffer {
     clock[BASELINE_MS] = min
   }
 
-  /** Deeper at once, flatter only now and then: each change moves the clock. */
+  /** The depth grows at once and shrinks only now and then, because each change moves the clock. */
   #learnDepth(latenessMs: number, mayShrink: boolean): void {
     const clock = this.#clock
     for (let i = LATENESS; i < LATENESS + DEPTH_BINS; i++) clock[i] = (clock[i] as number) * FORGET
@@ -293,7 +296,7 @@ export class JitterBuffer {
   }
 }
 
-// Five seconds with next to nothing waiting give the memory of a burst back.
+// After five seconds with almost nothing waiting, the memory of a burst is released.
 const RING_CALM_FRAMES = 4
 const RING_SHRINK_AFTER = 250
 // Eight half seconds: longer than bursts and their pauses, and 200 ppm of drift move it by under 1 ms.
@@ -306,7 +309,7 @@ const DEPTH_BINS = JITTER_DEPTH_MS_MAX / DEPTH_BIN_MS + 1
 // 4 s of memory; as NetEq does, 5 % of the frames may come later than the depth allows.
 const FORGET = 0.995
 const LATE_SHARE = 0.05
-// What a line is believed to be before it was seen: clean. Else the fifth frame alone could set the depth.
+// A new line counts as clean. Without this prior, the fifth frame alone could set the depth.
 const PRIOR_FRAMES = 20
 const OVERDUE_MS = FRAME_MS
 const RELEASE_MS = FRAME_MS / 2
@@ -330,7 +333,7 @@ const CLOCK_VALUES = LATENESS + DEPTH_BINS
 /** The memory of a jitter buffer: frames of s16 mono, and what came with each. */
 interface JitterRing {
   readonly slots: readonly Int16Array[]
-  /** Of each frame `FACTS` numbers, in one array: four arrays were eight more places of the memory that a frame had to wait for. */
+  /** `FACTS` numbers for each frame, in one array: four arrays cost a frame eight more cache misses. */
   readonly facts: Float64Array
 }
 

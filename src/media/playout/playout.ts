@@ -107,8 +107,8 @@ export class Playout {
   }
 
   /**
-   * Until then a `pump` would do nothing, whatever comes into the source. Infinity where only new speech, the end of it,
-   * `pause`, `resume` or `clear` can make a difference.
+   * Before this time `pump` does nothing, whatever comes into the source. Infinity when only new speech, its end,
+   * `pause`, `resume` or `clear` changes that.
    */
   get dueMs(): number {
     switch (this.#state) {
@@ -117,12 +117,12 @@ export class Playout {
         return Infinity
       case 'flushed': return this.#waitUntilMs
       case 'dry': return -Infinity
-      default: return this.#fadeOutDue ? -Infinity : this.#roomAtMs
+      default: return this.#fadeOutDue ? -Infinity : this.#frameFitsAtMs
     }
   }
 
-  /** When the lead has room for a frame; less a little, so that rounding does not cost a tick. */
-  get #roomAtMs(): number {
+  /** When another frame fits into the lead; a little earlier, so that rounding does not cost a tick. */
+  get #frameFitsAtMs(): number {
     return this.playoutEndMs - this.leadMs + FRAME_MS - ROUNDING_MS
   }
 
@@ -132,12 +132,12 @@ export class Playout {
    * @returns samples written, 0 for nothing to send
    */
   pump(nowMs: number, source: SampleSource, out: Int16Array): number {
-    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#roomAtMs) > FRAME_MS) this.lateTicks++
+    if (this.#state === 'playing' && nowMs - Math.max(this.#lastPumpMs, this.#frameFitsAtMs) > FRAME_MS) this.lateTicks++
     this.#lastPumpMs = nowMs
     if (this.#state === 'flushed' && nowMs >= this.#waitUntilMs) this.#state = 'idle'
     if (this.#state === 'flushed' || this.#state === 'paused') return 0
 
-    // Less than a frame waits for more, unless more will never come.
+    // Less than a frame waits for more, unless the speech has ended.
     const available = source.available()
     const ready = available >= this.#frame || (available > 0 && this.speechEnded)
     if (ready && this.#state !== 'playing' && this.#state !== 'pausing') this.#startPlaying()
@@ -146,9 +146,9 @@ export class Playout {
     if (this.playoutEndMs < nowMs) this.#restartClock(nowMs)
 
     let written = this.#fadeOutDue ? this.#sendFadeOut(nowMs, source, out) : 0
-    const room = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
+    const free = Math.max(0, Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame)
     if (this.#state === 'playing') {
-      if (ready) written = this.#sendSpeech(nowMs, source, out, available, room)
+      if (ready) written = this.#sendSpeech(nowMs, source, out, available, free)
       this.#whenDry(nowMs, source)
     } else if (this.#state === 'dry') {
       this.#whenDry(nowMs, source)
@@ -166,10 +166,10 @@ export class Playout {
     this.#state = this.#brokenOff || this.#state === 'tail' ? 'pausing' : 'paused'
   }
 
-  /** Goes on at the very sample where `pause` stopped, with a fade. */
+  /** Continues at the sample where `pause` stopped, with a fade-in. */
   resume(nowMs: number): void {
     if (!this.paused) return
-    // A fade that was not yet sent is not needed any more, nor its counterpart.
+    // When the fade-out was not sent yet, neither it nor the fade-in is needed.
     this.#fadeInDue ||= this.#brokenOff && !this.#fadeOutDue
     this.#fadeOutDue = false
     this.#state = this.#brokenOff ? 'dry' : 'idle'
@@ -189,15 +189,15 @@ export class Playout {
   }
 
   #startPlaying(): void {
-    // A late backend or a pause does not make two runs out of one.
+    // A late backend or a pause does not split one run into two.
     if (this.#state !== 'dry') this.startedAtMs = null
     this.#state = 'playing'
   }
 
-  #sendSpeech(nowMs: number, source: SampleSource, out: Int16Array, available: number, room: number): number {
-    let samples = Math.min(room, Math.floor(available / this.#frame) * this.#frame)
+  #sendSpeech(nowMs: number, source: SampleSource, out: Int16Array, available: number, free: number): number {
+    let samples = Math.min(free, Math.floor(available / this.#frame) * this.#frame)
     // The last piece goes out although it is no whole frame, filled up with the first zeros of the tail.
-    const last = this.speechEnded && available <= room
+    const last = this.speechEnded && available <= free
     if (last) samples = available
     if (samples === 0) return 0
     source.peek(out, samples)
@@ -226,8 +226,8 @@ export class Playout {
   }
 
   #sendZeros(out: Int16Array, at: number, nowMs: number): number {
-    const room = Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame
-    const samples = Math.max(0, Math.min(room, Math.ceil(this.#tailLeft / this.#frame) * this.#frame))
+    const free = Math.floor((nowMs + this.leadMs - this.playoutEndMs) / FRAME_MS) * this.#frame
+    const samples = Math.max(0, Math.min(free, Math.ceil(this.#tailLeft / this.#frame) * this.#frame))
     out.fill(0, at, at + samples)
     this.#tailLeft -= samples
     this.#advance(samples)

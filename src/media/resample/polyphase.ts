@@ -26,7 +26,7 @@ export interface PolyphaseRows {
   readonly historySamples: number
 }
 
-/** What is used of a libsamplerate-js converter. */
+/** The part of a libsamplerate-js converter that is used here. */
 interface SincConverter {
   full(input: Float32Array): Float32Array
   destroy(): void
@@ -128,7 +128,7 @@ function greatestCommonDivisor(a: number, b: number): number {
 
 /** Taps of a row that are held in two parts: a multiple of this. */
 const PEAK_GROUP = 16
-/** What low parts must count in at most, as bits behind the point. */
+/** Fewest fraction bits of the low parts. */
 const LOW_BITS_MIN = 19
 /** Taps that a kernel takes at once, two in each of four lanes. Cutting off a multiple of it leaves each tap in its lane. */
 export const TAP_STEP = 8
@@ -164,7 +164,7 @@ export interface FixedRows {
   readonly lowShift: number
 }
 
-/** @throws Error when a row is none that fits, which no low-pass filter of this kind is */
+/** @throws Error when a row does not fit; the rows of these low-pass filters always do */
 export function fixedRows(rows: PolyphaseRows): FixedRows {
   // A filter to a lower rate has a wider peak.
   for (let peakTaps = PEAK_GROUP; peakTaps <= rows.tapsPerRow; peakTaps += PEAK_GROUP) {
@@ -174,7 +174,7 @@ export function fixedRows(rows: PolyphaseRows): FixedRows {
   throw new Error(`the filter from ${rows.inRateHz} to ${rows.outRateHz} Hz amplifies`)
 }
 
-/** Null when what is outside of a peak of this width is too large for the low parts. */
+/** Null when a tap outside a peak of this width is too large for the low parts. */
 function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
   const { coefficients: exact, tapsPerRow, upBy } = rows
   const peakAt = peakOf(rows, peakTaps)
@@ -199,7 +199,7 @@ function withPeak(rows: PolyphaseRows, peakTaps: number): FixedRows | null {
         add(lowSums, tap, low)
         if (Math.abs(low) > 32767) fits = false
       }
-      // Whatever the samples are: no lane runs over 32 bits.
+      // For any samples, no lane may overflow 32 bits.
       if (lowSums.some(runsOver)) fits = false
       assert(!highSums.some(runsOver), 'a filter that amplifies')
     }
@@ -238,7 +238,7 @@ function runsOver(sum: number): boolean {
   return sum * 32768 >= 2 ** 31
 }
 
-/** Where to put a window of `peakTaps` taps so that what is largest outside of it is smallest. */
+/** Where a window of `peakTaps` taps leaves the smallest maximum outside it. */
 function peakOf({ coefficients, tapsPerRow, upBy }: PolyphaseRows, peakTaps: number): number {
   const largest = Array.from({ length: tapsPerRow }, (_, tap) =>
     Math.max(...Array.from({ length: upBy }, (_unused, row) => Math.abs(coefficients[row * tapsPerRow + tap] as number))))

@@ -33,7 +33,7 @@ export interface StreamResampler {
   convert(frame: Int16Array): Int16Array
   /** Forget the past: the next sample is the first of a new stream. */
   reset(): void
-  /** Gives the slot back; the object must not be used afterwards. */
+  /** Releases the slot; the object must not be used afterwards. */
   release(): void
 }
 
@@ -89,7 +89,7 @@ class FirStream implements StreamResampler {
   readonly #slot: number
   readonly #frame: Int16Array
   readonly #giveBack: () => void
-  /** Of the next output behind the next input sample, in units of 1 / upBy input samples. */
+  /** Position of the next output after the next input sample, in units of 1 / upBy input samples. */
   #position = 0
   #released = false
 
@@ -174,9 +174,9 @@ class CopyStream implements StreamResampler {
     return frame
   }
 
-  reset(): void { /* a copy has no past */ }
+  reset(): void { /* a copy has no state */ }
 
-  release(): void { /* nor a slot */ }
+  release(): void { /* a copy has no slot */ }
 }
 
 /** What a resampler runs on: the slots of all streams, and the filter. */
@@ -196,7 +196,7 @@ interface Kernel {
 
 /** The most samples that go through a kernel at once: 100 ms at 24 kHz, the longest message of a backend. */
 export const BLOCK_SAMPLES = 2400
-/** Of a slot's frame: 20 ms at 24 kHz. */
+/** Size of a slot's frame: 20 ms at 24 kHz. */
 const FRAME_SAMPLES_MAX = frameSamples(24_000)
 
 /** The same samples without WebAssembly, some twenty times slower. */
@@ -254,8 +254,8 @@ const PAGE_BYTES = 65536
 const SAMPLE_BYTES = Int16Array.BYTES_PER_ELEMENT
 
 /**
- * `fir-kernel/` with one memory for everything. It has room for all slots from the beginning, since views of it would end when it grows.
- * What was never used costs address space only.
+ * `fir-kernel/` with one memory for everything. It is allocated once for all slots, because growing it would detach the
+ * views. Unused pages cost only address space.
  */
 class WasmKernel implements Kernel {
   readonly #rows: readonly FixedRows[]
@@ -276,7 +276,7 @@ class WasmKernel implements Kernel {
     this.#memory = exports['memory'] as WebAssembly.Memory
     this.#run = exports['run'] as RunExport
     this.#rows = rows.map(fixedRows)
-    // Its pairs of four outputs lie so far apart that shorter rows would not overlap.
+    // The kernel computes pairs of four outputs; with shorter rows their inputs would not overlap.
     for (const { taps, rows: { downBy } } of this.#rows) assert(taps >= TAP_STEP * (downBy + 2), 'rows too short for the kernel')
     let end = 16
     const reserve = (bytes: number): number => {

@@ -60,7 +60,7 @@ export class ComposedDetector implements FrameDetector {
 
   detect(frame: Int16Array, levelDbfs: number): void {
     this.digit = this.#dtmf.detect(frame, levelDbfs)
-    // The detector of voice learns from every frame, so it is asked first, whatever overrules its answer.
+    // The voice detector learns from every frame, so it runs first, even if a digit or a tone overrules it.
     this.voiced = this.#vad.isSpeech(frame) && levelDbfs > VOICE_DBFS_MIN && !this.#dtmf.active
       && !isPureTone(frame, this.#sampleRateHz)
   }

@@ -93,15 +93,15 @@ const PAGE_BYTES = 65_536
 const CACHE_LINE_BYTES = 64
 const DTMF_BLOCK = 80
 const DTMF_RATE_HZ = 8000
-/** Of a slot: a frame at 16 kHz. */
+/** Size of a slot: a frame at 16 kHz. */
 const SLOT_BYTES = frameSamples(16_000) * Int16Array.BYTES_PER_ELEMENT
 
 /**
  * The detection of all streams of a thread: the WebAssembly of caller-kernel/ and a block of its memory for each stream, kept on a free
  * list. A block holds the stream's state, 2.2 KB, and `JITTER_SLOTS` frames.
  *
- * The memory has room for as many streams as a worker may carry calls from the beginning, since views of it would end when it grows. What
- * was never used costs address space only.
+ * The memory is allocated once for all calls that a worker may carry, because growing it would detach the views. Unused
+ * pages cost only address space.
  */
 export class CallerKernel {
   readonly exports: KernelExports
@@ -111,7 +111,7 @@ export class CallerKernel {
   blocks = 0
   /** Bytes of a stream's state; its slots lie behind it. */
   readonly stateBytes: number
-  /** Where a frame is copied to that lies in no slot. */
+  /** Frames that are not in a slot are copied to this address. */
   readonly #frameAt: number
   readonly #frame: Int16Array
   readonly #free: number[] = []
@@ -154,7 +154,7 @@ export class CallerKernel {
     return block
   }
 
-  /** The block goes to the next stream that opens. */
+  /** Puts the block on the free list. */
   close(block: number): void {
     this.openStreams--
     this.#free.push(block)
@@ -241,7 +241,7 @@ export class KernelStream implements Vad, FrameDetector {
     this.#kernel.close(this.#block)
   }
 
-  /** Checks a frame, and makes the block that of a new stream before its first one. */
+  /** Checks a frame, and initialises the block before the stream's first one. */
   #begin(frame: Int16Array): void {
     assert(!this.#released, 'VAD used after its release')
     assert(frame.length === (this.#wide === 1 ? 320 : 160), 'the VAD takes frames of 20 ms')

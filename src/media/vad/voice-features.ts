@@ -1,6 +1,6 @@
 import type { LegRateHz } from '../../core/units.js'
 
-/** Samples at 2 kHz that are laid beside themselves, and the lags: 5 to 28 are pitches of 400 to 71 Hz. */
+/** Samples at 2 kHz in the autocorrelation, and its lags: 5 to 28 are pitches of 400 to 71 Hz. */
 const WINDOW = 64
 export const LAG_MIN = 5
 const LAG_MAX = 28
@@ -17,8 +17,9 @@ export const MODEL_NUMBERS = UNITS + INPUTS * UNITS + UNITS + 1
 const BANDS = 6
 
 /**
- * What tells a caller from his surroundings, frame by frame, as numbers near 0 to 4. None of them depends on how loud the line
- * is: levels are over the floor of their band, which is the least of the smoothed level in the last 3 s, or over what is usual.
+ * Features that tell a caller from his surroundings, frame by frame, as numbers near 0 to 4. None depends on how loud
+ * the line is: levels are relative to the floor of their band (the lowest smoothed level of the last 3 s) or to the
+ * usual level.
  *
  * | inputs | what                                                                                              |
  * |--------|---------------------------------------------------------------------------------------------------|
@@ -32,9 +33,9 @@ const BANDS = 6
  * | 35-46  | each band over what it mostly is, and its mean over the floor                                     |
  * | 47     | how new the call is                                                                               |
  *
- * Music and machines are steady in their pitches, other people are many and so have none, a caller moves in all of these.
+ * Music and machines have steady pitches. Many people at once have no pitch. A caller changes in all of these features.
  *
- * The units are derived with this; calls are heard by its twin, caller-kernel/.
+ * The units are derived with this class; calls use its twin, caller-kernel/.
  */
 export class VoiceFeatures {
   readonly #kernel: JsVoiceKernel
@@ -85,7 +86,7 @@ export class VoiceFeatures {
     this.#splitter = new BandSplitter(options)
   }
 
-  /** Takes the next frame and writes what is known of it to the kernel's `inputs`. */
+  /** Writes the features of the next frame to the kernel's `inputs`. */
   take(frame: Int16Array): void {
     this.#frames++
     this.#splitter.take(frame, bandPower, low)
@@ -96,7 +97,7 @@ export class VoiceFeatures {
     this.#kernel.inputs[47] = Math.exp(-this.#frames / 50)
   }
 
-  /** Bands over their floors. @returns by how many decibels they all are, on average */
+  /** Each band over its floor. @returns the average over the floor, in decibels */
   #bands(): number {
     const { inputs } = this.#kernel
     const step = this.#step()
@@ -217,7 +218,7 @@ export class VoiceFeatures {
     inputs[9] = (this.#loudTenth - this.#softFifth) / 10
     const levels = this.#levels
     const slot = this.#frames % LONG_WINDOW
-    // As the window keeps it, so that what is added is what will be taken away.
+    // Rounded as the window stores it, so that exactly the added value is subtracted later.
     const level = Math.fround(db)
     this.#long.move(level, levels[slot] as number, this.#frames > LONG_WINDOW)
     const leaves = levels[(this.#frames + LONG_WINDOW - SHORT_WINDOW) % LONG_WINDOW] as number
@@ -265,7 +266,10 @@ export class VoiceFeatures {
     inputs[34] = voicedPeak / 10
   }
 
-  /** In decibels, of what is usual: large in the first frames, later as much as follows a line within seconds. */
+  /**
+   * Step of the usual levels, in decibels: large in the first frames, later small enough to follow a line within
+   * seconds.
+   */
   #step(): number {
     return Math.max(STEP_DB, 3 / (1 + this.#frames / 10))
   }
@@ -313,10 +317,10 @@ function decibels(power: number): number {
 const LEVELS = BANDS + 1
 const BAND_SHARES = [1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 4, 1 / 4]
 const TEN_LOG = 10 / Math.LN10
-// Digital silence and the last bit of mu-law are no floor to stand out of.
+// Digital silence and the last bit of mu-law would make the floor too low.
 const DB_MIN = 14
 const OVER_DB_MAX = 45
-// The least of a smoothed level lies that far below its mean.
+// The lowest smoothed level is this far below its mean.
 const FLOOR_BIAS_DB = 2
 const PARTS = 5
 const PART_FRAMES = 30
@@ -363,7 +367,7 @@ class HalfSplit {
 const ALL_PASS_EVEN = 0.64
 const ALL_PASS_ODD = 0.17
 
-/** Splits frames of 20 ms; what is above 4 kHz came through no telephone and is left out. */
+/** Splits frames of 20 ms into bands. The signal above 4 kHz is left out: a telephone line does not carry it. */
 class BandSplitter {
   readonly #splits: readonly HalfSplit[]
   readonly #wide: HalfSplit | null
@@ -423,7 +427,7 @@ export class JsVoiceKernel {
   readonly inputs = new Float32Array(INPUTS)
   readonly #model: Float32Array
 
-  /** @param model none to take features only */
+  /** @param model left out where only the features are needed */
   constructor(model: ArrayLike<number> = new Float32Array(MODEL_NUMBERS)) {
     this.#model = Float32Array.from(model)
   }

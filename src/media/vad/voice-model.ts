@@ -1,6 +1,6 @@
 // Written by bench/vad/train.ts: docs/VAD.md says how, and what they are derived from.
 
-/** The numbers of the voice detector's units, in the order of `voice-kernel.ts`. */
+/** The numbers of the voice detector's units, in the order that `JsVoiceKernel` reads them. */
 export const VOICE_MODEL: readonly number[] = [
   1.669, 0.6077, -0.2348, 2.012, 3.25, 0.1635, 2.857, 0.8903, 0.2916, -2.933, -2.22, 0.129, -0.3547, -0.0007152,
   -0.0607, -6.528, -1.418, -0.3087, 0.6129, -1.22, 0.3026, -0.4499, -2.445, -0.1268, -1.829, 2.789, 2.49, 1.628,

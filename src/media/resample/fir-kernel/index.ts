@@ -1,15 +1,18 @@
 /**
- * Polyphase FIR over s16 samples with coefficients of two times 16 bits (../fixed-rows.ts), in AssemblyScript: compiled to fir-kernel.wasm, run by
- * ../fir-kernels.ts. Its twin, sample for sample, is ../fir-js.ts. It was WebAssembly text until it took its outputs in pairs of four: that
- * is three loops where there was one, and AssemblyScript puts a function in the place of its call where this V8 does not.
+ * Polyphase FIR over s16 samples with coefficients of two times 16 bits (`FixedRows` of ../polyphase.ts), in
+ * AssemblyScript. It is compiled to fir-kernel.wasm and run by `WasmKernel` of ../resampler.ts. `filterInJs` there
+ * gives the same samples. AssemblyScript and not WebAssembly text, because it inlines functions and the V8 of Node 20
+ * does not.
  *
- * Outputs are taken phase by phase: those `upBy` apart use the same row, with the input `downBy` further on. So four of them share each load
- * of coefficients. Four more share the load of the samples: an output whose input begins 8 samples later meets the same vector of samples one
- * vector of coefficients earlier. `downBy` is 1, 2 or 3; 8 samples are 8 or 4 outputs of a phase, and with 3 it takes 24, which are 8.
+ * Outputs are computed phase by phase. Outputs `upBy` apart use the same row, with the input `downBy` further on, so
+ * four of them share each load of coefficients. Four more share the load of the samples: an output whose input begins 8
+ * samples later needs the same vector of samples one vector of coefficients earlier. `downBy` is 1, 2 or 3: 8 samples
+ * are 8 or 4 outputs of a phase; with 3, 24 samples are 8 outputs.
  *
- * Two rules come from V8 11.3, which keeps loads in their order and sinks sums behind all loads of a block: a block that loads more vectors
- * than there are registers left (15 less the sums) spills them, so the inner loops take 8 taps a turn and leave the unrolling to V8; and
- * loops over low and over high parts stand apart, as one for both is mispredicted.
+ * V8 11.3 sets two rules. It keeps loads in their order and moves sums after all loads of a block, so a block that
+ * loads more vectors than there are free registers (15 less the sums) spills them: the inner loops take 8 taps a turn
+ * and leave the unrolling to V8. The loops over low and over high parts are separate, because one loop for both is
+ * mispredicted.
  */
 
 const VECTOR: usize = 16
@@ -23,14 +26,17 @@ function plus(sum: v128, samples: v128, taps: v128): v128 {
   return i32x4.add(sum, i32x4.dot_i16x8_s(samples, taps))
 }
 
-/** Two lanes of `a` and two of `b` that have the sums of both between them. */
+/** Pairwise sums: two lanes of `a`, then two of `b`. */
 // @ts-ignore: a decorator
 @inline
 function halved(a: v128, b: v128): v128 {
   return i32x4.add(v128.shuffle<i32>(a, b, 0, 2, 4, 6), v128.shuffle<i32>(a, b, 1, 3, 5, 7))
 }
 
-/** Adds the high sums to the low ones, which count in 2^-OUTPUT_BITS already, then all lanes of each; rounds half up, cuts to 16 bits, stores. */
+/**
+ * Adds the high sums to the low ones (both in units of 2^-OUTPUT_BITS), then all lanes; rounds half up, clips to 16
+ * bits, stores.
+ */
 // @ts-ignore: a decorator
 @inline
 function store4(out: usize, apart: usize, a0: v128, a1: v128, a2: v128, a3: v128, h0: v128, h1: v128, h2: v128, h3: v128): void {
@@ -46,12 +52,14 @@ function store4(out: usize, apart: usize, a0: v128, a1: v128, a2: v128, a3: v128
 }
 
 /**
- * Filters `inputSamples` new samples, which lie in `scratch` behind the place of the history: copies a stream's history before them, writes
- * `outputSamples` outputs, and keeps the last samples as the next history. All places are addresses in bytes.
+ * Filters `inputSamples` new samples, which are in `scratch` after the space for the history. Copies the stream's
+ * history before them, writes `outputSamples` outputs, and keeps the last samples as the next history. All addresses
+ * are in bytes.
  *
- * A row is `taps` low parts, then `peakTaps` high parts, which belong to the taps from `peakAt` on. Both are multiples of 8, and `taps` is at
- * least 8 (downBy + 2). Each sum has four lanes, lane k taking taps 2k and 2k + 1 of every 8. The lanes of the low sum are shifted right by `lowShift`,
- * those of the high one by 2, so that they count in 2^-13 and all of them together cannot run over.
+ * A row is `taps` low parts, then `peakTaps` high parts for the taps from `peakAt` on. Both are multiples of 8, and
+ * `taps` is at least 8 (downBy + 2). Each sum has four lanes; lane k takes taps 2k and 2k + 1 of every 8. The lanes of
+ * the low sum are shifted right by `lowShift`, those of the high sum by 2: the unit is then 2^-13, and their total
+ * cannot overflow.
  *
  * @param position of the first output behind the first new sample, in units of 1 / upBy input samples
  */
@@ -66,7 +74,7 @@ export function run(
   const stride: usize = upBy << 1
   const rowBytes: usize = (taps + peakTaps) << 1
   const peak: usize = peakAt << 1
-  // The second four: so many outputs of the phase after the first, and so many bytes of input.
+  // How far the second four are after the first: in outputs of the phase, and in bytes of input.
   const later = downBy == 2 ? 4 : 8
   const lag: usize = later * step
   for (let phase = 0, phases = min(upBy, outputSamples); phase < phases; phase++) {
@@ -154,7 +162,9 @@ function eight(
   storePeaks(x + peak + lag, step, high, end, out + toLater, stride, b0, b1, b2, b3)
 }
 
-/** The high parts of four outputs, with `x` at the input of the first one's peak; stores what they and the low sums come to. */
+/**
+ * Adds the high parts of four outputs to their low sums and stores them; `x` is at the input of the first one's peak.
+ */
 // @ts-ignore: a decorator
 @inline
 function storePeaks(
@@ -173,7 +183,7 @@ function storePeaks(
   store4(out, stride, a0, a1, a2, a3, h0, h1, h2, h3)
 }
 
-/** An output of those that are left over. */
+/** One output of the remainder. */
 // @ts-ignore: a decorator
 @inline
 function one(x: usize, low: usize, high: usize, end: usize, peak: usize, lowShift: i32, out: usize): void {

@@ -1,21 +1,21 @@
 /**
- * Detects voice, DTMF digits and tones in a caller's frame, in AssemblyScript (ADR 0007): compiled to caller-kernel.wasm, run by
- * `CallerKernel` of ../voice-detector.ts. Vectors are of
- * four f32 where nothing else is said, and all memory is addressed in bytes.
+ * Detects voice, DTMF digits and tones in a caller's frame, in AssemblyScript (ADR 0007). It is compiled to
+ * caller-kernel.wasm and run by `CallerKernel` of ../voice-detector.ts. A vector has four f32 unless a comment says
+ * otherwise. Addresses are in bytes.
  */
 import {
   DOMINANCE_MIN, EVENNESS_MIN, HITS_TO_REPORT, IMPURITY_MAX, DTMF_DBFS_MIN, MISSES_TO_RELEASE, OCTAVE_LEAK, OCTAVE_MAX, ODDS_BEGIN, ODDS_ON,
   OFF_FREQUENCY_MAX, PHASE_BLUR_RAD, PURITY_MIN, REVERSE_TWIST_MAX, TWIST_MAX, VOICE_DBFS_MIN,
 } from '../detection-limits'
 
-/** A frame that lies nowhere else in this memory is copied here, s16: 320 samples, or 160. */
+/** A frame that is not in this memory yet is copied here, s16: 320 or 160 samples. */
 export const FRAME = memory.data(320 << 1, 16)
-/** Nothing else is from here on. */
+/** Memory is free from this address on. */
 export const FREE: usize = __heap_base
 
 const WAVE = memory.data(320 << 2, 16)
 
-/** Makes the block at `stream` that of a call that begins; `bandsAbove` is `bandsAboveThemselves` of its first frame. */
+/** Initialises the block at `stream` for a new call; `bandsAbove` is `bandsAboveThemselves` of its first frame. */
 export function begin(stream: usize, bandsAbove: i32): void {
   memory.fill(stream, 0, STREAM_BYTES)
   for (let at: usize = 0; at < LEVELS_BYTES * PARTS; at += 16) v128.store(stream + at, f32x4.splat(f32.MAX_VALUE), LEAST_DB)
@@ -29,7 +29,7 @@ export function energy(frame: usize, wide: bool): f64 {
   let sums = i64x2.splat(0)
   for (const end = frame + (wide ? 640 : 320); frame < end; frame += 16) {
     const x = v128.load(frame)
-    // Two squares are 2^31 at most, which is no i32 but a u32.
+    // Two squares are 2^31 at most, which overflows an i32 but fits a u32.
     const squares = i32x4.dot_i16x8_s(x, x)
     sums = i64x2.add(sums, i64x2.add(i64x2.extend_low_i32x4_u(squares), i64x2.extend_high_i32x4_u(squares)))
   }
@@ -44,7 +44,7 @@ export function isSpeech(stream: usize, frame: usize, wide: bool): bool {
 
 /**
  * Detects voice and digits in the frame at `frame`. Bit 0: the caller's voice, neither digit nor tone nor silence. The other bits:
- * 1 + row x 4 + column of the DTMF digit that was recognised in it, or 0.
+ * 1 + row x 4 + column of the DTMF digit recognised in it, or 0.
  */
 export function detect(stream: usize, frame: usize, wide: bool, levelDbfs: f64): i32 {
   toWave(frame, wide)
@@ -61,7 +61,10 @@ function takeVoice(stream: usize, wide: bool): bool {
   return s.speaking
 }
 
-/** The frame at `frame` as f32, smaller by as much as the splits make it larger: by a power of two, so exactly. */
+/**
+ * The frame at `frame` as f32, scaled down by the gain of the band splits. The gain is a power of two, so this is
+ * exact.
+ */
 function toWave(frame: usize, wide: bool): void {
   const scale = f32x4.splat(wide ? f32(1.0 / 8) : f32(1.0 / 4))
   const end = frame + (wide ? 640 : 320)
@@ -73,15 +76,16 @@ function toWave(frame: usize, wide: bool): void {
   }
 }
 
-// --- what is kept of a stream between its frames ---------------------------------------------------------
+// --- state of a stream between its frames --------------------------------------------------------------
 
 /**
- * What is kept of one stream between its frames, in one block so that it comes into the cache in one go. The block begins with this
- * class; the vectors lie behind it. `begin` (index.ts) makes a block new.
+ * The state of one stream between its frames, in one block so that one run of cache lines holds it. The block begins
+ * with this class; the vectors follow it. `begin` initialises a block.
  */
 @unmanaged
 class Stream {
-  // In double precision, so that minutes of small steps add up as they do in the twin: what is usual, and the sums of windows.
+  // Usual levels and window sums. Double precision, so that minutes of small steps add up as they do in the TypeScript
+  // twin.
   softFifth: f64
   median: f64
   loudTenth: f64
@@ -114,7 +118,7 @@ class Stream {
   hold: f32
   newness: f32
 
-  // DTMF digits, as dtmf.ts has them.
+  // DTMF digits: the same state as in dtmf.ts.
   candidate: i32
   hits: i32
   down: i32
@@ -122,7 +126,7 @@ class Stream {
   olderEnergy: f32
 }
 
-/** Six bands, all of them together, and one lane that is not used: two vectors. */
+/** Six bands, their total, and one unused lane: two vectors. */
 const LEVELS_BYTES: usize = 32
 const PARTS = 5
 const LAGS = 24
@@ -144,28 +148,28 @@ const OVER: usize = SMOOTH_DB + LEVELS_BYTES
 const OVER_MEAN: usize = OVER + LEVELS_BYTES
 const QUICK_DB: usize = OVER_MEAN + LEVELS_BYTES
 const USUAL_DB: usize = QUICK_DB + LEVELS_BYTES
-/** The least smoothed level in each part of the window. */
+/** The lowest smoothed level in each part of the window. */
 const LEAST_DB: usize = USUAL_DB + LEVELS_BYTES
-/** The last scores and those of what has a pitch, the newest first: ten of twelve are looked at. */
+/** The last scores, then the last scores of frames with a pitch, the newest first. Ten of twelve are used. */
 const SCORES: usize = LEAST_DB + LEVELS_BYTES * PARTS
 const VOICED_SCORES: usize = SCORES + 48
-/** What is below 1 kHz, at 2 kHz, the newest last. */
+/** The signal below 1 kHz, sampled at 2 kHz, the newest last. */
 const HISTORY: usize = VOICED_SCORES + 48
 const CORRELATION_RING: usize = HISTORY + (HISTORY_SAMPLES << 2)
-/** What the correlation sums up for the newest 24 samples, at each lag. */
+/** The correlation's products of the newest 24 samples, summed for each lag. */
 const NEWEST_PRODUCTS: usize = CORRELATION_RING + CORRELATION_BYTES * CORRELATIONS
 const LEVELS: usize = NEWEST_PRODUCTS + CORRELATION_BYTES
 /** Sums of the older block at the eight tones: real parts, then imaginary ones. */
 const OLDER_TONES: usize = LEVELS + (LONG_WINDOW << 2)
 const OLDER_BLOCK: usize = OLDER_TONES + 64
-/** Of a block: whole lines of the cache. */
+/** Size of a block: whole cache lines. */
 export const STREAM_BYTES: usize = (OLDER_BLOCK + (BLOCK << 2) + 63) & ~63
 
 // --- voice: features -------------------------------------------------------------------------------------
 
-/** The numbers of ../voice-features.ts, which explains them; here are the same sums, four bands at a time. */
+/** The features of ../voice-features.ts, which explains them: the same sums, four bands at a time. */
 
-/** The inputs of the units, and a place behind them that is written with the last. */
+/** The inputs of the units, and one more value, because the last store writes beyond them. */
 export const INPUTS = memory.data(49 << 2, 16)
 
 const DB_MIN: f32 = 14
@@ -182,7 +186,7 @@ function setTenths(input: i32, four: v128): void {
   v128.store(INPUTS + (<usize>input << 2), f32x4.mul(four, f32x4.splat(0.1)))
 }
 
-/** Takes a frame and writes what is known of it to `INPUTS`. */
+/** Writes the features of the next frame to `INPUTS`. */
 function takeFeatures(stream: usize, wave: usize, wide: bool): void {
   const s = changetype<Stream>(stream)
   s.frames++
@@ -204,7 +208,7 @@ function takeFeatures(stream: usize, wave: usize, wide: bool): void {
 
 let levelDb: f32 = 0
 
-/** Bands over their floors, and beside them all bands together. Returns by how many decibels the bands are, on average. */
+/** Each band over its floor, and all bands together. Returns the bands' average over the floor, in decibels. */
 function takeBands(stream: usize, step: f32): f32 {
   const s = changetype<Stream>(stream)
   const high = stream + 16
@@ -225,7 +229,7 @@ function takeBands(stream: usize, step: f32): f32 {
   const change = sum(f32x4.add(takeOver(stream, ofBands), takeOver(high, ofHighBands))) * f32(1.0 / 6)
   s.change = towards(s.change, change, 0.1)
   s.changeSlow = towards(s.changeSlow, change, 0.02)
-  // Of the second four only two are bands: what is written behind them is overwritten by what follows.
+  // Only two of the second four are bands. Later stores overwrite the other two.
   setTenths(0, ofBands)
   setTenths(4, ofHighBands)
   set(6, f32x4.extract_lane(highOver, 2) * f32(0.1))
@@ -378,7 +382,7 @@ function noteScores(stream: usize, score: f32, step: f64): void {
   set(34, newest10(stream + VOICED_SCORES) * f32(0.1))
 }
 
-/** Twelve values, the newest first: all make room for one. */
+/** Inserts a value at the front of twelve; the oldest drops out. */
 function enter(values: usize, value: f32): void {
   const a = v128.load(values), b = v128.load(values, 16), c = v128.load(values, 32)
   v128.store(values, v128.shuffle<f32>(f32x4.splat(value), a, 0, 4, 5, 6))
@@ -396,10 +400,10 @@ function newest10(values: usize): f32 {
 
 // --- voice: bands ----------------------------------------------------------------------------------------
 
-/** The band splitter of ../half-band.ts, two or four outputs of each all-pass at a time. */
+/** The band splitter of ../voice-features.ts, two or four outputs of each all-pass at a time. */
 
-// The coefficients k of the even and the odd all-pass, as they meet a vector of samples: 1 - k^2, k^2 and k^4 as well. They lie in memory
-// since the engine would build a constant vector anew at each use.
+// The coefficients k of the even and the odd all-pass, in the order of a vector of samples; then 1 - k^2, k^2 and k^4.
+// They lie in memory since the engine would build a constant vector anew at each use.
 const K = memory.data<f32>([0.64, 0.17, 0.64, 0.17], 16)
 const ONE_LESS_K2 = memory.data<f32>([0.5904, 0.9711, 0.5904, 0.9711], 16)
 const K2 = memory.data<f32>([0.4096, 0.0289, 0.4096, 0.0289], 16)
@@ -410,14 +414,14 @@ const LOWER = memory.data(160 << 2, 16)
 const UPPER = memory.data(80 << 2, 16)
 const HIGH = memory.data(40 << 2, 16)
 const NEXT = memory.data(40 << 2, 16)
-/** What is above 4 kHz came through no telephone and is looked at by nobody. */
+/** The signal above 4 kHz. Nothing reads it: a telephone line does not carry it. */
 const WAVE_ABOVE = memory.data(160 << 2, 16)
 
-/** Of six bands, per sample; two lanes behind them are free. */
+/** Power of six bands, per sample; two more lanes are unused. */
 const BAND_POWER = memory.data(32, 16)
 
 /**
- * Both halves of a band, each twice as large as the twin's, which the callers make good.
+ * Both halves of a band, each twice as large as the twin's; the callers correct for it.
  *
  * An all-pass is y(n) = k x(n) + s with s = x(n-1) - k y(n-1), so that each output waits for the one before. Put into itself it waits for
  * the one four before: y(n) = u(n) + k^2 u(n-2) + k^4 y(n-4), where u(n) = k (x(n) - x(n-2)) + (1 - k^2) x(n-1). A vector of
@@ -505,12 +509,12 @@ function split(stream: usize, wave: usize, wide: bool): void {
 
 // --- voice: pitch ----------------------------------------------------------------------------------------
 
-/** Pitch: the history beside itself, and beside what it was. */
+/** Pitch: the autocorrelation of the history, and its likeness to earlier ones. */
 
-// The coefficients of this frame, the longest lag first, with a place on either side that no peak is higher than.
+// The coefficients of this frame, the longest lag first, with a value on either side that is lower than any peak.
 const PADDED = memory.data(16 + 96 + 16, 16)
 const CORRELATION: usize = PADDED + 16
-// What each window has behind the samples that all have.
+// Energy of each window's samples after those that all windows share.
 const BEHIND = memory.data(96, 16)
 
 let pitch: f32 = 0
@@ -556,7 +560,7 @@ function correlate(history: usize, newestProducts: usize): void {
   normalize(history)
 }
 
-/** Leaves `value` in the place of another, which is added to it. */
+/** Stores `value` at `at` and returns the sum of the old and the new value. */
 function exchanged(at: usize, value: v128): v128 {
   const other = v128.load(at)
   v128.store(at, value)
@@ -610,14 +614,14 @@ function findPitch(): void {
   }
 }
 
-/** Four coefficients, and below 0 those that are lower than a neighbour. */
+/** Four coefficients; those that are lower than a neighbour become negative. */
 function peaksAt(at: usize): v128 {
   const here = v128.load(at)
   const isPeak = v128.and(f32x4.ge(here, v128.load(at - 4)), f32x4.ge(here, v128.load(at + 4)))
   return v128.bitselect(here, f32x4.splat(-1), isPeak)
 }
 
-/** Finds the pitch, and in how far the correlation is that of the last frame and of the fourth before. */
+/** Finds the pitch, and how similar the correlation is to that of the last frame and of the fourth before. */
 function takePitch(stream: usize): void {
   const s = changetype<Stream>(stream)
   store<f32>(CORRELATION - 4, f32.MAX_VALUE)
@@ -715,7 +719,7 @@ function takeDigits(stream: usize, wave: usize, wide: bool, levelDbfs: f64): i32
   const s = changetype<Stream>(stream)
   digitActive = false
   if (levelDbfs < DTMF_DBFS_MIN) {
-    // Both blocks are misses. Nothing that comes is as even as what this leaves.
+    // Both blocks are misses. With zero energy here, the next window fails the evenness check.
     s.olderEnergy = 0
     follow(s, -1)
     return follow(s, -1)
@@ -738,10 +742,10 @@ function takeDigits(stream: usize, wave: usize, wide: bool, levelDbfs: f64): i32
   return nextDigit >= 0 ? nextDigit : digit
 }
 
-/** A digit sounds in the frame that was taken last, or what may become one. */
+/** The frame that was taken last holds a digit, or a sound that may become one. */
 let digitActive: bool = false
 
-/** The sum of each two: 4 kHz and up are weakened enough not to be taken for digits. */
+/** The sum of each two samples. It weakens 4 kHz and up enough that no digit is found there. */
 function halved(wave: usize): usize {
   for (let to = NARROW; to < NARROW + (160 << 2); to += 16, wave += 32) {
     const a = v128.load(wave), b = v128.load(wave, 16)
@@ -842,7 +846,7 @@ function hertz(tone: i32): f64 {
   return load<f64>(TONE_HZ + (<usize>tone << 3))
 }
 
-/** A Goertzel filter over the window: only what may be a digit comes this far. */
+/** A Goertzel filter over the window. Runs only for windows that may hold a digit. */
 function octavePower(olderBlock: usize, newerBlock: usize, tone: i32): f64 {
   const c = 2 * Math.cos((2 * Math.PI * 2 * hertz(tone)) / RATE_HZ)
   let a: f64 = 0, b: f64 = 0
@@ -870,21 +874,23 @@ function follow(s: Stream, heard: i32): i32 {
   return heard
 }
 
-/** Whole vectors: a call to the engine's own copy would cost more. */
+/** Copies whole vectors; memory.copy would cost more. */
 function copy(to: usize, from: usize, bytes: usize): void {
   for (const end = from + bytes; from < end; from += 16, to += 16) v128.store(to, v128.load(from))
 }
 
 // --- pure tones ------------------------------------------------------------------------------------------
 
-/** Tones, decided as ../tone-guard.ts does, to the bit: all sums are of whole numbers that a double holds exactly. */
+/**
+ * Pure tones, decided as in ../pure-tone.ts, bit for bit: all sums are of whole numbers that a double holds exactly.
+ */
 
 const SAMPLES: usize = 160
 // The long and the short step of the twin, in samples at 8 kHz.
 const LONG_STEP: usize = 7
 const SHORT_STEP: usize = 3
 
-// The frame as f64: every other sample of 16 kHz.
+// The frame as f64; at 16 kHz every other sample.
 const SPREAD = memory.data(160 << 3, 16)
 
 function isPureTone(frame: usize, wide: bool): bool {
@@ -898,7 +904,7 @@ function isPureTone(frame: usize, wide: bool): bool {
   return impurity(LONG_STEP) < IMPURITY_MAX && impurity(SHORT_STEP) < IMPURITY_MAX
 }
 
-/** The share of the power that is no sum of two sines: see the twin. */
+/** The share of the power that two sines cannot explain: see the twin. */
 function impurity(step: usize): f64 {
   const d = step << 3
   let pp = f64x2.splat(0), qq = pp, rr = pp, pq = pp, pr = pp, qr = pp
