@@ -8,7 +8,7 @@ import { faultsText, readAgents } from './loader.js'
 import type { Environment } from './template.js'
 import type { SpeechSource } from './loader.js'
 
-/** An agent of the folder, as new calls get it. */
+/** The form in which new calls get an agent of the folder. */
 export interface FolderAgent {
   readonly agent: AgentDefinition
   readonly assets: AgentAssets
@@ -29,12 +29,13 @@ interface AgentWatchOptions {
   readonly onFault: (what: string) => void
 }
 
-/** Edits are read after this at the latest, however many follow. */
+/** An edit is read after this time at the latest, even while further edits arrive. */
 const UNREAD_MS_MAX = 3000
 
 /**
- * Follows the agents folder. An edit reaches new calls only; a file that is broken leaves its agent as it was, while the
- * other files' edits are taken. Reads are one at a time, and edits that come close together are one.
+ * Watches the agents folder. An edit applies to new calls only. A broken file keeps the last valid version of its
+ * agent; edits of other files are applied. Only one read runs at a time, and edits within a short time are read
+ * together.
  */
 export class AgentWatch {
   readonly #options: AgentWatchOptions
@@ -51,14 +52,14 @@ export class AgentWatch {
     this.#options = options
     this.#watcher = watch(options.dir, {
       ignoreInitial: true, depth: 4,
-      // Not names with two dots: a mounted ConfigMap changes by replacing its link `..data`.
+      // Names that begin with two dots are watched: a mounted ConfigMap changes by replacing its link `..data`.
       ignored: (path) => relative(options.dir, path).split(sep).some((part) => part === 'node_modules' || /^\.[^.]/.test(part)),
     })
     this.#watcher.on('all', () => this.#settle())
     this.#watcher.on('error', (error) => options.onFault(`the agents folder cannot be watched: ${messageOf(error)}`))
   }
 
-  /** Records the present files, with which the gateway was started. Resolves when changes are being watched. */
+  /** Records the files with which the gateway was started. Resolves when the watch is active. */
   async start(): Promise<void> {
     const seen = new Promise<void>((resolve) => this.#watcher.once('ready', resolve))
     for (const one of await readAgents(this.#options.dir, this.#options.env, this.#options.speech)) {
@@ -78,7 +79,7 @@ export class AgentWatch {
     if (this.#timer !== null) clearTimeout(this.#timer)
     const nowMs = performance.now()
     this.#unreadSinceMs ??= nowMs
-    // A file that is written all the time must not delay the edits of others.
+    // A file that is written continuously must not delay edits of other files.
     const waitMs = Math.max(0, Math.min(AGENTS_SETTLE_MS, this.#unreadSinceMs + UNREAD_MS_MAX - nowMs))
     this.#timer = setTimeout(() => {
       this.#timer = null

@@ -11,8 +11,8 @@ import { parseKnowledge } from './knowledge.js'
 import type { Passage } from './knowledge.js'
 
 /**
- * What an agent needs besides its definition. Plain data; the knowledge is in shared memory, so that starting a call does
- * not copy it.
+ * What an agent needs besides its definition. Plain data; the knowledge is in shared memory, so
+ * that the start of a call does not copy it.
  */
 export interface AgentAssets {
   /** A hash of the content: workers cache what they build from it under this key. */
@@ -26,9 +26,9 @@ export interface AgentAssets {
 
 export const NO_ASSETS: AgentAssets = { version: 'none', knowledge: null, modules: [], codeTools: [] }
 
-/** Something wrong with a file that an agent names. */
+/** A fault in a file that an agent names. */
 interface AssetFault {
-  /** Where the agent's file names it. */
+  /** The place in the agent's file that names it. */
   readonly path: readonly PropertyKey[]
   readonly what: string
 }

@@ -24,7 +24,7 @@ const openAiTurns = (defaults: string) => z.discriminatedUnion('by', [
   `Who hears that the caller has stopped. Default: ${defaults}; in a list in which one cannot, the gateway for all of them.`,
 )
 
-/** What OpenAI's service takes, and servers like it. */
+/** Options of OpenAI's service and of compatible servers. */
 const openAiShaped = (defaults: string) => ({
   model,
   turns: openAiTurns(defaults),

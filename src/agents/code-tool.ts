@@ -3,7 +3,7 @@ import { TOOL_TIMEOUT_MS } from '../core/limits.js'
 import type { AgentInput } from './definition.js'
 import { bindFaults, bindSchema, requiresSchema, toolName, toolParametersSchema } from './tool-definition.js'
 
-/** What a tool written in code knows of the call that it runs for. */
+/** The call for which a code tool runs. */
 export interface CodeToolContext {
   readonly callSid: string
   /** The caller's number, or empty when withheld. */
@@ -12,7 +12,7 @@ export interface CodeToolContext {
   readonly agent: string
   /** The verified identity (`verification.identity`); null until the caller has proved it. */
   readonly identity: Readonly<Record<string, unknown>> | null
-  /** The same for every try of one tool call. */
+  /** The same for every attempt of one tool call. */
   readonly idempotencyKey: string
   /** Aborts at the deadline, and when the caller hangs up. */
   readonly signal: AbortSignal
@@ -38,7 +38,7 @@ type Run = (args: Readonly<Record<string, unknown>>, context: CodeToolContext) =
 /** A tool written in code, as `defineTool` takes it. */
 export type CodeToolInput = z.input<typeof codeToolSchema> & {
   /**
-   * Runs on the thread that carries calls: it must not block, and what it returns goes to the model as JSON.
+   * Runs on a media worker, so it must not block. The model gets its return value as JSON.
    * When it throws, the model gets "the tool failed" without the message.
    */
   readonly run: Run

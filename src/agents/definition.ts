@@ -66,7 +66,7 @@ const verificationSchema = z.strictObject({
   if (verification.required > ids.length) {
     context.addIssue({ code: 'custom', path: ['required'], message: `is ${verification.required}, and there are ${ids.length} questions` })
   }
-  // The answer to one of these reveals the answer to the other, so the second proves nothing.
+  // The answer to one question reveals the answer to the other, so the second proves nothing.
   const fields = verification.questions.map((question) => question.field)
   const facts = countDistinct(fields, sameField)
   const repeated = fields.findIndex((field, index) => fields.slice(0, index).some((earlier) => sameField(earlier, field)))
@@ -459,7 +459,7 @@ export function humansOf(escalation: AgentDefinition['escalation']): Human[] {
     typeof human === 'string' ? { number: human, hours: null } : { number: human.number, hours: human.hours ?? null }))
 }
 
-/** The numbers that may be rung at a time. @param wallMs calendar time */
+/** The numbers that may be rung at that time. @param wallMs calendar time */
 export function numbersOpen(escalation: AgentDefinition['escalation'], wallMs: number): string[] {
   return openHumans({ humans: humansOf(escalation), hours: escalation?.hours ?? null }, wallMs).map(({ number }) => number)
 }

@@ -4,8 +4,8 @@ import type { z } from 'zod'
 type SchemaNode = Readonly<Record<string, unknown>>
 
 /**
- * Says what a zod issue means to the author of a file: one fault a key, the nearest allowed key for a
- * misspelt one, and always what is allowed.
+ * Explains a zod issue to the author of a file: one fault per key, the nearest allowed key for a misspelt one, and
+ * always the allowed values.
  */
 interface Fault {
   readonly path: readonly PropertyKey[]
@@ -156,7 +156,7 @@ function keysAt(root: SchemaNode, path: readonly PropertyKey[]): readonly string
   return [...new Set(nodes.flatMap((node) => Object.keys(node['properties'] ?? {})))]
 }
 
-/** Follows `$ref` and unions, to a depth that ends even for a schema that refers to itself. */
+/** Follows `$ref` and unions to a limited depth, because a schema may refer to itself. */
 function expand(nodes: readonly SchemaNode[], root: SchemaNode, depth = 0): SchemaNode[] {
   if (depth > 4) return [...nodes]
   return nodes.flatMap((node) => {
@@ -175,7 +175,7 @@ function didYouMean(given: unknown, allowed: readonly unknown[]): string {
   return near === null ? '' : `; did you mean ${near}?`
 }
 
-/** Longer lists of names are cut. */
+/** Longer lists of names are truncated. */
 const NAMES_SHOWN_MAX = 40
 
 /** The nearest name, and all allowed ones. */

@@ -45,7 +45,10 @@ export class HttpTool implements Tool {
   readonly #url: Template
   /** Templates of bound arguments, by name. */
   readonly #bind: ReadonlyMap<string, Template>
-  /** Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left out. */
+  /**
+   * Alternatives, the first that has all its values is sent; a single map (`lenient`) leaves out what the model left
+   * out.
+   */
   readonly #queries: readonly Query[]
   readonly #lenientQuery: boolean
   readonly #headers: readonly (readonly [string, Template])[]
@@ -69,8 +72,8 @@ export class HttpTool implements Tool {
 
   /**
    * What `run` would send.
-   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where one
-   *   that limits the request to the caller's own data is missing
+   * @throws GatewayError TOOL_ARGUMENTS, CONFIG_INVALID for values that are missing or do not fit; TOOL_UNBOUND where
+   *   one that limits the request to the caller's own data is missing
    */
   request(args: Readonly<Record<string, unknown>>, context: ToolContext): HttpRequest {
     const { http } = this.#definition
@@ -134,7 +137,7 @@ export class HttpTool implements Tool {
   }
 
   /**
-   * A part of the request that is left out when the model left out its argument; undefined then.
+   * A part of the request. Undefined when the model left out its argument: the part is then not sent.
    * @throws GatewayError when the missing value is not one that the model may leave out
    */
   #fillOptional(template: Template, values: TemplateValues): string | undefined {
@@ -220,7 +223,9 @@ export class HttpTool implements Tool {
     }
   }
 
-  /** @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE; the reason of the signal */
+  /**
+   * @throws GatewayError TOOL_HTTP (network, retryable), TOOL_FORBIDDEN_HOST, TOOL_RESPONSE; the reason of the signal
+   */
   async #send(request: HttpRequest): Promise<Answer> {
     const { maxResponseBytes } = this.#definition.http
     try {
@@ -244,7 +249,7 @@ export class HttpTool implements Tool {
     } catch (error) {
       if (request.signal.aborted) throw request.signal.reason
       if (error instanceof GatewayError) throw error
-      // Names the host, never the path or the query: they hold what callers say.
+      // Names only the host: path and query hold the caller's words.
       throw new GatewayError('TOOL_HTTP', `${request.url.host} could not be reached: ${networkReason(error)}`, { retryable: true, cause: error })
     }
   }
@@ -280,7 +285,7 @@ export class HttpTool implements Tool {
         )
       }
       const policy: AddressPolicy = sameHost ? request.policy : policyFor(url.hostname, false)
-      // Keys in the headers are for the first host only.
+      // API keys in the headers are for the first host only.
       const headers = sameHost ? request.headers : { accept: 'application/json', 'user-agent': 'mkondo' }
       current = { ...current, url, policy, headers }
     }

@@ -8,7 +8,7 @@ import {
 /** One passage of knowledge: a question and its answer. */
 export interface Passage {
   readonly title: string
-  /** Other words in which callers ask for it. */
+  /** Other words that callers use for it. */
   readonly also: readonly string[]
   readonly text: string
 }
@@ -26,8 +26,8 @@ const passageSchema = z.strictObject({
 })
 
 /**
- * Reads a knowledge file: Markdown, where each `## heading` begins a passage and a first line `also: …, …` holds other words
- * for it; or YAML, a list of `{ title, also, text }`.
+ * Reads a knowledge file: Markdown, where each `## heading` begins a passage and a first line `also: …, …` holds other
+ * words for it; or YAML, a list of `{ title, also, text }`.
  * @throws SyntaxError that says what is wrong and where
  */
 export function parseKnowledge(text: string, format: 'markdown' | 'yaml'): Passage[] {
@@ -105,7 +105,7 @@ export class KnowledgeIndex {
     if (words.length === 0) return []
     const found = this.#index.search(words.join(' '), {
       boost: { title: 3, other: 3 },
-      // Endings differ (bill, bills), and recognisers write words a letter off.
+      // Endings differ (bill, bills), and recognisers get single letters wrong.
       prefix: (term) => term.length > 3,
       fuzzy: (term) => (term.length > 4 ? 0.2 : false),
     })

@@ -19,7 +19,7 @@ import { sourcesOf } from './template.js'
 import { templatesOf } from './tool-definition.js'
 import { parseYaml } from './yaml-source.js'
 
-/** One thing wrong with an agent file. */
+/** One fault in an agent file. */
 interface AgentFault extends SourcePosition {
   readonly file: string
   /** What is wrong, and what is allowed. */
@@ -40,7 +40,7 @@ export type SpeechSource = () => Promise<OfflineSpeech>
 
 let schema: Readonly<Record<string, unknown>> | null = null
 
-/** Something wrong with a value of an agent, at its path. */
+/** A fault in a value of an agent, at its path. */
 interface ValueFault {
   readonly path: readonly PropertyKey[]
   readonly key?: boolean
@@ -87,7 +87,7 @@ async function dialogueFaults(block: unknown, tools: ReadonlyMap<string, Callabl
 }
 
 /**
- * Every `{{env.NAME}}` of a tool that is unset, and every base URL that is not one. The values are not
+ * Every unset `{{env.NAME}}` of a tool, and every base URL that is not a valid URL. The values are not
  * kept: they are read again when a tool runs.
  */
 function environmentFaults(agent: AgentDefinition, env: Environment): { path: PropertyKey[]; what: string }[] {
@@ -175,8 +175,8 @@ export async function loadAgents(dir: string, env: Environment, speech: SpeechSo
 }
 
 /**
- * Names of the agents of `dir`, also of those that cannot be loaded here: the gateway that runs them checks their files and
- * variables.
+ * Names of the agents of `dir`, including those that cannot be loaded here, because only the gateway that runs them has
+ * their files and variables.
  * @throws GatewayError AGENT_INVALID when the folder itself cannot be read, or has too many agents
  */
 export async function agentNames(dir: string): Promise<readonly string[]> {
@@ -188,7 +188,7 @@ export async function agentNames(dir: string): Promise<readonly string[]> {
       const source = parseYaml(await readFile(file, 'utf8'))
       return 'value' in source ? (source.value as { readonly name?: unknown } | null)?.name : null
     } catch {
-      return null // has no name to be found
+      return null // no name can be read from it
     }
   }))
   return names.filter(isAgentName)

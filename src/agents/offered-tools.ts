@@ -52,7 +52,9 @@ export function offeredTools(agent: AgentDefinition, assets: AgentAssets): Gatew
     .map(({ name, description, parameters }) => ({ name, description, parameters: toJsonSchema(parameters) }))
 }
 
-/** Every tool that an offline dialogue of this agent may call, by name, with those that the session itself carries out. */
+/**
+ * Every tool that an offline dialogue of this agent may call, by name, with those that the session itself carries out.
+ */
 export function callableTools(agent: AgentDefinition, assets: AgentAssets): ReadonlyMap<string, CallableTool> {
   const tools = new Map<string, CallableTool>()
   for (const { name, parameters, bind, fields } of [

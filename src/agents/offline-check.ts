@@ -8,7 +8,7 @@ import { FILTERS, filtersOf, looseEnds, parsePhrase, PATH, PLACEHOLDER, slotsOf,
 export interface OfflineSpeech {
   /** Whether the recogniser's dictionary has a word in small letters. */
   readonly knowsWord: (word: string) => boolean
-  /** The phones that a word of the dialogue's own may have. */
+  /** The phones that the dialogue may use for its own words. */
   readonly phones: readonly string[]
   /** Characters of the dialogue's grammar for these intents and slots. */
   readonly grammarChars: (dialogue: OfflineDialogue) => (intents: readonly string[], slots: readonly string[]) => number
@@ -44,9 +44,9 @@ const TAKEN = ['heard', 'failure', 'slots', 'visits']
 const ENDING: readonly string[] = [END_CALL_TOOL, ESCALATE_TOOL]
 
 /**
- * Everything in a dialogue that its schema cannot say and that a caller would hear as silence or as a technical problem: names
- * of states, tools, slots and values that do not exist, words that are never recognised or spoken, parts that nothing uses, ways
- * that lead nowhere. Reports all faults at once.
+ * Finds the faults of a dialogue that its schema cannot express and that a caller would hear as silence or as a
+ * technical problem: names of states, tools, slots and values that do not exist, words that cannot be recognised or
+ * spoken, unused parts, and dead ends. Reports all faults at once.
  * @param tools  by name; null when they are not known, because another part of the agent is broken
  * @param speech  null without recogniser and synthesiser: words are not checked
  */
@@ -63,7 +63,7 @@ class Check {
   readonly #speech: OfflineSpeech | null
   /** The names under which values are saved, and their possible fields; null: any. */
   readonly #kept = new Map<string, { readonly path: Path; fields: readonly string[] | null }>()
-  /** Names of values that something reads or waits for. */
+  /** Names of values that the dialogue reads or waits for. */
   readonly #read = new Set<string>()
   readonly #mapsUsed = new Set<string>()
 
@@ -245,7 +245,7 @@ class Check {
     if (fault !== null) this.#fault(at, `forgets ${path}; ${fault}`)
   }
 
-  // --- ways through the dialogue ----------------------------------------------------------------------------------
+  // --- paths through the dialogue ----------------------------------------------------------------------------------
 
   /** The targets of a state, without those of the dialogue's own `on`. */
   #targets(steps: readonly OfflineStep[]): string[] {
@@ -295,7 +295,7 @@ class Check {
     for (const name of Object.keys(states)) if (!reached.has(name)) this.#fault(['states', name], 'is never reached: nothing leads to it', true)
   }
 
-  /** States that lead to one another by their last steps alone, without ever waiting. */
+  /** Cycles of states that lead to one another without waiting for the caller. */
   #circles(): void {
     const { states } = this.#dialogue
     const next = new Map<string, string>()
@@ -315,7 +315,7 @@ class Check {
     }
   }
 
-  /** After a `stop` the dialogue is silent: the call has to end, or to go to a human, before it. */
+  /** After a `stop` the dialogue is silent, so the call must end or escalate before it. */
   #stops(): void {
     const { states } = this.#dialogue
     const ends = (steps: readonly OfflineStep[]): boolean => steps.some((step) => 'call' in step && ENDING.includes(step.call.tool))
@@ -399,7 +399,7 @@ function parsed(phrase: string): ReturnType<typeof parsePhrase> {
   try {
     return parsePhrase(phrase)
   } catch {
-    // The schema reports it at the phrase's own place.
+    // The schema reports it at the place of the phrase.
     return { type: 'all', parts: [] }
   }
 }

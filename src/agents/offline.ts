@@ -4,8 +4,7 @@ import { allowedNames } from './faults.js'
 
 /**
  * The `offline:` block of an agent: a whole dialogue as data, for the embedded backend. docs/OFFLINE-AGENT.md is its
- * manual. Its shape and its names are checked here; further checks of the loader are in
- * `offline-check.ts`.
+ * manual. Its shape and its names are checked here; `offline-check.ts` has the loader's further checks.
  */
 
 const NAME = /^[a-z][a-z0-9-]{0,39}$/
@@ -36,7 +35,7 @@ const condition: z.ZodType<OfflineCondition> = z.lazy(() => z.union([
   z.strictObject({ exists: path }),
   z.strictObject({ equals: z.tuple([path, scalar]) }),
   z.strictObject({ oneOf: z.tuple([path, z.array(scalar).max(50)]) }),
-  // Of a list its length, of a number itself.
+  // The count of a list is its length; that of a number is the number.
   z.strictObject({ count: z.tuple([path, z.number().int()]) }),
   z.strictObject({ atLeast: z.tuple([path, z.number().int()]) }),
   z.strictObject({ not: condition }),
@@ -48,16 +47,16 @@ const when = condition.optional()
 const toolCall = {
   tool: z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]{0,63}$/),
   args: z.record(z.string(), scalar).default({}),
-  /** It only reads, so it may run again when its answer was lost with a worker. */
+  /** The tool only reads, so it may run again when its answer was lost with a worker. */
   repeatable: z.boolean().default(false),
 }
 
 const listen = z.strictObject({
-  /** Slots whose value may be said or keyed in here. */
+  /** Slots whose value the caller may say or enter on the keypad here. */
   slots: z.array(name).max(8).default([]),
   /** The target of each intent or slot; those of the dialogue's own `on` apply here too. */
   on: z.record(name, target).default({}),
-  /** `digits`: every key belongs to the expected number, also one that has a meaning elsewhere. */
+  /** `digits`: every DTMF digit is part of the expected number, even one with a meaning elsewhere in the dialogue. */
   keys: z.enum(['any', 'digits']).default('any'),
   /** Said when the caller was not understood. */
   retry: text.optional(),
@@ -82,7 +81,7 @@ const step = z.union([
   z.strictObject({ widen: name, when }),
   z.strictObject({ goto: target, when }),
   z.strictObject({ listen }),
-  /** The dialogue is over; only the dialogue's own `on` is heard. */
+  /** The dialogue is over; only its own `on` still applies. */
   z.strictObject({ stop: z.literal(true) }),
 ])
 
@@ -99,9 +98,9 @@ const slot = z.discriminatedUnion('type', [
     type: z.literal('digits'),
     min: z.number().int().min(1).max(20),
     max: z.number().int().min(1).max(20),
-    /** What proves who the caller is: transcripts have dots in place of its digits. */
+    /** The value proves the caller's identity: transcripts show dots in place of its digits. */
     secret: z.boolean().default(false),
-    /** The path of the values that the caller most likely means; the grammar starts with these alone. */
+    /** The path of the values that the caller most likely means; at first the grammar accepts only these. */
     known: z.array(path).max(4).default([]),
     /** Phrases around the value; `<…>` is the slot itself. The bare value is always accepted. */
     phrases: z.array(phrase).max(DIALOGUE_PHRASES_MAX).default([]),
@@ -113,7 +112,7 @@ const slot = z.discriminatedUnion('type', [
   }),
 ])
 
-/** The shape alone: the loader checks the rest when the whole agent is known. */
+/** Checks only the shape; the loader checks the rest when it has the whole agent. */
 export const offlineShape = z.strictObject({
   version: z.literal(1),
   /** A voice of the embedded synthesiser, unless the agent's `voice.embedded` names one. */
@@ -130,7 +129,7 @@ export const offlineShape = z.strictObject({
   maps: z.record(name, z.record(z.string(), text)).default({}),
   intents: z.record(name, z.strictObject({ phrases, keys: z.array(key).max(10).default([]) })),
   slots: z.record(name, slot).default({}),
-  /** What is heard in every state. */
+  /** Intents and slots that apply in every state. */
   on: z.record(name, target).default({}),
   /** Said when the caller was not understood, unless the `listen` has its own words. */
   retry: text.default('Sorry, I did not catch that.'),
@@ -228,7 +227,7 @@ export const offlineSchema = offlineShape.superRefine((dialogue, context) => {
 })
 
 /**
- * The small language in which an agent says what its callers may say: words, `[optional]`, `(one | other)` and
+ * The phrase language, in which an agent file describes what callers may say: words, `[optional]`, `(one | other)` and
  * `<slot>`. The recogniser's grammar is built from it, and recognised or typed text is matched against it.
  */
 export type Phrase =

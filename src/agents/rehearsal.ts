@@ -18,8 +18,8 @@ interface Rehearsed {
 }
 
 /**
- * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read are sent,
- * all others are built and shown, but not sent. The results hold nothing of the answers.
+ * Tries each tool of an agent with its `sample` arguments and the agent's own `sample` call: requests that only read
+ * are sent, all others are built and shown, but not sent. The results hold nothing of the answers.
  */
 export async function rehearse(agent: AgentDefinition, assets: AgentAssets, env: Environment, client: HttpClient): Promise<Rehearsed[]> {
   const runner = await ToolRunner.open(agent, assets, env, client)

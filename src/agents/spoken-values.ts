@@ -34,22 +34,22 @@ const MONTHS: Readonly<Record<string, number>> = {
   december: 12, jan: 1, feb: 2, mar: 3, apr: 4, jun: 6, jul: 7, aug: 8, sep: 9, sept: 9, oct: 10, nov: 11, dec: 12,
 }
 const REPEATS: Readonly<Record<string, number>> = { double: 2, triple: 3 }
-/** Longer answers are cut. */
+/** Longer answers are truncated. */
 const WORDS_MAX = 60
 
-/** Small letters without accents, in words; digits stay as they are grouped. */
+/** Words in lower case without accents; digits keep their grouping. */
 export function plainWords(text: string): string[] {
   return text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
     .split(/[^\p{L}\p{N}]+/u).filter((word) => word !== '').slice(0, WORDS_MAX)
 }
 
 /**
- * The numbers of a text in order, each as its digits: `nineteen eighty-four` is 19 and 84, `two thousand and four` is 2004,
- * `double four` is 44.
+ * The numbers of a text in order, each as its digits: `nineteen eighty-four` is 19 and 84, `two thousand and four` is
+ * 2004, `double four` is 44.
  */
 export function numbersIn(words: readonly string[], spoken: SpokenWords = NO_WORDS): string[] {
   const numbers: string[] = []
-  /** A number that may still grow, and the bound of what may be added to it. */
+  /** A number that the next word may extend, and the limit of what that word may add. */
   let value: number | null = null
   let room = 0
   let repeat = 1
@@ -175,7 +175,7 @@ function sameDate(words: readonly string[], expected: string, order: 'dmy' | 'md
   if (numbers.length >= 3 && first.length <= 2 && second.length <= 2) {
     if (Number(first) === Number(wantedFirst) && Number(second) === Number(wantedSecond) && isYear(years.join(''))) return true
   }
-  // Keyed in, or digit by digit.
+  // Entered on the keypad, or said digit by digit.
   const digits = numbers.join('')
   return digits === `${wantedFirst}${wantedSecond}${year}` || digits === `${wantedFirst}${wantedSecond}${year.slice(2)}`
     || digits === `${year}${month}${day}`

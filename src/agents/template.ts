@@ -2,15 +2,14 @@ import { assertNever } from '../core/assert.js'
 import { GatewayError } from '../core/errors.js'
 
 /**
- * The variables that templates may read. A name with the value undefined is withheld, because it is a secret of the
- * gateway itself.
+ * The variables that templates may read. A name with the value undefined is withheld: it is a secret of the gateway.
  */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Templates of HTTP tools: text with `{{args.name}}` (what the model said), `{{call.from}}` (what the gateway
- * knows of the call) and `{{env.NAME}}` or `${NAME}` (what the operator configured). A template is parsed once, when
- * the agent is loaded. It has no expression language, so nothing can be injected.
+ * Templates of HTTP tools: text with `{{args.name}}` (an argument of the model), `{{call.from}}` (a fact of the call)
+ * and `{{env.NAME}}` or `${NAME}` (a variable of the operator). A template is parsed once, when the agent is loaded. It
+ * has no expression language, so nothing can be injected.
  */
 export type TemplateSource =
   | { readonly scope: 'args'; readonly name: string }
@@ -63,7 +62,7 @@ function parseReference(placeholder: string, inner: string): TemplateSource {
     case 'args':
     case 'env':
     case 'identity':
-      if (name !== undefined) return { scope: match[1], name } // the pattern's own alternatives
+      if (name !== undefined) return { scope: match[1], name } // the pattern allows no other scope
       break
     case 'call': {
       const fact = CALL_FACTS.find((known) => known === name)
@@ -98,7 +97,8 @@ export function missingSources(template: Template, values: TemplateValues): read
 /**
  * The refusal of a tool that would run without a value that limits it to the caller's own data: no request may be sent
  * without its limit. Null when the gateway has every one of these values.
- * @param sources those that have no value; the ones that the model fills in (`args`) and the operator's (`env`) are skipped
+ * @param sources those that have no value; the ones that the model fills in (`args`) and the operator's (`env`) are
+ *   skipped
  */
 export function unbound(sources: readonly TemplateSource[], values: TemplateValues): GatewayError | null {
   const why = unboundReason(sources, values)
@@ -108,7 +108,7 @@ export function unbound(sources: readonly TemplateSource[], values: TemplateValu
   )
 }
 
-/** Why these sources have no value, as far as they are the gateway's own: `The number of this call is withheld`. */
+/** Why sources that the gateway itself provides have no value: `The number of this call is withheld`. */
 export function unboundReason(sources: readonly TemplateSource[], values: TemplateValues): string | null {
   const reasons = sources.flatMap((source) => {
     if (source.scope === 'call') return [source.name === 'from' ? 'the number of this call is withheld' : `the call has no ${source.name}`]

@@ -7,8 +7,8 @@ import { parseTemplate, sourcesOf } from './template.js'
 import type { Template } from './template.js'
 
 /**
- * The subset of JSON Schema that a tool's `parameters` may use: what OpenAI and Gemini both take as a function's
- * schema, and what the gateway can check before anything is sent to your API.
+ * The subset of JSON Schema that a tool's `parameters` may use: OpenAI and Gemini both accept it as a function's
+ * schema, and the gateway can check it before it sends anything to your API.
  */
 export interface ParameterSchema {
   readonly type: 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object'
@@ -42,7 +42,7 @@ function isPattern(text: string): boolean {
   }
 }
 
-/** Which keywords mean something for which type; a keyword that would be ignored is a mistake of the author. */
+/** The keywords that apply to each type. Any other keyword would be ignored, so it is reported as a mistake. */
 const KEYWORDS: Readonly<Record<ParameterSchema['type'], readonly string[]>> = {
   string: ['enum', 'minLength', 'maxLength', 'pattern'],
   number: ['enum', 'minimum', 'maximum'],
@@ -129,7 +129,7 @@ export type CheckedArguments =
   | { readonly ok: false; readonly why: string }
 
 /**
- * Makes the check of a tool's arguments. It tolerates three habits of models, because asking again costs the caller
+ * Creates the check of a tool's arguments. It tolerates three habits of models, because asking again costs the caller
  * a turn: `null` or `""` for an optional argument that they leave out, a number where digits were asked for as text,
  * and arguments that do not exist (dropped, never sent on).
  */
@@ -271,7 +271,7 @@ const resultSchema = z.strictObject({
     .describe('What the model gets when the API answers 404. Without it a 404 is an error.'),
 })
 
-/** Name of a tool: what OpenAI and Gemini both take. */
+/** Name of a tool, in the form that OpenAI and Gemini both accept. */
 export const toolName = z.string()
   .regex(/^[A-Za-z][A-Za-z0-9_]{0,63}$/, { error: 'must be 1 to 64 of a-z A-Z 0-9 _, beginning with a letter' })
   .refine((name) => !TAKEN.includes(name), { error: `is a tool of the gateway itself; ${TAKEN.join(', ')} are taken` })
@@ -339,8 +339,8 @@ export const OPEN_QUERY = 'limits the request to nobody: another map of the list
   + 'asked for; let each map read an argument, {{call.…}} or {{identity.…}}'
 
 /**
- * The maps of a list of queries that read no value at all where another map reads one that the gateway binds: the request
- * that is sent when the bound value is missing must have another limit.
+ * The maps in a list of queries that read no value, where another map reads a value that the gateway binds. When the
+ * bound value is missing, such a map would be sent without any limit.
  */
 export function openQueries({ query }: ToolDefinition['http'], bound: readonly string[]): number[] {
   if (!Array.isArray(query)) return []

@@ -40,7 +40,7 @@ interface ToolCounters {
 
 /**
  * Runs the tools of one agent, off the audio path. One runner serves all calls of that agent in one worker.
- * It logs nothing: arguments and answers are what callers said.
+ * It logs nothing, because arguments and answers hold the caller's words.
  */
 export class ToolRunner {
   readonly counters: ToolCounters = { runs: 0, failed: 0, timedOut: 0, cancelled: 0, refused: 0 }
@@ -122,7 +122,7 @@ export class ToolRunner {
     return { ok: false, code, error: what, value: { error: `${what}: ${why}` } }
   }
 
-  /** Refused before any request: an unverified caller learns nothing of an account. */
+  /** Refuses before any request, so that an unverified caller learns nothing about an account. */
   #unverified(): ToolOutcome {
     this.counters.refused += 1
     const error = `The caller is not verified. Ask one of these questions and pass the answer to ${VERIFY_TOOL}, then try again.`
@@ -185,7 +185,7 @@ async function withDeadline(
     const aborted = new Promise<never>((_, reject) => {
       own.signal.addEventListener(
         'abort', () => { reject(own.signal.reason as Error) }, { once: true },
-      ) // our own reasons above
+      ) // only the reasons given above
     })
     const run = tool.run(args, { ...context, signal: own.signal })
     return await Promise.race([run, aborted])
@@ -195,7 +195,7 @@ async function withDeadline(
   }
 }
 
-/** What the model gets: the error in words, so that it can say something true to the caller. */
+/** The error in words for the model, so that it can tell the caller the truth. */
 function answerFor(error: GatewayError): Record<string, unknown> {
   if (error instanceof ToolStatusError) {
     return {
@@ -214,7 +214,7 @@ function answerFor(error: GatewayError): Record<string, unknown> {
   }
 }
 
-/** A tool of an agent's own code. Its result has the bounds of an API's answer. */
+/** Runs a code tool. Its result has the same limits as the answer of an API. */
 function codeTool(name: string, timeoutMs: number, run: FoundCodeTool['run']): Tool {
   return {
     name,

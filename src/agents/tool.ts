@@ -55,7 +55,7 @@ export class CallerIdentity {
     let wrong = 0
     for (const { record: { name, ok }, result } of tools) {
       if (name !== VERIFY_TOOL || typeof result !== 'object' || result === null) continue
-      const { answered } = result as Partial<VerificationAnswer> // our own answer, or an error without it
+      const { answered } = result as Partial<VerificationAnswer> // an answer of `verify_caller`, or an error without `answered`
       if (Array.isArray(answered)) right = answered.filter((id) => typeof id === 'string')
       if (!ok && 'wrong' in result) wrong++
     }
@@ -63,7 +63,7 @@ export class CallerIdentity {
   }
 }
 
-/** What a tool knows of the call that it runs for. */
+/** The call for which a tool runs. */
 export interface ToolContext {
   readonly callSid: string
   /** The caller's number in E.164, or empty when withheld. Never logged. */

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Clock } from '../core/clock.js'
 import { VERIFICATION_NUMBERS_MAX } from '../core/limits.js'
 
-/** How many wrong answers a number has, over all its calls, and how long after the last one they are forgotten. */
+/** How many wrong answers a number may give over all its calls, and how long after the last one they are forgotten. */
 export interface LockRule {
   readonly failures: number
   readonly minutes: number
@@ -11,32 +11,35 @@ export interface LockRule {
 /** The verdict on one attempt. `unjudged`: nothing could be compared, so it does not count. */
 export type Verdict = 'right' | 'wrong' | 'unjudged' | 'verified'
 
-/** Asked by the tool that verifies a caller: whether an answer may be compared at all, given the number's other calls. */
+/** Decides for `verify_caller` whether an answer may be compared, given the other calls of the number. */
 export interface AttemptGate {
-  /** Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is reserved */
+  /**
+   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
+   * reserved
+   */
   take(): Promise<number>
   /** The verdict on the attempt that was reserved last. */
   judged(verdict: Verdict): void
 }
 
-/** For a call without others, as in `mkondo check` and text scenarios. */
+/** No limit across calls: for `mkondo check` and text scenarios, which have only one call. */
 export const OPEN_GATE: AttemptGate = { take: () => Promise.resolve(Infinity), judged: () => undefined }
 
 interface Attempts {
   wrong: number
-  /** Attempts without a verdict yet; they count as wrong until it comes. */
+  /** Attempts without a verdict; each counts as wrong until its verdict comes. */
   pending: number
   /** When the wrong answers are forgotten, on the clock. */
   forgottenAtMs: number
 }
 
 /**
- * Wrong answers by the number that calls, over all calls of this process, so that hanging up and calling again gives no new
- * attempts. Its owner is the main thread: calls of one number run on different media workers, and each answer is reserved
- * here before it is compared, so that many calls at once have no more attempts than one.
+ * Wrong answers by the number that calls, over all calls of this process, so that hanging up and calling again gives no
+ * new attempts. The main thread owns it, because calls of one number run on different media workers. Each answer is
+ * reserved here before it is compared, so that many simultaneous calls have no more attempts than one.
  *
  * Bounded to `VERIFICATION_NUMBERS_MAX` numbers; beyond that the least recently used number is dropped. It is in
- * memory: a restart forgets.
+ * memory, so a restart clears it.
  */
 export class VerificationLocks {
   readonly #clock: Clock
@@ -50,7 +53,10 @@ export class VerificationLocks {
     } })
   }
 
-  /** Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is reserved */
+  /**
+   * Reserves one attempt. @returns attempts that the number has, this one included; 0: it is locked, nothing is
+   * reserved
+   */
   take(number: string, { failures }: LockRule): number {
     const attempts = this.#of(number)
     const left = Math.max(0, failures - attempts.wrong - attempts.pending)
@@ -60,7 +66,7 @@ export class VerificationLocks {
 
   /**
    * The verdict on a reserved attempt.
-   * @returns true when this wrong answer was the last that the number had: it is locked now
+   * @returns true when this wrong answer used up the number's attempts: the number is now locked
    */
   judged(number: string, verdict: Verdict, { failures, minutes }: LockRule): boolean {
     const attempts = this.#of(number)

@@ -32,8 +32,8 @@ export function verifyToolSpec(verification: Verification): { readonly descripti
 }
 
 /**
- * Compares a caller's answers with the account. The expected answers never leave this class: a model learns whether an answer
- * was correct, and how many attempts are left.
+ * Compares a caller's answers with the account. The expected answers never leave this class: a model learns whether an
+ * answer was correct, and how many attempts are left.
  */
 export class VerifyTool implements Tool {
   readonly name = VERIFY_TOOL
@@ -55,7 +55,7 @@ export class VerifyTool implements Tool {
   async run(args: Readonly<Record<string, unknown>>, context: ToolContext): Promise<unknown> {
     const { caller } = context
     const turn = caller.turn.then(() => this.#judge(args, context, caller))
-    caller.turn = turn.catch(() => undefined) // its own caller gets the error; the next one only waits
+    caller.turn = turn.catch(() => undefined) // this request's caller gets the error; the next request only waits for its end
     return turn
   }
 
@@ -158,7 +158,10 @@ export class VerifyTool implements Tool {
     return identity
   }
 
-  /** @param account  null when no further question is asked. @param left  wrong answers that the number has left, over all its calls */
+  /**
+   * @param account  null when no further question is asked. @param left  wrong answers that the number has left, over
+   * all its calls
+   */
   #answer(caller: CallerIdentity, account: unknown, left = Infinity): VerificationAnswer {
     return {
       verified: caller.verified !== null, answered: [...caller.right],
@@ -176,7 +179,7 @@ export class VerifyTool implements Tool {
 
 type Question = Verification['questions'][number]
 
-/** For the record and the log. */
+/** For the call record and the log. */
 const REFUSED: Partial<Record<ErrorCode, string>> = {
   TOOL_UNBOUND: 'a caller whose number is withheld cannot be verified',
   TOOL_LOCKED: 'too many wrong answers were given from this number',
@@ -197,7 +200,7 @@ export class VerificationRefused extends GatewayError {
 export function accountTool(verification: Verification, env: Environment, client: HttpClient): HttpTool {
   return new HttpTool({
     name: VERIFY_TOOL, description: VERIFY_TOOL, parameters: { type: 'object', properties: {}, required: [] }, bind: {},
-    // No account is an answer, not an error.
+    // The absence of an account is an answer, not an error.
     http: verification.account.http, result: { notFound: null }, idempotent: undefined, requires: undefined, sample: {},
   }, env, client)
 }

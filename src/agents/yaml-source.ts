@@ -17,8 +17,8 @@ interface SourceFault extends SourcePosition {
 export interface YamlSource {
   readonly value: unknown
   /**
-   * Where the value at `path` begins; for a path that the file does not have, the nearest part around it that it
-   * has. With `key` true, where the key is written instead of its value.
+   * Where the value at `path` begins. When the file lacks the path, the place of its nearest existing parent. With
+   * `key` true, the place of the key instead of the value.
    */
   locate(path: readonly PropertyKey[], key?: boolean): SourcePosition
 }
@@ -67,7 +67,7 @@ export function parseYaml(text: string, kind = { noun: 'an agent', manual: 'docs
   return { value, locate: (path, key = false) => at(offsetOf(document, path, key)) }
 }
 
-/** What would make the document larger in memory than on disk: depth, and aliases to more than a scalar. */
+/** Finds what makes a document larger in memory than on disk: deep nesting, and aliases to more than a scalar. */
 function growthOf(document: Document.Parsed): { readonly offset: number; readonly what: string } | null {
   let aliases = 0
   let found: { offset: number; what: string } | null = null

@@ -2,25 +2,25 @@ import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 import type { Config } from './settings.js'
 
-/** What a gateway with these settings leaves open to strangers. */
+/** What these settings expose to strangers. */
 interface Exposure {
-  /** One line for each thing: the setting, what it holds, what is allowed. Secrets are not shown. */
+  /** One line for each exposure: the setting, its value, the allowed values. Secrets are not shown. */
   readonly open: readonly string[]
-  /** True when a gateway does not start with it: something is open, and INSECURE does not say that this is meant. */
+  /** True when the gateway refuses to start: something is exposed, and INSECURE does not allow it. */
   readonly refused: boolean
 }
 
 type ExposureSettings = Pick<Config, 'host' | 'publicUrl' | 'webhookSecrets' | 'opsHost' | 'opsToken' | 'opsReadToken' | 'insecure'>
 
 /**
- * Whether only this machine reaches a port at this address. A name other than localhost counts as reachable by others, because its
- * addresses are not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) count as IPv4.
+ * Whether only this machine reaches a port at this address. A name other than localhost counts as reachable by others,
+ * because its addresses are not known here. IPv4 addresses written as IPv6 (`::ffff:127.0.0.1`) count as IPv4.
  */
 export function isLoopback(host: string): boolean {
   return isIP(host) === 0 ? /^(?:.+\.)?localhost$/i.test(host) : ipaddr.process(host).range() === 'loopback'
 }
 
-/** Whether strangers could place calls or use the ops port; `serve` and `check` both ask this. */
+/** Whether strangers could place calls or use the ops port. For `serve` and `check`. */
 export function exposureOf(config: ExposureSettings): Exposure {
   const { host, publicUrl, webhookSecrets, opsHost, opsToken, opsReadToken, insecure } = config
   const open: string[] = []

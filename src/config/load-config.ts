@@ -21,7 +21,8 @@ interface FileValue {
 /**
  * Reads the settings of the file and of the environment; the environment wins. Empty variables count as unset.
  * @param file  a settings file that must exist, or null for `mkondo.yaml` in the working folder if it is there
- * @throws GatewayError CONFIG_INVALID with every mistake of both, each a line: the setting, what it held and what is allowed
+ * @throws GatewayError CONFIG_INVALID with every mistake of both, each a line: the setting, what it held and what is
+ *   allowed
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>, file: string | null): Config {
   const faults: string[] = []
@@ -118,21 +119,21 @@ function textOf(node: unknown): string | null | undefined {
   return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
 }
 
-/** Prefixes that nobody else's variables have. */
+/** Prefixes that only variables of this gateway have. */
 const OUR_PREFIXES = ['MKONDO_', 'SAUTIKIT_'] as const
-/** Shorter names are too near to too much: PORT to PORTS, HOST to HOSTS. */
+/** Shorter names are too similar to other programs' variables: PORT to PORTS, HOST to HOSTS. */
 const SLIP_CHARS_MIN = 7
-/** In a shorter part of a name, between underscores, another letter makes another word: LLM and LM, NODE and CODE. */
+/** In a shorter part between underscores one changed letter makes another word: LLM and LM, NODE and CODE. */
 const SLIP_PART_CHARS_MIN = 5
 /** What Kubernetes puts into every pod's environment for a service, here one that is called mkondo. */
 const SERVICE_VARIABLE = /_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$/
 
 /**
- * Variables of the environment that were meant for us and are no setting, each with what is probably meant. The environment is full
- * of other programs' variables, so only two kinds count: unknown names with a prefix of ours, and names that are one slip away from
- * a setting that is not set: a letter too many, too few or another one in a part of five letters or more, two letters swapped,
- * underscores or capitals left out. With the setting itself in the environment too, a near namesake without our prefix is another
- * program's.
+ * Environment variables that are probably mistyped settings, each with the setting that is probably meant. Most of the
+ * environment belongs to other programs, so only two kinds count: unknown names with one of our prefixes, and names one
+ * typing error away from an unset setting. A typing error is one letter added, missing or changed in a part of five
+ * letters or more, two letters swapped, or missing underscores or capitals. When the setting itself is set, a similar
+ * name without our prefix belongs to another program.
  * @param known  names of all settings
  */
 function mistypedVariables(env: Readonly<Record<string, string | undefined>>, known: readonly string[]): readonly string[] {
@@ -149,7 +150,7 @@ function mistypedVariables(env: Readonly<Record<string, string | undefined>>, kn
   })
 }
 
-/** Whether `given` is `known` with one slip of the hand. */
+/** Whether `given` is `known` with one typing error. */
 function isOneSlip(given: string, known: string): boolean {
   if (given.length < SLIP_CHARS_MIN || known.length < SLIP_CHARS_MIN) return false
   if (bare(given) === bare(known)) return true

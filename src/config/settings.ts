@@ -7,19 +7,19 @@ import type { FsyncPolicy } from '../telemetry/archive/archive-messages.js'
 import type { TranscriptPolicy } from '../telemetry/archive/redaction.js'
 import type { LogSettings } from '../telemetry/log.js'
 
-/** How a setting's text becomes its value; throws nothing: undefined means "not allowed". */
+/** Converts a setting's text to its value. Never throws: undefined means "not allowed". */
 interface Kind<T> {
   readonly allowed: string
   readonly parse: (text: string) => T | undefined
 }
 
-/** One setting: its environment variable, its key in mkondo.yaml, what it may hold and what it is when unset. */
+/** One setting: its environment variable, its key in mkondo.yaml, its allowed values and its default. */
 export interface Setting<T> {
   readonly env: string
   readonly key: string
   readonly kind: Kind<T>
   readonly fallback: T
-  /** Never shown, not even when it is wrong. */
+  /** Its value is never shown, even when it is invalid. */
   readonly secret?: boolean
   readonly help: string
 }
@@ -233,7 +233,7 @@ export const SETTINGS = {
   logLevel: define<LogSettings>({ env: 'LOG_LEVEL', key: 'logLevel', kind: logLevels, fallback: { level: 'info', components: {} }, help: 'least level that is logged, for all components and for single ones, as info,edge=debug (default info)' }),
 } as const
 
-/** Settings of the contract that this version does not serve; set, they stop the start instead of being ignored. */
+/** Settings of the contract that this version does not support. Setting one is an error at the start. */
 export const NOT_SERVED: Readonly<Record<string, string>> = {
   REDIS_URL: 'the shared call store is not part of this version',
 }

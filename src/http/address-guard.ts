@@ -9,15 +9,15 @@ import { GatewayError } from '../core/errors.js'
  * Which addresses a host may have.
  * - `public`: only addresses of the public internet.
  * - `private`: those, and private or loopback ones.
- * - `as-written`: any. For what the operator wrote into the configuration.
+ * - `as-written`: any. For addresses that the operator wrote into the configuration.
  *
  * None of them allows the addresses where clouds keep credentials.
  */
 export type AddressPolicy = 'public' | 'private' | 'as-written'
 
 /**
- * Where clouds serve the credentials of the machine or of a container, by their own documentation. IPv4 link-local as a whole: AWS
- * (169.254.169.254, .170.2, .170.23), Azure, Google, Oracle and others, Scaleway (.42.42), Tencent (.0.23).
+ * Where clouds serve the credentials of the machine or of a container, by their own documentation. IPv4 link-local as a
+ * whole: AWS (169.254.169.254, .170.2, .170.23), Azure, Google, Oracle and others, Scaleway (.42.42), Tencent (.0.23).
  */
 const METADATA_V4 = [
   '169.254.0.0/16',
@@ -35,11 +35,11 @@ const METADATA_V6 = [
 
 /** Ranges of ipaddr.js, from the registries of IANA, that `private` opens besides the public ones. */
 const INSIDE: readonly string[] = ['private', 'loopback', 'carrierGradeNat', 'uniqueLocal', 'deprecatedSiteLocal']
-/** For benchmarks, and used by some networks inside; ipaddr.js counts it as reserved. */
+/** Meant for benchmarks, used by some internal networks; ipaddr.js calls it reserved. */
 const BENCHMARK_V4 = ipaddr.IPv4.parseCIDR('198.18.0.0/15')
-/** All that IANA has given out for the public internet; the rest of IPv6 is for other uses, or for none yet. */
+/** The range that IANA has allocated for the public internet; the rest of IPv6 has other uses or none yet. */
 const PUBLIC_V6 = ipaddr.IPv6.parseCIDR('2000::/3')
-/** IPv6 that carries IPv4 to somewhere else (SIIT, NAT64, 6to4, Teredo): never the public internet to a tool, see `carried`. */
+/** IPv6 that carries IPv4 (SIIT, NAT64, 6to4, Teredo): a tool may never use it as public internet, see `carried`. */
 const CARRIERS: readonly string[] = ['rfc6145', 'rfc6052', '6to4', 'teredo']
 
 /** True when a connection to `address` (IPv4 or IPv6 text, mapped forms and zones included) is allowed. */
@@ -66,7 +66,9 @@ function isV6(address: IPv4 | IPv6): address is IPv6 {
   return address.kind() === 'ipv6'
 }
 
-/** `::ffff:127.0.0.1`, `::ffff:7f00:1` and `::7f00:1` as the IPv4 address that they are; `::` and `::1` are IPv6's own. */
+/**
+ * `::ffff:127.0.0.1`, `::ffff:7f00:1` and `::7f00:1` as the IPv4 address that they are; `::` and `::1` are IPv6's own.
+ */
 function unmapped(address: IPv4 | IPv6): IPv4 | IPv6 {
   if (!isV6(address)) return address
   if (address.isIPv4MappedAddress()) return address.toIPv4Address()
@@ -86,7 +88,7 @@ function carried(address: IPv6): IPv4[] {
     case 'rfc6145':
     case 'rfc6052': return [ipv4At(bytes, 12)]
     case '6to4': return [ipv4At(bytes, 2)]
-    // The server, and the client with its bits turned over.
+    // The server's address, and the client's address with inverted bits.
     case 'teredo': return [ipv4At(bytes, 4), ipv4At(bytes.map((byte) => byte ^ 0xff), 12)]
     default:
   }
@@ -95,7 +97,10 @@ function carried(address: IPv6): IPv4[] {
   return isatap ? [ipv4At(bytes, 12)] : []
 }
 
-/** Also inside of IPv6: in the known forms, and in the last four bytes of any address, as a network's own NAT64 prefix has it. */
+/**
+ * Also inside of IPv6: in the known forms, and in the last four bytes of any address, as a network's own NAT64 prefix
+ * has it.
+ */
 function isMetadata(address: IPv4 | IPv6): boolean {
   const isV4Metadata = (ipv4: IPv4): boolean => METADATA_V4.some((range) => ipv4.match(range))
   if (!isV6(address)) return isV4Metadata(address)
@@ -112,8 +117,8 @@ function withoutBrackets(hostname: string): string {
 }
 
 /**
- * Why a host that is an address must not be connected to; null for a name, which `guardedLookup` checks, and for one that
- * may be. Node does not look up an address, so the check of names does not see it.
+ * Why a connection to a host that is an address is refused. Null for an allowed address, and for a name, which
+ * `guardedLookup` checks. Node does not look up an address, so the check of names does not see it.
  */
 export function refusedAddress(hostname: string, policy: AddressPolicy): GatewayError | null {
   const address = withoutBrackets(hostname)
@@ -121,7 +126,7 @@ export function refusedAddress(hostname: string, policy: AddressPolicy): Gateway
   return new GatewayError('TOOL_FORBIDDEN_HOST', `${hostname} is an address that no tool may reach: clouds keep their credentials there`)
 }
 
-/** The policy for a tool's host: an address or `localhost` that was written out is meant, a name is checked. */
+/** The policy for a tool's host: an address or `localhost` in the file is intended, a name is checked. */
 export function policyFor(hostname: string, allowPrivate: boolean): AddressPolicy {
   if (isIP(withoutBrackets(hostname)) !== 0 || hostname === 'localhost') return 'as-written'
   return allowPrivate ? 'private' : 'public'

@@ -21,26 +21,27 @@ type HttpResponse = Pick<Dispatcher.ResponseData, 'statusCode' | 'headers' | 'bo
 
 /** Idle sockets are closed before servers do it (Node's own after 5 s), so that none dies under a request. */
 const IDLE_SOCKET_MS = 4000
-/** Codes of undici that have a name of the system's, which is better known. */
+/** Codes of undici, with the better-known system codes for them. */
 const SYSTEM_CODES: Readonly<Record<string, string>> = { UND_ERR_SOCKET: 'ECONNRESET', UND_ERR_CONNECT_TIMEOUT: 'ETIMEDOUT' }
 
 /**
- * The outbound HTTP client: one request, one answer. It follows no redirect, asks for no compression and retries nothing; its
- * users decide that. Every address is checked where it is connected to, a literal one too. A socket that was opened for one
- * address policy is never used for another. Idle sockets do not keep the process alive. Besides the signal's deadline, undici
- * ends a connection after 10 s without being connected and after 300 s of silence.
+ * The outbound HTTP client: one request, one answer. It follows no redirect, requests no compression and does not
+ * retry; its users decide that. Every address is checked at the connection, also a literal one. A socket that was
+ * opened under one address policy is never used under another. Idle sockets do not keep the process alive. Besides the
+ * signal's deadline, undici ends a connection that is not established after 10 s, and one that is silent for 300 s.
  */
 export class HttpClient {
   readonly #agents = new Map<AddressPolicy, Agent>()
 
   /**
-   * @throws the reason of `signal` when it aborts; GatewayError TOOL_FORBIDDEN_HOST; else an error of the network (`networkReason`)
+   * @throws the reason of `signal` when it aborts; GatewayError TOOL_FORBIDDEN_HOST; else an error of the network
+   *   (`networkReason`)
    */
   async send(request: HttpRequest): Promise<HttpResponse> {
     const { url, method, headers, body, signal } = request
     signal.throwIfAborted()
     const answer = this.#agent(request.policy).request({ origin: url.origin, path: url.pathname + url.search, method, headers, body, signal })
-    // undici looks at the signal only when it is connected.
+    // undici checks the signal only after the connection is established.
     let abort = (): void => undefined
     const aborted = new Promise<never>((_, reject) => { abort = () => { reject(signal.reason as Error) } })
     signal.addEventListener('abort', abort, { once: true })
@@ -96,13 +97,13 @@ export function discard({ body }: HttpResponse): void {
   body.on('error', () => undefined).destroy()
 }
 
-/** The value of a response header; of several the first. */
+/** The value of a response header; the first of several. */
 export function headerOf({ headers }: HttpResponse, name: string): string | null {
   const value = headers[name]
   return (Array.isArray(value) ? value[0] : value) ?? null
 }
 
-/** Why a request got no usable answer, in a word where there is one: `ECONNREFUSED`. Says nothing of path and query. */
+/** Why a request got no usable answer, as a code if there is one: `ECONNREFUSED`. Never holds path or query. */
 export function networkReason(error: unknown): string {
   if (error instanceof GatewayError || !(error instanceof Error) || !('code' in error)) return messageOf(error)
   const code = String(error.code)

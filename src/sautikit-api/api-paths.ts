@@ -1,8 +1,8 @@
 import { CarrierApiError } from './http.js'
 
 /**
- * One request of the carrier's API, spelled in the ways in which its pages, its SDK and running systems spell it
- * (docs/PROTOCOL.md 9). Named by task; within a task in the order in which they are tried.
+ * The spellings of the carrier's API requests, from its documentation, its SDK and running systems (docs/PROTOCOL.md
+ * 9). The name begins with the task; within a task they are in the order in which they are tried.
  */
 export const API_PATHS = [
   'claim:numbers', // POST /v1/numbers
@@ -26,8 +26,9 @@ export function isApiPath(name: string): name is ApiPath {
 }
 
 /**
- * Which spelling of a request this carrier understands: tried in order, and the one that worked is remembered for as
- * long as the process lives. Only 404 and 405 mean that a spelling is unknown: any other refusal comes from the right endpoint.
+ * Finds the spelling of a request that this carrier understands. Tries them in order and remembers the one that worked
+ * until the process ends. Only 404 and 405 mean that a spelling is unknown: any other refusal comes from the right
+ * endpoint.
  */
 export class ApiPaths {
   readonly #order: readonly ApiPath[]
@@ -47,7 +48,7 @@ export class ApiPaths {
 
   /**
    * @param attempt  makes the request in one spelling
-   * @throws CarrierApiError  the refusal that says most, when no spelling is understood
+   * @throws CarrierApiError  the most specific refusal, when no spelling is understood
    */
   async first<T extends ApiTask, R>(task: T, attempt: (path: Extract<ApiPath, `${T}:${string}`>) => Promise<R>): Promise<R> {
     let refusal: CarrierApiError | null = null
@@ -58,7 +59,7 @@ export class ApiPaths {
         return answer
       } catch (thrown) {
         if (!(thrown instanceof CarrierApiError) || (thrown.status !== 404 && thrown.status !== 405)) throw thrown
-        // This spelling has worked before: what is not found is the call or the number.
+        // This spelling has worked before, so the call or the number was not found.
         if (thrown.status === 404 && this.#worked.get(task) === path) throw thrown
         // Only the carrier sends a code; a bare 404 may come from any web server.
         if (refusal === null || (refusal.carrierCode === null && thrown.carrierCode !== null)) refusal = thrown

@@ -41,12 +41,12 @@ interface CallDetailsCounters {
   fetched: number
   /** The carrier had no final record by the last try. */
   missing: number
-  /** Refused for good, such as a key without scope. */
+  /** Permanently refused, for example because the key lacks the scope. */
   refused: number
   recordings: number
   recordingBytes: number
   recordingsFailed: number
-  /** Calls that were not followed because too many already were. */
+  /** Calls that were not followed because the limit was reached. */
   dropped: number
   /** Calls that were still followed when the process ended. */
   cancelled: number
@@ -65,12 +65,12 @@ interface Job {
   cancel: (() => void) | null
 }
 
-/** Up to a tenth more or less of every wait, so that the calls of one drain do not ask all at once. */
+/** Each wait varies by up to a tenth, so that the calls of one drain do not all send requests at once. */
 const JITTER = 0.1
 
 /**
  * Fetches the carrier's record of each call, and its recording where there is one, after the call is over: the carrier
- * writes both later. Off the call's path: a call never waits for it, and its failure is a count and a log line.
+ * writes both later. No call waits for it; a failure is counted and logged.
  */
 export class CallDetails {
   readonly counters: CallDetailsCounters = {
@@ -95,7 +95,7 @@ export class CallDetails {
     return this.#jobs.size
   }
 
-  /** A call is over: its record will be requested. */
+  /** A call is over: its record will be fetched. */
   follow(callSid: CallSid): void {
     if (this.#abort.signal.aborted || this.#jobs.has(callSid)) return
     if (this.#jobs.size >= CARRIER_DETAILS_PENDING_MAX) {
@@ -150,7 +150,7 @@ export class CallDetails {
 
   #begin(job: Job): void {
     if (this.#running.size >= CARRIER_DETAILS_AT_ONCE_MAX) {
-      this.#due.push(job) // as many as there are jobs at most
+      this.#due.push(job) // never more entries than jobs
       return
     }
     const run = this.#try(job).finally(() => {
@@ -234,7 +234,7 @@ export class CallDetails {
 }
 
 function after(ms: number, work: () => void): () => void {
-  // This alone does not keep the process alive.
+  // A pending timer must not keep the process alive.
   const timer = setTimeout(work, ms).unref()
   return () => { clearTimeout(timer) }
 }
@@ -253,7 +253,7 @@ const EXTENSIONS: Readonly<Record<string, string>> = {
 }
 
 /**
- * Streams a recording to `folder`, never more than one chunk of it in memory. The file has its name only when it is whole.
+ * Streams a recording to `folder`, with at most one chunk in memory. The file gets its final name when it is complete.
  * @param url  presigned: fetched without the key, and without following another redirect
  * @returns the file's name and size
  * @throws CarrierApiError; nothing is left behind then

@@ -9,7 +9,7 @@ import type { CarrierHttp, Page } from './http.js'
 const text = z.string().nullish().transform((value) => value ?? null)
 const number = z.number().nullish().transform((value) => value ?? null)
 
-/** The carrier may add fields; those that we use must have their types, and any of them may be absent. */
+/** The carrier may add fields. The fields that we use must have the right type, and any of them may be absent. */
 const detailSchema = z.object({
   id: text,
   session_id: text,
@@ -63,7 +63,7 @@ export function parseCarrierCall(body: unknown): CarrierCall {
   }
 }
 
-/** True when nothing more will be written into the record. */
+/** True when the record is final. */
 export function isFinal(call: CarrierCall): boolean {
   if (call.status !== null && /^(ringing|answered|in.progress|queued|initiated)$/i.test(call.status)) return false
   return call.endedAt !== null || call.durationS !== null || call.status !== null
@@ -96,7 +96,7 @@ interface CreateCallOptions {
   readonly to: string
   /** Replaces the number's own voice URL for this call. */
   readonly voiceCallbackUrl?: string
-  /** Comes back as `clientRequestId`; must be another for each call. Default: a random one. */
+  /** The carrier returns it as `clientRequestId`. Must be unique for each call. Default: random. */
   readonly clientRequestId?: string
   /** Default: made from `clientRequestId`. The same key never makes two calls. */
   readonly idempotencyKey?: string
@@ -111,7 +111,7 @@ interface CreatedCall {
   readonly clientRequestId: string
 }
 
-/** Which calls are listed; what is left out does not matter. */
+/** Filters of a list of calls; an absent field does not filter. */
 interface CallFilter {
   readonly status?: string | undefined
   readonly direction?: 'inbound' | 'outbound' | undefined
@@ -142,7 +142,7 @@ export class SautikitClient {
 
   /**
    * Ends a call; ending it twice is no error.
-   * @throws CarrierApiError, for a call that the carrier does not know too
+   * @throws CarrierApiError, also for a call that the carrier does not know
    */
   async hangup(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     await this.#http.send({
@@ -151,7 +151,8 @@ export class SautikitClient {
   }
 
   /**
-   * Rings a human and adds them to the live call; resolves when the carrier has begun to. One human a call at a time.
+   * Rings a human and adds them to the live call. Resolves when the carrier has begun to ring. One human per call at a
+   * time.
    * @throws CarrierApiError with `carrierCode` `calls.supervision_in_progress` when there is one already
    */
   async supervise(callSid: string, options: SuperviseOptions): Promise<void> {
@@ -161,13 +162,13 @@ export class SautikitClient {
       body: {
         mode: options.mode, supervisor: { type: 'phone', number: options.phone }, announce: options.announce ?? 'none',
       },
-      retry: false, // not said to be idempotent: a second request could ring the human twice
+      retry: false, // not documented as idempotent: a second request could ring the human twice
       ...signalOf(options),
     })
   }
 
   /**
-   * Takes the human off the call again. Without one it does nothing.
+   * Removes the human from the call. Does nothing when there is none.
    * @throws CarrierApiError
    */
   async stopSupervision(callSid: string, options: { readonly signal?: AbortSignal } = {}): Promise<void> {

@@ -7,16 +7,17 @@ import {
 import { discard, headerOf, HttpClient, networkReason, readAtMost } from '../http/http-client.js'
 import { maskNumbersIn } from '../sautikit/phone.js'
 
-// --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws ---------------
+// --- reading the carrier's JSON: a field may be absent, null or spelled otherwise, and none of that throws
+// ---------------
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
-/** The value as an object; an empty one when it is none. */
+/** The value as an object; an empty object for any other value. */
 export function objectOf(value: unknown): JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? value as JsonObject : {}
 }
 
-/** The first of `names` that holds a text. */
+/** The text under the first of `names` that holds one. */
 export function textIn(object: JsonObject, ...names: readonly string[]): string | null {
   for (const name of names) {
     const value = object[name]
@@ -25,7 +26,7 @@ export function textIn(object: JsonObject, ...names: readonly string[]): string 
   return null
 }
 
-/** The first of `names` that holds a number, also where it is written as a text. */
+/** The number under the first of `names` that holds one, as a number or as text. */
 export function numberIn(object: JsonObject, ...names: readonly string[]): number | null {
   for (const name of names) {
     const value = object[name]
@@ -50,18 +51,18 @@ interface CarrierErrorFacts {
   readonly requestId?: string | null
   readonly retryable?: boolean
   readonly retryAfterS?: number | null
-  /** True when no usable answer came at all. */
+  /** True when no usable answer arrived. */
   readonly network?: boolean
   readonly cause?: unknown
 }
 
-/** What the carrier's REST API refused, or that it could not be reached. */
+/** The carrier's REST API refused a request, or could not be reached. */
 export class CarrierApiError extends GatewayError {
   /** HTTP status; 0 when there was no answer. */
   readonly status: number
   /** The carrier's own code, such as `calls.not_found`; null when it gave none. */
   readonly carrierCode: string | null
-  /** What the carrier's support asks for. */
+  /** The request id that the carrier's support asks for. */
   readonly requestId: string | null
   readonly retryAfterS: number | null
 
@@ -99,9 +100,9 @@ function carrierRefusal(
 interface CarrierHttpOptions {
   /** For example `https://api.sautikit.com`; a path in it is kept. */
   readonly baseUrl: string
-  /** Opaque; sent as a bearer token and found nowhere else. */
+  /** Opaque; sent only as a bearer token. */
   readonly apiKey: string
-  /** Of one attempt. */
+  /** Deadline of one attempt. */
   readonly timeoutMs?: number
   /** Ends early when `signal` aborts. For tests; real time otherwise. */
   readonly pause?: (ms: number, signal: AbortSignal | undefined) => Promise<void>
@@ -117,7 +118,9 @@ interface CarrierRequest {
   readonly body?: Readonly<Record<string, unknown>>
   /** Sent as `Idempotency-Key`, the same with every attempt. */
   readonly idempotencyKey?: string
-  /** Whether a lost answer may be asked for again. Default: GET, PUT, DELETE, and whatever has an idempotency key. */
+  /**
+   * Whether the request may be repeated when its answer is lost. Default: GET, PUT, DELETE, or with an idempotency key.
+   */
   readonly retry?: boolean
   /** Statuses besides 2xx that are an answer and not an error. */
   readonly accept?: readonly number[]
@@ -128,7 +131,7 @@ interface CarrierResponse {
   readonly status: number
   /** Parsed JSON; null for an empty body. */
   readonly body: unknown
-  /** Of a redirect that was accepted: where it leads. Not followed. */
+  /** The target of an accepted redirect, which is not followed. */
   readonly location: string | null
 }
 
@@ -144,8 +147,8 @@ const RETRY_STATUSES: readonly number[] = [429, 500, 502, 503, 504]
 const FIRST_PAUSE_MS = 200
 
 /**
- * The carrier's REST API as requests and answers: key, timeout, retry, error shapes. What the requests mean is in
- * `client.ts`. One instance serves the whole process.
+ * The carrier's REST API as requests and answers: key, timeout, retry, error shapes. The meaning of the
+ * requests is in `client.ts`. One instance serves the whole process.
  */
 export class CarrierHttp {
   readonly counters: CarrierHttpCounters = { requests: 0, retries: 0, failures: 0 }
@@ -176,7 +179,7 @@ export class CarrierHttp {
       const outcome = await this.#attempt(request)
       if (!(outcome instanceof CarrierApiError)) return outcome
       const pauseMs = this.#pauseBefore(attempt, outcome)
-      // A refusal for too many requests was not carried out, so it may always be sent again.
+      // The carrier does not carry out a rate-limited request (429), so it may always be sent again.
       const again = outcome.retryable && (mayRetry || outcome.status === 429) && request.signal?.aborted !== true
       if (!again || attempt >= CARRIER_API_ATTEMPTS_MAX || pauseMs > CARRIER_API_PAUSE_MS_MAX) {
         this.counters.failures += 1
@@ -187,7 +190,7 @@ export class CarrierHttp {
         await this.#pause(pauseMs, request.signal)
       } catch {
         this.counters.failures += 1
-        throw outcome // given up while waiting: the last refusal says more than the abort
+        throw outcome // aborted during the pause: the last refusal says more than the abort
       }
     }
   }
@@ -199,12 +202,12 @@ export class CarrierHttp {
   }
 
   async #attempt(request: CarrierRequest): Promise<CarrierResponse | CarrierApiError> {
-    // /v1/calls and no more: the rest names a call or a number.
+    // Only /v1/calls: the rest of the path names a call or a number.
     const what = `${request.method} ${request.path.split('/').slice(0, 3).join('/')}`
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout])
     try {
-      // A redirect is not followed: it would carry the key to wherever it points.
+      // A redirect is not followed, because the key would go to its target.
       const response = await this.#client.send({
         url: this.#address(request), method: request.method, headers: this.#headers(request),
         body: request.body === undefined ? null : JSON.stringify(request.body), policy: 'as-written', signal,
@@ -275,17 +278,17 @@ function retryAfterS(header: string | null): number | null {
 /** One page of a list. */
 export interface Page<T> {
   readonly items: readonly T[]
-  /** Asks for the next page; null on the last. */
+  /** Cursor of the next page; null on the last page. */
   readonly nextCursor: string | null
 }
 
-/** Where the carrier says that more follows. */
+/** The cursor of the next page in a list's answer; null on the last page. */
 export function nextCursor(body: unknown): string | null {
   return textIn(objectOf(body), 'next_cursor', 'nextCursor')
 }
 
 /**
- * Everything of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages; a cursor that comes again ends it.
+ * All items of a paged list, up to `itemsMax` items and CARRIER_API_PAGES_MAX pages; a repeated cursor ends it.
  * @param fetchPage  asks for the page at a cursor, null for the first
  */
 export async function allPages<T>(

@@ -9,7 +9,7 @@ export interface CarrierNumber {
   /** E.164. The workspace's own number: shown to its owner, never logged. */
   readonly e164: string | null
   readonly status: string | null
-  /** Where the carrier posts when it is dialled. */
+  /** The URL to which the carrier posts when the number is dialled. */
   readonly voiceUrl: string | null
   readonly eventsUrl: string | null
 }
@@ -84,7 +84,7 @@ export class CarrierNumbers {
   }
 
   /**
-   * Leads a number's calls to a voice webhook.
+   * Routes a number's calls to a voice webhook.
    * @throws CarrierApiError
    */
   async route(numberId: string, route: NumberRoute, options: Cancel = {}): Promise<CarrierNumber | null> {
@@ -97,7 +97,7 @@ export class CarrierNumbers {
         'route:put': { method: 'PUT', path: `/v1/numbers/${id}/routing`, body: { voice_callback_url: voiceUrl, ...events } },
         'route:patch': { method: 'PATCH', path: `/v1/numbers/${id}/routing`, body: { voice_url: voiceUrl, ...events } },
       } as const
-      // Setting the same route twice is setting it once.
+      // Setting the same route twice has the same effect as once.
       const { body } = await this.#http.send({ ...request[spelling], retry: true, ...options })
       const answer = objectOf(objectOf(body)['number'] ?? body)
       return textIn(answer, 'id') === null ? null : readNumber(answer, 0)

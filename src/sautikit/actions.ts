@@ -6,7 +6,7 @@ import {
 } from '../core/limits.js'
 
 /**
- * Sautikit's voice actions as values. `voice-xml.ts` writes them as the XML that the carrier forwards to its PBX
+ * Sautikit's voice actions as values. `voiceXml` writes them as the XML that the carrier forwards to its PBX
  * unchanged; the attribute names and their pitfalls are in docs/PROTOCOL.md.
  */
 
@@ -108,7 +108,7 @@ export type VoiceAction =
   | SayAction | PlayAction | StreamAction | DialAction | GetDigitsAction | RecordAction | ConferenceAction
   | RedirectAction | RejectAction | HangupAction
 
-/** The document that changes nothing: the right answer to every lifecycle edge. */
+/** The document that changes nothing: the answer to every lifecycle event. */
 export const EMPTY_RESPONSE = '<Response></Response>'
 
 type XmlNode = ReturnType<typeof create>
@@ -116,8 +116,8 @@ type Attributes = Readonly<Record<string, string | number | boolean | undefined>
 
 /**
  * Writes voice actions as the XML that the carrier hands to its PBX (docs/PROTOCOL.md 3). Every text and
- * attribute is escaped; characters that XML 1.0 cannot hold are left out. The carrier validates nothing in XML,
- * so what it would choke on is refused here.
+ * attribute is escaped; characters that XML 1.0 cannot hold are left out. The carrier does not validate the
+ * XML, so documents that it cannot process are refused here.
  *
  * @returns a document; `EMPTY_RESPONSE` for no actions.
  * @throws GatewayError XML_INVALID, naming the action by its place and the rule, never numbers or words of a call.
@@ -163,7 +163,7 @@ function writePlay(parent: XmlNode, action: PlayAction, at: string): void {
 function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
   const headerMetadata = action.headerMetadata === undefined || Object.keys(action.headerMetadata).length === 0
     ? undefined : JSON.stringify(action.headerMetadata)
-  // Both travel in the one first frame.
+  // The first frame carries both.
   const metadataBytes = utf8Bytes(headerMetadata ?? '') + utf8Bytes(action.openMetadata ?? '')
   if (metadataBytes > STREAM_METADATA_BYTES_MAX) {
     throw invalid(at, `metadata is ${metadataBytes} bytes; at most ${STREAM_METADATA_BYTES_MAX} fit the first frame`)
@@ -173,7 +173,7 @@ function writeStream(parent: XmlNode, action: StreamAction, at: string): void {
     url: streamUrl(action.url, at),
     track: action.track,
     connect: action.connect,
-    // The rate of what we get and of what we send; the carrier leaves the one without the other undefined.
+    // The rates of the audio we get and send; the carrier does not define one without the other.
     outputSamplingRate: action.samplingRateHz,
     bidirectionalSamplingRate: action.samplingRateHz,
     openMetadata: action.openMetadata,
@@ -258,7 +258,7 @@ function xmlText(text: string): string {
 const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|\p{Cs}/gu
 
 /**
- * Hides from xmlbuilder2 what it would get wrong: it leaves alone whatever looks like an entity, so that the words
+ * Escapes what xmlbuilder2 handles wrongly: it does not escape text that looks like an entity, so that the words
  * `&lt;` would become `<` and `&nbsp;` an undefined entity, and it writes line ends bare, which a parser turns into
  * spaces (attributes) or other line ends (text). Decimal references pass through it untouched; it escapes the rest.
  */
@@ -296,7 +296,7 @@ function phoneNumber(value: string, { at, name }: Place): string {
   throw invalid(at, `${name} is not E.164 (+ and up to 15 digits, nothing else)`)
 }
 
-/** RFC 3986's characters and a whole escape: a URL that a parser on the way need not repair. */
+/** Only RFC 3986 characters and complete escapes, so that no parser on the way has to repair the URL. */
 const URL_TEXT = /^(?:[A-Za-z0-9._~:/?#[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+$/
 
 function httpUrl(url: string, { at, name }: Place): string {
@@ -315,7 +315,7 @@ function streamUrl(url: string, at: string): string {
     throw invalid(at, 'url is not a ws or wss URL with its special characters escaped and without user and fragment')
   }
   const [, host = '', path] = parts
-  // The PBX's URL parser takes a query only as part of a path.
+  // The PBX's URL parser accepts a query only after a path.
   if (path === undefined || path.startsWith('?')) throw invalid(at, 'url has no path: wss://host/path?query is needed')
   if (host.length > STREAM_HOST_BYTES_MAX) throw invalid(at, `url's host is longer than ${STREAM_HOST_BYTES_MAX} bytes`)
   if (path.length > STREAM_PATH_BYTES_MAX) throw invalid(at, `url's path is longer than ${STREAM_PATH_BYTES_MAX} bytes`)

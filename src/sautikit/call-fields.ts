@@ -6,7 +6,8 @@ import { carrierState, isTerminal } from './carrier-state.js'
 import type { CarrierState } from './carrier-state.js'
 import { maskNumbersIn, normaliseNumber } from './phone.js'
 
-// --- JSON from outside: its depth is known before it is parsed ---------------------------------------------------------------
+// --- JSON from outside: its depth is known before it is parsed
+// ---------------------------------------------------------------
 
 export type JsonObject = Readonly<Record<string, unknown>>
 
@@ -33,7 +34,7 @@ export function jsonSpan(text: string, start: number): JsonSpan {
   for (let i = start; i < text.length; i++) {
     const c = text.charCodeAt(i)
     if (quoted) {
-      if (c === 0x5c) i++ // a backslash and what it escapes
+      if (c === 0x5c) i++ // a backslash and the character that it escapes
       else if (c === 0x22) quoted = false
     } else if (c === 0x22) {
       quoted = true
@@ -81,8 +82,7 @@ export function foldKey(name: string): string {
 /**
  * Reads a webhook body as form or JSON, by its content type; without one, by its first character.
  *
- * Of a repeated field the first value that is not empty counts, of a list its first element. Nothing of the
- * body appears in an error.
+ * Of a repeated field the first non-empty value counts; of a list, its first element. Errors hold nothing of the body.
  *
  * @throws GatewayError BODY_TOO_LARGE, CONTENT_TYPE or WEBHOOK_MALFORMED
  */
@@ -163,7 +163,7 @@ function readJson(text: string): Fields {
   return readObject(value, { count: 0 })
 }
 
-/** `seen` is shared by all levels of one body, so that nesting does not get around the bound. */
+/** All levels of one body share `seen`, so that nesting cannot exceed the limit. */
 function readObject(object: JsonObject, seen: { count: number }): Fields {
   const fields = new Map<string, string | Fields>()
   for (const [name, value] of Object.entries(object)) {
@@ -185,12 +185,15 @@ function tooManyFields(): GatewayError {
   return malformed(`has more than ${WEBHOOK_FIELDS_MAX} fields`)
 }
 
-/** What the carrier's webhooks say about a call, whichever URL they came to and whichever shape they had. */
+/** The data of a carrier's webhook about a call, independent of its URL and shape. */
 export interface CallFields {
-  /** Null when absent or unusable; `sidGiven` tells which. */
+  /** Null when absent or unusable; `sidGiven` distinguishes the two. */
   readonly callSid: CallSid | null
   readonly sidGiven: boolean
-  /** The SID is the PBX's own, as its name (`sessionId`, `callSid`) or its spelling tells: a `call_id` may be the REST API's. */
+  /**
+   * The SID is the PBX's own, as its name (`sessionId`, `callSid`) or its spelling tells: a `call_id` may be the REST
+   * API's.
+   */
   readonly sidOfPbx: boolean
   /** `+254…` where recognisable (`normaliseNumber`); empty when withheld or absent. */
   readonly from: string
@@ -205,7 +208,7 @@ export interface CallFields {
   readonly isActive: boolean | null
   readonly direction: 'inbound' | 'outbound' | null
   readonly durationS: number | null
-  /** Keys that the caller pressed after `<GetDigits>`: `0-9 * # A-D`; empty when none was, null when none was asked for. */
+  /** DTMF digits after `<GetDigits>`: `0-9 * # A-D`; empty when there was none, null without a `<GetDigits>`. */
   readonly digits: string | null
   /** Our own label of an outbound call, echoed verbatim. */
   readonly clientRequestId: string | null
@@ -231,11 +234,12 @@ const CLIENT_REQUEST_ID = names('clientRequestId')
 const FAILURE = names('failureReason', 'failureCode', 'hangupCause')
 
 /**
- * Objects of an envelope that may hold the call's own fields: `{kind, data: {…}}`, `{event_kind, payload: {…}}`, `{call: {…}}`,
- * and one in the other. All readers of webhooks go through `textOf` and `readCallFields`, so each shape is read at every URL.
+ * Objects of an envelope that may hold the call's own fields: `{kind, data: {…}}`, `{event_kind, payload: {…}}`,
+ * `{call: {…}}`, and one in the other. All readers of webhooks go through `textOf` and `readCallFields`, so each shape
+ * is read at every URL.
  */
 const ENVELOPES = ['data', 'payload', 'call'] as const
-/** What names the call in an object that is called `call`; elsewhere these may be ids of something else. */
+/** Names of the call's id inside an object `call`; elsewhere they may be ids of something else. */
 const ID_OF_CALL = names('sid', 'id')
 
 /** The carrier's own bound on `client_request_id`. */
@@ -243,7 +247,7 @@ const CLIENT_REQUEST_ID_CHARS_MAX = 5000
 const SHORT_TEXT_CHARS_MAX = 64
 const EVENT_ID_CHARS_MAX = 128
 const DIGITS_MAX = 64
-/** Words after which the cause of an end says more than the state itself. */
+/** States for which the cause of the end says more than the state itself. */
 const CAUSED: readonly CarrierState[] = ['failed', 'unknown']
 
 export function names(...aliases: readonly string[]): readonly string[] {
@@ -323,7 +327,7 @@ function kindOf(value: string | null): string | null {
   return /^[a-z]+(?:[._-][a-z]+)+$/.test(kind) ? kind : null
 }
 
-/** A stream's edge says more than the state of the leg that goes on (`Answered`), but not more than its end. */
+/** A stream event says more than the state of a live leg (`Answered`), but not more than the end of the leg. */
 function stateWord(legState: string | null, streamState: string | null): string | null {
   if (streamState === null || isTerminal(carrierState(legState))) return legState
   return streamState.toLowerCase().includes('stream') ? streamState : `stream-${streamState}`

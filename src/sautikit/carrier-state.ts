@@ -4,19 +4,19 @@ export type CarrierState =
   | 'completed' | 'failed' | 'busy' | 'no-answer' | 'unknown'
 
 /**
- * First match wins, so what is contained in another word comes after it: `noanswer` before `answer`,
+ * First match wins, so a word that is part of another comes after it: `noanswer` before `answer`,
  * `disconnect` before `connect`. Patterns see letters only, in lower case, without
  * a leading `call`.
  */
 const STATES: readonly (readonly [RegExp, CarrierState])[] = [
-  // About something else than the leg itself, however it ended: `call.supervision.ended` is no hang-up.
+  // These describe something other than the leg itself: `call.supervision.ended` is not a hang-up.
   [/supervis|record|conference|transcri/, 'unknown'],
   [/stream.*(error|fail)/, 'stream-error'],
   [/stream.*(stop|ended|end$|clos|disconnect|complet)/, 'stream-stopped'],
   [/stream.*(start|open|connect)/, 'stream-started'],
   [/stream/, 'unknown'],
   [/^dial(ing|ling)$|dialstart/, 'ringing'],
-  // Whatever became of the dialled leg: the caller's leg asks how to go on.
+  // Whatever the result of the dialled leg, the caller's leg asks for its next document.
   [/dial/, 'dial-completed'],
   [/noanswer|notanswered|unanswered|nouserresponse|missed/, 'no-answer'],
   [/busy/, 'busy'],
@@ -36,17 +36,17 @@ export function carrierState(raw: string | null | undefined): CarrierState {
   return 'unknown'
 }
 
-/** True when the caller's leg is over: such a webhook never gets an answer with verbs in it. */
+/** True when the caller's leg is over: the answer to such a webhook never has verbs. */
 export function isTerminal(state: CarrierState): boolean {
   return state === 'completed' || state === 'failed' || state === 'busy' || state === 'no-answer'
 }
 
-/** What became of the human who was added to a live call. */
+/** The state of the human who was added to a live call. */
 export type HumanEvent = 'joined' | 'busy' | 'no-answer' | 'declined' | 'failed' | 'left'
 
 /**
- * The vendor documents that `call.supervision.*` events exist but not their last words, so those of other telephony
- * APIs are understood too; the first entry that the word contains decides.
+ * The vendor documents that `call.supervision.*` events exist but not their endings, so those of other telephony
+ * APIs are accepted too; the first entry that the word contains decides.
  */
 const WORDS: readonly (readonly [part: string, event: HumanEvent])[] = [
   ['busy', 'busy'], ['no_answer', 'no-answer'], ['no-answer', 'no-answer'], ['timeout', 'no-answer'],
@@ -55,14 +55,14 @@ const WORDS: readonly (readonly [part: string, event: HumanEvent])[] = [
   ['join', 'joined'], ['answer', 'joined'], ['connect', 'joined'], ['active', 'joined'],
 ]
 
-/** The human's part of a `call.supervision.*` event; null for any other kind, and for words that say nothing of it. */
+/** The human's state in a `call.supervision.*` event; null for any other kind, and for unknown words. */
 export function humanEvent(kind: string | null): HumanEvent | null {
   const word = /^call\.supervision\.(.+)$/i.exec(kind ?? '')?.[1]?.toLowerCase()
   if (word === undefined) return null
   return WORDS.find(([part]) => word.includes(part))?.[1] ?? null
 }
 
-/** What the state of a human's own leg, called by us, says of them; null while it rings. */
+/** The human's state, from the state of the outbound leg that we placed to them; null while it rings. */
 export function humanLeg(state: CarrierState): HumanEvent | null {
   switch (state) {
     case 'answered': return 'joined'
@@ -70,7 +70,7 @@ export function humanLeg(state: CarrierState): HumanEvent | null {
     case 'no-answer': return 'no-answer'
     case 'failed': return 'failed'
     case 'completed': return 'left'
-    // The leg's webhook may say nothing of itself; it asks for its document when somebody is there.
+    // The leg's webhook may have no state; it asks for its document when somebody has answered.
     case 'unknown': return 'joined'
     default: return null
   }
@@ -82,9 +82,9 @@ export interface VoicePost {
   /** The envelope's kind; null for the PBX's own bodies. An event's answer may not be read. */
   readonly kind: string | null
   readonly direction: 'inbound' | 'outbound' | null
-  /** False where an event may name the call by its REST id: the PBX's own post would open it a second time. */
+  /** False when an event may name the call by its REST id: the PBX's own post would then open the call twice. */
   readonly sidOfPbx: boolean
-  /** True when a post that is no event was given this call's document. */
+  /** True when a post that is not an event has got this call's document. */
   readonly served: boolean
   /** True when this SID was answered before, here or anywhere in the fleet, live or ended. */
   readonly known: boolean
@@ -96,13 +96,13 @@ export interface VoicePost {
 
 /**
  * `open-stream`: admit the call and answer its Stream document. `repeat-document`: the same document again.
- * `continue`: answer what the call goes on with (a Dial, words after a failed Dial). `empty`: take note and
+ * `continue`: answer with the next document of the call (a Dial, words after a failed Dial). `empty`: take note and
  * answer `<Response></Response>`.
  */
 export type VoiceDecision = 'open-stream' | 'repeat-document' | 'continue' | 'empty'
 
 /**
- * What a POST to the voice URL means. Any POST may be a repetition and any may come late, so the answer depends
+ * Decides what a POST to the voice URL means. Any POST may be repeated or late, so the answer depends
  * on the call, not on the order of arrival.
  *
  * | SID     | post                                    | decision |

@@ -2,19 +2,22 @@
  * Phone numbers as the carrier writes them: with or without `+`, with separators, inside a SIP URI, or withheld.
  */
 
-/** What a carrier writes in place of a withheld number, without separators. */
+/** Words that a carrier writes in place of a withheld number, without separators. */
 const WITHHELD = new Set([
   '', 'anonymous', 'withheld', 'restricted', 'private', 'unavailable', 'unknown', 'null', 'undefined', 'none',
 ])
 
-/** Digits of E.164: 15 at most. Below 11 an international number cannot be distinguished from a national one or a short code. */
+/**
+ * Digits of E.164: 15 at most. Below 11 an international number cannot be distinguished from a national one or a short
+ * code.
+ */
 const INTERNATIONAL_DIGITS_MIN = 11
 const INTERNATIONAL_DIGITS_MAX = 15
 
 /** Longest name of a party that is kept when it is no number (`agent.alice` on a browser call). */
 const PARTY_CHARS_MAX = 64
 
-/** Fewer digits than this are no subscriber's number: nothing of them is shown, and nothing is looked for in texts. */
+/** Fewer digits than this are not a subscriber's number: they are hidden whole, and not searched for in texts. */
 const PERSONAL_DIGITS_MIN = 7
 
 /** The ASCII digits of `value`, in order. */
@@ -28,7 +31,7 @@ function comparable(value: string): string {
   return digits.startsWith('00') ? digits.slice(2) : digits
 }
 
-/** True when both are the same number, compared by digits only; nothing is the same as a withheld number. */
+/** True when both are the same number, compared by digits only. A withheld number equals no number. */
 export function sameNumber(a: string, b: string): boolean {
   const digits = comparable(a)
   return digits !== '' && digits === comparable(b)

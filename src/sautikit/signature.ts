@@ -15,17 +15,17 @@ interface SignatureCheck {
   readonly header: string | undefined
   /** The raw bytes, before any parsing. */
   readonly body: Uint8Array
-  /** Any of them may have signed: a number's own secret, a subscription's, the old one during a rotation. */
+  /** Accepted secrets: a number's own, a subscription's, the old one during a rotation. */
   readonly secrets: readonly string[]
   /** Calendar time in seconds. */
   readonly nowS: number
-  /** Age that is still accepted, either way. */
+  /** Largest accepted age, and largest accepted distance into the future. */
   readonly skewS?: number
   /** Accept the bare form, which has no time in it and so can be replayed for ever. Default false. */
   readonly acceptBare?: boolean
   /**
-   * Secrets that have signed in the dated form. Those that do in this check are added. A bare signature of one of them is
-   * refused: whoever signs with a time under a secret has no use for the form without one.
+   * Secrets that have signed in the dated form. Those that do in this check are added. A bare signature under one of
+   * them is refused: a sender that dates its signatures does not need the bare form.
    */
   readonly datedSecrets?: Set<string>
 }
@@ -38,12 +38,12 @@ interface ParsedSignature {
 
 /**
  * Checks the carrier's signature in both of its forms: `t=<unix>,v1=<hex>[,v1=<hex>…]`, HMAC-SHA256 over the
- * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same time
- * whichever value or secret fits. Empty secrets are left out: everyone can sign with them.
+ * body, a dot and `t` (body first), and, where `acceptBare`, bare hex over the body alone. Comparison takes the same
+ * time whichever value or secret matches. Empty secrets are ignored: everyone can sign with them.
  *
  * The texts that the two forms sign are ambiguous: the value of a dated signature over B is a bare signature over
- * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; else every
- * dated webhook that anybody has seen could be sent again, for ever, with its time moved into the body.
+ * `B.<t>`. So a bare signature over a body that ends in a dot and digits is refused whatever the options are; otherwise
+ * anybody who has seen a dated webhook could replay it for ever, with its time moved into the body.
  */
 export function verifySignature(check: SignatureCheck): SignatureResult {
   const { header, body, nowS, skewS = SIGNATURE_SKEW_S, acceptBare = false, datedSecrets } = check
@@ -70,7 +70,7 @@ export function verifySignature(check: SignatureCheck): SignatureResult {
     if (!bare) datedSecrets?.add(secret)
   }
   if (!matches) return datedMatches ? 'bare-refused' : 'mismatch'
-  // Only after the comparison, so that `stale` tells an operator of a clock, never an attacker of a guess.
+  // Only after the comparison: `stale` tells an operator about a wrong clock and tells an attacker nothing.
   const stale = parsed.timestamp !== null && Math.abs(nowS - Number(parsed.timestamp)) > skewS
   return stale ? 'stale' : 'ok'
 }
@@ -86,7 +86,7 @@ export function mayVerify(check: Pick<SignatureCheck, 'header' | 'nowS' | 'skewS
   return Math.abs(check.nowS - Number(parsed.timestamp)) <= (check.skewS ?? SIGNATURE_SKEW_S)
 }
 
-/** Of any number of digits: a `t` that we would not read is a `t` all the same to whoever signed it. */
+/** Any number of digits: the signer may have used a `t` that we would not accept. */
 function endsInDotAndDigits(body: Uint8Array): boolean {
   let i = body.byteLength - 1
   while (i >= 0 && isDigit(body[i])) i--
@@ -124,7 +124,7 @@ function parseHeader(header: string): ParsedSignature | null {
       if (!SHA256_HEX.test(value) || values.length === SIGNATURE_VALUES_MAX) return null
       values.push(Buffer.from(value, 'hex'))
     }
-    // Other keys are versions that we do not know; a v1 beside them is enough.
+    // Other keys are unknown versions; one v1 beside them is enough.
   }
   return timestamp === null || values.length === 0 ? null : { timestamp, values }
 }

@@ -9,12 +9,12 @@ import { normaliseNumber } from './phone.js'
 const SUBPROTOCOLS = ['audio.drachtio.org', 'audio.jambonz.org'] as const
 export type Subprotocol = typeof SUBPROTOCOLS[number]
 
-/** No client offers more than a few names. */
+/** Limit of names; clients offer only a few. */
 const OFFER_CHARS_MAX = 1024
 
 /**
- * The subprotocol to echo, exactly as offered; null when none of ours is in the list, and the upgrade is to be
- * refused (the carrier takes any other answer for a failure). Names are compared as RFC 6455 says: whole and with
+ * The subprotocol to echo, exactly as offered; null when the list has none of ours. The upgrade must then be
+ * refused (the carrier treats any other answer as a failure). Names are compared as RFC 6455 says: whole and with
  * their case.
  *
  * @param header `Sec-WebSocket-Protocol`, several headers joined by commas.
@@ -25,15 +25,15 @@ export function offersSubprotocol(header: string | undefined): Subprotocol | nul
   return SUBPROTOCOLS.find((ours) => offered.includes(ours)) ?? null
 }
 
-/** What the upgrade request said beyond WebSocket's own headers. */
+/** Data in the upgrade request beyond the WebSocket headers. */
 export interface HandshakeMetadata {
-  /** A call SID, should the carrier put one into a header; the URL's token decides, this is compared with it. */
+  /** A call SID from a header, if the carrier sends one. The URL's token decides; this is compared with it. */
   readonly callSid: CallSid | null
   /** `headerMetadata`, where the carrier sends it as headers; names in lower case. */
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Headers of every HTTP request and of proxies, which are no metadata, and those that are secrets. */
+/** Headers that are not metadata: those of every HTTP request, of proxies, and secrets. */
 const NOT_METADATA = new RegExp('^(?:'
   + 'host|connection|upgrade|origin|pragma|cache-control|accept(?:-.*)?|user-agent|content-.*|te|via|forwarded|date'
   + '|sec-.*|x-forwarded-.*|x-real-ip|x-request-id|cf-.*|traceparent|tracestate|authorization|proxy-.*|cookie'
@@ -72,10 +72,10 @@ export type StreamText =
   /** Neither JSON nor a metadata text; counted and ignored. */
   | { readonly type: 'garbage' }
 
-/** Stops the carrier's playout and empties its queue. What is sent in the next 60 ms may be thrown away with it. */
+/** Stops the carrier's playout and empties its queue. The carrier may also drop audio of the next 60 ms. */
 export const KILL_AUDIO = '{"type":"killAudio"}'
 
-/** Longest mark name that is believed. */
+/** Longest accepted mark name. */
 const MARK_NAME_CHARS_MAX = 128
 const TYPE_NAME_CHARS_MAX = 64
 const HEADER_VALUE_CHARS_MAX = 4096
@@ -160,7 +160,7 @@ function eventOf(object: JsonObject): StreamText {
       if (/^[0-9*#A-D]$/.test(digit)) return { type: 'dtmf', digit }
       break
     }
-    // Everything else is a type that we do not know.
+    // Everything else is an unknown type.
   }
   return { type: 'unknown', name: name.replace(/[^\x21-\x7e]/g, '').slice(0, TYPE_NAME_CHARS_MAX) }
 }
@@ -174,12 +174,12 @@ function opaqueMetadata(text: string): StreamText {
   return { type: 'metadata', callSid: null, streamSid: null, from: null, to: null, headers: {}, openMetadata: text }
 }
 
-/** `source` is the object as it was written: a wrapper that we do not know is openMetadata as a whole. */
+/** `source` is the object as received: an unknown wrapper becomes openMetadata as a whole. */
 function metadataOf(object: JsonObject, source: string): StreamText {
   const top = folded(object)
   if (![...top.keys()].some((key) => KNOWN.has(key))) return opaqueMetadata(source)
 
-  // The carrier's own word first, ours that came back last.
+  // The carrier's own field first, our returned one last.
   const layers = [top, objectAt(top, 'metadata'), objectAt(top, 'openmetadata'), objectAt(top, 'headers')]
     .filter((layer) => layer !== null)
   const find = (aliases: readonly string[]): string | null => {
@@ -207,7 +207,7 @@ function metadataOf(object: JsonObject, source: string): StreamText {
   }
 }
 
-/** `headers` with the names as written: they are ours and come back as we gave them. */
+/** `headers` with the names as received: the carrier returns our names unchanged. */
 function headersOf(object: JsonObject): Readonly<Record<string, string>> {
   const value = Object.entries(object).find(([name]) => foldKey(name) === 'headers')?.[1]
   const headers = typeof value === 'string' ? parseJsonObject(value, JSON_DEPTH_MAX) : value
@@ -233,7 +233,7 @@ function flatHeaders(entries: Iterable<readonly [string, unknown]>): Readonly<Re
 
 type FoldedObject = ReadonlyMap<string, unknown>
 
-/** Of two keys that fold to one the first counts. */
+/** When two keys fold to one, the first counts. */
 function folded(object: JsonObject): FoldedObject {
   const map = new Map<string, unknown>()
   for (const [name, value] of Object.entries(object)) {
@@ -261,7 +261,7 @@ function objectAt(fields: FoldedObject, key: string): FoldedObject | null {
   return isJsonObject(object) ? folded(object) : null
 }
 
-/** What a key holds, as text that can be given on: strings as they are, the rest as JSON. */
+/** The value of a key as text: strings unchanged, other values as JSON. */
 function sourceOf(fields: FoldedObject, key: string): string | null {
   const value = fields.get(key)
   if (value === undefined || value === null || value === '') return null

@@ -3,7 +3,7 @@ import { assert } from '../core/assert.js'
 import { isCallSid } from '../core/ids.js'
 import type { CallSid } from '../core/ids.js'
 
-/** What a URL that we put into XML may be used for. */
+/** The purpose of a URL that we put into XML. */
 export type TokenPurpose = 'audio' | 'stream-status' | 'after-stream' | 'human'
 
 export interface TokenClaims {
@@ -11,7 +11,7 @@ export interface TokenClaims {
   readonly purpose: TokenPurpose
   /** Calendar seconds; the token is good up to and including this second. */
   readonly expiresAtS: number
-  /** Makes the token unique; whoever wants it used only once remembers this. 8 to 32 of `A-Z a-z 0-9 _ -`. */
+  /** Makes the token unique, so that a user can accept it only once. 8 to 32 of `A-Z a-z 0-9 _ -`. */
   readonly nonce: string
 }
 
@@ -32,7 +32,7 @@ const TOKEN = /^([asch])\.([0-9a-z]{1,10})\.([A-Za-z0-9_-]{8,32})\.([A-Za-z0-9_-
 /** Half of SHA-256, the shortest that RFC 2104 section 5 advises: the URL is for a peer with a 4 KiB path buffer. */
 const MAC_BYTES = 16
 
-/** Keeps these MACs apart from everything else that may ever be signed with the same secret. */
+/** Domain separation: keeps these MACs different from anything else signed with the same secret. */
 const MAC_DOMAIN = 'mkondo url token 1\n'
 
 /**

@@ -9,7 +9,7 @@ import { sameNumber } from './phone.js'
 
 /** An event of the carrier's, in any of its shapes; the events URL gets them, and the voice URL may. */
 export interface CarrierEvent extends CallFields {
-  /** One event has one key, however often it is delivered. */
+  /** The same for every delivery of one event. */
   readonly dedupeKey: string
   /** As written, for records; null when longer than 64 characters or with spaces in it. */
   readonly occurredAt: string | null
@@ -50,7 +50,7 @@ export function parseEvent(contentType: string | undefined, body: Uint8Array): C
   return event
 }
 
-/** What a body's fields tell, whichever URL they came to and whether they name a call or not. */
+/** The event in a body's fields, for any URL, with or without a call. */
 function readEvent(fields: Fields): CarrierEvent {
   const call = readCallFields(fields)
   const occurredAt = idOf(textOf(fields, OCCURRED_AT), TEXT_CHARS_MAX)
@@ -64,7 +64,7 @@ function readEvent(fields: Fields): CarrierEvent {
   }
 }
 
-/** Without an id an event is what it says: a call reaches each state once, a stream starts and stops once. */
+/** Without an id the content is the key: a call reaches each state once, a stream starts and stops once. */
 function dedupeKeyOf(call: CallFields, occurredAt: string | null): string {
   if (call.eventId !== null) return `id:${call.eventId}`
   const parts = [call.callSid, call.kind, call.stateText, call.streamSid, call.digits, occurredAt]
@@ -79,7 +79,7 @@ function recordingOf(fields: Fields, durationS: number | null): CarrierRecording
   return { recordingId, downloadUrl: usable ? url : null, durationS }
 }
 
-/** A POST to the voice URL: a call that rings, one of its later edges, or an event of it. */
+/** A POST to the voice URL: a ringing call, one of its later states, or an event. */
 export interface Webhook extends CarrierEvent {
   readonly callSid: CallSid
 }
@@ -99,7 +99,7 @@ export function parseWebhook(contentType: string | undefined, body: Uint8Array):
 }
 
 /**
- * The same for the voice URL, where events of something that is no call arrive too.
+ * As above, for the voice URL, which also gets events that are not about a call.
  * @returns null for such an event
  */
 export function parseVoicePost(contentType: string | undefined, body: Uint8Array): Webhook | null {
@@ -115,8 +115,8 @@ function namesNoCall(): GatewayError {
 }
 
 /**
- * Puts caller and callee right: browser calls arrive with our own number as the caller. An outbound call has our
- * number there by right. Numbers are compared by digits only.
+ * Corrects caller and callee: browser calls arrive with our own number as the caller. On an outbound call
+ * our number is the caller. Numbers are compared by digits only.
  *
  * @param ownedNumbers the numbers routed to this gateway; empty when unknown, then nothing is changed.
  */
@@ -135,7 +135,7 @@ export function normaliseParties<T extends Pick<Webhook, 'from' | 'to' | 'direct
 
 /** A POST to a `statusCallback`. */
 export interface StreamStatus {
-  /** `unknown` is to be acknowledged like the others. */
+  /** `unknown` is acknowledged like the others. */
   readonly event: StreamStatusEvent | 'unknown'
   /** From the body; null when it names none and the URL's token has to. */
   readonly callSid: CallSid | null
@@ -144,7 +144,7 @@ export interface StreamStatus {
   readonly name: string | null
   /** The carrier's words for what went wrong; at most 200 characters, numbers masked. */
   readonly error: string | null
-  /** One edge has one key, however often it is delivered. */
+  /** The same for every delivery of one status. */
   readonly dedupeKey: string
 }
 

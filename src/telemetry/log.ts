@@ -54,7 +54,7 @@ export function parseLogSettings(text: string): LogSettings {
 
 /**
  * The log of a component. Every line is one JSON object; fields and message go through
- * the redaction first (`redact.ts`), so no caller of this class can leak a number, a key or a caller's words.
+ * the redaction first (`redact.ts`), so no user of this class can leak a phone number, a key or a caller's words.
  */
 export class Log {
   readonly #pino: Logger

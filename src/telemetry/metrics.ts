@@ -177,7 +177,7 @@ export class Metrics {
   readonly callsAlone: GaugeOfSources
   readonly turnResponse: HistogramOf<'agent' | 'backend'>
   readonly turnAnswer: HistogramOf<'agent' | 'backend'>
-  /** The same two, caller-perceived: where the carrier forks both tracks as stereo. */
+  /** The same two as caller-perceived latency; only where the carrier forks both tracks as stereo. */
   readonly turnResponseEar: HistogramOf<'agent' | 'backend'>
   readonly turnAnswerEar: HistogramOf<'agent' | 'backend'>
   readonly bargeIns: CounterOf<'committed'>
@@ -531,7 +531,7 @@ export class Metrics {
 
   /**
    * The page of `GET /metrics`; `contentType` goes with it. Written a few metrics at a time: in one block it would take
-   * milliseconds, which frames had to wait for.
+   * milliseconds, and frames would wait.
    */
   async render(): Promise<string> {
     this.flush()

@@ -1,6 +1,6 @@
 /**
- * What may never reach a log line: phone numbers, keys and tokens, and what callers say. Two filters, because each
- * misses what the other finds: whole fields by their name, and anything in a text that has the shape of a secret.
+ * Removes what must never reach a log line: phone numbers, keys and tokens, and what callers say. Two filters, because
+ * each misses what the other finds: whole fields by their name, and anything in a text that has the shape of a secret.
  */
 
 const REDACTED = '[redacted]'

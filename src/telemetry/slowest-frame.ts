@@ -8,8 +8,8 @@ const HEAD_BYTES = 16
 export const SLOWEST_FRAME_BYTES = HEAD_BYTES + BYTES_MAX
 
 /**
- * The slowest frame since the last read and its call: a worker offers each value, the main thread takes the slowest once a
- * second for an exemplar. An offer that is not the slowest costs one comparison.
+ * The slowest frame since the last read and its call: a worker offers each value, the main thread takes the slowest
+ * once a second for an exemplar. An offer that is not the slowest costs one comparison.
  */
 export class SlowestFrame {
   readonly #words: Int32Array

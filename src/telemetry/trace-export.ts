@@ -19,8 +19,8 @@ const OTHER_SPANS = 5
 const SCOPE = { name: 'mkondo' } as const
 
 /**
- * The trace id of a call, derived from its SID: logs and exemplars name it while the call lives, the spans follow at its end,
- * and every process of a fleet derives the same one. 32 hex digits.
+ * The trace id of a call, derived from its SID: logs and exemplars name it while the call lives, the spans follow at
+ * its end, and every process of a fleet derives the same one. 32 hex digits.
  */
 function traceIdOf(callSid: string): string {
   return createHash('sha256').update(`mkondo call ${callSid}`).digest('hex').slice(0, 32)
@@ -35,7 +35,8 @@ const PLAIN_DETAILS: ReadonlySet<string> = new Set([
 
 /**
  * The spans of one ended call: the call itself, and below it its set-up, each turn, tool, barge-in, the escalation and
- * each connection of a backend. Timeline steps are events of the call's span. No words of caller or agent, no arguments.
+ * each connection of a backend. Timeline steps are events of the call's span. No words of caller or agent, no
+ * arguments.
  */
 function callSpans(record: CallRecord, resource: Resource): ReadableSpan[] {
   return new CallTrace(record, resource).spans
@@ -197,8 +198,8 @@ interface TraceExportOptions {
 }
 
 /**
- * Ended calls as OpenTelemetry spans, to a collector. Off the audio's path: a call is turned into spans once, at its end,
- * they wait in a bounded queue, and a timer sends a few at a time, one request after the other. A slow or absent
+ * Ended calls as OpenTelemetry spans, to a collector. Off the audio's path: a call is turned into spans once, at its
+ * end, they wait in a bounded queue, and a timer sends a few at a time, one request after the other. A slow or absent
  * collector costs only spans, and they are counted.
  */
 export class TraceExport {

@@ -17,8 +17,8 @@ interface LightCallerOptions {
 }
 
 /**
- * A caller that costs next to nothing: no ears, words that were synthesised once for all, one timer for everybody. It
- * speaks when it is told to and is silent otherwise, twenty milliseconds a frame.
+ * A caller that needs almost no CPU: it does not analyse what it hears, all callers share one synthesised sentence and
+ * one timer. It speaks on request and is silent otherwise, in frames of 20 ms.
  */
 export class LightCaller {
   readonly callSid: string

@@ -7,7 +7,9 @@ import { loadConfig } from '../../src/config/load-config.js'
 import type { Log } from '../../src/telemetry/log.js'
 import { repositoryRoot } from '../support/host.js'
 
-/** Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls. */
+/**
+ * Two agents on the scripted backend, one of which hears both tracks, and the shipped order line, which nobody calls.
+ */
 async function agentsFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'mkondo-agents-'))
   await copyFile(join(repositoryRoot(), 'agents', 'order-status.yaml'), join(folder, 'order-status.yaml'))

@@ -42,7 +42,8 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
   const prometheus = await Prometheus.start(gateway.opsPort, RULES)
   t.teardown(() => prometheus.stop())
   const words = await callerSays('Where is my order please?')
-  // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its start.
+  // Series that begin at nothing are scraped before anything happens; Prometheus finds its targets seconds after its
+  // start.
   let scrapes = 0
   while (scrapes < 2) {
     await sleep(200)
@@ -60,9 +61,9 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
       from: `+2547000000${stereo ? '01' : ROLES[i % ROLES.length] ?? '01'}`,
     }))
   }
-  // What goes wrong at the door: no room, a false token, a webhook that is none.
+  // Refusals: no remaining capacity, a false token, a webhook that is malformed.
   const refused = { url: gateway.url, agent: 'light', callSid: sidOf(99), from: '+254700000001', stereo: false }
-  await t.rejects(LightCaller.ring(refused), 'there is no room for one more')
+  await t.rejects(LightCaller.ring(refused), 'no capacity remains for one more call')
   await post(`${gateway.url}/voice/light`, { body: 'not a webhook', headers: { 'content-type': 'text/plain' } })
   await until(() => callers.every((caller) => caller.heardSamples > 4000), 20_000, 'every caller to be greeted')
 
@@ -140,8 +141,8 @@ t.test('every panel and every rule has data, and exemplars name calls that live'
 })
 
 /**
- * An alert's expression with its comparisons answered by 0 and 1 in place of being kept silent: it has data where what it
- * looks at has. What `absent` asks for must be there.
+ * An alert's expression with its comparisons answered by 0 and 1 in place of being kept silent: it has data where what
+ * it looks at has. What `absent` asks for must be there.
  */
 function judged(expr: string): string {
   return expr

@@ -1,9 +1,9 @@
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
 
 /**
- * A backend without ears and with a tone for a voice, loaded into a media worker by its URL. The last two digits of the
- * caller's number say what it does when the caller has spoken: 02 calls a tool, 03 wants a human, 04 dies, 05 speaks for
- * four seconds, all others answer in half a second.
+ * A backend that recognises nothing and answers with a tone, loaded into a media worker by its URL. The last two digits
+ * of the caller's number say what it does when the caller has spoken: 02 calls a tool, 03 wants a human, 04 dies, 05
+ * speaks for four seconds, all others answer in half a second.
  */
 export function createBackend(sink: BackendSink): Backend {
   return new ScriptedBackend(sink, 'scripted')

@@ -1,16 +1,16 @@
-/** When the disk is told to keep what was written: after each line, once a second, or when the system likes. */
+/** When written data is synced to the disk: after each line, once a second, or when the system does it. */
 export type FsyncPolicy = 'each' | 'second' | 'never'
 
 /** What is kept under DATA_DIR, and how much of it. Plain data; given to the thread at its start. */
 export interface ArchiveLimits {
   /** Has `records/` and `recordings/`. */
   readonly folder: string
-  /** Folders of the same kind that no process writes to any more: they are read by nobody, and age like this one. */
+  /** Folders of the same kind that no process uses any more. They are not read; the same retention applies. */
   readonly leftFolders?: readonly string[]
-  /** True when the folders are locked: what was being written in them when this process started is a dead process's. */
+  /** True when the folders are locked: any unfinished file in them at the start is that of a dead process. */
   readonly alone?: boolean
   readonly fsync: FsyncPolicy
-  /** A file of records that is this large is followed by the next. */
+  /** A file of records that reaches this size is followed by a new one. */
   readonly fileBytes: number
   readonly recordsKeepDays: number
   readonly recordsKeepBytes: number
@@ -18,7 +18,7 @@ export interface ArchiveLimits {
   readonly recordingsKeepBytes: number
 }
 
-/** `record`: of an ended call. `handoff`: what a human gets with a caller, and how that came out. */
+/** `record`: of an ended call. `handoff`: the handoff packet of an escalation, and its outcome. */
 export type DocumentKind = 'record' | 'handoff'
 
 /** What the thread is started with. */
@@ -29,20 +29,23 @@ export interface ArchiveStart {
 }
 
 export type ToArchive =
-  /** What is known of a live call; replaces what was known before, until its record comes. As text: a third cheaper to pass than its objects. */
+  /**
+   * The open record of a live call. Replaces the previous one, until the final record comes. As text, because objects
+   * cost half as much again to pass.
+   */
   | { readonly type: 'open-record'; readonly callSid: string; readonly json: string }
   | { readonly type: 'document'; readonly kind: DocumentKind; readonly callSid: string; readonly document: unknown }
   | { readonly type: 'find'; readonly id: number; readonly kind: DocumentKind; readonly callSid: string }
-  /** `announced`: the caller knows. Until then what is written is nobody's to keep. */
+  /** `announced`: the caller has been informed. Until then the recording must not be kept. */
   | { readonly type: 'recording-begin'; readonly callSid: string; readonly rateHz: number; readonly announced: boolean }
   | { readonly type: 'recording-announced'; readonly callSid: string }
-  /** `at`: the first row's place; what was dropped before it stays silent. */
+  /** `at`: the place of the first row; rows that were dropped before it become silence. */
   | { readonly type: 'recording-rows'; readonly callSid: string; readonly at: number; readonly bytes: Uint8Array }
   | { readonly type: 'recording-end'; readonly callSid: string }
   | { readonly type: 'recording-discard'; readonly callSid: string }
   | { readonly type: 'close'; readonly id: number }
 
-/** What could not be done. `lost`: documents that are gone for good. */
+/** A fault. `lost`: documents that are permanently lost. */
 export interface ArchiveFault {
   readonly type: 'fault'
   readonly what: DocumentKind | 'recording' | 'upkeep'

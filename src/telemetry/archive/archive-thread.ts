@@ -18,13 +18,13 @@ const PART = /^[A-Za-z0-9_-]{1,64}\.json\.part$/
 interface LeftRecord {
   readonly callSid: string
   readonly document: Readonly<Record<string, unknown>>
-  /** Calendar time at which it was last known to be live. */
+  /** Calendar time at which the call was last known to be live. */
   readonly atWallMs: number
 }
 
 /**
- * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A call's file
- * is deleted when its record is in the log, so a start finds here the calls whose process died.
+ * The open record of each live call, `SID.json`: written to a temporary file and renamed, so that it is always whole. A
+ * call's file is deleted when its record is in the log, so a start finds here the calls whose process died.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
  */
@@ -145,7 +145,7 @@ function write(kind: DocumentKind, callSid: string, document: unknown): boolean 
 }
 
 function keep(kind: DocumentKind, callSid: string, document: unknown): void {
-  // After those that wait: the newest document of a call wins.
+  // After the waiting ones, because the newest document of a call wins.
   if (backlog.length === 0 && write(kind, callSid, document)) return post({ type: 'document-done', kind, ok: true })
   backlog.push({ kind, callSid, document })
   if (backlog.length <= ARCHIVE_BACKLOG_MAX) return
@@ -182,7 +182,7 @@ function retainLeft(folder: string): void {
   left.retain(Date.now(), limits.recordingsKeepDays, limits.recordingsKeepBytes)
 }
 
-/** Open records that a machine's death had left unfinished. */
+/** Open records that a crash of the machine left unfinished. */
 let openTorn = 0
 
 /**

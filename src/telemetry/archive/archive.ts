@@ -26,8 +26,8 @@ interface OpenRecord {
 }
 
 /**
- * The live calls whose state has changed since it was last written, and when to write it. Only the newest state of a call counts, so
- * nothing queues: a call that is written later is written with all that happened meanwhile.
+ * The live calls whose state has changed since it was last written, and when to write it. Only the newest state of a
+ * call counts, so no states queue: a later write includes everything that happened until then.
  */
 export class OpenRecords {
   readonly #options: OpenRecordsOptions
@@ -100,14 +100,14 @@ interface ArchiveCounters {
   recordingsRecovered: number
 }
 
-/** One recording on its way to the disk. No method throws or waits. */
+/** One recording that is being written. No method throws or waits. */
 export interface RecordingSink {
   /** Relative to DATA_DIR. */
   readonly path: string
   /** It could not be started: nothing of it is on the disk. */
   readonly failed: boolean
   /**
-   * Rows of interleaved s16 samples, the memory is given away. `at`: the first one's place, counted from the beginning.
+   * Rows of interleaved s16 samples; the memory is transferred. `at`: the index of the first row in the recording.
    * @returns false when they were dropped and counted
    */
   write(at: number, rows: Int16Array<ArrayBuffer>): boolean
@@ -119,9 +119,9 @@ export interface RecordingSink {
 }
 
 /**
- * The archive on disk: call records, handoff packets and recordings. This is the main thread's side; a thread of its own
- * writes. Its queue is bounded, and calls go on whatever the disk does: losses are
- * counted, and each fault is logged once when it begins and once when it ends.
+ * The archive on disk: call records, handoff packets and recordings. This is the main thread's side; a thread of its
+ * own writes. Its queue is bounded, and calls go on whatever the disk does: losses are counted, and each fault is
+ * logged once when it begins and once when it ends.
  */
 export class Archive {
   readonly counters: ArchiveCounters = {
@@ -164,8 +164,8 @@ export class Archive {
   }
 
   /**
-   * A stream opened. Until `keepRecord` the disk has the last result of `compose`: if the process dies, the next start makes
-   * it the call's record.
+   * A stream opened. Until `keepRecord` the disk has the last result of `compose`: if the process dies, the next start
+   * makes it the call's record.
    * @param compose  the record as it would be if the process died now; called on this thread, not after `keepRecord`
    */
   openRecord(callSid: CallSid, compose: () => unknown): void {
@@ -295,7 +295,7 @@ export class Archive {
     this.#post({ type: 'document', kind, callSid, document })
   }
 
-  /** Not counted when it has to wait: the next state of the call takes its place. */
+  /** Not counted as dropped when the queue is full: the next state of the call replaces it. */
   #writeOpen(callSid: CallSid, compose: () => unknown): boolean {
     if (this.#worker === null || this.#openPending >= OPEN_RECORDS_PENDING_MAX) return false
     this.#openPending++

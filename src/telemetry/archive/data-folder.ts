@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path'
 import { GatewayError } from '../../core/errors.js'
 import { DATA_FOLDER_LOCK_ATTEMPTS_MAX } from '../../core/limits.js'
 
-/** A folder that this process may write to, and no other gateway does until `release`. */
+/** A folder that only this gateway writes to until `release`. */
 export interface DataFolder {
   /** False where the file system has no sockets or links: another gateway on the folder is not noticed. */
   readonly locked: boolean
@@ -17,19 +17,22 @@ export interface DataFolder {
 
 /** Longest path of a unix socket that every system takes, in bytes. */
 const SOCKET_PATH_BYTES_MAX = 100
-/** What a file system without sockets or hard links answers; a folder that may not be written answers otherwise, or fails the probe. */
+/**
+ * What a file system without sockets or hard links answers; a folder that may not be written answers otherwise, or
+ * fails the probe.
+ */
 const WITHOUT_SOCKETS: ReadonlySet<string> = new Set(['EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'EPERM', 'EINVAL', 'ENAMETOOLONG', 'EMLINK'])
 const LOCK = /^gateway-(\d{1,15})\.lock$/
 const OWN = /^\.gateway-[0-9a-f]{16}$/
 
 /**
- * Makes the folder where it is missing and takes it for this process. The lock is a unix socket in the folder on which its
- * owner listens: the kernel ends it with its owner, however that dies, and it is seen by every process that sees the
- * folder, in whichever container of the same host. A folder that several hosts mount is not protected.
+ * Makes the folder where it is missing and takes it for this process. The lock is a unix socket in the folder on which
+ * its owner listens: the kernel ends it with its owner, however that dies, and it is seen by every process that sees
+ * the folder, in whichever container of the same host. A folder that several hosts mount is not protected.
  *
- * The socket is linked to `gateway-N.lock`, where N is one more than the newest, and only when nobody listens on the newest.
- * Linking fails when the name exists, older names are deleted only when a newer one exists, and the newest is never
- * deleted; so of two processes that start at once exactly one finds after its link that it has the newest name.
+ * The socket is linked to `gateway-N.lock`, where N is one more than the newest, and only when nobody listens on the
+ * newest. Linking fails when the name exists, older names are deleted only when a newer one exists, and the newest is
+ * never deleted; so of two processes that start at once exactly one finds after its link that it has the newest name.
  *
  * @throws GatewayError CONFIG_INVALID when the folder cannot be made or written, or another gateway has it
  */
@@ -103,8 +106,8 @@ function lockName(generation: number): string {
 }
 
 /**
- * As `mkdir -p`, readable by this user alone. `mkdirSync(…, { recursive: true })` never returns below a folder such as /proc, which
- * answers ENOENT however often its parent is made.
+ * As `mkdir -p`, readable by this user alone. `mkdirSync(…, { recursive: true })` never returns below a folder such as
+ * /proc, which answers ENOENT however often its parent is made.
  * @throws what the file system throws
  */
 function makeFolder(path: string, made: string[]): void {
@@ -158,7 +161,10 @@ async function listensAt(folder: string, name: string): Promise<boolean> {
   }))
 }
 
-/** A path in the folder that fits a socket's address: through a descriptor of the folder where its own is too long (Linux). */
+/**
+ * A path in the folder that fits a socket's address: through a descriptor of the folder where its own is too long
+ * (Linux).
+ */
 async function atShortPath<T>(folder: string, name: string, use: (path: string) => Promise<T>): Promise<T> {
   const path = join(folder, name)
   if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX || !existsSync('/proc/self/fd')) return use(path)

@@ -2,7 +2,7 @@ import { closeSync, existsSync, fdatasyncSync, ftruncateSync, mkdirSync, openSyn
 import { join } from 'node:path'
 import { ARCHIVE_INDEX_MAX, ARCHIVE_LINE_BYTES_MAX } from '../../core/limits.js'
 
-/** What of the file system a log writes with; a test puts a full disk in its place. */
+/** The file system functions that a log writes with; a test replaces them to simulate a full disk. */
 export interface LogDisk {
   open(path: string): number
   /** @returns bytes written, possibly fewer than given */
@@ -53,8 +53,8 @@ const DISK: LogDisk = {
 
 /**
  * JSON documents, one a line, each under a key, in files that are only ever appended to. A line is whole or
- * absent: a write that fails half-way is truncated, and an unfinished line after a crash is cut off at the next start. Each
- * start writes into a file of its own, so that several processes may share a folder.
+ * absent: a write that fails half-way is truncated, and an unfinished line after a crash is cut off at the next start.
+ * Each start writes into a file of its own, so that several processes may share a folder.
  *
  * Synchronous, for a thread that has nothing else to do. Methods throw what the file system throws.
  */

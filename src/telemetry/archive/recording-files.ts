@@ -77,7 +77,9 @@ export class RecordingFiles {
     rmSync(this.#path(callSid, file?.suffix ?? ''), { force: true })
   }
 
-  /** Finishes the files of dead processes. @param untouchedMs  for how long they were not written to @returns how many */
+  /**
+   * Finishes the files of dead processes. @param untouchedMs  for how long they were not written to @returns how many
+   */
   recover(nowMs: number, untouchedMs = ABANDONED_AFTER_MS): number {
     let recovered = 0
     for (const name of this.#names(UNFINISHED)) {
