@@ -1,6 +1,6 @@
 /**
- * What agents in code import: `import { defineAgent, defineTool } from 'mkondo'`. Everything else of this package is its own
- * and may change.
+ * What agents in code import: `import { defineAgent, defineTool } from 'mkondo'`. Everything else in this package is
+ * internal and may change.
  */
 export { defineAgent, defineTool } from './agents/code-tool.js'
 export type { AgentModuleInput, CodeToolContext, CodeToolInput } from './agents/code-tool.js'

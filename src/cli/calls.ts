@@ -102,7 +102,7 @@ async function timeline(sid: string, { ops, asJson, out }: CallsOptions): Promis
   return 0
 }
 
-/** A stretch of time below one heading; bars of all its lines have one scale. */
+/** A period below one heading; all its bars have one scale. */
 interface Section {
   readonly heading: string
   readonly fromMs: number
@@ -110,7 +110,7 @@ interface Section {
   readonly spans: readonly Span[]
 }
 
-/** A bar: what took from one moment to another. */
+/** A bar: a named duration. */
 interface Span {
   readonly name: string
   readonly fromMs: number
@@ -118,14 +118,14 @@ interface Span {
 }
 
 /**
- * A call as a waterfall for a terminal: set-up, then each turn from the moment at which the caller stopped, with bars for
- * what took time and a point for each mark. Times are of the webhook's clock.
+ * A call as a waterfall for a terminal: set-up, then each turn from the moment at which the caller stopped, with bars
+ * for what took time and a point for each mark. Times are of the webhook's clock.
  * @param columns  width of the terminal
  */
 export function waterfall(view: CallTimelineView, columns: number): string {
   const barColumns = Math.max(BAR_COLUMNS_MIN, Math.min(BAR_COLUMNS_MAX, columns - TIME_COLUMNS - NAME_COLUMNS - 16))
   const lines = [heading(view)]
-  if (view.timelineDropped > 0) lines.push(`${view.timelineDropped} marks between the first and the newest were let go.`)
+  if (view.timelineDropped > 0) lines.push(`${view.timelineDropped} marks between the first and the newest were dropped.`)
   for (const section of sectionsOf(view)) {
     const marks = view.timeline.filter((mark) => mark.atMs >= section.fromMs && mark.atMs < section.toMs)
     const scale = scaleOf(section, marks, barColumns)
@@ -231,7 +231,7 @@ function fit(name: string): string {
   return plain(name).slice(0, NAME_COLUMNS).padEnd(NAME_COLUMNS)
 }
 
-/** What a terminal would take as a command (escapes, new lines) is shown as a dot. */
+/** Replaces characters that a terminal would interpret (escapes, new lines) with a dot. */
 function plain(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '·')
 }
@@ -290,7 +290,7 @@ function masked(call: CarrierCall): CarrierCall {
 
 // --- show ---------------------------------------------------------------------------------------------------
 
-/** One side's account of a call, or why it has none. */
+/** What the gateway or the carrier has of a call, or why it has nothing. */
 interface Account<T> {
   readonly call: T | null
   readonly why: string | null

@@ -38,7 +38,7 @@ const HELP = `mkondo check [--processes N] [--tools] [--with-shop] [--config FIL
 const REACH_TIMEOUT_MS = 3000
 
 interface Finding {
-  /** Null: worth a look, and no reason not to start. */
+  /** Null: should be looked at, but does not prevent a start. */
   readonly ok: boolean | null
   readonly what: string
 }
@@ -58,7 +58,7 @@ export async function check(argv: readonly string[]): Promise<number> {
   const shopApiUrl = config.shopApiUrl
   const wantsShop = values['with-shop'] && shopApiUrl === null
   const shop = wantsShop && values.tools ? await startDemoShop() : null
-  // Where no tool is tried any address will do to check the agents.
+  // If no tool is tried, any address is enough to check the agents.
   if (wantsShop) config = { ...config, shopApiUrl: shop?.url ?? 'http://127.0.0.1' }
   const findings: Finding[] = [{ ok: true, what: count === 1 ? 'settings' : `settings, for ${count} processes` }]
   findings.push(...await agentsFindings(config, values.tools))
@@ -95,7 +95,7 @@ async function toolFindings(agents: readonly HostedAgent[], env: Environment): P
   return findings
 }
 
-/** Whether each process could write to its folder now: tried as a start does, and undone. */
+/** Whether each process could write to its folder: tried as at a start, then undone. */
 async function folderFindings(plans: readonly ProcessPlan[]): Promise<Finding[]> {
   const findings: Finding[] = []
   const held: DataFolder[] = []
@@ -121,7 +121,7 @@ async function portFinding(use: PortUse): Promise<Finding> {
   return why === null ? { ok: true, what: `${what} is free` } : { ok: false, what: `${what}: ${why}` }
 }
 
-/** Any HTTP answer will do, also a refusal. */
+/** Any HTTP answer counts, also a refusal. */
 async function reachFinding(name: string, url: string): Promise<Finding> {
   try {
     const response = await fetch(url, { method: 'HEAD', redirect: 'manual', signal: AbortSignal.timeout(REACH_TIMEOUT_MS) })
@@ -132,7 +132,7 @@ async function reachFinding(name: string, url: string): Promise<Finding> {
   }
 }
 
-/** What is open to strangers: allowed on a developer's machine, not in production. */
+/** What strangers can use: allowed on a developer's machine, not in production. */
 function exposureFindings(config: Config): Finding[] {
   const { open, refused } = exposureOf(config)
   if (open.length > 0) return open.map((what) => ({ ok: refused ? false : null, what: refused ? what : `${what} (INSECURE)` }))
@@ -143,17 +143,20 @@ function exposureFindings(config: Config): Finding[] {
 
 /** Runs in this process; there is nothing to reach. */
 const LOCAL = 'embedded'
-/** Longer than a backend's own deadline: its own error says more than that it was late. */
+/** Longer than a backend's own deadline, because its own error says more than a timeout. */
 const PROBE_MS_MAX = BACKEND_CONNECT_MS + 1000
 
-/** Connects each backend of each agent once, as a call would do it, and looks for settings of its file that have no effect. */
+/**
+ * Connects each backend of each agent once, as a call would do it, and looks for settings of its file that have no
+ * effect.
+ */
 async function backendFindings(config: Config, agents: readonly HostedAgent[]): Promise<Finding[]> {
   const probes = agents.flatMap((agent) => [...agent.backends, ...(agent.shadow === null ? [] : [agent.shadow])].map((name) => ({ agent, name })))
   const reached = await Promise.all(probes.filter(({ name }) => name !== LOCAL).map(({ agent, name }) => reach(config, agent, name)))
   return [...reached, ...agents.flatMap((agent) => oddities(config, agent))]
 }
 
-/** Opens a session as a call would and ends it when it is ready: that costs an open connection and no words. */
+/** Opens a session as a call would and ends it when it is ready; nothing is said in it. */
 async function reach(config: Config, { definition }: HostedAgent, name: string): Promise<Finding> {
   const what = `backend ${name} of ${definition.name}`
   const context: BackendContext = {
@@ -182,7 +185,7 @@ async function reach(config: Config, { definition }: HostedAgent, name: string):
   }
 }
 
-/** Settings that are allowed and are hardly what was meant. */
+/** Settings that are allowed but probably not intended. */
 function oddities(config: Config, { definition, backends }: HostedAgent): Finding[] {
   const { name, budget, backends: options } = definition
   const findings: Finding[] = []
@@ -194,9 +197,9 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
   }
   const settings = backendSettings(config)
   const listening = backends.filter((backend) => detectsTurns(backend, settings, options))
-  const willed = listening.filter((backend) => (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined)
-  if (backends.length > 1 && listening.length < backends.length && willed.length > 0) {
-    findings.push({ ok: null, what: `${name}: ${willed.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns` })
+  const explicit = listening.filter((backend) => (options as Readonly<Record<string, { readonly turns?: unknown } | undefined>>)[backend]?.turns !== undefined)
+  if (backends.length > 1 && listening.length < backends.length && explicit.length > 0) {
+    findings.push({ ok: null, what: `${name}: ${explicit.join(', ')} times the caller's turns by itself in a list in which the gateway does; leave out turns` })
   }
   for (const backend of Object.keys(options)) {
     if (backends.includes(backend) || definition.shadow === backend) continue
@@ -207,7 +210,7 @@ function oddities(config: Config, { definition, backends }: HostedAgent): Findin
 
 // --- the carrier's API --------------------------------------------------------------------------------------
 
-/** Whether the carrier's API is there, what its key may read, and which numbers lead here. Nothing is changed by it. */
+/** Whether the carrier's API is there, what its key may read, and which numbers lead here. Changes nothing. */
 export async function carrierFindings(config: Config): Promise<Finding[]> {
   const api = carrierApi(config)
   if (api === null) return [{ ok: true, what: 'SAUTIKIT_API_KEY is not set: calls are not hung up, and no human is added, through the carrier\'s API' }]

@@ -7,7 +7,10 @@ export interface DemoShop {
   close(): Promise<void>
 }
 
-/** Starts `examples/shop-api` on a free loopback port. It is an example and no part of the gateway, so it is loaded by path. */
+/**
+ * Starts `examples/shop-api` on a free loopback port. It is an example and no part of the gateway, so it is loaded by
+ * path.
+ */
 export async function startDemoShop(): Promise<DemoShop> {
   const compiled = new URL('../../examples/shop-api/server.js', import.meta.url)
   if (!existsSync(compiled)) {

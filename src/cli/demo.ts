@@ -79,7 +79,8 @@ interface Stage {
 /**
  * Runs a demo on a gateway of its own, with the demo's orders API, and frees everything at the end.
  * @param env  settings of the gateway
- * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped agents as they are
+ * @param backend  the lines that take the place of `backend:` in the shipped order line's file; null uses the shipped
+ *   agents as they are
  */
 async function onStage(env: Environment, backend: string | null, run: (stage: Stage) => Promise<number>): Promise<number> {
   const startedMs = performance.now()
@@ -188,7 +189,7 @@ async function reports(folder: string): Promise<unknown[]> {
       const report = JSON.parse(await readFile(join(folder, `${index}.json`), 'utf8')) as { calls: unknown[] }
       calls.push(...report.calls)
     } catch (thrown) {
-      // A call without a report has written why to the screen already.
+      // The command has already printed why there is no report.
       calls.push({ error: messageOf(thrown) })
     }
   }
@@ -200,22 +201,22 @@ async function reports(folder: string): Promise<unknown[]> {
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
 const STATUS = 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?'
 const KEY = 'key-of-the-demo'
-/** Between pieces of 100 ms: a tenth faster than speech, so that the model is in the middle of it when it dies. */
+/** Between pieces of 100 ms: a tenth faster than speech, so that the model dies before its answer is complete. */
 const PACE_MS = 90
-/** How far into its answer the primary gets. */
+/** How long the primary answers before it is killed. */
 const KILL_AFTER_MS = 1500
 /** Quieter than this is a gap, in the recording of what the caller heard. */
 const GAP_DBFS = -50
 /** What must reach the caller after the failover. */
 const ANSWER = 'Order 4127 is out for delivery.'
-/** How much of an answer's time makes a sound: speech has pauses, and a busy machine makes more. */
+/** The least share of an answer's time that has sound: speech has pauses, and a busy machine adds more. */
 const SOUND_SHARE_MIN = 0.4
 
 /**
  * A call whose model is killed in mid-sentence. Both models are local doubles of the vendors' services, scripted and
  * with a real voice; everything between them and the caller is the gateway as it is.
- * @returns 0 when the right status reached the caller, judged by what was sent and played (`wasAnswered`) and not by the simulated caller's
- *   recogniser, which mishears on a busy machine
+ * @returns 0 when the right status reached the caller, judged by what was sent and played (`wasAnswered`) and not by
+ *   the simulated caller's recogniser, which mishears on a busy machine
  */
 async function failoverDemo({ json, record, screen }: DemoOptions): Promise<number> {
   const flite = await loadFlite()
@@ -287,8 +288,8 @@ function heardBy(file: Uint8Array): HeardSound {
 }
 
 /**
- * Whether the status reached the caller after the failover: the answer is in the gateway's transcript, which has only what was sent, and
- * made a sound at the caller's end while it was played.
+ * Whether the status reached the caller after the failover: the answer is in the gateway's transcript, which has only
+ * what was sent, and made a sound at the caller's end while it was played.
  * @param failedOverMs since the stream opened, as the transcript's times are; Infinity without a failover
  */
 export function wasAnswered(transcript: CallReport['transcript'], failedOverMs: number, heard: HeardSound): boolean {
@@ -310,7 +311,10 @@ function soundsOf({ samples, sampleRateHz }: HeardSound, fromMs: number, toMs: n
   return sounds
 }
 
-/** The longest silence in what the caller heard from a second before the fault to four seconds after it; 0 without a fault. */
+/**
+ * The longest silence in what the caller heard from a second before the fault to four seconds after it; 0 without a
+ * fault.
+ */
 function longestGapMs(heard: HeardSound, faultAtMs: number): number {
   let silent = 0
   let longest = 0
@@ -324,7 +328,8 @@ function longestGapMs(heard: HeardSound, faultAtMs: number): number {
 // --- a shadow that listens along ----------------------------------------------------------------------------
 
 /**
- * One call that the offline agent answers while a model (a local double) listens along, and what the model would have done.
+ * One call that the offline agent answers while a model (a local double) listens along, and what the model would have
+ * done.
  * @returns 0 when the caller was served and the report has the turns
  */
 async function shadowDemo({ json, screen }: DemoOptions): Promise<number> {
@@ -389,8 +394,8 @@ function tools(side: ShadowSide): string {
 // --- a caller of the support line ---------------------------------------------------------------------------
 
 /**
- * One caller of the support line with a question, a balance and a broken line: the account is read out only after two right
- * answers, a fix is tried and fails, and the human who is rung has everything. The embedded backend, real speech.
+ * One caller of the support line with a question, a balance and a broken line: the account is read out only after two
+ * right answers, a fix is tried and fails, and the human who is rung has everything. The embedded backend, real speech.
  * @returns 0 when all of that happened
  */
 function supportDemo({ json, record, screen }: DemoOptions): Promise<number> {
@@ -417,7 +422,7 @@ async function handoff(opsPort: number, callSid: string): Promise<EscalationPack
   return response.ok ? await response.json() as EscalationPacket : null
 }
 
-/** What did not happen of what the demo promises. */
+/** The expected events of the demo that did not happen. */
 function missingOf(call: CallReport, packet: EscalationPacket | null): string[] {
   const said = call.transcript.filter(({ role }) => role === 'agent').map(({ text }) => text).join(' ')
   const ran = (name: string): number => call.toolCalls.filter((tool) => tool.name === name && tool.ok).length

@@ -15,19 +15,19 @@ interface CutOptions {
   readonly withAudio: boolean
 }
 
-/** Call SID of every cut journal: whose call it was is nobody's business. */
+/** Call SID of every cut journal, so that it does not identify the call. */
 const CUT_SID = 'HD_cut'
 
 type Line = Record<string, unknown>
 
-/** Keys of what came in whose texts are what somebody said, typed, or a tool looked up. */
+/** Keys of inputs that may hold what somebody said or typed, or what a tool found. */
 const WORDS: ReadonlySet<string> = new Set(['text', 'args', 'value', 'result', 'summary', 'detail', 'digit', 'identity', 'error', 'message', 'escalation'])
 
 /**
- * A journal made fit to be kept as a test: another SID, no phone numbers, and unless asked for no words and no audio.
- * The cut call is run, and what it wanted is written anew, so that nothing that was said stays in its outputs either. The test has this
- * build's version, whatever the recording had.
- * @throws GatewayError JOURNAL_INVALID where the call goes otherwise without its words, or cannot be run at all.
+ * Makes a test of a journal: another SID, no phone numbers, and no words or audio unless they are asked for. The cut
+ * call is replayed and its outputs are written anew, so that they hold nothing that was said either. The result has
+ * this build's journal version.
+ * @throws GatewayError JOURNAL_INVALID where the call behaves differently without its words, or cannot be replayed
  */
 export function cutJournal(journal: readonly string[], options: CutOptions): readonly string[] {
   const kept = until(journal.filter((text) => text.trim() !== '').map((text) => JSON.parse(text) as Line), options.untilS)
@@ -41,22 +41,22 @@ export function cutJournal(journal: readonly string[], options: CutOptions): rea
   const was = replayJournal(kept.map((line) => JSON.stringify(line)))
   const is = replayJournal(cut.map((line) => JSON.stringify(line)))
   if (shape(was) !== shape(is)) {
-    throw new GatewayError('JOURNAL_INVALID', 'the call goes otherwise when its words are taken out: cut it --with-words')
+    throw new GatewayError('JOURNAL_INVALID', 'the call behaves differently without its words: cut it --with-words')
   }
   cut.forEach((line, index) => {
-    if ('journal' in line || Array.isArray(line['media'])) return // neither asks for anything
+    if ('journal' in line || Array.isArray(line['media'])) return // headers and audio have no outputs
     const out = is.outputs.filter((timed) => timed.entry === index).map(({ output }) => output)
     if (out.length > 0) line['out'] = out
   })
   const lines = cut.map((line) => JSON.stringify(line))
   const { outputs, recorded } = replayJournal(lines)
   if (diffOutputs(recorded ?? [], outputs, { toleranceMs: 0 }).length > 0) {
-    throw new GatewayError('JOURNAL_INVALID', 'the cut call does not run as it says: this is a fault of the gateway')
+    throw new GatewayError('JOURNAL_INVALID', 'the replay of the cut call differs from its own outputs: this is a fault of the gateway')
   }
   return lines
 }
 
-/** A header as this build writes it; other lines without what was wanted then. */
+/** The header in this build's version; other lines without their recorded outputs. */
 function upgraded(line: Line): Line {
   if (!('journal' in line)) {
     const { out: _, ...rest } = line
@@ -76,14 +76,14 @@ function until(lines: readonly Line[], untilS: number | null): readonly Line[] {
   if (untilS === null) return lines
   const firstAtMs = lines.find((line) => typeof line['t'] === 'number')?.['t'] as number | undefined
   const end = lines.findIndex((line) => typeof line['t'] === 'number' && line['t'] - (firstAtMs ?? 0) > untilS * 1000)
-  // Audio without the frames that it gave would be frames that the call did not have.
+  // Audio after the last entry goes too: a replay would make frames of it that the call did not have.
   return lines.slice(0, 1 + lines.findLastIndex((line, index) => (end < 0 || index < end) && !Array.isArray(line['media'])))
 }
 
 function scrub(line: Line, { withWords, withAudio }: CutOptions): Line {
   const { media, options, ...rest } = line
   const clean = scrubValue(rest, withWords || withAudio, false) as Line
-  // The agent's own texts, which no caller said.
+  // The agent's own settings: no caller said them.
   if (options !== undefined) clean['options'] = options
   if (media !== undefined) clean['media'] = withAudio || Array.isArray(media) ? media : null
   return clean

@@ -122,7 +122,7 @@ async function owned(api: CarrierNumbers, wanted: string): Promise<CarrierNumber
   return found
 }
 
-/** The inventory's id of a number; an id stays what it is. */
+/** The inventory id of a number; any other text is taken as an id. */
 async function available(api: CarrierNumbers, wanted: string): Promise<string> {
   if (!/^\+\d{7,15}$/.test(wanted)) return wanted
   const { items } = await allPages<AvailableNumber>((cursor) => api.available(cursor), NUMBERS_MAX)

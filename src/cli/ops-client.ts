@@ -27,7 +27,7 @@ export class OpsClient {
     this.#token = token
   }
 
-  /** @throws GatewayError when there is no gateway there, or it wants another token */
+  /** @throws GatewayError when no gateway answers there, or it refuses the token */
   get(path: string): Promise<OpsAnswer> {
     return this.#ask('GET', path, null)
   }

@@ -19,9 +19,9 @@ export interface ReplayVerdict {
   readonly startMs: number
   /** Whether the journal holds the caller's audio. */
   readonly audio: boolean
-  /** Ran to the bit as it was recorded. */
+  /** The replay was identical to the recording. */
   readonly same: boolean
-  /** Whether the journal says what was wanted then. */
+  /** Whether the journal holds the outputs of the recorded call. */
   readonly comparable: boolean
   readonly differences: readonly OutputDifference[]
   readonly frameDifferences: readonly FrameDifference[]
@@ -71,7 +71,7 @@ function timed(verdict: ReplayVerdict, { atMs, output }: TimedOutput): string {
   return `${at(verdict, atMs)}  ${named(output)}`
 }
 
-/** Since the webhook, as everywhere in a call's record. */
+/** Time since the webhook, as in a call record. */
 function at({ startMs }: ReplayVerdict, atMs: number): string {
   return `${((atMs - startMs) / 1000).toFixed(3).padStart(8)} s`
 }

@@ -22,7 +22,7 @@ const HELP = `mkondo replay JOURNAL… [--diff] [--set KEY=VALUE] [--no-audio] [
 mkondo replay JOURNAL --cut NAME [--to FOLDER] [--until SECONDS] [--with-words] [--with-audio]
   Runs recorded calls again through the code of this version, on the clock of the recording and without waiting.
   JOURNAL is a file (DATA_DIR/journals/SID.jsonl, also .gz) or a folder of them. JOURNAL_CALLS makes the gateway write
-  them: decisions, or audio, with which the caller's audio goes through jitter buffer, voice and key detection again.
+  them: decisions, or audio, with which the caller's audio goes through jitter buffer, voice and digit detection again.
   --diff        where this version decides otherwise: what is gone (-), new (+) or at another time (~)
   --set         another setting of the call, such as bargeIn.commitMs=400; implies --diff. May be given several times
   --no-audio    leave the caller's audio out, also where the journal holds it
@@ -32,7 +32,9 @@ mkondo replay JOURNAL --cut NAME [--to FOLDER] [--until SECONDS] [--with-words] 
   --to          folder of the test (default test/journals)
 Exit code 0: each call ran as it was recorded (with --set: ran); 1: one did not; 2: a journal or an option is wrong.`
 
-/** Times that may differ in a comparison by decisions: a wake-up that the recording does not have is up to 50 ms late. */
+/**
+ * Times that may differ in a comparison by decisions: a wake-up that the recording does not have is up to 50 ms late.
+ */
 const DIFF_TOLERANCE_MS = 60
 
 /** `mkondo replay`. */
@@ -59,27 +61,28 @@ export async function replay(argv: readonly string[]): Promise<number> {
   for (const file of files) {
     const journal = await readLines(file)
     const startedAtMs = performance.now()
-    const verdict = judge(journal, file, { settings, openPath, decisions: values.diff || settings.length > 0 })
+    const verdict = compare(journal, file, { settings, openPath, decisions: values.diff || settings.length > 0 })
     verdicts.push({ ...verdict, tookMs: performance.now() - startedAtMs })
   }
   console.log(values.json ? JSON.stringify({ calls: verdicts }, null, 2) : replayReport(verdicts, values.diff || settings.length > 0))
   return settings.length > 0 || verdicts.every((verdict) => verdict.same) ? 0 : 1
 }
 
-interface JudgeOptions {
+interface CompareOptions {
   readonly settings: readonly Setting[]
   readonly openPath: ((media: JournalMedia) => ReplayPath) | null
-  /** By decisions, with some tolerance in time, rather than to the bit. */
+  /** Compares decisions with some tolerance in time, not to the bit. */
   readonly decisions: boolean
 }
 
-/** Runs one journal and says how it compares with what was recorded. */
-function judge(journal: readonly string[], file: string, { settings, openPath, decisions }: JudgeOptions): Omit<ReplayVerdict, 'tookMs'> {
+/** Replays one journal and compares the result with the recording. */
+function compare(journal: readonly string[], file: string, { settings, openPath, decisions }: CompareOptions): Omit<ReplayVerdict, 'tookMs'> {
   const media = openPath === null ? {} : { openPath, decode: (base64: string) => Buffer.from(base64, 'base64') }
   const exact = settings.length === 0 ? named(file, () => replayJournal(journal, media)) : null
   const same = exact?.recorded != null && exact.frameDifferences.length === 0
     && diffOutputs(exact.recorded, exact.outputs, { toleranceMs: 0 }).length === 0
-  // What is the same to the bit needs no second look; what is not may have wanted to be woken at other times.
+  // Otherwise the call runs again with its own timers: this version may ask for other wake-up times than the recording
+  // has.
   const run = exact !== null && (same || !decisions || exact.recorded === null) ? exact
     : named(file, () => replayJournal(journal, { ...media, options: changed(journal, settings), ownTimers: true }))
   const was = run.recorded ?? named(file, () => replayJournal(journal)).outputs
@@ -130,7 +133,7 @@ function parseSetting(text: string): Setting {
   return { path: key.split('.'), value: parsed }
 }
 
-/** The settings of the recorded call with some changed. */
+/** The recorded call's options with the given settings. */
 function changed(journal: readonly string[], settings: readonly Setting[]): Partial<CallSessionOptions> {
   if (settings.length === 0) return {}
   const { value: header } = readJournal(journal).next()

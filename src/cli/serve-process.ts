@@ -1,6 +1,6 @@
 /**
- * One gateway process of several: what the supervisor forks (`serve --processes`). It takes everything from the `start` message, so that
- * one that is started again has the same settings as the others.
+ * One gateway process of several: what the supervisor forks (`serve --processes`). All its settings come from the
+ * `start` message, so that a process that is started again has the same settings as the others.
  */
 import { GatewayError, messageOf } from '../core/errors.js'
 import { createLog } from '../telemetry/log.js'
@@ -23,7 +23,7 @@ async function run({ plan, restarts, owners }: StartNode<ProcessPlan>): Promise<
   const env = agentEnvironment(process.env, config.shopApiUrl)
   try {
     const gateway = await startGateway({ config, env, log, node: { link, ownPort, restarts } })
-    // Nothing forwards webhooks any more or starts this process again: its calls may end.
+    // Without the supervisor nobody forwards webhooks or restarts this process, so it lets its calls finish and ends.
     const orphaned = (): void => {
       link.close()
       log.error({}, 'the supervisor is gone: calls finish, and this process ends')
@@ -46,7 +46,7 @@ process.once('message', (message: ToNode<ProcessPlan>) => {
   if (message.type !== 'start') throw new Error('the first message of a supervisor is start')
   void run(message).then((code) => {
     process.exitCode = code
-    // The channel would keep the process.
+    // An open channel would keep the process alive.
     if (process.connected) process.disconnect()
   })
 })

@@ -48,7 +48,7 @@ export async function serve(argv: readonly string[]): Promise<number> {
 }
 
 async function serveAlone(config: Config, log: Log): Promise<number> {
-  // The supervisor of several needs none of it.
+  // Imported only here: the supervisor of several processes does not need it.
   const { startGateway } = await import('../gateway/gateway.js')
   const env = agentEnvironment(process.env, config.shopApiUrl)
   const gateway = await startGateway({ config, env, log })
@@ -62,7 +62,7 @@ async function serveAlone(config: Config, log: Log): Promise<number> {
 
 async function serveTogether(given: Config, count: number, log: Log): Promise<number> {
   if (given.tokenSecret === null) log.info({}, 'TOKEN_SECRET is not set: tokens of this start are valid in its processes alone')
-  // One for all: any of them may get the token of another's call.
+  // One secret for all processes: each may receive the token of another one's call.
   const config = { ...given, tokenSecret: given.tokenSecret ?? randomBytes(32).toString('base64url') }
   const plans = processPlans(config, count)
   await freePorts(plans)
@@ -114,10 +114,13 @@ function onStopSignals(log: Log, drain: () => void, atOnce: () => void): void {
   process.once('SIGQUIT', atOnce)
 }
 
-/** How long a process that must end at once may still take. */
+/** How long a process that must end at once may still run. */
 const AT_ONCE_MS = 1000
 
-/** Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`; a second signal ends the process itself. */
+/**
+ * Resolves when a gateway of this process has stopped, by signal or by `POST /api/drain`; a second signal ends the
+ * process itself.
+ */
 export function untilStopped(
   gateway: { readonly stopped: Promise<void>; stop(drainTimeoutMs: number): Promise<void> }, drainTimeoutMs: number, log: Log,
 ): Promise<void> {

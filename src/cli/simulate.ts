@@ -103,7 +103,7 @@ async function run(args: SimulateArguments, scenarios: readonly Scenario[], io: 
 
 /** Where scenarios run. */
 interface Ground {
-  /** Why a mode cannot be had here. */
+  /** Why a mode is not available here. */
   readonly unavailable: Parameters<typeof planOf>[1]['unavailable']
   /** @throws GatewayError AGENT_UNKNOWN for a scenario of an agent that is not there */
   check(scenarios: readonly Scenario[]): void
@@ -111,7 +111,7 @@ interface Ground {
   close(): Promise<void>
 }
 
-/** A gateway that runs already. */
+/** A gateway that is already running. */
 class RunningGateway implements Ground {
   readonly unavailable = { text: 'text mode drives the call without a gateway (leave out --url)' }
   readonly #address: GatewayAddress
@@ -218,7 +218,7 @@ class OwnGround implements Ground {
   async #placeText({ scenario, seed }: ScenarioRun, yaml: string | null): Promise<ObservedCall> {
     this.#media ??= openTextMedia()
     const media = await this.#media
-    const hosted = this.#agents.get(scenario.agent) as HostedAgent // `check` was here before
+    const hosted = this.#agents.get(scenario.agent) as HostedAgent // `check` has found it
     return runTextCall(media, {
       hosted, tools: await this.#toolsOf(hosted, media), from: scenario.from, to: scenario.to, script: scenario.script,
       statuses: vocabularyOf(yaml, { orders: [], etas: [], others: [] }).statuses,

@@ -54,7 +54,7 @@ export function socketCounters(): SocketCounters {
   }
 }
 
-/** Twice real time over the window, and one burst: more cannot be the end of a stall. */
+/** Most bytes of one window: twice real time, and one burst, which may follow a stall of the carrier. */
 function windowBytesMax(bytesPerMs: number): number {
   return bytesPerMs * (2 * CARRIER_RATE_WINDOW_MS + CARRIER_BURST_MS)
 }
@@ -70,12 +70,12 @@ interface CarrierSocketOptions {
 }
 
 /**
- * One carrier socket: its end of the call, and what is watched on it. Frames only add to numbers here; the clock is
- * read by `sweep`, which goes over all sockets a few times a second.
+ * One carrier socket: passes frames between the carrier and its call, and watches for faults. Frames only increment
+ * counters; `sweep` reads the clock, a few times a second for all sockets.
  */
 export class CarrierSocket implements MediaSink {
   readonly call: LiveCall
-  /** How it ended or is about to. */
+  /** Why it ended or is about to end; null while it is in use. */
   cause: CloseCause | null = null
   readonly #counters: SocketCounters
   readonly #onFirstAudio: () => void
@@ -186,7 +186,7 @@ export class CarrierSocket implements MediaSink {
     this.#end('gateway', code)
   }
 
-  /** The process goes away. */
+  /** Closes because the process ends. */
   shutDown(): void {
     this.#end('shutdown', 1001)
   }
@@ -197,12 +197,12 @@ export class CarrierSocket implements MediaSink {
     this.#ws?.close()
   }
 
-  /** The call refused this socket: it ends without a word to the call. */
+  /** Closes a socket that its call refused; the call is not notified. */
   disown(): void {
     this.#end('refused', 1000)
   }
 
-  /** Ends call and socket for what the carrier did. */
+  /** Ends call and socket because of what the carrier did. */
   fail(reason: EndReason & ('carrier-silent' | 'carrier-abuse'), detail: string): void {
     if (this.cause !== null) return
     this.cause = reason
@@ -215,7 +215,7 @@ export class CarrierSocket implements MediaSink {
     if (this.cause !== null) return
     this.cause = 'backpressure'
     this.call.hangup('carrier-not-reading', 'the carrier does not read its socket', false)
-    // Not from inside of the sender's loop: closing calls back into the call.
+    // Later: closing calls back into the call, which is still sending.
     queueMicrotask(() => this.#ws?.close())
   }
 
@@ -229,8 +229,8 @@ export class CarrierSocket implements MediaSink {
 
   /**
    * Looks at what came since the last sweep.
-   * @param elapsedMs since then, without the time that this process itself was stalled: frames that we did not read
-   *   are no silence of the carrier's.
+   * @param elapsedMs  since then, without stalls of this process: frames that it has not read yet are not silence of
+   *   the carrier
    */
   sweep(nowMs: number, elapsedMs: number): void {
     const ws = this.#ws
@@ -273,7 +273,7 @@ type CloseCause =
   | 'shutdown'
   | 'refused'
 
-/** A socket's end, as its call learns it. */
+/** A socket's end, as it is reported to its call. */
 interface SocketEnd {
   readonly cause: CloseCause
   /** The carrier's close code, or the one of RFC 6455 for its protocol error; 1006 without a close frame. */
@@ -296,14 +296,14 @@ const CUTS: ReadonlyMap<string, Required<SocketEnd>> = new Map([
   }],
 ])
 
-/** The end of a socket that we did not close. @param said  the reason of uWebSockets.js */
-export function endOfSocket(code: number, said: string): SocketEnd {
+/** The end of a socket that we did not close. @param reason  the one that uWebSockets.js gives */
+export function endOfSocket(code: number, reason: string): SocketEnd {
   if (HANG_UP_CODES.has(code)) return { cause: 'carrier', code }
   if (code !== 1006) return { cause: 'carrier-error', code, fault: { reason: 'carrier-error', detail: `the carrier closed with code ${code}` } }
-  return CUTS.get(said) ?? { cause: 'lost', code, fault: { reason: 'socket-lost', detail: 'the connection ended without a close frame' } }
+  return CUTS.get(reason) ?? { cause: 'lost', code, fault: { reason: 'socket-lost', detail: 'the connection ended without a close frame' } }
 }
 
-/** The end of a socket that we closed. The call has already learnt what the carrier did. */
+/** The end of a socket that we closed. Its call already knows the cause, except for a shutdown. */
 export function endOfOurs(cause: CloseCause, code: number): SocketEnd {
   return cause === 'shutdown' ? { cause, code, fault: { reason: 'drain-limit', detail: 'the process ends' } } : { cause, code }
 }

@@ -7,7 +7,8 @@ type Network = [Address, number]
 
 /**
  * Reads one trusted network: `10.0.0.0/8`, `2001:db8::/32`, or a single address.
- * @returns undefined for anything else, also for a network that holds every address: with it all clients could choose their own
+ * @returns undefined for anything else, and for a network of all addresses: with it each client could choose its own
+ *   address
  */
 export function parseNetwork(text: string): Network | undefined {
   const [address = '', prefix, ...rest] = text.split('/')
@@ -21,8 +22,8 @@ export function parseNetwork(text: string): Network | undefined {
 }
 
 /**
- * Finds out whose request it is, for limits by address. An address counts as IPv4 also where it is spelt as IPv6, and an IPv6
- * address stands for its /64: a client with one address has all of that network.
+ * Finds the client address of a request, for limits by address. An IPv4 address that is written as IPv6 counts as IPv4.
+ * An IPv6 address is cut to its /64, because a client usually has that whole network.
  */
 export class ClientAddresses {
   readonly #trusted: readonly Network[]
@@ -44,8 +45,8 @@ export class ClientAddresses {
   }
 
   /**
-   * The client of a request that came from `peer`: the last hop that is no trusted proxy. `X-Forwarded-For` is read from the
-   * right, as long as its entries are trusted proxies; the first other or unreadable entry ends it.
+   * The client of a request that came from `peer`: the last hop that is no trusted proxy. `X-Forwarded-For` is read
+   * from the right, as long as its entries are trusted proxies; the first other or unreadable entry ends it.
    * @param forwarded  the header's value, several headers joined with commas; read only for a trusted peer
    */
   client(peer: string, forwarded: () => string): string {

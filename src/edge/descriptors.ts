@@ -5,9 +5,9 @@ import type { Log } from '../telemetry/log.js'
 
 /** What the guard reads of the process; tests give their own. */
 export interface DescriptorSource {
-  /** Most descriptors that the process may have open; null where the system does not tell. */
+  /** Most descriptors that the process may have open; null where the system does not report it. */
   readonly limit: number | null
-  /** How many are open. Rejects with EMFILE or ENFILE where not even one is left to look. */
+  /** How many are open. Rejects with EMFILE or ENFILE when none is left to count with. */
   count(): Promise<number>
 }
 
@@ -21,19 +21,19 @@ interface DescriptorGuardOptions {
 }
 
 /**
- * Keeps this process from running out of file descriptors. With none left uWebSockets.js cannot accept and retries
- * without a pause, which costs a whole core; and backends of live calls, tools and the ops port get none either. So connections stop
- * being accepted while some descriptors are left, and are accepted again when twice as many are.
+ * Keeps this process from running out of file descriptors. Without a free one uWebSockets.js cannot accept and retries
+ * without a pause, which uses a whole core; backends of live calls, tools and the ops port fail, too. So no connections
+ * are accepted while only a reserve is left; they are accepted again when twice the reserve is free.
  */
 export class DescriptorGuard {
-  /** Times that accepting was stopped. */
+  /** How often accepting was stopped. */
   pauses = 0
   readonly #options: DescriptorGuardOptions
   readonly #pauseAt: number
   readonly #resumeAt: number
-  /** At the last look. */
+  /** Open descriptors at the last count. */
   #open = 0
-  /** Connections that came since then, less those that went. */
+  /** Connections opened since then, minus those that were closed. */
   #since = 0
   #low = false
   #looking = false
@@ -47,7 +47,7 @@ export class DescriptorGuard {
     this.#resumeAt = limit === null ? Infinity : limit - 2 * reserved
   }
 
-  /** True while no connections are taken. */
+  /** True while no connections are accepted. */
   get low(): boolean {
     return this.#low
   }
@@ -58,15 +58,15 @@ export class DescriptorGuard {
   }
 
   /**
-   * A connection came (1) or went (-1). Each one counts, because hundreds come between two looks. Audio sockets are not reported when
-   * they go; the next look corrects that.
+   * A connection was opened (1) or closed (-1). Each one is counted, because hundreds may come between two calls of
+   * `look`. The end of an audio socket is not reported; the next `look` corrects that.
    */
   connection(change: number): void {
     this.#since += change
     if (this.#open + this.#since >= this.#pauseAt) this.#pause()
   }
 
-  /** Counts what is open; called by the edge's one timer. */
+  /** Counts the open descriptors; called by the edge's one timer. */
   async look(): Promise<void> {
     if (this.#looking || this.#pauseAt === Infinity) return
     this.#looking = true
@@ -125,7 +125,7 @@ function ownLimit(): number | null {
   try {
     limits = readFileSync('/proc/self/limits', 'utf8')
   } catch {
-    return null // no Linux
+    return null // not Linux
   }
   const soft = /^Max open files\s+(\d+)/m.exec(limits)?.[1]
   return soft === undefined ? null : Number(soft)

@@ -22,7 +22,7 @@ import { Webhooks, parseOrigin } from './webhooks.js'
 export interface Edge {
   readonly publicPort: number
   readonly opsPort: number
-  /** The public port takes no more connections; sockets that are open go on, and the ops port with them. Idempotent. */
+  /** The public port accepts no more connections; open sockets and the ops port continue. Idempotent. */
   stopAccepting(): void
   /** Closes open sockets (1001), waits EDGE_GOODBYE_MS for their answer, and closes both ports. Idempotent. */
   close(): Promise<void>
@@ -72,7 +72,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   publicRoutes.routes(publicApp)
   opsRoutes.routes(opsApp)
 
-  // The ops port first: while only that one is open no call can come in.
+  // The ops port first: no call can come in while only that one is open.
   const opsListener = await listen(opsApp, {
     host: options.opsHost,
     port: options.opsPort,
@@ -125,12 +125,12 @@ function publicListeners(app: TemplatedApp, options: EdgeOptions): PublicListene
 function webhookHandler({ fleet, calls, metrics }: EdgeOptions, webhooks: Webhooks): WebhookHandler {
   if (fleet === undefined) return webhook => webhooks.answer(webhook)
   const routing = new WebhookRouting(fleet, calls, (webhook, mayDecline) => webhooks.offer(webhook, mayDecline))
-  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by what became of them', ['result'])
+  const forwarded = metrics.defineCounter('sibling_webhooks', 'Webhooks of calls that other processes own, by result', ['result'])
   for (const result of ['forwarded', 'passed', 'unanswered'] as const) metrics.countFrom(forwarded({ result }), () => routing.counters[result])
   return webhook => routing.route(webhook)
 }
 
-/** All series exist from the start: a rate needs one that began at 0 to see the first refusal. */
+/** All series start at 0: a rate would otherwise miss the first refusal. */
 function beginSeries(metrics: Metrics): void {
   for (const reason of REFUSAL_REASONS) metrics.callsRefused({ reason })
   for (const reason of WEBHOOK_REJECTIONS) metrics.webhookRejected({ reason })

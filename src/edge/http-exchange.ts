@@ -115,7 +115,8 @@ export class Exchange {
       res.writeHeader('Cache-Control', 'no-store')
       res.writeHeader('X-Content-Type-Options', 'nosniff')
       if (options.withoutBody === true) res.endWithoutBody(byteLength(reply.body), reply.close)
-      // Not `endWithoutBody(undefined, …)`: the native module takes undefined for a length, and writes one of 19 digits.
+      // Not `endWithoutBody(undefined, …)`: the native module takes undefined for a length, and writes one of 19
+      // digits.
       else if (reply.status === 204 && !reply.close) res.endWithoutBody()
       else res.end(reply.body, reply.close)
     })
@@ -151,7 +152,7 @@ interface BodyReading {
   readonly onFault: (fault: BodyFault) => void
 }
 
-/** A body that is on its way. */
+/** A body that has not arrived completely. */
 interface PendingBody {
   readonly deadlineMs: number
   readonly stranger: string | undefined
@@ -159,12 +160,12 @@ interface PendingBody {
 }
 
 /**
- * Reads request bodies whole, within a size, a deadline and a number at once. `sweep` checks the deadlines, without a timer a request:
- * all have the same length, so the oldest is always first.
+ * Reads whole request bodies, with limits on size, time and number of pending bodies. `sweep` checks the deadlines
+ * without a timer for each request: all deadlines have the same length, so the oldest body is always due first.
  *
- * Slow senders must not take all places. A carrier's body comes with its head or right behind it, so the body that waits longest is the
- * suspicious one. Where an address has its share, or all places are taken, the unproven body that waits longest (of that address, or of
- * all) is evicted. Bodies of proven senders are never evicted.
+ * Slow senders must not take all places. A carrier's body comes with its head or right behind it, so the body that
+ * waits longest is the suspicious one. When an address has used its share, or all places are taken, the unproven body
+ * that waits longest (of that address, or of all) is evicted. Bodies of proven senders are never evicted.
  */
 export class BodyReader {
   // All three in the order of arrival: the oldest is first.
@@ -204,7 +205,7 @@ export class BodyReader {
     })
   }
 
-  /** Fails bodies that are late. */
+  /** Fails the bodies that are past their deadline. */
   sweep(nowMs: number): void {
     for (const body of this.#pending) {
       if (body.deadlineMs > nowMs) return
@@ -251,9 +252,9 @@ const GIVEN_ONCE: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Why a request can be read in two ways; null for a sound one. uWebSockets.js takes the first of two Content-Lengths, an
- * empty one for 0 and every Transfer-Encoding for chunked, so that a second request can hide in what a proxy takes for the
- * first one's body (request smuggling, RFC 9112 section 11.2).
+ * Why a request can be read in two ways; null for a sound one. uWebSockets.js takes the first of two Content-Lengths,
+ * an empty one for 0 and every Transfer-Encoding for chunked, so that a second request can hide in what a proxy
+ * considers the body of the first (request smuggling, RFC 9112 section 11.2).
  */
 function headFault(req: HttpRequest): string | null {
   const seen = new Set<string>()
@@ -272,9 +273,9 @@ function headFault(req: HttpRequest): string | null {
 /**
  * Answers 400 and closes the connection at once.
  *
- * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and answers the requests behind it although
- * the connection is about to close. An answer larger than its buffer leaves at once, and the connection closes before anything behind it
- * is parsed. Hence the spaces at the end.
+ * uWebSockets.js buffers an answer until it has parsed everything that came with the request, and answers the requests
+ * behind it although the connection is about to close. An answer larger than its buffer leaves at once, and the
+ * connection closes before anything behind it is parsed. Hence the spaces at the end.
  */
 function refuseAmbiguous(res: HttpResponse, fault: string): void {
   const reply = errorReply(400, 'BAD_REQUEST', `${fault}; the connection is closed`, { close: true })

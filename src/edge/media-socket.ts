@@ -30,18 +30,18 @@ interface Admission {
   readonly subprotocol: Subprotocol
 }
 
-/** What a token is refused with, by what is wrong with it. */
+/** The refusal for each fault of a token. */
 const TOKEN_REFUSALS: Readonly<Record<string, readonly [RefusalReason, HttpStatus, ErrorCode]>> = {
   missing: ['token-missing', 401, 'TOKEN_MISSING'],
   expired: ['token-expired', 403, 'TOKEN_EXPIRED'],
 }
 
-/** Refusals of valid tokens of ours. */
+/** Refusals of valid tokens that this gateway made. */
 const TOKEN_WAS_OURS: readonly RefusalReason[] = ['token-used', 'call-unknown', 'duplicate']
 
 /**
- * The audio sockets of all calls. Everything that can be refused is refused before the upgrade, where the carrier
- * still reports a `stream-error`; after it there is only closing.
+ * The audio sockets of all calls. Everything that can be refused is refused before the upgrade, because the carrier
+ * then reports a `stream-error`. After the upgrade a socket can only be closed.
  */
 export class MediaSockets {
   readonly counters: SocketCounters = socketCounters()
@@ -98,7 +98,7 @@ export class MediaSockets {
     for (const socket of this.#open) socket.sweep(nowMs, elapsedMs)
   }
 
-  /** Closes all (1001). @returns how many there were. */
+  /** Closes all sockets (1001). @returns how many there were */
   closeAll(): number {
     const sockets = [...this.#open] // each leaves the set while it closes
     for (const socket of sockets) socket.shutDown()
@@ -131,10 +131,10 @@ export class MediaSockets {
     const metadata = handshakeMetadata(headersOf(req))
     // Opens the socket before it returns.
     res.upgrade<SocketData>({ carrier }, req.getHeader('sec-websocket-key'), subprotocol, '', context)
-    if (carrier.open) this.#tellMetadata(call, metadata)
+    if (carrier.open) this.#passMetadata(call, metadata)
   }
 
-  /** Does not look at the address: a good token is let in, whatever else came from the same address. */
+  /** Ignores the address: a good token is admitted, whatever else came from the same address. */
   #admit(req: HttpRequest): Admission | Refusal {
     const subprotocol = offersSubprotocol(req.getHeader('sec-websocket-protocol'))
     if (subprotocol === null) {
@@ -159,7 +159,7 @@ export class MediaSockets {
     return { call, nonce: token.nonce, subprotocol }
   }
 
-  /** Why a call that we made a token for is not here: a socket is never forwarded. */
+  /** Why the call of a valid token is not in this process. A socket is never forwarded. */
   #elsewhere(callSid: string): string {
     const { fleet } = this.#options
     const owner = fleet?.ownersOf(callSid, null)[0]
@@ -189,8 +189,8 @@ export class MediaSockets {
     new Exchange(res).reply(errorReply(refused.status, refused.code, refused.message, { close: true }))
   }
 
-  /** Metadata that the carrier put into headers takes the place of the first text frame. */
-  #tellMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
+  /** Metadata in the handshake's headers replaces the first text frame. */
+  #passMetadata(call: LiveCall, metadata: HandshakeMetadata): void {
     if (metadata.callSid === null && Object.keys(metadata.headers).length === 0) return
     call.text([
       {
@@ -205,7 +205,8 @@ export class MediaSockets {
     ])
   }
 
-  // --- after it -----------------------------------------------------------------------------------------------
+  // --- after the upgrade
+  // -----------------------------------------------------------------------------------------------
 
   #opened(ws: WebSocket<SocketData>): void {
     const { carrier } = ws.getUserData()

@@ -42,7 +42,7 @@ export class OpsApi {
     this.#refusals = refusals
   }
 
-  /** `GET /readyz`: willing to take a call. */
+  /** `GET /readyz`: whether this process takes a new call. */
   ready(): Reply {
     const { draining, free, capacity } = this.#options.calls
     const why = draining ? 'draining' : free <= 0 ? 'full' : this.#descriptors.low ? 'file-descriptors' : null
@@ -150,7 +150,10 @@ export class OpsApi {
     return jsonReply({ callSid, command, accepted: true }, 202)
   }
 
-  /** `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and the person who answers talks to the agent. */
+  /**
+   * `POST /api/calls`: `agent`, `to` and perhaps `from`; the carrier rings, and the person who answers talks to the
+   * agent.
+   */
   async place(body: Uint8Array): Promise<Reply> {
     const { outbound, log } = this.#options
     const order = readCallOrder(body)
@@ -165,7 +168,7 @@ export class OpsApi {
     }
   }
 
-  /** `POST /api/drain`: no more calls; those that are here go on. */
+  /** `POST /api/drain`: no new calls; live ones finish. */
   drain(): Reply {
     const { calls, onDrain, log } = this.#options
     if (!this.#drainAsked && !calls.draining) {

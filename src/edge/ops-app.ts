@@ -93,7 +93,7 @@ export class OpsApp {
     })
   }
 
-  /** Fails bodies that are late, and writes held answers; called by the edge's one timer. */
+  /** Fails bodies that are past their deadline, and writes held answers; called by the edge's one timer. */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#slowed.sweep(nowMs)

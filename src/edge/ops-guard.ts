@@ -15,8 +15,8 @@ export interface OpsHead {
 }
 
 /**
- * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token; `all`: OPS_TOKEN
- * alone.
+ * Who may use a route. `open` (health and the console's files): everyone who reaches the port; `metrics`: either token;
+ * `all`: OPS_TOKEN alone.
  */
 export type OpsAccess = 'open' | 'metrics' | 'all'
 
@@ -30,9 +30,9 @@ export interface OpsRefusal {
 }
 
 /**
- * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine, and web pages in the
- * operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the Host refuses names that were pointed here
- * (DNS rebinding), and the content type refuses forms.
+ * Who may use the ops port. With a token set: requests that carry it. Without one the port is for this machine, and web
+ * pages in the operator's browser must not reach it: `Sec-Fetch-Site` refuses pages of other sites, the Host refuses
+ * names that were pointed here (DNS rebinding), and the content type refuses forms.
  *
  * The right token is always admitted, whatever else comes from its address: a stranger cannot lock the operator out.
  */
@@ -98,8 +98,8 @@ function digest(text: string): Buffer {
 }
 
 /**
- * Answers that are held for a while, so that a guesser waits for each guess. All are held equally long, so the oldest is always first;
- * `sweep` writes those that are due. An aborted exchange is dropped.
+ * Answers that are held for a while, so that a guesser waits for each guess. All are held equally long, so the oldest
+ * is always first; `sweep` writes those that are due. An aborted exchange is dropped.
  */
 export class SlowedAnswers {
   readonly #delayMs: number

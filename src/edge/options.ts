@@ -21,8 +21,8 @@ export interface EdgeOptions {
   readonly opsHost: string
   readonly opsPort: number
   /**
-   * A port of this process alone beside a shared one; `nodeUrl` leads there. The kernel spreads connections to the shared port over the
-   * processes, and a call's socket must reach its owner. Absent: none.
+   * A port of this process alone beside a shared one; `nodeUrl` leads there. The kernel spreads connections to the
+   * shared port over the processes, and a call's socket must reach its owner. Absent: none.
    */
   readonly nodePort?: number
   /** Bearer token of the ops port with all rights; null leaves the port open, which then belongs on loopback. */
@@ -34,13 +34,17 @@ export interface EdgeOptions {
   /** Origin that the carrier sees, `https://…`; null takes the request's Host over plain HTTP. */
   readonly publicUrl: string | null
   /**
-   * Origin of this process, for the URLs of a call that it owns, with `fleet` for its audio socket alone; null where `publicUrl` leads
-   * here, or, with `fleet` and without `publicUrl`, where the request's Host with `nodePort` does.
+   * Origin of this process. Without `fleet` all URLs of a call use it; with `fleet` only the URL of its audio socket
+   * does. Null where `publicUrl` leads here, or, with `fleet` and without `publicUrl`, where the request's Host with
+   * `nodePort` does.
    */
   readonly nodeUrl: string | null
   /** The other nodes, which webhooks are forwarded to; absent in a gateway of one process. */
   readonly fleet?: NodeLink
-  /** Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are accepted. */
+  /**
+   * Any of them may have signed a webhook. Empty, and without `publicUrl` or with `insecure`: unsigned webhooks are
+   * accepted.
+   */
   readonly webhookSecrets: readonly string[]
   /** Unsigned webhooks from strangers are accepted. Absent: no. */
   readonly insecure?: boolean

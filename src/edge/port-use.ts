@@ -8,7 +8,10 @@ export interface PortUse {
   readonly port: number
 }
 
-/** Why a listener could not open there now, such as EADDRINUSE; null when it could. Detects listeners that share their port, too. */
+/**
+ * Why a listener could not open there now, such as EADDRINUSE; null when it could. Detects listeners that share their
+ * port, too.
+ */
 export function whyNotFree({ host, port }: PortUse): Promise<string | null> {
   return new Promise((resolve) => {
     const probe = createServer()

@@ -21,8 +21,8 @@ export type WebhookHandler = (webhook: ProvenWebhook) => WebhookAnswer | Promise
 const ROUTES: readonly WebhookRoute[] = ['voice', 'stream-status', 'after-stream', 'human', 'events']
 
 /**
- * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes are exact, so that
- * nothing of the ops port can be reached here.
+ * The routes of the public port except the audio socket (`media-socket.ts`): five webhooks, and nothing else. Routes
+ * are exact, so that nothing of the ops port can be reached here.
  */
 export class PublicApp {
   readonly #options: PublicOptions
@@ -68,7 +68,9 @@ export class PublicApp {
     app.any('/*', (res, req) => this.#nowhere(res, req))
   }
 
-  /** Gives up bodies that are late, and logs what was suppressed; called by the edge's one timer. */
+  /**
+   * Fails bodies that are past their deadline, and logs how many lines were suppressed; called by the edge's one timer.
+   */
   sweep(nowMs: number): void {
     this.#bodies.sweep(nowMs)
     this.#rejections.sweep(nowMs)
@@ -77,7 +79,7 @@ export class PublicApp {
   #webhook(res: HttpResponse, req: HttpRequest, route: WebhookRoute, pathAgent: string | null): void {
     const startedMs = this.#options.clock()
     const exchange = new Exchange(res)
-    // The request object is only valid in this call: what is needed of it is copied here.
+    // The request object is valid only during this call, so what is needed later is copied.
     const address = this.#addresses.of(res, req)
     const queryAgent = req.getQuery('agent')
     const head: WebhookHead = {

@@ -48,22 +48,22 @@ export const BODY_FAULTS: Readonly<Record<BodyFault, Rejection>> = {
   }),
 }
 
-/** A request that the public port turned away, as the operator's log has it; nothing of its body. */
+/** A request that the public port turned away, as it is logged: without anything of its body. */
 export interface RejectedRequest {
   readonly reason: WebhookRejection
   /** In words, as in the answer. */
   readonly why: string
   readonly status: HttpStatus
-  /** Null: no webhook's path. */
+  /** Null: the path is not a webhook's. */
   readonly route: WebhookRoute | null
-  /** The agent that the URL names, whether there is one of that name or not; null: none. */
+  /** The agent name in the URL, which need not exist; null: the URL has none. */
   readonly agent: string | null
   readonly address: string
 }
 
 /**
- * Logs why webhooks are rejected: a carrier whose secret is wrong looks just like a stranger, and its callers hear nothing. A
- * flood writes a few lines for each reason, with the number of requests that got no line.
+ * Logs why webhooks are rejected: a carrier whose secret is wrong looks just like a stranger, and its callers hear
+ * nothing. A flood writes a few lines for each reason, with the number of requests that got no line.
  */
 export class RejectionLog {
   readonly #log: Log
@@ -102,14 +102,14 @@ interface Refusal {
   readonly reason: RefusalReason
   /** Why, with the figures that decided it. */
   readonly why: string
-  /** Null where the request named no call, or had no right to. */
+  /** Null where the request named no call, or was not proven. */
   readonly callSid: string | null
   readonly agent: string | null
 }
 
 /** The last refusals, for the operator: a refused call has no record of its own. */
 export class Refusals {
-  /** Older ones that were dropped. */
+  /** How many older ones were dropped. */
   dropped = 0
   readonly #wallClock: WallClock
   readonly #kept: Refusal[] = []

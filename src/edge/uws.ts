@@ -12,7 +12,7 @@ export type {
   us_socket_context_t as UpgradeContext,
 } from 'uWebSockets.js'
 
-/** A socket that takes connections; `closeListener` ends that and leaves the connections alone. */
+/** A listening socket. `closeListener` closes it and leaves its connections open. */
 type Listener = us_listen_socket
 
 // A worker thread that dies with such sockets takes the whole process with it (SIGABRT, every call of every thread).
@@ -52,8 +52,8 @@ const LISTEN_SHARED = 0
 const LISTEN_EXCLUSIVE = 1
 
 /**
- * Starts to take connections. Exclusively unless `shared`: uWebSockets.js would otherwise share a port that
- * another gateway has, in silence, and each would get half of the calls.
+ * Starts to accept connections. Exclusively unless `shared`: otherwise uWebSockets.js would silently share a port with
+ * another gateway, and each would get half of the calls.
  * @throws GatewayError PORT_IN_USE, or CONFIG_INVALID when the address itself is wrong.
  */
 export async function listen(app: TemplatedApp, options: ListenOptions): Promise<Listener> {
@@ -71,7 +71,7 @@ export function portOf(listener: Listener): number {
   return uws.us_socket_local_port(listener)
 }
 
-/** Takes no more connections; those that are open go on. */
+/** Accepts no more connections; open ones continue. */
 function closeListener(listener: Listener): void {
   uws.us_listen_socket_close(listener)
 }
@@ -96,7 +96,7 @@ export class PublicListeners {
   }
 
   /**
-   * Opens all that are not open; all or none.
+   * Opens all ports, or none.
    * @throws GatewayError as `listen`
    */
   async open(): Promise<void> {
@@ -104,8 +104,8 @@ export class PublicListeners {
     const opened: Listener[] = []
     try {
       for (const [index, options] of this.#ports.entries()) {
-        // The system chooses once, so that the port stays the same when it is opened again. And uWebSockets.js sets SO_REUSEADDR only at a
-        // port that it is given; without that, none can be opened at a port that still has connections.
+        // The system chooses a port only once, so that a port is the same when it is opened again. uWebSockets.js sets
+        // SO_REUSEADDR only for an explicit port; without it a port that still has connections cannot be opened.
         const port = options.port === 0 ? await this.#freePort(options) : options.port
         this.#ports[index] = { ...options, port }
         opened.push(await listen(this.#app, { ...options, port }))
@@ -125,12 +125,12 @@ export class PublicListeners {
     return port
   }
 
-  /** Takes no more connections; those that are open go on. */
+  /** Accepts no more connections; open ones continue. */
   close(): void {
     this.#listeners.splice(0).forEach(closeListener)
   }
 
-  /** The same for good. */
+  /** As `close`; nothing is opened again. */
   end(): void {
     this.#ended = true
     this.close()

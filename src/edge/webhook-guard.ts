@@ -9,10 +9,8 @@ import {
 import { GatewayError } from '../core/errors.js'
 import type { CallSid } from '../core/ids.js'
 import type { ProvenWebhook } from '../fleet/proven-webhook.js'
-import { parseEvent } from '../sautikit/webhook.js'
 import { mayVerify, verifySignature } from '../sautikit/signature.js'
-import { parseStreamStatus } from '../sautikit/webhook.js'
-import { parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
+import { parseEvent, parseStreamStatus, parseVoicePost, parseWebhook } from '../sautikit/webhook.js'
 import type { Webhook } from '../sautikit/webhook.js'
 import type { TokenPurpose } from '../sautikit/token.js'
 import type { WebhookRejection, WebhookRoute } from '../telemetry/metrics.js'
@@ -31,7 +29,7 @@ export interface WebhookHead {
   readonly token: string | undefined
   /** The `agent` of the path or of the query. */
   readonly agent: string | null
-  /** The `clientRequestId` of the query: which of the calls that we placed this is. */
+  /** The `clientRequestId` of the query: identifies a call that we placed. */
   readonly clientRequestId: string | null
   /** The `Host` header. */
   readonly host: string
@@ -55,13 +53,14 @@ const CONTENT_FAULTS: readonly WebhookRejection[] = ['content-type', 'malformed'
 const NO_BODY = new Uint8Array()
 
 /**
- * Decides whose webhooks are believed, and how many; proves and parses them.
+ * Verifies and parses webhooks, and limits how many are accepted.
  *
- * An address is charged for each request without proof, and after too many of them it is answered 429. That never applies to a request
- * that verifies: behind one proxy the carrier and all strangers share an address. So a request is judged by its head first
- * (`judgeHead`), and one that may verify is read and verified before its address counts. The cost of a flood from one address is
- * bounded: a request without a token or a signature that may verify costs its head; one with a forged signature costs its body
- * (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX places) and an HMAC over it for each secret.
+ * An address is charged for each request without proof, and after too many of them it is answered 429. That never
+ * applies to a request that verifies: behind one proxy the carrier and all strangers share an address. So a request is
+ * judged by its head first (`judgeHead`), and one that may verify is read and verified before the limit of its address
+ * applies. The cost of a flood from one address is bounded: a request without a token or a signature that may verify
+ * costs its head; one with a forged signature costs its body (WEBHOOK_BODY_BYTES_MAX, in one of BODIES_PER_ADDRESS_MAX
+ * places) and an HMAC over it for each secret.
  */
 export class WebhookGuard {
   /** The calls and sockets that this process refused lately. */
@@ -124,7 +123,7 @@ export class WebhookGuard {
     const may = { header: head.signature, nowS, acceptBare: this.#options.bareSignatures }
     if (this.#options.webhookSecrets.length > 0 && mayVerify(may)) return null
     if (exhausted !== null) return exhausted
-    // Where the time alone is wrong, the body tells a clock that is off from a forgery.
+    // If only the time is wrong, the body shows whether a clock is off or the signature is forged.
     if (this.#options.webhookSecrets.length > 0 && mayVerify({ ...may, skewS: Infinity })) return null
     const proof = this.#prove(head, NO_BODY)
     return 'reply' in proof ? proof : null
@@ -156,13 +155,13 @@ export class WebhookGuard {
     return waitS === 0 ? null : tooMany('webhooks of this call', waitS)
   }
 
-  /** A token for the route or a valid signature; where the first is present it must be good. */
+  /** Proof is a token for the route, or a valid signature, also beside a token that is refused. */
   #prove(head: WebhookHead, body: Uint8Array): Proof | Rejection {
     const purpose = purposeOf(head.route)
     if (purpose === null || head.token === undefined) return this.#proveSignature(head, body)
     const checked = this.#tokens.check(head.token, purpose)
     if (checked.result === 'ok') return { callSid: checked.callSid }
-    // Carriers may repeat a URL after its token has run out, and sign the request as any other.
+    // A carrier may use a URL again after its token has expired; it signs that request as any other.
     if (this.#options.webhookSecrets.length > 0 && this.#signature(head, body) === 'ok') return { callSid: null }
     const code = checked.result === 'expired' ? 'TOKEN_EXPIRED' : 'TOKEN_INVALID'
     return rejection('token', 403, code, `the token in the URL is refused: ${checked.result}`)
@@ -250,7 +249,7 @@ function parsed(head: WebhookHead, body: Uint8Array, tokenSid: CallSid | null): 
   }
 }
 
-/** The body of a continuation with a token, where it can be read and speaks of the token's call: such a continuation needs none. */
+/** The body of a continuation with a token, which needs none; null where it cannot be read or names another call. */
 function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8Array): Webhook | null {
   if (body.byteLength === 0) return null
   try {
@@ -261,7 +260,7 @@ function bodyOf(tokenSid: CallSid, contentType: string | undefined, body: Uint8A
   }
 }
 
-/** @throws what is no fault of the body */
+/** @throws the error itself where it is not a fault of the body */
 function badBody(error: unknown): Rejection {
   const { code, message } = error instanceof GatewayError ? error : { code: null, message: '' }
   if (code === 'CONTENT_TYPE') return rejection('content-type', 415, code, message)

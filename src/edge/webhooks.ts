@@ -50,19 +50,20 @@ type WebhookOptions = Pick<
   | 'metrics'
 >
 
-/** What was answered to a call: a webhook may come when the call is long over. */
+/** What a call was answered with. Kept after its end, because webhooks may still come. */
 interface AnsweredCall {
   readonly agent: string
   /** When its first webhook was answered, on the monotonic clock. */
   readonly answeredAtMs: number
   /** The carrier has been given a Dial (or a conference): a busy leg that follows is the human's, not the caller's. */
   dialServed: boolean
-  /** A post that is no event was given the document: its sender read the answer. */
+  /** The document was the answer to a post that is not an event, so its sender has read it. */
   served: boolean
 }
 
 /**
- * What each of the carrier's webhooks is answered with. No I/O: webhooks come proven and parsed, answers leave as values.
+ * What each of the carrier's webhooks is answered with. No I/O: webhooks come proven and parsed, answers leave as
+ * values.
  */
 export class Webhooks {
   readonly #options: WebhookOptions
@@ -84,12 +85,15 @@ export class Webhooks {
     return this.#answered.get(callSid)?.answeredAtMs
   }
 
-  /** As `offer`, and a new call that finds no room gets the agent's fallback. */
+  /** As `offer`; a new call without a free slot gets the agent's fallback. */
   answer(webhook: ProvenWebhook): WebhookAnswer {
     return this.offer(webhook, false) as WebhookAnswer
   }
 
-  /** Does not throw. @returns `NoRoom` for a new call that finds no room, where the webhook `mayDecline` */
+  /**
+   * Does not throw.
+   * @param mayDecline  a new call without a free slot is answered with `NoRoom`, not with the fallback
+   */
   offer(webhook: ProvenWebhook, mayDecline: boolean): WebhookAnswer | NoRoom {
     try {
       const tooMany = webhook.callSid === null ? null : this.#guard.admitCall(webhook.callSid)
@@ -153,14 +157,14 @@ export class Webhooks {
     const { calls, outbound } = this.#options
     if (placed !== undefined && webhook.kind === null) outbound?.state(webhook.callSid, placed.clientRequestId, webhook.state)
     if (isTerminal(webhook.state)) return xmlReply(EMPTY_RESPONSE)
-    // With a stream that opens while it rings the agent would talk to the ringing tone.
+    // If the stream opened while the phone rings, the agent would talk to the ringback tone.
     const agent = placed?.agent ?? request.agent ?? calls.defaultAgent
     const wait = agent !== null && calls.agent(agent)?.outbound.openOn === 'answered'
     if (webhook.kind !== null || (wait && webhook.state === 'ringing')) return xmlReply(EMPTY_RESPONSE)
     return this.#openStream(webhook, request, mayDecline, placed)
   }
 
-  /** The state of a call's escalation, as far as the edge knows. */
+  /** The state of a call's escalation, as far as webhooks show it. */
   #escalationOf(webhook: Webhook, call: LiveCall | undefined): 'none' | 'pending' | 'dialing' {
     if (call === undefined) return 'none'
     if (this.#answered.get(webhook.callSid)?.dialServed === true) return 'dialing'
@@ -226,7 +230,7 @@ export class Webhooks {
     }
   }
 
-  /** In a fleet any node takes the webhooks, and the audio must come here; without one, all of it must. */
+  /** In a fleet any node accepts webhooks and only the audio must come here; without a fleet both must. */
   #originsOf(host: string): Origins | null {
     const { nodeUrl, nodePort, publicUrl, fleet } = this.#options
     const webhooks = parseOrigin((fleet === undefined ? nodeUrl : null) ?? publicUrl ?? `http://${host}`)
@@ -235,7 +239,7 @@ export class Webhooks {
     return webhooks === null || audio === null ? null : { webhooks, audio }
   }
 
-  /** No stream for this caller: the agent's words instead, and a human where one is set. */
+  /** Answers without a stream: the agent's words, and a human where one is set. */
   #fallback(agent: AgentFacts, callSid: CallSid, reason: RefusalReason): Reply {
     const why = this.#whyRefused(reason)
     this.#refused(reason, callSid, agent.name, why)
@@ -266,7 +270,7 @@ export class Webhooks {
     this.#options.calls.afterStream(callSid, webhook?.state === 'completed' ? 'over' : 'asked')
     if (webhook?.state === 'completed') return xmlReply(EMPTY_RESPONSE) // the caller has gone
     const actions = call?.continuation('after-stream', webhook?.digits ?? null) ?? []
-    // While a human is being reached the agent's `afterCall` must not hang up.
+    // While a human is being called, the agent's `afterCall` must not hang up.
     if (actions.length > 0 || call?.escalating === true) return xmlReply(this.#write(callSid, actions, []))
     const agent = this.#agentOf(callSid, named)
     return xmlReply(this.#write(callSid, agent?.afterCall ?? [], LAST_WORDS))
@@ -278,13 +282,15 @@ export class Webhooks {
     return name === null ? undefined : calls.agent(name)
   }
 
-  /** Remembers that a post which reads its answer was given the document; an event is answered with it too, and may not read it. */
+  /**
+   * Remembers that the document was the answer to a post whose answer is read; the answer to an event may be ignored.
+   */
   #noteServed(webhook: Webhook): void {
     const answered = this.#answered.get(webhook.callSid)
     if (answered !== undefined && webhook.kind === null) answered.served = true
   }
 
-  /** A carrier may ask at its voice URL how a call goes on after the stream; the state shows that it does. */
+  /** A carrier may use the voice URL to ask how a call continues after the stream; the state shows this. */
   #noteAfterStream(webhook: Webhook): void {
     const { calls } = this.#options
     if (isTerminal(webhook.state)) calls.afterStream(webhook.callSid, 'over')
@@ -303,7 +309,7 @@ export class Webhooks {
     if (kind !== null || isTerminal(state)) return xmlReply(EMPTY_RESPONSE)
     // Later states of a leg that is in the room: another document would take it out again.
     if (!this.#isNewEvent(`human ${leg} ${state}`)) return xmlReply(EMPTY_RESPONSE)
-    // Without a call the caller has gone: the human must not be put into an empty room.
+    // Without a call the caller has gone: the human must not join an empty conference.
     return xmlReply(this.#write(callSid, document, LEFT))
   }
 
@@ -331,7 +337,7 @@ export class Webhooks {
     return NO_CONTENT // the answer to an event is not read, so no document is taken from the call here
   }
 
-  /** Takes note of an event of a call, once, whichever URL it came to. */
+  /** Handles an event of a call once, whichever URL it was posted to. */
   #note(event: CarrierEvent, callSid: CallSid): void {
     if (!this.#isNewEvent(event.dedupeKey)) return
     const call = this.#options.calls.find(callSid)
@@ -379,13 +385,15 @@ type Origin = string & { readonly origin: unique symbol }
 const ORIGIN =
   /^https?:\/\/[A-Za-z0-9.-]{1,253}(?::\d{1,5})?(?:\/[\w/-]*)?$|^https?:\/\/\[[0-9A-Fa-f:.]{2,45}\](?::\d{1,5})?$/
 
-/** An origin from settings or from a request's Host; null when it cannot be part of a URL. A trailing slash is removed. */
+/**
+ * An origin from settings or from a request's Host; null when it cannot be part of a URL. A trailing slash is removed.
+ */
 export function parseOrigin(text: string): Origin | null {
   const origin = text.replace(/\/+$/, '')
   return ORIGIN.test(origin) ? (origin as Origin) : null
 }
 
-/** Webhooks of a call may lead to any node that shares its port; its audio socket, to its owner. */
+/** Webhooks of a call may go to any node that shares the port, its audio socket only to the owner. */
 interface Origins {
   readonly webhooks: Origin
   readonly audio: Origin
@@ -395,7 +403,7 @@ interface StreamAnswer {
   readonly actions: readonly VoiceAction[]
   /** URL of the continuation, token included. */
   readonly afterStreamUrl: string
-  /** URL at which the leg of a human gets its document; null when the call is in no room. */
+  /** URL at which the leg of a human gets its document; null when the call has no conference. */
   readonly humanUrl: string | null
 }
 
@@ -418,7 +426,7 @@ function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tok
     // The carrier's URL parser wants a path before the query.
     url: `${origins.audio.replace(/^http/, 'ws')}/audio?t=${tokens.mint(callSid, 'audio')}`,
     track: stream.track,
-    // With a room it is the room that answers, and the stream runs beside it.
+    // With a conference the conference answers the call, and the stream runs beside it.
     connect: !agent.conference,
     samplingRateHz: stream.samplingRateHz,
     name: stream.name,
@@ -429,7 +437,7 @@ function streamAnswer(agent: AgentFacts, callSid: CallSid, origins: Origins, tok
       : { statusCallback, statusEvents: stream.statusEvents }),
   })
   if (agent.conference) {
-    // The caller is alone in it until a human is called in, and leaves it when they do.
+    // The caller is alone in it until a human joins; it ends when the human leaves.
     actions.push({ verb: 'conference', name: roomOf(callSid), startOnEnter: true, endOnExit: false, beep: false })
   }
   actions.push({ verb: 'redirect', method: 'POST', url: afterStreamUrl })

@@ -3,8 +3,8 @@ import { NOT_SERVED, SETTINGS } from '../config/settings.js'
 import type { Setting } from '../config/settings.js'
 
 /**
- * Variables of the gateway's own secrets: settings that are secret, those that this version does not serve, and what the trace
- * exporter reads from the environment by itself.
+ * Variables of the gateway's own secrets: settings that are secret, those that this version does not serve, and what
+ * the trace exporter reads from the environment by itself.
  */
 const SECRET_VARIABLES: readonly string[] = [
   ...Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env),
@@ -12,8 +12,8 @@ const SECRET_VARIABLES: readonly string[] = [
 ]
 
 /**
- * What agent files find as `{{env.NAME}}`: the environment, and the orders API where the settings or `--with-shop` name it. The
- * gateway's own secrets are withheld: a mistake in an agent file would send them to an API.
+ * What agent files read as `{{env.NAME}}`: the environment, and the orders API of the settings or of `--with-shop`. The
+ * gateway's own secrets are removed, because a mistake in an agent file would send them to an API.
  */
 export function agentEnvironment(env: Environment, shopApiUrl: string | null): Environment {
   const withheld = Object.fromEntries(SECRET_VARIABLES.map((name) => [name, undefined]))
@@ -21,8 +21,8 @@ export function agentEnvironment(env: Environment, shopApiUrl: string | null): E
 }
 
 /**
- * The `process.env` of worker threads: what agent files may read, and so what `module:` code that runs there finds. The keys of the
- * backends come to a media worker with its settings.
+ * The `process.env` of worker threads, and so of `module:` code: what agent files may read. A media worker gets the
+ * keys of its backends with its settings.
  */
 export function workerEnvironment(env: Environment, shopApiUrl: string | null): Readonly<Record<string, string>> {
   const readable = Object.entries(agentEnvironment(env, shopApiUrl))

@@ -14,7 +14,7 @@ import type { DataFolder } from '../telemetry/archive/data-folder.js'
 import type { Log } from '../telemetry/log.js'
 import type { Metrics } from '../telemetry/metrics.js'
 
-/** What outlives a call: its record, what a human was given with it, its recording, and the posts about it. */
+/** What is kept after a call: its record, its handoff packet, its recording; and the posts of handoffs. */
 export interface CallArchive {
   /** Records of earlier runs, oldest first. */
   readonly ended: readonly CallRecord[]
@@ -22,7 +22,7 @@ export interface CallArchive {
   readonly record: RecordCall | null
   /** Null where nothing is kept. */
   readonly openRecords: OpenCallRecords | null
-  /** An ended call's record, and again when there is more to say of it. */
+  /** Stores an ended call's record, and again when details were added to it. */
   keep(record: CallRecord): void
   handoff(news: HandoffNews): void
   find(kind: DocumentKind, callSid: CallSid): Promise<unknown>
@@ -33,9 +33,10 @@ export interface CallArchive {
 const MB = 1024 * 1024
 
 /**
- * Opens what the settings ask for. A disk that fails later is logged and counted, and calls are taken all the same.
+ * Opens what the settings ask for. A disk that fails later is logged and counted; calls are accepted anyway.
  * @param folder  DATA_DIR, which is released at the end; null where nothing is written to it
- * @param leftFolders  of processes that there are no more, whose records and recordings are to age all the same
+ * @param leftFolders  of processes that no longer exist; their records and recordings are still deleted when they are
+ *   old
  * @param workerEnv  `process.env` of the thread that writes
  */
 export async function openCallArchive(
@@ -84,7 +85,7 @@ export function usesDataFolder(config: Config): boolean {
   return config.keepCalls || config.journalCalls !== 'off' || (config.apiKey !== null && config.carrierRecordings)
 }
 
-/** Those that no process writes to any more: one of an earlier start may still be finishing its calls. */
+/** Locks the folders that no process uses; a process of an earlier start may still be finishing its calls. */
 async function holdLeftFolders(paths: readonly string[]): Promise<{ readonly path: string; readonly folder: DataFolder }[]> {
   const held = await Promise.all(paths.map(async (path) => {
     try {
@@ -105,7 +106,7 @@ function recordsOf(documents: readonly unknown[]): CallRecord[] {
 
 /** Copied once a second. */
 function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): void {
-  const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by what became of them', ['result'])
+  const documents = metrics.defineCounter('archive_documents', 'Records and handoffs of calls, by result', ['result'])
   metrics.countFrom(documents({ result: 'written' }), () => archive?.counters.written ?? 0)
   metrics.countFrom(documents({ result: 'lost' }), () => archive?.counters.lost ?? 0)
   metrics.countFrom(metrics.defineCounter('archive_faults', 'Writes to the archive that failed', [])({}), () => archive?.counters.faults ?? 0)
@@ -113,7 +114,7 @@ function count(metrics: Metrics, archive: Archive | null, posts: HandoffPost): v
     metrics.defineCounter('archive_recording_bytes_dropped', 'Bytes of recordings that the disk did not take in time', [])({}),
     () => archive?.counters.recordingBytesDropped ?? 0,
   )
-  const results = metrics.defineCounter('handoff_posts', 'News of handoffs and call backs, by what became of them', ['result'])
+  const results = metrics.defineCounter('handoff_posts', 'Posts of handoffs and call backs, by result', ['result'])
   metrics.countFrom(results({ result: 'delivered' }), () => posts.delivered)
   metrics.countFrom(results({ result: 'retried' }), () => posts.retries)
   metrics.countFrom(results({ result: 'failed' }), () => posts.failed)

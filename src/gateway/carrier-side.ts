@@ -61,8 +61,8 @@ export function callDetails(
 }
 
 /**
- * Joins the carrier's account to the record of an ended call: in memory, or, where newer calls have displaced it there, as
- * the archive has it. @returns null when neither has it
+ * Adds the carrier's details to the record of an ended call: the one in memory, or, where newer calls have displaced
+ * it, the one in the archive. @returns null when neither has a record
  */
 export async function joinedRecord(
   callSid: CallSid, detail: CarrierDetail, calls: Pick<CallRegistry, 'joinCarrier'> | null, kept: Pick<CallArchive, 'find'>,
@@ -73,7 +73,7 @@ export async function joinedRecord(
   return read.success ? { ...read.data, carrier: detail } : null
 }
 
-/** Follows calls of an earlier run that ended before the carrier had written of them. */
+/** Asks again for the details of calls that ended in an earlier run before the carrier had them. */
 export function resumeDetails(details: Pick<CallDetails, 'follow'>, ended: readonly CallRecord[], nowWallMs: number): void {
   for (const { callSid, carrier, startedAt } of ended) {
     const recent = nowWallMs - Date.parse(startedAt) < CARRIER_DETAIL_RESUME_MS
@@ -81,7 +81,7 @@ export function resumeDetails(details: Pick<CallDetails, 'follow'>, ended: reado
   }
 }
 
-/** Where the carrier posts of calls that this gateway places; null while it could not reach us. */
+/** The voice URL of calls that this gateway places; null while the carrier could not reach it. */
 export function voiceUrlOf(config: Config, publicPort: number, agent: string): string | null {
   if (config.publicUrl !== null) return `${config.publicUrl}/voice/${agent}`
   // A carrier on this machine, as the simulator is, reaches us without a public address.
@@ -95,7 +95,7 @@ export function countCarrier(metrics: Metrics, api: CarrierApi | null, details: 
   metrics.countFrom(requests({ result: 'sent' }), () => api?.http.counters.requests ?? 0)
   metrics.countFrom(requests({ result: 'retried' }), () => api?.http.counters.retries ?? 0)
   metrics.countFrom(requests({ result: 'failed' }), () => api?.http.counters.failures ?? 0)
-  const records = metrics.defineCounter('carrier_details', 'The carrier\'s records of ended calls, by what became of them', ['result'])
+  const records = metrics.defineCounter('carrier_details', 'The carrier\'s records of ended calls, by result', ['result'])
   for (const result of ['fetched', 'missing', 'refused', 'dropped', 'cancelled'] as const) {
     metrics.countFrom(records({ result }), () => details?.counters[result] ?? 0)
   }

@@ -40,13 +40,13 @@ interface GatewayOptions {
   readonly node?: GatewayNode
 }
 
-/** What one of several processes has beyond its share of the settings. */
+/** What one of several processes gets beside its share of the settings. */
 interface GatewayNode {
   /** To the other processes. */
   readonly link: NodeLink
   /** Its own port beside the shared one. */
   readonly ownPort: number
-  /** Times that it was started again after it had died. */
+  /** How often it was started again after it had died. */
   readonly restarts: number
 }
 
@@ -174,7 +174,7 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   }
   metrics.countFrom(metrics.defineCounter('process_restarts', 'Times that this process was started again after it had died', [])({}), () => node?.restarts ?? 0)
   metrics.start()
-  // The first page of a process takes ten times as long as the next ones: it is made now, while no call waits.
+  // The first metrics page takes ten times as long as later ones, so it is made while no call waits.
   await metrics.render()
   if (details !== null) resumeDetails(details, kept.ended, Date.now())
 
@@ -215,7 +215,10 @@ export async function startGateway({ config, env, log, node }: GatewayOptions): 
   }
 }
 
-/** Counters of parts that know no metrics: copied once a second, and present from the start, so that rates include the first count. */
+/**
+ * Counters of parts that have no access to the metrics: copied once a second, and 0 from the start, so that rates
+ * include the first count.
+ */
 function countElsewhere(
   metrics: Metrics, parts: { readonly speech: SpeechPool; readonly journals: JournalFiles | null; readonly traces: TraceExport | null },
 ): void {
@@ -223,7 +226,7 @@ function countElsewhere(
   for (const pool of ['media', 'speech']) metrics.workerDeaths({ pool })
   metrics.workers.from({ pool: 'speech' }, () => speech.threads)
   metrics.workerTasks.from({ pool: 'speech' }, () => speech.stats.sessions)
-  const spans = metrics.defineCounter('trace_spans', 'Spans of ended calls, by what became of them', ['result'])
+  const spans = metrics.defineCounter('trace_spans', 'Spans of ended calls, by result', ['result'])
   metrics.countFrom(spans({ result: 'exported' }), () => traces?.exported ?? 0)
   metrics.countFrom(spans({ result: 'failed' }), () => traces?.failed ?? 0)
   metrics.countFrom(spans({ result: 'dropped' }), () => traces?.dropped ?? 0)

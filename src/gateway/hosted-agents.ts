@@ -2,11 +2,11 @@ import { join } from 'node:path'
 import { NO_ASSETS } from '../agents/assets.js'
 import type { AgentAssets } from '../agents/assets.js'
 import { AgentWatch } from '../agents/agent-watch.js'
+import { numbersOpen } from '../agents/definition.js'
 import type { AgentDefinition } from '../agents/definition.js'
 import { loadAgents } from '../agents/loader.js'
 import type { Environment } from '../agents/template.js'
 import { offlineSpeech } from '../backends/embedded/offline-speech.js'
-import { numbersOpen } from '../agents/definition.js'
 import { resolveBackend, resolveBackends } from '../backends/registry.js'
 import type { BackendSettings } from '../backends/registry.js'
 import { packageRoot } from '../config/package-root.js'
@@ -26,7 +26,7 @@ export function agentsDirOf(config: Config): string {
   return config.agentsDir ?? join(packageRoot(), 'agents')
 }
 
-/** An agent as the host keeps it. @throws GatewayError for a backend that is not set up */
+/** An agent with its backends resolved. @throws GatewayError for a backend that is not set up */
 function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config): HostedAgent {
   const settings = backendSettings(config)
   const { name, backend, shadow, backends } = definition
@@ -38,7 +38,10 @@ function hosted(definition: AgentDefinition, assets: AgentAssets, config: Config
   }
 }
 
-/** The agents of the settings' folder with their backends resolved: reports everything that is wrong with them. */
+/**
+ * The agents of the settings' folder with their backends resolved.
+ * @throws GatewayError that names everything that is wrong with them
+ */
 export async function hostedAgents(config: Config, env: Environment): Promise<{ agents: Map<string, HostedAgent>; defaultAgent: string | null }> {
   const set = await loadAgents(agentsDirOf(config), env, offlineSpeech)
   const agents = new Map<string, HostedAgent>()
@@ -51,8 +54,8 @@ export async function hostedAgents(config: Config, env: Environment): Promise<{ 
 }
 
 /**
- * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what they
- * were started with.
+ * Follows edits of the agents folder: `agents` is what new calls get, and is changed in place. Live calls keep what
+ * they were started with.
  */
 export async function followAgents(
   options: { readonly config: Config; readonly env: Environment; readonly log: Log; readonly agents: Map<string, HostedAgent> },

@@ -6,13 +6,13 @@ import type { CallSid } from '../core/ids.js'
 import { JOURNAL_FILES_MAX, JOURNAL_PENDING_BYTES_MAX } from '../core/limits.js'
 import type { Log } from '../telemetry/log.js'
 
-/** After a disk that failed no new journal is begun for so long. */
+/** How long no new journal is begun after a write failed. */
 const OFF_AFTER_FAILURE_MS = 60_000
 
 /**
- * One file a call under `DATA_DIR/journals`. A disk that is full or slow ends the journals that it fails and begins
- * no new ones for a minute; nothing else comes of it: what waits to be written is bounded, and a failing disk is
- * logged once, not once a call.
+ * One file a call under `DATA_DIR/journals`. A journal ends when a write fails or when too much waits to be written.
+ * After a failed write no new journal is begun for a minute, and one line is logged, not one a call. Calls are not
+ * affected.
  */
 export class JournalFiles {
   /** Lines that were not written. */
@@ -20,7 +20,7 @@ export class JournalFiles {
   readonly #folder: string
   readonly #log: Log
   readonly #clock: Clock
-  /** Null: this call's journal has ended before the call. */
+  /** Null: this call's journal ended before the call. */
   readonly #files = new Map<string, WriteStream | null>()
   #offUntilMs = -Infinity
 
@@ -34,7 +34,7 @@ export class JournalFiles {
   append(callSid: CallSid, lines: readonly string[]): void {
     const file = this.#open(callSid)
     if (file === null || file.writableLength > JOURNAL_PENDING_BYTES_MAX) {
-      // With a hole in it a journal cannot be run: it ends here.
+      // A journal with a gap cannot be replayed, so it ends here.
       if (file !== null) this.#end(callSid, file)
       this.dropped += lines.length
       return

@@ -37,7 +37,7 @@ export function processCount(text: string | undefined): number {
 }
 
 /**
- * How the settings of a gateway are shared out among its processes; for one process, nothing is.
+ * Divides the settings of a gateway among its processes. A single process gets them unchanged.
  * @throws GatewayError CONFIG_INVALID for settings that do not fit this number of processes: one line with the setting,
  *   what it held and what is allowed
  */
@@ -75,7 +75,7 @@ function dataFolder(dataDir: string, index: number): string {
   return index === 0 ? dataDir : join(dataDir, `process-${index}`)
 }
 
-/** Data folders of processes that an earlier start had and a start with `count` has not. */
+/** Data folders of processes that an earlier start had and a start with `count` processes does not have. */
 export function leftFolders(dataDir: string, count: number): readonly string[] {
   const names = existsSync(dataDir) ? readdirSync(dataDir) : []
   return names.filter((name) => Number(/^process-(\d{1,3})$/.exec(name)?.[1] ?? -1) >= count).map((name) => join(dataDir, name))
@@ -92,8 +92,8 @@ export function portsOf(plans: readonly ProcessPlan[]): readonly PortUse[] {
 }
 
 /**
- * Checks all ports of several processes before the first is started. The shared port would open although another gateway listens
- * there, and that one would get half of the calls.
+ * Checks all ports of several processes before the first is started. The shared port would open although another
+ * gateway listens there, and that one would get half of the calls.
  * @throws GatewayError PORT_IN_USE or CONFIG_INVALID
  */
 export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
@@ -106,7 +106,7 @@ export async function freePorts(plans: readonly ProcessPlan[]): Promise<void> {
 /** The settings that count for all processes together. */
 type Shared = 'maxCalls' | 'mediaWorkers' | 'outboundPerMinute' | 'recordsKeepMb' | 'recordingsKeepMb'
 
-/** The remainder goes to the first processes. A default that is too small gives each at least 1. */
+/** The remainder goes to the first processes. Where the default is smaller than `count`, each gets 1. */
 function share(config: Config, name: Shared, count: number, index: number): number {
   const total = config[name]
   const { env, fallback } = SETTINGS[name]

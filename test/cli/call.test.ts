@@ -7,7 +7,7 @@ import { whole } from '../support/gateway.js'
 // Calls are spoken in real time.
 t.setTimeout(120_000)
 
-t.test('mkondo call judges a running gateway that it finds by PORT and OPS_PORT', async (t) => {
+t.test('mkondo call finds a running gateway by PORT and OPS_PORT', async (t) => {
   const { gateway, at, close } = await whole()
   t.teardown(close)
   const env = { PORT: String(at.port), OPS_PORT: String(at.opsPort), SHOP_API_URL: at.shopUrl }

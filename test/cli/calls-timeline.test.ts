@@ -44,7 +44,7 @@ t.test('a call that is only being set up, and one without marks, are drawn too',
   t.match(waterfall({ ...VIEW, turns: [{ callerStoppedMs: 100, firstSoundMs: null, answerMs: null }] }, 100), /first sound never, answer never/)
 })
 
-t.test('what would command the terminal is shown as a dot', async (t) => {
+t.test('characters that a terminal would interpret are shown as dots', async (t) => {
   const text = waterfall({ ...VIEW, agent: 'a\u001b[2Jb', timeline: [{ name: 'x\u0007\ny', atMs: 1, detail: '\u001b]0;title\u0007\u202e' }] }, 100)
   t.notMatch(text, /[\u0000-\u0009\u000b-\u001f\u007f\u202e]/)
   t.match(text, /x··y/)

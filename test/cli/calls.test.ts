@@ -58,7 +58,7 @@ t.test('with --carrier the carrier is asked alone', async (t) => {
   t.match((await command(['show', 'HD_none', '--carrier'], env)).error, { message: /calls\.not_found/ })
 })
 
-t.test('what is not there, or not to be reached, is said', async (t) => {
+t.test('an unknown call, and a gateway or carrier that does not answer, are reported', async (t) => {
   const gateway = await startGateway(t, { opsToken: 'ops-token-of-a-test' })
   const ops = ['--ops-url', gateway.opsUrl]
   const env = { OPS_TOKEN: 'ops-token-of-a-test' }

@@ -53,7 +53,7 @@ t.test('a wrong key, a wrong setting and a service that is not there are found, 
   t.match(voice.output, /NOT OK +backend openai .*invalid_value \(session\.audio\.output\.voice\): Invalid voice/)
 })
 
-t.test('what a file says and hardly means is pointed at, and stops nothing', async (t) => {
+t.test('settings that are valid but probably not intended are pointed out, and do not fail the check', async (t) => {
   const { code, output } = await check([
     'backend: [openai, embedded]',
     'backends: { openai: { turns: { by: server_vad } }, gemini: { temperature: 1 } }',

@@ -76,9 +76,9 @@ const lineOf = (begins: string): number => GOOD.split('\n').findIndex((line) => 
 /** As many phrases as one list takes, each as long as it may be. */
 const many = (word: string): string => `[${Array.from({ length: 100 }, () => `${word} `.repeat(300 / (word.length + 1)).trim()).join(', ')}]`
 
-/** What is set wrong, in place of what, where it is told (the beginning of its line), and what is told. */
+/** What is set wrong, what it replaces, the beginning of the line that is reported, and the report. */
 const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, line: string, what: RegExp]>> = {
-  // What the recogniser does not know.
+  // Words that the recogniser does not know.
   'a word of a phrase that no dictionary has': ['[goodbye]', '[kwaheri]', 'bye:', /^offline\.intents\.bye\.phrases\[0\] has the word kwaheri, which the recogniser's dictionary lacks; spell it as English does, or give its sounds under offline\.words$/],
   'a word that is near one of the dialogue\'s own': ['order | pikipiki', 'order | pikipik', 'where:', /has the word pikipik, .*; did you mean pikipiki\?/],
   'sounds that are none': ['K IY P IH K IY', 'K IY P IH K QQ', 'words:', /^offline\.words\.pikipiki has the sound QQ; allowed: AA, AE, .*ZH$/],
@@ -100,7 +100,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
   'a slot that does not exist': ['track <order>', 'track <ordr>', 'where:', /there is no slot named ordr; did you mean order\? allowed: order$/],
   'a map that does not exist': ['map:status', 'map:statos', "- say: 'It", /^offline\.states\.tell\.steps\[2\]\.say names the map statos; did you mean status\? allowed: status$/],
   'a filter that does not exist': ['| map:', '| mapp:', "- say: 'It", /has the filter mapp; did you mean map\? allowed: map, list, count, spell, default$/],
-  // Values that are never there.
+  // Values that are never set.
   'a value that does not exist': ['{{greeting |', '{{greating |', "- say: '{{greeting", /^offline\.states\.greet\.steps\[0\]\.say reads greating; no value has the name greating: did you mean greeting\? allowed: caller, greeting, heard, failure, slots, visits, found, /],
   'a field that the tool does not give': ['exists: found.status', 'exists: found.statsu', 'when:', /^offline\.states\.tell\.steps\[2\]\.when\.exists reads found\.statsu; found has no field statsu: did you mean status\? allowed: status$/],
   'a slot that is read and does not exist': ['{{slots.order}}', '{{slots.ordr}}', '- start:', /reads slots\.ordr; slots has no field ordr: did you mean order\? allowed: order$/],
@@ -111,13 +111,13 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
   'a known value that does not exist': ['known: [found.status]', 'known: [mine.status]', 'order: {', /^offline\.slots\.order\.known\[0\] reads mine\.status; no value has the name mine/],
   'a value that is forgotten and does not exist': ['set: { reason: The', 'forget: [resaon]\n        - set: { reason: The', '- set:', /forgets resaon; no value has the name resaon: did you mean reason\?/],
   'a name that the dialogue itself writes': ['save: found', 'save: failure', '- start:', /keeps a value as failure, a name of the dialogue itself; heard, failure, slots, visits are taken$/],
-  // What nothing uses.
+  // Definitions that nothing uses.
   'a save that nothing reads': ['failed: waits }', 'failed: waits, save: ended }', '- call: { tool: end_call', /^offline\.states\.end\.steps\[0\]\.call\.save keeps ended, which nothing reads$/],
   'a set that nothing reads': ['set: { reason:', 'set: { extra: 1, reason:', '- set:', /^offline\.states\.to-human\.steps\[0\]\.set\.extra keeps extra, which nothing reads$/],
   'an intent that no step listens for': ['bye: { phrases: [goodbye] }', 'bye: { phrases: [goodbye] }\n    thanks: { phrases: [thanks] }', 'human: { p', /^offline\.intents\.thanks is heard nowhere: no on names it$/],
   'a slot that no step listens for': ['slots:\n    order', 'slots:\n    day: { type: digits, min: 1, max: 2 }\n    order', 'order: {', /^offline\.slots\.day is heard nowhere: no listen has it among its slots$/],
   'a map that no text uses': ['maps:\n', 'maps:\n    fix: { cable: the cable }\n', 'status: {', /^offline\.maps\.fix is used by no text; a text uses it as \{\{path \| map:fix\}\}$/],
-  // Ways that lead nowhere.
+  // Transitions that lead nowhere.
   'a state that nothing leads to': ['    end:\n', '    lost:\n      steps: [{ goto: greet }]\n    end:\n', 'end:', /^offline\.states\.lost is never reached: nothing leads to it$/],
   'a state that ends in the air': ['        - goto: greet\n', '', "- say: 'It", /^offline\.states\.tell\.steps\[2\] the last step of a state is listen, stop, or a goto without a condition$/],
   'steps that never run': ['- goto: greet\n', '- goto: greet\n        - say: Hello.\n        - stop: true\n', '- goto', /^offline\.states\.tell\.steps\[3\] the steps after this one never run$/],
@@ -127,7 +127,7 @@ const MISTAKES: Readonly<Record<string, readonly [right: string, wrong: string, 
   'a state that listens for nothing': ['on: { human: to-human, bye: end }', 'on: {}', '- listen: {}', /^offline\.states\.waits\.steps\[0\]\.listen listens for nothing: on names what is heard, and neither/],
   'a state that is never left': ['    end:\n', "    loop: { steps: [{ listen: { on: { human: loop, bye: '@repeat' }, missed: '@repeat' } }] }\n    end:\n", 'end:', /^offline\.states\.loop is never left: all that is heard in it, and missed, leads back to it$/],
   'a stop that leaves the caller in silence': ['- call: { tool: end_call, failed: waits }', '- say: Goodbye.', '- stop: true', /^offline\.states\.end\.steps\[1\] stops and leaves the caller in silence: nothing before it calls end_call or escalate_to_human$/],
-  // What the voice cannot say.
+  // Text that the voice cannot say.
   'a prompt of marks alone': ['say: Which number?', 'say: "…"', '- say: Which', /^offline\.states\.ask\.steps\[0\]\.say has "…", which the voice cannot say; it speaks words in the letters a-z, and numbers$/],
   'a prompt in letters that no voice reads': ['say: Which number?', 'say: Which номер?', '- say: Which', /has "номер\?", which the voice cannot say/],
   'words of a map that cannot be said': ['sent: has been sent', 'sent: "✓"', 'status: {', /^offline\.maps\.status\.sent has "✓", which the voice cannot say/],
@@ -208,7 +208,7 @@ t.test('the check knows the words that the recogniser knows, and no others', asy
   }
 })
 
-t.test('what the check calls unspoken has no sound, and what it passes has', async (t) => {
+t.test('text that the check calls unspoken has no sound, and text that it accepts has', async (t) => {
   const flite = await loadFlite()
   const sounds = (text: string): boolean => flite.speak(spokenForm(text), 'slt').pcm.some((sample) => Math.abs(sample) > 1000)
   for (const text of ['hello', '4127', 'Ngũgĩ', '€5', 'café', '…', '你好', 'ß', '½', '✓', 'Привет']) {

@@ -17,7 +17,7 @@ function check(env: Readonly<Record<string, string>>, ...args: string[]): Promis
   })
 }
 
-t.test('a set-up that would start is found good', async (t) => {
+t.test('settings with which a gateway would start pass the check', async (t) => {
   const { code, output } = await check({ PORT: '0', OPS_PORT: '0' }, '--with-shop')
   t.equal(code, 0, output)
   t.match(output, /ok +agents: order-status on embedded/)

@@ -69,7 +69,10 @@ t.test('a gateway that runs out of file descriptors does not spin, says so once,
     t.equal(said('run out'), 1)
   })
 
-/** Of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in brackets. Ticks are 10 ms. */
+/**
+ * Of all threads of a process; proc(5): utime and stime are its 14th and 15th field, the second is in brackets. Ticks
+ * are 10 ms.
+ */
 function cpuMs(pid: number): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
   return (Number(fields[11]) + Number(fields[12])) * 10

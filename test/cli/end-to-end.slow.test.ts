@@ -17,7 +17,7 @@ t.test('three callers hear the right status of the right order, and the journal 
   t.match(relies?.toolCalls[0]?.args, { callerNumber: /…/ }, 'the caller\'s number is masked in what an operator sees')
 })
 
-t.test('keys work where words do not', async (t) => {
+t.test('DTMF digits work where words are not understood', async (t) => {
   const { at, close } = await whole()
   t.teardown(close)
   const script = join(t.testdir({

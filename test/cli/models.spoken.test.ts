@@ -24,13 +24,13 @@ const speaker: Speaker = (text) => flite.speak(spokenForm(text), 'slt')
 
 const GREETING = 'Hello, this is the order line. You can ask where your order is, or tell me your order number.'
 
-/** What a model would make of the order line, in the words that the simulated caller's ear knows. */
+/** The answers of a model on the order line, in words that the simulated caller's recogniser knows. */
 const conversation = (greets: boolean): Script => new Script([
   ...(greets ? [{ say: GREETING }] : []),
   { calls: [{ callId: 'call_1', name: 'lookup_order', args: { orderNumber: '4127' } }] },
   { say: 'Order 4127 is out for delivery. PikiPiki should be with you today between 4 and 6 PM. Is there anything else?' },
   { say: 'Thank you for calling. Goodbye.', calls: [{ callId: 'call_2', name: 'end_call', args: { reason: 'the caller has the answer' } }] },
-  // A busy machine tears "no, thank you" in two, and the second half cuts the goodbye off at its first word.
+  // A busy machine splits "no, thank you" in two, and the second half interrupts the goodbye at its first word.
 ], ['4127', 'no thank you'], { againWithinMs: 1500 })
 
 interface Model {
@@ -61,7 +61,7 @@ const MODELS: readonly Model[] = [
   } },
 ]
 
-// One at a time: two callers with ears of their own keep two cores so busy that voices are torn.
+// One at a time: two callers, each with a recogniser, keep two cores so busy that speech has gaps.
 t.test('a spoken call runs on each kind of model as it does offline', async (t) => {
   for (const { name, backend, start } of MODELS) {
     await t.test(name, async (t) => {

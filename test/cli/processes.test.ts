@@ -21,8 +21,8 @@ import { repositoryRoot, until } from '../support/host.js'
 import { mkondo, type Run } from './mkondo-process.js'
 
 /**
- * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes on a
- * connection of its own, which the kernel gives to either process.
+ * `mkondo serve --processes 2`, as it is started by an operator, with the simulator as the carrier. Each webhook comes
+ * on a connection of its own, which the kernel gives to either process.
  */
 
 // Calls are in real time, and each start loads two gateways.
@@ -54,8 +54,9 @@ async function freePorts(count: number): Promise<number> {
 }
 
 /**
- * Passes webhooks on, each over a connection of its own; the Host header stays, as behind many a balancer. A connection that is
- * reset without an answer is made once more: it was the kernel's queue for a process that has just died (deploy/sysctl.conf).
+ * Passes webhooks on, each over a connection of its own; the Host header stays, as behind many a balancer. A connection
+ * that is reset without an answer is made once more: it was the kernel's queue for a process that has just died
+ * (deploy/sysctl.conf).
  */
 async function freshConnections(t: Test, port: number): Promise<string> {
   const server = createServer((incoming, outgoing) => {
@@ -98,7 +99,7 @@ interface Two {
   readonly opsPorts: readonly number[]
   /** JSON of a process's ops port. */
   get(index: number, path: string): Promise<Record<string, unknown>>
-  /** An operator's word for a call; the status of the answer. */
+  /** An operator's command for a call; the status of the answer. */
   command(index: number, callSid: string, command: 'escalate' | 'hangup'): Promise<number>
   /** The process that has a call. */
   ownerOf(callSid: string): Promise<number>
@@ -170,7 +171,7 @@ async function streaming(two: Two, call: LiveSimulatedCall): Promise<number> {
   }
 }
 
-/** What process `index` said of itself when it last began to take calls. */
+/** The log line of process `index` when it last began to take calls. */
 function lastStart(run: Logged, index: number): Record<string, unknown> {
   return run.logged('process takes calls').filter((line) => line['process'] === index).at(-1) ?? {}
 }
@@ -199,7 +200,7 @@ t.test('a wrong combination stops the start with one line and code 2', async (t)
   t.match(check.lines.join('\n'), new RegExp(`NOT OK  PORT \\+ 2 127.0.0.1:${port + 2}: EADDRINUSE`))
 })
 
-// One start for both: what processes are like after a dozen calls is worth a look too.
+// One start for both tests, which also covers processes that have carried a dozen calls.
 const whole = t
 let started: Two | null = null
 

@@ -68,7 +68,7 @@ t.test('a call that decides otherwise is distinguished from one that does not', 
   t.match(printed, /\+ +\d+\.\d{3} s {2}playout-pause/)
 })
 
-t.test('a recording is cut into a test that tells nothing of its caller', async (t) => {
+t.test('a recording is cut into a test that holds nothing about its caller', async (t) => {
   const folder = t.testdir()
   const { code } = await run(interrupted, '--cut', 'short', '--to', folder, '--until', '6')
   t.equal(code, 0)
@@ -83,7 +83,7 @@ t.test('a recording is cut into a test that tells nothing of its caller', async 
   await t.rejects(run(interrupted, '--cut', 'short', '--to', folder), { code: 'CONFIG_INVALID', message: /cannot be written/ }, 'a test is never overwritten')
 })
 
-t.test('what cannot be run is refused with what is wrong', async (t) => {
+t.test('a journal that cannot be replayed is refused with the reason', async (t) => {
   const folder = t.testdir({
     'broken.jsonl': '{"journal":2,"options":{"callSid":"HD_1"}}\n{"t":1,"in":', 'no.jsonl.gz': 'no gzip', 'other.jsonl': '{"journal":9}', empty: {},
   })

@@ -7,8 +7,9 @@ import { whole } from '../support/gateway.js'
 import { simulateOneCall } from '../support/simulated.js'
 
 /**
- * Callers of the shipped order line, all at once and each with these arguments of `mkondo call`: they hear the right status of the
- * right order, the journal of their calls runs again, and the metrics count them. Returns what was reported of each.
+ * Callers of the shipped order line, all at once and each with these arguments of `mkondo call`: they hear the right
+ * status of the right order, the journal of their calls runs again, and the metrics count them. Returns what was
+ * reported of each.
  */
 export async function ordersAreHeard<Name extends string>(t: Test, callers: Readonly<Record<Name, readonly string[]>>): Promise<Record<Name, CallReport | undefined>> {
   const names = Object.keys(callers) as Name[]

@@ -9,8 +9,8 @@ t.test('twelve callers at once all hear their answer', async (t) => {
   const { at, gateway, close } = await whole({ SPEECH_DECODERS: '6' })
   t.teardown(close)
   const run = await simulateOneCall({ ...at, args: ['--from', '+254700000001', '--order', '4127', '--calls', '12', '--timeout', '150'] })
-  // As many as two cores speak for, listen for and recognise without being late: of twenty the gateway misheard one now and then. Judged by
-  // what the gateway did: the callers' own ears would be as much work again.
+  // As many as two cores speak for, listen for and recognise without being late: of twenty the gateway misheard one now
+  // and then. Judged by what the gateway did: the callers' own ears would be as much work again.
   const missed = run.calls.filter((call) => {
     const said = call.transcript.filter((entry) => entry.role === 'agent').map((entry) => entry.text).join(' ')
     return call.outcome !== 'deflected' || !/4127 is out for delivery/.test(said)

@@ -14,7 +14,9 @@ export function repositoryFile(path: string): string {
 
 const settings = new Map<string, Setting<unknown>>(Object.values(SETTINGS).map((setting: Setting<unknown>) => [setting.env, setting]))
 
-/** The parsed value of one environment variable; undefined when the gateway knows no such setting or refuses its text. */
+/**
+ * The parsed value of one environment variable; undefined when the gateway knows no such setting or refuses its text.
+ */
 export function settingValue(env: string, text: string): unknown {
   return settings.get(env)?.kind.parse(text)
 }
@@ -31,7 +33,7 @@ export async function opsStatus(t: Test, paths: readonly string[]): Promise<Map<
     [path, (await fetch(`${gateway.opsUrl}${path}`)).status] as const)))
 }
 
-/** Whether a program is installed; when not, the test skips, loudly, and says which Debian package would bring it. */
+/** Whether a program is installed. If not, the test is skipped with the name of the Debian package that has it. */
 export function hasProgram(t: Test, program: string, debianPackage: string): boolean {
   if (spawnSync(program, ['--version'], { env: PROGRAMS }).error === undefined) return true
   console.error(`SKIPPED: ${t.name}: there is no ${program} here; apt-get install ${debianPackage}`)
@@ -50,5 +52,7 @@ export function spanMs(text: string): number {
   return Number(match[1]) * unitMs
 }
 
-/** From the end of DRAIN_TIMEOUT to the process's end: the last goodbye, closing the sockets, and half as much to spare. */
+/**
+ * From the end of DRAIN_TIMEOUT to the process's end: the last goodbye, closing the sockets, and half as much to spare.
+ */
 export const AFTER_DRAIN_MS = 15_000

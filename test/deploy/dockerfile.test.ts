@@ -62,7 +62,7 @@ t.test('what runs is built elsewhere, from a base that can be chosen', async (t)
   t.match(dist?.rest, /^--from=build /)
 })
 
-t.test('it runs as nobody in particular, stops by the signal that drains, and keeps data in one folder', async (t) => {
+t.test('it runs as an unprivileged user, stops by the signal that drains, and keeps data in one folder', async (t) => {
   const [user] = lastOf('USER').split(':')
   t.match(user, /^[1-9]\d*$/, 'a number, so that runAsNonRoot can see that it is not root')
   t.equal(lastOf('STOPSIGNAL'), 'SIGTERM')

@@ -7,7 +7,10 @@ import { createLog } from '../../src/telemetry/log.js'
 import { until } from '../support/host.js'
 import { get, newSid, openSocket, ring, ringing, startGateway } from './gateway.js'
 
-/** A process that has 100 descriptors: an eighth of them is reserved, so that 88 may be open, and fewer than 76 open the port again. */
+/**
+ * A process that has 100 descriptors: an eighth of them is reserved, so that 88 may be open, and fewer than 76 open the
+ * port again.
+ */
 function guarded() {
   const state = { open: 10, fault: null as string | null, resumes: 0, listening: true, refuses: false }
   const lines: string[] = []
@@ -75,7 +78,7 @@ t.test('connections that come between two looks close the port before the descri
   t.equal(guard.pauses, 2)
 })
 
-t.test('a look that finds no descriptor to look with knows enough; any other fault says nothing', async (t) => {
+t.test('a count that fails because no descriptor is left closes the port; any other failure changes nothing', async (t) => {
   const { state, guard } = guarded()
   state.fault = 'EACCES'
   await guard.look()
@@ -100,7 +103,7 @@ t.test('a port that cannot be opened again is tried at each look, and that is sa
   t.equal(guard.low, false)
 })
 
-t.test('a system that does not say how many there are is not guarded', async (t) => {
+t.test('on a system that does not report its limit nothing is guarded', async (t) => {
   const guard = new DescriptorGuard({
     source: { limit: null, count: () => { throw new Error('never asked') } }, log: createLog({ level: 'silent' }),
     pause: () => t.fail('paused'), resume: () => Promise.resolve(),

@@ -80,7 +80,7 @@ t.test('an address of another machine is a mistake in the settings, not a port i
   })
 })
 
-t.test('origins that are none stop the start', async t => {
+t.test('a URL that is not an origin stops the start', async t => {
   for (const publicUrl of [
     'gw.example.com',
     'ftp://gw.example.com',

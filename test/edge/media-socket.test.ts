@@ -156,7 +156,7 @@ t.test('text frames are read: metadata first, several in one, garbage harmless',
   t.equal(await gateway.metric('mkondo_carrier_frames_bad_total{kind="unknown"}'), 1)
 })
 
-t.test("metadata in the handshake's headers is told like a first frame", async t => {
+t.test("metadata in the handshake's headers reaches the call like a first frame", async t => {
   const gateway = await startGateway(t)
   const { sid, audioUrl } = await ring(gateway)
   const socket = new WebSocket(audioUrl, [SUBPROTOCOL], {

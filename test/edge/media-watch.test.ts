@@ -133,7 +133,7 @@ t.test('the carrier is pinged each fifteen seconds', async t => {
   t.equal(pings, 2)
 })
 
-t.test('twice real time is borne for ever, a little more is not', async t => {
+t.test('twice real time is accepted for ever, a little more is not', async t => {
   const gateway = await watched(t)
   const { call, frame } = await gateway.stream()
   for (let second = 0; second < 40; second++) {

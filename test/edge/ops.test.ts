@@ -239,7 +239,7 @@ t.test('other paths are 404 and other methods 405, in JSON', async t => {
   t.match(await post(`${gateway.opsUrl}/metrics`, { json: {} }), { status: 405 })
 })
 
-t.test('whoever was refused can be asked for, with the figures that decided it', async t => {
+t.test('refusals are listed, with the figures that decided them', async t => {
   const gateway = await startGateway(t)
   t.same(json((await get(`${gateway.opsUrl}/api/refusals`)).text), { refusals: [], dropped: 0 })
   gateway.calls.fill()

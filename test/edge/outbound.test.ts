@@ -111,7 +111,7 @@ t.test('the list of calls is still there, and other methods get the allowed ones
   t.equal(other.headers.get('allow'), 'GET, POST')
 })
 
-t.test('the news of a recording reaches whoever fetches it', async t => {
+t.test('the event of a recording starts its download', async t => {
   const { gateway, recorded, sid } = await placing(t)
   await post(`${gateway.url}/events`, { json: { kind: 'call.recording.ready', event_id: 'e1', data: { call_id: sid, recording_id: 'r1' } } })
   t.same(recorded, [sid])

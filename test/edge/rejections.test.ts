@@ -42,7 +42,7 @@ t.test('a flood of rejected webhooks does not flood the log, whose lines count t
   await post(`${gateway.url}/voice/order-status`, { form: ringing(newSid()), sign: { secret: 'whsec_of_another' } })
   t.match(rejections(gateway).at(-1), { reason: 'signature' }, 'another reason is not drowned in it')
 
-  // The flood is over: what went unsaid is said by the sweep, once there may be a line again.
+  // The flood is over: the sweep logs how many lines were suppressed, as soon as a line is allowed again.
   nowMs += 1000 / REJECTION_LINES_PER_S
   while (rejections(gateway).length < REJECTION_LINES_BURST + 2) await new Promise((resolve) => setTimeout(resolve, 5))
   t.match(rejections(gateway).at(-1), { level: 'warn', reason: 'unsigned', suppressed: flood - REJECTION_LINES_BURST })

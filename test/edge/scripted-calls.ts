@@ -18,7 +18,7 @@ import type {
   NewCall,
 } from '../../src/workers/live-call.js'
 
-/** A call that writes down what the edge does with it and answers as the test says. */
+/** A call that records what the edge does with it and answers as the test says. */
 export class ScriptedCall implements LiveCall {
   readonly callSid: CallSid
   readonly agent: string
@@ -38,7 +38,7 @@ export class ScriptedCall implements LiveCall {
   states: CarrierState[] = []
   humans: HumanEvent[] = []
   askers: ContinuationAsker[] = []
-  /** Keys that came with a request. */
+  /** DTMF digits that came with a request. */
   keys: string[] = []
   /** The document of a human's leg. */
   forHuman: readonly VoiceAction[] = []
@@ -47,7 +47,7 @@ export class ScriptedCall implements LiveCall {
   detachedWith: number | null = null
   /** Why the socket went away, where it was neither closed in order nor by us. */
   streamFault: StreamFault | null = null
-  /** What the call goes on with, once. */
+  /** The continuation of the call; given once. */
   next: readonly VoiceAction[] = []
   readonly #started: NewCall
   #waiters: { readonly done: () => boolean; readonly resolve: () => void }[] = []
@@ -241,7 +241,7 @@ export class ScriptedCalls implements CallDirectory {
     return this.calls.get(callSid)
   }
 
-  /** The call, which the test knows to be there. */
+  /** A call that exists. */
   get(callSid: string): ScriptedCall {
     const call = this.calls.get(callSid)
     if (call === undefined) throw new Error(`no call ${callSid}`)

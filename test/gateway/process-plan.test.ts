@@ -72,7 +72,7 @@ t.test('settings that do not fit the number of processes are named, with what th
   t.equal(complaint(() => plans(4, { PORT: '9468', OPS_PORT: '9464' })), 'accepted')
 })
 
-t.test('folders of processes that there are no more are known', async (t) => {
+t.test('folders of processes that no longer exist are found', async (t) => {
   const folder = t.testdir()
   for (const name of ['records', 'process-1', 'process-2', 'process-7', 'process-x']) mkdirSync(join(folder, name))
   t.same(leftFolders(folder, 2).map((path) => path.slice(folder.length + 1)).sort(), ['process-2', 'process-7'])

@@ -104,7 +104,7 @@ t.test('ambiguous requests are charged to their address, and calls go on meanwhi
   t.equal(await gateway.metric('mkondo_ambiguous_requests_total{port="public"}'), FAILED_REQUESTS_BURST)
 })
 
-t.test('one length, one coding and pipelined requests are read as ever', async (t) => {
+t.test('one length, one coding and pipelined requests are read as before', async (t) => {
   const gateway = await startGateway(t)
   const json = JSON.stringify(ringing(newSid()))
   const head = 'POST /voice HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n'

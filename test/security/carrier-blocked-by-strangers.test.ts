@@ -7,8 +7,8 @@ import { signBody } from '../support/sign-body.js'
 import { SECRET, attribute, newSid, post, rawRequest, redirectUrl, ringing, startGateway, upgradeStatus } from '../edge/gateway.js'
 import type { Gateway } from '../edge/gateway.js'
 
-// All connections of a test come from 127.0.0.1: as behind a proxy, carrier and strangers have one address. The clock stands
-// still, so an address that has failed too often stays so.
+// All connections of a test come from 127.0.0.1: as behind a proxy, carrier and strangers have one address. The clock
+// stands still, so an address that has failed too often stays so.
 const start = (t: Test, options: Parameters<typeof startGateway>[1] = {}): Promise<Gateway> =>
   startGateway(t, { webhookSecrets: [SECRET], publicUrl: 'https://gw.example.com', clock: () => 1000, ...options })
 

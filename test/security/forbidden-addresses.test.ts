@@ -8,8 +8,8 @@ import { HttpClient } from '../../src/http/http-client.js'
 import { ToolRunner } from '../../src/agents/tool-runner.js'
 
 /**
- * The attack: the name of a tool's host, or a redirect, leads into the network behind the gateway or to where a cloud keeps the
- * machine's credentials, written in one of the forms in which IPv6 carries IPv4.
+ * The attack: the name of a tool's host, or a redirect, leads into the network behind the gateway or to where a cloud
+ * keeps the machine's credentials, written in one of the forms in which IPv6 carries IPv4.
  */
 const CLOUDS: Record<string, string> = {
   'AWS, Azure, Google, Oracle, DigitalOcean': '169.254.169.254', 'AWS containers': '169.254.170.2', 'AWS pods': '169.254.170.23',

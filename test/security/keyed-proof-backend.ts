@@ -1,8 +1,8 @@
 import type { Backend, BackendSession, BackendSink } from '../../src/backends/backend.js'
 
 /**
- * A backend that says nothing and passes keyed digits to `verify_caller`: four digits and `#` as the answer to the question
- * `id-number`, four digits and `*` as that to `customer-number`.
+ * A backend that says nothing and passes keyed digits to `verify_caller`: four digits and `#` as the answer to the
+ * question `id-number`, four digits and `*` as that to `customer-number`.
  */
 export function createBackend(sink: BackendSink): Backend {
   let keyed = ''

@@ -14,8 +14,8 @@ import type { ToolContext } from '../../src/agents/tool.js'
 import { packageRoot } from '../agents/support-line.js'
 
 /**
- * The attack: two questions ask for one fact (the year of birth and the date of birth), so whoever knows that one fact about a
- * customer is verified by it.
+ * The attack: two questions ask for one fact (the year of birth and the date of birth), so whoever knows that one fact
+ * about a customer is verified by it.
  */
 type VerificationInput = NonNullable<AgentInput['verification']>
 type Questions = VerificationInput['questions']

@@ -14,7 +14,7 @@ import { newSid, post, ringing } from '../edge/gateway.js'
 import { loadText } from '../support/agent-text.js'
 
 const secretNames = Object.values(SETTINGS).filter((setting: Setting<unknown>) => setting.secret === true).map(({ env }) => env)
-/** A value that each of them takes, and that is found again wherever it gets to. */
+/** A value that every setting accepts and that is recognised wherever it appears. */
 const MARK = 'must-not-be-seen'
 const secrets: Readonly<Record<string, string>> = Object.fromEntries(secretNames.map((name) => [name, `${MARK}-${name.toLowerCase()}`]))
 

@@ -12,8 +12,8 @@ import { ToolRunner } from '../../src/agents/tool-runner.js'
 import type { ToolContext } from '../../src/agents/tool.js'
 
 /**
- * The attack: a caller withholds the number, or has an account that lacks a field, so that the argument which limits a request to
- * the caller's own data is empty. A request without it (`GET /api/accounts`) returns everybody's data.
+ * The attack: a caller withholds the number, or has an account that lacks a field, so that the argument which limits a
+ * request to the caller's own data is empty. A request without it (`GET /api/accounts`) returns everybody's data.
  */
 type ToolInput = NonNullable<AgentInput['tools']>[number]
 

@@ -10,8 +10,8 @@ import { TestLine, repositoryRoot, sid, startHost, until } from '../support/host
 import type { TestHost } from '../support/host.js'
 
 /**
- * The attack: after a few wrong answers the caller hangs up and calls again, or many calls of one number guess at once, each on
- * another media worker, until a guess is right.
+ * The attack: after a few wrong answers the caller hangs up and calls again, or many calls of one number guess at once,
+ * each on another media worker, until a guess is right.
  */
 t.setTimeout(60_000)
 
@@ -64,7 +64,7 @@ t.test('numbers are remembered within a bound, and what is forgotten is counted'
   t.ok(evicted <= 16, 'who answers rightly takes no room')
 })
 
-/** A host with two media workers whose agent verifies callers by what they key in. */
+/** A gateway with two media workers whose agent verifies callers by what they key in. */
 async function twoWorkers(t: Test, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent): Promise<TestHost> {
   const shop = await startShopApi()
   const env = { SHOP_API_URL: shop.url }
