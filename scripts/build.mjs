@@ -1,10 +1,10 @@
 // Builds dist/ in about a second: esbuild strips the types file by file (`npm run typecheck` checks them), and the
 // WebAssembly kernels are compiled from AssemblyScript when they are older than their sources.
-// What no longer has a source is deleted, so that a deleted test does not run again.
+// Outputs without a source are deleted, so that a deleted test does not run again.
 //
 //   node scripts/build.mjs [--types]
 //
-// --types adds the declarations of the package's entries (`exports` in package.json), for agents and backends in TypeScript.
+// --types adds declarations for the package's entries (`exports` in package.json), for agents and backends in TypeScript.
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'

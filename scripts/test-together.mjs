@@ -10,7 +10,7 @@ import { pathToFileURL } from 'node:url'
 const files = process.argv.splice(2)
 const { default: root } = await import('tap')
 
-// Files have limits, all of them together have none.
+// Each file has a time limit; the process as a whole has none.
 root.setTimeout(0)
 
 const testOf = new Map()

@@ -91,7 +91,7 @@ function orders(shop: Shop, query: URLSearchParams): Answer {
   if (orderNumber !== undefined && orderNumber !== '') {
     const found = shop.order(orderNumber)
     if (found === undefined) return refuse(404, 'no such order')
-    // Whoever knows the number may hear where the order is, not whose it is.
+    // Who knows the order number may learn where the order is, but not whose it is.
     const { phone: _phone, ...visible } = found
     return { status: 200, body: visible }
   }
@@ -100,7 +100,7 @@ function orders(shop: Shop, query: URLSearchParams): Answer {
   return { status: 200, body: { orders: shop.ordersOf(phone).map(({ phone: _phone, ...visible }) => visible) } }
 }
 
-/** What a phone's owner has, whatever is asked of them. */
+/** Answers a request about the account of a phone. */
 function byPhone(query: URLSearchParams, find: (phone: string) => unknown): Answer {
   const phone = query.get('phone')
   if (phone === null || !/\d/.test(phone)) return refuse(400, 'phone is needed')
@@ -108,7 +108,7 @@ function byPhone(query: URLSearchParams, find: (phone: string) => unknown): Answ
   return found === undefined ? refuse(404, 'no account has this phone') : { status: 200, body: found }
 }
 
-/** Whether something is broken where the caller lives, or in an area; no more is told of the caller. */
+/** Whether there is an outage in an area, or where a phone's owner lives. It discloses nothing else of the owner. */
 function outage(shop: Shop, query: URLSearchParams): Answer {
   const [area, phone] = [query.get('area'), query.get('phone')]
   if ((area === null || area.trim() === '') && (phone === null || !/\d/.test(phone))) return refuse(400, 'area or phone is needed')

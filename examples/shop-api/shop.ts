@@ -5,13 +5,13 @@ const TICKETS_MAX = 1000
 
 const OPEN: readonly Order['status'][] = ['processing', 'packed', 'out_for_delivery', 'delayed']
 
-/** The phone's digits are what counts: +254 700 000 001, 00254700000001 and 254700000001 are one number. */
+/** Phones are compared by their digits: +254 700 000 001, 00254700000001 and 254700000001 are the same number. */
 function digitsOf(phone: string): string {
   const digits = phone.replace(/\D/g, '')
   return digits.startsWith('00') ? digits.slice(2) : digits
 }
 
-/** An account as it may be told to whoever it belongs to. */
+/** An account as its owner may see it. */
 interface AccountView extends Omit<Account, 'security'> {
   /** What is owed, 0 when nothing is. */
   readonly owedKes: number
@@ -20,7 +20,7 @@ interface AccountView extends Omit<Account, 'security'> {
   readonly outage: Outage | null
 }
 
-/** The shop's books: what the HTTP side asks and changes. */
+/** The shop's data, which the HTTP API reads and changes. */
 export class Shop {
   readonly #orders: readonly Order[]
   readonly #accounts: readonly Account[]
@@ -61,7 +61,7 @@ export class Shop {
     return { ...visible, owedKes: Math.max(0, -account.balanceKes), openTickets, outage: this.outage(account.area) ?? null }
   }
 
-  /** What the answers of a caller are compared with. */
+  /** The data with which a caller's answers are compared. */
   verification(phone: string): Pick<Account, 'accountId' | 'phone' | 'name' | 'vip' | 'security'> | undefined {
     const account = this.#accountOf(phone)
     if (account === undefined) return undefined

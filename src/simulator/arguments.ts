@@ -1,7 +1,7 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import { messageOf } from '../core/errors.js'
 
-/** Wrong usage; the message is one line for the person at the terminal. */
+/** The command line is wrong. The message is one line for the user. */
 export class UsageError extends Error {}
 
 export const text = { type: 'string' } as const
@@ -9,7 +9,7 @@ export const texts = { type: 'string', multiple: true } as const
 export const flag = { type: 'boolean' } as const
 export const help = { type: 'boolean', short: 'h' } as const
 
-/** Node's `parseArgs`. @throws UsageError */
+/** Node's `parseArgs` with its errors as UsageError. @throws UsageError */
 export function parsed<const T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
   try {
     return parseArgs(config)
@@ -18,7 +18,7 @@ export function parsed<const T extends ParseArgsConfig>(config: T): ReturnType<t
   }
 }
 
-/** @throws UsageError naming the option, what it held and what is allowed; as do the others below */
+/** @throws UsageError with the option, its value and what is allowed; so do the functions below */
 export function checked(name: string, value: string, isRight: (value: string) => boolean, allowed: string): string {
   if (isRight(value)) return value
   throw new UsageError(`${name} is ${JSON.stringify(value)}; it has to be ${allowed}`)
@@ -40,7 +40,7 @@ export function origin(name: string, value: string): string {
   return checked(name, value, isOrigin, 'an http or https address').replace(/\/+$/, '')
 }
 
-/** The secret that signs webhooks where no option names one. */
+/** The default secret for signing webhooks: the first of `SAUTIKIT_WEBHOOK_SECRETS`. */
 export function firstSecret(env: Readonly<Record<string, string | undefined>>): string | null {
   return env['SAUTIKIT_WEBHOOK_SECRETS']?.split(',')[0]?.trim() ?? null
 }

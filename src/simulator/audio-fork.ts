@@ -1,7 +1,8 @@
 /**
- * The media socket as the carrier's fork module holds it: raw handshake, one text frame, caller audio in 20 ms frames
- * that wait while the socket cannot be written to, a playout queue with a hold-back, `killAudio`, marks, and the module's
- * own ways to end. docs/SIMULATOR.md has the figures; "the lineage" is the open-source code that the carrier builds on.
+ * The carrier's side of the media socket, modelled on the carrier's fork module: raw handshake, one text frame, caller
+ * audio in 20 ms frames that are buffered while the socket cannot be written to, a playout queue with a hold-back,
+ * `killAudio`, marks, and the module's ways to end. docs/SIMULATOR.md has the figures. "The lineage" is the open-source
+ * code that the carrier's module is built on.
  *
  * | state      | left by                                   | to         |
  * |------------|-------------------------------------------|------------|
@@ -45,9 +46,6 @@ export interface ForkClosed {
 
 interface AudioForkEvents {
   onClosed?(closed: ForkClosed): void
-  /** `disconnect`, `transfer` and whatever else the lineage only reports upward. */
-  onCommand?(type: string): void
-  onKill?(): void
 }
 
 /** Counts of one media socket. */
@@ -60,7 +58,7 @@ interface ForkCounters {
   kills: number
   marksPlayed: number
   marksCleared: number
-  /** Text that is no JSON, or JSON without a type. */
+  /** Texts that are not JSON, and JSON objects without a type. */
   textsUnknown: number
   pings: number
 }
@@ -69,7 +67,6 @@ export class AudioFork {
   readonly playout = new PlayoutQueue()
   readonly buffer: ForkBuffer
   readonly requestText: string
-  readonly responseHeaders: ReadonlyMap<string, string>
   readonly counters: ForkCounters = {
     messagesSent: 0, bytesSent: 0, messagesReceived: 0, bytesReceived: 0, textsReceived: 0, kills: 0, marksPlayed: 0,
     marksCleared: 0, textsUnknown: 0, pings: 0,
@@ -87,7 +84,7 @@ export class AudioFork {
 
   /**
    * Opens a media socket and sends the first text.
-   * @throws HandshakeRefused; there is one try only.
+   * @throws HandshakeRefused if the only attempt fails
    */
   static async connect(options: AudioForkOptions, events: AudioForkEvents = {}): Promise<AudioFork> {
     return new AudioFork(await openMediaSocket(options), options, events)
@@ -98,7 +95,6 @@ export class AudioFork {
     this.#options = options
     this.#events = events
     this.requestText = opened.requestText
-    this.responseHeaders = opened.headers
     this.buffer = new ForkBuffer({ sampleRateHz: options.sampleRateHz, channels: options.channels })
     this.#parser = frameParser({
       onMessage: (data, isBinary) => { this.#onMessage(data, isBinary) },
@@ -121,7 +117,7 @@ export class AudioFork {
   /** How the socket ended; null while it is open. */
   get closed(): ForkClosed | null { return this.#closed }
 
-  /** Takes 20 ms of the leg, interleaved when there are two channels. Call `flush` after it. */
+  /** Buffers 20 ms of the leg's audio, interleaved for two channels. `flush` sends it. */
   capture(frame: Int16Array): void {
     if (this.#closed !== null || this.#silent) return
     this.buffer.write(frame)
@@ -129,7 +125,7 @@ export class AudioFork {
     this.#framesCaptured++
   }
 
-  /** Sends all that waits as one message, if the socket takes it now. */
+  /** Sends all buffered audio as one message if the socket can be written to. */
   flush(nowMs: number): void {
     if (this.#closed !== null || this.#silent || nowMs < this.#stalledUntilMs) return
     if (this.#framesWaiting < (this.#options.coalesceFrames ?? 1) || this.#socket.writableNeedDrain) return
@@ -142,12 +138,12 @@ export class AudioFork {
     if (!this.#firstTextSent && this.#framesCaptured >= (this.#options.framesBeforeFirstText ?? 0)) this.#sendFirstText()
   }
 
-  /** A network stall: nothing leaves until `untilMs`; then everything that waits goes out as one message. */
+  /** Simulates a network stall: nothing is sent until `untilMs`, then all buffered audio goes out as one message. */
   stallUntil(untilMs: number): void {
     this.#stalledUntilMs = untilMs
   }
 
-  /** Plays 20 ms of what the gateway sent; goes on after the socket's end while anything is queued. */
+  /** Plays 20 ms of what the gateway sent. Queued audio still plays after the socket has ended. */
   play(out: Int16Array): number {
     const { samples, marks } = this.playout.tick(out)
     for (const name of marks) {
@@ -181,7 +177,7 @@ export class AudioFork {
     this.#end({ by: 'carrier', code: 1000, reason: '' })
   }
 
-  /** The leg is lost: the connection goes without a word. */
+  /** The leg is lost: resets the connection without a close frame. */
   abort(): void {
     this.#socket.resetAndDestroy()
     this.#end({ by: 'carrier', code: null, reason: 'abrupt loss' })
@@ -210,16 +206,14 @@ export class AudioFork {
     if (type === 'killAudio') {
       this.counters.kills++
       if (this.#options.honourKill ?? true) this.#sendCleared(this.playout.kill())
-      this.#events.onKill?.()
     } else if (type === 'mark') {
       const data = value['data']
       const name = typeof data === 'object' && data !== null ? (data as Readonly<Record<string, unknown>>)['name'] : null
       if (typeof name === 'string') this.playout.mark(name)
     } else if (type === 'clearMarks') {
       this.#sendCleared(this.playout.clearMarks())
-    } else if (typeof type === 'string') {
-      this.#events.onCommand?.(type)
-    } else {
+    } else if (typeof type !== 'string') {
+      // The lineage reports other types, such as `disconnect` and `transfer`, to its application; nothing listens here.
       this.counters.textsUnknown++
     }
   }
@@ -237,7 +231,7 @@ export class AudioFork {
 
   #onServerClose(code: number, reason: string): void {
     if (this.#closed !== null) return
-    // The lineage echoes the code and leaves the reason out.
+    // The lineage echoes the code without the reason.
     this.#sendClose(code)
     this.#socket.end()
     this.#end({ by: 'gateway', code: code === 1005 ? null : code, reason })
@@ -265,7 +259,7 @@ export class AudioFork {
   #end(closed: ForkClosed): void {
     if (this.#closed !== null) return
     this.#closed = closed
-    // A peer that never closes its half would keep the connection, and the process, alive.
+    // Without this, a peer that never closes its half would keep the connection and the process alive.
     this.#socket.setTimeout(2000, () => { this.#socket.destroy() })
     this.#events.onClosed?.(closed)
   }
@@ -273,7 +267,7 @@ export class AudioFork {
 
 /**
  * The two framing classes of the `ws` package, which exports them but does not type them. Its own client cannot be
- * used: it adds headers, offers extensions and waits for the server's close frame, and the carrier does none of it.
+ * used: it adds headers, offers extensions and waits for the server's close frame. The carrier does none of this.
  */
 interface FramingClasses {
   readonly Sender: {
@@ -316,19 +310,19 @@ function frameParser(handlers: FrameHandlers): Writable {
   return receiver
 }
 
-/** What the fork module keeps while its socket cannot be written to. */
+/** Length of audio that the fork module buffers while its socket cannot be written to. */
 const BUFFER_S = 2
-/** The module's arithmetic leaves this much more than two seconds: a stall of 2.5 s was seen to lose 64,016 bytes. */
+/**
+ * The module's buffer is this much larger than two seconds: in a stall of 2.5 s it was observed to lose 64,016 bytes.
+ */
 const BUFFER_SLACK_BYTES = 16
 
 /**
- * Caller audio on its way to the socket. Everything that waits goes out as one message. When the buffer is full, all
- * of it is discarded at once, in the middle of a frame if need be, and filling starts again, as in the carrier's lineage.
+ * Caller audio that waits for the socket. All of it is sent as one message. As in the carrier's lineage, a full buffer
+ * is discarded as a whole, even in the middle of a frame, and then fills again.
  */
 export class ForkBuffer {
   bytesDropped = 0
-  /** How often the buffer was discarded. */
-  overruns = 0
   readonly #bytes: Buffer
   #filledBytes = 0
 
@@ -337,14 +331,11 @@ export class ForkBuffer {
     this.#bytes = Buffer.alloc(bytes)
   }
 
-  get waitingBytes(): number { return this.#filledBytes }
-
   /** Appends `samples` as s16le. */
   write(samples: Int16Array): void {
     for (const sample of samples) {
       if (this.#filledBytes + BYTES_PER_SAMPLE > this.#bytes.length) {
         this.bytesDropped += this.#filledBytes
-        this.overruns++
         this.#filledBytes = 0
       }
       this.#bytes.writeInt16LE(sample, this.#filledBytes)
@@ -352,7 +343,7 @@ export class ForkBuffer {
     }
   }
 
-  /** All that waits, as a copy that the caller owns; null when nothing does. */
+  /** Removes and returns all buffered audio as a copy that the caller owns; null if the buffer is empty. */
   take(): Buffer | null {
     if (this.#filledBytes === 0) return null
     const message = Buffer.from(this.#bytes.subarray(0, this.#filledBytes))
@@ -377,7 +368,7 @@ function parseJsonSequence(text: string): Readonly<Record<string, unknown>>[] {
     try {
       objects.push(JSON.parse(text.slice(from, end)) as Readonly<Record<string, unknown>>)
     } catch {
-      // Balanced braces around something that is no JSON: the rest of the frame cannot be trusted either.
+      // The braces are balanced but the content is not JSON: the rest of the frame cannot be trusted either.
       break
     }
     from = end
@@ -385,7 +376,7 @@ function parseJsonSequence(text: string): Readonly<Record<string, unknown>>[] {
   return objects
 }
 
-/** Index behind the object that starts at `from` (white space aside); -1 when none does. */
+/** Index after the object that starts at `from` (leading white space is skipped); -1 if none starts there. */
 function objectEnd(text: string, from: number): number {
   let depth = 0
   let inString = false
@@ -427,14 +418,12 @@ interface HandshakeOptions {
 
 interface OpenedSocket {
   readonly socket: Socket
-  /** Bytes that came behind the response head. */
+  /** Bytes that came after the response head. */
   readonly head: Buffer
-  /** Response headers by lower-case name. */
-  readonly headers: ReadonlyMap<string, string>
   readonly requestText: string
 }
 
-/** The upgrade was answered with something else, or not at all. `status` is null when there was no HTTP answer. */
+/** The upgrade was refused or not answered. `status` is null if there was no HTTP answer. */
 export class HandshakeRefused extends Error {
   readonly status: number | null
 
@@ -468,8 +457,8 @@ function handshakeRequest(url: URL, key: string, options: HandshakeOptions): str
 }
 
 /**
- * Opens the media socket. One try: the lineage never repeats a handshake.
- * @throws HandshakeRefused when the answer is no upgrade, names another subprotocol or has the wrong accept key.
+ * Opens the media socket. There is one attempt, because the lineage never repeats a handshake.
+ * @throws HandshakeRefused if the answer is not an upgrade, names another subprotocol or has the wrong accept key
  */
 async function openMediaSocket(options: HandshakeOptions): Promise<OpenedSocket> {
   const url = parseMediaUrl(options.url)
@@ -479,8 +468,8 @@ async function openMediaSocket(options: HandshakeOptions): Promise<OpenedSocket>
   try {
     socket.write(requestText)
     const { headText, rest } = await readHead(socket, options.timeoutMs)
-    const headers = checkResponse(headText, key, options.subprotocol ?? SUBPROTOCOL)
-    return { socket, head: rest, headers, requestText }
+    checkResponse(headText, key, options.subprotocol ?? SUBPROTOCOL)
+    return { socket, head: rest, requestText }
   } catch (thrown) {
     socket.destroy()
     throw thrown
@@ -551,7 +540,8 @@ function readHead(socket: Socket, timeoutMs: number): Promise<{ headText: string
   })
 }
 
-function checkResponse(headText: string, key: string, subprotocol: string): ReadonlyMap<string, string> {
+/** @throws HandshakeRefused */
+function checkResponse(headText: string, key: string, subprotocol: string): void {
   const [statusLine = '', ...lines] = headText.split('\r\n')
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(statusLine)?.[1] ?? Number.NaN)
   if (status !== 101) {
@@ -565,10 +555,9 @@ function checkResponse(headText: string, key: string, subprotocol: string): Read
   const accept = createHash('sha1').update(key + ACCEPT_GUID).digest('base64')
   if (headers.get('sec-websocket-accept') !== accept) throw new HandshakeRefused(101, 'Sec-WebSocket-Accept is wrong')
   const chosen = headers.get('sec-websocket-protocol')
-  // No subprotocol at all passes: the lineage's build was seen to accept it. Another name does not.
+  // The lineage's build was observed to accept an answer without a subprotocol, but not one with another name.
   if (chosen !== undefined && chosen !== subprotocol) {
     throw new HandshakeRefused(101, `the subprotocol ${chosen} was never offered`)
   }
   if (headers.has('sec-websocket-extensions')) throw new HandshakeRefused(101, 'an extension that was never offered')
-  return headers
 }

@@ -67,7 +67,7 @@ const CALL_USAGE = `mkondo call: places a simulated call, spoken, into a running
                          Tools and outcomes are judged by the gateway's record, so the ops port has to be reachable.
 
   Results
-    --calls N            so many calls at once (1, at most ${SIMULATED_CALLS_MAX})
+    --calls N            number of calls at once (1, at most ${SIMULATED_CALLS_MAX})
     --record FILE        stereo WAV: the caller left, what the caller heard right
     --json FILE|-        the calls as JSON
     --timeout S          longest call in seconds (120)
@@ -172,7 +172,7 @@ function parseCallArguments(argv: readonly string[], env: Readonly<Record<string
   }
 }
 
-/** The gateway of the same environment, on this machine. */
+/** Address of the gateway on this machine, with the port that the environment gives. */
 function onLoopback(env: Readonly<Record<string, string | undefined>>, name: 'PORT' | 'OPS_PORT', otherwise: string): string {
   return `http://127.0.0.1:${whole(name, env[name] || otherwise, 1, 65_535)}`
 }
@@ -186,7 +186,7 @@ function pattern(source: string): TextPattern {
   }
 }
 
-/** The message never repeats the number: it may be someone's. */
+/** The error message does not repeat the number, because it may be a real person's. */
 function number(name: string, value: string): string {
   if (/^\+?[0-9]{3,15}$/.test(value)) return value
   throw new UsageError(`${name} has to be a phone number such as +254700000001`)
@@ -201,10 +201,10 @@ interface CallCommandIo {
   readonly signal?: AbortSignal
 }
 
-/** The record of an ended call may take this long to be written. */
+/** How long to wait for the record of an ended call. */
 const RECORD_WAIT_MS = 3000
 const STAGGER_MS = 150
-/** A gateway on loopback answers a connection within microseconds, one behind the Internet within a second. */
+/** A gateway on loopback accepts a connection within microseconds, one on the Internet within a second. */
 const CONNECT_MS_MAX = 5000
 
 /**
@@ -254,9 +254,12 @@ async function placeCalls(args: CallArguments, io: CallCommandIo): Promise<CallR
   return runAndReport(args, options, expected, gateway, io)
 }
 
-/** Why the caller calls. With expectations but no behaviour on the command line, the agent may be any, so that no order is expected. */
+/**
+ * The caller's goal. With expectations but no behaviour on the command line, the agent can be any agent, so no order is
+ * expected.
+ */
 function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] {
-  if (args.human || tellsStory(args)) return 'human'
+  if (args.human || followsSupportScript(args)) return 'human'
   if (args.wav !== null || args.script !== null) return script.order === null ? 'talk' : 'order'
   const { texts, tools, outcomes } = args.expect
   return args.order === null && texts.length + tools.length + outcomes.length > 0 ? 'talk' : 'order'
@@ -264,7 +267,8 @@ function kindOf(args: CallArguments, script: CallerScript): Expectation['kind'] 
 
 /**
  * Looks for the gateway before anything is synthesised.
- * @throws GatewayError CALL_FAULT when nobody listens there, or what is expected could not be judged
+ * @throws GatewayError CALL_FAULT if nothing listens there, or if the ops port that the expectations need is
+ * unreachable
  */
 async function reachable({ url, opsUrl, expect }: CallArguments, gateway: GatewayView): Promise<void> {
   const { hostname, port, protocol } = new URL(url)
@@ -318,15 +322,15 @@ async function saveRecording(args: CallArguments, result: SimulatedCallResult, i
   return file
 }
 
-/** Whether the caller follows the support line's story: no option says what else they do. */
-function tellsStory(args: CallArguments): boolean {
+/** Whether the caller follows the support line's script, because no option asks for anything else. */
+function followsSupportScript(args: CallArguments): boolean {
   return args.agent === 'support' && !args.human && !args.interrupt && args.order === null && args.wav === null && args.script === null
 }
 
 async function scriptOf(args: CallArguments): Promise<CallerScript> {
   if (args.human) return humanSeeker()
   if (args.wav !== null) return recordedCaller(args.wav)
-  if (tellsStory(args)) return supportCaller()
+  if (followsSupportScript(args)) return supportCaller()
   if (args.script === null) return orderCaller({ order: args.order, interrupt: args.interrupt })
   let text: string
   try {
@@ -337,7 +341,7 @@ async function scriptOf(args: CallArguments): Promise<CallerScript> {
   return parseScript(text, args.script)
 }
 
-/** The agent's file, for the recogniser: the named one, or the gateway's, or the one shipped with this package. */
+/** The agent's file, for the recogniser: `--agent-file`, else the one in AGENTS_DIR, else the one of this package. */
 async function agentText(args: CallArguments, io: CallCommandIo): Promise<string | null> {
   const name = `${args.agent ?? 'order-status'}.yaml`
   const places = args.agentFile !== null ? [args.agentFile] : [join(io.env['AGENTS_DIR'] ?? 'agents', name), ...packagedAgent(name)]
@@ -346,7 +350,7 @@ async function agentText(args: CallArguments, io: CallCommandIo): Promise<string
   return place === undefined ? null : readFile(place, 'utf8')
 }
 
-/** `agents/` beside a package.json above this code. */
+/** The path of `name` in `agents/`, in the folder above this code that has a package.json. */
 function packagedAgent(name: string): string[] {
   let folder = dirname(fileURLToPath(import.meta.url))
   while (dirname(folder) !== folder) {
@@ -377,8 +381,8 @@ function summaryOf(report: CallReport, fault: string | null): string {
 const POLL_MS = 250
 
 /**
- * Prints calls as they are spoken. The words come from the gateway's transcript where the ops port answers, else from
- * what the caller said and heard.
+ * Prints calls while they run. The words come from the gateway's transcript if the ops port answers, else from what the
+ * caller said and heard.
  */
 class LiveView {
   readonly #gateway: GatewayView
@@ -416,7 +420,7 @@ class LiveView {
     }
   }
 
-  /** Asks for every call once and prints what is new; does nothing while an earlier poll is under way. */
+  /** Fetches every live call once and prints its new entries. Does nothing while an earlier poll is running. */
   async poll(): Promise<void> {
     if (this.#polling) return
     this.#polling = true

@@ -5,19 +5,19 @@ import type { Stall } from './line.js'
 import type { Workspace } from './rest/workspace.js'
 import type { OrderFacts } from './spoken-words.js'
 
-/** How a webhook's body is written; the carrier was seen to use the first. */
+/** Format of a webhook's body. The carrier was observed to use `form`. */
 export type BodyEncoding = 'form' | 'json'
 /** `timestamped`: `t=…,v1=…` over body, dot and time. `bare`: hex over the body alone. Both are documented. */
 export type SignatureForm = 'timestamped' | 'bare'
 
-/** What the platform does when the gateway ends the media socket; each was documented or observed. */
+/** What the carrier does when the gateway ends the media socket. Each value was documented or observed. */
 export const AFTER_STREAM = ['continues', 'reposts', 'holds'] as const
 export type AfterStream = (typeof AFTER_STREAM)[number]
 type FirstText = 'wrapper' | 'opaque' | 'none' | 'after-audio'
 export const HUMAN_OUTCOMES = ['answered', 'busy', 'no-answer', 'declined'] as const
 export type HumanOutcome = (typeof HUMAN_OUTCOMES)[number]
 
-/** The person a Dial rings. */
+/** The person whom a Dial reaches. */
 export interface SimulatedHuman {
   readonly outcome: HumanOutcome
   /** How long their phone rings. */
@@ -50,33 +50,36 @@ export interface PlaceCallOptions {
   readonly signature?: SignatureForm
   readonly webhookTimeoutMs?: number
   readonly afterStream?: AfterStream
-  /** How long the caller endures silence after the stream. */
+  /** How long the caller waits in silence after the stream before hanging up. Default: 20 s. */
   readonly giveUpMs?: number
   readonly trackLayout?: TrackLayout
   readonly firstText?: FirstText
   readonly honourKill?: boolean
   readonly coalesceFrames?: number
-  /** Hold-ups of the uplink: about every `everyMs`, up to `stallMsMax` long. */
+  /** Uplink stalls at random: one about every `everyMs`, up to `stallMsMax` long. */
   readonly jitter?: { readonly everyMs: number; readonly stallMsMax: number; readonly seed: number } | null
-  /** Hold-ups of the uplink at set times. */
+  /** Uplink stalls at set times. */
   readonly stalls?: readonly Stall[]
   /** How the carrier ends the media socket when the caller hangs up. */
   readonly streamEnd?: 'close' | 'graceful' | 'abort'
   readonly human?: SimulatedHuman
-  /** `dial-completed` posts that state whatever the outcome of the Dial was; `outcome` posts busy, no-answer or failed as such. */
+  /**
+   * What the carrier posts after a Dial. `dial-completed`: this state for every outcome. `outcome`: Busy, NoAnswer or
+   * Failed where the Dial was not answered. `none`: nothing.
+   */
   readonly dialEdge?: 'dial-completed' | 'outcome' | 'none'
   readonly verifyTls?: boolean
-  /** Set for a call that the REST API was asked for: `from` is the workspace's number, and `caller` the person who is rung. */
+  /** Set for an outbound call: `from` is the workspace's number and `caller` is the person who is called. */
   readonly outbound?: OutboundLeg
-  /** The carrier's REST API, records and rooms; a call without them stands alone. */
+  /** Makes the call known to the REST API, the call records and the conference rooms. */
   readonly workspace?: Workspace
   readonly onEvent?: (event: SimulatorEvent) => void
 }
 
-/** What happens while a call runs. Times are milliseconds since the webhook. Plain data. */
+/** One event of a running call, as plain data. `atMs` is milliseconds since the webhook. */
 export type SimulatorEvent = { readonly callSid: string; readonly atMs: number } & (
   | { readonly type: 'webhook'; readonly state: string; readonly status: number | null; readonly ms: number; readonly verbs: readonly string[] }
-  /** `text` is what a Say says. */
+  /** `text` is the text of a Say. */
   | { readonly type: 'verb'; readonly name: string; readonly text?: string }
   | { readonly type: 'stream-opened' }
   | { readonly type: 'stream-closed'; readonly by: string; readonly code: number | null }
@@ -107,11 +110,11 @@ export interface StreamRecord {
   readonly samplesFlushed: number
   readonly kills: number
   readonly marksPlayed: number
-  /** Caller audio that never left, because the socket stood still for more than two seconds. */
+  /** Caller audio that was discarded because the socket could not be written to for more than two seconds. */
   readonly bytesDropped: number
 }
 
-/** A human who was rung; `via` says how, where it was not by a Dial. */
+/** A human who was called. `via` is absent for a Dial. */
 interface DialRecord {
   readonly numbers: readonly string[]
   readonly outcome: HumanOutcome

@@ -6,7 +6,7 @@ import { hasPattern, type OrderFacts, type TextPattern } from './spoken-words.js
 
 /** What a call has to reach. */
 export interface Expectation {
-  /** What the caller called for; `talk`: anything will do. */
+  /** The caller's goal. `talk`: the agent only has to be heard. */
   readonly kind: 'order' | 'human' | 'talk'
   readonly order: string | null
   /** Status by order number, from the shop; empty when the shop was not asked. */
@@ -34,7 +34,7 @@ interface Goal {
 /** What the gateway reports of one call. */
 export interface GatewaySays {
   readonly call: GatewayCall | null
-  /** Why it takes no calls; null where it takes them, or its ops port does not answer. */
+  /** Why the gateway takes no calls; null if it takes calls or its ops port does not answer. */
   readonly notReady: NotReady | null
 }
 
@@ -114,7 +114,7 @@ function callersGoal(result: SimulatedCallResult, expected: Expectation): Goal {
   return { reached: true, why: `the caller heard "${heard.status}"${order === null ? '' : ` for order ${order}`}` }
 }
 
-/** Each thing that the command line expects of the call. Words count when the caller heard them or the gateway's transcript has them. */
+/** Checks every `--expect…` option. Words count if the caller heard them or the gateway's transcript has them. */
 export function expectationsOf(result: SimulatedCallResult, call: GatewayCall | null, { texts, tools, outcomes }: Expectation): Expected[] {
   const heard = result.heard.text
   const said = (call?.transcript ?? []).filter(({ role }) => role === 'agent').map(({ text }) => text)
@@ -147,7 +147,7 @@ function endOf({ endReason, endDetail }: { readonly endReason: string; readonly 
   return endDetail === '' ? endReason : `${endReason}: ${endDetail}`
 }
 
-/** Joins what the gateway knows of a call with what the caller heard. */
+/** Combines the gateway's record of a call with what the caller heard. */
 export function reportOf(result: SimulatedCallResult, says: GatewaySays, expected: Expectation, recording: string | null): CallReport {
   const { call: gateway } = says
   const record = gateway?.record ?? null

@@ -6,7 +6,7 @@ import type { AudioFork, TrackLayout } from './audio-fork.js'
 import { HalfBand, type LineOptions, PhoneLine, type Stall } from './line.js'
 import { joined, type Span, SpeechSpans, voicedExtent } from './speech-spans.js'
 
-/** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the other side. */
+/** Silence that ends a piece of speech for the recogniser, and silence that ends a turn of the agent. */
 const PIECE_SILENCE_MS = 300
 const TURN_SILENCE_MS = 900
 const PIECE_MS_MAX = 20_000
@@ -37,14 +37,17 @@ export interface LegRecording {
   readonly heard: Int16Array
 }
 
-/** The caller's end of one call, 20 ms at a time: the caller's speech, the line, what the carrier plays, and the fork to the media socket. */
+/**
+ * The caller's end of one call, 20 ms at a time: the caller's speech, the line, what the carrier plays, and the fork to
+ * the media socket.
+ */
 export class CallerLeg {
   readonly player: UtterancePlayer
   readonly spans: SpeechSpans
   readonly sampleRateHz: LegRateHz
-  /** Random hold-ups of the uplink; set before streaming. */
+  /** Random stalls of the uplink; set before streaming. */
   stallEvery: { readonly everyMs: number; readonly stallMsMax: number; readonly random: () => number } | null = null
-  /** Hold-ups at set times on the ticker's clock, the earliest first. */
+  /** Stalls at set times on the ticker's clock, the earliest first. */
   stallsAt: readonly Stall[] = []
   readonly #line: PhoneLine
   readonly #events: LegEvents
@@ -83,7 +86,7 @@ export class CallerLeg {
     this.#tap = null
   }
 
-  /** The carrier plays something to the caller; resolves when it has been heard or was stopped. */
+  /** The carrier plays `pcm` to the caller. Resolves when it has ended or was stopped. */
   play(pcm: Int16Array): Promise<void> {
     this.stopPlaying()
     return new Promise((resolve) => { this.#playing = { pcm, at: 0, done: resolve } })
@@ -94,7 +97,7 @@ export class CallerLeg {
     this.#playing = null
   }
 
-  /** The leg is gone: no more frames. */
+  /** The leg has ended: stops all frames. */
   close(nowMs: number): void {
     this.#unsubscribe()
     this.stopPlaying()
@@ -102,7 +105,7 @@ export class CallerLeg {
     this.spans.end(nowMs)
   }
 
-  /** The recording; null when none was asked for. */
+  /** The recording; null if the call is not recorded. */
   recording(): LegRecording | null {
     if (this.#record === null) return null
     return { sampleRateHz: this.sampleRateHz, caller: joined(this.#record.caller), heard: joined(this.#record.heard) }
@@ -244,7 +247,7 @@ export interface Said {
   readonly endMs: number
 }
 
-/** Plays one utterance after the other into the line, silence in between. */
+/** Plays utterances into the line one after the other, and silence when there is none. */
 export class UtterancePlayer {
   readonly said: Said[] = []
   readonly #sampleRateHz: number
@@ -261,7 +264,7 @@ export class UtterancePlayer {
     this.#queue.push(utterance)
   }
 
-  /** Falls silent at once. */
+  /** Drops the current utterance and all that wait. */
   stop(): void {
     this.#queue.length = 0
     this.#at = 0
@@ -269,7 +272,7 @@ export class UtterancePlayer {
 
   /**
    * Writes the next frame, whose first sample is spoken at `startMs`.
-   * @returns the utterance that ended in this frame, if one did.
+   * @returns the utterance that ended in this frame; null if none did
    */
   read(out: Int16Array, startMs: number): Utterance | null {
     out.fill(0)
@@ -307,7 +310,7 @@ export interface CallerLatency {
   }[]
 }
 
-/** Shorter gaps are pauses within a sentence: the agent has not stopped there. */
+/** A shorter gap is a pause within a sentence, so the agent has not stopped. */
 const STOP_GAP_MS = 400
 
 /**
@@ -343,22 +346,22 @@ function withoutPauses(spans: readonly Span[]): Span[] {
   return runs
 }
 
-/** Missed frames that run at once after this thread was held up; the rest is skipped and counted. */
+/** After this thread was blocked, at most this many missed frames run at once. The rest are skipped and counted. */
 const CATCH_UP_TICKS_MAX = 50
 
 type TickListener = (nowMs: number) => void
 
 /**
- * One 20 ms clock for every call of a thread. Due times are multiples of 20 ms from the first tick, so that a late
- * timer does not slow the calls down: after a hold-up the missed ticks run at once, because a real carrier would
- * have sent them in the meantime. It runs only while it has listeners.
+ * One 20 ms clock for all calls of a thread. Due times are multiples of 20 ms from the first tick, so a late timer does
+ * not slow the calls down. When the thread was blocked, the missed ticks run at once, because a real carrier would have
+ * sent those frames meanwhile. The clock runs only while it has listeners.
  */
 export class SharedTicker {
   /** Ticks that ran more than one frame late. */
   ticksLate = 0
-  /** Ticks that were skipped after a hold-up of more than a second. */
+  /** Ticks that were skipped because the thread was blocked for more than a second. */
   ticksSkipped = 0
-  /** The worst lateness seen. */
+  /** Largest lateness of a tick. */
   latenessMsMax = 0
   readonly #listeners = new Set<TickListener>()
   #timer: NodeJS.Timeout | null = null
@@ -411,7 +414,7 @@ export interface CallerFile {
   readonly sampleRateHz: number
 }
 
-/** Ten minutes at 16 kHz stereo. */
+/** About ten minutes at 16 kHz stereo. */
 const FILE_BYTES_MAX = 40 * 1024 * 1024
 
 /**
@@ -446,7 +449,7 @@ export async function writeCallWav(file: string, recording: LegRecording): Promi
   await writeFile(file, callWav(recording))
 }
 
-/** The same as bytes. */
+/** The WAV file of `writeCallWav` as bytes. */
 export function callWav(recording: LegRecording): Uint8Array {
   const { caller, heard, sampleRateHz } = recording
   const samples = new Int16Array(2 * Math.max(caller.length, heard.length))

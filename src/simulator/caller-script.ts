@@ -5,11 +5,11 @@ export interface CallerScript {
   readonly name: string
   readonly rules: readonly CallerRule[]
   readonly steps: readonly CallerStep[]
-  /** Quiet time before a reaction: people do not answer at once. */
+  /** Pause before a reaction, because people do not answer at once. */
   readonly reactionMs: number
   /** Silence after which the caller goes on with the next step, or hangs up when there is none. */
   readonly patienceMs: number
-  /** The order that the call is about, if the caller knows its number. */
+  /** The number of the order that the call is about; null if the caller does not know it. */
   readonly order: string | null
 }
 
@@ -18,23 +18,23 @@ export type CallerAct =
   | { readonly type: 'press'; readonly keys: string }
   /** Plays a WAV file into the line. */
   | { readonly type: 'play'; readonly file: string }
-  /** Yes if the digits that were heard last are the caller's order (or none were), else no. */
+  /** Says `yes` if the order number heard last is the caller's own, or if none was heard; else says `no`. */
   | { readonly type: 'answer'; readonly yes: string; readonly no: string }
   | { readonly type: 'wait'; readonly ms: number }
-  /** Says again what was said last. */
+  /** Repeats the last thing that the caller said. */
   | { readonly type: 'repeat' }
   | { readonly type: 'hangup' }
 
 export interface CallerStep {
   readonly act: CallerAct
-  /** The step waits for a turn in which one of these was heard; empty means any turn. */
+  /** The step waits for a turn that has one of these phrases. Empty: any turn. */
   readonly heard: readonly string[]
-  /** Speaks over the agent, this long after it began. */
+  /** Speaks over the agent, this long after the agent began; null to wait for the end of the turn. */
   readonly interruptAfterMs: number | null
 }
 
 export interface CallerRule {
-  /** Phrases of which one was heard, or what the turn was about. */
+  /** Phrases of which one has to be heard, or what the turn has to be about. */
   readonly heard: readonly string[] | 'read-back' | 'status'
   readonly act: CallerAct
   /** How often the rule may fire. */
@@ -60,7 +60,7 @@ export function filesOf(script: CallerScript): string[] {
   return [...new Set(files.filter((file) => file !== null))]
 }
 
-/** What the caller does: an act after everything that depends on the conversation is resolved. */
+/** What the caller does now: an act with everything resolved that depends on the conversation. */
 export type CallerMove =
   | { readonly type: 'say'; readonly text: string }
   | { readonly type: 'press'; readonly keys: string }
@@ -70,19 +70,20 @@ export type CallerMove =
 interface Due {
   readonly act: CallerAct
   readonly atMs: number
-  /** Does not wait for the agent to be silent. */
+  /** True: does not wait until the agent is silent. */
   readonly interrupts: boolean
   readonly why: string
 }
 
-/** Overlap of less than this is no interruption: the agent began just before the caller's end. */
+/** A shorter overlap is not an interruption: the agent began just before the caller stopped. */
 const OVERLAP_MS = 300
 
 /** Questions that ask for a yes or a no about digits. */
 const READ_BACK = [' right ', ' correct ', ' you said ', ' i heard ']
 
 /**
- * Decides what the caller does next. It has no timers and no sound: events come in, and it is asked every 20 ms.
+ * Decides what the caller does next. It has no timers and no audio: it receives events, and `next` is called every 20
+ * ms.
  *
  * | state     | meaning                                        | left by                                       |
  * |-----------|------------------------------------------------|-----------------------------------------------|
@@ -110,9 +111,6 @@ export class CallerModel {
     this.#quietSinceMs = nowMs
   }
 
-  /** Steps that were taken. */
-  get stepsTaken(): number { return this.#step }
-
   agentStarted(nowMs: number): void {
     this.#agentSinceMs = nowMs
     this.#spokeDuringTurn = this.#state === 'speaking'
@@ -124,11 +122,11 @@ export class CallerModel {
     this.#quietSinceMs = Math.max(this.#quietSinceMs, nowMs)
   }
 
-  /** What the recogniser understood of the agent's whole turn; empty when it is not sure. */
+  /** Takes the words of the agent's whole turn; empty if the recogniser is not sure. */
   heard(text: string, nowMs: number): void {
     const facts = factsIn(text, { statuses: this.#statuses })
     if (facts.order !== null) this.#heardOrder = facts.order
-    // The caller has already reacted to a turn that they interrupted.
+    // A turn that the caller interrupted needs no second reaction.
     if (this.#state !== 'listening' || this.#spokeDuringTurn || this.#due !== null) return
     const words = ` ${spokenWords(text).join(' ')} `
     const rule = text === '' ? undefined : this.#script.rules.find((candidate) => this.#matches(candidate, words, facts))
@@ -147,11 +145,11 @@ export class CallerModel {
   finishedSpeaking(nowMs: number): void {
     if (this.#state === 'speaking') this.#state = 'listening'
     this.#quietSinceMs = nowMs
-    // The agent began just before the end of the caller's speech (the last key still sounded): it answers that speech.
+    // The agent began just before the caller's speech ended (for example during the last DTMF tone), so it answers it.
     if (this.#agentSinceMs !== null && nowMs - this.#agentSinceMs < OVERLAP_MS) this.#spokeDuringTurn = false
   }
 
-  /** What to do now; null for nothing. Ask every 20 ms. */
+  /** What to do now; null for nothing. Called every 20 ms. */
   next(nowMs: number): CallerMove | null {
     if (this.#state !== 'listening') return null
     const step = this.#script.steps[this.#step]
@@ -179,7 +177,7 @@ export class CallerModel {
     this.#due = { act, atMs: nowMs + this.#script.reactionMs, interrupts: false, why }
   }
 
-  /** Skips the steps that repeat what a rule just did: they are there for turns that are not recognised. */
+  /** Skips the steps that repeat what a rule just did. Such steps serve turns that were not recognised. */
   #skipStepsLike(act: CallerAct): void {
     const index = this.#script.steps.findIndex((step, at) => at >= this.#step && sameAct(step.act, act))
     if (index >= 0) this.#step = index + 1
@@ -195,7 +193,7 @@ export class CallerModel {
         return this.#move({ type: 'say', text: right ? act.yes : act.no })
       }
       case 'wait':
-        // The step after a wait does not need another turn of the agent.
+        // The step after a wait does not wait for another turn of the agent.
         this.#step++
         this.#due = this.#waited(act.ms, nowMs)
         return null

@@ -13,19 +13,19 @@ import { voicedExtent } from './speech-spans.js'
 export const CALLER_VOICES = ['rms', 'awb', 'kal'] as const
 export type CallerVoice = (typeof CALLER_VOICES)[number]
 
-/** Kept around the voice, so that it neither begins nor ends in the middle of a wave. */
+/** Silence kept around the voice, so that the sound is not cut in the middle of a wave. */
 const MARGIN_MS = 60
 
 /**
  * Speaks `text` as a caller says it: at `SPEECH_LEVEL_DBFS`, at the leg's rate, without the silence that the
- * synthesiser puts around it. Synchronous, about 20 ms for each second of speech: for a worker thread.
+ * synthesiser adds around it. Synchronous, about 20 ms for each second of speech: call it on a worker thread.
  */
 export function speakAs(flite: Flite, text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Int16Array {
   const speech = flite.speak(spelledOut(text), voice, pace === 1 ? {} : { stretch: 1 / pace })
   return fitToLeg(speech.pcm, speech.sampleRateHz, sampleRateHz)
 }
 
-/** Any recording as a caller's voice. @throws RangeError for rates other than 8 and 16 kHz. */
+/** Converts a recording to a caller's voice. @throws RangeError for rates other than 8 and 16 kHz. */
 export function fitToLeg(pcm: Int16Array, fromHz: number, toHz: LegRateHz): Int16Array {
   const levelled = atSpeechLevel(convertRate(pcm, fromHz, toHz), toHz)
   const { from, to } = voicedExtent(levelled, toHz)
@@ -33,7 +33,7 @@ export function fitToLeg(pcm: Int16Array, fromHz: number, toHz: LegRateHz): Int1
   return levelled.slice(Math.max(0, from - margin), to + margin)
 }
 
-/** Long numbers are said digit by digit, with the short pauses people make. */
+/** Spells out long numbers digit by digit, with the short pauses that people make. */
 function spelledOut(text: string): string {
   return text.replace(/\d{3,}/g, (digits) => [...digits].join(', '))
 }
@@ -50,9 +50,9 @@ export type SpeechReply =
 
 /** The bundled model of the recogniser is the 8 kHz telephone model. */
 export const RECOGNISER_RATE_HZ = 8000
-/** Pieces of speech that wait for the recogniser at most; more are not recognised, and counted. */
+/** Bound of the requests that wait for the thread. Further pieces of speech are not recognised. */
 const REQUESTS_WAITING_MAX = 400
-/** Different sentences kept as sound. */
+/** Number of sentences whose sound is cached. */
 const SPOKEN_KEPT_MAX = 500
 
 interface Waiting {
@@ -65,7 +65,6 @@ export class CallerSpeech {
   /** How long loading took: the voices, then the recogniser with its grammar. */
   readonly voicesMs: number
   readonly recogniserMs: number
-  piecesUnheard = 0
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
   readonly #spoken = new Map<string, Promise<Int16Array>>()
@@ -100,7 +99,10 @@ export class CallerSpeech {
     worker.on('exit', () => { this.#fail(new GatewayError('SPEECH_FAULT', 'the speech thread has ended')) })
   }
 
-  /** Speech at the leg's rate; `pace` 1.2 is a fifth faster. The same sentence is synthesised once; the array is shared: do not write to it. */
+  /**
+   * Speech at the leg's rate; `pace` 1.2 is a fifth faster. Each sentence is synthesised once and the array is shared,
+   * so do not write to it.
+   */
   speak(text: string, voice: CallerVoice, sampleRateHz: LegRateHz, pace = 1): Promise<Int16Array> {
     const key = `${voice} ${sampleRateHz} ${pace} ${text}`
     const known = this.#spoken.get(key)
@@ -110,12 +112,12 @@ export class CallerSpeech {
     return spoken
   }
 
-  /** What was said in `pcm` (8 kHz; its memory moves to the thread); an empty string when the recogniser is not sure. */
+  /**
+   * The words in `pcm` (8 kHz; its memory moves to the thread); empty if the recogniser is not sure or has too much to
+   * do.
+   */
   hear(pcm: Int16Array): Promise<string> {
-    if (this.#waiting.size >= REQUESTS_WAITING_MAX) {
-      this.piecesUnheard++
-      return Promise.resolve('')
-    }
+    if (this.#waiting.size >= REQUESTS_WAITING_MAX) return Promise.resolve('')
     return this.#ask((id) => ({ id, type: 'hear', pcm }), [pcm.buffer as ArrayBuffer]) as Promise<string>
   }
 

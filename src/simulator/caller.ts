@@ -9,7 +9,7 @@ import type { Span } from './speech-spans.js'
 export interface CallerOptions {
   readonly script: CallerScript
   readonly voice: CallerVoice
-  /** How fast they speak; 1 (the voice's own pace) when not given. */
+  /** Speaking rate. Default: 1, the voice's own pace. */
   readonly pace?: number
   readonly line: LineOptions
   readonly speech: CallerSpeech
@@ -17,18 +17,18 @@ export interface CallerOptions {
   /** Recordings that the script names. */
   readonly files: ReadonlyMap<string, CallerFile>
   readonly record: boolean
-  /** The call is ended after this, whatever happens. */
+  /** Longest duration of the call. */
   readonly timeoutMs: number
 }
 
 interface CallerEvents {
   onSaid?(text: string, startMs: number): void
   onHeard?(text: string, span: Span): void
-  onKeys?(keys: string): void
+  onDigits?(digits: string): void
   onHungUp(why: string, nowMs: number): void
 }
 
-/** A piece of speech and its words; an empty text when the recogniser was not sure. */
+/** A piece of speech and its words. The text is empty if the recogniser was not sure. */
 export interface HeardPiece extends Span {
   readonly text: string
 }
@@ -46,7 +46,7 @@ export class Caller {
   #listening: Promise<unknown> = Promise.resolve()
   #hungUp = false
 
-  /** Synthesises everything the caller may say, then takes up the phone: the clock runs from here. */
+  /** Synthesises everything that the caller may say, then starts the call. Its clock runs from here. */
   static async ready(options: CallerOptions, ticker: SharedTicker, events: CallerEvents): Promise<Caller> {
     const sounds = new Map<string, Int16Array>()
     const rateHz = options.line.sampleRateHz
@@ -74,7 +74,7 @@ export class Caller {
     })
   }
 
-  /** What the agent told this caller, of all turns: the last status, and the order and time that go with it. */
+  /** What the agent told this caller: the last status of all turns, and the order and time that belong to it. */
   facts(): OrderFacts {
     const facts = this.heard.map((piece) => factsIn(piece.text, this.#options.vocabulary))
     const lastWith = (key: keyof OrderFacts): string | null => facts.findLast((fact) => fact[key] !== null)?.[key] ?? null
@@ -86,7 +86,7 @@ export class Caller {
     }
   }
 
-  /** Puts the phone down, from whichever side; resolves when the last speech has been recognised. */
+  /** Ends the leg, whichever side hung up. Resolves when the last speech has been recognised. */
   async end(nowMs: number): Promise<void> {
     this.#hungUp = true
     this.leg.close(nowMs)
@@ -108,11 +108,11 @@ export class Caller {
     const utterance = this.#utterance(move)
     this.leg.player.say(utterance)
     this.#events.onSaid?.(utterance.text, nowMs)
-    if (move.type === 'press') this.#events.onKeys?.(move.keys)
+    if (move.type === 'press') this.#events.onDigits?.(move.keys)
   }
 
   #utterance(move: Exclude<CallerMove, { type: 'hangup' }>): Utterance {
-    // An empty sound ends with the next frame: a file that is missing must not stop the script.
+    // An empty sound ends with the next frame, so a missing file does not stop the script.
     const silence = new Int16Array(0)
     if (move.type === 'press') return { text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, this.leg.sampleRateHz) }
     if (move.type === 'play') return { text: `[${move.file}]`, pcm: this.#sounds.get(`file ${move.file}`) ?? silence }
@@ -148,7 +148,7 @@ export class Caller {
   }
 }
 
-/** The noise around the caller where it is more than a hiss. */
+/** The loop of background noise for kinds other than white; null for white noise and for none. */
 async function bedOf({ line, speech }: CallerOptions): Promise<Float32Array | null> {
   const { noise, sampleRateHz, seed = 1 } = line
   if (noise === undefined || noise === 'white' || typeof line.snrDb !== 'number') return null

@@ -1,6 +1,7 @@
 /**
- * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and puts a
- * simulated person at the other end. It shares no protocol code with the gateway, so that an error is not made on both sides.
+ * The carrier's side of one call: posts the webhooks, runs the documents verb by verb, holds the media socket, and has
+ * a simulated person as the caller. It shares no protocol code with the gateway, so that the same mistake on both sides
+ * cannot hide itself.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -18,7 +19,7 @@ import { seededRandom } from './random.js'
 import type { CarrierCall, LegEnd } from './rest/workspace.js'
 import { DocumentRefused, parseVoiceDocument, readStream, type StreamRequest, type Verb } from './voice-document.js'
 
-/** After this the caller gets the carrier's downtime message. */
+/** Without an answer within this time the carrier plays its downtime message. */
 const WEBHOOK_TIMEOUT_MS = 10_000
 const COMPLAINTS_MAX = 100
 const WEBHOOKS_KEPT_MAX = 200
@@ -31,14 +32,14 @@ export interface LiveSimulatedCall {
   hangUp(): void
 }
 
-/** How the carrier reports a called leg that nobody took. */
-const UNTAKEN: Readonly<Record<Exclude<HumanOutcome, 'answered'>, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>> = {
+/** How the carrier reports an outbound call that was not answered. */
+const UNANSWERED: Readonly<Record<Exclude<HumanOutcome, 'answered'>, { readonly state: string; readonly status: LegEnd['status']; readonly cause: string }>> = {
   'busy': { state: 'Busy', status: 'busy', cause: 'user_busy' },
   'no-answer': { state: 'NoAnswer', status: 'no_answer', cause: 'no_answer' },
   'declined': { state: 'Failed', status: 'failed', cause: 'call_rejected' },
 }
 
-/** Places a call and runs it to its end. `done` never rejects for what the gateway does wrong: that is in the result. */
+/** Places a call and runs it to its end. `done` does not reject for faults of the gateway; the result has them. */
 export function startCall(options: PlaceCallOptions): LiveSimulatedCall {
   const call = new SimulatedCall(options)
   return { callSid: call.callSid, done: call.run(), hangUp: () => { call.hangUp() } }
@@ -55,7 +56,7 @@ class SimulatedCall implements CarrierCall {
   readonly #verbs: string[] = []
   readonly #complaints: string[] = []
   readonly #background = new Set<Promise<unknown>>()
-  readonly #keys: string[] = []
+  readonly #digits: string[] = []
   #resolveEnding: () => void = () => undefined
   #ended: { readonly by: EndedBy; readonly why: string } | null = null
   #startedMs = 0
@@ -83,7 +84,7 @@ class SimulatedCall implements CarrierCall {
 
   async run(): Promise<SimulatedCallResult> {
     const { outbound, workspace } = this.options
-    if (outbound === undefined) await this.#takeUp('caller')
+    if (outbound === undefined) await this.#openLeg('caller')
     this.#startedMs = performance.now()
     workspace?.began(this, this.#wallMs(this.#startedMs))
     const taken = outbound === undefined || await this.#ring(outbound)
@@ -100,26 +101,26 @@ class SimulatedCall implements CarrierCall {
     return this.#result(endedMs)
   }
 
-  async #takeUp(who: 'caller' | 'callee'): Promise<void> {
+  async #openLeg(who: 'caller' | 'callee'): Promise<void> {
     this.caller = await Caller.ready(this.options.caller, sharedTicker, {
       onSaid: (text) => { this.emit({ type: 'said', text }) },
       onHeard: (text) => { this.emit({ type: 'heard', text }) },
-      onKeys: (keys) => { this.#keys.push(...keys) },
+      onDigits: (digits) => { this.#digits.push(...digits) },
       onHungUp: (why) => { this.end(who, why) },
     })
   }
 
-  /** The called phone rings. @returns true when somebody takes it. */
+  /** Rings the called phone. @returns true if it is answered */
   async #ring(outbound: OutboundLeg): Promise<boolean> {
     this.postNotice('voice', this.options.voiceUrl, { callSessionState: 'Ringing', isActive: '1' })
     await Promise.race([sleep(outbound.ringMs, undefined, { ref: false }), this.ending])
     await Promise.all(this.#background)
-    await this.#takeUp('callee')
+    await this.#openLeg('callee')
     if (outbound.outcome === 'answered' && !this.ended) {
       this.answer()
       return true
     }
-    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : UNTAKEN[outbound.outcome].state
+    const state = this.ended || outbound.outcome === 'answered' ? 'Completed' : UNANSWERED[outbound.outcome].state
     const last = { callSessionState: state, isActive: '0', durationInSeconds: '0' }
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
@@ -128,11 +129,11 @@ class SimulatedCall implements CarrierCall {
 
   #legEnd(endedMs: number): LegEnd {
     const { outbound } = this.options
-    const untaken = outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNTAKEN[outbound.outcome]
+    const unanswered = outbound === undefined || outbound.outcome === 'answered' || this.answered ? null : UNANSWERED[outbound.outcome]
     const audio = this.caller.leg.recording()
     return {
-      status: untaken !== null ? untaken.status : this.answered ? 'completed' : 'failed',
-      hangupCause: untaken !== null ? untaken.cause : 'normal_clearing',
+      status: unanswered !== null ? unanswered.status : this.answered ? 'completed' : 'failed',
+      hangupCause: unanswered !== null ? unanswered.cause : 'normal_clearing',
       answeredWallMs: this.#answeredMs === null ? null : this.#wallMs(this.#answeredMs),
       endedWallMs: this.#wallMs(endedMs),
       recording: audio === null ? null : callWav(audio),
@@ -143,7 +144,7 @@ class SimulatedCall implements CarrierCall {
     return Math.round(monotonicMs + this.#wallOffsetMs)
   }
 
-  // --- REST API and rooms ---------------------------------------------------------------------------------------
+  // --- REST API and conference rooms -----------------------------------------------------------------------
 
   supervise(number: string): boolean {
     if (this.#supervisor !== null || this.ended) return false
@@ -230,11 +231,11 @@ class SimulatedCall implements CarrierCall {
     this.emit({ type: 'verb', name, ...(text === undefined ? {} : { text }) })
   }
 
-  takeKey(): string | null {
-    return this.#keys.shift() ?? null
+  takeDigit(): string | null {
+    return this.#digits.shift() ?? null
   }
 
-  /** Fields that every webhook of this call carries, as the PBX writes them. */
+  /** Fields of every webhook of this call, with the PBX's names. */
   fields(more: Readonly<Record<string, string>>): Record<string, string> {
     return {
       sessionId: this.callSid, callerNumber: this.options.from, destinationNumber: this.options.to, direction: this.direction,
@@ -255,7 +256,7 @@ class SimulatedCall implements CarrierCall {
     return verbs
   }
 
-  /** Posts a state change whose answer has no effect; runs beside the call. */
+  /** Posts a state change in the background. The carrier does not run the answer. */
   postNotice(kind: WebhookRecord['url'], url: string | null, more: Readonly<Record<string, string>>): void {
     if (url === null) return
     const state = more['callSessionState'] ?? more['streamEvent'] ?? ''
@@ -265,7 +266,7 @@ class SimulatedCall implements CarrierCall {
       if (answer.status === null || answer.status >= 300) {
         this.complain(`the ${kind} webhook (${state}) was answered with ${answer.status ?? answer.fault ?? 'nothing'}`)
       }
-      // The carrier does not run the answer to an event: a Dial in it leaves the caller in silence.
+      // The carrier does not run the answer to an event, so a Dial in it leaves the caller in silence.
       if (kind !== 'voice' && /<(Say|Play|Dial|Redirect|Conference|Hangup)\b/.test(answer.body)) {
         this.complain(`the ${kind} webhook (${state}) was answered with verbs, which nobody runs`)
       }
@@ -310,7 +311,7 @@ class SimulatedCall implements CarrierCall {
   async #completed(endedMs: number): Promise<void> {
     const seconds = this.#answeredMs === null ? 0 : Math.round((endedMs - this.#answeredMs) / 1000)
     const last = { callSessionState: 'Completed', isActive: '0', durationInSeconds: String(seconds) }
-    // The end must not overtake a StreamStopped that is still being answered.
+    // Completed must not overtake a StreamStopped that is not answered yet.
     await Promise.all(this.#background)
     this.postNotice('voice', this.options.voiceUrl, last)
     this.postNotice('events', this.options.eventsUrl, last)
@@ -342,13 +343,13 @@ class SimulatedCall implements CarrierCall {
 /** A simulator event without `callSid` and `atMs`, which the call adds. */
 type CallEvent = SimulatorEvent extends infer E ? E extends SimulatorEvent ? Omit<E, 'callSid' | 'atMs'> : never : never
 
-/** The media socket of a call, open or over. */
+/** The media socket of a call, open or closed. */
 interface StreamOutcome {
   readonly openedAtMs: number
   record(startedMs: number): StreamRecord
 }
 
-/** Documents that one call may fetch: bounds a gateway that redirects in circles. */
+/** Bound of the documents of one call, for a gateway that redirects in circles. */
 const DOCUMENTS_MAX = 20
 const GIVE_UP_MS = 20_000
 const GET_DIGITS_TIMEOUT_S = 5
@@ -366,7 +367,7 @@ type Then = { readonly type: 'next' } | { readonly type: 'document'; readonly ve
 const NEXT: Then = { type: 'next' }
 const END: Then = { type: 'end' }
 
-/** Runs a document and every document that follows from it; returns when the call is over or nothing is left to do. */
+/** Runs a document and every document that follows it. Returns when the call has ended or nothing is left to run. */
 async function runDocument(call: SimulatedCall, first: readonly Verb[]): Promise<void> {
   let verbs = first
   for (let documents = 0; documents < DOCUMENTS_MAX; documents++) {
@@ -418,14 +419,14 @@ async function say(call: SimulatedCall, text: string, voice: CallerVoice): Promi
   return NEXT
 }
 
-/** The file is fetched, so that a wrong URL is noticed; its sound is not played. */
+/** Fetches the file, so that a wrong URL is found. The caller hears silence for as long as the file lasts. */
 async function play(call: SimulatedCall, url: string): Promise<Then> {
   call.answer()
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(PLAY_TIMEOUT_MS) })
     if (!response.ok) throw new Error(`answered with ${response.status}`)
     const bytes = Math.min(PLAY_BYTES_MAX, (await response.arrayBuffer()).byteLength)
-    // Its length is taken as s16 mono at 16 kHz.
+    // The duration is computed as for s16 mono at 16 kHz.
     await Promise.race([sleep(bytes / 32, undefined, { ref: false }), call.ending])
   } catch (thrown) {
     call.complain(`Play could not fetch its url: ${messageOf(thrown)}`)
@@ -445,11 +446,11 @@ async function getDigits(call: SimulatedCall, verb: Verb): Promise<Then> {
   let digits = ''
   let untilMs = performance.now() + timeoutMs
   while (!call.ended && performance.now() < untilMs && (most === 0 || digits.length < most)) {
-    const key = call.takeKey()
-    if (key === null) await Promise.race([sleep(POLL_MS), call.ending])
-    else if (key === finishOn) break
+    const digit = call.takeDigit()
+    if (digit === null) await Promise.race([sleep(POLL_MS), call.ending])
+    else if (digit === finishOn) break
     else {
-      digits += key
+      digits += digit
       untilMs = performance.now() + timeoutMs
     }
   }
@@ -501,7 +502,7 @@ async function record(call: SimulatedCall, verb: Verb): Promise<Then> {
   let spokenMs = startedMs
   while (!call.ended && performance.now() < untilMs && performance.now() - spokenMs < silenceMs) {
     if (leg.player.speaking) spokenMs = performance.now()
-    if (call.takeKey() === (verb.attributes['finishOnKey'] ?? '#')) break
+    if (call.takeDigit() === (verb.attributes['finishOnKey'] ?? '#')) break
     await Promise.race([sleep(POLL_MS), call.ending])
   }
   const action = verb.attributes['action']
@@ -515,7 +516,7 @@ async function redirect(call: SimulatedCall, verb: Verb): Promise<Then> {
   return document === null ? END : { type: 'document', verbs: document }
 }
 
-/** After the socket's end the platform goes on in one of the three ways that were documented or seen. */
+/** Runs a Stream verb. After it the carrier continues in one of three ways that were documented or observed. */
 async function stream(call: SimulatedCall, verb: Verb): Promise<Then> {
   const end = await runStream(call, verb)
   if (call.ended) return END
@@ -542,13 +543,13 @@ function seconds(verb: Verb, name: string, otherwise: number): number {
 }
 
 const HANDSHAKE_TIMEOUT_MS = 5000
-/** After a graceful shutdown the gateway has to close the socket within this time. */
+/** Time in which the gateway has to close the socket after a graceful shutdown. */
 const GRACEFUL_WAIT_MS = 10_000
-/** Audio that is still queued when the gateway closes is played, this long at most. */
-const DRAIN_MS_MAX = 10_000
+/** Longest time for which queued audio still plays after the gateway has closed the socket. */
+const PLAY_OUT_MS_MAX = 10_000
 const FRAMES_BEFORE_LATE_TEXT = 5
 
-/** How the document goes on: the socket was lost or never opened, or the leg stays forked in the background. */
+/** How a Stream verb ended: its socket closed, was never opened, or stays open while the document continues. */
 type StreamEnd = 'stopped' | 'refused' | 'in-background'
 
 /** Runs a Stream verb until its socket has ended or the call has. */
@@ -561,9 +562,9 @@ async function runStream(call: SimulatedCall, verb: Verb): Promise<StreamEnd> {
   const fork = await openFork(call, request, streamSid, closed)
   if (fork === null) return 'refused'
   call.answer()
-  hang(call, fork, request)
-  tell(call, request, streamSid, 'stream-started')
-  const ending = watch(call, fork, request, streamSid, closing)
+  attachFork(call, fork, request)
+  postStreamEvent(call, request, streamSid, 'stream-started')
+  const ending = closeTogether(call, fork, request, streamSid, closing)
   if (request.connect) {
     await ending
     return 'stopped'
@@ -599,12 +600,12 @@ async function openFork(
   } catch (thrown) {
     const status = thrown instanceof HandshakeRefused ? thrown.status : null
     call.complain(`the media socket could not be opened: ${messageOf(thrown)}`)
-    tell(call, request, streamSid, 'stream-error', `handshake failed${status === null ? '' : ` with ${status}`}`)
+    postStreamEvent(call, request, streamSid, 'stream-error', `handshake failed${status === null ? '' : ` with ${status}`}`)
     return null
   }
 }
 
-function hang(call: SimulatedCall, fork: AudioFork, request: StreamRequest): void {
+function attachFork(call: SimulatedCall, fork: AudioFork, request: StreamRequest): void {
   const { leg } = call.caller
   const { jitter } = call.options
   if (jitter) leg.stallEvery = { everyMs: jitter.everyMs, stallMsMax: jitter.stallMsMax, random: seededRandom(jitter.seed) }
@@ -617,15 +618,15 @@ function hang(call: SimulatedCall, fork: AudioFork, request: StreamRequest): voi
   call.streamOutcome = { openedAtMs, record: (startedMs) => recordOf(fork, Math.round(openedAtMs - startedMs)) }
 }
 
-/** Waits for the end of the socket or of the call, then ends the other and tells the gateway. */
-async function watch(call: SimulatedCall, fork: AudioFork, request: StreamRequest, streamSid: string, closing: Promise<ForkClosed>): Promise<void> {
+/** Waits until the socket or the call ends, then ends the other one and posts `stream-stopped`. */
+async function closeTogether(call: SimulatedCall, fork: AudioFork, request: StreamRequest, streamSid: string, closing: Promise<ForkClosed>): Promise<void> {
   await Promise.race([closing, call.ending])
   if (fork.closed === null) await endFork(call, fork, closing)
-  else await drain(call, fork)
+  else await playOut(call, fork)
   call.caller.leg.detach()
   const closed = fork.closed ?? { by: 'carrier', code: null, reason: '' }
   call.emit({ type: 'stream-closed', by: closed.by, code: closed.code })
-  tell(call, request, streamSid, 'stream-stopped')
+  postStreamEvent(call, request, streamSid, 'stream-stopped')
 }
 
 async function endFork(call: SimulatedCall, fork: AudioFork, closing: Promise<ForkClosed>): Promise<void> {
@@ -641,20 +642,22 @@ async function endFork(call: SimulatedCall, fork: AudioFork, closing: Promise<Fo
   }
 }
 
-/** A closed socket does not silence what is already queued. */
-async function drain(call: SimulatedCall, fork: AudioFork): Promise<void> {
-  const untilMs = performance.now() + DRAIN_MS_MAX
+/** Waits until the audio that was queued when the socket closed has been played. */
+async function playOut(call: SimulatedCall, fork: AudioFork): Promise<void> {
+  const untilMs = performance.now() + PLAY_OUT_MS_MAX
   while (fork.playout.releasedSamples > 0 && !call.ended && performance.now() < untilMs) {
     await Promise.race([sleep(20), call.ending])
   }
 }
 
-/** Stream events: to the status callback if the document names one, and to the URL the carrier was seen to use. */
-function tell(call: SimulatedCall, request: StreamRequest, streamSid: string, event: string, error?: string): void {
+/**
+ * Posts a stream event to the document's status callback, if any, and to the URL that the carrier was observed to use.
+ */
+function postStreamEvent(call: SimulatedCall, request: StreamRequest, streamSid: string, event: string, error?: string): void {
   const more = { streamSid, streamEvent: event, streamStatus: event, ...(request.name === null ? {} : { name: request.name }), ...(error === undefined ? {} : { streamError: error }) }
   if (request.statusCallback !== null && request.statusEvents.includes(event)) call.postNotice('status', request.statusCallback, more)
   const edge = { ...more, callSessionState: EDGE[event] ?? event, isActive: '1' }
-  // StreamStarted was seen at the voice URL. StreamStopped goes where the after-stream behaviour says.
+  // The carrier posts StreamStarted to the voice URL. The after-stream behaviour decides who gets StreamStopped.
   if (event === 'stream-started') call.postNotice('voice', call.options.voiceUrl, edge)
   else if (call.ended || call.options.afterStream !== 'reposts') call.postNotice('events', call.options.eventsUrl, edge)
 }
@@ -702,18 +705,18 @@ interface WebhookAnswer {
   readonly fault: string | null
 }
 
-/** Answers longer than this are cut. */
+/** Longer answers are cut off here. */
 const ANSWER_CHARS_MAX = 256 * 1024
 
 /** The signature header's value for a body. */
 export function signBody(body: string, secret: string, form: SignatureForm, wallMs: number): string {
   if (form === 'bare') return createHmac('sha256', secret).update(body).digest('hex')
   const seconds = Math.floor(wallMs / 1000)
-  // The body comes first: the reverse of what other carriers do.
+  // The body comes before the time; other carriers sign them in the reverse order.
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${body}.${seconds}`).digest('hex')}`
 }
 
-/** Posts one webhook. Never throws: what goes wrong is part of the answer. */
+/** Posts one webhook. Never rejects: the answer has the fault. */
 async function postWebhook(url: string, fields: Readonly<Record<string, string>>, options: WebhookOptions): Promise<WebhookAnswer> {
   const isJson = options.encoding === 'json'
   const body = isJson ? JSON.stringify(fields) : new URLSearchParams(fields).toString()

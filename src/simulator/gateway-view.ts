@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { EscalationPacket } from '../call/events.js'
 import type { CallRecord, ToolCallRecord, TranscriptEntry } from '../call/record.js'
 
-/** Answers larger than this are not a call. */
+/** Larger answers are refused. */
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024
 const TIMEOUT_MS = 2000
 const RECORD_POLL_MS = 100
 
-/** What the ops port says of a call: a view of a live one, or the record of an ended one. */
+/** A call as the ops port returns it: the view of a live call, or the record of an ended one. */
 export interface GatewayCall {
   readonly agent: string
   readonly backend: string
@@ -22,7 +22,7 @@ export type NotReady = 'draining' | 'full'
 
 /** Reads calls from the gateway's ops port, as any operator would. */
 export class GatewayView {
-  /** Why the last question had no answer; null when it had one. */
+  /** Why the last request failed; null if it did not. */
   fault: string | null = null
   readonly #origin: string
   readonly #headers: Readonly<Record<string, string>>
@@ -32,15 +32,15 @@ export class GatewayView {
     this.#headers = token === null ? {} : { authorization: `Bearer ${token}` }
   }
 
-  /** `GET /api/calls/{sid}`; null when it cannot be had. */
+  /** `GET /api/calls/{sid}`; null if the call is unknown or the request fails. */
   async call(callSid: string): Promise<GatewayCall | null> {
     const body = await this.#json(`/api/calls/${callSid}`)
     return body === null ? null : viewOf(body)
   }
 
   /**
-   * As `call`, asked again until the record of an ended call is written.
-   * @param wait how long to ask, and whether a port that does not answer is asked again
+   * Repeats `call` until the record of the ended call is written.
+   * @param wait how long to repeat, and whether to repeat after a failed request
    */
   async endedCall(callSid: string, wait: { readonly ms: number; readonly despiteFaults: boolean }): Promise<GatewayCall | null> {
     const untilMs = performance.now() + wait.ms
@@ -51,19 +51,19 @@ export class GatewayView {
     }
   }
 
-  /** `GET /api/calls/{sid}/handoff`: what a human was given; null when nobody was asked for, or it cannot be had. */
+  /** `GET /api/calls/{sid}/handoff`: the handoff packet; null if there was no escalation or the request fails. */
   async handoff(callSid: string): Promise<EscalationPacket | null> {
     return await this.#json(`/api/calls/${callSid}/handoff`) as EscalationPacket | null
   }
 
-  /** `GET /readyz`: why it takes no calls; null when it takes them, or cannot be asked. */
+  /** `GET /readyz`: why the gateway takes no calls; null if it takes calls or the request fails. */
   async notReady(): Promise<NotReady | null> {
     const body = await this.#json('/readyz', 503)
     const { reason } = (body ?? {}) as { readonly reason?: unknown }
     return reason === 'draining' || reason === 'full' ? reason : null
   }
 
-  /** Null, and `fault` set, when the port does not answer as it should; null alone for a 404. */
+  /** Null for a 404. Null with `fault` set if the request fails. */
   async #json(path: string, alsoStatus?: number): Promise<object | null> {
     try {
       const response = await fetch(`${this.#origin}${path}`, { headers: this.#headers, signal: AbortSignal.timeout(TIMEOUT_MS) })
@@ -82,7 +82,7 @@ export class GatewayView {
   }
 }
 
-/** The shape is our own contract (docs/FORMATS.md); only what tells a record from a view is looked at. */
+/** The format is our own contract (docs/FORMATS.md), so only what distinguishes a record from a view is checked. */
 function viewOf(body: object): GatewayCall {
   const call = body as CallRecord
   return {

@@ -2,23 +2,23 @@ import { FRAME_MS, type LegRateHz } from '../core/units.js'
 import { decodeMuLaw, encodeMuLaw, peakOf } from '../media/pcm.js'
 import { nearlyNormal, seededRandom } from './random.js'
 
-/** Level that every voice of this simulator is brought to before the line. */
+/** Level to which every simulated voice is adjusted before the line. */
 export const SPEECH_LEVEL_DBFS = -20
 
 export interface LineOptions {
-  /** 8 kHz is a phone line (mu-law); 16 kHz a softphone without one. */
+  /** 8 kHz is a phone line (mu-law); 16 kHz is a softphone without a phone line. */
   readonly sampleRateHz: LegRateHz
-  /** Noise around the caller, that far below a voice at `SPEECH_LEVEL_DBFS`; null for a silent room. */
+  /** Level of the background noise below a voice at `SPEECH_LEVEL_DBFS`, in dB; null for no noise. */
   readonly snrDb?: number | null
-  /** What the noise is; white when not given. */
+  /** Kind of the noise. Default: white. */
   readonly noise?: NoiseKind
   /** One loop of the noise, RMS 1, for kinds other than white (`noiseBed`). */
   readonly noiseBed?: Float32Array | null
   /** Frames that are lost between phone and carrier, both ways; null for none. */
   readonly loss?: LineLoss | null
-  /** Louder or softer than the usual voice. */
+  /** Level of the caller's voice relative to `SPEECH_LEVEL_DBFS`. Default: 0. */
   readonly gainDb?: number
-  /** How much of the agent's voice comes back out of the caller's loudspeaker; null for none. */
+  /** Echo of the agent's voice from the caller's loudspeaker; null for none. */
   readonly echo?: { readonly levelDb: number; readonly delayMs: number } | null
   readonly seed?: number
 }
@@ -31,7 +31,7 @@ export interface LineLoss {
   readonly burstFrames: number
 }
 
-/** A hold-up of the network at a set time. */
+/** A network stall at a set time. */
 export interface Stall {
   /** Since the stream opened. */
   readonly atMs: number
@@ -69,7 +69,7 @@ export class PhoneLine {
     this.#echo = new Int16Array(Math.round(delayMs / FRAME_MS) * frame)
     this.#bed = options.noiseBed ?? null
     const { loss } = options
-    // Random sources of their own, so that the noise of a seed is the same with and without losses.
+    // Losses have their own random sources, so that the noise of a seed is the same with and without losses.
     this.#lossUp = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0x5eed))
     this.#lossDown = loss == null ? null : new FrameLoss(loss, seededRandom((options.seed ?? 1) ^ 0xd0c5))
   }
@@ -80,7 +80,7 @@ export class PhoneLine {
       let sample = this.#gain * (frame[i] as number)
       if (this.#echoGain > 0) sample += this.#echoGain * (this.#echo[(this.#echoAt + i) % this.#echo.length] as number)
       if (this.#noiseRms > 0) sample += this.#noiseRms * this.#noise()
-      frame[i] = Math.max(-32_768, Math.min(32_767, Math.round(sample)))
+      frame[i] = clamp(sample)
     }
     if (this.sampleRateHz === 8000) throughPhoneCodec(frame)
     if (this.#lossUp?.next() === true) frame.fill(0)
@@ -135,7 +135,7 @@ export function rmsOf(pcm: Int16Array): number {
   return pcm.length === 0 ? 0 : Math.sqrt(sum / pcm.length)
 }
 
-/** Brings a voice to `SPEECH_LEVEL_DBFS`, measured where it speaks; never clips. Returns a new array. */
+/** A copy of `pcm` at `SPEECH_LEVEL_DBFS`, measured over its voiced frames. It never clips. */
 export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array {
   const frame = (sampleRateHz * FRAME_MS) / 1000
   let sum = 0
@@ -151,7 +151,7 @@ export function atSpeechLevel(pcm: Int16Array, sampleRateHz: number): Int16Array
   return pcm.map((sample) => Math.round(gain * sample))
 }
 
-/** What may be heard around a caller: a hiss, other people, traffic. */
+/** Background noise around a caller: a hiss, other people, traffic. */
 export const NOISE_KINDS = ['white', 'babble', 'street'] as const
 type NoiseKind = (typeof NOISE_KINDS)[number]
 
@@ -161,13 +161,13 @@ export interface Noise {
   readonly snrDb: number
 }
 
-/** Length of the loop of noise: long enough that the repetition is not heard. */
+/** Length of the noise loop: long enough that the repetition is not noticed. */
 const BED_S = 8
 const TALKERS = 6
 const HORNS = 2
 const ENGINES = 3
 
-/** What the people around a caller talk about; any words do. */
+/** Sentences of the people around a caller. */
 export const BABBLE_SENTENCES = [
   'The bus to town was late again this morning, so we walked.',
   'Did you see the match last night? They should have won it.',
@@ -192,7 +192,7 @@ export function noiseBed(kind: Exclude<NoiseKind, 'white'>, rateHz: number, seed
   return rms === 0 ? bed : bed.map((sample) => sample / rms)
 }
 
-/** Six people who never stop, each from another place in their sentence. */
+/** Six people who talk without a pause, each starting at another place in their sentence. */
 function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: () => number): void {
   for (let talker = 0; talker < TALKERS; talker++) {
     const voice = voices[talker % Math.max(1, voices.length)]
@@ -206,7 +206,7 @@ function addTalkers(bed: Float32Array, voices: readonly Int16Array[], random: ()
   }
 }
 
-/** A low rumble that swells as cars pass, engines with their harmonics, now and then a horn. */
+/** A low rumble that grows as cars pass, engines with their harmonics, and two horns. */
 function addStreet(bed: Float32Array, rateHz: number, random: () => number): void {
   let rumble = 0
   for (let i = 0; i < bed.length; i++) {
@@ -240,8 +240,8 @@ const COLUMNS_HZ = [1209, 1336, 1477, 1633] as const
 const KEYS = ['123A', '456B', '789C', '*0#D'] as const
 const FADE_S = 0.002
 
-/** Keys a phone has, and nothing else. */
-export function areKeys(text: string): boolean {
+/** Whether `text` consists of DTMF digits only. */
+export function areDtmfDigits(text: string): boolean {
   return /^[0-9*#A-D]+$/.test(text)
 }
 
@@ -256,12 +256,12 @@ function addTone(out: Int16Array, options: { from: number; samples: number; freq
 }
 
 /**
- * The sound of keys pressed one after the other: 100 ms of tone, 100 ms of nothing.
- * Levels -10 and -12 dBFS: the higher tone is a little louder, as phones make it (ITU-T Q.23/Q.24).
- * @throws RangeError on anything that is no key.
+ * The tones of DTMF digits: 100 ms of tone and 100 ms of silence for each.
+ * Levels -10 and -12 dBFS: the higher tone is a little louder, as on phones (ITU-T Q.23/Q.24).
+ * @throws RangeError if `digits` has anything else
  */
 export function dtmfTones(digits: string, rateHz: number): Int16Array {
-  if (!areKeys(digits)) throw new RangeError('keys are 0-9, *, # and A-D')
+  if (!areDtmfDigits(digits)) throw new RangeError('keys are 0-9, *, # and A-D')
   const toneSamples = Math.round(rateHz / 10)
   const out = new Int16Array(digits.length * toneSamples * 2)
   for (const [index, digit] of [...digits].entries()) {
@@ -274,7 +274,7 @@ export function dtmfTones(digits: string, rateHz: number): Int16Array {
   return out
 }
 
-/** What the caller hears while a human's phone rings: 425 Hz, one second in five (ITU-T E.180). */
+/** The ringing tone that a caller hears: 425 Hz, one second in five (ITU-T E.180). */
 export function ringingTone(durationMs: number, rateHz: number): Int16Array {
   const out = new Int16Array(Math.round(durationMs * rateHz / 1000))
   for (let from = 0; from < out.length; from += 5 * rateHz) {
@@ -313,7 +313,7 @@ function clamp(value: number): number {
 
 /**
  * Doubles or halves a sample rate, frame by frame. This filter is independent of the gateway's
- * resamplers on purpose: equal faults on both sides would hide each other.
+ * resamplers on purpose: the same fault on both sides would hide itself.
  * One instance for each direction of a leg. Delay: 23 samples of the higher rate (1.4 ms at 16 kHz).
  */
 export class HalfBand {
@@ -346,7 +346,9 @@ export class HalfBand {
   }
 }
 
-/** A whole recording at another of the two rates; the filter's delay is taken out. */
+/**
+ * Converts a whole recording between 8 and 16 kHz and removes the filter's delay. @throws RangeError for other rates
+ */
 export function convertRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
   if (fromHz === toHz) return pcm
   const filter = new HalfBand()

@@ -68,23 +68,23 @@ export function humanSeeker(): CallerScript {
   }
 }
 
-/** Quiet after which the story goes on where the agent's turn was not recognised. */
-const STORY_PATIENCE_MS = 1300
+/** Silence after which the caller takes the next step although the agent's turn was not recognised. */
+const SUPPORT_PATIENCE_MS = 1300
 
 /**
- * Someone with a whole story for the support line: a question, the account after two answers that prove who they are (those of
- * the demo shop's first customer), a fix that does not help, and then a person, please.
+ * A caller of the support line who asks a question, asks for the balance and proves who they are (with the answers of
+ * the demo shop's first customer), reports a fault that the first fix does not solve, and then asks for a human.
  */
 export function supportCaller(): CallerScript {
   const on = (act: CallerAct, ...heard: string[]): CallerStep => ({ act, heard, interruptAfterMs: null })
   return {
-    name: 'has a question, a balance and a broken line', order: null, reactionMs: REACTION_MS, patienceMs: STORY_PATIENCE_MS,
+    name: 'has a question, a balance and a broken line', order: null, reactionMs: REACTION_MS, patienceMs: SUPPORT_PATIENCE_MS,
     rules: [
       { heard: ['goodbye', 'good bye'], act: { type: 'hangup' }, timesMax: 1 },
       { heard: ['did not catch', 'could you say that again'], act: { type: 'repeat' }, timesMax: 3 },
     ],
     steps: [
-      // Has heard the greeting before.
+      // Interrupts the greeting, as callers do who know it.
       { act: { type: 'say', text: 'What are your opening hours?' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
       on({ type: 'say', text: 'What is my balance?' }, 'anything else'),
       on({ type: 'press', keys: '7386' }, 'your id number', 'last four digits'),
@@ -92,7 +92,7 @@ export function supportCaller(): CallerScript {
       on({ type: 'say', text: 'My internet is not working.' }, 'anything else'),
       on({ type: 'say', text: 'Okay, done.' }, 'switch the router off', 'say done'),
       on({ type: 'say', text: 'No, it is not.' }, 'working now'),
-      // Has had enough, in the middle of the next fix.
+      // Interrupts the description of the next fix.
       { act: { type: 'say', text: 'I want to speak to a human.' }, heard: [], interruptAfterMs: INTERRUPT_AFTER_MS },
       on({ type: 'wait', ms: 3 * PATIENCE_MS }, 'connecting you'),
       on({ type: 'hangup' }),

@@ -1,17 +1,18 @@
 /**
- * What the carrier does with the audio we send, after the fork module of its lineage: a hold-back before the queue, a
- * queue without pushback, 20 ms taken out each tick. The figures were observed on that module's own client.
+ * How the carrier plays the audio that the gateway sends, modelled on the fork module of its lineage: a hold-back
+ * before the queue, a queue without back-pressure, and 20 ms played each tick. The figures were observed on that
+ * module's client.
  */
 
-/** Nothing plays before this many samples came, at any rate. */
+/** Playing starts when this many samples have arrived, at any sample rate. */
 export const HOLD_BACK_FIRST_SAMPLES = 1280
-/** Later, fewer new samples than this stay back until more come. */
+/** After the start, new samples are held back until there are this many. */
 export const HOLD_BACK_SAMPLES = 640
-/** Marks that may wait at once; more are refused. */
+/** Bound of the waiting marks. Further marks are refused. */
 export const MARKS_WAITING_MAX = 30
-/** A mark travels through the queue as this sample value. A real sample of that value is taken for a mark while one waits. */
+/** A mark is queued as this sample value. While a mark waits, a real sample of that value counts as the mark. */
 const MARK_SAMPLE = -1
-/** The real queue has no bound; ours ends the test of a gateway that sends ten minutes ahead. At 16 kHz. */
+/** The real queue has no bound. This one holds ten minutes at 16 kHz. */
 const QUEUED_SAMPLES_MAX = 16_000 * 600
 
 interface PlayoutTick {
@@ -38,9 +39,9 @@ export class PlayoutQueue {
   #killAtNextTick = false
   #marksWaiting: string[] = []
 
-  /** Samples that will play without another byte from the gateway. */
+  /** Samples that will play even if the gateway sends nothing more. */
   get releasedSamples(): number { return this.#released }
-  /** Samples that stay back until more come. */
+  /** Samples that are held back until more arrive. */
   get heldSamples(): number { return this.#held }
 
   /** Takes one binary frame of s16le in any size; an odd last byte waits for the next frame. */
@@ -61,7 +62,7 @@ export class PlayoutQueue {
     this.#holdBackSamples = HOLD_BACK_SAMPLES
   }
 
-  /** Queues a mark behind what came so far. False when too many wait. */
+  /** Queues a mark after the audio received so far. @returns false if too many marks wait */
   mark(name: string): boolean {
     if (this.#marksWaiting.length >= MARKS_WAITING_MAX) {
       this.marksRefused++
@@ -73,12 +74,15 @@ export class PlayoutQueue {
     return true
   }
 
-  /** Forgets every waiting mark and returns their names. */
+  /** Removes all waiting marks and returns their names. */
   clearMarks(): string[] {
     return this.#marksWaiting.splice(0)
   }
 
-  /** Stops playing at the next tick. What arrives until then is discarded too; what is held back is not. */
+  /**
+   * Discards the queue at the next tick, with what arrives until then, but not what is held back.
+   * @returns the names of the waiting marks, which it removes
+   */
   kill(): string[] {
     this.#killAtNextTick = true
     return this.clearMarks()
@@ -86,7 +90,7 @@ export class PlayoutQueue {
 
   /**
    * Plays 20 ms.
-   * @param out one frame at the leg's rate, overwritten; silence where nothing is queued.
+   * @param out one frame at the leg's rate; it is overwritten, with silence if nothing is queued
    */
   tick(out: Int16Array): PlayoutTick {
     if (this.#killAtNextTick) {

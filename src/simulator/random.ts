@@ -1,4 +1,4 @@
-/** A seeded source of numbers in [0, 1): mulberry32, enough for noise and jitter that can be had again. */
+/** A seeded source of numbers in [0, 1): mulberry32, which is good enough for repeatable noise and jitter. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0
   return () => {

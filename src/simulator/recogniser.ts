@@ -36,20 +36,22 @@ interface RecogniserModule {
 /** Chosen by measurement: digit strings go from 70 % to 95 % exact at this word insertion penalty. */
 const WORD_INSERTION_PENALTY = 0.001
 /**
- * The package's own beams reject what is not in the grammar, as they should, but sometimes also the right sentence of a
- * small grammar: with known numbers the search is wider.
+ * The package's default beams reject what is not in the grammar, but with a small grammar they sometimes also reject
+ * the right sentence. The search for known numbers is therefore wider.
  */
 const WIDE_BEAMS = { beam: 1e-80, wbeam: 1e-60, pbeam: 1e-80 }
-/** Sentences of the grammar fit with 0.82-0.93, others that get through with 0.73-0.80 (30 sentences, flite slt, phone band). */
+/**
+ * Sentences of the grammar score 0.82-0.93, others that are accepted 0.73-0.80 (30 sentences, flite slt, phone band).
+ */
 const FIT_MIN = 0.8
 /** Shorter pieces are clicks and breaths. */
 const PIECE_SAMPLES_MIN = RECOGNISER_RATE_HZ * 0.12
 
-/** Recognises one piece of speech at a time, synchronously: for a worker thread. */
+/** Recognises one piece of speech at a time. Synchronous: use it on a worker thread. */
 interface Recogniser {
   /**
-   * The words of `pcm` (8 kHz). The grammar is closed: the text is empty when the sound is none of the sentences that the
-   * agent is known to say.
+   * The words of `pcm` (8 kHz). The grammar is closed: the text is empty if the sound is not one of the sentences that
+   * the agent is known to say.
    */
   hear(pcm: Int16Array): string
   close(): void
@@ -122,8 +124,8 @@ function fitOf(words: readonly AlignedWord[]): number {
 const ALIKE = new Set(['19', '91', '45', '54', '59', '95', '20', '02', '15', '51'])
 
 /**
- * Whether `heard` may be a mishearing of `known`: all digits equal but those that sound alike, of which there are two
- * at most, or one other digit. People on a phone line do not tell those apart either.
+ * Whether `heard` may be a mishearing of `known`: at most two digits differ and sound alike, or one digit differs and
+ * does not. People on a phone line confuse the same digits.
  */
 export function soundsLike(known: string, heard: string): boolean {
   if (known.length !== heard.length) return false
@@ -134,7 +136,7 @@ export function soundsLike(known: string, heard: string): boolean {
   return cost <= 2
 }
 
-/** Phrases of any order line, for an agent whose definition is not at hand. */
+/** Sentences of any order line, for an agent whose definition is not available. */
 const COMMON_SENTENCES: readonly string[] = [
   'Hello, how can I help you?', 'Welcome.', 'What is your order number?', 'Please tell me your order number.', 'You said {order}.',
   'Is that right?', 'Is that correct?', 'Order {order} is {status}.', 'Your order is {status}.', 'It should arrive {eta}.',
@@ -142,7 +144,7 @@ const COMMON_SENTENCES: readonly string[] = [
   'One moment please.', 'I am connecting you to a colleague.', 'Please stay on the line.', 'Thank you for calling.', 'Goodbye.',
 ]
 
-// The recogniser copies a rule to each place that names it: what is small here keeps decoding faster than real time.
+// The recogniser copies a rule to each place that names it, so small rules keep decoding faster than real time.
 const ORDER_DIGITS_USUAL = [4, 6] as const
 const ORDER_DIGITS_MAX = 12
 const ORDERS_MAX = 50
@@ -157,8 +159,8 @@ interface AgentGrammar {
 }
 
 /**
- * Builds the grammar of everything that the agent may say, sentence by sentence, in any order and number. It is closed:
- * what is no such sentence is mostly not recognised at all.
+ * Builds the grammar of everything that the agent may say: its sentences, in any order and number. The grammar is
+ * closed: other sentences are mostly not recognised at all.
  * @param numbers  whether any number of the usual length may be heard, or only `vocabulary.orders` (at least one)
  */
 export function agentGrammar(vocabulary: AgentVocabulary, numbers: 'any-order' | 'known-orders'): AgentGrammar {
@@ -198,14 +200,14 @@ function sentencesOf(text: string): string[] {
     const rule = part.split(/(\{+[^}]*\}+)/).map((piece) => (piece.startsWith('{') ? slotRule(piece) : jsgfWords(piece)))
       .filter(isNotEmpty).join(' ')
     const sentence = `${loneSlot} ${rule}`.trim()
-    // A slot by itself would make its words acceptable anywhere: it is listened for together with what follows.
+    // A slot alone would allow its words anywhere, so it is joined with the sentence that follows.
     loneSlot = /^<\w+>$/.test(sentence) ? sentence : ''
     if (loneSlot === '' && sentence !== '') sentences.push(sentence)
   }
   return sentences
 }
 
-/** What a slot may be filled with, by the last name in its path: `{{order.status | map:status}}` is a status. */
+/** The rule for a slot's values, by the last name in its path: `{{order.status | map:status}}` is a status. */
 function slotRule(slot: string): string {
   const [path = '', ...filters] = slot.replace(/[{}]/g, '').split('|').map((part) => part.trim().toLowerCase())
   const name = path.split('.').at(-1)?.replace(/\W/g, '') ?? ''

@@ -2,18 +2,18 @@ import { LineCounter, parseDocument, type Document } from 'yaml'
 import { z } from 'zod'
 import { GatewayError } from '../core/errors.js'
 import { PATIENCE_MS, REACTION_MS, type CallerAct, type CallerRule, type CallerScript, type CallerStep } from './caller-script.js'
-import { areKeys } from './line.js'
+import { areDtmfDigits } from './line.js'
 
 /** Version of the script format; docs/SIMULATOR.md explains every key. */
 const SCRIPT_VERSION = 1
 
 const phrase = z.string().trim().min(1).max(300)
 const phrases = z.union([phrase, z.array(phrase).min(1).max(20)])
-const keys = z.string().max(40).refine(areKeys, { error: 'must be keys: 0-9 * # A-D, in quotes' })
+const dtmfDigits = z.string().max(40).refine(areDtmfDigits, { error: 'must be keys: 0-9 * # A-D, in quotes' })
 
 const acts = {
   say: phrase.optional(),
-  press: keys.optional(),
+  press: dtmfDigits.optional(),
   play: z.string().min(1).optional(),
   answer: z.strictObject({ yes: phrase.default('Yes.'), no: phrase.default('No.') }).optional(),
   wait: z.int().min(0).max(600_000).optional(),
@@ -38,7 +38,7 @@ const ruleSchema = z.strictObject({
   times: z.int().min(1).max(100).default(3),
 }).refine(exactlyOneAct, ONE_ACT).refine((rule) => (rule.heard === undefined) !== (rule.about === undefined), { error: 'needs one of heard, about' })
 
-/** What a caller does; the part of a script that scenarios have too. */
+/** The keys that describe what a caller does. Scripts and scenarios share them. */
 export const scriptKeys = {
   order: z.string().regex(/^\d{3,12}$/, { error: 'must be 3 to 12 digits, in quotes' }).optional(),
   reactionMs: z.int().min(0).max(10_000).default(REACTION_MS),
@@ -84,7 +84,7 @@ function lineOf(document: Document, lines: LineCounter, path: readonly PropertyK
   return 1
 }
 
-/** The script of keys that were checked. */
+/** Turns the checked keys of a file into a script. */
 export function scriptOf(file: Omit<z.output<typeof scriptSchema>, 'version'>): CallerScript {
   return {
     name: file.name,

@@ -15,7 +15,7 @@ interface CallPlan {
   readonly to: string
   readonly script: CallerScript
   readonly voice: CallerVoice
-  /** How fast they speak; 1 when not given. */
+  /** Speaking rate. Default: 1. */
   readonly pace?: number
   readonly line: LineOptions
 }
@@ -25,7 +25,7 @@ export interface SimulateOptions {
   readonly calls: readonly CallPlan[]
   readonly vocabulary: AgentVocabulary
   readonly files: ReadonlyMap<string, CallerFile>
-  /** Everything of a call that is the same for all. */
+  /** Options that are the same for all calls. */
   readonly carrier: Omit<PlaceCallOptions, 'caller' | 'callSid' | 'from' | 'to' | 'onEvent' | 'workspace'>
   readonly record: boolean
   readonly timeoutMs: number
@@ -39,11 +39,11 @@ interface SimulateControls {
   readonly onEvent?: (event: SimulatorEvent) => void
   /** Called once, when voices and recogniser are loaded, with how long that took. */
   readonly onReady?: (loaded: { readonly voicesMs: number; readonly recogniserMs: number }) => void
-  /** Called at the end, with how well the calls' pace was kept. */
+  /** Called at the end, with how punctual the calls' 20 ms clock was. */
   readonly onPace?: (pace: TickerReport) => void
-  /** Aborting hangs every call up; the results still come. */
+  /** Aborting hangs up every call. The results are still returned. */
   readonly signal?: AbortSignal
-  /** The thread is ended after this, whatever its calls do. */
+  /** Ends the thread after this time, even if calls are still running. */
   readonly deadlineMs?: number
 }
 
@@ -53,14 +53,14 @@ export type CallThreadMessage =
   | { readonly type: 'event'; readonly event: SimulatorEvent }
   | { readonly type: 'results'; readonly results: readonly SimulatedCallResult[]; readonly ticker: TickerReport }
 
-/** How well this machine kept the calls' pace; late ticks make latencies look worse than they are. */
+/** How punctual the calls' clock was on this machine. Late ticks make latencies look worse than they are. */
 interface TickerReport {
   readonly ticksLate: number
   readonly ticksSkipped: number
   readonly latenessMsMax: number
 }
 
-/** Largest number of calls that one simulator paces; another process takes the next. */
+/** Most calls that one simulator can run. Use another process for more. */
 export const SIMULATED_CALLS_MAX = 200
 
 /**

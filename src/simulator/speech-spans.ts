@@ -1,8 +1,8 @@
 import { rmsOf } from './line.js'
 
-/** Blocks that are judged on their own. */
+/** Length of a block whose level decides between voice and silence. */
 const BLOCK_MS = 10
-/** Anything softer is no voice; the codec's own hiss on a silent line is below -70 dBFS. About -46 dBFS. */
+/** Softer blocks are silence: about -46 dBFS. The codec's noise on a silent line is below -70 dBFS. */
 const VOICED_RMS = 160
 
 export interface Span {
@@ -15,7 +15,7 @@ interface SpanEvents {
   onTurnStart(atMs: number): void
   /** A piece of speech between two short silences, with the audio, which the listener owns. */
   onPiece(piece: Span, pcm: Int16Array): void
-  /** The other side has been silent for `turnSilenceMs`; times are those of its voice. */
+  /** The speaker has been silent for `turnSilenceMs`. The span is that of the voice. */
   onTurnEnd(turn: Span): void
 }
 
@@ -25,7 +25,7 @@ interface SpeechSpansOptions {
   readonly pieceSilenceMs: number
   /** Silence that ends a turn. */
   readonly turnSilenceMs: number
-  /** A piece is cut here even without silence, so that nothing grows without bound. */
+  /** A longer piece is cut here even without silence, to bound memory. */
   readonly pieceMsMax: number
 }
 
@@ -33,11 +33,11 @@ interface SpeechSpansOptions {
 const LEAD_IN_MS = 100
 
 /**
- * Finds speech by its level in what the caller hears: the simulator's own, plain detector. It also keeps the exact
- * times of all sound, which caller-side latencies are measured from.
+ * The simulator's own simple speech detector. It finds speech by its level in what the caller hears, and keeps the
+ * exact times of all speech, from which the caller-perceived latencies are measured.
  */
 export class SpeechSpans {
-  /** Stretches of voice, gaps shorter than a piece's silence included. Oldest first. */
+  /** Spans of voice, oldest first. They include gaps shorter than `pieceSilenceMs`. */
   readonly voiced: Span[] = []
   readonly #options: SpeechSpansOptions
   readonly #events: SpanEvents
@@ -55,11 +55,6 @@ export class SpeechSpans {
     this.#leadIn = new Int16Array(Math.round(LEAD_IN_MS * options.sampleRateHz / 1000))
   }
 
-  /** True from the first voiced block to `turnSilenceMs` after the last. */
-  get speaking(): boolean { return this.#inTurn }
-  /** When the last voiced block ended; 0 before any. */
-  get lastVoicedMs(): number { return this.#lastVoicedMs }
-
   /** Takes the next frame; `startMs` is the time of its first sample. */
   push(frame: Int16Array, startMs: number): void {
     const block = Math.round(BLOCK_MS * this.#options.sampleRateHz / 1000)
@@ -73,7 +68,7 @@ export class SpeechSpans {
     this.#leadIn.set(frame.subarray(-this.#leadIn.length), Math.max(0, this.#leadIn.length - frame.length))
   }
 
-  /** Ends what is still open: the call is over. */
+  /** The call is over: ends the open piece and the open turn. */
   end(atMs: number): void {
     if (this.#inPiece) this.#endPiece()
     if (this.#inTurn) this.#endTurn()

@@ -50,7 +50,7 @@ const SOUNDS: readonly (readonly [string, string])[] = [
   ['v', 'V'], ['w', 'W'], ['x', 'K S'], ['y', 'Y'], ['z', 'Z'],
 ]
 
-/** A guess at the phones (CMU set) of a word that no dictionary has. Empty for a word without letters. */
+/** Guesses the phones (CMU set) of a word that the dictionary lacks. Empty for a word without letters. */
 export function guessPhones(word: string): string {
   const phones: string[] = []
   let at = 0
@@ -62,7 +62,7 @@ export function guessPhones(word: string): string {
   return phones.join(' ')
 }
 
-/** What an order line told its caller; null where nothing of the kind was heard. */
+/** What an order line told its caller; null for what was not heard. */
 export interface OrderFacts {
   readonly order: string | null
   /** The status by its name in the shop's API, such as `out_for_delivery`. */
@@ -71,7 +71,7 @@ export interface OrderFacts {
   readonly eta: string | null
 }
 
-/** Fewer digits in a row are a time or a count. */
+/** Fewer digits in a row are a time or a count, not an order number. */
 const ORDER_DIGITS_MIN = 3
 
 const CLOCK = "(?:noon|midnight|\\w+(?: (?:thirty|fifteen|forty five|o'clock))?(?: (?:[ap] m|in the (?:morning|afternoon|evening)))?)"
@@ -115,9 +115,9 @@ function statusIn(spoken: string, statuses: AgentVocabulary['statuses']): string
   return best?.name ?? null
 }
 
-/** A text that is looked for: words as they are spoken, or a regular expression. */
+/** A text to search for: words as they are spoken, or a regular expression. */
 export interface TextPattern {
-  /** As it stands in the file. */
+  /** As written in the file. */
   readonly source: string
   /** Null: `source` is compared by its words. */
   readonly expression: RegExp | null
@@ -125,18 +125,18 @@ export interface TextPattern {
 
 const EXPRESSION = /^\/(.+)\/([imsu]*)$/s
 
-/** Longer texts are not searched by an expression: one with nested repeats could take minutes over them. */
+/** An expression searches only this much of a text, because one with nested repeats could take minutes. */
 const SEARCHED_CHARS_MAX = 4000
 
-/** `/…/` with flags is an expression, everything else words. @throws SyntaxError for an expression that is none */
+/** `/…/` with flags is an expression; everything else is words. @throws SyntaxError for an invalid expression */
 export function textPattern(source: string): TextPattern {
   const found = EXPRESSION.exec(source)
   return { source, expression: found === null ? null : new RegExp(found[1] as string, found[2]) }
 }
 
 /**
- * Whether `text` has it somewhere. Words are compared as they are spoken: no case, no marks, `4127` is `four one two
- * seven`. Phone numbers are masked on both sides, as records mask them.
+ * Whether `text` contains the pattern. Words are compared as they are spoken: without case and punctuation, and `4127`
+ * is `four one two seven`. Phone numbers are masked on both sides, because records mask them.
  */
 export function hasPattern(text: string, pattern: TextPattern): boolean {
   const masked = maskNumbersIn(text)
@@ -145,7 +145,7 @@ export function hasPattern(text: string, pattern: TextPattern): boolean {
   return ` ${spokenWords(masked).join(' ')} `.includes(` ${wanted} `)
 }
 
-/** Whether `value` is it as a whole. A phone number is the same masked or not. */
+/** Whether the pattern matches the whole `value`. Masked and unmasked phone numbers are equal. */
 export function isPattern(value: unknown, pattern: TextPattern): boolean {
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'boolean') return false
   const text = String(value)

@@ -1,23 +1,23 @@
 import { parse } from 'yaml'
 
 /**
- * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as `{order}`, `{{order.status}}`, `{eta}`; a
- * name that is none of those counts as `{other}`.
+ * What an agent may say, for the recogniser of a simulated caller. Sentences have slots in one or two braces, such as
+ * `{order}`, `{{order.status}}` and `{eta}`. Any other name counts as `{other}`.
  */
 export interface AgentVocabulary {
   /** Everything the agent may say, as written. */
   readonly sentences: readonly string[]
-  /** Order numbers that exist, if known: digits that sound alike are then told apart by them (`recogniser.ts`). */
+  /** Order numbers that exist, if known. `recogniser.ts` uses them for digits that sound alike. */
   readonly orders: readonly string[]
   /** Spoken forms of each status, by its name in the shop's API. */
   readonly statuses: Readonly<Record<string, readonly string[]>>
-  /** Times of arrival as the shop writes them; a few common forms are known besides. */
+  /** Times of arrival as the shop writes them. The grammar also has a few common forms. */
   readonly etas: readonly string[]
   /** Values of the slots that are none of the above: couriers, reasons, items. */
   readonly others: readonly string[]
 }
 
-/** How order lines say their statuses, wherever the agent's definition says nothing of its own. */
+/** Common phrases for order statuses, used if the agent's definition has none. */
 export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   out_for_delivery: ['out for delivery'],
   delivered: ['delivered', 'has been delivered', 'was delivered'],
@@ -30,22 +30,22 @@ export const COMMON_STATUSES: Readonly<Record<string, readonly string[]>> = {
   ready_for_pickup: ['ready for pick up', 'ready for collection', 'ready to collect'],
 }
 
-/** The part of a vocabulary that the shop knows; empty lists where it was not asked. */
+/** The part of a vocabulary that comes from the shop; empty lists if the shop was not asked. */
 interface KnownOrders {
   readonly orders: readonly string[]
   readonly etas: readonly string[]
   readonly others: readonly string[]
 }
 
-/** Keys of an agent file whose strings are not spoken by the agent, wherever they stand. */
+/** Keys of an agent file, at any depth, whose strings the agent does not speak. */
 const NOT_SPOKEN = /^(rules|verification|knowledge|modules|sample|words|missed|takeover|around|version|name|description|instructions|language|backend|tools?|args?|parameters|url|numbers|callerId|strategies|hear|heard|when|match|phrases?|expect|slots?|intents?|keys?|goto|next|id|type|kind|grammar|voice|stream|set|call|start|pick|await|save|where|forget|widen|default)$/i
 const STATUS_KEYS = /^(order_?)?status(es)?$/i
 const SENTENCES_MAX = 300
 const DEPTH_MAX = 12
 
 /**
- * Collects what an agent may say from its YAML file. Read loosely, as someone would who has never seen the format: all
- * strings but those under keys that clearly hold something else. Text that is no YAML gives the common sentences.
+ * Collects what an agent may say from its YAML file: all strings except those under keys that clearly hold something
+ * else. It does not depend on the format's schema. Text that is not YAML gives no sentences.
  */
 export function vocabularyOf(agentYaml: string | null, known: KnownOrders): AgentVocabulary {
   const sentences = new Set<string>()
@@ -67,7 +67,7 @@ function parsedOrNull(text: string): unknown {
   try {
     return parse(text)
   } catch {
-    // The gateway reports broken agent files; the recogniser then has the common sentences.
+    // The gateway reports broken agent files. The recogniser then uses its common sentences.
     return null
   }
 }
@@ -90,7 +90,7 @@ function collect(node: unknown, sentences: Set<string>, statuses: Record<string,
 function collectStatuses(value: unknown, statuses: Record<string, string[]>): void {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return
   for (const [name, spoken] of Object.entries(value)) {
-    // A whole sentence with slots is no phrase to look for; its words are in the grammar anyway.
+    // A whole sentence with slots is not a phrase to search for; the grammar has its words anyway.
     if (typeof spoken === 'string' && /^[a-z_]+$/.test(name) && !spoken.includes('{')) statuses[name] = [spoken]
   }
 }
@@ -107,8 +107,8 @@ interface ShopOrder {
 const TIMEOUT_MS = 3000
 
 /**
- * What the shop would answer about this caller's orders and the number they ask for. Empty when it cannot be reached:
- * nothing is expected of the agent then.
+ * The shop's data about this caller's orders and the order they ask for. Empty if the shop cannot be reached; the agent
+ * is then not expected to say anything in particular.
  */
 export async function ordersInShop(shopUrl: string, order: string | null, phone: string): Promise<ShopOrder[]> {
   const found: ShopOrder[] = []
@@ -132,7 +132,7 @@ async function ask(url: string): Promise<unknown> {
     const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) })
     return response.ok ? await response.json() : null
   } catch {
-    // No shop, no expectation; the gateway will tell its own caller that the look-up failed.
+    // Without the shop there is nothing to expect. The agent tells the caller that the look-up failed.
     return null
   }
 }

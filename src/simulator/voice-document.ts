@@ -1,6 +1,6 @@
 import { SaxesParser } from 'saxes'
 
-/** One element of a voice document. Names and attributes as written; text is trimmed. */
+/** One element of a voice document. Names and attributes are as written; text is trimmed. */
 export interface Verb {
   readonly name: string
   readonly attributes: Readonly<Record<string, string>>
@@ -27,7 +27,7 @@ const STREAM_METADATA_BYTES_MAX = 8192
 interface OpenVerb { name: string; attributes: Record<string, string>; text: string; children: OpenVerb[] }
 
 /**
- * Reads a document as the PBX does: strict XML, `Response` outermost, verbs it knows, in order.
+ * Reads a document as the PBX does: strict XML, `Response` as the root, known verbs only, in order.
  * @throws DocumentRefused
  */
 export function parseVoiceDocument(body: string): readonly Verb[] {
@@ -73,7 +73,7 @@ function trimmed(verb: OpenVerb): Verb {
   return { name: verb.name, attributes: verb.attributes, text: verb.text.trim(), children: verb.children.map(trimmed) }
 }
 
-/** What a Stream verb asks for. */
+/** The attributes of a Stream verb. */
 export interface StreamRequest {
   readonly url: string
   readonly track: 'inbound_track' | 'outbound_track' | 'both_tracks'
@@ -90,8 +90,8 @@ export interface StreamRequest {
 }
 
 /**
- * Reads a Stream verb, and names what the real carrier would not accept.
- * @throws DocumentRefused when there is no stream to open at all
+ * Reads a Stream verb. `complaints` has what the real carrier would not accept.
+ * @throws DocumentRefused if no stream can be opened
  */
 export function readStream(verb: Verb): { readonly request: StreamRequest; readonly complaints: readonly string[] } {
   const complaints: string[] = []
@@ -131,7 +131,7 @@ function flatJson(text: string, complaints: string[]): Readonly<Record<string, u
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Readonly<Record<string, unknown>>
   } catch {
-    // Said below, as for JSON that is no object.
+    // Reported below, like JSON that is not an object.
   }
   complaints.push('headerMetadata is no JSON object')
   return null

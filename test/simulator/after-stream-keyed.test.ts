@@ -9,8 +9,8 @@ import type { WholeGateway } from '../support/gateway.js'
 import { until } from '../support/host.js'
 
 /**
- * The three things that the platform was seen, or is said, to do when the gateway ends a stream for a human. With an
- * API key each of them has to end with the human reached or the caller told; nobody may stand in silence.
+ * The three after-stream behaviours of the carrier when the gateway ends a stream for an escalation. With an API key,
+ * each of them has to end with the human reached or with words to the caller, never with silence.
  */
 const speech = await CallerSpeech.start(null)
 const api = await simulatedApi(t)

@@ -12,9 +12,10 @@ import type { WholeGateway } from '../support/gateway.js'
 import { until } from '../support/host.js'
 
 /**
- * Without an API key nobody can end a silence that the carrier leaves a caller in: the stream is not closed on a carrier
- * that is known to hold the leg, and before that is known the caller is told what to do, and called back. What the owner
- * of the line is told of it, and what is left of the calls after a restart, is looked at on the way.
+ * Without an API key the gateway cannot hang up a caller whom the carrier leaves in silence after the stream. It
+ * therefore does not close the stream if the carrier is known to hold the leg. Before that is known, it tells the
+ * caller to hang up and have them called back. The tests also check the handoff posts to the line's owner and the state
+ * after a restart.
  */
 t.setTimeout(120_000)
 t.jobs = 2

@@ -12,7 +12,7 @@ const READ_BACK = '4, 1, 2, 7. Is that right?'
 const STATUS = 'Order 4 1 2 7 is out for delivery. It should arrive today between 4 and 6 PM.'
 const GOODBYE = 'Thank you for calling. Goodbye.'
 
-/** Speaks its lines one after the other, each 600 ms after the caller has stopped: enough of an agent to be listened to. */
+/** A minimal agent: speaks its lines one after the other, each 600 ms after the caller has stopped. */
 function scriptedAgent(lines: readonly Int16Array[]): (socket: WebSocket) => void {
   return (socket) => {
     let line = 0

@@ -11,14 +11,17 @@ import { concatenate, framesOf, pinkNoise, seededRandom, silence } from './tones
 
 const vadBank = await loadVads()
 const flite = await loadFlite()
-/** As the session has it: two frames of voice begin a segment, 200 ms of it stop the agent, 600 ms without end it. */
+/** As in the session: two frames of voice begin a segment, 200 ms of voice stop the agent, 600 ms of silence end it. */
 const ONSET_FRAMES = 2
 const COMMIT_FRAMES = 10
 const END_FRAMES = 30
 
 const spoken = new Map<string, Int16Array>()
 
-/** Every other sample is enough for these tests: the voices have next to nothing above 4 kHz. Each text is synthesised once. */
+/**
+ * A text in a voice, synthesised once. Samples are dropped without a filter: the voices have almost nothing above 4
+ * kHz.
+ */
 export function says(text: string, rate: LegRateHz, voice = 'slt'): Int16Array {
   const key = `${voice} ${rate} ${text}`
   let samples = spoken.get(key)

@@ -5,7 +5,7 @@ import type { AgentDefinition } from '../../src/agents/definition.js'
 import { faultsText, readAgents } from '../../src/agents/loader.js'
 import type { Environment } from '../../src/agents/template.js'
 
-/** An agent file `a.yaml` with this text as the gateway loads it: its definition, or its faults as an operator reads them, one a line. */
+/** Loads an agent file `a.yaml` with this text. @returns its definition, or its faults as an operator reads them */
 export async function loadText(text: string, env: Environment): Promise<AgentDefinition | string[]> {
   const dir = await mkdtemp(join(tmpdir(), 'mkondo-agent-'))
   try {

@@ -1,7 +1,7 @@
 import type { LegRateHz } from '../../src/core/units.js'
 import { simulateOneCall, type SimulatedRun, type SimulatedRunOptions } from './simulated.js'
 
-/** A caller's line out of whose loudspeaker the agent comes back. */
+/** A caller's line with an echo of the agent's voice. */
 interface EchoLine {
   readonly rateHz: LegRateHz
   /** How much softer than it was sent. */

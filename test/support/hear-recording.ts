@@ -19,8 +19,8 @@ const KNOWN = { orders: ['4127'], etas: ['today between 4 and 6 PM'], others: ['
 const PIECE_SILENCES_MS: readonly number[] = [200, 120, 450, 700]
 
 /**
- * Listens to the recording of a call on the order line when it is over: what a caller hears while a machine is busy with
- * other things may be misheard, and a recording may be heard again.
+ * Recognises the recording of an ended call on the order line. On a busy machine the recognition during the call may
+ * fail; a recording can be recognised again.
  */
 async function hearRecording(file: string): Promise<{ readonly texts: readonly string[]; readonly facts: OrderFacts }> {
   const wav = parseWav(await readFile(file))
@@ -58,9 +58,10 @@ function piecesOf(heard: Int16Array, pieceSilenceMs: number): Int16Array[] {
 }
 
 /**
- * That the caller was told the status of their order: by what the simulated caller understood, and where that missed it on a busy machine, by the recording. A
- * voice that the machine was too busy to bring in time is torn to pieces; then nobody could say what it said, and that is noted.
- * @returns false where the voice was torn
+ * Asserts that the caller heard the status of their order: by what the simulated caller understood, else by the
+ * recording. If the machine was too busy to send the agent's voice in time, the voice has gaps and cannot be
+ * recognised; a comment says so.
+ * @returns false if the voice had such gaps
  */
 export async function wasTold(
   t: Test, status: string, call: CallReport | undefined, recording: string, gateway: Gateway,

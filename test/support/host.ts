@@ -44,7 +44,7 @@ export async function orderStatusAgent(): Promise<AgentDefinition> {
 
 let speechOfFile: SpeechPool | null = null
 
-/** One recogniser and voice for all hosts of a test file: loading them takes a second of processor time. */
+/** One speech pool for all hosts of a test file, because loading it takes a second of CPU time. */
 async function sharedSpeech(): Promise<SpeechPool> {
   if (speechOfFile === null) {
     const pool = speechOfFile = new SpeechPool({ decodersPerThread: 1 })
@@ -54,7 +54,7 @@ async function sharedSpeech(): Promise<SpeechPool> {
   return speechOfFile
 }
 
-/** A call host with real workers, real speech and the demo shop, but without sockets: the test is the edge. */
+/** A call registry with real workers, real speech and the demo shop, but without sockets: the test acts as the edge. */
 export async function startHost(
   changes: Partial<CallRegistryOptions> = {}, change: (agent: AgentDefinition) => AgentDefinition = (agent) => agent,
 ): Promise<TestHost> {
@@ -93,7 +93,7 @@ export async function startHost(
   }
 }
 
-/** The carrier's end of a call as the host sees it: what was sent, when, and what the caller would hear. */
+/** The carrier's end of a call: what was sent to it and when, and what the caller would hear. */
 export class TestLine implements MediaSink {
   readonly call: LiveCall
   readonly texts: string[] = []

@@ -1,7 +1,7 @@
 import { App, us_socket_local_port } from 'uWebSockets.js'
 import { serve } from '../../bench/servers/serve.js'
 
-/** An echo that swallows every fiftieth frame of a call: what the bench must find out by itself. */
+/** An echo that drops every fiftieth frame of a call. The bench must detect this. */
 App().ws<{ frames: number }>('/*', {
   upgrade: (res, req, context) => {
     res.upgrade({ frames: 0 }, req.getHeader('sec-websocket-key'), 'audio.drachtio.org', '', context)

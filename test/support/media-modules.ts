@@ -4,15 +4,15 @@ import type { CreateConverter } from '../../src/media/resample/polyphase.js'
 import type { VadBank } from '../../src/media/vad/vad.js'
 import { loadVoiceDetectors } from '../../src/workers/media-assets.js'
 
-/** What the composition root loads for the pure media room, loaded for tests. */
+// What the gateway loads for the pure `media` layer, loaded for tests.
 
-/** The library that the rows come from and that our output is judged by. */
+/** The library from which the resampler's rows come, and with which its output is compared. */
 export const createSincMedium: CreateConverter = async (inRateHz, outRateHz) => {
   const { create, ConverterType } = libsamplerate
   return create(1, inRateHz, outRateHz, { converterType: ConverterType.SRC_SINC_MEDIUM_QUALITY })
 }
 
-/** The kernel as the build assembled it, beside the compiled media room. */
+/** The kernel as the build compiled it, beside the compiled `media` layer. */
 export function firKernel(): WebAssembly.Module {
   return new WebAssembly.Module(readFileSync(new URL('../../src/media/resample/fir-kernel.wasm', import.meta.url)))
 }

@@ -19,7 +19,7 @@ export interface SimulatedRunOptions {
   readonly args: readonly string[]
 }
 
-/** What a carrier would stumble over, less webhooks that a busy machine was too late for: those are no fault of what is tested. */
+/** The carrier's complaints, without those about webhooks that timed out on a busy machine. */
 export function carrierComplaints(call: CallReport | undefined): readonly string[] | undefined {
   return call?.complaints.filter((complaint) => !complaint.includes('aborted due to timeout'))
 }

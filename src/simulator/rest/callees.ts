@@ -7,7 +7,7 @@ import { beep } from '../line.js'
 import type { OutboundRequest, PlacedOutbound } from './rest-server.js'
 import type { Workspace } from './workspace.js'
 
-/** Whom the carrier reaches at a number that it is asked to ring. */
+/** Who answers at a called number, and how. */
 interface Callee {
   readonly outcome: HumanOutcome
   readonly ringMs: number
@@ -24,7 +24,7 @@ const BEEP_FILE = 'beep'
 const BEEP_RATE_HZ = 8000
 const MACHINE_WORDS = 'Hello, you have reached my voicemail. I cannot come to the phone right now. Please leave your name, your number and a short message after the tone, and I will call you back as soon as I can.'
 
-/** The people and machines that a called number can be. */
+/** The callee of a kind. */
 export function callee(kind: CalleeKind, options: { readonly ringMs?: number; readonly talkMs?: number; readonly machineWords?: string } = {}): Callee {
   const { ringMs = RING_MS, talkMs = TALK_MS, machineWords = MACHINE_WORDS } = options
   const outcome: HumanOutcome = kind === 'busy' || kind === 'no-answer' || kind === 'declined' ? kind : 'answered'
@@ -40,7 +40,7 @@ function scriptOf(kind: CalleeKind, talkMs: number, machineWords: string): Calle
     nobody: stay,
   }
   return {
-    // People speak about a second after they take up the phone.
+    // People begin to speak about a second after they answer.
     name: kind, rules: [], order: null, reactionMs: 700, patienceMs: 500,
     steps: kind === 'person' || kind === 'machine' || kind === 'nobody' ? steps[kind] : [],
   }
@@ -50,14 +50,14 @@ interface CalleeSwitchOptions {
   readonly workspace: Workspace
   /** Who is at a number. */
   readonly callee: (number: string) => Callee
-  /** Everything of a call that is the same for all. */
+  /** Options that are the same for all calls. */
   readonly carrier: Omit<PlaceCallOptions, 'voiceUrl' | 'eventsUrl' | 'from' | 'to' | 'caller' | 'callSid' | 'outbound' | 'workspace'>
   readonly person: Omit<CallerOptions, 'script' | 'files'>
   /** Called with the result of each call. */
   readonly onOver?: (result: SimulatedCallResult) => void
 }
 
-/** Rings the callees that the REST API is asked for. */
+/** Places the outbound calls that the REST API receives. */
 export function ringCallees(options: CalleeSwitchOptions): (request: OutboundRequest) => PlacedOutbound {
   return (request) => {
     const { outcome, ringMs, script, files } = options.callee(request.to)

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { CallEntry, OwnedNumber, Workspace } from './workspace.js'
 
-/** What a key allows; `all` for a key without limits. */
+/** Scopes of an API key; `all` for a key without limits. */
 type Scopes = 'all' | readonly string[]
 
 export interface RestServerOptions {
@@ -16,7 +16,7 @@ export interface RestServerOptions {
   /** Null: `POST /v1/calls` is refused. */
   readonly place: PlaceOutbound | null
   readonly faults?: readonly Fault[]
-  /** The spellings that this carrier understands; all when not given. */
+  /** The variants of requests that this carrier understands. Default: all. */
   readonly spellings?: readonly Spelling[] | undefined
 }
 
@@ -130,7 +130,7 @@ export class RestServer {
     return key !== undefined && Object.hasOwn(this.#options.keys, key) ? this.#options.keys[key] : undefined
   }
 
-  /** `POST /simulator/faults` adds one, `DELETE` forgets all: no request of the carrier's. */
+  /** Not part of the carrier's API: `POST /simulator/faults` adds a fault, `DELETE` removes all. */
   #faultsRoute(method: string, text: string): RestAnswer {
     if (method === 'DELETE') {
       this.faults.clear()
@@ -175,7 +175,7 @@ function objectOf(text: string): Readonly<Record<string, unknown>> | null {
   }
 }
 
-/** Null when it is too long. */
+/** The body; null if it is too long. */
 async function bodyOf(request: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -190,16 +190,16 @@ async function bodyOf(request: IncomingMessage): Promise<string | null> {
 interface Fault {
   /** Method and beginning of the path: `POST /v1/calls`; empty for every request. */
   readonly match: string
-  /** Answers with this status instead; null answers as always (after `delayMs`). */
+  /** Answers with this status instead; null gives the normal answer (after `delayMs`). */
   readonly status: number | null
   readonly retryAfterS?: number | null
   /** Waits before the answer. */
   readonly delayMs?: number
-  /** Does not answer: the connection breaks. */
+  /** Breaks the connection without an answer. */
   readonly cut?: boolean
-  /** An answer that is no JSON. */
+  /** Answers with HTML instead of JSON. */
   readonly html?: boolean
-  /** Number of requests that get it; unlimited when not given. */
+  /** Number of requests that get the fault. Default: unlimited. */
   readonly times?: number
 }
 
@@ -223,7 +223,7 @@ class Faults {
     this.#faults.length = 0
   }
 
-  /** The fault for this request; counts as one of its `times`. */
+  /** The fault for this request, counted as one of its `times`; null for none. */
   take(method: string, path: string): Fault | null {
     const entry = this.#faults.find(({ fault, left }) => left > 0 && `${method} ${path}`.startsWith(fault.match))
     if (entry === undefined) return null
@@ -232,7 +232,7 @@ class Faults {
   }
 }
 
-/** A call that the API was asked for. */
+/** An outbound call requested through the API. */
 export interface OutboundRequest {
   readonly from: string
   readonly to: string
@@ -245,16 +245,16 @@ export interface PlacedOutbound {
   readonly callSid: string
 }
 
-/** Rings somebody; the call is in the workspace when it returns. */
+/** Places an outbound call. The workspace has the call when this returns. */
 type PlaceOutbound = (request: OutboundRequest) => PlacedOutbound
 
-/** A request whose key was found to be good. */
+/** A request with a valid key. */
 interface RestRequest {
   readonly method: string
   readonly path: string
   readonly query: URLSearchParams
   readonly body: Readonly<Record<string, unknown>>
-  /** Origin at which the API is reached, for links. */
+  /** Origin of the API, for links. */
   readonly origin: string
 }
 
@@ -265,7 +265,7 @@ interface RestAnswer {
   readonly bytes?: Uint8Array
 }
 
-/** The ways in which this carrier spells its requests; all of them when none is named. */
+/** Variants of requests that the carrier's documents have: `what:variant`. */
 type Spelling =
   | 'claim:numbers' | 'claim:available' | 'claim:number' | 'claim:claim' | 'route:number' | 'route:put' | 'route:patch'
   | 'detail:call' | 'detail:search' | 'create:calls' | 'create:originate'
@@ -279,12 +279,12 @@ interface Route {
   answer(request: RestRequest, names: readonly string[]): RestAnswer
 }
 
-/** A refusal in the shape that most of the carrier's answers have. */
+/** An error in the format that most of the carrier's routes use. */
 function refusal(status: number, code: string, message: string): RestAnswer {
   return { status, json: { error: { code, message, request_id: `req_${randomUUID().slice(0, 8)}` } } }
 }
 
-/** In the shape of the recording routes. */
+/** An error in the format of the recording routes. */
 function bareRefusal(status: number, code: string, reason: string): RestAnswer {
   return { status, json: { code, reason } }
 }
@@ -293,7 +293,7 @@ const PAGE_DEFAULT = 25
 const PAGE_MAX = 100
 const SUPERVISION_MODES = ['listen', 'whisper', 'barge']
 
-/** Every request that the simulated carrier understands. */
+/** Every route of the simulated carrier. */
 function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] {
   const withCall = (name: string | undefined, answer: (entry: CallEntry) => RestAnswer): RestAnswer => {
     const entry = name === undefined ? undefined : workspace.call(name)
@@ -389,7 +389,7 @@ function restRoutes(workspace: Workspace, place: PlaceOutbound | null): Route[] 
   ]
 }
 
-/** A recording by its presigned link: no key is asked for. */
+/** A recording by its presigned link, which needs no key. */
 function storedRecording(workspace: Workspace, path: string): RestAnswer | null {
   const id = /^\/storage\/([^/]+)\.wav$/.exec(path)?.[1]
   const bytes = id === undefined ? null : workspace.call(id)?.end?.recording ?? null
@@ -422,7 +422,7 @@ function numberJson(number: OwnedNumber): Record<string, unknown> {
 
 function callJson(entry: CallEntry, ratePerMinuteMinor: number): Record<string, unknown> {
   const { leg } = entry
-  // Until it is written the record shows the call as it was last seen.
+  // Until the final record is written, the API shows the call as live.
   const end = performance.now() < entry.writtenAtMs ? null : entry.end
   const outbound = leg.direction === 'outbound'
   const answeredWallMs = end?.answeredWallMs ?? null
@@ -449,7 +449,7 @@ function listCalls(workspace: Workspace, query: URLSearchParams): RestAnswer {
   return pageOf('data', calls, (call) => call, query)
 }
 
-/** One page of a list, with a cursor that is the place of the next. */
+/** One page of a list. The cursor is the index of the next page's first entry. */
 function pageOf<T>(name: string, all: readonly T[], json: (entry: T) => unknown, query: URLSearchParams): RestAnswer {
   const limit = Math.min(PAGE_MAX, Math.max(1, Number(query.get('limit') ?? PAGE_DEFAULT) || PAGE_DEFAULT))
   const from = Number(query.get('cursor') ?? 0) || 0
@@ -457,7 +457,7 @@ function pageOf<T>(name: string, all: readonly T[], json: (entry: T) => unknown,
   return { status: 200, json: { [name]: all.slice(from, from + limit).map(json), next_cursor: next } }
 }
 
-/** The label travels in the URL, unless it is too long. */
+/** The voice URL with the label as a query parameter, unless the label is too long. */
 function labelled(voiceUrl: string, label: string | null): string {
   if (label === null || encodeURIComponent(label).length > 2048) return voiceUrl
   const url = new URL(voiceUrl)

@@ -12,11 +12,11 @@ const SIMULATOR_USAGE = `mkondo simulator: runs a carrier to test against, until
   mkondo simulator [--port N] [--key KEY[=SCOPES]] [--number NUMBER] [--callee NUMBER=KIND] [options]
 
   --port N               port of its REST API on loopback (4010)
-  --key KEY[=SCOPES]     an API key that it knows, with all scopes or with these, by commas; more than one may be given
+  --key KEY[=SCOPES]     an accepted API key, with all scopes or with these, by commas; may be repeated
                          (sim_key_for_tests; scopes: numbers.read, numbers.claim, calls.read, calls.create, calls.supervise)
-  --number NUMBER        a number of the workspace; more than one may be given (+254700000000)
+  --number NUMBER        a number of the workspace; may be repeated (+254700000000)
   --events-url URL       events webhook of these numbers
-  --callee NUMBER=KIND   who is reached at a number: ${CALLEE_KINDS.join(', ')} (person at any other)
+  --callee NUMBER=KIND   who answers at a number: ${CALLEE_KINDS.join(', ')} (person at any other)
   --secret SECRET        signs the webhooks (first of SAUTIKIT_WEBHOOK_SECRETS)
   --record               records calls, so that the recording can be fetched
   --ring MS              how long a phone rings (1500)
@@ -30,7 +30,7 @@ interface SimulatorIo {
   readonly out: (text: string) => unknown
   readonly err: (text: string) => unknown
   readonly env: Readonly<Record<string, string | undefined>>
-  /** Aborting stops it. */
+  /** Aborting stops the simulator. */
   readonly signal: AbortSignal
 }
 

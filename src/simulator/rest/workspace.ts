@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 
-/** Finished calls that the workspace remembers; the oldest go. */
+/** Bound of the calls that the workspace keeps. The oldest finished call is dropped first. */
 const CALLS_KEPT_MAX = 10_000
 
 /** A number of the workspace. */
@@ -19,50 +19,50 @@ interface InventoryNumber {
   readonly monthlyPriceMinor: number
 }
 
-/** What the REST API, the records and the conference rooms need of a running call. */
+/** What the REST API, the call records and the conference rooms need of a running call. */
 export interface CarrierCall {
   readonly callSid: string
   readonly from: string
   readonly to: string
   readonly direction: 'inbound' | 'outbound'
   readonly clientRequestId: string | null
-  /** Somebody has taken the call. */
+  /** The call has been answered. */
   readonly answered: boolean
   readonly ended: boolean
   /** `POST /v1/calls/{id}/hangup`. */
   hangUp(): void
-  /** Rings a human who is then heard on this leg; false when one is rung or on it already. */
+  /** Calls a human, who is then heard on this leg. @returns false if one is already called or connected */
   supervise(number: string): boolean
   stopSupervision(): void
-  /** Another leg has come into this one's room. */
+  /** Another leg has joined the conference room of this one. */
   joinedBy(other: CarrierCall): void
   /** Posts an event in the carrier's envelope to the number's events URL. */
   postEvent(kind: string, data: Readonly<Record<string, unknown>>): void
 }
 
-/** What is known of a call when it is over. */
+/** The end of a call. */
 export interface LegEnd {
   readonly status: 'completed' | 'failed' | 'no_answer' | 'busy'
   readonly hangupCause: string
   readonly answeredWallMs: number | null
   readonly endedWallMs: number
-  /** Both sides of it as a WAV file; null when it was not recorded. */
+  /** Both sides of the call as a WAV file; null if it was not recorded. */
   readonly recording: Uint8Array | null
 }
 
 interface RoomEntry {
   readonly leg: CarrierCall
-  /** The room closes when this leg goes. */
+  /** The room closes when this leg leaves. */
   readonly endOnExit: boolean
 }
 
-/** A call as the carrier's records have it. */
+/** A call in the carrier's records. */
 export interface CallEntry {
   readonly id: string
   readonly leg: CarrierCall
   readonly startedWallMs: number
   end: LegEnd | null
-  /** When the record is written, and when the recording is ready. */
+  /** When the final record is written, and when the recording is ready (`performance.now()`). */
   writtenAtMs: number
   recordedAtMs: number
 }
@@ -70,14 +70,14 @@ export interface CallEntry {
 export interface WorkspaceOptions {
   readonly owned?: readonly OwnedNumber[]
   readonly inventory?: readonly InventoryNumber[]
-  /** From a call's end to its final record, and to its recording. */
+  /** Time from a call's end to its final record (default 500 ms), and to its recording (default 1000 ms). */
   readonly writeAfterMs?: number
   readonly recordAfterMs?: number
-  /** Of a minute of an outbound call, in minor units. */
+  /** Price of a minute of an outbound call, in minor units. Default: 300. */
   readonly ratePerMinuteMinor?: number
 }
 
-/** Everything that one customer of the simulated carrier has: numbers, calls, rooms. */
+/** Everything that one customer of the simulated carrier has: numbers, calls, conference rooms. */
 export class Workspace {
   readonly numbers: OwnedNumber[]
   readonly inventory: InventoryNumber[]
@@ -93,7 +93,7 @@ export class Workspace {
     this.ratePerMinuteMinor = options.ratePerMinuteMinor ?? 300
   }
 
-  /** By either of its names. */
+  /** @param name the call's SID or its id */
   call(name: string): CallEntry | undefined {
     return this.#calls.get(name) ?? [...this.#calls.values()].find((entry) => entry.id === name)
   }
@@ -103,7 +103,7 @@ export class Workspace {
     return [...this.#calls.values()].reverse()
   }
 
-  /** @returns null when it is not to be had. */
+  /** @returns null if the inventory does not have it */
   claim(name: string): OwnedNumber | null {
     const index = this.inventory.findIndex((number) => number.inventoryId === name)
     const [found] = index < 0 ? [] : this.inventory.splice(index, 1)

@@ -14,7 +14,7 @@ export interface GatewayAddress {
   readonly url: string
   readonly opsUrl: string
   readonly opsToken: string | null
-  /** Signs the webhooks; null for a gateway that takes unsigned ones. */
+  /** Signs the webhooks; null for a gateway that accepts unsigned ones. */
   readonly secret: string | null
   /** The orders API that says which orders exist; null for none. */
   readonly shopUrl: string | null
@@ -24,19 +24,19 @@ interface AudioCallOptions {
   readonly gateway: GatewayAddress
   readonly scenario: Scenario
   readonly seed: number
-  /** The agent's file, for what the agent may say; null where it is not known. */
+  /** The agent's file, for the recogniser's vocabulary; null if it is not available. */
   readonly agentYaml: string | null
-  /** Where the call is kept as WAV; null for nowhere. */
+  /** Where the call is written as WAV; null to record nothing. */
   readonly recordTo: string | null
   readonly signal: AbortSignal | null
 }
 
-/** The record of an ended call may take this long to be written, on a machine that others use too. */
+/** How long to wait for the record of an ended call, also on a busy machine. */
 const RECORD_WAIT_MS = 8000
 /** Beyond the scenario's own time: loading voices and recogniser, hanging up, the last webhooks. */
 const GRACE_MS = 60_000
 
-/** Places one spoken call through the carrier's protocol, and asks the gateway's ops port what became of it. */
+/** Places one spoken call through the carrier's protocol, and reads its record from the gateway's ops port. */
 export async function runAudioCall(options: AudioCallOptions): Promise<ObservedCall> {
   const { gateway, scenario, seed, signal } = options
   const { line, script } = scenario

@@ -5,7 +5,7 @@ import type { CallerLatency } from '../caller-leg.js'
 import { hasPattern, isPattern, type TextPattern } from '../spoken-words.js'
 import type { Expectations, ExpectedCall, ExpectedEscalation, Range, TimedThing } from './scenario.js'
 
-/** A line of the conversation as a report shows it; the carrier's own words are those of Say verbs. */
+/** A line of the conversation in a report. The carrier's lines are the texts of Say verbs. */
 export interface SpokenLine {
   readonly role: 'caller' | 'agent' | 'carrier'
   readonly text: string
@@ -15,12 +15,12 @@ export interface SpokenLine {
   readonly interrupted?: boolean
 }
 
-/** One call of a scenario, as far as it can be seen from outside: what the expectations are held against. */
+/** One call of a scenario as seen from outside. The expectations are checked against it. */
 export interface ObservedCall {
   readonly callSid: string
-  /** The gateway's record; null when it has none, or was not to be reached. */
+  /** The gateway's record; null if it has none or cannot be reached. */
   readonly record: CallRecord | null
-  /** What the human was given; null when nobody was asked for. */
+  /** The handoff packet; null if there was no escalation. */
   readonly packet: EscalationPacket | null
   readonly lines: readonly SpokenLine[]
   readonly dials: readonly { readonly outcome: HumanOutcome }[]
@@ -31,11 +31,11 @@ export interface ObservedCall {
   readonly ended: string
   /** What a real carrier would not have accepted. */
   readonly complaints: readonly string[]
-  /** The call did not end by itself within the scenario's time; null when it did. */
+  /** Why the call had to be ended by force, such as the scenario's time limit; null if it ended by itself. */
   readonly overdue: string | null
 }
 
-/** The transcript of a record with what the carrier said besides, in order. */
+/** The lines of a record's transcript and of the carrier, in order of time. */
 export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[]): SpokenLine[] {
   const lines: SpokenLine[] = (record?.transcript ?? []).map(({ role, text, startMs, endMs, interrupted }) => ({
     role, text, startMs, endMs, ...(interrupted === true ? { interrupted } : {}),
@@ -43,14 +43,14 @@ export function linesOf(record: CallRecord | null, carrier: readonly SpokenLine[
   return [...lines, ...carrier].sort((a, b) => a.startMs - b.startMs)
 }
 
-/** Something that was expected and did not come, or came and was not. */
+/** One difference between a call and its expectations. */
 export interface Finding {
   readonly what: string
-  /** Where in the call to look, in milliseconds since the stream opened; null for its end. */
+  /** Where in the call it is, in milliseconds since the stream opened; null for the end of the call. */
   readonly nearMs: number | null
 }
 
-/** Everything in which a call differs from what was expected of it; empty when it is as it should be. */
+/** Every difference between a call and its expectations; empty if all of them hold. */
 export function findingsOf(call: ObservedCall, expect: Expectations): Finding[] {
   const found: Finding[] = []
   if (call.overdue !== null) found.push({ what: call.overdue, nearMs: null })
@@ -221,7 +221,7 @@ const TIMINGS: Readonly<Record<TimedThing, { readonly name: string; readonly of:
   call: { name: 'the call', of: (_call, record) => [{ ms: record.durationMs, atMs: null }] },
 }
 
-/** The caller may hang up, or be transferred, before the answer comes: a missing last answer is no finding. */
+/** Without a last turn that has no answer: the caller may hang up or be transferred before it comes. */
 function answered(turns: CallRecord['turns']): CallRecord['turns'] {
   return turns.at(-1)?.firstSoundMs === null ? turns.slice(0, -1) : turns
 }

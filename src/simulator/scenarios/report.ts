@@ -14,7 +14,7 @@ const resultSchema = z.strictObject({
   mode: z.enum(['audio', 'text']),
   seed: z.int(), repetition: z.int(),
   status: z.enum(['passed', 'failed', 'skipped']),
-  /** What was expected and did not come; empty unless it failed. */
+  /** Differences from the expectations; empty unless the run failed. */
   findings: z.array(z.strictObject({ what: z.string(), nearMs: msOrNull.describe('Since the stream opened; null for the end of the call.') })),
   skipped: z.string().nullable().describe('Why it was skipped.'),
   realMs: z.number().describe('What the run really took.'),
@@ -104,7 +104,7 @@ const LINES_BEFORE = 3
 const LINES_AFTER = 2
 const LINES_AT_THE_END = 6
 
-/** How a report is coloured; nothing where it goes to a file. */
+/** Colours of a report. `NO_PAINT` is for files. */
 interface Paint {
   readonly good: (text: string) => string
   readonly bad: (text: string) => string
@@ -116,7 +116,7 @@ export const NO_PAINT: Paint = { good: plain, bad: plain, dim: plain }
 const paint = (code: number) => (text: string): string => `\u001b[${code}m${text}\u001b[0m`
 export const TERMINAL_PAINT: Paint = { good: paint(32), bad: paint(31), dim: paint(2) }
 
-/** One result as it comes: a line, and for a failed one what was wrong with the conversation around it. */
+/** The text of one result: one line, and for a failed run its findings with the conversation around them. */
 export function resultText(result: Result, { good, bad, dim }: Paint): string {
   const word = { passed: good('ok    '), failed: bad('FAILED'), skipped: dim('skipped') }[result.status]
   const again = result.repetition > 1 ? ` #${result.repetition}` : ''
@@ -124,7 +124,7 @@ export function resultText(result: Result, { good, bad, dim }: Paint): string {
   const why = result.skipped === null ? '' : `: ${result.skipped}`
   const lines = [`${word} ${result.agent}/${result.name}${again} ${dim(`${result.mode}${took}`)}${why}`]
   if (result.status === 'failed') {
-    // What is to be seen at the same place of the call is shown with one piece of it.
+    // Findings at the same place of the call share one excerpt of the conversation.
     for (const nearMs of new Set(result.findings.map((finding) => finding.nearMs))) {
       const there = result.findings.filter((finding) => finding.nearMs === nearMs)
       lines.push(...there.map((finding) => `       ${bad(finding.what)}`), ...around(result, nearMs).map((line) => dim(`         ${line}`)))
@@ -140,7 +140,7 @@ export function summaryText({ passed, failed, skipped, realMs }: Pick<ScenarioRe
   return `\n${failed === 0 ? good(`${passed} passed`) : bad(`${failed} failed, ${passed} passed`)}${rest} in ${seconds(realMs)}\n`
 }
 
-/** The conversation near `atMs` (its end, where that is null), as lines of text. */
+/** The conversation around `atMs`, or its end if `atMs` is null, as lines of text. */
 function around(result: Result, atMs: number | null): string[] {
   const all = result.call?.transcript ?? []
   const last = atMs === null ? all.length - 1 : all.findLastIndex((line) => line.startMs <= atMs)
@@ -160,10 +160,10 @@ function seconds(ms: number): string {
   return `${(ms / 1000).toFixed(1)} s`
 }
 
-/** Characters that XML 1.0 has no way to write. */
+/** Characters that XML 1.0 cannot represent. */
 const UNWRITABLE = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g
 
-/** The results as JUnit XML, as CI systems read it: a suite an agent, a case a run. Times are what runs really took. */
+/** The results as JUnit XML: one suite for each agent, one case for each run. Times are real durations. */
 export function junitXml(report: ScenarioReport): string {
   const root = create({ version: '1.0', encoding: 'UTF-8' }).ele('testsuites', {
     name: 'mkondo simulate', tests: report.results.length, failures: report.failed, skipped: report.skipped, errors: 0, time: xmlSeconds(report.realMs),
@@ -185,7 +185,7 @@ function addCase(suite: ReturnType<ReturnType<typeof create>['ele']>, result: Re
   const testCase = suite.ele('testcase', { name: `${result.name}${again} (${result.mode})`, classname: result.agent, file: result.file, time: xmlSeconds(result.realMs) })
   testCase.ele('properties').ele('property', { name: 'seed', value: result.seed })
   if (result.status === 'skipped') testCase.ele('skipped', { message: writable(result.skipped ?? '') })
-  // One element: readers of the format take the first failure of a case for the only one.
+  // All findings go into one element, because readers of the format ignore further failures of a case.
   if (result.findings.length > 0) {
     const text = result.findings.map((finding) => [finding.what, ...around(result, finding.nearMs).map((line) => `  ${line}`)].join('\n')).join('\n\n')
     testCase.ele('failure', { type: 'expectation', message: writable(result.findings.map((finding) => finding.what).join('; ')) }).txt(writable(text))

@@ -16,12 +16,12 @@ export interface ScenarioResult extends ScenarioRun {
   readonly findings: readonly Finding[]
   /** Why it was skipped. */
   readonly skipped: string | null
-  /** What it really took. */
+  /** Real duration of the run. */
   readonly realMs: number
   readonly call: ObservedCall | null
 }
 
-/** A run that cannot be had here, and why. */
+/** A run that is not possible here, and why. */
 interface SkippedRun extends ScenarioRun {
   readonly skipped: string
 }
@@ -32,16 +32,16 @@ interface RunPlan {
 }
 
 interface PlanOptions {
-  /** Wanted for all; null: text, or audio where a scenario needs it. */
+  /** Mode for all runs; null: text, or audio for scenarios that need it. */
   readonly mode: CallMode | null
-  /** Why no call can be run in a mode, by mode. */
+  /** Why a mode cannot be used, by mode. */
   readonly unavailable: Readonly<Partial<Record<CallMode, string>>>
   readonly repeat: number
   /** Added to every scenario's seed. */
   readonly seed: number
 }
 
-/** Which runs there will be. */
+/** The runs for these scenarios and options. */
 export function planOf(scenarios: readonly Scenario[], options: PlanOptions): RunPlan {
   const runs: ScenarioRun[] = []
   const skipped: SkippedRun[] = []
@@ -66,10 +66,10 @@ interface RunOptions {
 }
 
 /**
- * Runs everything of a plan, `jobs` at a time: first the calls without sound, which are over in seconds, then the
- * spoken ones, whose pace nothing else may disturb. A call that cannot be placed is a failed run and does not stop
+ * Runs all calls of a plan, `jobs` at a time. Text calls run first and take seconds; spoken calls run after them,
+ * because other work would disturb their real-time pace. A call that cannot be placed is a failed run and does not stop
  * the others.
- * @returns the results in the order of the plan, the skipped last
+ * @returns the results in the order of the plan, the skipped runs last
  */
 export async function runScenarios(plan: RunPlan, options: RunOptions): Promise<ScenarioResult[]> {
   const results = new Map<ScenarioRun, ScenarioResult>()

@@ -17,12 +17,12 @@ import { type LineLoss, type Noise, NOISE_KINDS, type Stall } from '../line.js'
 import { scriptKeys, scriptOf } from '../script-file.js'
 import { spokenWords, textPattern, type TextPattern } from '../spoken-words.js'
 
-/** How a call is placed: spoken through the carrier's protocol, or as text on a clock of its own. */
+/** How a call is placed: spoken through the carrier's protocol, or as text on its own clock. */
 export type CallMode = 'audio' | 'text'
 
 /** One scenario: who calls, what they do, over what line, and what must come of it. */
 export interface Scenario {
-  /** As it was found, for messages. */
+  /** Path of the file, for messages. */
   readonly file: string
   readonly name: string
   readonly agent: string
@@ -49,7 +49,7 @@ interface ScenarioLine {
   readonly rateHz: LegRateHz
   readonly noise: Noise | null
   readonly loss: LineLoss | null
-  /** Hold-ups of the network about every second, up to that long; null for none. */
+  /** Longest network stall; stalls come about once a second. Null for none. */
   readonly jitterMs: number | null
   readonly stalls: readonly Stall[]
 }
@@ -62,7 +62,7 @@ export interface Range {
 
 export interface ExpectedCall {
   readonly tool: string
-  /** Arguments that must be among those of the call: a text or /regex/, or the very value; null for an absent one. */
+  /** Arguments that the call must have: a text, a /regex/ or a value; null for an absent argument. */
   readonly args: readonly (readonly [name: string, value: TextPattern | number | boolean | null])[]
   readonly times: Range
 }
@@ -71,7 +71,7 @@ export interface ExpectedEscalation {
   readonly reason: TextPattern | null
   readonly summary: TextPattern | null
   readonly identity: readonly (readonly [name: string, value: TextPattern | number | boolean | null])[] | null
-  /** Tools that the human must be told were tried. */
+  /** Tools that the handoff packet must name as tried. */
   readonly tried: readonly string[]
   readonly transcript: readonly TextPattern[]
   readonly outcome: EscalationOutcome | null
@@ -90,14 +90,14 @@ export interface Expectations {
   readonly neverSaid: readonly TextPattern[]
   /** What the gateway must have understood of the caller. */
   readonly understood: readonly TextPattern[]
-  /** False: nobody may have been asked for. Null: either. */
+  /** False: there must be no escalation. True: there must be one. Null: both are allowed. */
   readonly escalated: ExpectedEscalation | boolean | null
   readonly turns: Range | null
   readonly bargeIns: Range | null
   readonly withinMs: Readonly<Partial<Record<TimedThing, number>>>
 }
 
-/** What can be timed; every one of its kind in the call must keep the limit. */
+/** Durations with a limit. Every occurrence in the call must keep it. */
 const TIMED_THINGS = ['greeting', 'firstSound', 'answer', 'bargeInStop', 'call'] as const
 export type TimedThing = (typeof TIMED_THINGS)[number]
 
@@ -120,7 +120,7 @@ const anyOf = <const T extends readonly [string, ...string[]]>(names: T) => z.un
   error: `must be one of ${names.join(', ')}, or a list of them`,
 })
 
-/** Outcomes that a call which comes in can have. */
+/** Possible outcomes of an inbound call. */
 export const OUTCOMES = ['deflected', 'escalated', 'abandoned', 'failed'] as const
 
 const expectedCall = z.strictObject({
@@ -153,7 +153,7 @@ const expectSchema = z.strictObject({
     .describe('Longest allowed: the greeting after the stream opened, the first sound and the answer after the caller stopped, the agent\'s silence after an interruption, the whole stream.'),
 }).describe('What must come of the call; everything that is set has to hold.')
 
-/** The keys of a scenario file. What contradicts itself is found by `contradictionsIn`. */
+/** The keys of a scenario file. `contradictionsIn` finds contradictions between them. */
 const scenarioSchema = z.strictObject({
   version: z.literal(SCENARIO_VERSION, { error: `must be ${SCENARIO_VERSION}` }),
   name: z.string().min(1).max(100).optional().describe('Default: the name of the file.'),
@@ -199,13 +199,13 @@ const scenarioSchema = z.strictObject({
 /** A scenario file after its keys were checked. */
 type ScenarioFile = z.output<typeof scenarioSchema>
 
-/** What an editor checks a scenario with; `schema/scenario.schema.json`. */
+/** The JSON Schema with which editors check scenarios: `schema/scenario.schema.json`. */
 export function scenarioJsonSchema(): Record<string, unknown> {
   const schema = z.toJSONSchema(scenarioSchema, { io: 'input', unrepresentable: 'any' })
   return { ...schema, title: 'Mkondo scenario', description: 'One simulated call and what must come of it. Every key is explained in docs/SIMULATOR.md.' }
 }
 
-/** What only sound can have: a line with faults, or a recording that is played. */
+/** Whether the scenario can only be spoken: it has noise, a faulty line, or a recording to play. */
 function needsSound(parsed: ScenarioFile): boolean {
   const { line } = parsed
   const faultyLine = line !== undefined && (line.loss !== undefined || line.jitterMs !== undefined || line.stalls.length > 0)
@@ -228,7 +228,7 @@ let jsonSchema: Readonly<Record<string, unknown>> | null = null
 /**
  * Reads one scenario.
  * @param file its name, for messages
- * @throws GatewayError SCRIPT_INVALID with every fault, one a line, as `file:line:col: what`
+ * @throws GatewayError SCRIPT_INVALID with one line for each fault: `file:line:col: what`
  */
 export function parseScenario(text: string, file: string): Scenario {
   const source = parseYaml(text, { noun: 'a scenario', manual: 'docs/SIMULATOR.md' })
@@ -319,13 +319,13 @@ function rangeOf(given: number | { readonly min?: number | undefined; readonly m
   return typeof given === 'number' ? { min: given, max: given } : { min: given.min ?? null, max: given.max ?? null }
 }
 
-/** Two parts of a scenario that exclude each other, and the path of one. */
+/** A contradiction between two parts of a scenario, with the path of one of them. */
 interface Contradiction {
   readonly path: readonly PropertyKey[]
   readonly what: string
 }
 
-/** Every contradiction in a scenario, so that it is reported before the call is run. */
+/** Every contradiction in a scenario. They are reported before the call is placed. */
 function contradictionsIn(scenario: ScenarioFile): Contradiction[] {
   return [...inTheCaller(scenario), ...inTheMode(scenario), ...inTheTools(scenario), ...inTheWords(scenario), ...inTheOutcome(scenario), ...inTheFigures(scenario)]
 }
@@ -369,7 +369,6 @@ function inTheTools({ expect }: ScenarioFile): Contradiction[] {
 }
 
 function inTheWords({ expect }: ScenarioFile): Contradiction[] {
-  const listed = (given: string | readonly string[] | undefined): readonly string[] => (given === undefined ? [] : typeof given === 'string' ? [given] : given)
   const plain = (text: string): string => (text.startsWith('/') ? text : spokenWords(text).join(' '))
   const never = listed(expect.neverSaid).filter((text) => !text.startsWith('/')).map(plain)
   return listed(expect.said).flatMap((text, index) => {
@@ -379,7 +378,7 @@ function inTheWords({ expect }: ScenarioFile): Contradiction[] {
 }
 
 function inTheOutcome({ expect }: ScenarioFile): Contradiction[] {
-  const outcomes = expect.outcome === undefined ? [] : typeof expect.outcome === 'string' ? [expect.outcome] : expect.outcome
+  const outcomes = listed(expect.outcome)
   const wants = expect.escalated !== undefined && expect.escalated !== false
   const found: Contradiction[] = []
   if (expect.escalated === false && outcomes.length > 0 && outcomes.every((outcome) => outcome === 'escalated')) {
@@ -411,8 +410,8 @@ function inTheFigures({ expect, timeoutS }: ScenarioFile): Contradiction[] {
 }
 
 /**
- * Reads every scenario of the given files and folders (with what lies below them), in the order of their names.
- * @throws GatewayError SCRIPT_INVALID with every fault of every file, one a line
+ * Reads every scenario of the given files and folders (with their subfolders), in the order of their names.
+ * @throws GatewayError SCRIPT_INVALID with one line for each fault of each file
  */
 export async function findScenarios(paths: readonly string[]): Promise<Scenario[]> {
   const files = [...new Set((await Promise.all(paths.map(filesAt))).flat())]

@@ -6,7 +6,7 @@ import { hasPattern, textPattern } from '../spoken-words.js'
 import type { CallMode } from './scenario.js'
 
 export const SIMULATE_USAGE = `mkondo simulate PATH... [options]
-  Runs scenario files (docs/SIMULATOR.md): simulated callers, and what must come of their calls. A folder stands for the
+  Runs scenario files (docs/SIMULATOR.md): simulated callers and the expected results of their calls. A folder means all
   scenarios in it and below.
 
   What to test
@@ -21,22 +21,22 @@ export const SIMULATE_USAGE = `mkondo simulate PATH... [options]
     --mode text|audio    text: without sound, many times as fast as speech; audio: spoken through the carrier's protocol.
                          Default: text, and audio for scenarios that need it; what cannot run in the mode is skipped
     --jobs N             calls at once (half of the cores and one, at most ${SCENARIO_JOBS_MAX})
-    --filter TEXT        only scenarios whose AGENT/NAME has the text, or matches a /regular expression/
-    --repeat N           each scenario so many times, each time with the next seed
+    --filter TEXT        only scenarios whose AGENT/NAME contains TEXT or matches /a regular expression/
+    --repeat N           runs each scenario N times, each time with the next seed
     --seed N             added to every scenario's seed (0)
 
   Results
     --junit FILE         JUnit XML
     --json FILE|-        everything as JSON, - for standard output
     --record DIR         spoken calls as stereo WAV: the caller left, what the caller heard right
-    --list               only names the scenarios
+    --list               only lists the names of the scenarios
 
   Exit code: 0 every scenario passed, 1 one failed, 2 wrong usage, a scenario that cannot be run, or no gateway.
 `
 
 export interface SimulateArguments {
   readonly paths: readonly string[]
-  /** Null: a gateway of its own. */
+  /** The running gateway to test; null starts one. */
   readonly gateway: { readonly url: string; readonly opsUrl: string; readonly secret: string | null } | null
   readonly agentsDir: string | null
   readonly mode: CallMode | null

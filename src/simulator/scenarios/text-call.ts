@@ -57,19 +57,19 @@ interface TextCallOptions {
   readonly signal: AbortSignal | null
 }
 
-/** From the webhook to the socket: time for the backend to be ready, and none that a caller notices. */
+/** Time from the webhook to the media socket, in which the backend becomes ready. */
 const SOCKET_AFTER_MS = 200
-/** The record of a call that was ended by force must come within this. */
-const LAST_WORDS_MS = 12_000
-/** Half a frame: text needs no finer clock, and each tick waits for two turns of the event loop. */
+/** How long to wait for the record of a call that was ended by force, in the call's own time. */
+const RECORD_WAIT_MS = 12_000
+/** Half a frame. Text needs no finer clock, and each tick costs two turns of the event loop. */
 const TICK_MS = FRAME_MS / 2
 const CLOCK_START_MS = 100_000
 
 /**
- * Runs one call without audio, as fast as it goes: the gateway's own call (session, dialogue, tools over HTTP,
- * playout, escalation, record), with sound that stands for words on a clock of its own. Only webhooks, threads, the
- * socket and the speech models are left out. While a tool runs the clock keeps to real time, so that what a slow tool
- * does to a call is seen.
+ * Runs one call without real audio, as fast as possible. It runs the gateway's own call (session, dialogue, tools over
+ * HTTP, playout, escalation, record) on its own clock, with coded sound in place of speech. Only webhooks, threads, the
+ * socket and the speech models are left out. While a tool runs, the clock keeps to real time, so that a slow tool has
+ * its real effect on the call.
  */
 export async function runTextCall(media: TextMedia, options: TextCallOptions): Promise<ObservedCall> {
   return new TextCall(media, options).run()
@@ -79,32 +79,32 @@ class TextCall {
   readonly #media: TextMedia
   readonly #options: TextCallOptions
   readonly #clock = new TextClock(CLOCK_START_MS)
-  readonly #tools: WatchedTools
+  readonly #tools: CountedTools
   readonly #caller: TextCaller
   readonly #speech: TextSpeech
   readonly #call: MainThreadCall
   readonly #speechPort: MessagePort
   readonly #sentences: string[] = []
-  readonly #keys: string[] = []
+  readonly #digits: string[] = []
   #task: WorkerCall | null = null
   #carrier: TextCarrier | null = null
   #openedMs = NaN
   #streamOver = false
   #ended: string | null = null
   #record: CallRecord | null = null
-  #paced: { readonly realMs: number; readonly callMs: number } | null = null
+  #paceSince: { readonly realMs: number; readonly callMs: number } | null = null
 
   constructor(media: TextMedia, options: TextCallOptions) {
     this.#media = media
     this.#options = options
     const { hosted } = options
-    this.#tools = new WatchedTools(options.tools)
+    this.#tools = new CountedTools(options.tools)
     const { port1, port2 } = new MessageChannel()
     this.#speechPort = port2
     this.#caller = new TextCaller({
       script: options.script, rateHz: hosted.facts.stream.samplingRateHz, pace: options.pace, seed: options.seed,
       statuses: options.statuses, sentences: this.#sentences,
-      onKeys: (keys) => { this.#keys.push(...keys) }, onHungUp: (why) => { this.#hangUp(why) },
+      onDigits: (digits) => { this.#digits.push(...digits) }, onHungUp: (why) => { this.#hangUp(why) },
     }, this.#clock.nowMs())
     this.#speech = new TextSpeech(port1, this.#caller, this.#clock.nowMs, this.#sentences)
     this.#call = new MainThreadCall({
@@ -130,15 +130,15 @@ class TextCall {
     }
   }
 
-  /** The gateway has made the call's record, and the carrier has nothing left to play. */
+  /** The gateway has written the call's record, and the carrier has finished the call. */
   get #done(): boolean {
     return this.#record !== null && (this.#carrier === null || this.#ended !== null)
   }
 
-  /** The call is ended for both sides, so that its record shows how far it came. */
+  /** Hangs up and waits for the record, so that the report shows how far the call came. */
   async #endByForce(why: string): Promise<void> {
     this.#hangUp(why)
-    const untilMs = this.#clock.nowMs() + LAST_WORDS_MS
+    const untilMs = this.#clock.nowMs() + RECORD_WAIT_MS
     while (this.#record === null && this.#clock.nowMs() < untilMs) await this.#tick()
   }
 
@@ -150,7 +150,7 @@ class TextCall {
       callSeries: new CallSeries({ clock }), backendStatus: new BackendStatus(),
       carrier: null, journal: null, memory: this.#media.memory,
       callNumber: () => 1,
-      run: (start) => this.#carry(start, wallOffsetMs),
+      run: (start) => this.#runOnWorker(start, wallOffsetMs),
       openSpeech: () => this.#speechPort,
       taskOver: () => undefined,
       over: (_call, record) => { this.#record = record },
@@ -159,8 +159,9 @@ class TextCall {
     }
   }
 
-  #carry(start: CallStart, wallOffsetMs: number): Promise<CallEnd> {
-    // The port to the speech of a text call cannot break.
+  /** What the media worker does in production: runs the worker's half of the call, here on this thread. */
+  #runOnWorker(start: CallStart, wallOffsetMs: number): Promise<CallEnd> {
+    // The speech port of a text call cannot break, so it never reconnects.
     const reopen = (): Promise<MessagePort> => Promise.reject(new GatewayError('SPEECH_FAULT', 'the call is over'))
     const speech = new SpeechClient({ port: this.#speechPort, reopen })
     const { latency, resamplers } = this.#media
@@ -204,7 +205,7 @@ class TextCall {
     }
     this.#call.pump(nowMs)
     this.#speech.tick()
-    // What was posted to a port is delivered in the next round of the event loop, its answer in the one after.
+    // A message to a port is delivered in the next turn of the event loop, its answer in the turn after that.
     await turn()
     await turn()
     await this.#keepPace()
@@ -218,14 +219,14 @@ class TextCall {
     }
   }
 
-  /** Real time counts while something outside is waited for. */
+  /** While a tool runs, keeps the call's clock from running faster than real time. */
   async #keepPace(): Promise<void> {
     if (this.#tools.running === 0) {
-      this.#paced = null
+      this.#paceSince = null
       return
     }
-    this.#paced ??= { realMs: performance.now(), callMs: this.#clock.nowMs() }
-    const aheadMs = (this.#clock.nowMs() - this.#paced.callMs) - (performance.now() - this.#paced.realMs)
+    this.#paceSince ??= { realMs: performance.now(), callMs: this.#clock.nowMs() }
+    const aheadMs = (this.#clock.nowMs() - this.#paceSince.callMs) - (performance.now() - this.#paceSince.realMs)
     if (aheadMs > 0) await sleep(aheadMs)
   }
 
@@ -246,29 +247,29 @@ class TextCall {
     this.#call.carrierState('stream-started')
   }
 
-  /** The gateway has closed the socket: what is still queued plays on, then the document does. */
+  /** The gateway has closed the socket. Queued audio still plays, then the carrier runs the next document. */
   #afterStream(): void {
     if (this.#streamOver) return
     this.#streamOver = true
-    // Keys pressed during the stream were for the agent.
-    this.#keys.length = 0
+    // Digits pressed during the stream were for the agent.
+    this.#digits.length = 0
     const { afterStream, human } = this.#options
     const wait = (ms: number): Promise<void> => (this.#ended === null ? this.#clock.wait(ms) : Promise.resolve())
     const carrier = new TextCarrier({
       call: this.#call, afterStream, human, nowMs: this.#clock.nowMs, wait,
-      speak: (text) => wait(this.#play(text)), takeKey: () => this.#keys.shift() ?? null,
+      speak: (text) => wait(this.#play(text)), takeDigit: () => this.#digits.shift() ?? null,
       over: () => this.#ended !== null,
     })
     this.#carrier = carrier
-    // In a later event: the session is still closing the socket.
+    // Runs in a later tick, because the session is still closing the socket.
     this.#clock.after(0, () => { void carrier.run().then((why) => { this.#completed(why) }) })
   }
 
-  /** The carrier's own voice. @returns how long it takes, until the caller has heard it */
+  /** Plays `text` in the carrier's voice. @returns the time until the caller has heard it, in milliseconds */
   #play(text: string): number {
     const rateHz = this.#options.hosted.facts.stream.samplingRateHz
     const pcm = taggedSound(this.#sentences.push(text) - 1, text, rateHz)
-    // Zeros after the speech push its end out of the carrier's hold-back.
+    // Silence after the speech pushes the end of the speech out of the carrier's hold-back.
     const sound = new Int16Array(pcm.length + HOLD_BACK_FIRST_SAMPLES)
     sound.set(pcm)
     this.#caller.playout.push(new Uint8Array(sound.buffer))
@@ -305,19 +306,19 @@ class TextCall {
   }
 }
 
-/** As the carrier of spoken calls: bounds a gateway that redirects in circles. */
+/** Bound of the documents of one call, for a gateway that redirects in circles; as in spoken calls. */
 const DOCUMENTS_MAX = 20
-/** How long a caller endures silence. */
+/** How long a caller waits in silence before hanging up. */
 const GIVE_UP_MS = 20_000
 
-/** How a call goes on after its stream, as the edge asks for it. */
+/** The part of a call that the edge uses after the stream. */
 interface AfterStreamCall {
   carrierState(state: CarrierState): void
   continuation(asker: ContinuationAsker, digits?: string | null): readonly VoiceAction[]
 }
 
-/** Who asks for the next document, and with which keys of the caller. */
-interface Question {
+/** A request for the next document: who asks, and the caller's digits. */
+interface ContinuationRequest {
   readonly asker: ContinuationAsker
   readonly digits: string | null
 }
@@ -329,9 +330,9 @@ interface TextCarrierOptions {
   readonly nowMs: () => number
   /** Says something to the caller; resolves when it has been heard. */
   readonly speak: (text: string) => Promise<void>
-  /** The next key that the caller pressed and nobody has taken; null for none. */
-  readonly takeKey: () => string | null
-  /** Waits in the call's own time; ends early when the call is over. */
+  /** Removes and returns the oldest digit that the caller pressed; null for none. */
+  readonly takeDigit: () => string | null
+  /** Waits in the call's own time. Ends early if the call ends. */
   readonly wait: (ms: number) => Promise<void>
   readonly over: () => boolean
 }
@@ -341,9 +342,9 @@ const DIAL_STATES: Readonly<Record<HumanOutcome, CarrierState>> = {
 }
 
 const GET_DIGITS_TIMEOUT_S = 5
-const KEY_POLL_MS = 50
+const DIGIT_POLL_MS = 50
 
-/** What the carrier does with a call after its stream: the documents it is given, without their sound. */
+/** What the carrier does after the stream: it runs the gateway's documents, as text. */
 class TextCarrier {
   readonly dials: { readonly outcome: HumanOutcome }[] = []
   readonly said: SpokenLine[] = []
@@ -359,14 +360,14 @@ class TextCarrier {
     const { call, afterStream, over } = this.#options
     call.carrierState('stream-stopped')
     if (afterStream === 'holds') return this.#giveUp()
-    let question: Question = { asker: afterStream === 'continues' ? 'after-stream' : 'voice', digits: null }
+    let request: ContinuationRequest = { asker: afterStream === 'continues' ? 'after-stream' : 'voice', digits: null }
     for (let documents = 0; documents < DOCUMENTS_MAX && !over(); documents++) {
-      const actions = call.continuation(question.asker, question.digits)
-      // A webhook that is answered with nothing leaves the leg in silence.
-      if (actions.length === 0 && question.asker === 'voice' && documents === 0) return this.#giveUp()
+      const actions = call.continuation(request.asker, request.digits)
+      // An empty answer to the webhook leaves the caller in silence.
+      if (actions.length === 0 && request.asker === 'voice' && documents === 0) return this.#giveUp()
       const next = await this.#document(actions)
       if (next === null) return 'the document has nothing left to do'
-      question = next
+      request = next
     }
     if (!over()) this.complaints.push(`more than ${DOCUMENTS_MAX} documents in one call`)
     return 'the call is over'
@@ -377,8 +378,8 @@ class TextCarrier {
     return 'gave up on a silent line after the stream'
   }
 
-  /** @returns what asks for the next document; null when nothing does */
-  async #document(actions: readonly VoiceAction[]): Promise<Question | null> {
+  /** @returns the request for the next document; null if the document ends the call */
+  async #document(actions: readonly VoiceAction[]): Promise<ContinuationRequest | null> {
     for (const action of actions) {
       if (this.#options.over()) return null
       switch (action.verb) {
@@ -397,7 +398,7 @@ class TextCarrier {
         case 'hangup': case 'reject':
           return null
         case 'conference':
-          // Someone else ends it; the caller waits in the room.
+          // Nobody else joins here, so the caller waits in the conference room until they give up.
           await this.#options.wait(GIVE_UP_MS)
           return null
         default:
@@ -407,20 +408,20 @@ class TextCarrier {
     return null
   }
 
-  /** Keys until enough came, the last one was pressed, or none for a while. */
+  /** Collects digits until there are `numDigits`, `finishOnKey` is pressed, or none comes for the timeout. */
   async #digits({ timeoutS, numDigits = 0, finishOnKey = '#' }: Extract<VoiceAction, { readonly verb: 'get-digits' }>): Promise<string> {
-    const { takeKey, wait, over, nowMs } = this.#options
+    const { takeDigit, wait, over, nowMs } = this.#options
     const timeoutMs = (timeoutS ?? GET_DIGITS_TIMEOUT_S) * 1000
     let digits = ''
     let untilMs = nowMs() + timeoutMs
     while (!over() && nowMs() < untilMs && (numDigits === 0 || digits.length < numDigits)) {
-      const key = takeKey()
-      if (key === finishOnKey) break
-      if (key === null) {
-        await wait(KEY_POLL_MS)
+      const digit = takeDigit()
+      if (digit === finishOnKey) break
+      if (digit === null) {
+        await wait(DIGIT_POLL_MS)
         continue
       }
-      digits += key
+      digits += digit
       untilMs = nowMs() + timeoutMs
     }
     return digits
@@ -432,7 +433,7 @@ class TextCarrier {
     this.said.push({ role: 'carrier', text, startMs, endMs: this.#options.nowMs() })
   }
 
-  /** @returns true when the human was reached and has hung up, and with them the call */
+  /** @returns true if the call has ended, false if the document's next request is due */
   async #dial(timeoutMs: number): Promise<boolean> {
     const { call, human, wait, over } = this.#options
     call.carrierState('ringing')
@@ -450,7 +451,7 @@ class TextCarrier {
   }
 }
 
-/** The time of one call that is not spoken: it stands still until it is moved. */
+/** The clock of one text call. It stands still until `advance` moves it. */
 class TextClock {
   #nowMs: number
   #waiting: { readonly atMs: number; readonly wake: () => void }[] = []
@@ -461,7 +462,7 @@ class TextClock {
 
   readonly nowMs = (): number => this.#nowMs
 
-  /** Calls `work` once after `ms` of this time. @returns a function that cancels it */
+  /** Calls `work` once after `ms` of this clock. @returns a function that cancels it */
   readonly after = (ms: number, work: () => void): (() => void) => {
     const entry = { atMs: this.#nowMs + ms, wake: work }
     this.#waiting.push(entry)
@@ -472,7 +473,7 @@ class TextClock {
     return new Promise((resolve) => { this.after(ms, resolve) })
   }
 
-  /** Moves on and wakes what is due, the earliest first. */
+  /** Moves the clock and calls what is due, the earliest first. */
   advance(ms: number): void {
     const untilMs = this.#nowMs + ms
     for (;;) {
@@ -485,13 +486,13 @@ class TextClock {
     this.#nowMs = untilMs
   }
 
-  /** Wakes everything at once: the call is over. */
+  /** The call is over: calls everything that still waits. */
   end(): void {
     for (const { wake } of this.#waiting.splice(0)) wake()
   }
 }
 
-/** What all calls without audio of one run share. */
+/** What all text calls of one run share. */
 export interface TextMedia {
   readonly resamplers: ResamplerBank
   readonly memory: CallMemoryPool
@@ -501,7 +502,7 @@ export interface TextMedia {
   close(): void
 }
 
-/** Loads it: about 0.2 s. */
+/** Loads the shared parts; takes about 0.2 s. */
 export async function openTextMedia(): Promise<TextMedia> {
   const assets = await loadMediaAssets()
   const transport = new HttpClient()
@@ -513,14 +514,14 @@ export async function openTextMedia(): Promise<TextMedia> {
   }
 }
 
-/** A level tells voice from silence here: nothing else makes a sound. */
+/** Louder frames are voice. A level is enough, because text calls have no noise. */
 const VOICE_DBFS = -45
 const levelVad: VadBank = {
   open: () => ({ isSpeech: (frame) => levelDbfs(frame) > VOICE_DBFS, reset: () => undefined, release: () => undefined }),
 }
 
-/** The tools of one call, with a count of those that run: while one runs, the call's clock must not go faster than real time. */
-class WatchedTools implements Pick<ToolRunner, 'run'> {
+/** The tools of one call with a count of running ones, for `#keepPace`. */
+class CountedTools implements Pick<ToolRunner, 'run'> {
   running = 0
   readonly #tools: Pick<ToolRunner, 'run'>
 

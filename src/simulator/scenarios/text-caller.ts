@@ -10,7 +10,7 @@ import { seededRandom } from '../random.js'
 import type { Span } from '../speech-spans.js'
 import { spokenWords } from '../spoken-words.js'
 
-/** As the callers of spoken calls: silence that ends a turn of the agent. */
+/** Silence that ends a turn of the agent, as in spoken calls. */
 const TURN_SILENCE_MS = 900
 
 interface TextCallerOptions {
@@ -19,20 +19,20 @@ interface TextCallerOptions {
   readonly pace: number
   readonly seed: number
   readonly statuses: Readonly<Record<string, readonly string[]>>
-  /** The sentences that the agent's sound is of. */
+  /** The sentences of the agent's sound, by number. */
   readonly sentences: readonly string[]
-  readonly onKeys: (keys: string) => void
+  readonly onDigits: (digits: string) => void
   /** Called when the caller hangs up. */
   readonly onHungUp: (why: string) => void
 }
 
-/** Words of the caller with the time at which they were over. */
+/** Words of the caller and the time when they ended. */
 interface SaidWords {
   readonly words: string
   readonly endMs: number
 }
 
-/** A caller without a voice: follows the same model as spoken callers, and understands every word. */
+/** The caller of a text call. It uses the same model as spoken callers, and understands every word. */
 export class TextCaller implements WordSource {
   readonly playout = new PlayoutQueue()
   readonly #options: TextCallerOptions
@@ -41,7 +41,7 @@ export class TextCaller implements WordSource {
   readonly #up: Int16Array
   readonly #down: Int16Array
   readonly #said: SaidWords[] = []
-  /** The agent's turn so far: sentences in the order in which they were heard, with how much of each. */
+  /** The agent's turn so far: the sentences in the order heard, and how many samples of each. */
   #turn: { readonly sentence: number; samples: number }[] = []
   readonly #runs: Span[] = []
   #agentSpeaks = false
@@ -57,7 +57,7 @@ export class TextCaller implements WordSource {
     this.#down = new Int16Array(frame)
   }
 
-  /** 20 ms: hears what the carrier plays, decides, and says what it says. @returns the frame for the carrier, valid until the next */
+  /** Runs 20 ms: hears, decides and speaks. @returns the frame for the carrier, valid until the next call */
   tick(nowMs: number): Int16Array {
     this.#hear(nowMs)
     const move = this.#model.next(nowMs)
@@ -115,10 +115,10 @@ export class TextCaller implements WordSource {
         return
       case 'press':
         this.#player.say({ text: `[keys ${move.keys}]`, pcm: dtmfTones(move.keys, rateHz) })
-        this.#options.onKeys(move.keys)
+        this.#options.onDigits(move.keys)
         return
       case 'play':
-        // Scenarios that play a recording are spoken; the script would stand still here.
+        // Scenarios that play a recording run in audio mode. An empty sound keeps the script going.
         this.#player.say({ text: `[${move.file}]`, pcm: new Int16Array(0) })
         return
       case 'say': {
@@ -133,17 +133,17 @@ export class TextCaller implements WordSource {
   }
 }
 
-/**
- * Sound for calls without audio: how long a text takes to say, and samples that stand for it. The gateway's own path
- * (voice detection, barge-in, playout, what was heard of an item) runs on them as on real speech; no voice is
- * synthesised and nothing has to be recognised.
- */
+// --- sound of text calls ----------------------------------------------------------------------------------------
+//
+// How long a text takes to say, and samples in place of speech. The gateway's own path (voice detection, barge-in,
+// playout, played duration) runs on them as on real speech. No voice is synthesised and nothing is recognised.
 
-/** What text speech is made at, as the embedded voices are. */
+/** Sample rate of the agent's sound: that of the embedded voices. */
 const TEXT_SPEECH_RATE_HZ = 16_000
 /**
- * Between the agent's voice and a caller's. Fitted to 60 sentences of the shipped agents, from the first sound to the last, over the
- * characters of the words as spoken: slt takes 156 ms and 52 a character, rms 42 and 62; half of the sentences are within 190 ms of that.
+ * Duration of speech, between that of the agent's voice and of a caller's. Fitted to 60 sentences of the shipped
+ * agents, from first to last sound, over the characters of the words as spoken: slt takes 156 ms plus 52 ms a
+ * character, rms 42 ms plus 62 ms. Half of the sentences are within 190 ms of these values.
  */
 const MS_PER_CHARACTER = 57
 const MS_PER_SENTENCE = 100
@@ -156,19 +156,19 @@ export function spokenMs(text: string, pace = 1): number {
 }
 
 /**
- * Between two tags lie this many steps, so that a filter's ripple does not turn one into another; the smallest tag is
- * loud enough to be told from silence.
+ * Distance between two tags in sample values, so that a filter's ripple does not turn one into another. The smallest
+ * tag is loud enough to differ from silence.
  */
 const TAG_STEP = 32
 const TAGS_MAX = 1000
 
-/** Speech to the caller: each sample is the sentence's number, so that what is heard tells which sentence it is of. */
+/** Sound of the agent: each sample encodes the sentence's number, so that the listener knows the sentence. */
 export function taggedSound(sentence: number, text: string, rateHz: LegRateHz = TEXT_SPEECH_RATE_HZ): Int16Array {
   const samples = Math.round((spokenMs(text) * rateHz) / 1000)
   return new Int16Array(samples).fill(((sentence % TAGS_MAX) + 1) * TAG_STEP)
 }
 
-/** The sentence that a frame is of; null for silence, a fade or the edge between two. */
+/** The number of the sentence in a frame; null for silence, a fade or the edge between two sentences. */
 function sentenceIn(frame: Int16Array): number | null {
   const first = tagOf(frame[0] as number)
   const middle = tagOf(frame[frame.length >> 1] as number)
@@ -181,14 +181,14 @@ function tagOf(sample: number): number | null {
   return tag >= 1 && Math.abs(sample - tag * TAG_STEP) <= TAG_STEP / 4 ? tag : null
 }
 
-/** Syllables a second of quick speech; the gaps between them are what tells a voice from a noise. */
+/** Syllables a second of quick speech. Their rhythm distinguishes a voice from noise. */
 const SYLLABLES_PER_S = 4
 const VOICE_HZ = 118
 const VOICE_PEAK = 9000
 
 /**
- * A caller's voice: a hum with the harmonics and the rhythm of speech, which the gateway's gates take for a voice.
- * Nothing is said in it; the words go beside it (`takeWords`).
+ * Sound of a caller: a hum with the harmonics and the rhythm of speech, which the gateway detects as a voice.
+ * It has no words; `takeWords` gives them.
  */
 function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number): Int16Array {
   const out = new Int16Array(Math.round((spokenMs(text, pace) * rateHz) / 1000))
@@ -196,7 +196,7 @@ function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number
   const pitchHz = VOICE_HZ * (0.9 + 0.2 * random())
   for (let i = 0; i < out.length; i++) {
     const s = i / rateHz
-    // Never quite silent within the words: a pause there would be the end of the turn.
+    // Never fully silent within the words, because a pause could end the turn.
     const loudness = 0.55 + 0.45 * Math.sin(2 * Math.PI * SYLLABLES_PER_S * s)
     let wave = 0
     for (let harmonic = 1; harmonic <= 20; harmonic++) wave += Math.sin(2 * Math.PI * pitchHz * harmonic * s) / Math.sqrt(harmonic)
@@ -205,7 +205,7 @@ function hummedSound(text: string, rateHz: LegRateHz, pace: number, seed: number
   return out
 }
 
-/** Set, not measured: about what an idle speech worker takes for a sentence and for an utterance. */
+/** About the time that an idle speech worker takes for a sentence and for an utterance. Chosen, not measured. */
 const SYNTHESIS_MS = 60
 const RECOGNITION_MS = 150
 /** Bound of the sentences of one call: about an hour of them. */
@@ -217,17 +217,17 @@ interface Due {
   readonly reply: SpeechReply
 }
 
-/** Where the words of a caller come from: those said since `sinceMs`, taken once. */
+/** Source of a caller's words: removes and returns those said since `sinceMs`. */
 interface WordSource {
   takeWords(sinceMs: number): string
 }
 
-/** Speech that began this long before the gateway noticed it is still part of the utterance. */
+/** Words that ended up to this long before the gateway detected the utterance are still part of it. */
 const PRE_ROLL_MS = 1500
 
 /**
- * The speech worker of a call without audio, at the other end of the same port: it makes sound that carries the number
- * of its sentence, and answers an utterance with all words that the caller said. Its clock is the call's.
+ * The speech worker of a text call, at the other end of the same port. It makes sound that encodes the number of its
+ * sentence, and answers an utterance with all words that the caller said. It uses the call's clock.
  */
 export class TextSpeech {
   readonly #sentences: string[]
@@ -237,7 +237,7 @@ export class TextSpeech {
   readonly #due: Due[] = []
   readonly #utterances = new Map<number, number>()
 
-  /** @param sentences  gets every sentence that is made, so that its place is its number */
+  /** @param sentences  every spoken sentence is appended; its index is its number */
   constructor(port: MessagePort, words: WordSource, nowMs: () => number, sentences: string[]) {
     this.#sentences = sentences
     this.#port = port
@@ -246,7 +246,7 @@ export class TextSpeech {
     port.on('message', (request: SpeechRequest) => { this.#receive(request) })
   }
 
-  /** Answers what has become due. Once a tick. */
+  /** Sends the replies that are due. Called once a tick. */
   tick(): void {
     const nowMs = this.#nowMs()
     for (let next = this.#due[0]; next !== undefined && next.atMs <= nowMs; next = this.#due[0]) {
@@ -283,7 +283,7 @@ export class TextSpeech {
         this.#forget(request.id)
         return
       case 'prepare': case 'frame':
-        // The sound is there when it is asked for, and the words do not come from samples.
+        // Nothing to prepare, and the words do not come from samples.
         return
     }
   }

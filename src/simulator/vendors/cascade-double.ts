@@ -6,8 +6,8 @@ import { type DoubleOptions, type Refusal, Script, soundOf, toneSpeaker } from '
 type Stage = 'models' | 'stt' | 'llm' | 'tts'
 
 /**
- * The three OpenAI-compatible HTTP endpoints of a cascade on the loopback interface, written from the vendor's published
- * types: a recogniser that returns the script's words, a scripted model that streams, and a voice.
+ * The three OpenAI-compatible HTTP endpoints of a cascade on loopback, written from the vendor's published types: a
+ * recogniser that returns the script's words, a scripted model that streams, and a voice.
  */
 export class CascadeDouble {
   readonly script: Script
@@ -20,15 +20,15 @@ export class CascadeDouble {
   readyDelayMs: number
   /** Stages that refuse, never answer or break the connection. */
   readonly refuse: Partial<Record<Stage, Refusal | 'never' | 'destroy'>> = {}
-  /** Wait before each answer of a stage. */
+  /** Delay before each answer of a stage. */
   readonly delayMs: Partial<Record<Stage, number>> = {}
-  /** What the voice answers with. */
+  /** Format of the voice's answers. */
   voice: 'pcm' | 'wav' | 'wav-22050' | 'mp3' = 'pcm'
-  /** Sent between the chunks of the model's stream, as they are. */
+  /** Lines sent unchanged after the first chunk of the model's stream. */
   garbage: readonly string[] = []
-  /** Requests that the other side gave up before they were answered. */
+  /** Number of requests that the client aborted before they were answered. */
   aborted = 0
-  /** Length and pace that the script wants for the sentences of the present answer. */
+  /** Duration and pace of the current answer's sentences, from the script. */
   #sound: { msPerChar: number | null; paceMs: number } = { msPerChar: null, paceMs: 0 }
   readonly #options: DoubleOptions
   readonly #server: Server
@@ -109,7 +109,7 @@ export class CascadeDouble {
     const bytes = at < 0 ? 0 : body.readUInt32LE(at + 40)
     this.heardBytes.push(bytes)
     this.callerAudioMs += bytes / 32
-    // With the blank in front that whisper.cpp writes.
+    // whisper.cpp puts a blank before the text.
     response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ text: ` ${this.script.nextCallerText()}` }))
   }
 
@@ -157,7 +157,7 @@ export class CascadeDouble {
       return
     }
     if (this.voice !== 'pcm') response.write(wavHeader(bytes.length, rateHz))
-    // An odd number of bytes: a chunk ends in the middle of a sample.
+    // An odd number of bytes, so that chunks end in the middle of a sample.
     const step = 4801
     for (let at = 0; at < bytes.length; at += step) {
       if (response.destroyed) return

@@ -13,7 +13,7 @@ export type Speaker = (text: string) => SpokenText
 
 const MS_PER_CHAR = 55
 
-/** A tone as long as the text would take, for tests in which nobody listens to the words. */
+/** A tone about as long as the spoken text, for tests that do not recognise the words. */
 export function toneSpeaker(sampleRateHz: number): Speaker {
   return (text) => {
     const pcm = new Int16Array(Math.round((Math.max(1, text.length) * MS_PER_CHAR * sampleRateHz) / 1000))
@@ -33,7 +33,7 @@ export function soundOf(reply: ScriptedReply, speaker: Speaker, sampleRateHz: nu
   return exact
 }
 
-/** Straight lines between samples: good enough for a test double's voice, and for a detector that measures levels. */
+/** Linear interpolation: good enough for a test double's voice and for a level detector. */
 export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Array {
   if (fromHz === toHz) return pcm
   const out = new Int16Array(Math.floor((pcm.length * toHz) / fromHz))
@@ -49,8 +49,8 @@ export function atRate(pcm: Int16Array, fromHz: number, toHz: number): Int16Arra
 
 interface ScriptOptions {
   /**
-   * A caller who speaks again this soon after a spoken answer began had not finished: the answer is given again, as a model
-   * does that was interrupted at its first word. Milliseconds; 0, the default, gives each answer once.
+   * If the next answer is due within this time after a spoken answer began, the caller had not finished, and the same
+   * answer is given again, as a model does that was interrupted at its first word. Default: 0 ms, never.
    */
   readonly againWithinMs?: number
   readonly nowMs?: () => number
@@ -96,12 +96,12 @@ export class Script {
   }
 }
 
-/** The same answer with calls of its own: a model never uses an id twice. */
+/** The same answer with new ids for its tool calls, because a model never uses an id twice. */
 function onceMore(reply: ScriptedReply): ScriptedReply {
   return reply.calls === undefined ? reply : { ...reply, calls: reply.calls.map((call) => ({ ...call, callId: `${call.callId}_again` })) }
 }
 
-/** Finds the start and end of speech by level, in the time of the audio and not of the clock. */
+/** Finds the start and end of speech by level. Times are durations of audio, not of the clock. */
 export class LevelDetector {
   heardMs = 0
   #sampleRateHz: number
@@ -145,31 +145,31 @@ export class LevelDetector {
 }
 
 export interface DoubleOptions {
-  /** The one key that is let in; none is asked for when null. */
+  /** The one valid API key; null accepts every client. */
   readonly key?: string | null
   readonly script?: Script
-  /** The agent's voice; a tone when not given. `flite.speak` makes it speech. */
+  /** The agent's voice, such as `flite.speak`. Default: a tone. */
   readonly speaker?: Speaker
   /** Wait before a session is confirmed. */
   readonly readyDelayMs?: number
 }
 
-/** An answer to a request or an upgrade that is no connection. */
+/** An HTTP answer that refuses a request or an upgrade. */
 export interface Refusal {
   readonly status: number
   readonly body: string
 }
 
-/** A vendor's WebSocket service on the loopback interface: one session a connection, and faults on demand. */
+/** A vendor's WebSocket service on loopback: one session for each connection, and faults on demand. */
 export abstract class SocketDouble<Session extends { stop(): void }> {
   readonly script: Script
   readonly sessions: Session[] = []
-  /** Upgrades that were tried, refused ones included. */
+  /** Number of upgrade requests, including refused ones. */
   connections = 0
   readyDelayMs: number
-  /** Answers the next upgrades; null lets them in. `'never'` leaves them without an answer. */
+  /** How the next upgrades are refused; null accepts them, `'never'` leaves them unanswered. */
   refuse: Refusal | 'never' | null = null
-  /** Closes each new session at once, in this way. */
+  /** Closes each new connection at once with this code and reason. */
   closeAtOnce: { readonly code: number; readonly reason: string } | null = null
   protected readonly key: string | null
   protected readonly speaker: Speaker
@@ -204,7 +204,7 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
     })
   }
 
-  /** How the vendor refuses this upgrade; null when it takes it. */
+  /** How the vendor refuses this upgrade; null if it accepts it. */
   protected abstract refusalOf(request: IncomingMessage): Refusal | null
   /** @returns null for a client that was closed instead */
   protected abstract accept(client: WebSocket, request: IncomingMessage): Session | null
@@ -221,11 +221,11 @@ export abstract class SocketDouble<Session extends { stop(): void }> {
   /** The newest session. */
   get session(): Session {
     const session = this.sessions.at(-1)
-    if (session === undefined) throw new Error('nobody is connected to the double')
+    if (session === undefined) throw new Error('no client is connected to the double')
     return session
   }
 
-  /** Cuts all connections as a broken line does. */
+  /** Breaks all connections without a close frame. */
   breakOff(): void {
     for (const socket of this.#sockets) socket.destroy()
   }

@@ -6,8 +6,8 @@ import { samplesOf } from '../../media/pcm.js'
 import { type DoubleOptions, LevelDetector, type Script, SocketDouble, soundOf, type Speaker } from './double.js'
 
 /**
- * A stand-in for Gemini Live on the loopback interface, written from the vendor's published types: JSON in binary
- * frames, setup first, a scripted model, and faults as close codes with a few words, as the vendor has them.
+ * A stand-in for Gemini Live on loopback, written from the vendor's published types: JSON in binary frames, setup as
+ * the first message, a scripted model, and errors as close codes with a short reason, as the vendor sends them.
  */
 export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   /** Handles of sessions that can be resumed. */
@@ -26,7 +26,7 @@ export class GeminiDouble extends SocketDouble<GeminiDoubleSession> {
   }
 
   protected accept(client: WebSocket, request: IncomingMessage): GeminiDoubleSession | null {
-    // The vendor's own client writes two slashes where its base address ends with one.
+    // The vendor's own client sends two slashes if its base URL ends with one.
     const url = new URL((request.url ?? '/').replace(/^\/+/, '/'), 'http://127.0.0.1')
     if (!/^\/ws\/google\.ai\.generativelanguage\.v1(alpha|beta)\.GenerativeService\.BidiGenerateContent$/.test(url.pathname)) {
       client.close(1008, `${url.pathname} is not found`)
@@ -55,7 +55,7 @@ type NewServerMessage = Partial<Omit<LiveServerMessage, 'text' | 'data'>>
 const PIECE_MS = 100
 const OUTPUT_RATE_HZ = 24_000
 
-/** One session of the double: what the vendor's server does with each message of a client. */
+/** One session: handles a client's messages as the vendor's server does. */
 class GeminiDoubleSession {
   setup: LiveClientSetup | null = null
   /** Every message of the client but audio. */
@@ -63,7 +63,7 @@ class GeminiDoubleSession {
   readonly texts: string[] = []
   readonly toolAnswers: { readonly callId: string; readonly text: string }[] = []
   callerAudioMs = 0
-  /** Audio that came while no activity was announced, with the service's own detection off. */
+  /** Audio messages outside of an announced activity, while the service's own detection is off. */
   unannouncedAudio = 0
   rateHz = OUTPUT_RATE_HZ
   readonly #socket: WebSocket
@@ -85,7 +85,7 @@ class GeminiDoubleSession {
   }
 
   send(message: NewServerMessage): void {
-    // In binary and on many lines, as the vendor's server writes it.
+    // Binary and with line breaks, as the vendor's server sends it.
     this.sendRaw(Buffer.from(JSON.stringify(message, null, 2)))
   }
 
@@ -170,7 +170,7 @@ class GeminiDoubleSession {
     this.#answerCaller()
   }
 
-  /** The caller speaks: the answer is interrupted, and open tool calls are cancelled. */
+  /** The caller speaks: interrupts the answer and cancels open tool calls. */
   #callerStarted(): void {
     this.#interrupt()
     if (this.#callsOpen.size === 0) return
@@ -191,7 +191,7 @@ class GeminiDoubleSession {
     generating.over = true
     if (generating.timer !== null) clearTimeout(generating.timer)
     this.#generating = null
-    // A piece that was on its way.
+    // One more piece of audio arrives after the interruption, as with the real service.
     this.#piece(new Int16Array((PIECE_MS * this.rateHz) / 1000))
     this.send({ serverContent: { interrupted: true } })
     this.send({ serverContent: { turnComplete: true } })
@@ -199,7 +199,7 @@ class GeminiDoubleSession {
 
   #toolResponse(responses: readonly { readonly id?: string; readonly response?: unknown }[]): void {
     for (const { id = '', response } of responses) {
-      // An answer and its cancellation may cross on the way.
+      // The answer and the cancellation may cross.
       if (this.#callsTakenBack.has(id)) return
       if (!this.#callsOpen.delete(id)) return this.closeWith(1007, `no function call ${id}`)
       this.toolAnswers.push({ callId: id, text: JSON.stringify(response) })

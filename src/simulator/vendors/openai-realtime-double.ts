@@ -7,17 +7,17 @@ import { decodeMuLaw, encodeMuLaw, samplesOf } from '../../media/pcm.js'
 import { type DoubleOptions, LevelDetector, type Refusal, type Script, SocketDouble, soundOf, type Speaker } from './double.js'
 
 export interface OpenAiDoubleOptions extends DoubleOptions {
-  /** The beta's event names, and none of the events that some self-hosted servers leave out. */
+  /** `beta`: the beta's event names, without the events that some self-hosted servers leave out. Default: `ga`. */
   readonly dialect?: 'ga' | 'beta'
 }
 
 /**
- * A stand-in for OpenAI Realtime on the loopback interface, written from the vendor's published types: a scripted model,
- * turn detection by level, and the vendor's own errors for what the vendor would not take. Faults are asked for here and
- * on the session itself.
+ * A stand-in for OpenAI Realtime on loopback, written from the vendor's published types: a scripted model, turn
+ * detection by level, and the vendor's errors for requests that the vendor would refuse. Tests cause faults here and on
+ * the session.
  */
 export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
-  /** Answers `session.update` with this error. */
+  /** Answers `session.update` with this error; null accepts it. */
   refuseSession: { readonly type: string; readonly code: string; readonly message: string; readonly param?: string } | null = null
   readonly #dialect: 'ga' | 'beta'
 
@@ -48,7 +48,7 @@ export class OpenAiDouble extends SocketDouble<OpenAiDoubleSession> {
     if (url.searchParams.get('model') === null) return { status: 400, body: '{"error":{"message":"You must provide a model parameter."}}' }
     const given = request.headers.authorization
     if (this.key === null || given === `Bearer ${this.key}`) return null
-    // The vendor repeats the key that it was given, and so does its double.
+    // The vendor repeats the given key in its error, and so does the double.
     return { status: 401, body: JSON.stringify({ error: { message: `Incorrect API key provided: ${given?.replace('Bearer ', '') ?? ''}.`, type: 'invalid_request_error', code: 'invalid_api_key' } }) }
   }
 }
@@ -74,7 +74,7 @@ type NewServerEvent = Unnumbered<RealtimeServerEvent>
 
 const PIECE_MS = 100
 const SILENCE_MS = 200
-/** Audio that is still on its way when a response is cancelled. */
+/** Pieces of audio that are still sent after a response is cancelled. */
 const LATE_PIECES = 2
 
 const BETA_NAMES: Readonly<Record<string, string>> = {
@@ -84,20 +84,20 @@ const BETA_NAMES: Readonly<Record<string, string>> = {
   'response.output_audio_transcript.done': 'response.audio_transcript.done',
   'conversation.item.added': 'conversation.item.created',
 }
-/** What the servers that still speak the beta are known to leave out. */
+/** Events that servers with the beta dialect are known to leave out. */
 const BETA_OMITS: ReadonlySet<string> = new Set(['response.created', 'session.updated', 'conversation.item.done'])
 
-/** One session of the double: what the vendor's server does with each message of a client. */
+/** One session: handles a client's messages as the vendor's server does. */
 class OpenAiDoubleSession {
   /** Every message of the client but audio, as it came. */
   readonly received: RealtimeClientEvent[] = []
   readonly items: ConversationItem[] = []
   readonly truncations: { readonly itemId: string; readonly audioEndMs: number }[] = []
   callerAudioMs = 0
-  /** Errors that were sent; a client that behaves causes none. */
+  /** Errors that were sent. A correct client causes none. */
   readonly errors: { readonly code: string; readonly eventId: string | null }[] = []
   config: RealtimeSessionCreateRequest | null = null
-  /** Leaves `response.create` unanswered, sends no more events: the far side of a half-open connection. */
+  /** True: sends nothing more and ignores `response.create`, like the far side of a half-open connection. */
   silent = false
   readonly #socket: WebSocket
   readonly #parts: SessionParts
@@ -130,7 +130,7 @@ class OpenAiDoubleSession {
     this.sendRaw(JSON.stringify({ ...event, type, event_id: `event_${++this.#ids}` }))
   }
 
-  /** Anything, JSON or not. */
+  /** Sends `text` as it is, JSON or not. */
   sendRaw(text: string): void {
     if (this.#socket.readyState === this.#socket.OPEN) this.#socket.send(text)
   }
@@ -144,7 +144,7 @@ class OpenAiDoubleSession {
     this.#socket.close(code, reason)
   }
 
-  /** Neither reads nor answers pings any more, and does not close. */
+  /** Stops reading, sending and answering pings, but does not close. */
   freeze(): void {
     this.silent = true
     this.#socket.pause()
@@ -155,7 +155,7 @@ class OpenAiDoubleSession {
     if (this.#answer?.timer) clearTimeout(this.#answer.timer)
   }
 
-  /** Begins an answer of the server's own. */
+  /** Begins an answer that the client did not ask for. */
   answerNow(): void {
     this.#begin(null)
   }
@@ -243,7 +243,7 @@ class OpenAiDoubleSession {
       } else {
         this.send({ type: 'input_audio_buffer.speech_stopped', audio_end_ms: Math.round(this.#detector.heardMs), item_id: itemId })
         this.#commitItem()
-        // The vendor needs a moment too, in which the client may ask for a response itself.
+        // The vendor also needs a moment, in which the client may create a response itself.
         setTimeout(() => {
           if (this.#answer === null) this.#begin(null)
         }, 15)
@@ -265,7 +265,7 @@ class OpenAiDoubleSession {
     const transcript = this.#parts.script.nextCallerText()
     this.#add({ type: 'message', role: 'user', id: itemId, status: 'completed', content: [{ type: 'input_audio', transcript }] })
     if (!this.config?.audio?.input?.transcription && this.#parts.dialect === 'ga') return
-    // Transcription is another model's work, and comes when it comes.
+    // Another model transcribes, so the transcript comes later.
     setTimeout(() => {
       this.send({ type: 'conversation.item.input_audio_transcription.delta', item_id: itemId, content_index: 0, delta: transcript.slice(0, 4) })
       this.send({ type: 'conversation.item.input_audio_transcription.completed', item_id: itemId, content_index: 0, transcript, usage: { type: 'duration', seconds: 1 } })
